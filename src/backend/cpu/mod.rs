@@ -1,0 +1,183 @@
+//! The processor: threads by rayon over rows, lanes by the widest instruction set found at run time.
+//!
+//! Rows lie in the lanes, so a row's sums run over the columns in one fixed order on every instruction set, and no row
+//! depends on its neighbours or on the number of threads.
+
+mod interpret;
+mod lane;
+mod normals;
+mod pairs;
+mod soft_min;
+mod vector;
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use bytemuck::Pod;
+
+use crate::backend::{Backend, BackendError, Columns, Cost, Noise, PairKernel, Real, Rows, Scale};
+use crate::field::MixtureProgram;
+
+pub use lane::Isa;
+use lane::Simd;
+
+/// The processor in precision `T`.
+#[derive(Clone, Debug)]
+pub struct Cpu<T> {
+    isa: Isa,
+    real: PhantomData<T>,
+}
+
+impl<T> Default for Cpu<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Cpu<T> {
+    /// The processor with the widest instruction set it has.
+    pub fn new() -> Self {
+        Self::with(Isa::detect())
+    }
+
+    /// The processor restricted to `isa`, which must be one that it has; for tests and measurements.
+    pub fn with(isa: Isa) -> Self {
+        assert!(isa.is_available(), "this processor has no {isa:?}");
+        Self { isa, real: PhantomData }
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+
+impl<T: Simd> Backend for Cpu<T> {
+    type Real = T;
+    type Buf<E: Pod + Send + Sync> = Vec<E>;
+
+    fn zeros<E: Pod + Send + Sync>(&self, len: usize) -> Result<Vec<E>, BackendError> {
+        Ok(vec![E::zeroed(); len])
+    }
+
+    fn upload<E: Pod + Send + Sync>(&self, host: &[E]) -> Result<Vec<E>, BackendError> {
+        Ok(host.to_vec())
+    }
+
+    fn download<E: Pod + Send + Sync>(&self, buf: &Vec<E>) -> Result<Vec<E>, BackendError> {
+        Ok(buf.clone())
+    }
+
+    fn pack(
+        &self,
+        points: &Vec<T>,
+        d: usize,
+        scale: Scale<'_, Self>,
+        bias: &Vec<T>,
+        potential: Option<(&Vec<T>, f64)>,
+        out: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let per_column = match scale {
+            Scale::Uniform(k) => soft_min::Factor::Uniform(k),
+            Scale::PerColumn(k) => soft_min::Factor::PerColumn(k),
+        };
+        soft_min::pack(points, d, per_column, bias, potential.map(|(g, c)| (g.as_slice(), c)), out);
+        Ok(())
+    }
+
+    fn soft_min(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: Option<&Vec<T>>,
+        out: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(Vec::as_slice) };
+        T::soft_min(self.isa, pairs, out, None);
+        Ok(())
+    }
+
+    fn soft_mean(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: Option<&Vec<T>>,
+        values: &Vec<T>,
+        p: usize,
+        out: &mut Vec<T>,
+        mean: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(Vec::as_slice) };
+        T::soft_min(self.isa, pairs, out, Some(soft_min::Mean { values, p, out: mean }));
+        Ok(())
+    }
+
+    fn nearest(&self, rows: Rows<'_, Self>, points: &Vec<T>, index: &mut Vec<u32>) -> Result<(), BackendError> {
+        pairs::nearest(rows.points, points, rows.d, index);
+        Ok(())
+    }
+
+    fn cost_matrix(&self, rows: Rows<'_, Self>, points: &Vec<T>, cost: Cost, out: &mut Vec<T>) -> Result<(), BackendError> {
+        pairs::cost_matrix(rows.points, points, rows.d, cost, out);
+        Ok(())
+    }
+
+    fn pair_sum(
+        &self,
+        rows: Rows<'_, Self>,
+        a: &Vec<T>,
+        points: &Vec<T>,
+        b: &Vec<T>,
+        kernel: PairKernel,
+    ) -> Result<f64, BackendError> {
+        Ok(pairs::pair_sum(rows.points, a, points, b, rows.d, kernel))
+    }
+
+    fn normals(&self, noise: Noise<'_>, step: u32, draw: u32, call: usize, d: usize, out: &mut Vec<T>) -> Result<(), BackendError> {
+        normals::fill(self.isa, noise, step, draw, call, d, out);
+        Ok(())
+    }
+
+    fn interpret(
+        &self,
+        program: &MixtureProgram,
+        steps: Range<usize>,
+        noise: Noise<'_>,
+        registers: &mut [Vec<T>],
+    ) -> Result<(), BackendError> {
+        T::interpret(self.isa, program, steps, noise, registers);
+        Ok(())
+    }
+
+    fn combine(&self, registers: &mut [Vec<T>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError> {
+        vector::combine(registers, dst, terms);
+        Ok(())
+    }
+
+    fn clip(&self, x: &mut Vec<T>, low: f64, high: f64) -> Result<(), BackendError> {
+        vector::clip(x, low, high);
+        Ok(())
+    }
+
+    fn axpby(&self, a: f64, x: &Vec<T>, b: f64, y: &mut Vec<T>) -> Result<(), BackendError> {
+        vector::axpby(a, x, b, y);
+        Ok(())
+    }
+
+    fn dot(&self, x: &Vec<T>, y: &Vec<T>) -> Result<f64, BackendError> {
+        Ok(vector::sum(x.len(), |i| x[i].to_f64() * y[i].to_f64()))
+    }
+
+    fn max_difference(&self, x: &Vec<T>, y: &Vec<T>) -> Result<f64, BackendError> {
+        Ok(vector::max_difference(x, y))
+    }
+
+    fn marginal_error(&self, a: &Vec<T>, log_ratio: &Vec<T>) -> Result<f64, BackendError> {
+        Ok(vector::sum(a.len(), |i| a[i].to_f64() * log_ratio[i].to_f64().exp_m1().abs()))
+    }
+
+    fn gather(&self, points: &Vec<T>, d: usize, index: &Vec<u32>, out: &mut Vec<T>) -> Result<(), BackendError> {
+        vector::gather(points, d, index, out);
+        Ok(())
+    }
+}

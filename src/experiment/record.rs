@@ -1,0 +1,182 @@
+//! Plain records of whole runs: what `run.json` holds and what the report draws.
+
+use serde::Serialize;
+
+use crate::measure::Cloud;
+
+/// The two families of the paper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Gradient flow of KL(ρ‖π): the initial-value problem.
+    Diffusion,
+    /// Velocity fields between fixed ends: the boundary-value problem.
+    Flow,
+}
+
+/// What a number means, or why it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flag {
+    /// The distance is under half the noise floor: suspiciously good.
+    BelowFloor,
+    /// Variance ratio under 0.9: the cloud has shrunk.
+    Collapsed,
+    /// Variance ratio over 1.1: the cloud has spread.
+    Inflated,
+    /// Samples lie far closer to the training points than held-out points do.
+    Memorised,
+    /// A number that is not finite was replaced by null.
+    NotFinite,
+}
+
+/// Distances between two independent clouds of the same law: below them no number means anything. In units of |x−y|².
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct NoiseFloor {
+    /// Debiased Sinkhorn divergence, 2 S_ε.
+    pub divergence: f64,
+    /// Exact W₂² on subsamples.
+    pub w2_squared_exact: f64,
+}
+
+/// One method at one number of steps.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Family of the method.
+    pub family: Family,
+    /// Name of the method.
+    pub method: String,
+    /// Steps made.
+    pub steps: usize,
+    /// Evaluations of the field a particle.
+    pub nfe: usize,
+    /// Seconds of the sampler alone.
+    pub seconds: f64,
+    /// RMS distance of each particle to its own end point at 1,024 Heun steps of the same ODE; none for stochastic methods.
+    pub solver_error: Option<f64>,
+    /// 2 S_ε to the held-out half B, in units of |x−y|².
+    pub divergence: Option<f64>,
+    /// Exact W₂² to B on subsamples, in units of |x−y|².
+    pub w2_squared_exact: Option<f64>,
+    /// Total variance over that of B.
+    pub variance_ratio: Option<f64>,
+    /// Median distance of a sample to its nearest training point.
+    pub nn_train: Option<f64>,
+    /// Median distance of a held-out point to its nearest training point.
+    pub nn_heldout: Option<f64>,
+    /// ∫ E|v|² dt along the path; none for stochastic methods.
+    pub action: Option<f64>,
+    /// Σ of the RMS steps; none for stochastic methods.
+    pub length: Option<f64>,
+    /// What to keep in mind about the row.
+    pub flags: Vec<Flag>,
+}
+
+/// The ledger of one deterministic path (maths: §2a): action = W₂² + coupling gap + straightness, all in units of |x−y|².
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ledger {
+    /// Name of the path: `diffusion`, `fm`, `ot`, `displacement`.
+    pub path: String,
+    /// ∫ E|v|² dt.
+    pub action: f64,
+    /// Exact W₂² between the start and the end points.
+    pub w2_squared: f64,
+    /// E|Z₁−Z₀|² − W₂² ≥ 0: what the pairing of start and end costs beyond the best one.
+    pub coupling_gap: f64,
+    /// ∫ E|Ż − (Z₁−Z₀)|² dt ≥ 0: what the bends cost.
+    pub straightness: f64,
+    /// E|ẋ_t|² of the conditional paths the field was averaged from, minus the least regression loss E|ẋ_t − v|²; an
+    /// independent estimate of the action. None where the path is not such an average.
+    pub action_from_regression: Option<f64>,
+    /// action − (w2_squared + coupling_gap + straightness), or, where there is an independent estimate of the action, that
+    /// estimate minus the sum.
+    pub residual: f64,
+    /// Standard error of `residual`.
+    pub standard_error: f64,
+    /// Whether |residual| ≤ 3 standard errors.
+    pub closes: bool,
+}
+
+/// One point of the free-energy curve F(ρ_t) = KL(ρ_t ‖ N(0, I)) along the diffusion path.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FreeEnergy {
+    /// Time, 0 at noise and 1 at data.
+    pub t: f64,
+    /// Ornstein–Uhlenbeck time −log α.
+    pub flow_time: f64,
+    /// Monte-Carlo estimate of KL(ρ_t ‖ N(0, I)), in nats.
+    pub free_energy: f64,
+    /// Standard error of the estimate.
+    pub standard_error: f64,
+}
+
+/// Everything `compare` prints as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CompareRecord {
+    /// `compare`.
+    pub command: String,
+    /// Version of brenier.
+    pub version: String,
+    /// Name of the target.
+    pub target: String,
+    /// Name of the source.
+    pub source: String,
+    /// Particles in each row.
+    pub n: usize,
+    /// Points in the held-out half B.
+    pub m: usize,
+    /// Dimension.
+    pub d: usize,
+    /// Seed.
+    pub seed: u32,
+    /// Device the arithmetic ran on.
+    pub device: String,
+    /// `f32` or `f64`.
+    pub precision: String,
+    /// Whether the target is a law known in closed form (its field is exact) rather than a data set.
+    pub law: bool,
+    /// ε of the metric, 0.05 × mean c of B, in units of c.
+    pub eps_metric: f64,
+    /// ε of the ot rows, 0.002 × mean c, in units of c.
+    pub eps_transport: f64,
+    /// Noise floor at (n, m).
+    pub noise_floor: NoiseFloor,
+    /// One row a method and number of steps.
+    pub rows: Vec<Row>,
+    /// One ledger a deterministic path.
+    pub ledger: Vec<Ledger>,
+    /// Free energy along the diffusion path, from noise to data.
+    pub free_energy: Vec<FreeEnergy>,
+    /// Sentences a reader should see (families left out, fields that memorise by construction).
+    pub notes: Vec<String>,
+    /// What to keep in mind about the whole run.
+    pub flags: Vec<Flag>,
+    /// Seconds of the whole command.
+    pub wall_seconds: f64,
+}
+
+/// A few particles' paths, for the picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trajectory {
+    /// Family of the method.
+    pub family: Family,
+    /// Name of the method.
+    pub method: String,
+    /// States in order of time, each with the same particles in the same order.
+    pub states: Vec<Cloud>,
+}
+
+/// A finished comparison: the record, and the clouds behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The numbers.
+    pub record: CompareRecord,
+    /// Samples of each row, in the order of `record.rows`.
+    pub samples: Vec<Cloud>,
+    /// Training half A.
+    pub train: Cloud,
+    /// Held-out half B.
+    pub heldout: Cloud,
+    /// Paths of a few particles, one entry a family.
+    pub trajectories: Vec<Trajectory>,
+}

@@ -1,0 +1,207 @@
+//! A weighted point cloud: Σ_i a_i δ_{x_i}.
+
+use thiserror::Error;
+
+/// A finite measure of mass one, Σ_i a_i δ_{x_i}: n points of R^d, row-major in f64, and weights a (uniform when absent).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cloud {
+    points: Vec<f64>,
+    dim: usize,
+    weights: Option<Vec<f64>>,
+}
+
+/// Why numbers do not make a cloud.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum CloudError {
+    /// No points, or points with no coordinates.
+    #[error("the cloud is empty: {rows} points of dimension {dim}; at least one point with one coordinate is needed")]
+    Empty {
+        /// Number of points found.
+        rows: usize,
+        /// Coordinates a point.
+        dim: usize,
+    },
+    /// The coordinates do not fill whole rows.
+    #[error("{len} coordinates do not fill rows of {dim}")]
+    Ragged {
+        /// Number of coordinates found.
+        len: usize,
+        /// Coordinates a point.
+        dim: usize,
+    },
+    /// A coordinate is NaN or infinite.
+    #[error("row {row}, column {column} is {value}; every coordinate must be a finite number: remove or repair that row")]
+    NotFinite {
+        /// Row of the coordinate, from 0.
+        row: usize,
+        /// Column of the coordinate, from 0.
+        column: usize,
+        /// The value found.
+        value: f64,
+    },
+    /// The number of weights differs from the number of points.
+    #[error("{weights} weights for {points} points; give one weight a point")]
+    WeightCount {
+        /// Number of weights found.
+        weights: usize,
+        /// Number of points.
+        points: usize,
+    },
+    /// A weight is negative, NaN or infinite.
+    #[error("weight {row} is {value}; weights must be finite and not negative")]
+    BadWeight {
+        /// Row of the weight, from 0.
+        row: usize,
+        /// The value found.
+        value: f64,
+    },
+    /// The weights add up to nothing.
+    #[error("the weights add up to zero; at least one must be positive")]
+    NoMass,
+}
+
+impl Cloud {
+    /// A cloud with uniform weights from row-major `points` (n × `dim`).
+    ///
+    /// # Errors
+    /// [`CloudError`] when there is no point, the rows are ragged, or a coordinate is not finite.
+    pub fn new(points: Vec<f64>, dim: usize) -> Result<Self, CloudError> {
+        if dim == 0 || points.is_empty() {
+            let rows = points.len().checked_div(dim).unwrap_or(0);
+            return Err(CloudError::Empty { rows, dim });
+        }
+        if !points.len().is_multiple_of(dim) {
+            return Err(CloudError::Ragged { len: points.len(), dim });
+        }
+        if let Some(at) = points.iter().position(|x| !x.is_finite()) {
+            return Err(CloudError::NotFinite { row: at / dim, column: at % dim, value: points[at] });
+        }
+        Ok(Self { points, dim, weights: None })
+    }
+
+    /// The same points under `weights` (length n), scaled to add up to one.
+    ///
+    /// # Errors
+    /// [`CloudError`] when the count differs from n, a weight is negative or not finite, or all are zero.
+    pub fn with_weights(mut self, weights: Vec<f64>) -> Result<Self, CloudError> {
+        if weights.len() != self.len() {
+            return Err(CloudError::WeightCount { weights: weights.len(), points: self.len() });
+        }
+        if let Some(row) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
+            return Err(CloudError::BadWeight { row, value: weights[row] });
+        }
+        // Scaled by the largest first, so that neither huge nor tiny weights overflow the sum.
+        let largest = weights.iter().copied().fold(0.0, f64::max);
+        if largest == 0.0 {
+            return Err(CloudError::NoMass);
+        }
+        let total: f64 = weights.iter().map(|w| w / largest).sum();
+        self.weights = Some(weights.iter().map(|w| w / largest / total).collect());
+        Ok(self)
+    }
+
+    /// Number of points n.
+    #[allow(clippy::len_without_is_empty)] // a cloud is never empty
+    pub fn len(&self) -> usize {
+        self.points.len() / self.dim
+    }
+
+    /// Dimension d.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// All coordinates, row-major n × d.
+    pub fn points(&self) -> &[f64] {
+        &self.points
+    }
+
+    /// Point `i`, of length d.
+    pub fn row(&self, i: usize) -> &[f64] {
+        &self.points[i * self.dim..(i + 1) * self.dim]
+    }
+
+    /// All points in order, each of length d.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f64]> {
+        self.points.chunks_exact(self.dim)
+    }
+
+    /// The weights when they are not uniform; they add up to one.
+    pub fn weights(&self) -> Option<&[f64]> {
+        self.weights.as_deref()
+    }
+
+    /// Weight a_i of point `i`.
+    pub fn weight(&self, i: usize) -> f64 {
+        self.weights.as_ref().map_or(1.0 / self.len() as f64, |w| w[i])
+    }
+
+    /// The mean Σ_i a_i x_i, of length d.
+    pub fn mean(&self) -> Vec<f64> {
+        // About the first point, so that an offset far from the origin costs no digits.
+        let first = self.row(0);
+        let mut shift = vec![0.0; self.dim];
+        for (i, row) in self.rows().enumerate() {
+            let a = self.weight(i);
+            for ((s, x), x0) in shift.iter_mut().zip(row).zip(first) {
+                *s += a * (x - x0);
+            }
+        }
+        shift.iter().zip(first).map(|(s, x0)| s + x0).collect()
+    }
+
+    /// The coordinates minus `origin`, row-major n × d.
+    pub fn relative_to(&self, origin: &[f64]) -> Vec<f64> {
+        self.rows().flat_map(|row| row.iter().zip(origin).map(|(x, o)| x - o)).collect()
+    }
+
+    /// The total variance Σ_i a_i |x_i − mean|².
+    pub fn variance(&self) -> f64 {
+        let mean = self.mean();
+        let squared = |row: &[f64]| row.iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
+        self.rows().enumerate().map(|(i, row)| self.weight(i) * squared(row)).sum()
+    }
+
+    /// The points at `indices`, in that order, with their weights rescaled to mass one.
+    ///
+    /// # Errors
+    /// [`CloudError`] when no index is given or the selected weights are all zero.
+    pub fn select(&self, indices: &[usize]) -> Result<Self, CloudError> {
+        let points = indices.iter().flat_map(|&i| self.row(i)).copied().collect();
+        let cloud = Self::new(points, self.dim)?;
+        match &self.weights {
+            None => Ok(cloud),
+            Some(w) => cloud.with_weights(indices.iter().map(|&i| w[i]).collect()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_of_a_far_cloud_keeps_its_digits() {
+        let cloud = Cloud::new(vec![1e8 + 0.25, 1e8 + 0.75], 1).unwrap();
+        assert_eq!(cloud.mean(), [1e8 + 0.5]);
+        assert_eq!(cloud.variance(), 0.0625);
+    }
+
+    #[test]
+    fn weights_add_up_to_one_whatever_their_scale() {
+        for scale in [1e-300, 1.0, 1e300] {
+            let cloud = Cloud::new(vec![0.0, 1.0], 1).unwrap().with_weights(vec![scale, 3.0 * scale]).unwrap();
+            assert_eq!(cloud.weights().unwrap(), [0.25, 0.75]);
+        }
+    }
+
+    #[test]
+    fn bad_numbers_are_named_by_row_and_column() {
+        let error = Cloud::new(vec![0.0, 1.0, f64::NAN, 2.0], 2).unwrap_err();
+        assert!(matches!(error, CloudError::NotFinite { row: 1, column: 0, .. }));
+        assert_eq!(Cloud::new(vec![], 3), Err(CloudError::Empty { rows: 0, dim: 3 }));
+        let cloud = Cloud::new(vec![0.0, 1.0], 1).unwrap();
+        assert_eq!(cloud.clone().with_weights(vec![0.0, 0.0]), Err(CloudError::NoMass));
+        assert!(matches!(cloud.with_weights(vec![1.0, -1.0]), Err(CloudError::BadWeight { row: 1, .. })));
+    }
+}

@@ -1,0 +1,212 @@
+//! A Gaussian mixture: Σ_k w_k N(μ_k, C_k).
+
+use nalgebra::{DMatrix, SymmetricEigen};
+use thiserror::Error;
+
+use crate::measure::Cloud;
+use crate::random::{Philox, Stream};
+
+/// A law Σ_k w_k N(μ_k, C_k) on R^d whose densities, scores and denoisers are known in closed form.
+///
+/// Each covariance is held as its eigenbasis: C_k = U_k diag(λ_k) U_kᵀ, or V_k I when isotropic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mixture {
+    dim: usize,
+    components: Vec<Component>,
+}
+
+/// One component w N(μ, C) of a [`Mixture`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Component {
+    /// Weight w; all add up to one.
+    pub weight: f64,
+    /// Mean μ, of length d.
+    pub mean: Vec<f64>,
+    /// Covariance C.
+    pub covariance: Covariance,
+}
+
+/// A positive-definite covariance matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Covariance {
+    /// V I, with the variance V of each coordinate.
+    Isotropic(f64),
+    /// U diag(λ) Uᵀ: eigenvalues λ and the orthogonal matrix U, row-major d × d, eigenvectors in its columns.
+    Full {
+        /// Eigenvalues λ > 0, of length d.
+        values: Vec<f64>,
+        /// Eigenvectors, the columns of U.
+        vectors: Vec<f64>,
+    },
+}
+
+/// Why numbers do not make a mixture.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum MixtureError {
+    /// There is no component.
+    #[error("the mixture has no components")]
+    Empty,
+    /// Lists of different lengths.
+    #[error("the mixture has {weights} weights, {means} means and {covariances} covariances; the three must agree")]
+    Count {
+        /// Number of weights.
+        weights: usize,
+        /// Number of means.
+        means: usize,
+        /// Number of covariances.
+        covariances: usize,
+    },
+    /// A component of another dimension than the first.
+    #[error("component {component} has {found} numbers where {expected} are needed")]
+    Dimension {
+        /// Component, from 0.
+        component: usize,
+        /// Count found.
+        found: usize,
+        /// Count needed.
+        expected: usize,
+    },
+    /// A weight that is negative, not finite, or all are zero.
+    #[error("weight {component} is {value}; weights must be finite, not negative, and not all zero")]
+    Weight {
+        /// Component, from 0.
+        component: usize,
+        /// The value found.
+        value: f64,
+    },
+    /// A mean that is not finite.
+    #[error("the mean of component {component} is not finite")]
+    Mean {
+        /// Component, from 0.
+        component: usize,
+    },
+    /// A covariance that is not symmetric positive definite.
+    #[error("the covariance of component {component} is not symmetric positive definite (smallest eigenvalue {smallest:e})")]
+    Covariance {
+        /// Component, from 0.
+        component: usize,
+        /// Smallest eigenvalue found; NaN when the matrix is not symmetric or not finite.
+        smallest: f64,
+    },
+}
+
+impl Covariance {
+    /// The covariance of a row-major symmetric positive-definite d × d `matrix`.
+    ///
+    /// # Errors
+    /// The smallest eigenvalue when the matrix is not positive definite; NaN when it is not symmetric or not finite.
+    pub fn from_matrix(matrix: &[f64], dim: usize) -> Result<Self, f64> {
+        let m = DMatrix::from_row_slice(dim, dim, matrix);
+        let scale = m.amax();
+        if !m.iter().all(|x| x.is_finite()) || (&m - m.transpose()).amax() > 1e-9 * scale {
+            return Err(f64::NAN);
+        }
+        let eigen = SymmetricEigen::new(m);
+        let smallest = eigen.eigenvalues.min();
+        if smallest <= 0.0 {
+            return Err(smallest);
+        }
+        Ok(Self::Full {
+            values: eigen.eigenvalues.iter().copied().collect(),
+            vectors: eigen.eigenvectors.transpose().iter().copied().collect(),
+        })
+    }
+
+    /// Eigenvalue along axis `i`.
+    pub fn value(&self, i: usize) -> f64 {
+        match self {
+            Self::Isotropic(v) => *v,
+            Self::Full { values, .. } => values[i],
+        }
+    }
+
+    /// Entry (`row`, `column`) of U, the identity when isotropic.
+    pub fn vector(&self, row: usize, column: usize, dim: usize) -> f64 {
+        match self {
+            Self::Isotropic(_) => f64::from(row == column),
+            Self::Full { vectors, .. } => vectors[row * dim + column],
+        }
+    }
+}
+
+impl Mixture {
+    /// A mixture of `weights` (scaled to add up to one), `means` and `covariances`.
+    ///
+    /// # Errors
+    /// [`MixtureError`] when the lists disagree or a number does not belong to a mixture.
+    pub fn new(weights: Vec<f64>, means: Vec<Vec<f64>>, covariances: Vec<Covariance>) -> Result<Self, MixtureError> {
+        if means.len() != weights.len() || covariances.len() != weights.len() {
+            let (weights, means, covariances) = (weights.len(), means.len(), covariances.len());
+            return Err(MixtureError::Count { weights, means, covariances });
+        }
+        let total: f64 = weights.iter().sum();
+        let dim = means.first().ok_or(MixtureError::Empty)?.len();
+        let mut components = Vec::with_capacity(weights.len());
+        for (k, ((weight, mean), covariance)) in weights.into_iter().zip(means).zip(covariances).enumerate() {
+            if !(weight >= 0.0 && weight.is_finite() && total > 0.0) {
+                return Err(MixtureError::Weight { component: k, value: weight });
+            }
+            if mean.len() != dim || dim == 0 {
+                return Err(MixtureError::Dimension { component: k, found: mean.len(), expected: dim.max(1) });
+            }
+            if !mean.iter().all(|x| x.is_finite()) {
+                return Err(MixtureError::Mean { component: k });
+            }
+            match &covariance {
+                Covariance::Full { values, .. } if values.len() != dim => {
+                    return Err(MixtureError::Dimension { component: k, found: values.len(), expected: dim });
+                }
+                Covariance::Isotropic(v) if !(*v > 0.0 && v.is_finite()) => {
+                    return Err(MixtureError::Covariance { component: k, smallest: *v });
+                }
+                _ => {}
+            }
+            components.push(Component { weight: weight / total, mean, covariance });
+        }
+        Ok(Self { dim, components })
+    }
+
+    /// Dimension d.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The components; their weights add up to one.
+    pub fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// Whether every covariance is a multiple of the identity.
+    pub fn is_isotropic(&self) -> bool {
+        self.components.iter().all(|c| matches!(c.covariance, Covariance::Isotropic(_)))
+    }
+
+    /// `n` independent draws under `seed`, a function of (seed, stream, row) alone: row i is the same whatever n.
+    ///
+    /// One uniform chooses the component, d normals the point.
+    pub fn sample(&self, n: usize, seed: u32, stream: Stream, step: u32) -> Cloud {
+        let philox = Philox::new(seed, stream);
+        let d = self.dim;
+        let mut z = vec![0.0f32; d];
+        let mut points = Vec::with_capacity(n * d);
+        for i in 0..n {
+            let mut u = philox.uniform(i as u32, step, 1);
+            let chosen = self.components.iter().position(|c| {
+                u -= c.weight;
+                u < 0.0
+            });
+            let component = &self.components[chosen.unwrap_or(self.components.len() - 1)];
+            philox.normals(i as u32, step, 0, &mut z);
+            let cov = &component.covariance;
+            let root: Vec<f64> = (0..d).map(|j| cov.value(j).sqrt() * f64::from(z[j])).collect();
+            for row in 0..d {
+                let moved = match cov {
+                    Covariance::Isotropic(_) => root[row],
+                    Covariance::Full { .. } => (0..d).map(|j| cov.vector(row, j, d) * root[j]).sum(),
+                };
+                points.push(component.mean[row] + moved);
+            }
+        }
+        Cloud::new(points, d).expect("draws of a valid mixture are finite")
+    }
+}
