@@ -17,9 +17,10 @@
 //!
 //! # Layout
 //! Data flows one way: [`io`] → [`measure`] → ([`transport`] | [`sampler`], over [`field`] and [`path`]) → [`metric`] →
-//! [`experiment`] → [`report`]. All arithmetic over particles happens behind `backend`.
+//! [`experiment`] → [`report`]. All arithmetic over particles happens behind [`backend`].
 #![deny(missing_docs)]
 
+pub mod backend;
 pub mod error;
 pub mod experiment;
 pub mod field;

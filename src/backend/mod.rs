@@ -162,14 +162,15 @@ pub trait Backend: Send + Sync {
         out: &mut Reals<Self>,
     ) -> Result<(), BackendError>;
 
-    /// The streaming soft-min: `out_i = log Σ_j exp(h_j + k_j x_i·y_j − shift_i)`, length n.
+    /// The streaming soft-min: `out_i = log Σ_j exp(h_j + k_j x_i·y_j − shift_i)`, length n, with the shift a factor times
+    /// a buffer.
     ///
     /// A shift near the answer saves the running maximum; a row whose sum over- or underflows is run again with it.
     fn soft_min(
         &self,
         rows: Rows<'_, Self>,
         columns: Columns<'_, Self>,
-        shift: Option<&Reals<Self>>,
+        shift: Option<(&Reals<Self>, f64)>,
         out: &mut Reals<Self>,
     ) -> Result<(), BackendError>;
 
@@ -179,7 +180,7 @@ pub trait Backend: Send + Sync {
         &self,
         rows: Rows<'_, Self>,
         columns: Columns<'_, Self>,
-        shift: Option<&Reals<Self>>,
+        shift: Option<(&Reals<Self>, f64)>,
         values: &Reals<Self>,
         p: usize,
         out: &mut Reals<Self>,
@@ -191,7 +192,13 @@ pub trait Backend: Send + Sync {
     fn nearest(&self, rows: Rows<'_, Self>, points: &Reals<Self>, index: &mut Self::Buf<u32>) -> Result<(), BackendError>;
 
     /// The matrix `out_ij = c(x_i, y_j)`, n × m row-major.
-    fn cost_matrix(&self, rows: Rows<'_, Self>, points: &Reals<Self>, cost: Cost, out: &mut Reals<Self>) -> Result<(), BackendError>;
+    fn cost_matrix(
+        &self,
+        rows: Rows<'_, Self>,
+        points: &Reals<Self>,
+        cost: Cost,
+        out: &mut Reals<Self>,
+    ) -> Result<(), BackendError>;
 
     /// `Σ_ij a_i b_j k(x_i, y_j)`, accumulated in f64.
     fn pair_sum(
@@ -204,7 +211,15 @@ pub trait Backend: Send + Sync {
     ) -> Result<f64, BackendError>;
 
     /// Standard normals of `noise` for (row, step, draw): n × d. `call` is the number of the draw in the whole run.
-    fn normals(&self, noise: Noise<'_>, step: u32, draw: u32, call: usize, d: usize, out: &mut Reals<Self>) -> Result<(), BackendError>;
+    fn normals(
+        &self,
+        noise: Noise<'_>,
+        step: u32,
+        draw: u32,
+        call: usize,
+        d: usize,
+        out: &mut Reals<Self>,
+    ) -> Result<(), BackendError>;
 
     /// Runs `program.steps[steps]` for every particle, all operations of all steps fused; `registers[r]` is n × d.
     fn interpret(

@@ -162,6 +162,16 @@ impl Cloud {
         self.rows().enumerate().map(|(i, row)| self.weight(i) * squared(row)).sum()
     }
 
+    /// The quantiles of the weights: what turns uniform numbers into draws of points.
+    pub fn inverse_cdf(&self) -> InverseCdf {
+        let mut total = 0.0;
+        let cumulative = self.weights.iter().flatten().map(|w| {
+            total += w;
+            total
+        });
+        InverseCdf { n: self.len(), cumulative: cumulative.collect() }
+    }
+
     /// The points at `indices`, in that order, with their weights rescaled to mass one.
     ///
     /// # Errors
@@ -173,6 +183,25 @@ impl Cloud {
             None => Ok(cloud),
             Some(w) => cloud.with_weights(indices.iter().map(|&i| w[i]).collect()),
         }
+    }
+}
+
+/// Draws of point indices by weight, from uniform numbers.
+#[derive(Clone, Debug)]
+pub struct InverseCdf {
+    n: usize,
+    /// Empty when the weights are uniform.
+    cumulative: Vec<f64>,
+}
+
+impl InverseCdf {
+    /// The point at quantile `u` ∈ [0, 1).
+    pub fn index(&self, u: f64) -> usize {
+        let index = match self.cumulative.last() {
+            None => (u * self.n as f64) as usize,
+            Some(total) => self.cumulative.partition_point(|c| *c <= u * total),
+        };
+        index.min(self.n - 1)
     }
 }
 

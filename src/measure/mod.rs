@@ -3,5 +3,5 @@
 pub mod cloud;
 pub mod mixture;
 
-pub use cloud::{Cloud, CloudError};
+pub use cloud::{Cloud, CloudError, InverseCdf};
 pub use mixture::{Component, Covariance, Mixture, MixtureError};

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Noise, PairKernel, Real, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, Cost, Noise, PairKernel, Rows, Scale};
 use crate::field::MixtureProgram;
 
 pub use lane::Isa;
@@ -89,11 +89,12 @@ impl<T: Simd> Backend for Cpu<T> {
         &self,
         rows: Rows<'_, Self>,
         columns: Columns<'_, Self>,
-        shift: Option<&Vec<T>>,
+        shift: Option<(&Vec<T>, f64)>,
         out: &mut Vec<T>,
     ) -> Result<(), BackendError> {
-        let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(Vec::as_slice) };
-        T::soft_min(self.isa, pairs, out, None);
+        let pairs =
+            soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(|(s, c)| (s.as_slice(), c)) };
+        soft_min::soft_min(self.isa, pairs, out, None);
         Ok(())
     }
 
@@ -101,14 +102,15 @@ impl<T: Simd> Backend for Cpu<T> {
         &self,
         rows: Rows<'_, Self>,
         columns: Columns<'_, Self>,
-        shift: Option<&Vec<T>>,
+        shift: Option<(&Vec<T>, f64)>,
         values: &Vec<T>,
         p: usize,
         out: &mut Vec<T>,
         mean: &mut Vec<T>,
     ) -> Result<(), BackendError> {
-        let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(Vec::as_slice) };
-        T::soft_min(self.isa, pairs, out, Some(soft_min::Mean { values, p, out: mean }));
+        let pairs =
+            soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(|(s, c)| (s.as_slice(), c)) };
+        soft_min::soft_min(self.isa, pairs, out, Some(soft_min::Mean { values, p, out: mean }));
         Ok(())
     }
 
@@ -133,7 +135,15 @@ impl<T: Simd> Backend for Cpu<T> {
         Ok(pairs::pair_sum(rows.points, a, points, b, rows.d, kernel))
     }
 
-    fn normals(&self, noise: Noise<'_>, step: u32, draw: u32, call: usize, d: usize, out: &mut Vec<T>) -> Result<(), BackendError> {
+    fn normals(
+        &self,
+        noise: Noise<'_>,
+        step: u32,
+        draw: u32,
+        call: usize,
+        d: usize,
+        out: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
         normals::fill(self.isa, noise, step, draw, call, d, out);
         Ok(())
     }
@@ -145,7 +155,7 @@ impl<T: Simd> Backend for Cpu<T> {
         noise: Noise<'_>,
         registers: &mut [Vec<T>],
     ) -> Result<(), BackendError> {
-        T::interpret(self.isa, program, steps, noise, registers);
+        interpret::interpret(self.isa, program, steps, noise, registers);
         Ok(())
     }
 

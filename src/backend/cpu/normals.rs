@@ -2,31 +2,43 @@
 
 use rayon::prelude::*;
 
-use crate::backend::cpu::lane::Isa;
-use crate::backend::{Noise, Real};
+use crate::backend::Noise;
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
 use crate::random::Philox;
 
 const ROWS: usize = 256;
 
 /// Fills `out`, n × d, with the normals of (row, step, draw), or with call number `call` of the given noise.
-pub fn fill<T: Real>(isa: Isa, noise: Noise<'_>, step: u32, draw: u32, call: usize, d: usize, out: &mut [T]) {
+pub fn fill<T: Simd>(isa: Isa, noise: Noise<'_>, step: u32, draw: u32, call: usize, d: usize, out: &mut [T]) {
     match noise {
         Noise::Given(given) => {
             let from = &given[call * out.len()..][..out.len()];
             out.iter_mut().zip(from).for_each(|(o, &z)| *o = T::from_f64(z));
         }
-        Noise::Counter { philox, first } => out.par_chunks_mut(ROWS * d).enumerate().for_each(|(b, rows)| {
-            isa.with_fma(|| fill_rows(philox, first + (b * ROWS) as u32, step, draw, d, rows));
+        Noise::Counter { philox, first } => out.par_chunks_mut(ROWS * d).enumerate().for_each(|(b, out)| {
+            T::dispatch(isa, Rows { philox, first: first + (b * ROWS) as u32, step, draw, d, out });
         }),
     }
 }
 
-#[inline(always)]
-fn fill_rows<T: Real>(philox: Philox, first: u32, step: u32, draw: u32, d: usize, rows: &mut [T]) {
-    for (row, out) in rows.chunks_exact_mut(d).enumerate() {
-        for (block, out) in out.chunks_mut(4).enumerate() {
-            let z = philox.normal_block([first + row as u32, step, draw, block as u32]);
-            out.iter_mut().zip(z).for_each(|(o, z)| *o = T::from_f64(f64::from(z)));
+/// The normals of consecutive particles. Scalar code: dispatched for its fused multiply-adds.
+struct Rows<'a, T> {
+    philox: Philox,
+    first: u32,
+    step: u32,
+    draw: u32,
+    d: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Simd> Kernel<T> for Rows<'_, T> {
+    #[inline(always)]
+    fn run<L: Lane<Elem = T>>(self) {
+        for (row, out) in self.out.chunks_exact_mut(self.d).enumerate() {
+            for (block, out) in out.chunks_mut(4).enumerate() {
+                let z = self.philox.normal_block([self.first + row as u32, self.step, self.draw, block as u32]);
+                out.iter_mut().zip(z).for_each(|(o, z)| *o = T::from_f64(f64::from(z)));
+            }
         }
     }
 }

@@ -8,10 +8,8 @@ const BLOCK: usize = 4096;
 
 /// Σ_{i<n} term(i) in f64.
 pub fn sum(n: usize, term: impl Fn(usize) -> f64 + Sync) -> f64 {
-    let blocks: Vec<f64> = (0..n.div_ceil(BLOCK))
-        .into_par_iter()
-        .map(|b| (b * BLOCK..n.min((b + 1) * BLOCK)).map(&term).sum())
-        .collect();
+    let blocks: Vec<f64> =
+        (0..n.div_ceil(BLOCK)).into_par_iter().map(|b| (b * BLOCK..n.min((b + 1) * BLOCK)).map(&term).sum()).collect();
     blocks.into_iter().sum()
 }
 

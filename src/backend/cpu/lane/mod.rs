@@ -1,13 +1,13 @@
 //! Lanes: the few vector operations the kernels are written in, for each instruction set and precision.
 //!
-//! A kernel is one `#[inline(always)]` function generic over [`Lane`]; [`Simd`] instantiates it inside a function that has the
-//! instruction set switched on, so every operation below becomes one instruction. Rows lie in the lanes.
+//! A [`Kernel`] is written once, generic over [`Lane`]; [`Simd::dispatch`] instantiates it inside a function that has the
+//! instruction set switched on, so every operation below becomes one instruction.
 
-use std::ops::Range;
+mod plain;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
-use crate::backend::cpu::{interpret, soft_min};
-use crate::backend::{Noise, Real};
-use crate::field::MixtureProgram;
+use crate::backend::Real;
 
 /// An instruction set of the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,35 +35,12 @@ impl Isa {
         return match self {
             Self::Plain => true,
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            Self::Avx512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+            }
         };
         #[cfg(not(target_arch = "x86_64"))]
         return self == Self::Plain;
-    }
-
-    /// Runs `work`, an `#[inline(always)]` closure of scalar code, with the instruction set switched on for the compiler.
-    #[inline(always)]
-    pub fn with_fma<R>(self, work: impl FnOnce() -> R) -> R {
-        #[cfg(target_arch = "x86_64")]
-        {
-            #[target_feature(enable = "avx512f,avx2,fma")]
-            fn avx512<R>(work: impl FnOnce() -> R) -> R {
-                work()
-            }
-            #[target_feature(enable = "avx2,fma")]
-            fn avx2<R>(work: impl FnOnce() -> R) -> R {
-                work()
-            }
-            match self {
-                Self::Plain => work(),
-                // SAFETY: a `Cpu` holds only instruction sets that `is_available`.
-                Self::Avx2 => unsafe { avx2(work) },
-                // SAFETY: as above.
-                Self::Avx512 => unsafe { avx512(work) },
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        work()
     }
 }
 
@@ -75,6 +52,8 @@ pub trait Lane: Copy {
     type Elem: Real;
     /// Lanes in the vector.
     const N: usize;
+    /// Vector registers of the instruction set.
+    const REGISTERS: usize;
     /// `x` in every lane.
     fn splat(x: Self::Elem) -> Self;
     /// The first N numbers of `from`.
@@ -129,10 +108,52 @@ fn polynomial<L: Lane>(x: L, coefficients: &[L::Elem]) -> L {
     p.mul_add(x, L::splat(L::Elem::from_f64(1.0)))
 }
 
+/// A piece of work on lanes; `run` must be `#[inline(always)]`.
+pub trait Kernel<T> {
+    /// Does the work with lanes `L`.
+    fn run<L: Lane<Elem = T>>(self);
+}
+
 /// A precision whose kernels are compiled for every instruction set.
 pub trait Simd: Real {
-    /// [`crate::backend::Backend::soft_min`] and, with `mean`, [`crate::backend::Backend::soft_mean`].
-    fn soft_min(isa: Isa, pairs: soft_min::Pairs<'_, Self>, out: &mut [Self], mean: Option<soft_min::Mean<'_, Self>>);
-    /// [`crate::backend::Backend::interpret`].
-    fn interpret(isa: Isa, program: &MixtureProgram, steps: Range<usize>, noise: Noise<'_>, registers: &mut [Vec<Self>]);
+    /// Runs `kernel` with the lanes of `isa`.
+    fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+fn avx512<L: Lane, K: Kernel<L::Elem>>(kernel: K) {
+    kernel.run::<L>();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2<L: Lane, K: Kernel<L::Elem>>(kernel: K) {
+    kernel.run::<L>();
+}
+
+impl Simd for f32 {
+    fn dispatch<K: Kernel<f32>>(isa: Isa, kernel: K) {
+        match isa {
+            // SAFETY: a `Cpu` holds only an instruction set that is available.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { avx512::<x86::F32x16, K>(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2::<x86::F32x8, K>(kernel) },
+            _ => kernel.run::<plain::F32x4>(),
+        }
+    }
+}
+
+impl Simd for f64 {
+    fn dispatch<K: Kernel<f64>>(isa: Isa, kernel: K) {
+        match isa {
+            // SAFETY: as for f32.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { avx512::<x86::F64x8, K>(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2::<x86::F64x4, K>(kernel) },
+            _ => kernel.run::<plain::F64x2>(),
+        }
+    }
 }

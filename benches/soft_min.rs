@@ -1,0 +1,54 @@
+//! The soft-min on the processor: time a pair, beside the limit of the vector units.
+//!
+//! `cargo bench --bench soft_min`; criterion prints elements a second, of which one is a pair: 10 Gelem/s is 0.1 ns a pair.
+
+use std::hint::black_box;
+
+use brenier::backend::cpu::{Cpu, Isa};
+use brenier::backend::{Backend, Columns, Rows, Scale};
+use brenier::random::{Philox, Stream};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+/// n × d normals about `shift`, the clouds of the peers' benchmark.
+fn cloud(n: usize, d: usize, shift: f32, step: u32) -> Vec<f32> {
+    let philox = Philox::new(0, Stream::Source);
+    let mut points = vec![0.0; n * d];
+    for (i, row) in points.chunks_mut(d).enumerate() {
+        philox.normals(i as u32, step, 0, row);
+        row.iter_mut().for_each(|x| *x += shift);
+    }
+    points
+}
+
+fn soft_min(c: &mut Criterion) {
+    let n = 10_000;
+    let mut group = c.benchmark_group("soft_min f32, n = m = 10,000");
+    group.sample_size(10).throughput(Throughput::Elements((n * n) as u64));
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        let cpu = Cpu::<f32>::with(isa);
+        for d in [2, 3, 64] {
+            let eps = 0.025 * d as f64;
+            let (x, y) = (cloud(n, d, 0.0, 0), cloud(n, d, 1.0, 1));
+            let bias: Vec<f32> = y.chunks(d).map(|y| -y.iter().map(|y| y * y).sum::<f32>() / (2.0 * eps as f32)).collect();
+            let mut packed = vec![0.0; n * (d + 1)];
+            cpu.pack(&y, d, Scale::Uniform(1.0 / eps), &bias, None, &mut packed).unwrap();
+            let (mut shift, mut out, mut mean) = (vec![0.0; n], vec![0.0; n], vec![0.0; n * d]);
+            let rows = || Rows { points: &x, n, d };
+            let columns = || Columns { packed: &packed, m: n, d };
+            cpu.soft_min(rows(), columns(), None, &mut shift).unwrap();
+            let id = |case: &str| BenchmarkId::new(case, format!("{isa:?} d={d}"));
+            group.bench_function(id("shifted"), |b| {
+                b.iter(|| cpu.soft_min(rows(), columns(), Some((black_box(&shift), 1.0)), &mut out).unwrap());
+            });
+            group.bench_function(id("running maximum"), |b| {
+                b.iter(|| cpu.soft_min(rows(), columns(), None, black_box(&mut out)).unwrap());
+            });
+            group.bench_function(id("with mean of y"), |b| {
+                b.iter(|| cpu.soft_mean(rows(), columns(), Some((&shift, 1.0)), &y, d, &mut out, black_box(&mut mean)).unwrap());
+            });
+        }
+    }
+}
+
+criterion_group!(benches, soft_min);
+criterion_main!(benches);

@@ -1,0 +1,247 @@
+//! Lanes of AVX-512 and of AVX2 with fused multiply-add.
+
+use std::arch::x86_64::*;
+
+use super::{EXP2_F32, EXP2_F64, Lane, ROUND_F32, ROUND_F64, polynomial};
+
+/// 16 × f32 of AVX-512.
+#[derive(Clone, Copy)]
+pub struct F32x16(__m512);
+/// 8 × f64 of AVX-512.
+#[derive(Clone, Copy)]
+pub struct F64x8(__m512d);
+/// 8 × f32 of AVX2.
+#[derive(Clone, Copy)]
+pub struct F32x8(__m256);
+/// 4 × f64 of AVX2.
+#[derive(Clone, Copy)]
+pub struct F64x4(__m256d);
+
+// SAFETY of this file: `Simd` makes values of these types only inside functions whose target features include the
+// instruction set, after `Isa::is_available`; loads and stores check their length first.
+
+impl Lane for F32x16 {
+    type Elem = f32;
+    const N: usize = 16;
+    const REGISTERS: usize = 32;
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Self(unsafe { _mm512_set1_ps(x) })
+    }
+    #[inline(always)]
+    fn load(from: &[f32]) -> Self {
+        assert!(from.len() >= Self::N);
+        Self(unsafe { _mm512_loadu_ps(from.as_ptr()) })
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32]) {
+        assert!(to.len() >= Self::N);
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(unsafe { _mm512_sub_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(unsafe { _mm512_div_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        Self(unsafe { _mm512_fmadd_ps(self.0, b.0, c.0) })
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(unsafe { _mm512_max_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(unsafe { _mm512_min_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn exp2(self) -> Self {
+        let x = self.max(Self::splat(-126.0));
+        let n = Self(unsafe { _mm512_roundscale_ps::<0>(x.0) });
+        let p = polynomial(x.sub(n), &EXP2_F32);
+        Self(unsafe { _mm512_scalef_ps(p.0, n.0) })
+    }
+}
+
+impl Lane for F64x8 {
+    type Elem = f64;
+    const N: usize = 8;
+    const REGISTERS: usize = 32;
+    #[inline(always)]
+    fn splat(x: f64) -> Self {
+        Self(unsafe { _mm512_set1_pd(x) })
+    }
+    #[inline(always)]
+    fn load(from: &[f64]) -> Self {
+        assert!(from.len() >= Self::N);
+        Self(unsafe { _mm512_loadu_pd(from.as_ptr()) })
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f64]) {
+        assert!(to.len() >= Self::N);
+        unsafe { _mm512_storeu_pd(to.as_mut_ptr(), self.0) }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(unsafe { _mm512_add_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(unsafe { _mm512_sub_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Self(unsafe { _mm512_mul_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(unsafe { _mm512_div_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        Self(unsafe { _mm512_fmadd_pd(self.0, b.0, c.0) })
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(unsafe { _mm512_max_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(unsafe { _mm512_min_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn exp2(self) -> Self {
+        let x = self.max(Self::splat(-1022.0));
+        let n = Self(unsafe { _mm512_roundscale_pd::<0>(x.0) });
+        let p = polynomial(x.sub(n), &EXP2_F64);
+        Self(unsafe { _mm512_scalef_pd(p.0, n.0) })
+    }
+}
+
+impl Lane for F32x8 {
+    type Elem = f32;
+    const N: usize = 8;
+    const REGISTERS: usize = 16;
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Self(unsafe { _mm256_set1_ps(x) })
+    }
+    #[inline(always)]
+    fn load(from: &[f32]) -> Self {
+        assert!(from.len() >= Self::N);
+        Self(unsafe { _mm256_loadu_ps(from.as_ptr()) })
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32]) {
+        assert!(to.len() >= Self::N);
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), self.0) }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(unsafe { _mm256_add_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(unsafe { _mm256_sub_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Self(unsafe { _mm256_mul_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(unsafe { _mm256_div_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        Self(unsafe { _mm256_fmadd_ps(self.0, b.0, c.0) })
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(unsafe { _mm256_max_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(unsafe { _mm256_min_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn exp2(self) -> Self {
+        let x = self.max(Self::splat(-126.0)).min(Self::splat(128.0));
+        let shifted = x.add(Self::splat(ROUND_F32));
+        let p = polynomial(x.sub(shifted.sub(Self::splat(ROUND_F32))), &EXP2_F32);
+        Self(unsafe {
+            let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted.0));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.0), exponent))
+        })
+    }
+}
+
+impl Lane for F64x4 {
+    type Elem = f64;
+    const N: usize = 4;
+    const REGISTERS: usize = 16;
+    #[inline(always)]
+    fn splat(x: f64) -> Self {
+        Self(unsafe { _mm256_set1_pd(x) })
+    }
+    #[inline(always)]
+    fn load(from: &[f64]) -> Self {
+        assert!(from.len() >= Self::N);
+        Self(unsafe { _mm256_loadu_pd(from.as_ptr()) })
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f64]) {
+        assert!(to.len() >= Self::N);
+        unsafe { _mm256_storeu_pd(to.as_mut_ptr(), self.0) }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(unsafe { _mm256_add_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(unsafe { _mm256_sub_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Self(unsafe { _mm256_mul_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(unsafe { _mm256_div_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        Self(unsafe { _mm256_fmadd_pd(self.0, b.0, c.0) })
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(unsafe { _mm256_max_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(unsafe { _mm256_min_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn exp2(self) -> Self {
+        let x = self.max(Self::splat(-1022.0)).min(Self::splat(1024.0));
+        let shifted = x.add(Self::splat(ROUND_F64));
+        let p = polynomial(x.sub(shifted.sub(Self::splat(ROUND_F64))), &EXP2_F64);
+        Self(unsafe {
+            let exponent = _mm256_slli_epi64::<52>(_mm256_castpd_si256(shifted.0));
+            _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(p.0), exponent))
+        })
+    }
+}

@@ -1,0 +1,363 @@
+//! The streaming soft-min and its weighted mean. Twin of `kernels/softmin.cu`.
+//!
+//! A task holds R vectors of rows in lanes and streams the columns past them, [`TILE`] at a time: logits of the tile by a
+//! register-blocked product (R row vectors × C columns), their exponentials, and, for the mean, a second product of the
+//! weights with the values. Everything is in units of log 2, scaled when the columns are packed.
+//!
+//! With a shift (the last potential) there is no running maximum, and a row whose sum leaves [2⁻⁶⁴, 2¹⁰⁰] is run again with
+//! it. At d = 3 a pair costs 3 FMA for the product, 1 subtraction, 1 maximum, 1 rounding, 1 subtraction, 5 FMA, 1 scaling and
+//! 1 addition: 14 operations.
+
+use std::f64::consts::{LN_2, LOG2_E};
+
+use rayon::prelude::*;
+
+use crate::backend::Real;
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
+
+/// Columns whose weights are held at a time; a multiple of every C below.
+const TILE: usize = 48;
+/// Largest magnitude of a packed bias: log of a zero weight is as good as this, and differences stay finite.
+const LARGEST: f64 = 1e36;
+
+/// Factor k of the product, as the caller's buffers hold it.
+pub enum Factor<'a, T> {
+    /// One k for all columns.
+    Uniform(f64),
+    /// k_j for column j.
+    PerColumn(&'a [T]),
+}
+
+/// Rows, packed columns and the shift of a soft-min.
+#[derive(Clone, Copy)]
+pub struct Pairs<'a, T> {
+    /// Rows x, n × d.
+    pub x: &'a [T],
+    /// Columns (log₂e k y, log₂e h), m × (d + 1).
+    pub y: &'a [T],
+    /// Dimension d.
+    pub d: usize,
+    /// Shift of each row in nats: a buffer and the factor it is to be multiplied by.
+    pub shift: Option<(&'a [T], f64)>,
+}
+
+/// The weighted mean to take in the same pass.
+pub struct Mean<'a, T> {
+    /// Values v, m × p.
+    pub values: &'a [T],
+    /// Numbers a value.
+    pub p: usize,
+    /// Where the means go, n × p.
+    pub out: &'a mut [T],
+}
+
+/// `out_j = log₂e (k_j y_j, bias_j + c · potential_j)`.
+pub fn pack<T: Real>(points: &[T], d: usize, factor: Factor<'_, T>, bias: &[T], potential: Option<(&[T], f64)>, out: &mut [T]) {
+    out.par_chunks_mut(d + 1).zip(points.par_chunks(d)).enumerate().with_min_len(1024).for_each(|(j, (out, y))| {
+        let k = LOG2_E
+            * match factor {
+                Factor::Uniform(k) => k,
+                Factor::PerColumn(k) => k[j].to_f64(),
+            };
+        for (o, y) in out.iter_mut().zip(y) {
+            *o = T::from_f64(k * y.to_f64());
+        }
+        let h = bias[j].to_f64() + potential.map_or(0.0, |(g, c)| c * g[j].to_f64());
+        out[d] = T::from_f64((LOG2_E * h).clamp(-LARGEST, LARGEST));
+    });
+}
+
+/// `out_i = log Σ_j exp(h_j + k_j x_i·y_j − shift_i)` and, where asked, `mean_i = Σ_j w_ij v_j`.
+pub fn soft_min<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, out: &mut [T], mean: Option<Mean<'_, T>>) {
+    // Whatever the lanes, a task has 64 rows: enough to reuse a column from the first-level cache many times.
+    const ROWS: usize = 64;
+    let (values, p, means) = match mean {
+        Some(mean) => (mean.values, mean.p, mean.out),
+        None => (&[][..], 0, &mut [][..]),
+    };
+    let scratch = || Scratch { x: Vec::new(), mean: Vec::new() };
+    let task = |scratch: &mut Scratch<T>, b: usize, out: &mut [T], means: &mut [T]| {
+        T::dispatch(isa, Block { pairs, first: b * ROWS, out, values, p, means, scratch });
+    };
+    if p == 0 {
+        out.par_chunks_mut(ROWS).enumerate().for_each_init(scratch, |s, (b, out)| task(s, b, out, &mut []));
+    } else {
+        let blocks = out.par_chunks_mut(ROWS).zip(means.par_chunks_mut(ROWS * p)).enumerate();
+        blocks.for_each_init(scratch, |s, (b, (out, means))| task(s, b, out, means));
+    }
+}
+
+/// Memory of one thread.
+struct Scratch<T> {
+    /// Rows transposed: coordinate, row.
+    x: Vec<T>,
+    /// Mean so far: value, row.
+    mean: Vec<T>,
+}
+
+/// The rows of one task against all columns.
+struct Block<'a, T> {
+    pairs: Pairs<'a, T>,
+    first: usize,
+    out: &'a mut [T],
+    values: &'a [T],
+    p: usize,
+    means: &'a mut [T],
+    scratch: &'a mut Scratch<T>,
+}
+
+impl<T: Simd> Kernel<T> for Block<'_, T> {
+    #[inline(always)]
+    fn run<L: Lane<Elem = T>>(mut self) {
+        // R × C accumulators, R rows and a broadcast must fit the registers.
+        if L::REGISTERS >= 32 {
+            match self.pairs.d {
+                1 => self.rows::<L, 4, 2, 1>(),
+                2 => self.rows::<L, 4, 2, 2>(),
+                3 => self.rows::<L, 4, 2, 3>(),
+                _ => self.rows::<L, 4, 6, 0>(),
+            }
+        } else {
+            match self.pairs.d {
+                1 => self.rows::<L, 2, 2, 1>(),
+                2 => self.rows::<L, 2, 2, 2>(),
+                3 => self.rows::<L, 2, 2, 3>(),
+                _ => self.rows::<L, 2, 4, 0>(),
+            }
+        }
+    }
+}
+
+impl<T: Simd> Block<'_, T> {
+    /// Works through the task's rows, R vectors at a time; D is the dimension when known at compile time, else 0.
+    #[inline(always)]
+    fn rows<L: Lane<Elem = T>, const R: usize, const C: usize, const D: usize>(&mut self) {
+        let n = self.out.len();
+        for start in (0..n).step_by(R * L::N) {
+            let rows = start..n.min(start + R * L::N);
+            self.transpose::<L, R>(rows.clone());
+            let given = self
+                .pairs
+                .shift
+                .map(|(shift, factor)| self.gather::<L, R>(rows.clone(), |i| T::from_f64(LOG2_E * factor * shift[i].to_f64())));
+            let mut state = State::<L, R>::new(given);
+            self.stream::<L, R, C, D>(&mut state, given.is_none());
+            if given.is_some() && !state.in_range(rows.len()) {
+                state = State::new(None);
+                self.stream::<L, R, C, D>(&mut state, true);
+            }
+            self.finish(state, given, rows);
+        }
+    }
+
+    /// R vectors of `value(row)`; lanes beyond the last row repeat it.
+    #[inline(always)]
+    fn gather<L: Lane<Elem = T>, const R: usize>(&self, rows: std::ops::Range<usize>, value: impl Fn(usize) -> T) -> [L; R] {
+        std::array::from_fn(|r| {
+            let mut lanes = [T::zeroed(); 16];
+            for (l, lane) in lanes[..L::N].iter_mut().enumerate() {
+                *lane = value(self.first + (rows.start + r * L::N + l).min(rows.end - 1));
+            }
+            L::load(&lanes)
+        })
+    }
+
+    #[inline(always)]
+    fn transpose<L: Lane<Elem = T>, const R: usize>(&mut self, rows: std::ops::Range<usize>) {
+        let (d, x) = (self.pairs.d, self.pairs.x);
+        let mut transposed = std::mem::take(&mut self.scratch.x);
+        transposed.resize(d * R * L::N, T::zeroed());
+        for (k, vectors) in transposed.chunks_exact_mut(R * L::N).enumerate() {
+            let gathered: [L; R] = self.gather::<L, R>(rows.clone(), |i| x[i * d + k]);
+            for (vector, lanes) in gathered.into_iter().zip(vectors.chunks_exact_mut(L::N)) {
+                vector.store(lanes);
+            }
+        }
+        self.scratch.x = transposed;
+        self.scratch.mean.clear();
+        self.scratch.mean.resize(self.p * R * L::N, T::zeroed());
+    }
+
+    /// Streams all columns past R vectors of rows; `online` keeps a running maximum as shift.
+    #[inline(always)]
+    fn stream<L: Lane<Elem = T>, const R: usize, const C: usize, const D: usize>(
+        &mut self,
+        state: &mut State<L, R>,
+        online: bool,
+    ) {
+        let d = if D > 0 { D } else { self.pairs.d };
+        let x = &self.scratch.x[..];
+        let mut weights = [[L::splat(T::zeroed()); R]; TILE];
+        for (t, tile) in self.pairs.y.chunks(TILE * (d + 1)).enumerate() {
+            let columns = tile.len() / (d + 1);
+            let whole = columns / C * C;
+            for j in (0..whole).step_by(C) {
+                logits::<L, R, C>(x, &tile[j * (d + 1)..], d, &mut weights[j..j + C]);
+            }
+            for j in whole..columns {
+                logits::<L, R, 1>(x, &tile[j * (d + 1)..], d, &mut weights[j..=j]);
+            }
+            let weights = &mut weights[..columns];
+            if online {
+                let rescale = state.raise_shift(weights);
+                for (lanes, r) in self.scratch.mean.chunks_exact_mut(L::N).zip((0..R).cycle()) {
+                    L::load(lanes).mul(rescale[r]).store(lanes);
+                }
+            }
+            state.add_exponentials(weights);
+            if self.p > 0 {
+                let values = &self.values[t * TILE * self.p..][..columns * self.p];
+                add_mean::<L, R>(weights, values, self.p, &mut self.scratch.mean);
+            }
+        }
+    }
+
+    /// Writes log-sums relative to the given shift, and means.
+    #[inline(always)]
+    fn finish<L: Lane<Elem = T>, const R: usize>(
+        &mut self,
+        state: State<L, R>,
+        given: Option<[L; R]>,
+        rows: std::ops::Range<usize>,
+    ) {
+        let (mut sum, mut shift, mut mean) = ([T::zeroed(); 16], [T::zeroed(); 16], [T::zeroed(); 16]);
+        for r in 0..R {
+            state.sum[r].store(&mut sum);
+            let relative = given.map_or(state.shift[r], |given| state.shift[r].sub(given[r]));
+            relative.store(&mut shift);
+            let start = rows.start + r * L::N;
+            for (l, i) in (start..rows.end.min(start + L::N)).enumerate() {
+                self.out[i] = T::from_f64(LN_2 * shift[l].to_f64() + sum[l].to_f64().ln());
+            }
+            for k in 0..self.p {
+                let weighted = L::load(&self.scratch.mean[(k * R + r) * L::N..]);
+                weighted.div(state.sum[r]).store(&mut mean);
+                for (l, i) in (start..rows.end.min(start + L::N)).enumerate() {
+                    self.means[i * self.p + k] = mean[l];
+                }
+            }
+        }
+    }
+}
+
+/// Σ_j 2^(logit_ij − shift_i) of R vectors of rows, compensated (Kahan) from tile to tile.
+struct State<L, const R: usize> {
+    shift: [L; R],
+    sum: [L; R],
+    lost: [L; R],
+}
+
+impl<L: Lane, const R: usize> State<L, R> {
+    #[inline(always)]
+    fn new(shift: Option<[L; R]>) -> Self {
+        let zero = [L::splat(L::Elem::from_f64(0.0)); R];
+        let lowest = [L::splat(L::Elem::from_f64(-2.0 * LARGEST)); R];
+        Self { shift: shift.unwrap_or(lowest), sum: zero, lost: zero }
+    }
+
+    /// Raises the shift to the largest logit of the tile and returns the factor by which the sums so far shrink.
+    #[inline(always)]
+    fn raise_shift(&mut self, logits: &[[L; R]]) -> [L; R] {
+        let mut rescale = self.shift;
+        for r in 0..R {
+            let raised = logits.iter().fold(self.shift[r], |max, logit| max.max(logit[r]));
+            rescale[r] = self.shift[r].sub(raised).exp2();
+            self.shift[r] = raised;
+            self.sum[r] = self.sum[r].mul(rescale[r]);
+            self.lost[r] = self.lost[r].mul(rescale[r]);
+        }
+        rescale
+    }
+
+    /// Replaces the logits by their exponentials and adds these to the sums.
+    #[inline(always)]
+    fn add_exponentials(&mut self, logits: &mut [[L; R]]) {
+        let mut tile = [L::splat(L::Elem::from_f64(0.0)); R];
+        for weights in logits {
+            for r in 0..R {
+                let weight = weights[r].sub(self.shift[r]).exp2();
+                tile[r] = tile[r].add(weight);
+                weights[r] = weight;
+            }
+        }
+        for r in 0..R {
+            let term = tile[r].sub(self.lost[r]);
+            let total = self.sum[r].add(term);
+            self.lost[r] = total.sub(self.sum[r]).sub(term);
+            self.sum[r] = total;
+        }
+    }
+
+    /// Whether the first `rows` sums are neither lost in the clamp of the exponential nor near overflow.
+    #[inline(always)]
+    fn in_range(&self, rows: usize) -> bool {
+        let (low, high) = (2f64.powi(-64), 2f64.powi(100));
+        let mut lanes = [L::Elem::from_f64(0.0); 16];
+        (0..R).all(|r| {
+            self.sum[r].store(&mut lanes);
+            let here = rows.saturating_sub(r * L::N).min(L::N);
+            lanes[..here].iter().all(|s| (low..high).contains(&s.to_f64()))
+        })
+    }
+}
+
+/// Logits of C columns for R vectors of rows: bias plus product.
+#[inline(always)]
+fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::Elem], d: usize, out: &mut [[L; R]]) {
+    let stride = d + 1;
+    let mut acc: [[L; R]; C] = std::array::from_fn(|c| [L::splat(y[c * stride + d]); R]);
+    for k in 0..d {
+        let rows: [L; R] = std::array::from_fn(|r| L::load(&x[(k * R + r) * L::N..]));
+        for (c, acc) in acc.iter_mut().enumerate() {
+            let y = L::splat(y[c * stride + k]);
+            for r in 0..R {
+                acc[r] = rows[r].mul_add(y, acc[r]);
+            }
+        }
+    }
+    out.copy_from_slice(&acc);
+}
+
+/// `mean[k][row] += Σ_j w_j,row v_jk`, in blocks of up to six values.
+#[inline(always)]
+fn add_mean<L: Lane, const R: usize>(weights: &[[L; R]], values: &[L::Elem], p: usize, mean: &mut [L::Elem]) {
+    let mut k = 0;
+    while k < p {
+        let step = match p - k {
+            1 => add_values::<L, R, 1>(weights, values, p, k, mean),
+            2 => add_values::<L, R, 2>(weights, values, p, k, mean),
+            3 => add_values::<L, R, 3>(weights, values, p, k, mean),
+            _ if L::REGISTERS >= 32 && p - k >= 6 => add_values::<L, R, 6>(weights, values, p, k, mean),
+            _ => add_values::<L, R, 4>(weights, values, p, k, mean),
+        };
+        k += step;
+    }
+}
+
+/// [`add_mean`] for the K values from `first`; returns K.
+#[inline(always)]
+fn add_values<L: Lane, const R: usize, const K: usize>(
+    weights: &[[L; R]],
+    values: &[L::Elem],
+    p: usize,
+    first: usize,
+    mean: &mut [L::Elem],
+) -> usize {
+    let mut acc = [[L::splat(L::Elem::from_f64(0.0)); R]; K];
+    for (w, v) in weights.iter().zip(values.chunks_exact(p)) {
+        let v: [L; K] = std::array::from_fn(|k| L::splat(v[first + k]));
+        for k in 0..K {
+            for r in 0..R {
+                acc[k][r] = w[r].mul_add(v[k], acc[k][r]);
+            }
+        }
+    }
+    // Plain loops: an iterator over `acc` would keep it in memory.
+    for k in 0..K {
+        for r in 0..R {
+            let lanes = &mut mean[((first + k) * R + r) * L::N..];
+            L::load(lanes).add(acc[k][r]).store(lanes);
+        }
+    }
+    K
+}

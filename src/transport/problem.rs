@@ -1,0 +1,181 @@
+//! The entropic problem: two clouds, the cost ½|x−y|² and ε, in coordinates where single precision can hold it.
+
+use thiserror::Error;
+
+use crate::backend::{Backend, BackendError, Precision, Real, Reals};
+use crate::measure::Cloud;
+use crate::random::{Philox, Stream};
+
+/// OT_ε(a, b) = min ⟨P, c⟩ + ε KL(P ‖ a⊗b) over plans P with marginals a and b, c(x, y) = ½|x−y|².
+#[derive(Clone, Copy, Debug)]
+pub struct Problem<'a> {
+    source: &'a Cloud,
+    target: &'a Cloud,
+    eps: f64,
+}
+
+/// Why a transport problem cannot be solved as asked.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum TransportError {
+    /// Clouds of different dimension.
+    #[error("the source has dimension {source_dim} and the target {target_dim}; both must live in the same space")]
+    Dimension {
+        /// Dimension of the source.
+        source_dim: usize,
+        /// Dimension of the target.
+        target_dim: usize,
+    },
+    /// ε that is not a positive finite number.
+    #[error("eps = {eps} is not a positive number; eps is in units of the cost ½|x−y|², for instance 0.05 times its mean")]
+    Eps {
+        /// The ε asked for.
+        eps: f64,
+    },
+    /// ε that the precision cannot hold.
+    #[error(
+        "eps = {eps:e} is too small for these points in {precision}\n  their largest squared radius about the mean is {radius:.3}, so \
+         exponents carry rounding errors of about {radius:.3}·{rounding:.0e}/eps; below eps = {smallest:.1e} the plan would be off \
+         by more than 10 %\n  use --eps {smallest:.1e} or more{}", if *.rounding > 1e-10 { ", or --precision f64 (cpu)" } else { "" }
+    )]
+    EpsTooSmall {
+        /// The ε asked for.
+        eps: f64,
+        /// `f32` or `f64`.
+        precision: &'static str,
+        /// Largest |x − mean|² over both clouds.
+        radius: f64,
+        /// Relative rounding error of the precision.
+        rounding: f64,
+        /// The smallest ε that keeps the plan within 10 %.
+        smallest: f64,
+    },
+    /// A warm start of another size.
+    #[error("the warm start has potentials of lengths {f} and {g} for clouds of {n} and {m} points")]
+    WarmStart {
+        /// Length of f.
+        f: usize,
+        /// Length of g.
+        g: usize,
+        /// Points of the source.
+        n: usize,
+        /// Points of the target.
+        m: usize,
+    },
+    /// The device could not do it.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+/// Rounding errors of the exponent that are still accepted: the plan is off by at most this share.
+const ACCEPTED: f64 = 0.1;
+
+impl<'a> Problem<'a> {
+    /// The problem of moving `source` to `target` at `eps`, in units of c.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the dimensions differ or ε is not positive.
+    pub fn new(source: &'a Cloud, target: &'a Cloud, eps: f64) -> Result<Self, TransportError> {
+        if source.dim() != target.dim() {
+            return Err(TransportError::Dimension { source_dim: source.dim(), target_dim: target.dim() });
+        }
+        if !(eps > 0.0 && eps.is_finite()) {
+            return Err(TransportError::Eps { eps });
+        }
+        Ok(Self { source, target, eps })
+    }
+
+    /// The cloud that is moved: x, a.
+    pub fn source(&self) -> &'a Cloud {
+        self.source
+    }
+
+    /// Where it is moved to: y, b.
+    pub fn target(&self) -> &'a Cloud {
+        self.target
+    }
+
+    /// ε in units of c.
+    pub fn eps(&self) -> f64 {
+        self.eps
+    }
+
+    /// Refuses an ε whose exponents the precision of `B` cannot hold.
+    pub(crate) fn check_precision<B: Backend>(&self) -> Result<(), TransportError> {
+        let radius = largest_squared_radius(self.source).max(largest_squared_radius(self.target));
+        let rounding = B::Real::ROUNDING;
+        let smallest = radius * rounding / ACCEPTED;
+        if self.eps < smallest {
+            let precision = if rounding > 1e-10 { Precision::F32 } else { Precision::F64 };
+            return Err(TransportError::EpsTooSmall { eps: self.eps, precision: precision.name(), radius, rounding, smallest });
+        }
+        Ok(())
+    }
+}
+
+fn largest_squared_radius(cloud: &Cloud) -> f64 {
+    let mean = cloud.mean();
+    let squared = |row: &[f64]| row.iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
+    cloud.rows().map(squared).fold(0.0, f64::max)
+}
+
+/// The mean of c(x, y) = ½|x−y|² over a seeded sample of 65,536 independent pairs; the usual yardstick for ε.
+pub fn mean_cost(source: &Cloud, target: &Cloud, seed: u32) -> f64 {
+    const PAIRS: u32 = 65_536;
+    let philox = Philox::new(seed, Stream::Metric);
+    let (draw_x, draw_y) = (source.inverse_cdf(), target.inverse_cdf());
+    let cost = |pair: u32| {
+        let x = source.row(draw_x.index(philox.uniform(pair, 0, 0)));
+        let y = target.row(draw_y.index(philox.uniform(pair, 0, 1)));
+        0.5 * x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>()
+    };
+    (0..PAIRS).map(cost).sum::<f64>() / f64::from(PAIRS)
+}
+
+/// One cloud on a device, in coordinates relative to its own mean.
+///
+/// Only the product x·y of the cost couples the clouds; everything else is a function of x or of y alone and is restored in
+/// f64. So points far from the origin cost no digits.
+pub(crate) struct Side<B: Backend> {
+    pub n: usize,
+    pub d: usize,
+    pub mean: Vec<f64>,
+    /// x − mean in f64, for results.
+    pub centred: Vec<f64>,
+    /// Weights a in f64.
+    pub mass: Vec<f64>,
+    /// x − mean.
+    pub points: Reals<B>,
+    /// Weights a.
+    pub weights: Reals<B>,
+    /// log a.
+    pub log_weights: Reals<B>,
+}
+
+impl<B: Backend> Side<B> {
+    pub fn new(backend: &B, cloud: &Cloud) -> Result<Self, BackendError> {
+        let mean = cloud.mean();
+        let centred = cloud.relative_to(&mean);
+        let mass: Vec<f64> = (0..cloud.len()).map(|i| cloud.weight(i)).collect();
+        let log: Vec<f64> = mass.iter().map(|a| a.ln()).collect();
+        Ok(Self {
+            n: cloud.len(),
+            d: cloud.dim(),
+            points: backend.upload_reals(&centred)?,
+            weights: backend.upload_reals(&mass)?,
+            log_weights: backend.upload_reals(&log)?,
+            mean,
+            centred,
+            mass,
+        })
+    }
+
+    /// ½|x − mean|² of each point.
+    pub fn half_squares(&self) -> Vec<f64> {
+        self.centred.chunks_exact(self.d).map(|x| 0.5 * dot(x, x)).collect()
+    }
+}
+
+/// x·y.
+pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| x * y).sum()
+}

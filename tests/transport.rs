@@ -1,0 +1,203 @@
+//! Entropic transport against closed forms (maths.md §2a, F1–F4) and its invariances, through the public API.
+
+use brenier::backend::{Device, Precision};
+use brenier::measure::Cloud;
+use brenier::random::{Philox, Stream};
+use brenier::transport::problem::mean_cost;
+use brenier::transport::{Divergence, EntropicMap, Problem, Sinkhorn};
+
+/// n draws of N(offset, deviation²) in each of `deviation.len()` coordinates.
+fn normals(n: usize, deviation: &[f64], offset: f64, step: u32) -> Cloud {
+    let philox = Philox::new(0, Stream::Source);
+    let mut z = vec![0.0f32; deviation.len()];
+    let mut points = Vec::new();
+    for i in 0..n {
+        philox.normals(i as u32, step, 0, &mut z);
+        points.extend(z.iter().zip(deviation).map(|(&z, s)| offset + s * f64::from(z)));
+    }
+    Cloud::new(points, deviation.len()).unwrap()
+}
+
+/// n equally likely quantile midpoints of N(0, deviation²): a cloud without sampling noise.
+fn quantiles(n: usize, deviation: f64) -> Cloud {
+    // Bisection on the error function's integral is not needed: Acklam-free Newton on Φ by summation would be overkill; a
+    // fine Riemann sum of the density gives the quantiles to 1e-9.
+    let (lo, hi, cells) = (-9.0f64, 9.0f64, 2_000_000);
+    let h = (hi - lo) / f64::from(cells);
+    let density = |x: f64| (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let (mut mass, mut points, mut next) = (0.0, Vec::with_capacity(n), 0usize);
+    for cell in 0..cells {
+        let x = lo + (f64::from(cell) + 0.5) * h;
+        let add = h * density(x);
+        while next < n && mass + add >= (next as f64 + 0.5) / n as f64 {
+            let share = ((next as f64 + 0.5) / n as f64 - mass) / add;
+            points.push(deviation * (x + (share - 0.5) * h));
+            next += 1;
+        }
+        mass += add;
+    }
+    points.resize(n, deviation * hi);
+    Cloud::new(points, 1).unwrap()
+}
+
+fn cross_covariance(a: f64, b: f64, eps: f64) -> f64 {
+    -0.5 * eps + (a * a * b * b + 0.25 * eps * eps).sqrt()
+}
+
+/// F1: cov(x, y) = −ε/2 + √(a²b² + ε²/4), and ⟨P, |x−y|²⟩ = a² + b² − 2 cov.
+#[test]
+fn the_entropic_plan_of_gaussians_has_the_closed_cross_covariance() {
+    let (a, b) = (1.0, 1.7);
+    let (x, y) = (quantiles(2_000, a), quantiles(2_000, b));
+    for (eps, precision) in [(1.0, Precision::F64), (0.3, Precision::F32), (0.3, Precision::F64)] {
+        let device = Device::cpu(precision);
+        let solver = Sinkhorn { tol: 1e-6, ..Sinkhorn::default() };
+        let outcome = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &device, None, None).unwrap();
+        assert!(outcome.converged, "{outcome:?}");
+        let expected = x.variance() + y.variance() - 2.0 * cross_covariance(x.variance().sqrt(), y.variance().sqrt(), eps);
+        // 2,000 quantiles cut the tails beyond ±3.5 deviations: a relative 1e-3 of the fourth moments.
+        assert!(
+            (2.0 * outcome.transport_cost - expected).abs() < 2e-3 * expected,
+            "{} for {expected}",
+            2.0 * outcome.transport_cost
+        );
+        let gap = (outcome.dual - outcome.regularised_cost).abs();
+        assert!(gap < 1e-5, "duality gap {gap}");
+    }
+}
+
+/// F2: OT_ε = ½[a² + b² − D + ε(1 − log 2ε) + ε log(D + ε)], D = √(4a²b² + ε²).
+#[test]
+fn the_regularised_cost_of_gaussians_is_the_closed_form() {
+    let (a, b, eps) = (1.3f64, 0.7f64, 0.4f64);
+    let (x, y) = (quantiles(4_000, a), quantiles(4_000, b));
+    let solver = Sinkhorn { tol: 1e-9, ..Sinkhorn::default() };
+    let outcome = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(Precision::F64), None, None).unwrap();
+    let d = (4.0 * a * a * b * b + eps * eps).sqrt();
+    let closed = 0.5 * (a * a + b * b - d + eps * (1.0 - (2.0 * eps).ln()) + eps * (d + eps).ln());
+    assert!((outcome.regularised_cost - closed).abs() < 1e-3 * closed, "{} for {closed}", outcome.regularised_cost);
+}
+
+/// F3: the entropic map of Gaussians is linear with slope cov/a², also at points that are not in the cloud.
+#[test]
+fn the_entropic_map_of_gaussians_is_linear_with_the_closed_slope() {
+    let (a, b, eps) = (1.3, 0.7, 0.4);
+    let (x, y) = (quantiles(4_000, a), quantiles(4_000, b));
+    let device = Device::cpu(Precision::F64);
+    let outcome =
+        Sinkhorn { tol: 1e-9, ..Sinkhorn::default() }.solve(&Problem::new(&x, &y, eps).unwrap(), &device, None, None).unwrap();
+    let map = EntropicMap { target: &y, g: &outcome.potentials.g, eps };
+    let new = Cloud::new(vec![-1.0, -0.3, 0.0, 0.8, 1.5], 1).unwrap();
+    let slope = cross_covariance(a, b, eps) / (a * a);
+    for (x, t) in new.points().iter().zip(map.apply(&new, &device).unwrap()) {
+        assert!((t - slope * x).abs() < 2e-3, "T({x}) = {t}, expected {}", slope * x);
+    }
+    for (t, again) in map.apply(&x, &device).unwrap().iter().zip(&outcome.map) {
+        assert!((t - again).abs() < 1e-6, "the map at the source points is the barycentric map");
+    }
+}
+
+/// The line: N(0,1) → N(0,1.7²) at ε = 1, random clouds: within 3 standard errors, which a wrong factor in ε breaks.
+#[test]
+fn w2_squared_of_random_gaussian_clouds_is_within_three_standard_errors_of_the_closed_form() {
+    let (a, b, eps, n) = (1.0f64, 1.7f64, 1.0, 20_000);
+    let (x, y) = (normals(n, &[a], 0.0, 0), normals(n, &[b], 0.0, 1));
+    let outcome =
+        Sinkhorn::default().solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(Precision::F32), None, None).unwrap();
+    let closed = a * a + b * b - 2.0 * cross_covariance(a, b, eps);
+    // By the delta method on the two sample variances: d/da² (a² − 2cov), each variance with error σ²√(2/n).
+    let slope = |u: f64, v: f64| 1.0 - v * v / (u * u * v * v + 0.25 * eps * eps).sqrt();
+    let error = (2.0 / n as f64).sqrt() * (slope(a, b) * a * a).hypot(slope(b, a) * b * b);
+    assert!(
+        (2.0 * outcome.transport_cost - closed).abs() < 3.0 * error + 1e-3 * closed,
+        "{} for {closed}",
+        2.0 * outcome.transport_cost
+    );
+}
+
+/// F4: the Sinkhorn divergence tends to ½W₂² with an error of order ε²; between equal clouds it is 0.
+#[test]
+fn the_sinkhorn_divergence_of_gaussians_is_half_w2_squared_up_to_eps_squared() {
+    let (x, y) = (quantiles(2_000, 1.3), quantiles(2_000, 0.7));
+    let device = Device::cpu(Precision::F64);
+    let solver = Sinkhorn { tol: 1e-8, ..Sinkhorn::default() };
+    let exact = 0.5 * x.points().iter().zip(y.points()).map(|(x, y)| (x - y).powi(2)).sum::<f64>() / 2_000.0;
+    let bias = |eps: f64| Divergence::to(&y, eps, solver, &device).unwrap().from(&x, &device).unwrap() - exact;
+    let order = (bias(0.4) / bias(0.2)).log2();
+    assert!((order - 2.0).abs() < 0.2, "order {order}");
+    let zero = Divergence::to(&y, 0.2, solver, &device).unwrap().from(&y, &device).unwrap();
+    assert!(zero.abs() < 1e-9, "{zero}");
+}
+
+/// Data far from the origin: each cloud is centred by its own mean in f64, so an offset of 1e4 changes nothing.
+#[test]
+fn an_offset_of_both_clouds_changes_nothing() {
+    let device = Device::cpu(Precision::F32);
+    let solve = |offset: f64| {
+        let (x, y) = (normals(500, &[1.0, 0.5], offset, 0), normals(700, &[0.3, 1.0], offset + 1.0, 1));
+        let eps = 0.05 * mean_cost(&x, &y, 0);
+        Sinkhorn::default().solve(&Problem::new(&x, &y, eps).unwrap(), &device, None, None).unwrap()
+    };
+    let (near, far) = (solve(0.0), solve(1e4));
+    assert!((near.transport_cost / far.transport_cost - 1.0).abs() < 1e-6, "{} {}", near.transport_cost, far.transport_cost);
+    assert!((near.dual / far.dual - 1.0).abs() < 1e-6);
+}
+
+/// OT_ε(a, a + t) = OT_ε(a, a) + ½|t|² and T = identity-map of the plan + t.
+#[test]
+fn a_translation_costs_half_its_square() {
+    let device = Device::cpu(Precision::F64);
+    let x = normals(300, &[1.0, 1.0], 0.0, 0);
+    let y = normals(300, &[1.0, 1.0], 5.0, 0);
+    let solver = Sinkhorn { tol: 1e-8, ..Sinkhorn::default() };
+    let divergence = Divergence::to(&y, 0.1, solver, &device).unwrap().from(&x, &device).unwrap();
+    assert!((divergence - 25.0).abs() < 1e-6, "{divergence}");
+}
+
+/// A solution warm-starts the solver to convergence at once.
+#[test]
+fn a_solution_is_a_fixed_point() {
+    let device = Device::cpu(Precision::F64);
+    let (x, y) = (normals(200, &[1.0, 2.0], 0.0, 0), normals(300, &[2.0, 1.0], 1.0, 1));
+    let problem = Problem::new(&x, &y, 0.2).unwrap();
+    let solver = Sinkhorn { tol: 1e-6, ..Sinkhorn::default() };
+    let first = solver.solve(&problem, &device, None, None).unwrap();
+    let again = solver.solve(&problem, &device, Some(&first.potentials), None).unwrap();
+    assert_eq!(again.iterations, 0);
+    assert!((first.transport_cost - again.transport_cost).abs() < 1e-12);
+}
+
+/// A point of weight zero changes nothing; a point split into two of half the weight changes nothing.
+#[test]
+fn weight_zero_and_split_points_change_nothing() {
+    let device = Device::cpu(Precision::F64);
+    let (x, y) = (normals(60, &[1.0, 1.0], 0.0, 0), normals(50, &[1.0, 2.0], 1.0, 1));
+    let solver = Sinkhorn { tol: 1e-9, ..Sinkhorn::default() };
+    let cost = |y: &Cloud| solver.solve(&Problem::new(&x, y, 0.3).unwrap(), &device, None, None).unwrap().transport_cost;
+    let reference = cost(&y);
+    let extended = |point: &[f64], first: f64, last: f64| {
+        let points = [y.points(), point].concat();
+        let mut weights = vec![1.0; 51];
+        (weights[0], weights[50]) = (first, last);
+        Cloud::new(points, 2).unwrap().with_weights(weights).unwrap()
+    };
+    assert!((cost(&extended(&[100.0, -50.0], 1.0, 0.0)) - reference).abs() < 1e-7);
+    assert!((cost(&extended(y.row(0), 0.5, 0.5)) - reference).abs() < 1e-7);
+}
+
+/// `tol = 0` makes exactly `max_iter` iterations and reports the error of what it leaves.
+#[test]
+fn tolerance_zero_makes_exactly_the_iterations_asked_for() {
+    let device = Device::cpu(Precision::F64);
+    let (x, y) = (normals(80, &[1.0], 0.0, 0), normals(90, &[2.0], 1.0, 1));
+    let problem = Problem::new(&x, &y, 0.5).unwrap();
+    let outcome = Sinkhorn { tol: 0.0, max_iter: 7, plain: false }.solve(&problem, &device, None, None).unwrap();
+    assert_eq!(outcome.iterations, 7);
+    // The printed error is that of the plan the printed potentials define.
+    let (f, g) = (&outcome.potentials.f, &outcome.potentials.g);
+    let mass = |i: usize| -> f64 {
+        (0..90).map(|j| ((f[i] + g[j] - 0.5 * (x.row(i)[0] - y.row(j)[0]).powi(2)) / 0.5).exp() / 90.0).sum()
+    };
+    let error: f64 = (0..80).map(|i| (mass(i) - 1.0).abs() / 80.0).sum();
+    assert!((error - outcome.marginal_error).abs() < 1e-12, "{error} {}", outcome.marginal_error);
+}
