@@ -4,7 +4,8 @@ use thiserror::Error;
 
 use crate::backend::{BackendError, DeviceError};
 use crate::measure::{CloudError, MixtureError};
-use crate::path::GridError;
+use crate::path::{ConversionError, GridError, ScheduleError};
+use crate::sampler::RunError;
 use crate::transport::TransportError;
 
 /// Anything that can go wrong, by the room it went wrong in.
@@ -28,4 +29,24 @@ pub enum Error {
     /// The device could not do it.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// Parameters that do not make a schedule.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// A prediction that does not determine another.
+    #[error(transparent)]
+    Conversion(#[from] ConversionError),
+    /// A program that cannot run on a field.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// The name of `known`, not empty, that is most like `name`: what an error about a misspelt name offers.
+pub(crate) fn nearest(name: &str, known: &[&'static str]) -> &'static str {
+    let mut best = known[0];
+    for candidate in known {
+        if strsim::jaro_winkler(name, candidate) > strsim::jaro_winkler(name, best) {
+            best = candidate;
+        }
+    }
+    best
 }

@@ -4,7 +4,7 @@ pub mod mixture;
 
 use crate::measure::{Cloud, Mixture};
 
-pub use mixture::{MixtureProgram, MixtureStep};
+pub use mixture::{Form, MixtureProgram, MixtureStep, fold};
 
 /// A field: at a level (α, σ) and a point x it gives the denoised point x̂₀ = E[data | x] and the noise ε̂ = (x − α x̂₀)/σ.
 #[derive(Clone, Debug, PartialEq)]

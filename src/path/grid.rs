@@ -1,8 +1,8 @@
-//! Time grids: the levels a method steps through, from noise to data.
+//! Grids: the levels a method steps through, from noise to data.
 
 use thiserror::Error;
 
-use crate::path::Schedule;
+use crate::path::{Schedule, ScheduleError};
 
 /// One noise level of x = α · data + σ · noise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,13 +19,37 @@ pub struct Level {
     pub sigma_dot: f64,
 }
 
+impl Level {
+    /// σ/α, the noise level of x/α; ∞ at pure noise.
+    pub fn ratio(&self) -> f64 {
+        self.sigma / self.alpha
+    }
+}
+
 /// The levels of a run in order: a method makes `steps` = `levels.len() − 1` steps between neighbours.
+///
+/// Times rise and σ/α falls strictly, so σ is zero at most at the last level.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grid {
     levels: Vec<Level>,
 }
 
-/// Why times do not make a grid.
+/// Where the levels of a run lie on its schedule. Every grid ends at t = 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Spacing {
+    /// Equal steps of t, the first level pure noise. On a table of T entries: round(T − jT/n) − 1, half to even.
+    Trailing,
+    /// Tables only: entries j ⌊T/n⌋, so the run starts below the noisiest entry.
+    Leading,
+    /// Tables only: both ends of the table, round(linspace(0, T − 1, n)), half to even.
+    Linspace,
+    /// σ/α with equal steps of (σ/α)^{1/7} (Karras et al. 2022, eq. 5).
+    Karras,
+    /// σ/α with equal steps of log(σ/α).
+    Geometric,
+}
+
+/// Why times or levels do not make a grid.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum GridError {
     /// A run of no steps.
@@ -39,6 +63,18 @@ pub enum GridError {
         /// The time found.
         value: f64,
     },
+    /// A level not finite, negative, or no cleaner than the one before.
+    #[error(
+        "level {index} of the grid has alpha = {alpha} and sigma = {sigma}; both must be finite and not negative, and sigma/alpha must fall strictly"
+    )]
+    NotFalling {
+        /// Index of the level, from 0.
+        index: usize,
+        /// α found.
+        alpha: f64,
+        /// σ found.
+        sigma: f64,
+    },
     /// A number of steps that the schedule's table cannot give.
     #[error("{steps} steps from a table of {table} levels; ask for at most {table}")]
     TooManySteps {
@@ -47,6 +83,17 @@ pub enum GridError {
         /// Levels of the table.
         table: usize,
     },
+    /// A spacing of table entries on a schedule that is not a table.
+    #[error("{0:?} spacing counts entries of a table, and this schedule is continuous; take trailing, or a table such as ddpm")]
+    NeedsTable(Spacing),
+    /// σ/α spaced from pure noise, where it is infinite.
+    #[error(
+        "{0:?} spacing of sigma/alpha cannot start at pure noise, where it is infinite; take trailing, or a schedule such as linear-vp"
+    )]
+    PureNoise(Spacing),
+    /// A ratio that the schedule does not have.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
 }
 
 impl Grid {
@@ -55,15 +102,7 @@ impl Grid {
     /// # Errors
     /// [`GridError`] for fewer than two times, or times that leave [0, 1] or do not increase.
     pub fn at(schedule: &Schedule, times: &[f64]) -> Result<Self, GridError> {
-        if times.len() < 2 {
-            return Err(GridError::NoSteps);
-        }
-        for (index, &value) in times.iter().enumerate() {
-            if !(0.0..=1.0).contains(&value) || (index > 0 && value <= times[index - 1]) {
-                return Err(GridError::NotIncreasing { index, value });
-            }
-        }
-        Ok(Self { levels: times.iter().map(|&t| schedule.level(t)).collect() })
+        Self::from_levels(times.iter().map(|&t| schedule.level(t)).collect())
     }
 
     /// `steps` equal steps of t from 0 to 1: the trailing grid of the samplers' literature, whose first level is pure noise.
@@ -75,13 +114,83 @@ impl Grid {
         Self::at(schedule, &times)
     }
 
+    /// The grid of `steps` steps on `schedule` with the given `spacing`. Where the schedule reaches the data the last level is
+    /// (α, σ) = (1, 0); [`Spacing::Karras`] and [`Spacing::Geometric`] place the levels before it, from the start of the schedule to
+    /// t = 0.999 (on a table its first entry).
+    ///
+    /// # Errors
+    /// [`GridError`] for no steps, more steps than the table has, a table's spacing on a continuous schedule, or σ/α spaced from a
+    /// start of pure noise, where it is infinite.
+    pub fn spaced(schedule: &Schedule, steps: usize, spacing: Spacing) -> Result<Self, GridError> {
+        if steps == 0 {
+            return Err(GridError::NoSteps);
+        }
+        match (spacing, schedule) {
+            (Spacing::Karras | Spacing::Geometric, _) => {
+                let last = match schedule {
+                    Schedule::Ve { .. } => 1.0,
+                    Schedule::Table(table) => 1.0 - 1.0 / table.entries() as f64,
+                    _ => 0.999,
+                };
+                let (noisiest, cleanest) = (schedule.level(0.0).ratio(), schedule.level(last).ratio());
+                if noisiest.is_infinite() {
+                    return Err(GridError::PureNoise(spacing));
+                }
+                let count = if last == 1.0 { steps + 1 } else { steps };
+                Self::at_ratios(schedule, &ratios(spacing, noisiest, cleanest, count))
+            }
+            (_, Schedule::Table(table)) => Self::at(schedule, &entries(table.entries(), steps, spacing)?),
+            (Spacing::Trailing, _) => Self::uniform(schedule, steps),
+            _ => Err(GridError::NeedsTable(spacing)),
+        }
+    }
+
+    /// The levels of `schedule` at falling `ratios` σ/α, and then its end t = 1 where that is cleaner.
+    ///
+    /// # Errors
+    /// [`GridError::Schedule`] for a ratio that the schedule does not have, [`GridError::NotIncreasing`] when they do not fall.
+    pub fn at_ratios(schedule: &Schedule, ratios: &[f64]) -> Result<Self, GridError> {
+        let mut times = ratios.iter().map(|&ratio| schedule.time(ratio)).collect::<Result<Vec<f64>, _>>()?;
+        if times.last() != Some(&1.0) {
+            times.push(1.0);
+        }
+        Self::at(schedule, &times)
+    }
+
+    /// NCSN's ladder: `noisy` levels with α = 1 and σ geometric from `sigma_max` to `sigma_min`, then the data (1, 0).
+    ///
+    /// # Errors
+    /// [`GridError::NoSteps`] for no levels, [`GridError::Schedule`] unless 0 < `sigma_min` < `sigma_max` < ∞.
+    pub fn ladder(sigma_max: f64, sigma_min: f64, noisy: usize) -> Result<Self, GridError> {
+        Schedule::ve(sigma_min, sigma_max)?;
+        let slope = (sigma_min / sigma_max).ln() * noisy as f64 / noisy.saturating_sub(1).max(1) as f64;
+        let mut levels: Vec<Level> = ratios(Spacing::Geometric, sigma_max, sigma_min, noisy)
+            .into_iter()
+            .enumerate()
+            .map(|(i, sigma)| Level { t: i as f64 / noisy as f64, alpha: 1.0, sigma, alpha_dot: 0.0, sigma_dot: slope * sigma })
+            .collect();
+        levels.push(Level { t: 1.0, alpha: 1.0, sigma: 0.0, alpha_dot: 0.0, sigma_dot: 0.0 });
+        Self::from_levels(levels)
+    }
+
     /// A grid from levels made elsewhere (a table, σ values of a solver).
     ///
     /// # Errors
-    /// [`GridError::NoSteps`] for fewer than two levels.
+    /// [`GridError`] for fewer than two levels, times that do not increase in [0, 1], or σ/α that does not fall.
     pub fn from_levels(levels: Vec<Level>) -> Result<Self, GridError> {
         if levels.len() < 2 {
             return Err(GridError::NoSteps);
+        }
+        for (index, level) in levels.iter().enumerate() {
+            let before = index.checked_sub(1).map(|i| levels[i]);
+            if !(0.0..=1.0).contains(&level.t) || before.is_some_and(|before| level.t <= before.t) {
+                return Err(GridError::NotIncreasing { index, value: level.t });
+            }
+            let Level { alpha, sigma, .. } = *level;
+            let valid = alpha >= 0.0 && sigma >= 0.0 && alpha.is_finite() && sigma.is_finite() && alpha + sigma > 0.0;
+            if !valid || before.is_some_and(|before| sigma * before.alpha >= before.sigma * alpha) {
+                return Err(GridError::NotFalling { index, alpha, sigma });
+            }
         }
         Ok(Self { levels })
     }
@@ -100,4 +209,32 @@ impl Grid {
     pub fn start(&self) -> Level {
         self.levels[0]
     }
+}
+
+/// Times of `steps` entries of a table of `size`, noisiest first, and of the data.
+fn entries(size: usize, steps: usize, spacing: Spacing) -> Result<Vec<f64>, GridError> {
+    if steps > size {
+        return Err(GridError::TooManySteps { steps, table: size });
+    }
+    let (n, of_table) = (steps as f64, size as f64);
+    let entry = |j: usize| match spacing {
+        Spacing::Leading => ((steps - 1 - j) * (size / steps)) as f64,
+        Spacing::Linspace => ((steps - 1 - j) as f64 * (of_table - 1.0) / (n - 1.0).max(1.0)).round_ties_even(),
+        _ => (of_table - j as f64 * of_table / n).round_ties_even() - 1.0,
+    };
+    Ok((0..steps).map(|j| 1.0 - (entry(j) + 1.0) / of_table).chain([1.0]).collect())
+}
+
+/// `count` ratios from `noisiest` to `cleanest`, both exact.
+fn ratios(spacing: Spacing, noisiest: f64, cleanest: f64, count: usize) -> Vec<f64> {
+    let between = |i: usize| match i as f64 / (count - 1).max(1) as f64 {
+        0.0 => noisiest,
+        1.0 => cleanest,
+        s if spacing == Spacing::Karras => {
+            let (first, last) = (noisiest.powf(1.0 / 7.0), cleanest.powf(1.0 / 7.0));
+            (first + s * (last - first)).powi(7)
+        }
+        s => noisiest * (cleanest / noisiest).powf(s),
+    };
+    (0..count).map(between).collect()
 }

@@ -1,7 +1,9 @@
 //! How noise and data are joined: x_t = α_t · data + σ_t · noise, and the grids of times that methods step along.
 
+pub mod conversion;
 pub mod grid;
 pub mod schedule;
 
-pub use grid::{Grid, GridError, Level};
-pub use schedule::Schedule;
+pub use conversion::{ConversionError, Prediction, convert};
+pub use grid::{Grid, GridError, Level, Spacing};
+pub use schedule::{SCHEDULES, Schedule, ScheduleError};

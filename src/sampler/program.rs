@@ -106,6 +106,17 @@ impl Program {
         self.ops().filter(|op| matches!(op, Op::Evaluate { .. })).count()
     }
 
+    /// Number of registers that the operations name, at least 1 for the state.
+    pub fn registers(&self) -> usize {
+        let highest = |op: &Op| match op {
+            Op::Evaluate { src, dst, .. } => *src.max(dst),
+            Op::Draw { dst, .. } => *dst,
+            Op::Combine { dst, terms } => terms.iter().fold(*dst, |high, term| high.max(term.0)),
+            Op::Clip { register, .. } => *register,
+        };
+        self.ops().map(highest).max().unwrap_or(STATE) + 1
+    }
+
     /// Whether no operation draws noise.
     pub fn is_deterministic(&self) -> bool {
         !self.ops().any(|op| matches!(op, Op::Draw { .. }))

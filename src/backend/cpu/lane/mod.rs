@@ -108,6 +108,61 @@ fn polynomial<L: Lane>(x: L, coefficients: &[L::Elem]) -> L {
     p.mul_add(x, L::splat(L::Elem::from_f64(1.0)))
 }
 
+/// Two vectors as one: independent chains of operations that hide each other's latency.
+#[derive(Clone, Copy)]
+pub struct Twice<L>(L, L);
+
+impl<L: Lane> Lane for Twice<L> {
+    type Elem = L::Elem;
+    const N: usize = 2 * L::N;
+    const REGISTERS: usize = L::REGISTERS / 2;
+    #[inline(always)]
+    fn splat(x: L::Elem) -> Self {
+        Self(L::splat(x), L::splat(x))
+    }
+    #[inline(always)]
+    fn load(from: &[L::Elem]) -> Self {
+        Self(L::load(from), L::load(&from[L::N..]))
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [L::Elem]) {
+        self.0.store(to);
+        self.1.store(&mut to[L::N..]);
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(self.0.add(other.0), self.1.add(other.1))
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.sub(other.0), self.1.sub(other.1))
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Self(self.0.mul(other.0), self.1.mul(other.1))
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(self.0.div(other.0), self.1.div(other.1))
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        Self(self.0.mul_add(b.0, c.0), self.1.mul_add(b.1, c.1))
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(self.0.max(other.0), self.1.max(other.1))
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(self.0.min(other.0), self.1.min(other.1))
+    }
+    #[inline(always)]
+    fn exp2(self) -> Self {
+        Self(self.0.exp2(), self.1.exp2())
+    }
+}
+
 /// A piece of work on lanes; `run` must be `#[inline(always)]`.
 pub trait Kernel<T> {
     /// Does the work with lanes `L`.

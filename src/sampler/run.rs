@@ -1,0 +1,258 @@
+//! Runs a program over a field: fused over all steps for a mixture, stage by stage for fields that are soft-mins over points.
+
+use thiserror::Error;
+
+use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows, Scale, Task};
+use crate::field::{Field, MixtureProgram, fold};
+use crate::path::Level;
+use crate::sampler::program::{Op, Program, STATE};
+
+/// Why a program cannot run on a field.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum RunError {
+    /// Start points of another dimension than the field.
+    #[error("the start points have dimension {start} and the field {field}")]
+    Dimension {
+        /// Dimension of the start points.
+        start: usize,
+        /// Dimension of the field.
+        field: usize,
+    },
+    /// Too few given draws.
+    #[error("the run draws {needed} numbers of noise and {given} are given; the noise file needs {draws} draws of n × d")]
+    Noise {
+        /// Numbers needed.
+        needed: usize,
+        /// Numbers given.
+        given: usize,
+        /// Draws the program makes.
+        draws: usize,
+    },
+    /// ε̂ of a field of points at σ = 0.
+    #[error("at sigma = 0 a field of points knows only the nearest point, not the noise; end with an Euler step (euler_last)")]
+    NoiseAtData,
+    /// The observer stopped the run.
+    #[error("stopped after {steps} steps")]
+    Stopped {
+        /// Steps made.
+        steps: usize,
+    },
+    /// The device could not do it.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+/// What a run tells while it goes on.
+pub enum Observe<'a> {
+    /// Nothing but the number of steps made, now and then; `false` stops the run.
+    Progress(&'a mut (dyn FnMut(usize) -> bool + Send)),
+    /// The state after every step (0: the start), n × d.
+    States(&'a mut (dyn FnMut(usize, &[f64]) -> bool + Send)),
+}
+
+impl Field {
+    /// Dimension d.
+    pub fn dim(&self) -> usize {
+        match self {
+            Self::Mixture(mixture) => mixture.dim(),
+            Self::DataSet(cloud) | Self::Transport { target: cloud, .. } => cloud.dim(),
+        }
+    }
+
+    /// Whether the field at σ = 0 is known beyond x̂₀: for a law with a density, not for points.
+    pub fn is_regular_at_data(&self) -> bool {
+        matches!(self, Self::Mixture(_))
+    }
+}
+
+impl Program {
+    /// The end points of the particles that start at `start`, n × d row-major, moved by `field`.
+    ///
+    /// # Errors
+    /// [`RunError`] when sizes disagree, a field of points is asked for noise at σ = 0, or the observer stops the run.
+    pub fn run<'a>(
+        &'a self,
+        field: &'a Field,
+        start: &'a [f64],
+        noise: Noise<'a>,
+        device: &Device,
+        observe: Observe<'a>,
+    ) -> Result<Vec<f64>, RunError> {
+        let d = field.dim();
+        if !start.len().is_multiple_of(d) {
+            return Err(RunError::Dimension { start: start.len(), field: d });
+        }
+        let draws = self.ops().filter(|op| matches!(op, Op::Draw { .. })).count();
+        if let Noise::Given(given) = noise
+            && given.len() < draws * start.len()
+        {
+            return Err(RunError::Noise { needed: draws * start.len(), given: given.len(), draws });
+        }
+        device.run(Run { program: self, field, start, noise, observe })
+    }
+}
+
+/// Steps that are fused into one launch when only progress is watched.
+const FUSED: usize = 128;
+
+struct Run<'a> {
+    program: &'a Program,
+    field: &'a Field,
+    start: &'a [f64],
+    noise: Noise<'a>,
+    observe: Observe<'a>,
+}
+
+impl Task for Run<'_> {
+    type Output = Result<Vec<f64>, RunError>;
+
+    fn run<B: Backend>(self, backend: &B) -> Self::Output {
+        let Self { program, field, start, noise, mut observe } = self;
+        let mut registers = Vec::with_capacity(program.registers() + 1);
+        registers.push(backend.upload_reals(start)?);
+        for _ in 1..program.registers() {
+            registers.push(backend.zeros(start.len())?);
+        }
+        let mut stepper = match field {
+            Field::Mixture(mixture) => Stepper::Fused(fold(mixture, program)),
+            _ => {
+                registers.push(backend.zeros(start.len())?);
+                Stepper::Staged(Box::new(Points::new(backend, field, start.len() / field.dim())?))
+            }
+        };
+        let stride = match (&stepper, &observe) {
+            (Stepper::Fused(_), Observe::Progress(_)) => FUSED,
+            _ => 1,
+        };
+        let (mut made, mut calls) = (0, 0);
+        loop {
+            let go_on = match &mut observe {
+                Observe::Progress(progress) => progress(made),
+                Observe::States(states) => states(made, &backend.download_reals(&registers[STATE])?),
+            };
+            if made == program.steps.len() {
+                return Ok(backend.download_reals(&registers[STATE])?);
+            }
+            if !go_on {
+                return Err(RunError::Stopped { steps: made });
+            }
+            let next = program.steps.len().min(made + stride);
+            match &mut stepper {
+                Stepper::Fused(folded) => backend.interpret(folded, made..next, noise, &mut registers)?,
+                Stepper::Staged(points) => {
+                    points.step(backend, &program.steps[made].ops, made as u32, noise, &mut calls, &mut registers)?;
+                }
+            }
+            made = next;
+        }
+    }
+}
+
+enum Stepper<B: Backend> {
+    Fused(MixtureProgram),
+    Staged(Box<Points<B>>),
+}
+
+/// A field that is a softmax over points: x̂₀ = Σ_j w_j y_j.
+struct Points<B: Backend> {
+    n: usize,
+    d: usize,
+    m: usize,
+    /// y, m × d.
+    points: Reals<B>,
+    /// ½|y|².
+    half_squares: Reals<B>,
+    /// The part of the logit that no level changes.
+    bias: Reals<B>,
+    /// ε of the entropic plan; none for a data set.
+    eps: Option<f64>,
+    packed: Reals<B>,
+    log_sum: Reals<B>,
+    index: B::Buf<u32>,
+}
+
+impl<B: Backend> Points<B> {
+    fn new(backend: &B, field: &Field, n: usize) -> Result<Self, BackendError> {
+        let (cloud, g, eps) = match field {
+            Field::Transport { target, g, eps } => (target, Some(g), Some(*eps)),
+            Field::DataSet(cloud) => (cloud, None, None),
+            Field::Mixture(_) => unreachable!("a mixture is interpreted fused"),
+        };
+        let (m, d) = (cloud.len(), cloud.dim());
+        let potential = |j: usize| g.zip(eps).map_or(0.0, |(g, eps)| g[j] / eps);
+        let bias: Vec<f64> = (0..m).map(|j| cloud.weight(j).ln() + potential(j)).collect();
+        let half_squares: Vec<f64> = cloud.rows().map(|y| 0.5 * y.iter().map(|y| y * y).sum::<f64>()).collect();
+        Ok(Self {
+            n,
+            d,
+            m,
+            points: backend.upload_reals(cloud.points())?,
+            half_squares: backend.upload_reals(&half_squares)?,
+            bias: backend.upload_reals(&bias)?,
+            eps,
+            packed: backend.zeros(m * (d + 1))?,
+            log_sum: backend.zeros(n)?,
+            index: backend.zeros(n)?,
+        })
+    }
+
+    fn step(
+        &mut self,
+        backend: &B,
+        ops: &[Op],
+        step: u32,
+        noise: Noise<'_>,
+        calls: &mut usize,
+        registers: &mut [Reals<B>],
+    ) -> Result<(), RunError> {
+        for op in ops {
+            match *op {
+                Op::Evaluate { level, src, p, q, dst } => self.evaluate(backend, level, src, (p, q), dst, registers)?,
+                Op::Draw { dst, draw } => {
+                    backend.normals(noise, step, draw, *calls, self.d, &mut registers[dst])?;
+                    *calls += 1;
+                }
+                Op::Combine { dst, ref terms } => backend.combine(registers, dst, terms)?,
+                Op::Clip { register, low, high } => backend.clip(&mut registers[register], low, high)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// `dst ← p A + q (src − α A)/σ`, with A the softmax mean of the points; the last register is workspace.
+    fn evaluate(
+        &mut self,
+        backend: &B,
+        level: Level,
+        src: usize,
+        (p, q): (f64, f64),
+        dst: usize,
+        registers: &mut [Reals<B>],
+    ) -> Result<(), RunError> {
+        let Level { alpha, sigma, .. } = level;
+        let Self { n, d, m, .. } = *self;
+        let last = registers.len() - 1;
+        let (registers_in, mean) = registers.split_at_mut(last);
+        let mean = &mut mean[0];
+        if sigma > 0.0 {
+            // −|x − αy|²/2σ² for a data set, −|x − y|²/2εσ for a plan; the part in |x|² is common to all columns.
+            let (product, square) = match self.eps {
+                None => (alpha / (sigma * sigma), -alpha * alpha / (sigma * sigma)),
+                Some(eps) => (1.0 / (eps * sigma), -1.0 / (eps * sigma)),
+            };
+            let potential = Some((&self.half_squares, square));
+            backend.pack(&self.points, d, Scale::Uniform(product), &self.bias, potential, &mut self.packed)?;
+            let rows = Rows { points: &registers_in[src], n, d };
+            let columns = Columns { packed: &self.packed, m, d };
+            backend.soft_mean(rows, columns, None, &self.points, d, &mut self.log_sum, mean)?;
+            let terms = [(last, p - q * alpha / sigma), (src, q / sigma)];
+            return Ok(backend.combine(registers, dst, &terms)?);
+        }
+        if q != 0.0 {
+            return Err(RunError::NoiseAtData);
+        }
+        backend.nearest(Rows { points: &registers_in[src], n, d }, &self.points, &mut self.index)?;
+        backend.gather(&self.points, d, &self.index, mean)?;
+        Ok(backend.combine(registers, dst, &[(last, p)])?)
+    }
+}
