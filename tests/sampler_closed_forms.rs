@@ -65,8 +65,8 @@ fn ddpm_with_the_exact_variance_reproduces_a_gaussian_in_a_thousand_steps_and_in
     }
 }
 
-/// D2: the two published choices on N(0, 0.36) with 1000 steps, to the digits printed by the reference; and on N(0, 1), where β is
-/// exact but for the noise β₁ = 1e-4 left out of the last step.
+/// D2: the two published choices on N(0, 0.36) with 1000 steps, to the digits printed by the reference; and on N(0, 1), where
+/// β is exact but for the noise β₁ = 1e-4 left out of the last step.
 #[test]
 fn ddpm_with_published_variances_misses_by_the_known_amount() {
     let grid = Grid::spaced(&Schedule::ddpm(), 1000, Spacing::Trailing).unwrap();
@@ -194,8 +194,8 @@ fn langevin_at_one_level_settles_at_its_biased_variance() {
     assert_abs_diff_eq!(settled, level / (1.0 - h / (2.0 * level)), epsilon = 1e-12);
 }
 
-/// D8: NCSN's published defaults on N(0, 0.09), started from U[0, 1] less its mean, end at 0.09559; each level settles nowhere near its
-/// own variance at the last ones. The last digit is that of the reference's print.
+/// D8: NCSN's published defaults on N(0, 0.09), started from U[0, 1] less its mean, end at 0.09559; each level settles nowhere
+/// near its own variance at the last ones. The last digit is that of the reference's print.
 #[test]
 fn ncsn_defaults_leave_the_variance_that_their_recursion_predicts() {
     let (data, sigmas) = (0.09, (0..10).map(|i| 0.01_f64.powf(f64::from(i) / 9.0)));
@@ -273,7 +273,8 @@ fn coupling_cost_less_the_least_loss_is_the_action() {
     assert_abs_diff_eq!(loss, 0.5 * PI * b, epsilon = 1e-10);
 }
 
-/// E3, E5: the relative error of Euler's standard deviation is (2 + ∫u²)/(2n), u = dv/dx, up to O(1/n²); along the optimal coupling it is zero.
+/// E3, E5: the relative error of Euler's standard deviation is (2 + ∫u²)/(2n), u = dv/dx, up to O(1/n²); along the optimal
+/// coupling it is zero.
 #[test]
 fn euler_errs_by_its_law_for_independent_ends_and_not_at_all_for_optimal_ones() {
     let b = 1.7;
@@ -297,8 +298,8 @@ fn ends(method: &dyn Method, schedule: &Schedule, n: usize) -> Vec<f64> {
     starts.flat_map(|x| interpret_folded(&program, &x, |_, _| unreachable!())).collect()
 }
 
-/// Error ∝ n^{−order} from 100 steps on, within 0.15, on every continuous schedule. The exact ends are those of 6400 Heun steps, whose
-/// own error is below half a percent of the smallest measured.
+/// Error ∝ n^{−order} from 100 steps on, within 0.15, on every continuous schedule. The exact ends are those of 6400 Heun
+/// steps, whose own error is below half a percent of the smallest measured.
 #[test]
 fn deterministic_methods_converge_with_their_order() {
     let named = |name| Schedule::named(name).unwrap();

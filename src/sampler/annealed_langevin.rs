@@ -6,8 +6,10 @@
 //! x ← x + ½ a ∇log p(x) + √a z = α x̂₀ + (σ − ½ a/σ) ε̂ + √a z        a = e₀ σ²/σ_L²
 //! ```
 //!
-//! with σ_L the smallest positive level. This is NCSN's convention; NCSNv2 (Song, Ermon 2020, algorithm 1) writes x + a ∇log p + √(2a) z, so its a is half of this one. When
-//! the grid ends in the data, the last step is x ← x̂₀ (Jolicoeur-Martineau et al. 2021), as in NCSNv2; a grid that stops at σ_L leaves it out.
+//! with σ_L the smallest positive level. This is NCSN's convention; NCSNv2 (Song, Ermon 2020, algorithm 1) has the drift
+//! a ∇log p and the noise √(2a) z, so its a is half of this one. When the grid ends in the data, the last step is x ← x̂₀
+//! (Jolicoeur-Martineau et al. 2021), as in NCSNv2; a grid that stops at σ_L leaves it out.
+//!
 //! Stochastic, one evaluation an update, also at the first level. Biased at each level: the variance settles at
 //! (s² + σ²)/(1 − ¼ a/(s² + σ²)) for data N(0, s²), and only where it has time to.
 
@@ -67,8 +69,8 @@ impl Method for AnnealedLangevin {
 /// a/σ² that leaves the variance after T = `updates` steps nearest to the level's own, when the level before was γ = `ratio`
 /// times as noisy (Song, Ermon 2020, technique 4, with h = ½ a/σ² for its ε/σ_L²).
 ///
-/// In units of σ² that variance is (1 − h)^{2T} (γ² − s) + s with s = 1/(1 − h/2): always above 1, so the best h in (0, 1) is where
-/// its derivative, which rises, is zero. γ = ∞ stands for a single level, which is to be forgotten whole: h = 1.
+/// In units of σ² that variance is (1 − h)^{2T} (γ² − s) + s with s = 1/(1 − h/2): always above 1, so the best h in (0, 1) is
+/// where its derivative, which rises, is zero. γ = ∞ stands for a single level, which is to be forgotten whole: h = 1.
 fn balanced_step(ratio: f64, updates: usize) -> f64 {
     let (power, mut low, mut high) = (2.0 * updates as f64, 0.0, 1.0);
     for _ in 0..60 {

@@ -7,9 +7,10 @@
 //! x′ = α′ x̂₀ + (α/α′)(σ′²/σ) ε̂ + √V z        V = β̃ = β σ′²/σ²  (fixed small)   or   V = β  (fixed large)
 //! ```
 //!
-//! β̃ is the reverse step's variance for data in one point, β for data N(0, I). Data N(m, s² I) lie between, with
-//! V = β̃ + (α′β/σ²)² Var(x₀|x), Var(x₀|x) = s²σ²/(α²s² + σ²) (Bao et al. 2022, theorem 1), which reproduces them exactly in any number of steps.
-//! Stochastic, one evaluation. The last step, to σ′ = 0, draws noise only in the exact case: the mean is the better sample.
+//! β̃ is the reverse step's variance for data in one point, β for data N(0, I). For data N(m, s² I) it is
+//! V = β̃ + (α′β/σ²)² Var(x₀|x) with Var(x₀|x) = s²σ²/(α²s² + σ²) (Bao et al. 2022, theorem 1), which reproduces them exactly in
+//! any number of steps. Stochastic, one evaluation. The last step, to σ′ = 0, draws noise only in the exact case: the mean is
+//! the better sample.
 
 use crate::path::{Grid, Level};
 use crate::sampler::Method;

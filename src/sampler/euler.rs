@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The last form, with x = α x̂₀ + σ ε̂ put in, is one evaluation and exact where it matters: the last CondOT step gives x̂₀.
-//! Order 1, one evaluation. Not [`Ddim`](crate::sampler::Ddim), which is Euler's method in x/α against σ/α: the two agree on CondOT levels only.
+//! Order 1, one evaluation. Not [`Ddim`](crate::sampler::Ddim), which is Euler's method in x/α against σ/α: the two agree on
+//! CondOT levels only.
 
 use crate::path::{Grid, Level};
 use crate::sampler::Method;

@@ -4,9 +4,9 @@
 //! y = x + h v(x, t)        x′ = x + ½h (v(x, t) + v(y, t′)) = ½ x + ½ (y + h v(y, t′))
 //! ```
 //!
-//! The last form is the mean of x and of two Euler steps in a row, both taken with the field of their own level. Order 2, two evaluations.
-//! A step to the data (σ′ = 0) is Euler's when v is not finite there, as on variance-preserving schedules, where σ̇ = −∞. One step
-//! does not lower the order.
+//! The last form is the mean of x and of two Euler steps in a row, both taken with the field of their own level. Order 2, two
+//! evaluations. A step to the data (σ′ = 0) is Euler's when v is not finite there, as on variance-preserving schedules, where
+//! σ̇ = −∞. One step does not lower the order.
 
 use crate::path::Grid;
 use crate::sampler::Method;
