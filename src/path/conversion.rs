@@ -63,7 +63,8 @@ impl Prediction {
 /// The limits that exist are given: x̂₀ from v or ε̂ at σ = 0, ε̂ from v or x̂₀ at α = 0, score from ε̂ at α = 0.
 ///
 /// # Errors
-/// [`ConversionError`] where x and `from` say nothing about `to`: ε̂ from x̂₀ at σ = 0, x̂₀ from ε̂ at α = 0, and what is not finite.
+/// [`ConversionError`] where x and `from` say nothing about `to`: ε̂ from x̂₀ at σ = 0, x̂₀ from ε̂ at α = 0, and what is not
+/// finite.
 pub fn convert(from: Prediction, to: Prediction, level: Level) -> Result<(f64, f64), ConversionError> {
     if from == to {
         return Ok((0.0, 1.0));

@@ -115,12 +115,12 @@ impl Grid {
     }
 
     /// The grid of `steps` steps on `schedule` with the given `spacing`. Where the schedule reaches the data the last level is
-    /// (α, σ) = (1, 0); [`Spacing::Karras`] and [`Spacing::Geometric`] place the levels before it, from the start of the schedule to
-    /// t = 0.999 (on a table its first entry).
+    /// (α, σ) = (1, 0); [`Spacing::Karras`] and [`Spacing::Geometric`] place the levels before it, from the start of the
+    /// schedule to t = 0.999 (on a table its first entry).
     ///
     /// # Errors
-    /// [`GridError`] for no steps, more steps than the table has, a table's spacing on a continuous schedule, or σ/α spaced from a
-    /// start of pure noise, where it is infinite.
+    /// [`GridError`] for no steps, more steps than the table has, a table's spacing on a continuous schedule, or σ/α spaced
+    /// from a start of pure noise, where it is infinite.
     pub fn spaced(schedule: &Schedule, steps: usize, spacing: Spacing) -> Result<Self, GridError> {
         if steps == 0 {
             return Err(GridError::NoSteps);

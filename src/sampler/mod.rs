@@ -1,6 +1,132 @@
-//! Methods: each maps a time grid to a program, and is one file.
+//! Methods: each maps a time grid to a [`Program`], and is one file.
+//!
+//! A method never sees the particles, a device or a precision, so it works on every field and backend, and two methods are the
+//! same when their programs are.
 
+pub mod annealed_langevin;
+pub mod ddim;
+pub mod ddpm;
+pub mod euler;
+pub mod heun;
 pub mod program;
 pub mod run;
 
+use thiserror::Error;
+
+use crate::error::nearest;
+use crate::path::Grid;
+
+pub use annealed_langevin::AnnealedLangevin;
+pub use ddim::Ddim;
+pub use ddpm::{Ddpm, Variance};
+pub use euler::Euler;
+pub use heun::Heun;
+pub use program::{Op, Program, Register, STATE, Step};
 pub use run::{Observe, RunError};
+
+/// A sampling method.
+pub trait Method {
+    /// The steps along `grid`.
+    fn program(&self, grid: &Grid) -> Program;
+
+    /// Order of convergence in the step to the flow of the probability-flow ODE; `None` when the method draws noise.
+    fn order(&self) -> Option<u32>;
+}
+
+/// A method by its name: one row of [`METHODS`].
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name on the command line and in reports.
+    pub name: &'static str,
+    /// One line for `--help`.
+    pub about: &'static str,
+    /// Name of the schedule it runs on unless told otherwise.
+    pub schedule: &'static str,
+    /// The method with the given options; those that it does not have are ignored.
+    pub make: fn(&Options) -> Box<dyn Method>,
+}
+
+/// The options of all named methods.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// η of [`Ddim`].
+    pub eta: f64,
+    /// Updates a level of [`AnnealedLangevin`].
+    pub updates: usize,
+    /// Whether [`Heun`] ends with an Euler step: the field knows only x̂₀ at σ = 0.
+    pub euler_last: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { eta: 0.0, updates: 5, euler_last: false }
+    }
+}
+
+/// All named methods. `pf-*` and `fm-*` are the same two methods on different schedules; `annealed-langevin` is at its best on
+/// the grid of [`AnnealedLangevin::of_length`].
+pub const METHODS: [Entry; 7] = [
+    Entry {
+        name: "ddpm",
+        about: "ancestral sampling with the posterior's variance (Ho et al. 2020); stochastic",
+        schedule: "linear-vp",
+        make: |_| Box::new(Ddpm { variance: Variance::Posterior }),
+    },
+    Entry {
+        name: "ddim",
+        about: "steps along the model's own noise (Song, Meng, Ermon 2021); order 1, stochastic with --eta",
+        schedule: "linear-vp",
+        make: |options| Box::new(Ddim { eta: options.eta }),
+    },
+    Entry {
+        name: "pf-euler",
+        about: "Euler steps of the probability-flow ODE (Song et al. 2021); order 1",
+        schedule: "linear-vp",
+        make: |_| Box::new(Euler),
+    },
+    Entry {
+        name: "pf-heun",
+        about: "Heun steps of the probability-flow ODE; order 2, two evaluations a step",
+        schedule: "linear-vp",
+        make: |options| Box::new(Heun { euler_last: options.euler_last }),
+    },
+    Entry {
+        name: "annealed-langevin",
+        about: "Langevin steps at falling noise levels (NCSN: Song, Ermon 2019, 2020); stochastic",
+        schedule: "ve",
+        make: |options| Box::new(AnnealedLangevin { updates: options.updates, step: None }),
+    },
+    Entry {
+        name: "fm-euler",
+        about: "Euler steps of the flow-matching ODE (Lipman et al. 2023); order 1",
+        schedule: "condot",
+        make: |_| Box::new(Euler),
+    },
+    Entry {
+        name: "fm-heun",
+        about: "Heun steps of the flow-matching ODE; order 2, two evaluations a step",
+        schedule: "condot",
+        make: |options| Box::new(Heun { euler_last: options.euler_last }),
+    },
+];
+
+/// A method's name that is not known.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("there is no method {name:?}; did you mean {nearest:?}? known: {}", METHODS.map(|entry| entry.name).join(", "))]
+pub struct UnknownMethod {
+    /// The name asked for.
+    pub name: String,
+    /// The nearest known name.
+    pub nearest: &'static str,
+}
+
+/// The row of [`METHODS`] called `name`.
+///
+/// # Errors
+/// [`UnknownMethod`] with the nearest known name.
+pub fn named(name: &str) -> Result<&'static Entry, UnknownMethod> {
+    METHODS
+        .iter()
+        .find(|entry| entry.name == name)
+        .ok_or_else(|| UnknownMethod { name: name.to_owned(), nearest: nearest(name, &METHODS.map(|entry| entry.name)) })
+}

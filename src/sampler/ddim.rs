@@ -1,0 +1,40 @@
+//! DDIM (Song, Meng, Ermon 2021, eq. 12 and 16): one step along the model's own noise.
+//!
+//! From level (α, σ) to (α′, σ′), with x̂₀ the denoised point and ε̂ = (x − α x̂₀)/σ:
+//!
+//! ```text
+//! x′ = α′ x̂₀ + √(σ′² − s²) ε̂ + s z        s = η (σ′/σ) √(σ² − (α/α′)² σ′²)
+//! ```
+//!
+//! η = 0 is deterministic and does not depend on how x is scaled: on CondOT levels it is the Euler step of flow matching, on
+//! α = 1 the Euler step in σ. η = 1 is [`Ddpm`](crate::sampler::Ddpm) with the posterior's variance.
+//! Order 1, one evaluation. Not to be confused with [`Euler`](crate::sampler::Euler) on the probability-flow ODE, which depends
+//! on the scaling of x and on the clock.
+
+use crate::path::Grid;
+use crate::sampler::Method;
+use crate::sampler::ddpm::forward_variance;
+use crate::sampler::program::{Program, Step};
+
+/// DDIM with noise level `eta`: 0 deterministic, 1 ancestral.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ddim {
+    /// η in [0, 1], dimensionless.
+    pub eta: f64,
+}
+
+impl Method for Ddim {
+    fn program(&self, grid: &Grid) -> Program {
+        grid.steps()
+            .map(|(from, to)| {
+                let s = self.eta * to.sigma / from.sigma * forward_variance(from, to).sqrt();
+                let along_noise = (to.sigma.powi(2) - s * s).max(0.0).sqrt();
+                Step::evaluate(from, to.alpha, along_noise).add_noise(s)
+            })
+            .collect()
+    }
+
+    fn order(&self) -> Option<u32> {
+        (self.eta == 0.0).then_some(1)
+    }
+}
