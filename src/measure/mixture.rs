@@ -166,6 +166,14 @@ impl Mixture {
         Ok(Self { dim, components })
     }
 
+    /// Equally weighted N(μ_k, V I), for `means` of one dimension and a `variance` that are right by construction.
+    pub(super) fn of_known(means: Vec<Vec<f64>>, variance: f64) -> Self {
+        let weight = 1.0 / means.len() as f64;
+        let covariance = Covariance::Isotropic(variance);
+        let component = |mean| Component { weight, mean, covariance: covariance.clone() };
+        Self { dim: means[0].len(), components: means.into_iter().map(component).collect() }
+    }
+
     /// Dimension d.
     pub fn dim(&self) -> usize {
         self.dim
@@ -207,6 +215,6 @@ impl Mixture {
                 points.push(component.mean[row] + moved);
             }
         }
-        Cloud::new(points, d).expect("draws of a valid mixture are finite")
+        Cloud::of_known(points, d)
     }
 }
