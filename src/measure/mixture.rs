@@ -139,11 +139,13 @@ impl Mixture {
             let (weights, means, covariances) = (weights.len(), means.len(), covariances.len());
             return Err(MixtureError::Count { weights, means, covariances });
         }
-        let total: f64 = weights.iter().sum();
+        // Scaled by the largest first, so that neither huge nor tiny weights overflow the sum.
+        let largest = weights.iter().copied().fold(0.0, f64::max);
+        let total: f64 = weights.iter().map(|w| w / largest).sum();
         let dim = means.first().ok_or(MixtureError::Empty)?.len();
         let mut components = Vec::with_capacity(weights.len());
         for (k, ((weight, mean), covariance)) in weights.into_iter().zip(means).zip(covariances).enumerate() {
-            if !(weight >= 0.0 && weight.is_finite() && total > 0.0) {
+            if !(weight >= 0.0 && weight.is_finite() && largest > 0.0) {
                 return Err(MixtureError::Weight { component: k, value: weight });
             }
             if mean.len() != dim || dim == 0 {
@@ -161,7 +163,7 @@ impl Mixture {
                 }
                 _ => {}
             }
-            components.push(Component { weight: weight / total, mean, covariance });
+            components.push(Component { weight: weight / largest / total, mean, covariance });
         }
         Ok(Self { dim, components })
     }
