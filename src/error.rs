@@ -3,9 +3,10 @@
 use thiserror::Error;
 
 use crate::backend::{BackendError, DeviceError};
-use crate::measure::{CloudError, MixtureError};
+use crate::io::{ReadError, WriteError};
+use crate::measure::{CloudError, MixtureError, NameError};
 use crate::path::{ConversionError, GridError, ScheduleError};
-use crate::sampler::RunError;
+use crate::sampler::{RunError, UnknownMethod};
 use crate::transport::TransportError;
 
 /// Anything that can go wrong, by the room it went wrong in.
@@ -17,6 +18,15 @@ pub enum Error {
     /// Numbers that do not make a mixture.
     #[error(transparent)]
     Mixture(#[from] MixtureError),
+    /// A name that stands for no measure.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A file that cannot be read as what it should be.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A file that was not written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// Times that do not make a grid.
     #[error(transparent)]
     Grid(#[from] GridError),
@@ -35,6 +45,9 @@ pub enum Error {
     /// A prediction that does not determine another.
     #[error(transparent)]
     Conversion(#[from] ConversionError),
+    /// A method that is not known.
+    #[error(transparent)]
+    Method(#[from] UnknownMethod),
     /// A program that cannot run on a field.
     #[error(transparent)]
     Run(#[from] RunError),

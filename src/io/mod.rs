@@ -1,1 +1,20 @@
-//! Room: io.
+//! Files in and out: measures, arrays and weights are read, arrays and text written.
+//!
+//! Nothing is guessed: a file is read as the format its name says, and refused with a sentence that names file, place, value
+//! and remedy when it is not that. Files are written whole or not at all.
+
+pub mod array;
+mod csv;
+mod format;
+mod mixture;
+mod npy;
+mod npz;
+pub mod problem;
+pub mod read;
+mod safetensors;
+pub mod write;
+
+pub use array::Array;
+pub use problem::{Problem, ReadError};
+pub use read::{read_array, read_measure};
+pub use write::{Float, WriteError, write_array, write_npy, write_text, write_whole};

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::random::{Philox, Stream};
+
 /// A finite measure of mass one, Σ_i a_i δ_{x_i}: n points of R^d, row-major in f64, and weights a (uniform when absent).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cloud {
@@ -58,9 +60,18 @@ pub enum CloudError {
     /// The weights add up to nothing.
     #[error("the weights add up to zero; at least one must be positive")]
     NoMass,
+    /// Too few points to make two clouds.
+    #[error("a cloud of one point cannot be split in halves; at least two points are needed")]
+    Single,
 }
 
 impl Cloud {
+    /// A cloud of coordinates that are finite and fill whole rows by construction: draws and embedded data.
+    pub(super) fn of_known(points: Vec<f64>, dim: usize) -> Self {
+        debug_assert!(!points.is_empty() && points.len().is_multiple_of(dim) && points.iter().all(|x| x.is_finite()));
+        Self { points, dim, weights: None }
+    }
+
     /// A cloud with uniform weights from row-major `points` (n × `dim`).
     ///
     /// # Errors
@@ -184,6 +195,33 @@ impl Cloud {
             Some(w) => cloud.with_weights(indices.iter().map(|&i| w[i]).collect()),
         }
     }
+
+    /// Two halves A and B of ⌈n/2⌉ and ⌊n/2⌋ points, a uniformly random split by `seed` (stream 0); each has mass one.
+    ///
+    /// # Errors
+    /// [`CloudError`] when there is one point only, or a half has no mass.
+    pub fn halves(&self, seed: u32) -> Result<(Self, Self), CloudError> {
+        let n = self.len();
+        if n < 2 {
+            return Err(CloudError::Single);
+        }
+        let order = Philox::new(seed, Stream::Split).permutation(n, n, 0);
+        let (a, b) = order.split_at(n.div_ceil(2));
+        Ok((self.select(a)?, self.select(b)?))
+    }
+
+    /// `n` independent draws from Σ_i a_i δ_{x_i}, with replacement, a function of (seed, stream, step, row) alone.
+    pub fn resample(&self, n: usize, seed: u32, stream: Stream, step: u32) -> Self {
+        let philox = Philox::new(seed, stream);
+        let mut total = 0.0;
+        let cumulative: Vec<f64> = (0..self.len()).map(|i| (total += self.weight(i), total).1).collect();
+        let last = self.len() - 1;
+        let chosen = (0..n).map(|i| {
+            let u = philox.uniform(i as u32, step, 1) * total;
+            cumulative.partition_point(|&c| c <= u).min(last)
+        });
+        Self::of_known(chosen.flat_map(|i| self.row(i)).copied().collect(), self.dim)
+    }
 }
 
 /// Draws of point indices by weight, from uniform numbers.
@@ -222,6 +260,41 @@ mod tests {
             let cloud = Cloud::new(vec![0.0, 1.0], 1).unwrap().with_weights(vec![scale, 3.0 * scale]).unwrap();
             assert_eq!(cloud.weights().unwrap(), [0.25, 0.75]);
         }
+    }
+
+    #[test]
+    fn halves_are_a_partition_that_the_seed_alone_chooses() {
+        let cloud = Cloud::new((0..7).map(f64::from).collect(), 1).unwrap();
+        let (a, b) = cloud.halves(3).unwrap();
+        assert_eq!((a.len(), b.len()), (4, 3));
+        let mut all = [a.points(), b.points()].concat();
+        all.sort_by(f64::total_cmp);
+        assert_eq!(all, cloud.points());
+        assert_eq!(cloud.halves(3).unwrap(), (a.clone(), b));
+        assert_ne!(cloud.halves(4).unwrap().0, a);
+        assert_eq!(Cloud::new(vec![1.0], 1).unwrap().halves(0), Err(CloudError::Single));
+    }
+
+    #[test]
+    fn halves_of_a_weighted_cloud_keep_the_ratios_of_the_weights() {
+        let cloud = Cloud::new((1..=6).map(f64::from).collect(), 1).unwrap();
+        let (a, b) = cloud.clone().with_weights(cloud.points().to_vec()).unwrap().halves(0).unwrap();
+        for half in [a, b] {
+            let total: f64 = half.points().iter().sum();
+            for (w, x) in half.weights().unwrap().iter().zip(half.points()) {
+                assert!((w - x / total).abs() < 1e-15); // a few roundings of numbers below one
+            }
+        }
+    }
+
+    #[test]
+    fn resampling_follows_the_weights() {
+        let cloud = Cloud::new(vec![0.0, 1.0, 2.0], 1).unwrap().with_weights(vec![0.0, 3.0, 1.0]).unwrap();
+        let n = 40_000;
+        let draws = cloud.resample(n, 1, Stream::Metric, 0);
+        assert!(draws.points().iter().all(|&x| x > 0.0));
+        let ones = draws.points().iter().filter(|&&x| x == 1.0).count() as f64 / n as f64;
+        assert!((ones - 0.75).abs() < 4.0 * (0.75 * 0.25 / n as f64).sqrt()); // four standard errors
     }
 
     #[test]

@@ -139,11 +139,13 @@ impl Mixture {
             let (weights, means, covariances) = (weights.len(), means.len(), covariances.len());
             return Err(MixtureError::Count { weights, means, covariances });
         }
-        let total: f64 = weights.iter().sum();
+        // Scaled by the largest first, so that neither huge nor tiny weights overflow the sum.
+        let largest = weights.iter().copied().fold(0.0, f64::max);
+        let total: f64 = weights.iter().map(|w| w / largest).sum();
         let dim = means.first().ok_or(MixtureError::Empty)?.len();
         let mut components = Vec::with_capacity(weights.len());
         for (k, ((weight, mean), covariance)) in weights.into_iter().zip(means).zip(covariances).enumerate() {
-            if !(weight >= 0.0 && weight.is_finite() && total > 0.0) {
+            if !(weight >= 0.0 && weight.is_finite() && largest > 0.0) {
                 return Err(MixtureError::Weight { component: k, value: weight });
             }
             if mean.len() != dim || dim == 0 {
@@ -161,9 +163,17 @@ impl Mixture {
                 }
                 _ => {}
             }
-            components.push(Component { weight: weight / total, mean, covariance });
+            components.push(Component { weight: weight / largest / total, mean, covariance });
         }
         Ok(Self { dim, components })
+    }
+
+    /// Equally weighted N(μ_k, V I), for `means` of one dimension and a `variance` that are right by construction.
+    pub(super) fn of_known(means: Vec<Vec<f64>>, variance: f64) -> Self {
+        let weight = 1.0 / means.len() as f64;
+        let covariance = Covariance::Isotropic(variance);
+        let component = |mean| Component { weight, mean, covariance: covariance.clone() };
+        Self { dim: means[0].len(), components: means.into_iter().map(component).collect() }
     }
 
     /// Dimension d.
@@ -207,6 +217,6 @@ impl Mixture {
                 points.push(component.mean[row] + moved);
             }
         }
-        Cloud::new(points, d).expect("draws of a valid mixture are finite")
+        Cloud::of_known(points, d)
     }
 }

@@ -1,0 +1,171 @@
+//! Arrays of numbers as files hold them, widened to f64.
+
+use half::{bf16, f16};
+
+use crate::io::Problem;
+
+/// Numbers in C order (the last index runs fastest) and their shape; there are Π shape of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Extent of each axis.
+    pub shape: Vec<usize>,
+    /// The numbers, in f64.
+    pub values: Vec<f64>,
+}
+
+/// A type of number a file may hold. All but integers beyond 2^53, which are rounded to nearest, are kept exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Number {
+    F16,
+    Bf16,
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+}
+
+/// How the numbers of an array lie in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub shape: Vec<usize>,
+    pub number: Number,
+    pub big_endian: bool,
+    /// Fortran order: the first index runs fastest.
+    pub fortran: bool,
+}
+
+impl Number {
+    /// Bytes a number takes.
+    fn size(self) -> usize {
+        match self {
+            Self::I8 | Self::U8 => 1,
+            Self::F16 | Self::Bf16 | Self::I16 | Self::U16 => 2,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F64 | Self::I64 | Self::U64 => 8,
+        }
+    }
+}
+
+impl Layout {
+    /// The array whose numbers begin at the start of `bytes`; what follows them is ignored, as numpy does.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Array, Problem> {
+        let count = self.shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
+        let needed = count.and_then(|n| n.checked_mul(self.number.size()));
+        let count = match (count, needed) {
+            (Some(count), Some(needed)) if needed <= bytes.len() => count,
+            _ => return Err(Problem::Truncated { shape: self.shape.clone(), needed, found: bytes.len() }),
+        };
+        let values = match self.number {
+            Number::F16 => self.gather(count, bytes, |b| f16::from_le_bytes(b).to_f64()),
+            Number::Bf16 => self.gather(count, bytes, |b| bf16::from_le_bytes(b).to_f64()),
+            Number::F32 => self.gather(count, bytes, |b| f32::from_le_bytes(b).into()),
+            Number::F64 => self.gather(count, bytes, f64::from_le_bytes),
+            Number::I8 => self.gather(count, bytes, |b| i8::from_le_bytes(b).into()),
+            Number::I16 => self.gather(count, bytes, |b| i16::from_le_bytes(b).into()),
+            Number::I32 => self.gather(count, bytes, |b| i32::from_le_bytes(b).into()),
+            Number::I64 => self.gather(count, bytes, |b| i64::from_le_bytes(b) as f64),
+            Number::U8 => self.gather(count, bytes, |b| u8::from_le_bytes(b).into()),
+            Number::U16 => self.gather(count, bytes, |b| u16::from_le_bytes(b).into()),
+            Number::U32 => self.gather(count, bytes, |b| u32::from_le_bytes(b).into()),
+            Number::U64 => self.gather(count, bytes, |b| u64::from_le_bytes(b) as f64),
+        };
+        Ok(Array { shape: self.shape.clone(), values })
+    }
+
+    /// `count` numbers of N bytes in C order.
+    fn gather<const N: usize>(&self, count: usize, bytes: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        let numbers = bytes.as_chunks::<N>().0;
+        let widen = |mut bytes: [u8; N]| {
+            if self.big_endian {
+                bytes.reverse();
+            }
+            value(bytes)
+        };
+        if self.fortran {
+            (0..count).map(|k| widen(numbers[self.fortran_offset(k)])).collect()
+        } else {
+            numbers[..count].iter().map(|&bytes| widen(bytes)).collect()
+        }
+    }
+
+    /// Where in Fortran order the number stands that is `k`-th in C order.
+    fn fortran_offset(&self, k: usize) -> usize {
+        let (_, offset) =
+            self.shape.iter().rev().fold((k, 0), |(rest, offset), &extent| (rest / extent, offset * extent + rest % extent));
+        offset
+    }
+}
+
+impl Array {
+    /// Points as rows: the values and their dimension d, from n × d or, with d = 1, n numbers.
+    pub(super) fn into_points(self) -> Result<(Vec<f64>, usize), Problem> {
+        match self.shape[..] {
+            [_] => Ok((self.values, 1)),
+            [_, d] => Ok((self.values, d)),
+            _ => Err(Problem::Shape { shape: self.shape, wanted: "points are n × d, one row a point" }),
+        }
+    }
+
+    /// Weights, from n, n × 1 or 1 × n numbers.
+    pub(super) fn into_weights(self) -> Result<Vec<f64>, Problem> {
+        match self.shape[..] {
+            [_] | [_, 1] | [1, _] => Ok(self.values),
+            _ => Err(Problem::Shape { shape: self.shape, wanted: "weights are n numbers, one a point" }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(number: Number, big_endian: bool, bytes: &[u8]) -> Vec<f64> {
+        let shape = vec![bytes.len() / number.size()];
+        Layout { shape, number, big_endian, fortran: false }.decode(bytes).unwrap().values
+    }
+
+    #[test]
+    fn every_type_of_number_is_kept_exactly() {
+        assert_eq!(decode(Number::F16, false, &f16::from_f32(-0.333).to_le_bytes()), [f16::from_f32(-0.333).to_f64()]);
+        assert_eq!(decode(Number::Bf16, false, &bf16::from_f32(3.15).to_le_bytes()), [bf16::from_f32(3.15).to_f64()]);
+        assert_eq!(decode(Number::F32, false, &0.1f32.to_le_bytes()), [f64::from(0.1f32)]);
+        assert_eq!(decode(Number::F64, false, &0.1f64.to_le_bytes()), [0.1]);
+        assert_eq!(decode(Number::I8, false, &[0x80, 0x7f]), [-128.0, 127.0]);
+        assert_eq!(decode(Number::U8, false, &[0x80, 0xff]), [128.0, 255.0]);
+        assert_eq!(decode(Number::I16, false, &i16::MIN.to_le_bytes()), [-32768.0]);
+        assert_eq!(decode(Number::U16, false, &u16::MAX.to_le_bytes()), [65535.0]);
+        assert_eq!(decode(Number::I32, false, &i32::MIN.to_le_bytes()), [-2_147_483_648.0]);
+        assert_eq!(decode(Number::U32, false, &u32::MAX.to_le_bytes()), [4_294_967_295.0]);
+        assert_eq!(decode(Number::I64, false, &(-(1i64 << 53)).to_le_bytes()), [-9_007_199_254_740_992.0]);
+        assert_eq!(decode(Number::U64, false, &(1u64 << 63).to_le_bytes()), [9_223_372_036_854_775_808.0]);
+    }
+
+    #[test]
+    fn big_endian_numbers_are_turned_round() {
+        assert_eq!(decode(Number::F64, true, &0.1f64.to_be_bytes()), [0.1]);
+        assert_eq!(decode(Number::I16, true, &(-2i16).to_be_bytes()), [-2.0]);
+    }
+
+    #[test]
+    fn fortran_order_is_c_order_transposed() {
+        let layout = |fortran| Layout { shape: vec![2, 3, 4], number: Number::U8, big_endian: false, fortran };
+        let c: Vec<u8> = (0..24).collect();
+        let mut f = vec![0; 24];
+        for (i, j, k) in (0..24).map(|at| (at / 12, at / 4 % 3, at % 4)) {
+            f[i + 2 * (j + 3 * k)] = c[12 * i + 4 * j + k];
+        }
+        assert_eq!(layout(true).decode(&f).unwrap(), layout(false).decode(&c).unwrap());
+    }
+
+    #[test]
+    fn a_shape_that_no_memory_could_hold_is_an_error_not_an_overflow() {
+        let layout = Layout { shape: vec![usize::MAX, 2], number: Number::F64, big_endian: false, fortran: true };
+        assert!(matches!(layout.decode(&[0; 64]), Err(Problem::Truncated { needed: None, found: 64, .. })));
+    }
+}

@@ -1,0 +1,62 @@
+//! `.safetensors`: a JSON header with names, types and offsets, then the numbers, little-endian in C order.
+
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+
+use crate::io::Problem;
+use crate::io::array::{Array, Layout, Number};
+
+/// The tensor `name` of a whole `.safetensors` file.
+pub(super) fn read(bytes: &[u8], name: &str) -> Result<Array, Problem> {
+    let damaged = |error: SafeTensorError| Problem::Damaged { why: error.to_string() };
+    let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let present = || tensors.names().into_iter().map(str::to_owned).collect();
+    let tensor = match tensors.tensor(name) {
+        Err(SafeTensorError::TensorNotFound(_)) => return Err(Problem::NoArray { name: name.into(), present: present() }),
+        other => other.map_err(damaged)?,
+    };
+    let number = match tensor.dtype() {
+        Dtype::F16 => Number::F16,
+        Dtype::BF16 => Number::Bf16,
+        Dtype::F32 => Number::F32,
+        Dtype::F64 => Number::F64,
+        Dtype::I8 => Number::I8,
+        Dtype::I16 => Number::I16,
+        Dtype::I32 => Number::I32,
+        Dtype::I64 => Number::I64,
+        Dtype::U8 => Number::U8,
+        Dtype::U16 => Number::U16,
+        Dtype::U32 => Number::U32,
+        Dtype::U64 => Number::U64,
+        other => return Err(Problem::Type { found: format!("numbers of type {other}") }),
+    };
+    Layout { shape: tensor.shape().to_vec(), number, big_endian: false, fortran: false }.decode(tensor.data())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::serialize;
+    use safetensors::tensor::TensorView;
+
+    #[test]
+    fn every_type_of_tensor_is_read_as_its_own() {
+        for (number, one) in [
+            (Dtype::F16, &half::f16::ONE.to_le_bytes()[..]),
+            (Dtype::BF16, &half::bf16::ONE.to_le_bytes()),
+            (Dtype::F32, &1f32.to_le_bytes()),
+            (Dtype::F64, &1f64.to_le_bytes()),
+            (Dtype::I8, &[1]),
+            (Dtype::U8, &[1]),
+            (Dtype::I16, &1i16.to_le_bytes()),
+            (Dtype::U16, &1u16.to_le_bytes()),
+            (Dtype::I32, &1i32.to_le_bytes()),
+            (Dtype::U32, &1u32.to_le_bytes()),
+            (Dtype::I64, &1i64.to_le_bytes()),
+            (Dtype::U64, &1u64.to_le_bytes()),
+        ] {
+            let tensor = TensorView::new(number, vec![1], one).unwrap();
+            let file = serialize([("points", tensor)], None).unwrap();
+            assert_eq!(read(&file, "points").unwrap().values, [1.0], "{number}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The door out: files are written whole or not at all.
+//!
+//! Everything goes to a temporary file in the same folder, which is renamed over the target when it is complete. A failure
+//! (no space, a file-size limit, no permission) removes it and leaves the target as it was.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, TensorView};
+use tempfile::Builder;
+use thiserror::Error;
+use zip::write::{SimpleFileOptions, ZipWriter};
+
+use crate::io::npy;
+
+/// Why a file was not written.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// The system refused.
+    #[error("{} was not written, and nothing was left in its place: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The ending is that of no format.
+    #[error("{}: arrays are written as .npy, .npz, .csv or .safetensors; give the file one of these endings", path.display())]
+    Extension {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The type of the numbers written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Float {
+    /// Four bytes, rounded to nearest; beyond 3.4e38 that is infinity.
+    #[default]
+    F32,
+    /// Eight bytes, exact.
+    F64,
+}
+
+impl Float {
+    /// numpy's name of the type.
+    fn descr(self) -> &'static str {
+        match self {
+            Self::F32 => "<f4",
+            Self::F64 => "<f8",
+        }
+    }
+
+    /// The numbers as little-endian bytes.
+    fn write(self, values: &[f64], out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::F32 => values.iter().try_for_each(|&x| out.write_all(&(x as f32).to_le_bytes())),
+            Self::F64 => values.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())),
+        }
+    }
+}
+
+/// Writes the file at `path` with `fill`, whole or not at all; its folder is made if missing.
+///
+/// # Errors
+/// [`WriteError::File`] with the path and what the system said, whatever went wrong.
+pub fn write_whole(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<(), WriteError> {
+    let write = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut builder = Builder::new();
+        #[cfg(unix)] // as any new file is: 0666 less the umask, where a temporary file would be 0600
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let temporary = builder.prefix(".brenier-").tempfile_in(folder)?;
+        let mut out = BufWriter::new(temporary.as_file());
+        fill(&mut out)?;
+        out.flush()?;
+        drop(out);
+        temporary.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|cause| WriteError::File { path: path.into(), cause })
+}
+
+/// Writes `text` to `path`.
+///
+/// # Errors
+/// [`WriteError::File`] when the system refuses.
+pub fn write_text(path: &Path, text: &str) -> Result<(), WriteError> {
+    write_whole(path, |out| out.write_all(text.as_bytes()))
+}
+
+/// Writes Π `shape` numbers in C order to the `.npy` file at `path`.
+///
+/// # Errors
+/// [`WriteError::File`] when the system refuses.
+pub fn write_npy(path: &Path, values: &[f64], shape: &[usize], float: Float) -> Result<(), WriteError> {
+    write_whole(path, |out| npy_into(out, values, shape, float))
+}
+
+/// Writes Π `shape` numbers in C order to `path` in the format its ending says: `.npy`; `.npz` and `.safetensors` with the array
+/// `points`; `.csv` with a header `x0,x1,…` and the last axis along a line.
+///
+/// # Errors
+/// [`WriteError::Extension`] for another ending, [`WriteError::File`] when the system refuses.
+pub fn write_array(path: &Path, values: &[f64], shape: &[usize], float: Float) -> Result<(), WriteError> {
+    let ending = path.extension().map(|e| e.to_ascii_lowercase());
+    match ending.as_ref().and_then(|e| e.to_str()) {
+        Some("npy") => write_npy(path, values, shape, float),
+        Some("npz") => write_whole(path, |out| npz_into(out, values, shape, float)),
+        Some("safetensors") => write_whole(path, |out| safetensors_into(out, values, shape, float)),
+        Some("csv") => write_whole(path, |out| csv_into(out, values, shape, float)),
+        _ => Err(WriteError::Extension { path: path.into() }),
+    }
+}
+
+fn npy_into(out: &mut impl Write, values: &[f64], shape: &[usize], float: Float) -> io::Result<()> {
+    debug_assert_eq!(values.len(), shape.iter().product::<usize>());
+    out.write_all(&npy::header(float.descr(), shape))?;
+    float.write(values, out)
+}
+
+fn npz_into(out: &mut BufWriter<&File>, values: &[f64], shape: &[usize], float: Float) -> io::Result<()> {
+    let mut archive = ZipWriter::new(out);
+    // Stored as numpy.savez does, with room for sizes beyond 4 GiB.
+    let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored).large_file(true);
+    archive.start_file("points.npy", options)?;
+    let mut entry = BufWriter::new(&mut archive);
+    npy_into(&mut entry, values, shape, float)?;
+    entry.flush()?;
+    drop(entry);
+    archive.finish()?;
+    Ok(())
+}
+
+fn safetensors_into(out: &mut impl Write, values: &[f64], shape: &[usize], float: Float) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    float.write(values, &mut bytes)?;
+    let number = match float {
+        Float::F32 => Dtype::F32,
+        Float::F64 => Dtype::F64,
+    };
+    let tensor = TensorView::new(number, shape.to_vec(), &bytes).map_err(io::Error::other)?;
+    out.write_all(&safetensors::serialize([("points", tensor)], None).map_err(io::Error::other)?)
+}
+
+fn csv_into(out: &mut impl Write, values: &[f64], shape: &[usize], float: Float) -> io::Result<()> {
+    let columns = shape.get(1..).unwrap_or_default().last().map_or(1, |&d| d.max(1));
+    let header: Vec<String> = (0..columns).map(|k| format!("x{k}")).collect();
+    writeln!(out, "{}", header.join(","))?;
+    for row in values.chunks_exact(columns) {
+        for (k, &x) in row.iter().enumerate() {
+            let separator = if k == 0 { "" } else { "," };
+            match float {
+                Float::F32 => write!(out, "{separator}{:?}", x as f32)?,
+                Float::F64 => write!(out, "{separator}{x:?}")?,
+            }
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{read_array, read_measure};
+    use crate::measure::Measure;
+    use proptest::prelude::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_written_is_read_back_to_the_bit(
+            columns in 1usize..5,
+            values in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO, 4..40),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let values = &values[..values.len() / columns * columns];
+            let narrow: Vec<f64> = values.iter().map(|&x| f64::from((x as f32).clamp(f32::MIN, f32::MAX))).collect();
+            for (float, values) in [(Float::F64, values), (Float::F32, &narrow)] {
+                for ending in ["npy", "npz", "safetensors", "csv"] {
+                    let path = folder.path().join(format!("x.{ending}"));
+                    write_array(&path, values, &[values.len() / columns, columns], float).unwrap();
+                    let Measure::Finite(cloud) = read_measure(path.to_str().unwrap(), None, None).unwrap() else { panic!() };
+                    // A decimal written for an f32 is the shortest that gives that f32 back, not its f64.
+                    let round = |x: f64| if float == Float::F32 { f64::from(x as f32) } else { x };
+                    let bits = |values: &[f64]| values.iter().map(|&x| round(x).to_bits()).collect::<Vec<_>>();
+                    prop_assert_eq!(bits(cloud.points()), bits(values), "{} {:?}", ending, float);
+                    prop_assert_eq!(cloud.dim(), columns);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn arrays_of_three_axes_keep_their_shape() {
+        let folder = tempfile::tempdir().unwrap();
+        let values: Vec<f64> = (0..24).map(f64::from).collect();
+        for ending in ["npy", "npz", "safetensors"] {
+            let path = folder.path().join(format!("new/folders/x.{ending}"));
+            write_array(&path, &values, &[2, 3, 4], Float::F32).unwrap();
+            let array = read_array(&path, "points").unwrap();
+            assert_eq!((array.shape, array.values), (vec![2, 3, 4], values.clone()));
+        }
+    }
+
+    #[test]
+    fn a_failure_leaves_the_old_file_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.json");
+        write_text(&path, "old").unwrap();
+        let error = write_whole(&path, |out| {
+            out.write_all(&[0; 100_000])?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        });
+        let message = error.unwrap_err().to_string();
+        assert_eq!(message, format!("{} was not written, and nothing was left in its place: no storage space", path.display()));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(folder.path()), ["run.json"]);
+        write_text(&path, "new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_and_an_unknown_ending_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        write_text(&file, "").unwrap();
+        assert!(matches!(write_text(&file.join("x.json"), ""), Err(WriteError::File { .. })));
+        assert!(matches!(write_text(folder.path(), ""), Err(WriteError::File { .. })));
+        let error = write_array(&folder.path().join("x.txt"), &[1.0], &[1], Float::F32).unwrap_err().to_string();
+        assert!(
+            error.ends_with("x.txt: arrays are written as .npy, .npz, .csv or .safetensors; give the file one of these endings")
+        );
+        assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    /// Runs itself under `ulimit -f`, with SIGXFSZ ignored as the binary must have it.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_size_limit_is_an_error_that_leaves_nothing_behind() {
+        const FOLDER: &str = "BRENIER_TEST_FOLDER";
+        if let Some(folder) = std::env::var_os(FOLDER) {
+            for ending in ["npy", "npz", "safetensors", "csv"] {
+                let path = Path::new(&folder).join(format!("x.{ending}"));
+                let error = write_array(&path, &vec![0.5; 1 << 18], &[1 << 17, 2], Float::F64).unwrap_err();
+                assert!(error.to_string().contains("File too large"), "{error}");
+            }
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let name = "io::write::tests::a_file_size_limit_is_an_error_that_leaves_nothing_behind";
+        let status = std::process::Command::new("sh")
+            .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" --exact \"$1\""])
+            .arg(std::env::current_exe().unwrap())
+            .arg(name)
+            .env(FOLDER, folder.path())
+            .output()
+            .unwrap();
+        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stdout));
+        assert_eq!(names(folder.path()), [] as [String; 0]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_the_permissions_of_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
+        write_text(&ours, "x").unwrap();
+        fs::write(&plain, "x").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&plain));
+    }
+}

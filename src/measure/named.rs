@@ -1,0 +1,155 @@
+//! The named sources: measures that need no file.
+
+use std::f64::consts::TAU;
+
+use thiserror::Error;
+
+use crate::measure::digits::digits;
+use crate::measure::{Measure, Mixture, Shape};
+
+/// Every name, in the order they are listed to the user; `normal` also takes its dimension, as in `normal:3`.
+pub const NAMES: [&str; 10] =
+    ["normal", "normal:D", "8gaussians", "moons", "checkerboard", "swissroll", "circles", "pinwheel", "scurve", "digits"];
+
+/// The largest dimension that `normal:D` takes.
+pub const LARGEST_DIM: usize = 1 << 20;
+
+/// Why a name stands for no measure.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum NameError {
+    /// Neither a named source nor, where files are allowed, a file.
+    #[error(
+        "there is no source \"{name}\"{}; give a file or one of {}",
+        nearest.map(|n| format!(" (did you mean {n}?)")).unwrap_or_default(), NAMES.join(", ")
+    )]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// The known name that it resembles.
+        nearest: Option<&'static str>,
+    },
+    /// A dimension that is not one.
+    #[error("\"{name}\" gives no dimension: write normal:D with a whole number D from 1 to {LARGEST_DIM}, as in normal:3")]
+    Dimension {
+        /// The name asked for.
+        name: String,
+    },
+}
+
+/// The measure that `name` stands for.
+///
+/// `normal` is N(0, I) in dimension `dim` (2 where none is given), `normal:D` in dimension D. `8gaussians` is eight Gaussians
+/// of variance ¼ a coordinate, equally spaced on the circle of radius 4: mean 0, total variance 16½. Both are laws in closed
+/// form. `digits` is the embedded data set, the others are [`Shape`]s.
+///
+/// # Errors
+/// [`NameError`] when the name is none of [`NAMES`], with the nearest one, or D is not a dimension.
+pub fn named(name: &str, dim: Option<usize>) -> Result<Measure, NameError> {
+    Ok(match name {
+        "normal" => normal(dim.unwrap_or(2)),
+        "8gaussians" => {
+            let on_circle = |k: u32| (TAU * f64::from(k) / 8.0).sin_cos();
+            let means = (0..8).map(on_circle).map(|(sin, cos)| vec![4.0 * cos, 4.0 * sin]).collect();
+            Measure::Law(Mixture::of_known(means, 0.25))
+        }
+        "moons" => Measure::Shape(Shape::Moons),
+        "checkerboard" => Measure::Shape(Shape::Checkerboard),
+        "swissroll" => Measure::Shape(Shape::SwissRoll),
+        "circles" => Measure::Shape(Shape::Circles),
+        "pinwheel" => Measure::Shape(Shape::Pinwheel),
+        "scurve" => Measure::Shape(Shape::SCurve),
+        "digits" => Measure::Finite(digits()),
+        _ => match name.strip_prefix("normal:").map(str::parse) {
+            Some(Ok(d)) if (1..=LARGEST_DIM).contains(&d) => normal(d),
+            Some(_) => return Err(NameError::Dimension { name: name.into() }),
+            None => return Err(NameError::Unknown { name: name.into(), nearest: nearest(name) }),
+        },
+    })
+}
+
+/// N(0, I) on R^`dim`.
+fn normal(dim: usize) -> Measure {
+    Measure::Law(Mixture::of_known(vec![vec![0.0; dim.max(1)]], 1.0))
+}
+
+/// The name that is the fewest edits away, if they are fewer than half its letters.
+fn nearest(name: &str) -> Option<&'static str> {
+    let edits = |known: &&str| strsim::damerau_levenshtein(&name.to_lowercase(), known);
+    NAMES.into_iter().min_by_key(edits).filter(|known| 2 * edits(known) <= known.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Stream;
+
+    #[test]
+    fn every_name_stands_for_a_measure_of_its_dimension() {
+        for name in NAMES {
+            let name = name.replace(":D", ":5");
+            let expected = match name.as_str() {
+                "normal:5" => 5,
+                "digits" => 64,
+                _ => 2,
+            };
+            let measure = named(&name, None).unwrap();
+            assert_eq!(measure.dim(), expected, "{name}");
+            assert_eq!(measure.sample(3, 0, Stream::Source, 0).points().len(), 3 * expected);
+        }
+    }
+
+    #[test]
+    fn normal_takes_the_callers_dimension_unless_it_has_its_own() {
+        assert_eq!(named("normal", Some(64)).unwrap().dim(), 64);
+        assert_eq!(named("normal:3", Some(64)).unwrap().dim(), 3);
+        assert_eq!(named("moons", Some(64)).unwrap().dim(), 2);
+    }
+
+    #[test]
+    fn eight_gaussians_have_mean_zero_and_total_variance_sixteen_and_a_half() {
+        let measure = named("8gaussians", None).unwrap();
+        let Measure::Law(law) = &measure else { panic!("8gaussians is a law") };
+        for axis in 0..2 {
+            let mean: f64 = law.components().iter().map(|c| c.weight * c.mean[axis]).sum();
+            let square: f64 = law.components().iter().map(|c| c.weight * (c.mean[axis].powi(2) + c.covariance.value(axis))).sum();
+            assert!(mean.abs() < 1e-15 && (square - 8.25).abs() < 1e-14); // eight roundings of numbers up to 4
+        }
+        let n = 100_000;
+        let cloud = measure.sample(n, 0, Stream::Source, 0);
+        // Var |x|² = 4·16·¼ + 2·2·(¼)² = 16.25 for |x|² = |4e + z/2|².
+        let square = cloud.rows().map(|x| x[0] * x[0] + x[1] * x[1]).sum::<f64>() / n as f64;
+        assert!((square - 16.5).abs() < 4.0 * (16.25 / n as f64).sqrt(), "{square}");
+    }
+
+    #[test]
+    fn a_law_and_a_cloud_are_drawn_row_by_row_as_well() {
+        for name in ["normal", "8gaussians", "digits"] {
+            let measure = named(name, None).unwrap();
+            let few = measure.sample(10, 1, Stream::Source, 0);
+            assert_eq!(few.points(), &measure.sample(50, 1, Stream::Source, 0).points()[..few.points().len()]);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_names_and_the_nearest() {
+        let message = named("checkboard", None).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "there is no source \"checkboard\" (did you mean checkerboard?); give a file or one of normal, normal:D, \
+             8gaussians, moons, checkerboard, swissroll, circles, pinwheel, scurve, digits"
+        );
+        for (typed, meant) in
+            [("Moons", "moons"), ("swiss_roll", "swissroll"), ("8gaussian", "8gaussians"), ("gaussians", "8gaussians")]
+        {
+            assert_eq!(named(typed, None), Err(NameError::Unknown { name: typed.into(), nearest: Some(meant) }));
+        }
+        assert!(matches!(named("xyz", None), Err(NameError::Unknown { nearest: None, .. })));
+    }
+
+    #[test]
+    fn a_normal_without_a_dimension_is_refused() {
+        for name in ["normal:", "normal:0", "normal:-1", "normal:2.5", "normal:9999999999"] {
+            assert!(named(name, None).unwrap_err().to_string().contains("as in normal:3"), "{name}");
+        }
+    }
+}
