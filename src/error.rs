@@ -3,7 +3,9 @@
 use thiserror::Error;
 
 use crate::measure::{CloudError, MixtureError};
+use crate::metric::MetricError;
 use crate::path::GridError;
+use crate::transport::TransportError;
 
 /// Anything that can go wrong, by the room it went wrong in.
 #[derive(Debug, Error)]
@@ -17,4 +19,10 @@ pub enum Error {
     /// Times that do not make a grid.
     #[error(transparent)]
     Grid(#[from] GridError),
+    /// A transport problem that has no answer as asked.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// Clouds that cannot be compared.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
 }
