@@ -15,9 +15,15 @@ use crate::transport::TransportError;
 /// The most points an assignment is made for: the costs are n² numbers and the time grows like n³.
 pub const LARGEST: usize = 2048;
 
-/// First and last bid increment of the auction, as a share of the largest cost, and the factor between rounds.
+/// Costs above this are refused: prices add up to n of them.
+const LARGEST_COST: f64 = 1e300;
+/// The auction's first bid increment is this share of the largest cost, so that no bidding war is long…
 const FIRST_INCREMENT: f64 = 0.25;
+/// …and its last one this share of the median cost, so that one far point does not leave the prices of the others rough…
 const LAST_INCREMENT: f64 = 1e-5;
+/// …but not less than this share of the largest cost, where rounding would swallow it.
+const LEAST_INCREMENT: f64 = 1e-12;
+/// Each round's increment over that of the round before.
 const INCREMENT_FACTOR: f64 = 0.2;
 
 /// An optimal one-to-one pairing of two clouds.
@@ -55,7 +61,7 @@ pub(crate) fn assign_points(source: &[f64], target: &[f64], dim: usize) -> Resul
     }
     let columns = || target.chunks_exact(dim);
     let cost: Vec<f64> = source.chunks_exact(dim).flat_map(|x| columns().map(move |y| squared_distance(x, y))).collect();
-    if !cost.iter().all(|c| c.is_finite()) {
+    if !cost.iter().all(|&c| c <= LARGEST_COST) {
         return Err(TransportError::Overflow);
     }
     // Finite costs of a square problem always have an optimum, so this never fails.
@@ -82,9 +88,14 @@ pub(crate) fn squared_distance(x: &[f64], y: &[f64]) -> f64 {
 /// The costs minus u_i + v_j, all ≥ 0, with v the prices of rounds of auction at falling increments.
 fn reduced(mut cost: Vec<f64>, n: usize) -> Vec<f64> {
     let largest = cost.iter().copied().fold(0.0, f64::max);
+    // Of n costs spread over all rows and columns; their exact median would cost more than it saves.
+    let mut some: Vec<f64> = cost.iter().copied().step_by(n + 3).collect();
+    let middle = some.len() / 2;
+    let (_, median, _) = some.select_nth_unstable_by(middle, f64::total_cmp);
+    let last = (LAST_INCREMENT * *median).max(LEAST_INCREMENT * largest);
     let mut price = vec![0.0; n];
     let mut increment = FIRST_INCREMENT * largest;
-    while increment > LAST_INCREMENT * largest {
+    while increment > last {
         auction(&cost, &mut price, increment);
         increment *= INCREMENT_FACTOR;
     }
