@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::backend::{BackendError, DeviceError};
 use crate::io::{ReadError, WriteError};
 use crate::measure::{CloudError, MixtureError, NameError};
+use crate::metric::MetricError;
 use crate::path::{ConversionError, GridError, ScheduleError};
 use crate::sampler::{RunError, UnknownMethod};
 use crate::transport::TransportError;
@@ -33,6 +34,9 @@ pub enum Error {
     /// A transport problem that cannot be solved as asked.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// Clouds that cannot be compared.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
     /// There is no such device.
     #[error(transparent)]
     Device(#[from] DeviceError),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::measure::Cloud;
+pub use crate::metric::Flag;
 
 /// The two families of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -12,22 +13,6 @@ pub enum Family {
     Diffusion,
     /// Velocity fields between fixed ends: the boundary-value problem.
     Flow,
-}
-
-/// What a number means, or why it does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Flag {
-    /// The distance is under half the noise floor: suspiciously good.
-    BelowFloor,
-    /// Variance ratio under 0.9: the cloud has shrunk.
-    Collapsed,
-    /// Variance ratio over 1.1: the cloud has spread.
-    Inflated,
-    /// Samples lie far closer to the training points than held-out points do.
-    Memorised,
-    /// A number that is not finite was replaced by null.
-    NotFinite,
 }
 
 /// Distances between two independent clouds of the same law: below them no number means anything. In units of |x−y|².

@@ -1,1 +1,13 @@
-//! Room: metric.
+//! How good a cloud is, and what the numbers mean.
+
+pub mod error;
+pub mod flag;
+pub mod modes;
+pub mod moments;
+pub mod wasserstein;
+
+pub use error::MetricError;
+pub use flag::{Flag, flags};
+pub use modes::mode_weights;
+pub use moments::{mean_distance, variance_ratio};
+pub use wasserstein::{PairedCost, paired_cost, w2_size, w2_squared_exact};

@@ -2,7 +2,8 @@
 
 use crate::backend::{Backend, Device, Task};
 use crate::measure::Cloud;
-use crate::transport::problem::{Problem, TransportError};
+use crate::transport::TransportError;
+use crate::transport::problem::Problem;
 use crate::transport::sinkhorn::{Sinkhorn, self_transport};
 
 /// Sinkhorn divergences to one fixed cloud, whose self-term is solved once.

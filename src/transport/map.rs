@@ -2,7 +2,8 @@
 
 use crate::backend::{Backend, BackendError, Columns, Device, Rows, Scale, Task};
 use crate::measure::Cloud;
-use crate::transport::problem::{Side, TransportError, dot};
+use crate::transport::TransportError;
+use crate::transport::problem::{Side, dot};
 
 /// The entropic map of a solved problem (Pooladian & Niles-Weed 2021, eq. 8).
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,7 @@ impl EntropicMap<'_> {
     /// [`TransportError`] when the dimensions differ or memory runs out.
     pub fn apply(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
         if points.dim() != self.target.dim() {
-            return Err(TransportError::Dimension { source_dim: points.dim(), target_dim: self.target.dim() });
+            return Err(TransportError::Dimensions { source_dim: points.dim(), target_dim: self.target.dim() });
         }
         Ok(device.run(Apply { map: *self, points })?)
     }

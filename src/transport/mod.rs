@@ -1,11 +1,19 @@
-//! Optimal transport between two clouds: problem, solver and outcome are three types.
+//! Optimal transport between two measures. Problem, solver and outcome are three types; exact where it is cheap or closed.
 
+pub mod assignment;
 pub mod divergence;
+pub mod error;
+pub mod gaussian;
+pub mod line;
 pub mod map;
 pub mod problem;
 pub mod sinkhorn;
 
+pub use assignment::{Assignment, assign};
 pub use divergence::Divergence;
+pub use error::TransportError;
+pub use gaussian::{AffineMap, EntropicPlan, Gaussian};
+pub use line::{LinePair, LinePlan};
 pub use map::EntropicMap;
-pub use problem::{Problem, TransportError};
+pub use problem::Problem;
 pub use sinkhorn::{Outcome, Potentials, Sinkhorn};

@@ -1,10 +1,9 @@
 //! The entropic problem: two clouds, the cost ½|x−y|² and ε, in coordinates where single precision can hold it.
 
-use thiserror::Error;
-
 use crate::backend::{Backend, BackendError, Precision, Real, Reals};
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
+use crate::transport::TransportError;
 
 /// OT_ε(a, b) = min ⟨P, c⟩ + ε KL(P ‖ a⊗b) over plans P with marginals a and b, c(x, y) = ½|x−y|².
 #[derive(Clone, Copy, Debug)]
@@ -12,58 +11,6 @@ pub struct Problem<'a> {
     source: &'a Cloud,
     target: &'a Cloud,
     eps: f64,
-}
-
-/// Why a transport problem cannot be solved as asked.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum TransportError {
-    /// Clouds of different dimension.
-    #[error("the source has dimension {source_dim} and the target {target_dim}; both must live in the same space")]
-    Dimension {
-        /// Dimension of the source.
-        source_dim: usize,
-        /// Dimension of the target.
-        target_dim: usize,
-    },
-    /// ε that is not a positive finite number.
-    #[error("eps = {eps} is not a positive number; eps is in units of the cost ½|x−y|², for instance 0.05 times its mean")]
-    Eps {
-        /// The ε asked for.
-        eps: f64,
-    },
-    /// ε that the precision cannot hold.
-    #[error(
-        "eps = {eps:e} is too small for these points in {precision}\n  their largest squared radius about the mean is {radius:.3}, so \
-         exponents carry rounding errors of about {radius:.3}·{rounding:.0e}/eps; below eps = {smallest:.1e} the plan would be off \
-         by more than 10 %\n  use --eps {smallest:.1e} or more{}", if *.rounding > 1e-10 { ", or --precision f64 (cpu)" } else { "" }
-    )]
-    EpsTooSmall {
-        /// The ε asked for.
-        eps: f64,
-        /// `f32` or `f64`.
-        precision: &'static str,
-        /// Largest |x − mean|² over both clouds.
-        radius: f64,
-        /// Relative rounding error of the precision.
-        rounding: f64,
-        /// The smallest ε that keeps the plan within 10 %.
-        smallest: f64,
-    },
-    /// A warm start of another size.
-    #[error("the warm start has potentials of lengths {f} and {g} for clouds of {n} and {m} points")]
-    WarmStart {
-        /// Length of f.
-        f: usize,
-        /// Length of g.
-        g: usize,
-        /// Points of the source.
-        n: usize,
-        /// Points of the target.
-        m: usize,
-    },
-    /// The device could not do it.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
 }
 
 /// Rounding errors of the exponent that are still accepted: the plan is off by at most this share.
@@ -76,7 +23,7 @@ impl<'a> Problem<'a> {
     /// [`TransportError`] when the dimensions differ or ε is not positive.
     pub fn new(source: &'a Cloud, target: &'a Cloud, eps: f64) -> Result<Self, TransportError> {
         if source.dim() != target.dim() {
-            return Err(TransportError::Dimension { source_dim: source.dim(), target_dim: target.dim() });
+            return Err(TransportError::Dimensions { source_dim: source.dim(), target_dim: target.dim() });
         }
         if !(eps > 0.0 && eps.is_finite()) {
             return Err(TransportError::Eps { eps });

@@ -10,7 +10,8 @@
 //! marginal of the plan *before* the update: the soft-min with shift φ/ε gives both, and the stopping test is free.
 
 use crate::backend::{Backend, BackendError, Columns, Device, Reals, Rows, Scale, Task};
-use crate::transport::problem::{Problem, Side, TransportError, dot};
+use crate::transport::TransportError;
+use crate::transport::problem::{Problem, Side, dot};
 
 /// The solver and when it stops.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,0 +1,36 @@
+//! Why clouds cannot be compared.
+
+use thiserror::Error;
+
+use crate::transport::TransportError;
+
+/// Why clouds cannot be compared.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum MetricError {
+    /// The two live in different spaces.
+    #[error("dimensions {left} and {right} cannot be compared; both must live in the same space")]
+    Dimensions {
+        /// Dimension of the first.
+        left: usize,
+        /// Dimension of the second.
+        right: usize,
+    },
+    /// Start and end points that are not the same particles.
+    #[error("{start} start points and {end} end points are not pairs; give one end point a start point, without weights")]
+    Unpaired {
+        /// Number of start points.
+        start: usize,
+        /// Number of end points.
+        end: usize,
+    },
+    /// The assignment behind an exact distance failed.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+impl MetricError {
+    /// Refuses two dimensions that differ.
+    pub(crate) fn same_dim(left: usize, right: usize) -> Result<(), Self> {
+        if left == right { Ok(()) } else { Err(Self::Dimensions { left, right }) }
+    }
+}

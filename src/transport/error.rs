@@ -1,0 +1,101 @@
+//! Why a transport problem has no answer as asked.
+
+use thiserror::Error;
+
+use crate::backend::BackendError;
+
+/// Why a transport problem has no answer as asked.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum TransportError {
+    /// Source and target live in different spaces.
+    #[error("the source has dimension {source_dim} and the target {target_dim}; both must live in the same space")]
+    Dimensions {
+        /// Dimension of the source.
+        source_dim: usize,
+        /// Dimension of the target.
+        target_dim: usize,
+    },
+    /// An assignment pairs points one to one.
+    #[error("an assignment needs as many target points as source points, not {n} and {m}; take subsamples of equal size")]
+    UnequalSizes {
+        /// Points of the source.
+        n: usize,
+        /// Points of the target.
+        m: usize,
+    },
+    /// More points than the cubic algorithm should be given.
+    #[error("exact assignment takes at most {limit} points, not {n}; take a subsample, or solve with a small eps")]
+    TooMany {
+        /// Points of each cloud.
+        n: usize,
+        /// The largest number accepted.
+        limit: usize,
+    },
+    /// An assignment moves equal masses.
+    #[error("an assignment moves equal masses, and a cloud here has weights; draw a subsample according to them")]
+    Weighted,
+    /// Points so far apart that their squared distance is not a number.
+    #[error("the squared distance between two points overflows; rescale the clouds")]
+    Overflow,
+    /// The quantile coupling exists on the line only.
+    #[error("the quantile coupling needs points on a line, not in dimension {dim}")]
+    NotALine {
+        /// Dimension found.
+        dim: usize,
+    },
+    /// Mean and covariance of different dimensions, or none.
+    #[error(
+        "a mean of length {mean} needs a covariance of {mean} x {mean} numbers, not {covariance}, and at least one coordinate"
+    )]
+    Shape {
+        /// Length of the mean.
+        mean: usize,
+        /// Numbers in the covariance.
+        covariance: usize,
+    },
+    /// A mean that is not finite, or a covariance that is not symmetric positive definite.
+    #[error("the mean is not finite or the covariance is not symmetric positive definite (smallest eigenvalue {smallest:e})")]
+    NotGaussian {
+        /// Smallest eigenvalue of the covariance; NaN when a number is not finite or the matrix not symmetric.
+        smallest: f64,
+    },
+    /// An ε that regularises nothing.
+    #[error("eps = {eps}; the entropic problem needs a finite eps above zero, in units of |x-y|^2/2")]
+    Eps {
+        /// The ε given.
+        eps: f64,
+    },
+    /// ε that the precision cannot hold.
+    #[error(
+        "eps = {eps:e} is too small for these points in {precision}\n  their largest squared radius about the mean is {radius:.3}, so \
+         exponents carry rounding errors of about {radius:.3}·{rounding:.0e}/eps; below eps = {smallest:.1e} the plan would be off \
+         by more than 10 %\n  use --eps {smallest:.1e} or more{}", if *.rounding > 1e-10 { ", or --precision f64 (cpu)" } else { "" }
+    )]
+    EpsTooSmall {
+        /// The ε asked for.
+        eps: f64,
+        /// `f32` or `f64`.
+        precision: &'static str,
+        /// Largest |x − mean|² over both clouds.
+        radius: f64,
+        /// Relative rounding error of the precision.
+        rounding: f64,
+        /// The smallest ε that keeps the plan within 10 %.
+        smallest: f64,
+    },
+    /// A warm start of another size.
+    #[error("the warm start has potentials of lengths {f} and {g} for clouds of {n} and {m} points")]
+    WarmStart {
+        /// Length of f.
+        f: usize,
+        /// Length of g.
+        g: usize,
+        /// Points of the source.
+        n: usize,
+        /// Points of the target.
+        m: usize,
+    },
+    /// The device could not do it.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
