@@ -11,9 +11,9 @@ use crate::sampler::program::{Op, Program, STATE};
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum RunError {
     /// Start points of another dimension than the field.
-    #[error("the start points have dimension {start} and the field {field}")]
+    #[error("{start} start coordinates do not make points of the field's dimension {field}; give rows of that length")]
     Dimension {
-        /// Dimension of the start points.
+        /// Number of start coordinates.
         start: usize,
         /// Dimension of the field.
         field: usize,
@@ -27,6 +27,22 @@ pub enum RunError {
         given: usize,
         /// Draws the program makes.
         draws: usize,
+    },
+    /// More particles than the counter of the noise can tell apart.
+    #[error("particles {first} to {last} do not all have an index below 2^32; start the range at a lower particle")]
+    Particles {
+        /// Index of the first particle.
+        first: u32,
+        /// Index of the last one.
+        last: u64,
+    },
+    /// A potential of another length than its target.
+    #[error("the transport field has a potential of length {found} on a target of {needed} points")]
+    Potential {
+        /// Length of the potential.
+        found: usize,
+        /// Number of target points.
+        needed: usize,
     },
     /// ε̂ of a field of points at σ = 0.
     #[error("at sigma = 0 a field of points knows only the nearest point, not the noise; end with an Euler step (euler_last)")]
@@ -82,11 +98,20 @@ impl Program {
         if !start.len().is_multiple_of(d) {
             return Err(RunError::Dimension { start: start.len(), field: d });
         }
-        let draws = self.ops().filter(|op| matches!(op, Op::Draw { .. })).count();
-        if let Noise::Given(given) = noise
-            && given.len() < draws * start.len()
+        if let Field::Transport { target, g, .. } = field
+            && g.len() != target.len()
         {
-            return Err(RunError::Noise { needed: draws * start.len(), given: given.len(), draws });
+            return Err(RunError::Potential { found: g.len(), needed: target.len() });
+        }
+        let draws = self.ops().filter(|op| matches!(op, Op::Draw { .. })).count();
+        match noise {
+            Noise::Given(given) if given.len() < draws * start.len() => {
+                return Err(RunError::Noise { needed: draws * start.len(), given: given.len(), draws });
+            }
+            Noise::Counter { first, .. } if u64::from(first) + (start.len() / d) as u64 > 1 << 32 => {
+                return Err(RunError::Particles { first, last: u64::from(first) + (start.len() / d) as u64 - 1 });
+            }
+            _ => {}
         }
         device.run(Run { program: self, field, start, noise, observe })
     }
