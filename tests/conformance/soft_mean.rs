@@ -2,7 +2,7 @@
 
 use brenier::backend::Backend;
 
-use crate::soft_min::{Case, Expected, shifts};
+use crate::soft_min::{Case, Expected, SHIFT_ROUNDINGS, shifts};
 use crate::{SIZES, assert_near, normals, on_each, rounded, rounding};
 
 /// Values of each count: every remainder of the blocks of one to six.
@@ -24,7 +24,7 @@ fn check<B: Backend>(backend: &B, case: &Case, values: &[f64], p: usize) {
         for (i, e) in expected.iter().enumerate() {
             let what = || format!("{}, {} × {} × {}, p = {p}, shift {number}, row {i}", case.name, case.n, case.m, case.d);
             let by = shift.as_ref().map_or(0.0, |(s, c)| c * s[i]);
-            assert_near(out[i], e.log_sum - by, e.tolerance + 3.0 * u * by.abs(), &what);
+            assert_near(out[i], e.log_sum - by, e.tolerance + SHIFT_ROUNDINGS * u * by.abs(), &what);
             for k in 0..p {
                 let value = |j: usize| values[j * p + k];
                 let exact: f64 = (0..case.m).map(|j| e.weights[j] * value(j)).sum();
