@@ -26,15 +26,10 @@ fn run(program: &Program, field: &Field, start: &[f64], noise: Noise<'_>, precis
 /// p x̂₀ + q ε̂ of a field of points, by its definition in f64.
 fn evaluate(field: &Field, level: Level, p: f64, q: f64, x: &[f64]) -> Vec<f64> {
     let Level { alpha, sigma, .. } = level;
-    let (cloud, exponent): (_, Box<dyn Fn(usize, &[f64]) -> f64>) = match field {
-        Field::DataSet(cloud) => {
-            let scaled = move |y: &[f64]| y.iter().map(|y| alpha * y).collect::<Vec<_>>();
-            (cloud, Box::new(move |_, y| -squared_distance(x, &scaled(y)) / (2.0 * sigma * sigma)))
-        }
-        Field::Transport { target, g, eps } => {
-            (target, Box::new(move |j, y| g[j] / eps - squared_distance(x, y) / (2.0 * eps * sigma)))
-        }
-        Field::Mixture(_) => panic!("not a field of points"),
+    let (Field::DataSet(cloud) | Field::Transport { target: cloud, .. }) = field else { panic!("a field of points") };
+    let exponent = |j: usize, y: &[f64]| match field {
+        Field::Transport { g, eps, .. } => g[j] / eps - squared_distance(x, y) / (2.0 * eps * sigma),
+        _ => -squared_distance(x, &y.iter().map(|y| alpha * y).collect::<Vec<_>>()) / (2.0 * sigma * sigma),
     };
     let logits: Vec<f64> = cloud.rows().enumerate().map(|(j, y)| cloud.weight(j).ln() + exponent(j, y)).collect();
     let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
