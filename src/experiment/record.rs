@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::measure::Cloud;
-pub use crate::metric::Flag;
+pub use crate::metric::{Flag, NoiseFloor};
 
 /// The two families of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -13,15 +13,6 @@ pub enum Family {
     Diffusion,
     /// Velocity fields between fixed ends: the boundary-value problem.
     Flow,
-}
-
-/// Distances between two independent clouds of the same law: below them no number means anything. In units of |x−y|².
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct NoiseFloor {
-    /// Debiased Sinkhorn divergence, 2 S_ε.
-    pub divergence: f64,
-    /// Exact W₂² on subsamples.
-    pub w2_squared_exact: f64,
 }
 
 /// One method at one number of steps.
