@@ -1,0 +1,135 @@
+//! Clouds in the plane: both families' trajectories side by side, and each method's samples over the held-out points.
+
+use super::Figure;
+use super::look::{csv, exact, family, family_title, look, number};
+use super::plane::Plane;
+use super::plot::{Axis, Chart, Key, Panel};
+use crate::experiment::{CompareRecord, Comparison, Trajectory};
+
+/// Points of a cloud that are drawn; more would only blacken the picture.
+const DRAWN: usize = 1000;
+
+/// Paths of a few particles, one panel a family, on the same axes.
+pub(super) fn trajectories(comparison: &Comparison) -> Option<Figure> {
+    let plane = Plane::of(&comparison.heldout);
+    let behind = plane.scatter(&comparison.heldout, DRAWN);
+    let paths: Vec<(&Trajectory, Vec<Vec<(f64, f64)>>)> =
+        comparison.trajectories.iter().map(|t| (t, paths(&plane, t))).filter(|(_, paths)| !paths.is_empty()).collect();
+    if paths.is_empty() {
+        return None;
+    }
+    let all: Vec<(f64, f64)> = paths.iter().flat_map(|(_, p)| p.iter().flatten()).chain(&behind).copied().collect();
+    let [x, y] = plane.frame(&all);
+    let panel = |(trajectory, paths): &(&Trajectory, Vec<Vec<(f64, f64)>>)| {
+        let mut chart = Chart::new([410.0, 410.0], family_title(trajectory.family), x.clone(), y.clone());
+        let class = look(&trajectory.method).class;
+        chart.cloud("faint", &behind);
+        for path in paths {
+            chart.line(&format!("{class} thin"), path);
+        }
+        let ends = |end: fn(&Vec<(f64, f64)>) -> Option<&(f64, f64)>| paths.iter().filter_map(end).copied().collect::<Vec<_>>();
+        chart.cloud("start", &ends(|p| p.first()));
+        chart.cloud(&format!("{class} end"), &ends(|p| p.last()));
+        let legend = [
+            (class, Key::Stroke, trajectory.method.as_str()),
+            ("soft", Key::Dot, "start"),
+            (class, Key::Dot, "end"),
+            ("faint", Key::Dot, "held-out points"),
+        ];
+        let (count, states) = (paths.len(), trajectory.states.len());
+        let kind = family(trajectory.family);
+        let alt = format!(
+            "{kind}: paths of {count} particles of {} through {states} states, over the held-out points.",
+            trajectory.method
+        );
+        chart.finish(&legend, alt)
+    };
+    let panels: Vec<Panel> = paths.iter().map(panel).collect();
+    let line = |t: &Trajectory, particle: usize, state: usize, (x, y): &(f64, f64)| {
+        vec![family(t.family).into(), t.method.clone(), particle.to_string(), state.to_string(), exact(*x), exact(*y)]
+    };
+    let lines = paths.iter().flat_map(|(t, paths)| {
+        paths.iter().enumerate().flat_map(move |(i, path)| path.iter().enumerate().map(move |(k, p)| line(t, i, k, p)))
+    });
+    let axes = if comparison.heldout.dim() > 2 {
+        "The plane is that of the first two principal axes of the held-out points; the percentage is each axis's share of their variance."
+    } else {
+        "The points are drawn in their own coordinates."
+    };
+    let reading = format!(
+        "The same ends, different paths: diffusion runs the gradient flow of KL backwards along curves, flow follows a velocity between \
+         fixed ends, and with the optimal coupling that is the geodesic, in straight lines. {axes} Both panels have the same axes."
+    );
+    let csv = csv("family,method,particle,state,axis_1,axis_2", lines);
+    Some(Figure::new("trajectories", "Trajectories", reading, &panels, 2, csv))
+}
+
+/// The states of `trajectory` particle by particle.
+fn paths(plane: &Plane, trajectory: &Trajectory) -> Vec<Vec<(f64, f64)>> {
+    let particles = trajectory.states.iter().map(|s| s.len()).min().unwrap_or(0);
+    let last = trajectory.states.len().max(2) - 1;
+    let states = || trajectory.states.iter().enumerate();
+    (0..particles).map(|i| states().map(|(k, s)| plane.project(s.row(i), k as f64 / last as f64)).collect()).collect()
+}
+
+/// One row a method, at the step count that most methods share (of several, the one nearest to 10); a method without that count shows
+/// its nearest one.
+pub(super) fn common_rows(record: &CompareRecord) -> Vec<usize> {
+    let rows = &record.rows;
+    let shared = |steps: usize| rows.iter().filter(|r| r.steps == steps).count();
+    let Some(common) = rows.iter().map(|r| r.steps).max_by_key(|s| (shared(*s), std::cmp::Reverse((s.abs_diff(10), *s)))) else {
+        return Vec::new();
+    };
+    let first = |i: &usize| rows[..*i].iter().all(|r| r.method != rows[*i].method);
+    let nearest = |i: usize| {
+        let same = (0..rows.len()).filter(|j| rows[*j].method == rows[i].method);
+        same.min_by_key(|j| rows[*j].steps.abs_diff(common))
+    };
+    (0..rows.len()).filter(first).filter_map(nearest).collect()
+}
+
+/// `method, N steps`.
+pub(super) fn row_title(method: &str, steps: usize) -> String {
+    format!("{method}, {steps} step{}", if steps == 1 { "" } else { "s" })
+}
+
+/// Final samples of every method over the held-out points.
+pub(super) fn samples(comparison: &Comparison) -> Option<Figure> {
+    let plane = Plane::of(&comparison.heldout);
+    let behind = plane.scatter(&comparison.heldout, DRAWN);
+    let [x, y] = plane.frame(&behind).map(wider);
+    let (mut panels, mut lines) = (Vec::new(), Vec::new());
+    for i in common_rows(&comparison.record) {
+        let row = &comparison.record.rows[i];
+        let look = look(&row.method);
+        let points = plane.scatter(&comparison.samples[i], DRAWN);
+        let mut chart = Chart::new([200.0, 200.0], &row_title(&row.method, row.steps), x.clone(), y.clone());
+        let outside = points.iter().filter(|p| !chart.holds(**p)).count();
+        chart.cloud("faint small", &behind);
+        chart.cloud(&format!("{} small", look.class), &points);
+        let alt = format!(
+            "{} samples of {} after {} steps over the held-out points; divergence {}; {outside} lie outside the frame.",
+            points.len(),
+            row.method,
+            row.steps,
+            number(row.divergence)
+        );
+        panels.push(chart.finish(&[], alt));
+        lines.extend(points.iter().map(|(x, y)| vec![row.method.clone(), row.steps.to_string(), exact(*x), exact(*y)]));
+    }
+    if panels.is_empty() {
+        return None;
+    }
+    let reading = format!(
+        "At most {DRAWN} final samples of each method (coloured) over held-out points (grey), at the step count most methods share. Look \
+         for mass between the modes, for modes with too few or too many points, and for clouds that have shrunk."
+    );
+    let csv = csv("method,steps,axis_1,axis_2", lines);
+    Some(Figure::new("samples", "Samples over the held-out points", reading, &panels, 4, csv))
+}
+
+/// A tenth wider on both sides, so that samples beyond the held-out points show.
+fn wider(axis: Axis) -> Axis {
+    let margin = 0.1 * (axis.max - axis.min);
+    if axis.label.starts_with("fraction") { axis } else { Axis { min: axis.min - margin, max: axis.max + margin, ..axis } }
+}
