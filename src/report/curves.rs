@@ -1,11 +1,12 @@
 //! Curves: solver error and divergence against evaluations, and the free energy along the diffusion path.
 
 use super::Figure;
+use super::axis::{Axis, Scale};
 use super::look::{Look, csv, exact, family, family_title, look, number};
-use super::plot::{Axis, Chart, Key, Mark, Panel, Scale};
+use super::plot::{Chart, Key, Mark, Panel};
 use crate::experiment::{CompareRecord, Family, Row};
 
-const FRAME: [f64; 2] = [410.0, 260.0];
+const FRAME: [f64; 2] = [370.0, 240.0];
 const EVALUATIONS: &str = "field evaluations per particle (NFE)";
 
 /// One method's points (NFE, value), in order of NFE.
@@ -116,7 +117,7 @@ pub(super) fn divergence(record: &CompareRecord) -> Option<Figure> {
     let floor = Some(record.noise_floor.divergence).filter(|f| f.is_finite() && *f > 0.0);
     let values = all.iter().flat_map(|s| &s.points).map(|p| p.1);
     // Room for the label of the floor below its line.
-    let y = Axis::around("divergence 2 S_ε (units of |x−y|²)", Scale::Log, values.chain(floor).chain(floor.map(|f| f / 2.0)))?;
+    let y = Axis::around("Sinkhorn divergence 2S (|x−y|²)", Scale::Log, values.chain(floor).chain(floor.map(|f| f / 2.0)))?;
     let draw_floor = |chart: &mut Chart| {
         let Some(floor) = floor else { return Vec::new() };
         let [[x0, x1], [y0, _]] = chart.ranges();
@@ -126,7 +127,7 @@ pub(super) fn divergence(record: &CompareRecord) -> Option<Figure> {
     };
     let panels = by_family(&all, "divergence to the held-out points", &y, draw_floor)?;
     let reading = format!(
-        "Debiased Sinkhorn divergence 2 S_ε between the samples and the held-out points, ε = {}. The noise floor (dashed) is what two \
+        "Debiased Sinkhorn divergence 2S between the samples and the held-out points at ε = {}, in units of |x−y|². The noise floor (dashed) is what two \
          independent clouds of the same law score at these sizes: a curve that has reached it cannot be told from the target, and one \
          far inside the shaded band is too good to be true.",
         number(record.eps_metric)
@@ -139,7 +140,7 @@ pub(super) fn divergence(record: &CompareRecord) -> Option<Figure> {
 /// Free energy against flow time, with the decay that a log-Sobolev constant of 1 guarantees.
 pub(super) fn free_energy(record: &CompareRecord) -> Option<Figure> {
     // Estimates within two standard errors of zero say nothing on a log axis.
-    let told = |f: f64, error: f64| f.is_finite() && f > 0.0 && !(f < 2.0 * error);
+    let told = |f: f64, error: f64| f.is_finite() && f > 0.0 && f >= 2.0 * error;
     let mut curve: Vec<_> = record.free_energy.iter().filter(|p| p.flow_time.is_finite()).collect();
     curve.sort_by(|p, q| p.flow_time.total_cmp(&q.flow_time));
     let drawn: Vec<_> = curve.iter().filter(|p| told(p.free_energy, p.standard_error)).collect();
@@ -150,7 +151,7 @@ pub(super) fn free_energy(record: &CompareRecord) -> Option<Figure> {
     let y = Axis::around("free energy KL(ρ ‖ N(0, I)) (nats)", Scale::Log, points.iter().map(|p| p.1))?;
     let (start, end) = (first.flow_time, x.max);
     let decay: Vec<(f64, f64)> = (0..=100).map(|i| start + (end - start) * f64::from(i) / 100.0).map(|s| (s, bound(s))).collect();
-    let mut chart = Chart::new([560.0, 260.0], "From data (left) to noise (right)", x, y);
+    let mut chart = Chart::new(FRAME, "From data (left) to noise (right)", x, y);
     chart.line("dashed soft", &decay);
     chart.line("ddim", &points);
     for p in &drawn {
@@ -158,7 +159,7 @@ pub(super) fn free_energy(record: &CompareRecord) -> Option<Figure> {
         let [_, [bottom, top]] = chart.ranges();
         chart.line("ddim thin", &[(p.flow_time, low.max(bottom)), (p.flow_time, high.min(top))]);
     }
-    chart.marks("ddim", Mark::Disc, &points);
+    chart.cloud("ddim end", &points);
     let legend = [
         ("ddim", Key::Line(Mark::Disc), "estimate ± 2 standard errors"),
         ("dashed soft", Key::Stroke, "bound F(s₀) exp(−2(s−s₀))"),

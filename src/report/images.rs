@@ -11,6 +11,8 @@ use crate::measure::Cloud;
 
 /// Samples shown of each method.
 const SHOWN: usize = 8;
+/// Steps at which they are shown.
+const STEPS: usize = 20;
 /// Side of an image and distance from one to the next, in pixels.
 const SIDE: f64 = 40.0;
 const PITCH: f64 = 45.0;
@@ -23,8 +25,9 @@ pub(super) fn figure(comparison: &Comparison, shape: (usize, usize)) -> Option<F
     let bounds = |(low, high): (f64, f64), x: &f64| (x.min(low), x.max(high));
     let range = train.points().iter().fold((f64::MAX, f64::MIN), bounds);
     let rows = &comparison.record.rows;
-    let methods =
-        common_rows(&comparison.record).into_iter().map(|i| (rows[i].method.as_str(), rows[i].steps, &comparison.samples[i]));
+    let methods = common_rows(&comparison.record, STEPS)
+        .into_iter()
+        .map(|i| (rows[i].method.as_str(), rows[i].steps, &comparison.samples[i]));
     let (mut panels, mut lines) = (Vec::new(), Vec::new());
     for (method, steps, cloud) in [("held-out", 0, &comparison.heldout)].into_iter().chain(methods) {
         let pairs: Vec<(&[f64], usize, f64)> = cloud
@@ -43,7 +46,7 @@ pub(super) fn figure(comparison: &Comparison, shape: (usize, usize)) -> Option<F
         lines.extend(pairs.iter().enumerate().map(line));
     }
     let reading = format!(
-        "The first {SHOWN} samples of each method at the step count most methods share, and under each the training point nearest to it. A \
+        "The first {SHOWN} samples of each method at {STEPS} steps (or the nearest count there is), and under each the training point nearest to it. A \
          good sample resembles its neighbour no more than a held-out point does; where both rows are the same, the method has memorised."
     );
     let csv = csv("method,steps,sample,nearest_train,distance", lines);

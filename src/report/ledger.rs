@@ -1,32 +1,39 @@
 //! The ledger as stacked bars: what the action of each path is spent on.
 
 use super::Figure;
+use super::axis::{Axis, Scale};
 use super::look::{csv, exact, number};
-use super::plot::{Axis, Chart, Key, Mark, Scale};
+use super::plot::{Chart, Key, Mark};
 use crate::experiment::{CompareRecord, Ledger};
 
-/// The three parts of the action: class, label, value.
-const PARTS: [(&str, &str, fn(&Ledger) -> f64); 3] = [
-    ("w2", "W₂² (exact)", |l| l.w2_squared),
-    ("gap", "coupling gap", |l| l.coupling_gap),
-    ("bends", "straightness", |l| l.straightness),
+/// A part of the action.
+struct Part {
+    class: &'static str,
+    label: &'static str,
+    value: fn(&Ledger) -> f64,
+}
+
+const PARTS: [Part; 3] = [
+    Part { class: "w2", label: "W₂² (exact)", value: |l| l.w2_squared },
+    Part { class: "gap", label: "coupling gap", value: |l| l.coupling_gap },
+    Part { class: "bends", label: "straightness", value: |l| l.straightness },
 ];
 
 /// Stacked bars of W₂², coupling gap and straightness, one a path, with the action marked.
 pub(super) fn figure(record: &CompareRecord) -> Option<Figure> {
-    let drawable = |l: &&Ledger| PARTS.iter().all(|p| p.2(l).is_finite()) && l.action.is_finite();
+    let drawable = |l: &&Ledger| PARTS.iter().all(|p| (p.value)(l).is_finite()) && l.action.is_finite();
     let shown: Vec<&Ledger> = record.ledger.iter().filter(drawable).collect();
-    let reach = |l: &&Ledger| l.action.max(PARTS.iter().map(|p| p.2(l).max(0.0)).sum());
+    let reach = |l: &&Ledger| l.action.max(PARTS.iter().map(|p| (p.value)(l).max(0.0)).sum());
     let longest = Axis::around("", Scale::Linear, shown.iter().map(reach))?;
-    let x = Axis::between("action and its parts (units of |x−y|²)", 0.0, 1.2 * longest.max);
+    let x = Axis::between("action and its parts (units of |x−y|²)", 0.0, 1.3 * longest.max);
     let count = shown.len() as f64;
     let names = shown.iter().rev().map(|l| l.path.clone()).collect();
     let y = Axis { names, ..Axis::between("path", 0.0, count) };
-    let mut chart = Chart::new([520.0, 46.0 * count], "What the action is spent on", x, y);
+    let mut chart = Chart::new([370.0, 46.0 * count], "What the action is spent on", x, y);
     for (i, ledger) in shown.iter().enumerate() {
         let middle = count - i as f64 - 0.5;
         let mut from = 0.0;
-        for (class, _, value) in PARTS {
+        for Part { class, value, .. } in PARTS {
             let to = from + value(ledger).max(0.0);
             chart.block(class, (from, middle - 0.28), (to, middle + 0.28));
             from = to;
@@ -39,13 +46,13 @@ pub(super) fn figure(record: &CompareRecord) -> Option<Figure> {
         let text = format!("{}{verdict}", number(ledger.action));
         chart.note("soft", (reach(ledger), middle), (10.0, 4.5), "start", &text);
     }
-    let mut legend: Vec<(&str, Key, &str)> = PARTS.iter().map(|p| (p.0, Key::Block, p.1)).collect();
+    let mut legend: Vec<(&str, Key, &str)> = PARTS.iter().map(|p| (p.class, Key::Block, p.label)).collect();
     legend.push(("hollow", Key::Mark(Mark::Diamond), "action"));
     if shown.iter().any(|l| l.action_from_regression.is_some()) {
         legend.push(("hollow", Key::Mark(Mark::Down), "action from the regression loss"));
     }
     let describe = |l: &&Ledger| {
-        let parts: Vec<String> = PARTS.iter().map(|p| format!("{} {}", p.1, number(p.2(l)))).collect();
+        let parts: Vec<String> = PARTS.iter().map(|p| format!("{} {}", p.label, number((p.value)(l)))).collect();
         format!("{}: action {} = {}", l.path, number(l.action), parts.join(" + "))
     };
     let told: Vec<String> = shown.iter().map(describe).collect();

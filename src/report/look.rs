@@ -26,9 +26,13 @@ const LOOKS: [Look; 10] = [
     Look { class: "displacement", mark: Mark::Disc },
 ];
 
-/// The look of `method`; a variant such as `displacement-0.05` looks like its kin, and a stranger is drawn in the colour of text.
+/// Displacement at another ε.
+const VARIANT: Look = Look { class: "displacement hollow", mark: Mark::Disc };
+
+/// The look of `method`; a variant such as `displacement-0.05` is hollow, and a stranger is drawn in the colour of text.
 pub(super) fn look(method: &str) -> Look {
     let kin = LOOKS.into_iter().find(|look| method.starts_with(look.class));
+    let kin = kin.map(|look| if look.class == "displacement" && method != look.class { VARIANT } else { look });
     kin.unwrap_or(Look { class: "other", mark: Mark::Disc })
 }
 
@@ -101,19 +105,17 @@ mod tests {
     use super::super::plot::STYLE;
     use super::*;
 
-    /// Relative luminance of `#rgb` or `#rrggbb` (WCAG 2.2).
-    fn luminance(hex: &str) -> f64 {
+    /// Linear sRGB of `#rgb` or `#rrggbb`.
+    fn linear(hex: &str) -> [f64; 3] {
         let digits: Vec<u32> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
-        let bytes: Vec<u32> = if digits.len() == 3 { digits.iter().map(|d| d * 17).collect() } else { pairs(&digits) };
-        let linear = |c: &u32| {
-            let c = f64::from(*c) / 255.0;
-            if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
-        };
-        bytes.iter().map(linear).zip([0.2126, 0.7152, 0.0722]).map(|(c, w)| c * w).sum()
+        let byte = |i| if digits.len() == 3 { 17 * digits[i] } else { 16 * digits[2 * i] + digits[2 * i + 1] };
+        let linear = |c: f64| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) };
+        [0, 1, 2].map(|i| linear(f64::from(byte(i)) / 255.0))
     }
 
-    fn pairs(digits: &[u32]) -> Vec<u32> {
-        digits.chunks(2).map(|d| 16 * d[0] + d[1]).collect()
+    /// Relative luminance (WCAG 2.2).
+    fn luminance(hex: &str) -> f64 {
+        linear(hex).iter().zip([0.2126, 0.7152, 0.0722]).map(|(c, w)| c * w).sum()
     }
 
     fn colour<'a>(theme: &'a str, class: &str, property: &str) -> &'a str {
@@ -130,6 +132,41 @@ mod tests {
                 let ink = luminance(colour(theme, class, "color"));
                 let contrast = (ink.max(paper) + 0.05) / (ink.min(paper) + 0.05);
                 assert!(contrast >= 3.0, "{class}: contrast {contrast:.2}, and graphics need 3 (WCAG 2.2, 1.4.11)");
+            }
+        }
+    }
+
+    /// CIE L*a*b* of a colour as seen with `vision`, a row-major matrix on linear sRGB.
+    fn seen(hex: &str, vision: [[f64; 3]; 3]) -> [f64; 3] {
+        let through = |m: [[f64; 3]; 3], v: [f64; 3]| m.map(|row| row.iter().zip(v).map(|(a, b)| a * b).sum::<f64>());
+        let rgb = through(vision, linear(hex)).map(|c| c.clamp(0.0, 1.0));
+        let xyz = through([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]], rgb);
+        let white = [0.9505, 1.0, 1.089];
+        let root = |t: f64| if t > 0.008856 { t.cbrt() } else { 7.787 * t + 16.0 / 116.0 };
+        let [x, y, z] = [0, 1, 2].map(|i| root(xyz[i] / white[i]));
+        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+    }
+
+    #[test]
+    fn colours_drawn_together_differ_to_the_colour_blind() {
+        // Machado, Oliveira, Fernandes 2009, severity 1: protanopia, deuteranopia, tritanopia.
+        let visions = [
+            [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+            [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+            [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+        ];
+        let classes = LOOKS.map(|l| l.class);
+        let themes = STYLE.split_once("@media").unwrap();
+        for (theme, vision) in [themes.0, themes.1].into_iter().flat_map(|t| visions.map(|v| (t, v))) {
+            for group in [&classes[..5], &classes[5..], &["w2", "gap", "bends"]] {
+                for (i, a) in group.iter().enumerate() {
+                    for b in &group[..i] {
+                        let [p, q] = [a, b].map(|class| seen(colour(theme, class, "color"), vision));
+                        let difference = p.iter().zip(q).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt();
+                        // Ten times what a trained eye just notices (2.3).
+                        assert!(difference > 23.0, "{a} and {b} differ by {difference:.0}");
+                    }
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Everything is drawn in memory; nothing is written and nothing is fetched. A number that is missing or not finite is shown as "–".
 
+mod axis;
 mod curves;
 mod images;
 mod ledger;

@@ -2,8 +2,11 @@
 
 use nalgebra::{DMatrix, SymmetricEigen};
 
-use super::plot::Axis;
+use super::axis::Axis;
 use crate::measure::Cloud;
+
+/// Fractional part of the golden ratio, whose multiples fill [0, 1) evenly.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
 /// A projection to two coordinates. Points of a plane keep their own coordinates; points of a line get a second one from the caller.
 pub(super) struct Plane {
@@ -56,9 +59,12 @@ impl Plane {
         }
     }
 
-    /// At most `most` points of `cloud`, evenly taken; on a line the second coordinate is the fraction of points to the left.
+    /// At most `most` points of `cloud`, taken at the multiples of the golden ratio, so that no order of the cloud matters; on a line the second coordinate is the fraction of points to the left.
     pub fn scatter(&self, cloud: &Cloud, most: usize) -> Vec<(f64, f64)> {
-        let mut rows: Vec<&[f64]> = cloud.rows().step_by(cloud.len().div_ceil(most)).collect();
+        let mut rows: Vec<&[f64]> = match cloud.len() {
+            n if n <= most => cloud.rows().collect(),
+            n => (0..most).map(|i| cloud.row((n as f64 * (i as f64 * GOLDEN).fract()) as usize)).collect(),
+        };
         if cloud.dim() == 1 {
             rows.sort_by(|x, y| x[0].total_cmp(&y[0]));
         }

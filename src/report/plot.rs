@@ -1,115 +1,14 @@
-//! A small SVG plotter: linear and log axes, lines, marks, clouds, bars and legends, and panels laid out on a sheet.
+//! A small SVG plotter: lines, marks, clouds, bars and legends, and panels laid out on a sheet.
 //!
 //! Colours are class names of `figure.css` used through `currentColor`, so that one drawing serves light and dark, in the page and
 //! as a file of its own. Lengths are pixels of a panel's own view box.
 
 use std::fmt::Write;
 
+use super::axis::Axis;
+
 /// Style of every figure: colour classes in light and dark.
 pub(super) const STYLE: &str = include_str!("figure.css");
-/// Mean advance of a character at the figures' 13 pixels, on the wide side.
-const CHARACTER: f64 = 6.9;
-
-/// How numbers are laid along an axis.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Scale {
-    Linear,
-    Log,
-}
-
-/// An axis: its label with the unit, and its range.
-#[derive(Clone, Debug)]
-pub(super) struct Axis {
-    pub label: String,
-    pub scale: Scale,
-    pub min: f64,
-    pub max: f64,
-    /// Names instead of numbers: name i at i + ½.
-    pub names: Vec<String>,
-}
-
-impl Axis {
-    /// The axis that shows every value of `values` it can (finite, and positive on a log axis) with a margin of 4 %; none when there is
-    /// no such value.
-    pub fn around(label: &str, scale: Scale, values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let shown = values.into_iter().filter(|v| v.is_finite() && (scale == Scale::Linear || *v > 0.0));
-        let ends = |ends: Option<(f64, f64)>, v: f64| Some(ends.map_or((v, v), |(lo, hi)| (v.min(lo), v.max(hi))));
-        let (min, max) = shown.fold(None, ends)?;
-        let (min, max) = match scale {
-            Scale::Log => {
-                let margin = (max / min).max(2.0).powf(0.04);
-                (min / margin, max * margin)
-            }
-            Scale::Linear => {
-                let margin = 0.04 * if max > min { max - min } else { 1.0 + max.abs() };
-                (min - margin, max + margin)
-            }
-        };
-        Some(Self { label: label.into(), scale, min, max, names: Vec::new() })
-    }
-
-    /// The axis from `min` to `max`.
-    pub fn between(label: &str, min: f64, max: f64) -> Self {
-        Self { label: label.into(), scale: Scale::Linear, min, max, names: Vec::new() }
-    }
-
-    /// Position of `value` along the axis: 0 at the low end, 1 at the high end.
-    fn position(&self, value: f64) -> f64 {
-        match self.scale {
-            Scale::Linear => (value - self.min) / (self.max - self.min),
-            Scale::Log => (value / self.min).ln() / (self.max / self.min).ln(),
-        }
-    }
-
-    /// Whether `value` lies on the axis.
-    pub fn holds(&self, value: f64) -> bool {
-        value >= self.min && value <= self.max
-    }
-
-    /// Round values in range with their labels.
-    fn ticks(&self) -> Vec<(f64, String)> {
-        if !self.names.is_empty() {
-            return self.names.iter().enumerate().map(|(i, name)| (i as f64 + 0.5, escape(name))).collect();
-        }
-        let (low, high) = (self.min.log10(), self.max.log10());
-        if self.scale == Scale::Log && high - low > 3.0 {
-            let stride = ((high - low) / 7.0).ceil() as i32;
-            let decades = (low.ceil() as i32..=high.floor() as i32).filter(|k| k.rem_euclid(stride) == 0);
-            return decades.map(|k| (10f64.powi(k), format!("10{}", superscript(k)))).collect();
-        }
-        if self.scale == Scale::Log && high - low > 0.7 {
-            let decades = low.floor() as i32..=high.ceil() as i32;
-            let values = decades.flat_map(|k| [1, 2, 5].map(|m| (k, f64::from(m) * 10f64.powi(k))));
-            return values.filter(|(_, v)| self.holds(*v)).map(|(k, v)| (v, decimal(v, -k))).collect();
-        }
-        let rough = (self.max - self.min) / 5.0;
-        let power = 10f64.powi(rough.log10().floor() as i32);
-        let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
-        let places = -(step.log10() + 1e-9).floor() as i32;
-        let count = |v: f64| v / step;
-        let (first, last) = (count(self.min).ceil() as i64, count(self.max).floor() as i64);
-        (first..=last).map(|i| (i as f64 * step, decimal(i as f64 * step, places))).collect()
-    }
-}
-
-/// `value` with `places` decimals where that is short, and in powers of ten where it is not.
-fn decimal(value: f64, places: i32) -> String {
-    let text = if value == 0.0 {
-        "0".into()
-    } else if value.abs() >= 1e5 || places > 4 {
-        let k = value.abs().log10().floor() as i32;
-        format!("{}×10{}", (value / 10f64.powi(k) * 100.0).round() / 100.0, superscript(k))
-    } else {
-        format!("{value:.*}", places.max(0) as usize)
-    };
-    text.replace('-', "−")
-}
-
-/// `power` in raised digits.
-fn superscript(power: i32) -> String {
-    let raised = |c: char| c.to_digit(10).and_then(|d| "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().nth(d as usize)).unwrap_or('⁻');
-    power.to_string().chars().map(raised).collect()
-}
 
 /// Shape of a mark; shapes tell methods apart where colours do not.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -139,7 +38,6 @@ pub(super) enum Key {
     Line(Mark),
     Stroke,
     Block,
-    Dot,
     Mark(Mark),
 }
 
@@ -198,8 +96,8 @@ pub(super) struct Chart {
 impl Chart {
     /// A frame of `width` × `height` pixels with grid, ticks and labels.
     pub fn new([width, height]: [f64; 2], title: &str, x: Axis, y: Axis) -> Self {
-        let longest = y.ticks().iter().map(|(_, label)| label.chars().count()).max().unwrap_or(0);
-        let (left, top) = (30.0 + CHARACTER * longest as f64, 28.0);
+        let longest = y.ticks().iter().map(|(_, label)| width_of(label)).fold(0.0, f64::max);
+        let (left, top) = (30.0 + longest, 28.0);
         let panel = Panel { width: left + width + 16.0, height: top + height + 46.0, title: title.into(), ..Panel::empty() };
         let mut chart = Self { panel, x, y, frame: [left, top, width, height] };
         chart.axes();
@@ -209,17 +107,24 @@ impl Chart {
     fn axes(&mut self) {
         let [left, top, width, height] = self.frame;
         let (right, bottom) = (left + width, top + height);
-        let mut body = format!("<text class=\"name\" x=\"{left:.1}\" y=\"17\">{}</text>", escape(&self.panel.title));
+        let mut body = format!("<text class=\"name\" x=\"12\" y=\"17\">{}</text>", escape(&self.panel.title));
         let (mut grid, mut labels) = (String::new(), String::new());
         for (value, label) in self.x.ticks() {
             let x = left + width * self.x.position(value);
             let _ = write!(grid, "M{x:.1} {top:.1}V{bottom:.1}");
-            let _ = write!(labels, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>", bottom + 18.0);
+            let _ =
+                write!(labels, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>", bottom + 18.0, escape(&label));
         }
         for (value, label) in self.y.ticks() {
             let y = bottom - height * self.y.position(value);
             let _ = write!(grid, "M{left:.1} {y:.1}H{right:.1}");
-            let _ = write!(labels, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>", left - 6.0, y + 4.5);
+            let _ = write!(
+                labels,
+                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                left - 6.0,
+                y + 4.5,
+                escape(&label)
+            );
         }
         let _ = write!(body, "<path class=\"grid\" d=\"{grid}\"/><g class=\"soft\">{labels}");
         let (middle, below) = (left + width / 2.0, bottom + 38.0);
@@ -297,7 +202,7 @@ impl Chart {
         let left = 12.0;
         let (mut x, mut y) = (left, self.panel.height + 12.0);
         for (class, key, label) in legend {
-            let advance = 30.0 + CHARACTER * label.chars().count() as f64 + 14.0;
+            let advance = 30.0 + width_of(label) + 14.0;
             if x > left && x + advance > self.panel.width {
                 (x, y) = (left, y + 20.0);
             }
@@ -316,7 +221,6 @@ impl Chart {
                     )
                 }
                 Key::Mark(mark) => format!("<path class=\"mark {class}\" d=\"{}\"/>", mark.path(x + 12.0, y - 4.5)),
-                Key::Dot => format!("<path class=\"cloud {class}\" d=\"M{:.1} {:.1}h0\"/>", x + 16.0, y - 4.5),
             };
             let _ = write!(self.panel.body, "{key}<text x=\"{:.1}\" y=\"{y:.1}\">{}</text>", x + 30.0, escape(label));
             x += advance;
@@ -332,6 +236,17 @@ impl Panel {
     fn empty() -> Self {
         Self { width: 0.0, height: 0.0, title: String::new(), alt: String::new(), body: String::new() }
     }
+}
+
+/// Pixels that `text` takes at the figures' 13 pixels, in a font on the wide side.
+fn width_of(text: &str) -> f64 {
+    let advance = |c| match c {
+        'i' | 'j' | 'l' | 't' | 'f' | 'r' | '-' | '.' | ',' | ' ' | '(' | ')' => 4.6,
+        'm' | 'w' | 'M' | 'W' | '−' | '×' => 11.8,
+        '⁰'..='⁻' | '¹' | '²' | '³' => 5.2,
+        _ => 8.0,
+    };
+    text.chars().map(advance).sum()
 }
 
 /// `text` as the content or a quoted attribute of an element.

@@ -1,40 +1,47 @@
 //! Clouds in the plane: both families' trajectories side by side, and each method's samples over the held-out points.
 
 use super::Figure;
+use super::axis::Axis;
 use super::look::{csv, exact, family, family_title, look, number};
 use super::plane::Plane;
-use super::plot::{Axis, Chart, Key, Panel};
+use super::plot::{Chart, Key, Mark, Panel};
 use crate::experiment::{CompareRecord, Comparison, Trajectory};
 
 /// Points of a cloud that are drawn; more would only blacken the picture.
 const DRAWN: usize = 1000;
+/// Steps at which samples are drawn.
+const STEPS: usize = 5;
+
+/// The states of one particle in the plane.
+type Path = Vec<(f64, f64)>;
 
 /// Paths of a few particles, one panel a family, on the same axes.
 pub(super) fn trajectories(comparison: &Comparison) -> Option<Figure> {
     let plane = Plane::of(&comparison.heldout);
     let behind = plane.scatter(&comparison.heldout, DRAWN);
-    let paths: Vec<(&Trajectory, Vec<Vec<(f64, f64)>>)> =
+    let paths: Vec<(&Trajectory, Vec<Path>)> =
         comparison.trajectories.iter().map(|t| (t, paths(&plane, t))).filter(|(_, paths)| !paths.is_empty()).collect();
     if paths.is_empty() {
         return None;
     }
     let all: Vec<(f64, f64)> = paths.iter().flat_map(|(_, p)| p.iter().flatten()).chain(&behind).copied().collect();
     let [x, y] = plane.frame(&all);
-    let panel = |(trajectory, paths): &(&Trajectory, Vec<Vec<(f64, f64)>>)| {
-        let mut chart = Chart::new([410.0, 410.0], family_title(trajectory.family), x.clone(), y.clone());
+    let panel = |(trajectory, paths): &(&Trajectory, Vec<Path>)| {
+        let mut chart = Chart::new([370.0, 370.0], family_title(trajectory.family), x.clone(), y.clone());
         let class = look(&trajectory.method).class;
         chart.cloud("faint", &behind);
         for path in paths {
             chart.line(&format!("{class} thin"), path);
         }
-        let ends = |end: fn(&Vec<(f64, f64)>) -> Option<&(f64, f64)>| paths.iter().filter_map(end).copied().collect::<Vec<_>>();
-        chart.cloud("start", &ends(|p| p.first()));
-        chart.cloud(&format!("{class} end"), &ends(|p| p.last()));
+        let starts: Path = paths.iter().filter_map(|p| p.first()).copied().collect();
+        let ends: Path = paths.iter().filter_map(|p| p.last()).copied().collect();
+        chart.cloud("start", &starts);
+        chart.cloud(&format!("{class} end"), &ends);
         let legend = [
             (class, Key::Stroke, trajectory.method.as_str()),
-            ("soft", Key::Dot, "start"),
-            (class, Key::Dot, "end"),
-            ("faint", Key::Dot, "held-out points"),
+            ("start", Key::Mark(Mark::Disc), "start"),
+            (class, Key::Mark(Mark::Disc), "end"),
+            ("faint", Key::Mark(Mark::Disc), "held-out"),
         ];
         let (count, states) = (paths.len(), trajectory.states.len());
         let kind = family(trajectory.family);
@@ -65,25 +72,20 @@ pub(super) fn trajectories(comparison: &Comparison) -> Option<Figure> {
 }
 
 /// The states of `trajectory` particle by particle.
-fn paths(plane: &Plane, trajectory: &Trajectory) -> Vec<Vec<(f64, f64)>> {
+fn paths(plane: &Plane, trajectory: &Trajectory) -> Vec<Path> {
     let particles = trajectory.states.iter().map(|s| s.len()).min().unwrap_or(0);
     let last = trajectory.states.len().max(2) - 1;
     let states = || trajectory.states.iter().enumerate();
     (0..particles).map(|i| states().map(|(k, s)| plane.project(s.row(i), k as f64 / last as f64)).collect()).collect()
 }
 
-/// One row a method, at the step count that most methods share (of several, the one nearest to 10); a method without that count shows
-/// its nearest one.
-pub(super) fn common_rows(record: &CompareRecord) -> Vec<usize> {
+/// One row a method: the one whose step count is nearest to `steps`.
+pub(super) fn common_rows(record: &CompareRecord, steps: usize) -> Vec<usize> {
     let rows = &record.rows;
-    let shared = |steps: usize| rows.iter().filter(|r| r.steps == steps).count();
-    let Some(common) = rows.iter().map(|r| r.steps).max_by_key(|s| (shared(*s), std::cmp::Reverse((s.abs_diff(10), *s)))) else {
-        return Vec::new();
-    };
     let first = |i: &usize| rows[..*i].iter().all(|r| r.method != rows[*i].method);
     let nearest = |i: usize| {
         let same = (0..rows.len()).filter(|j| rows[*j].method == rows[i].method);
-        same.min_by_key(|j| rows[*j].steps.abs_diff(common))
+        same.min_by_key(|j| rows[*j].steps.abs_diff(steps))
     };
     (0..rows.len()).filter(first).filter_map(nearest).collect()
 }
@@ -98,12 +100,17 @@ pub(super) fn samples(comparison: &Comparison) -> Option<Figure> {
     let plane = Plane::of(&comparison.heldout);
     let behind = plane.scatter(&comparison.heldout, DRAWN);
     let [x, y] = plane.frame(&behind).map(wider);
+    // Small frames have no room for the share of variance.
+    let [x, y] = match comparison.heldout.dim() {
+        1 | 2 => [x, y],
+        _ => [Axis { label: "axis 1 (units of x)".into(), ..x }, Axis { label: "axis 2 (units of x)".into(), ..y }],
+    };
     let (mut panels, mut lines) = (Vec::new(), Vec::new());
-    for i in common_rows(&comparison.record) {
+    for i in common_rows(&comparison.record, STEPS) {
         let row = &comparison.record.rows[i];
         let look = look(&row.method);
         let points = plane.scatter(&comparison.samples[i], DRAWN);
-        let mut chart = Chart::new([200.0, 200.0], &row_title(&row.method, row.steps), x.clone(), y.clone());
+        let mut chart = Chart::new([150.0, 150.0], &row_title(&row.method, row.steps), x.clone(), y.clone());
         let outside = points.iter().filter(|p| !chart.holds(**p)).count();
         chart.cloud("faint small", &behind);
         chart.cloud(&format!("{} small", look.class), &points);
@@ -121,7 +128,7 @@ pub(super) fn samples(comparison: &Comparison) -> Option<Figure> {
         return None;
     }
     let reading = format!(
-        "At most {DRAWN} final samples of each method (coloured) over held-out points (grey), at the step count most methods share. Look \
+        "At most {DRAWN} final samples of each method (coloured) over held-out points (grey), at {STEPS} steps or the nearest count there is: few enough that methods differ. Look \
          for mass between the modes, for modes with too few or too many points, and for clouds that have shrunk."
     );
     let csv = csv("method,steps,axis_1,axis_2", lines);

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::look::{csv, exact, family, flag, look, number};
+use super::scatter::row_title;
 use crate::experiment::{CompareRecord, Family, Flag, Row};
 
 /// A column of numbers.
@@ -30,7 +31,7 @@ const COLUMNS: [Column; 9] = [
     judged("divergence", "divergence", |r| r.divergence, |v| v),
     judged("w2_squared_exact", "W₂² exact", |r| r.w2_squared_exact, |v| v),
     judged("variance_ratio", "variance ratio", |r| r.variance_ratio, |v| (v - 1.0).abs()),
-    column("nn_train", "to training", |r| r.nn_train),
+    column("nn_train", "sample to training", |r| r.nn_train),
     column("nn_heldout", "held-out to training", |r| r.nn_heldout),
     column("action", "action", |r| r.action),
     column("length", "length", |r| r.length),
@@ -99,11 +100,9 @@ pub(super) fn answers(record: &CompareRecord) -> Vec<(&'static str, String)> {
     let reached = 1.2 * record.noise_floor.divergence;
     let answer = |wanted: Family| {
         let rows = record.rows.iter().filter(|r| r.family == wanted);
-        if rows.clone().next().is_none() {
-            return None;
-        }
+        rows.clone().next()?; // a family left out has no answer
         let enough = rows.filter(|r| r.flags.is_empty() && r.divergence.is_some_and(|d| d <= reached));
-        let told = enough.min_by_key(|r| r.nfe).map(|r| format!("{} NFE ({}, {} steps)", r.nfe, r.method, r.steps));
+        let told = enough.min_by_key(|r| r.nfe).map(|r| format!("{} NFE ({})", r.nfe, row_title(&r.method, r.steps)));
         Some((family(wanted), told.unwrap_or_else(|| "no row without a flag".into())))
     };
     [Family::Diffusion, Family::Flow].into_iter().filter_map(answer).collect()

@@ -7,8 +7,10 @@ use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
 
 const STEPS: [usize; 7] = [1, 2, 5, 10, 20, 50, 100];
-/// Method, family, evaluations a step, order of its error and error at one step (none for stochastic methods).
-const METHODS: [(&str, Family, usize, Option<(i32, f64)>); 9] = [
+/// Order of a method's error, and the error at no step; none for stochastic methods.
+type Law = Option<(i32, f64)>;
+/// Method, family, evaluations a step and error.
+const METHODS: [(&str, Family, usize, Law); 9] = [
     ("ddpm", Family::Diffusion, 1, None),
     ("ddim", Family::Diffusion, 1, Some((1, 2.1))),
     ("pf-euler", Family::Diffusion, 1, Some((1, 3.4))),

@@ -1,5 +1,6 @@
 //! The page and its files as text.
 
+use brenier::measure::Cloud;
 use brenier::report::{Report, ReportError, draw};
 
 use crate::fixture::{digits, law};
@@ -129,6 +130,18 @@ fn a_record_without_pictures_still_makes_a_page() {
     let report = draw(&bare, None).unwrap();
     assert!(report.figures.is_empty());
     assert!(report.html.contains("&lt;b&gt;") && !report.html.contains("<b>&"));
+}
+
+#[test]
+fn points_of_a_line_are_drawn_too() {
+    let mut line = law();
+    let flat = |c: &Cloud| Cloud::new(c.rows().map(|x| x[0]).collect(), 1).unwrap();
+    line.samples = line.samples.iter().map(flat).collect();
+    line.heldout = flat(&line.heldout);
+    line.trajectories.iter_mut().for_each(|t| t.states = t.states.iter().map(flat).collect());
+    let report = draw(&line, None).unwrap();
+    assert_eq!(report.figures.len(), 6);
+    assert!(report.html.contains("time of a path"));
 }
 
 #[test]
