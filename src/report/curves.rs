@@ -78,12 +78,13 @@ fn describe(s: &Series) -> String {
     }
 }
 
-fn rows_csv(record: &CompareRecord, name: &str, value: impl Fn(&Row) -> Option<f64>) -> String {
+/// A line a row: what it is, and `values` under `heads`.
+fn rows_csv(record: &CompareRecord, heads: &str, values: impl Fn(&Row) -> Vec<String>) -> String {
     let line = |r: &Row| {
-        let (steps, nfe) = (r.steps.to_string(), r.nfe.to_string());
-        vec![family(r.family).into(), r.method.clone(), steps, nfe, exact(value(r))]
+        let names = vec![family(r.family).into(), r.method.clone(), r.steps.to_string(), r.nfe.to_string()];
+        [names, values(r)].concat()
     };
-    csv(&format!("family,method,steps,nfe,{name}"), record.rows.iter().map(line))
+    csv(&format!("family,method,steps,nfe,{heads}"), record.rows.iter().map(line))
 }
 
 /// Solver error against evaluations, with the slopes of orders 1 and 2.
@@ -107,7 +108,7 @@ pub(super) fn solver_error(record: &CompareRecord) -> Option<Figure> {
     let reading = "Distance of each particle to where the same equation takes it at 1,024 Heun steps: the error of the solver alone, \
                    whatever the field. A method of order p falls along a line of slope −p (dashed). Stochastic methods have no such \
                    end point and are not drawn.";
-    let csv = rows_csv(record, "solver_error", |r| r.solver_error);
+    let csv = rows_csv(record, "solver_error", |r| vec![exact(r.solver_error)]);
     Some(Figure::new("solver-error", "Solver error against evaluations", reading.into(), &panels, 2, csv))
 }
 
@@ -132,8 +133,7 @@ pub(super) fn divergence(record: &CompareRecord) -> Option<Figure> {
          far inside the shaded band is too good to be true.",
         number(record.eps_metric)
     );
-    let mut csv = rows_csv(record, "divergence", |r| r.divergence);
-    csv.push_str(&format!("floor,noise_floor,,,{}\n", exact(floor)));
+    let csv = rows_csv(record, "divergence,noise_floor", |r| vec![exact(r.divergence), exact(floor)]);
     Some(Figure::new("divergence", "Divergence against evaluations", reading, &panels, 2, csv))
 }
 

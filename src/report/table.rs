@@ -103,7 +103,7 @@ pub(super) fn answers(record: &CompareRecord) -> Vec<(&'static str, String)> {
         rows.clone().next()?; // a family left out has no answer
         let enough = rows.filter(|r| r.flags.is_empty() && r.divergence.is_some_and(|d| d <= reached));
         let told = enough.min_by_key(|r| r.nfe).map(|r| format!("{} NFE ({})", r.nfe, row_title(&r.method, r.steps)));
-        Some((family(wanted), told.unwrap_or_else(|| "no row without a flag".into())))
+        Some((family(wanted), told.unwrap_or_else(|| "none".into())))
     };
     [Family::Diffusion, Family::Flow].into_iter().filter_map(answer).collect()
 }
