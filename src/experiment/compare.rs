@@ -202,10 +202,14 @@ struct Setting<'a> {
     field: &'a Field,
     schedule: &'a Schedule,
     reference: &'a Walk,
+    /// ε of the coupling behind the field, over the mean of c.
+    eps: Option<f64>,
 }
 
 /// What a sampler made, before it is measured.
 struct Made {
+    /// ε of its coupling over the mean of c.
+    eps: Option<f64>,
     steps: usize,
     nfe: usize,
     taken: Duration,
@@ -230,7 +234,7 @@ impl Bench<'_> {
         let schedule = Schedule::linear_vp(0.1, 20.0)?;
         let euler_last = true; // dσ/dt is −∞ where the schedule meets the data
         let reference = self.reference("pf-heun", &schedule, field, euler_last)?;
-        let setting = Setting { family: Family::Diffusion, field, schedule: &schedule, reference: &reference };
+        let setting = Setting { family: Family::Diffusion, field, schedule: &schedule, reference: &reference, eps: None };
         let methods: [(&str, Box<dyn Method>); 4] = [
             ("ddpm", Box::new(Ddpm { variance: Variance::Posterior })),
             ("ddim", Box::new(Ddim { eta: 0.0 })),
@@ -253,7 +257,7 @@ impl Bench<'_> {
         let euler_last = !field.is_regular_at_data();
         let schedule = Schedule::CondOt;
         let reference = self.reference("fm-heun", &schedule, field, euler_last)?;
-        let setting = Setting { family: Family::Flow, field, schedule: &schedule, reference: &reference };
+        let setting = Setting { family: Family::Flow, field, schedule: &schedule, reference: &reference, eps: None };
         self.sweep("fm-euler", &Euler, &setting)?;
         self.sweep("fm-heun", &Heun { euler_last }, &setting)?;
         self.account("fm", &setting, data, 1.0)
@@ -266,18 +270,18 @@ impl Bench<'_> {
         let sharp = self.couple(eps, notes)?;
         let field = Field::Transport { target: self.train.clone(), g: sharp.potentials.g, eps };
         let reference = self.reference("ot-heun", &schedule, &field, true)?;
-        let setting = Setting { family: Family::Flow, field: &field, schedule: &schedule, reference: &reference };
+        let setting = Setting { family: Family::Flow, field: &field, schedule: &schedule, reference: &reference, eps: Some(EPS_TRANSPORT) };
         self.sweep("ot-euler", &Euler, &setting)?;
         self.sweep("ot-heun", &Heun { euler_last: true }, &setting)?;
         self.account_walk("ot", &reference, None)?;
         self.draw(Family::Flow, "ot-heun", &reference)?;
 
-        let action = self.displacement(sharp.map, sharp.taken)?;
+        let action = self.displacement(EPS_TRANSPORT, sharp.map, sharp.taken)?;
         let map = self.samples.last().expect("displacement was just added").clone();
         let path = Path { name: "displacement", start: self.start, end: &map, action: &action };
         self.ledger.push(ledger(&path, None, self.compare.seed)?);
         let blurred = self.couple(eps * EPS_COLLAPSED / EPS_TRANSPORT, notes)?;
-        self.displacement(blurred.map, blurred.taken)?;
+        self.displacement(EPS_COLLAPSED, blurred.map, blurred.taken)?;
         Ok(())
     }
 
@@ -298,13 +302,13 @@ impl Bench<'_> {
         Ok(Coupling { potentials: outcome.potentials, map: outcome.map, taken })
     }
 
-    /// The row of a map applied in one straight step; returns the action |T(x) − x|² of each particle.
-    fn displacement(&mut self, end: Vec<f64>, taken: Duration) -> Result<Vec<f64>, Error> {
+    /// The row of a map at `eps` applied in one straight step; returns the action |T(x) − x|² of each particle.
+    fn displacement(&mut self, eps: f64, end: Vec<f64>, taken: Duration) -> Result<Vec<f64>, Error> {
         let d = self.start.dim();
         let squared = |(x, t): (&[f64], &[f64])| x.iter().zip(t).map(|(x, t)| (x - t).powi(2)).sum::<f64>();
         let action: Vec<f64> = self.start.rows().zip(end.chunks_exact(d)).map(squared).collect();
         let total = mean(&action);
-        let made = Made { steps: 1, nfe: 1, taken, end, solver_error: None, action: Some(total), length: Some(total.sqrt()) };
+        let made = Made { eps: Some(eps), steps: 1, nfe: 1, taken, end, solver_error: None, action: Some(total), length: Some(total.sqrt()) };
         self.add(Family::Flow, "displacement", made)?;
         Ok(action)
     }
@@ -333,6 +337,7 @@ impl Bench<'_> {
                 let clock = Instant::now();
                 let walk = Walk::new(&program, &grid, setting.field, &start, steps, self.device, &|| self.go_on())?;
                 Made {
+                    eps: setting.eps,
                     steps,
                     nfe: program.nfe(),
                     taken: clock.elapsed(),
@@ -354,7 +359,7 @@ impl Bench<'_> {
         let clock = Instant::now();
         let end = program.run(field, start, noise, self.device, Observe::Progress(&mut |_| self.go_on()))?;
         let taken = clock.elapsed();
-        Ok(Made { steps, nfe: program.nfe(), taken, end, solver_error: None, action: None, length: None })
+        Ok(Made { eps: None, steps, nfe: program.nfe(), taken, end, solver_error: None, action: None, length: None })
     }
 
     fn annealed_langevin(&mut self, field: &Field) -> Result<(), Error> {
@@ -381,6 +386,11 @@ impl Bench<'_> {
         self.rows.push(Row {
             family,
             method: method.into(),
+            label: match made.eps {
+                Some(EPS_COLLAPSED) => format!("{method}-{EPS_COLLAPSED}"),
+                _ => method.into(),
+            },
+            eps_relative: made.eps,
             steps: made.steps,
             nfe: made.nfe,
             seconds: made.taken.as_secs_f64(),

@@ -22,6 +22,11 @@ pub struct Row {
     pub family: Family,
     /// Name of the method.
     pub method: String,
+    /// Name in pictures and files: the method, with ε where it has rows at several.
+    #[serde(skip)]
+    pub label: String,
+    /// ε of the coupling over the mean of c; none where there is no coupling.
+    pub eps_relative: Option<f64>,
     /// Steps made.
     pub steps: usize,
     /// Evaluations of the field a particle.
