@@ -66,7 +66,13 @@ impl Compare {
     ///
     /// # Errors
     /// [`Error`] when the measures cannot be compared, a device fails, or `progress` says stop ([`RunError::Stopped`]).
-    pub fn run(&self, target: Named<'_>, source: Named<'_>, device: &Device, progress: Progress<'_>) -> Result<Comparison, Error> {
+    pub fn run(
+        &self,
+        target: Named<'_>,
+        source: Named<'_>,
+        device: &Device,
+        progress: Progress<'_>,
+    ) -> Result<Comparison, Error> {
         let begun = Instant::now();
         let (train, heldout) = match target.measure {
             Measure::Finite(cloud) => cloud.halves(self.seed)?,
@@ -270,7 +276,8 @@ impl Bench<'_> {
         let sharp = self.couple(eps, notes)?;
         let field = Field::Transport { target: self.train.clone(), g: sharp.potentials.g, eps };
         let reference = self.reference("ot-heun", &schedule, &field, true)?;
-        let setting = Setting { family: Family::Flow, field: &field, schedule: &schedule, reference: &reference, eps: Some(EPS_TRANSPORT) };
+        let setting =
+            Setting { family: Family::Flow, field: &field, schedule: &schedule, reference: &reference, eps: Some(EPS_TRANSPORT) };
         self.sweep("ot-euler", &Euler, &setting)?;
         self.sweep("ot-heun", &Heun { euler_last: true }, &setting)?;
         self.account_walk("ot", &reference, None)?;
@@ -308,7 +315,16 @@ impl Bench<'_> {
         let squared = |(x, t): (&[f64], &[f64])| x.iter().zip(t).map(|(x, t)| (x - t).powi(2)).sum::<f64>();
         let action: Vec<f64> = self.start.rows().zip(end.chunks_exact(d)).map(squared).collect();
         let total = mean(&action);
-        let made = Made { eps: Some(eps), steps: 1, nfe: 1, taken, end, solver_error: None, action: Some(total), length: Some(total.sqrt()) };
+        let made = Made {
+            eps: Some(eps),
+            steps: 1,
+            nfe: 1,
+            taken,
+            end,
+            solver_error: None,
+            action: Some(total),
+            length: Some(total.sqrt()),
+        };
         self.add(Family::Flow, "displacement", made)?;
         Ok(action)
     }
@@ -333,7 +349,7 @@ impl Bench<'_> {
             let grid = Grid::uniform(setting.schedule, steps)?;
             let program = method.program(&grid);
             let start = self.scaled(grid.start().sigma);
-            let made = if program.is_deterministic() {
+            let made = if method.order().is_some() {
                 let clock = Instant::now();
                 let walk = Walk::new(&program, &grid, setting.field, &start, steps, self.device, &|| self.go_on())?;
                 Made {
@@ -381,8 +397,7 @@ impl Bench<'_> {
         let samples = Cloud::new(made.end, self.start.dim())?;
         let reading = self.ruler.measure(&samples, self.device)?;
         let nn_train = median_distance(&samples, self.train, self.device)?;
-        let distances =
-            [(reading.divergence, self.floor.divergence), (reading.w2_squared_exact, self.floor.w2_squared_exact)];
+        let distances = [(reading.divergence, self.floor.divergence), (reading.w2_squared_exact, self.floor.w2_squared_exact)];
         self.rows.push(Row {
             family,
             method: method.into(),

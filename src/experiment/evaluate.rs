@@ -76,8 +76,7 @@ impl Evaluate {
             Measure::Law(mixture) if mixture.components().len() > 1 => Some(mode_weights(&samples, mixture)?),
             _ => None,
         };
-        let distances =
-            [(reading.divergence, noise_floor.divergence), (reading.w2_squared_exact, noise_floor.w2_squared_exact)];
+        let distances = [(reading.divergence, noise_floor.divergence), (reading.w2_squared_exact, noise_floor.w2_squared_exact)];
         Ok(EvaluateRecord {
             n: samples.len(),
             m: reference.len(),

@@ -48,7 +48,7 @@ impl Walk {
                 }
                 length += (total * d as f64 / state.len() as f64).sqrt();
             }
-            if step % stride == 0 || step == steps {
+            if step.is_multiple_of(stride) || step == steps {
                 states.push((step, state.to_vec()));
             }
             last.copy_from_slice(state);

@@ -110,7 +110,8 @@ pub(super) fn answers(record: &CompareRecord) -> Vec<(&'static str, String)> {
 
 /// The rows as CSV, under the names of `run.json`; flags are separated by semicolons.
 pub(super) fn rows_csv(rows: &[Row]) -> String {
-    let header: Vec<&str> = ["family", "method", "eps_relative", "steps", "nfe"].into_iter().chain(COLUMNS.iter().map(|c| c.key)).collect();
+    let header: Vec<&str> =
+        ["family", "method", "eps_relative", "steps", "nfe"].into_iter().chain(COLUMNS.iter().map(|c| c.key)).collect();
     let line = |r: &Row| {
         let names = [family(r.family).into(), r.method.clone(), exact(r.eps_relative), r.steps.to_string(), r.nfe.to_string()];
         let flags: Vec<&str> = r.flags.iter().map(|f| flag(*f).0).collect();

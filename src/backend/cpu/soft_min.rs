@@ -280,6 +280,7 @@ impl<L: Lane, const R: usize> State<L, R> {
                 weights[r] = weight;
             }
         }
+        #[allow(clippy::needless_range_loop)] // an iterator over the lanes would keep them in memory
         for r in 0..R {
             let term = tile[r].sub(self.lost[r]);
             let total = self.sum[r].add(term);
