@@ -173,6 +173,18 @@ impl Cloud {
         self.rows().enumerate().map(|(i, row)| self.weight(i) * squared(row)).sum()
     }
 
+    /// About the largest distance between two points: that of the farthest from the farthest from the mean, which is at least
+    /// half of it.
+    pub fn diameter(&self) -> f64 {
+        let squared = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
+        let farthest = |origin: &[f64]| {
+            let distances = self.rows().map(|row| squared(row, origin)).enumerate();
+            distances.fold((0, 0.0), |best, found| if found.1 > best.1 { found } else { best })
+        };
+        let (outermost, _) = farthest(&self.mean());
+        farthest(self.row(outermost)).1.sqrt()
+    }
+
     /// The quantiles of the weights: what turns uniform numbers into draws of points.
     pub fn inverse_cdf(&self) -> InverseCdf {
         let mut total = 0.0;
@@ -252,6 +264,12 @@ mod tests {
         let cloud = Cloud::new(vec![1e8 + 0.25, 1e8 + 0.75], 1).unwrap();
         assert_eq!(cloud.mean(), [1e8 + 0.5]);
         assert_eq!(cloud.variance(), 0.0625);
+    }
+
+    #[test]
+    fn the_diameter_of_points_on_a_line_is_the_distance_of_its_ends() {
+        let cloud = Cloud::new(vec![1.0, -2.0, 5.0, 4.0], 1).unwrap();
+        assert_eq!(cloud.diameter(), 7.0);
     }
 
     #[test]
