@@ -52,7 +52,7 @@ pub struct Sample {
     #[arg(long, value_name = "K", default_value_t = 50)]
     steps: u32,
     /// Noise of ddim, from 0 (none) to 1 (that of ddpm)
-    #[arg(long, value_name = "ETA", default_value_t = 0.0, value_parser = eta)]
+    #[arg(long, value_name = "ETA", default_value_t = 0.0, allow_negative_numbers = true, value_parser = eta)]
     eta: f64,
     /// Particles of the whole run [default: 4096, or the rows of --start]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

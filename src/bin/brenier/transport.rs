@@ -45,7 +45,7 @@ pub struct Transport {
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     blur: Option<f64>,
     /// L1 error of the marginal at which to stop; 0 makes exactly --max-iter iterations without annealing
-    #[arg(long, value_name = "T", default_value = "1e-3", value_parser = tolerance)]
+    #[arg(long, value_name = "T", default_value = "1e-3", allow_negative_numbers = true, value_parser = tolerance)]
     tol: f64,
     /// Most iterations, all annealing levels counted
     #[arg(long, value_name = "N", default_value_t = 10_000)]
