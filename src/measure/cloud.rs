@@ -173,16 +173,11 @@ impl Cloud {
         self.rows().enumerate().map(|(i, row)| self.weight(i) * squared(row)).sum()
     }
 
-    /// About the largest distance between two points: that of the farthest from the farthest from the mean, which is at least
-    /// half of it.
-    pub fn diameter(&self) -> f64 {
-        let squared = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
-        let farthest = |origin: &[f64]| {
-            let distances = self.rows().map(|row| squared(row, origin)).enumerate();
-            distances.fold((0, 0.0), |best, found| if found.1 > best.1 { found } else { best })
-        };
-        let (outermost, _) = farthest(&self.mean());
-        farthest(self.row(outermost)).1.sqrt()
+    /// The largest distance |x − mean|; no two points are farther apart than twice as much.
+    pub fn radius(&self) -> f64 {
+        let mean = self.mean();
+        let squared = |row: &[f64]| row.iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
+        self.rows().map(squared).fold(0.0, f64::max).sqrt()
     }
 
     /// The quantiles of the weights: what turns uniform numbers into draws of points.
@@ -267,9 +262,9 @@ mod tests {
     }
 
     #[test]
-    fn the_diameter_of_points_on_a_line_is_the_distance_of_its_ends() {
+    fn the_radius_is_the_distance_of_the_farthest_point_from_the_mean() {
         let cloud = Cloud::new(vec![1.0, -2.0, 5.0, 4.0], 1).unwrap();
-        assert_eq!(cloud.diameter(), 7.0);
+        assert_eq!(cloud.radius(), 4.0);
     }
 
     #[test]

@@ -67,6 +67,6 @@ impl Generate {
         let wall_seconds = session.wall_seconds();
         let version = env!("CARGO_PKG_VERSION");
         let record = Record { command: "generate", version, name: &self.name, n, d, seed, file, wall_seconds };
-        session.finish(&record, None, summary)
+        session.finish(&record, None, &summary.text())
     }
 }

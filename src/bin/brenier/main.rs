@@ -1,7 +1,9 @@
 //! The command line: parse, call, print. No mathematics.
 
+mod compare;
 mod completions;
 mod devices;
+mod evaluate;
 mod flags;
 mod generate;
 mod input;
@@ -38,6 +40,7 @@ const STYLES: Styles = Styles::styled()
 /// transport), and measures both with the same ruler.
 #[derive(Parser)]
 #[command(version, styles = STYLES, max_term_width = 110, propagate_version = true, after_help = flags::examples(&[
+    "brenier compare 8gaussians                     both principles from the same ends: table and report",
     "brenier transport moons 8gaussians             distance between two laws, by 4,096 draws of each",
     "brenier sample 8gaussians --method fm-heun     particles along the flow of flow matching",
     "brenier generate moons --n 1000 --out m.npy    toy data",
@@ -51,7 +54,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Compare(compare::Compare),
     Transport(transport::Transport),
+    Evaluate(evaluate::Evaluate),
     Sample(sample::Sample),
     Generate(generate::Generate),
     Run(run::Run),
@@ -100,7 +105,9 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
     let inputs = flags::inputs(&Cli::command(), &matches);
     let session = Session { shared: cli.shared, inputs, started };
     match cli.command {
+        Command::Compare(compare) => compare.run(&session),
         Command::Transport(transport) => transport.run(&session),
+        Command::Evaluate(evaluate) => evaluate.run(&session),
         Command::Sample(sample) => sample.run(&session),
         Command::Generate(generate) => generate.run(&session),
         Command::Devices(devices) => devices.run(&session),

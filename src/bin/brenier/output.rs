@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use brenier::io::{Float, write_npy, write_text};
+use brenier::metric::Flag;
 use clap::builder::styling::AnsiColor;
 
 use crate::{Failure, signal};
@@ -89,17 +90,41 @@ impl Summary {
         self.lines.push([name.into(), value.into(), remark.into()]);
     }
 
-    /// The text: names and values in columns of equal width.
+    /// The text: names, values and remarks in columns.
     pub fn text(&self) -> String {
-        let width = |column: usize| self.lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let (names, values) = (width(0), width(1));
-        let mut text = self.title.clone();
-        for [name, value, remark] in &self.lines {
-            let line = format!("  {name:names$}  {value:values$}  {remark}");
-            let _ = write!(text, "\n{}", line.trim_end());
-        }
-        text
+        format!("{}\n{}", self.title, columns(&self.lines, |_| false))
     }
+}
+
+/// Lines of cells in columns of equal width, of which those of numbers stand to the `right`.
+pub fn columns<L: AsRef<[String]>>(lines: &[L], right: impl Fn(usize) -> bool) -> String {
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.as_ref().get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let mut text = String::new();
+    for line in lines {
+        let mut written = String::new();
+        for (column, cell) in line.as_ref().iter().enumerate() {
+            let wide = width(column);
+            let _ = if right(column) { write!(written, "  {cell:>wide$}") } else { write!(written, "  {cell:wide$}") };
+        }
+        text.push_str(written.trim_end());
+        text.push('\n');
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// Flags in words.
+pub fn in_words(flags: &[Flag]) -> String {
+    let words = |flag: &Flag| serde_json::to_value(flag).ok()?.as_str().map(|name| name.replace('_', " "));
+    flags.iter().filter_map(words).collect::<Vec<String>>().join(", ")
+}
+
+/// A number with five digits; a dash where there is none.
+pub fn maybe(x: Option<f64>) -> String {
+    x.map_or("–".into(), number)
 }
 
 /// A number with five digits.

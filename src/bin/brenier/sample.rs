@@ -8,7 +8,7 @@ use std::time::Instant;
 use brenier::backend::Noise;
 use brenier::field::Field;
 use brenier::io::read_array;
-use brenier::measure::{Cloud, Measure};
+use brenier::measure::Measure;
 use brenier::path::{Grid, Level, SCHEDULES, Schedule, Spacing};
 use brenier::random::{Philox, Stream};
 use brenier::sampler::{self, AnnealedLangevin, METHODS, Method, Observe, Options, Program};
@@ -22,8 +22,8 @@ use crate::{Failure, flags, input, machine, progress, signal};
 
 /// Particles of the whole run when neither --n nor --start says how many.
 const DEFAULT_N: u32 = 4096;
-/// Draws that stand for a shape, which has no field in closed form.
-const SHAPE_DRAWS: u32 = 4096;
+/// Draws that stand for a law where points are needed.
+const LAW_DRAWS: u32 = 4096;
 const ANNEALED: &str = "annealed-langevin";
 
 /// Move particles from noise to data with any method over any field
@@ -48,8 +48,8 @@ pub struct Sample {
     /// Where the levels lie on the schedule
     #[arg(long, value_enum, default_value = "trailing")]
     grid: GridName,
-    /// Steps, at least 1; of annealed-langevin updates in all, or with --schedule levels of 5 updates
-    #[arg(long, value_name = "K", default_value_t = 50)]
+    /// Steps; for annealed-langevin updates in all, or with --schedule levels of 5 updates
+    #[arg(long, value_name = "K", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
     /// Noise of ddim, from 0 (none) to 1 (that of ddpm)
     #[arg(long, value_name = "ETA", default_value_t = 0.0, allow_negative_numbers = true, value_parser = eta)]
@@ -157,7 +157,7 @@ impl Sample {
         let device = session.device()?;
         let field = self.read_field(session)?;
         let d = field.dim();
-        let (program, first) = self.program(&field)?;
+        let (program, first) = self.program(&field, session.shared.seed)?;
         let whole = self.start.as_deref().map(|path| self.read_start(path, d)).transpose()?;
         let n = whole.as_ref().map_or(self.n.unwrap_or(DEFAULT_N), |rows| (rows.len() / d) as u32);
         let particles = self.particles.clone().unwrap_or(0..n);
@@ -236,7 +236,7 @@ impl Sample {
             seconds(solver_seconds),
             format!("{each:.1} ns a particle and step, {} in {}", record.device, record.precision),
         );
-        session.finish(&record, folder.as_ref(), summary)
+        session.finish(&record, folder.as_ref(), &summary.text())
     }
 
     /// The field of the law or of the data.
@@ -245,7 +245,7 @@ impl Sample {
             Measure::Law(mixture) => Field::Mixture(mixture),
             Measure::Finite(cloud) => Field::DataSet(cloud),
             shape @ Measure::Shape(_) => {
-                let drawn = input::cloud(shape, SHAPE_DRAWS, session.shared.seed, 1)?;
+                let drawn = input::cloud(shape, LAW_DRAWS, session.shared.seed, 1)?;
                 let draws = count(drawn.len());
                 session.note(&format!("{} has no field in closed form: this is the field of {draws} draws of it", self.field));
                 Field::DataSet(drawn)
@@ -254,11 +254,11 @@ impl Sample {
     }
 
     /// The method's steps and the level they start at.
-    fn program(&self, field: &Field) -> Result<(Program, Level), Failure> {
+    fn program(&self, field: &Field, seed: u32) -> Result<(Program, Level), Failure> {
         let entry = sampler::named(&self.method)?;
         let steps = self.steps as usize;
         if self.method == ANNEALED && self.schedule.is_none() {
-            let (method, grid) = AnnealedLangevin::of_length(steps, diameter(field))?;
+            let (method, grid) = AnnealedLangevin::of_length(steps, widest(field, seed))?;
             return Ok((method.program(&grid), grid.start()));
         }
         let schedule = schedule(self.schedule.as_deref().unwrap_or(entry.schedule))?;
@@ -293,12 +293,12 @@ impl Sample {
     }
 }
 
-/// About the largest distance between two points of the data, or of draws of the law: the noise that joins them all.
-fn diameter(field: &Field) -> f64 {
-    let of_draws = |law: Measure| law.sample(SHAPE_DRAWS as usize, 0, Stream::Metric, 0).diameter();
-    match field {
-        Field::Mixture(mixture) => of_draws(Measure::Law(mixture.clone())),
-        Field::DataSet(cloud) | Field::Transport { target: cloud, .. } => Cloud::diameter(cloud),
+/// At least the largest distance between two points of the data, or of draws of the law: noise that joins them all (Song, Ermon
+/// 2020, technique 1), as compare chooses it.
+fn widest(field: &Field, seed: u32) -> f64 {
+    2.0 * match field {
+        Field::Mixture(mixture) => mixture.sample(LAW_DRAWS as usize, seed, Stream::Source, 1).radius(),
+        Field::DataSet(cloud) | Field::Transport { target: cloud, .. } => cloud.radius(),
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::Failure;
 use crate::flags::Shared;
-use crate::output::{self, Folder, Summary};
+use crate::output::{self, Folder};
 
 /// One run of one command.
 pub struct Session {
@@ -75,13 +75,15 @@ impl Session {
     }
 
     /// Ends the run: `run.json` into `folder`, the same or the summary on stdout.
-    pub fn finish<R: Serialize>(&self, record: &R, folder: Option<&Folder>, mut summary: Summary) -> Result<ExitCode, Failure> {
+    pub fn finish<R: Serialize>(&self, record: &R, folder: Option<&Folder>, summary: &str) -> Result<ExitCode, Failure> {
         let json = serde_json::to_string_pretty(&Printed { record, inputs: &self.inputs })?;
         if let Some(folder) = folder {
             folder.text("run.json", &format!("{json}\n"))?;
-            summary.line("results", folder.path().display().to_string(), "");
         }
-        output::print(&if self.shared.json { json } else { summary.text() })?;
+        output::print(if self.shared.json { &json } else { summary })?;
+        if let Some(folder) = folder {
+            self.note(&format!("written to {}", folder.path().display()));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

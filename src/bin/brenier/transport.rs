@@ -162,7 +162,6 @@ impl Transport {
         };
         let begun = Instant::now();
         let outcome = solver.solve(&problem, device, None, Some(&tell))?;
-        signal::check()?;
         let divergence = match self.debias {
             true => {
                 spinner.set_message("the self-transport of both ends");
@@ -238,8 +237,7 @@ impl Transport {
                 session.note(&sentence);
             }
         }
-        let summary = self.summary(&record);
-        let code = session.finish(&record, folder, summary)?;
+        let code = session.finish(&record, folder, &self.summary(&record).text())?;
         Ok(if session.shared.strict && !record.converged { ExitCode::FAILURE } else { code })
     }
 
