@@ -297,9 +297,6 @@ impl Bench<'_> {
         let clock = Instant::now();
         let outcome = Sinkhorn::default().solve(&problem, self.device, None, Some(&|_, _, _| self.go_on()))?;
         let taken = clock.elapsed();
-        if !self.go_on() {
-            return Err(RunError::Stopped { steps: self.rows.len() }.into());
-        }
         if !outcome.converged {
             let (error, iterations) = (outcome.marginal_error, outcome.iterations);
             notes.push(format!(
@@ -380,9 +377,7 @@ impl Bench<'_> {
 
     fn annealed_langevin(&mut self, field: &Field) -> Result<(), Error> {
         // Technique 1 of Song & Ermon (2020): the largest noise covers the largest distance between data points.
-        let mean = self.train.mean();
-        let radius = |x: &[f64]| x.iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum::<f64>().sqrt();
-        let sigma_max = 2.0 * self.train.rows().map(radius).fold(0.0, f64::max);
+        let sigma_max = 2.0 * self.train.radius();
         for &steps in &self.compare.steps {
             self.tell(&format!("annealed-langevin, {steps} steps"))?;
             let (method, grid) = AnnealedLangevin::of_length(steps, sigma_max)?;
