@@ -17,11 +17,13 @@ struct Series<'a> {
     points: Vec<(f64, f64)>,
 }
 
-/// The methods for which `value` can be drawn on log axes.
+/// The methods for which `value` can be drawn on log axes; values that are zero up to rounding cannot.
 fn series(rows: &[Row], value: impl Fn(&Row) -> Option<f64>) -> Vec<Series<'_>> {
+    // A value that is zero but for rounding would stretch the axis over all the decades down to it.
+    let zero = 1e-12 * rows.iter().filter_map(&value).filter(|v| v.is_finite()).fold(0.0, f64::max);
     let mut all: Vec<Series> = Vec::new();
     for row in rows {
-        let Some(v) = value(row).filter(|v| v.is_finite() && *v > 0.0 && row.nfe > 0) else { continue };
+        let Some(v) = value(row).filter(|v| v.is_finite() && *v > zero && row.nfe > 0) else { continue };
         let point = (row.nfe as f64, v);
         match all.iter_mut().find(|s| s.method == row.label) {
             Some(known) => known.points.push(point),
