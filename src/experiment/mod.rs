@@ -1,7 +1,9 @@
 //! Whole runs: compose the rooms below and return plain records.
 
+mod bench;
 pub mod compare;
 pub mod evaluate;
+mod families;
 pub mod ledger;
 pub mod record;
 pub mod walk;
