@@ -32,7 +32,7 @@ pub struct Shared {
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
     pub verbose: u8,
     /// Seed of all random numbers, 0 to 4294967295
-    #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = COMPUTATION)]
+    #[arg(long, global = true, value_name = "N", default_value_t = 0, allow_negative_numbers = true, help_heading = COMPUTATION)]
     pub seed: u32,
     /// auto, cpu or cuda[:i]
     #[arg(long, global = true, value_name = "DEVICE", default_value = "auto", help_heading = COMPUTATION)]

@@ -19,13 +19,19 @@ pub fn measure(spec: &str, weights: Option<&Path>, dim: Option<usize>) -> Result
 
 /// Two ends in the same space: a plain `normal` takes the dimension of the other end.
 pub fn ends(source: (&str, Option<&Path>), target: (&str, Option<&Path>)) -> Result<(Measure, Measure), Failure> {
-    if target.0 == NORMAL {
-        let source = measure(source.0, source.1, None)?;
-        let target = measure(target.0, target.1, Some(source.dim()))?;
-        return Ok((source, target));
+    let (x, y) = if target.0 == NORMAL {
+        let x = measure(source.0, source.1, None)?;
+        let y = measure(target.0, target.1, Some(x.dim()))?;
+        (x, y)
+    } else {
+        let y = measure(target.0, target.1, None)?;
+        (measure(source.0, source.1, Some(y.dim()))?, y)
+    };
+    if x.dim() != y.dim() {
+        let why = "both must live in the same space";
+        return Err(format!("{} has dimension {} and {} has {}; {why}", source.0, x.dim(), target.0, y.dim()).into());
     }
-    let target = measure(target.0, target.1, None)?;
-    Ok((measure(source.0, source.1, Some(target.dim()))?, target))
+    Ok((x, y))
 }
 
 /// The points of a finite measure, or `n` draws of a law; `step` tells the ends of one run apart.

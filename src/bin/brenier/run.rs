@@ -50,17 +50,18 @@ impl Run {
         let (mut positionals, mut options) = (Vec::new(), Vec::new());
         for (key, value) in table {
             let id = key.replace('-', "_");
-            let Some(arg) = known.iter().find(|arg| arg.get_id() == id.as_str()) else {
+            let Some(place) = known.iter().position(|arg| arg.get_id() == id.as_str()) else {
                 let nearest = nearest(&id, known.iter().map(|arg| arg.get_id().as_str()));
                 return Err(format!("{name}: {command} has no flag \"{key}\"; did you mean \"{nearest}\"?").into());
             };
+            let arg = known[place];
             if given_beside(cli, matches, &id) {
                 continue;
             }
             let words =
                 words(&value).ok_or_else(|| format!("{name}: \"{key}\" must be a number, a text, true, false, or a list"))?;
             match (arg.get_long(), arg.get_action().takes_values(), &value) {
-                (None, ..) => positionals.push((arg.get_index(), words)),
+                (None, ..) => positionals.push((place, words)),
                 (Some(_), true, Value::Boolean(_)) => return Err(format!("{name}: \"{key}\" needs a value, not {words}").into()),
                 (Some(long), true, _) => options.push(format!("--{long}={words}").into()),
                 (Some(_), false, Value::Boolean(false)) => {}
