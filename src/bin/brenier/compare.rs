@@ -6,7 +6,7 @@ use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, Row};
 use brenier::report;
 use clap::Args;
 
-use crate::output::{Folder, columns, count, in_words, maybe, number, seconds};
+use crate::output::{columns, count, in_words, maybe, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, machine, progress, signal};
 
@@ -56,9 +56,9 @@ impl Compare {
             return Err(format!("points of dimension {d} are not images of {height}x{width}; leave --image out").into());
         }
         machine::require("a comparison of that many points", 12 * u64::from(self.n) * d as u64)?;
-        let folder = session.folder(Some("brenier-out/compare"), &["rows.csv", "report.html"])?;
+        let folder = session.folder(Some("brenier-out/compare"))?;
 
-        let bar = progress::bar(session, "compare", 0);
+        let bar = progress::bar(session, "noise floor", 1);
         let tell = |what: &str, done: usize, all: usize| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
@@ -77,6 +77,7 @@ impl Compare {
 
         if let Some(folder) = &folder {
             let report = report::draw(&comparison, image)?;
+            folder.clear(&["rows.csv", "report.html"])?;
             folder.text("report.html", &report.html)?;
             folder.text("rows.csv", &report.rows_csv)?;
             for figure in &report.figures {
@@ -90,14 +91,10 @@ impl Compare {
         }
         let code = session.finish(&comparison.record, folder.as_ref(), &summary(&comparison.record))?;
         if let Some(folder) = &folder {
-            session.note(&format!("open {} for the pictures", page(folder)));
+            session.note(&format!("open {} for the pictures", folder.path().join("report.html").display()));
         }
         Ok(code)
     }
-}
-
-fn page(folder: &Folder) -> String {
-    folder.path().join("report.html").display().to_string()
 }
 
 fn summary(record: &CompareRecord) -> String {

@@ -186,7 +186,7 @@ impl Sample {
             None => Noise::Counter { philox: Philox::new(session.shared.seed, Stream::Noise), first: particles.start },
         };
 
-        let folder = session.folder(Some("brenier-out/sample"), &["samples.npy", "trajectory.npy"])?;
+        let folder = session.folder(Some("brenier-out/sample"))?;
         let steps = program.steps.len();
         let bar = progress::bar(session, &self.method, steps);
         let mut trajectory = Vec::with_capacity(states * start.len());
@@ -206,6 +206,7 @@ impl Sample {
         bar.finish_and_clear();
 
         if let Some(folder) = &folder {
+            folder.clear(&["samples.npy", "trajectory.npy"])?;
             folder.array("samples.npy", &samples, &[particles.len(), d], session.float())?;
             if self.trajectory {
                 folder.array("trajectory.npy", &trajectory, &[states, particles.len(), d], session.float())?;

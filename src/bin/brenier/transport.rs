@@ -123,14 +123,15 @@ impl Transport {
         let (source, target) = input::ends(source, target)?;
         let x = input::cloud(source, self.n, seed, 0)?;
         let y = input::cloud(target, self.n, seed, 1)?;
+        let folder = session.folder(None)?;
         let on_a_line = x.dim() == 1 && y.dim() == 1 && self.eps.is_none() && self.blur.is_none() && !self.debias;
         let solved = match self.exact || on_a_line {
             true => exact(&x, &y)?,
             false => self.entropic(&x, &y, &device, session)?,
         };
         signal::check()?;
-        let folder = session.folder(None, &FILES)?;
         if let Some(folder) = &folder {
+            folder.clear(&FILES)?;
             write(folder, &x, &y, &solved)?;
         }
         self.finish(session, &device, (&x, &y), &solved, folder.as_ref())
