@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::output::{columns, count, in_words, maybe, number, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, progress, signal};
+use crate::{Failure, flags, input, machine, progress, signal, values};
 
 /// Compare diffusion and transport between the same ends
 ///
@@ -36,13 +36,8 @@ pub struct Compare {
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: Vec<u32>,
     /// Height and width of points that are grey images [default: 8x8 for digits]
-    #[arg(long, value_name = "HxW", value_parser = image)]
+    #[arg(long, value_name = "HxW", value_parser = values::image)]
     image: Option<(usize, usize)>,
-}
-
-fn image(text: &str) -> Result<(usize, usize), String> {
-    let sides = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
-    sides.ok_or_else(|| "an image's shape is height x width, as in 28x28".into())
 }
 
 impl Compare {

@@ -15,6 +15,7 @@ mod sample;
 mod session;
 mod signal;
 mod transport;
+mod values;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
