@@ -140,6 +140,16 @@ fn a_solver_that_did_not_converge_is_an_error_only_when_strict() {
 }
 
 #[test]
+fn a_number_that_is_not_finite_is_null_with_a_flag() {
+    let folder = TempDir::new().unwrap();
+    // Ten iterations at an eps a billion times smaller than the costs leave a plan whose mass overflows.
+    let record = json(folder.path(), "transport moons 8gaussians --n 50 --eps 1e-9 --precision f64 --max-iter 10");
+    assert_eq!(keys(&record), named(TRANSPORT));
+    assert!(record["marginal_error"].is_null());
+    assert_eq!(record["flags"], serde_json::json!(["not_finite"]));
+}
+
+#[test]
 fn evaluate_prints_the_keys_of_the_interface() {
     let folder = TempDir::new().unwrap();
     assert_eq!(keys(&json(folder.path(), "evaluate moons checkerboard --n 200")), named(EVALUATE));

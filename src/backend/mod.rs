@@ -25,7 +25,7 @@ pub trait Real: Pod + Send + Sync + PartialOrd + std::fmt::Debug + 'static {
 }
 
 impl Real for f32 {
-    const ROUNDING: f64 = 5.96e-8;
+    const ROUNDING: f64 = 0.5 * f32::EPSILON as f64;
     fn from_f64(x: f64) -> Self {
         x as f32
     }
@@ -35,7 +35,7 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
-    const ROUNDING: f64 = 1.11e-16;
+    const ROUNDING: f64 = 0.5 * f64::EPSILON;
     fn from_f64(x: f64) -> Self {
         x
     }

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows, Scale, Task};
 use crate::field::{Field, MixtureProgram, fold};
+use crate::measure::Cloud;
 use crate::path::Level;
 use crate::sampler::program::{Op, Program, STATE};
 
@@ -11,9 +12,9 @@ use crate::sampler::program::{Op, Program, STATE};
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum RunError {
     /// Start points of another dimension than the field.
-    #[error("the start points have dimension {start} and the field {field}")]
+    #[error("{start} start coordinates do not make points of the field's dimension {field}; give rows of that length")]
     Dimension {
-        /// Dimension of the start points.
+        /// Number of start coordinates.
         start: usize,
         /// Dimension of the field.
         field: usize,
@@ -27,6 +28,22 @@ pub enum RunError {
         given: usize,
         /// Draws the program makes.
         draws: usize,
+    },
+    /// More particles than the counter of the noise can tell apart.
+    #[error("particles {first} to {last} do not all have an index below 2^32; start the range at a lower particle")]
+    Particles {
+        /// Index of the first particle.
+        first: u32,
+        /// Index of the last one.
+        last: u64,
+    },
+    /// A potential of another length than its target.
+    #[error("the transport field has a potential of length {found} on a target of {needed} points")]
+    Potential {
+        /// Length of the potential.
+        found: usize,
+        /// Number of target points.
+        needed: usize,
     },
     /// ε̂ of a field of points at σ = 0.
     #[error("at sigma = 0 a field of points knows only the nearest point, not the noise; end with an Euler step (euler_last)")]
@@ -82,11 +99,20 @@ impl Program {
         if !start.len().is_multiple_of(d) {
             return Err(RunError::Dimension { start: start.len(), field: d });
         }
-        let draws = self.ops().filter(|op| matches!(op, Op::Draw { .. })).count();
-        if let Noise::Given(given) = noise
-            && given.len() < draws * start.len()
+        if let Field::Transport { target, g, .. } = field
+            && g.len() != target.len()
         {
-            return Err(RunError::Noise { needed: draws * start.len(), given: given.len(), draws });
+            return Err(RunError::Potential { found: g.len(), needed: target.len() });
+        }
+        let draws = self.ops().filter(|op| matches!(op, Op::Draw { .. })).count();
+        match noise {
+            Noise::Given(given) if given.len() < draws * start.len() => {
+                return Err(RunError::Noise { needed: draws * start.len(), given: given.len(), draws });
+            }
+            Noise::Counter { first, .. } if u64::from(first) + (start.len() / d) as u64 > 1 << 32 => {
+                return Err(RunError::Particles { first, last: u64::from(first) + (start.len() / d) as u64 - 1 });
+            }
+            _ => {}
         }
         device.run(Run { program: self, field, start, noise, observe })
     }
@@ -113,13 +139,15 @@ impl Task for Run<'_> {
         for _ in 1..program.registers() {
             registers.push(backend.zeros(start.len())?);
         }
+        let n = start.len() / field.dim();
         let mut stepper = match field {
             Field::Mixture(mixture) => Stepper::Fused(fold(mixture, program)),
-            _ => {
-                registers.push(backend.zeros(start.len())?);
-                Stepper::Staged(Box::new(Points::new(backend, field, start.len() / field.dim())?))
-            }
+            Field::DataSet(cloud) => Stepper::Staged(Box::new(Points::new(backend, cloud, None, n)?)),
+            Field::Transport { target, g, eps } => Stepper::Staged(Box::new(Points::new(backend, target, Some((g, *eps)), n)?)),
         };
+        if matches!(stepper, Stepper::Staged(_)) {
+            registers.push(backend.zeros(start.len())?); // workspace of `Points::evaluate`
+        }
         let stride = match (&stepper, &observe) {
             (Stepper::Fused(_), Observe::Progress(_)) => FUSED,
             _ => 1,
@@ -158,9 +186,11 @@ struct Points<B: Backend> {
     n: usize,
     d: usize,
     m: usize,
-    /// y, m × d.
+    /// y, m × d; those without weight are left out.
     points: Reals<B>,
-    /// ½|y|².
+    /// y − ȳ with ȳ the mean: x·ȳ is common to all columns, so products of points far from the origin need not hold it.
+    centred: Reals<B>,
+    /// ½|y|² − ½|ȳ|².
     half_squares: Reals<B>,
     /// The part of the logit that no level changes.
     bias: Reals<B>,
@@ -172,24 +202,25 @@ struct Points<B: Backend> {
 }
 
 impl<B: Backend> Points<B> {
-    fn new(backend: &B, field: &Field, n: usize) -> Result<Self, BackendError> {
-        let (cloud, g, eps) = match field {
-            Field::Transport { target, g, eps } => (target, Some(g), Some(*eps)),
-            Field::DataSet(cloud) => (cloud, None, None),
-            Field::Mixture(_) => unreachable!("a mixture is interpreted fused"),
-        };
-        let (m, d) = (cloud.len(), cloud.dim());
-        let potential = |j: usize| g.zip(eps).map_or(0.0, |(g, eps)| g[j] / eps);
-        let bias: Vec<f64> = (0..m).map(|j| cloud.weight(j).ln() + potential(j)).collect();
-        let half_squares: Vec<f64> = cloud.rows().map(|y| 0.5 * y.iter().map(|y| y * y).sum::<f64>()).collect();
+    /// `plan` is the potential g and ε of an entropic plan; none for a data set.
+    fn new(backend: &B, cloud: &Cloud, plan: Option<(&[f64], f64)>, n: usize) -> Result<Self, BackendError> {
+        let present: Vec<usize> = (0..cloud.len()).filter(|&j| cloud.weight(j) > 0.0).collect();
+        let (m, d, mean) = (present.len(), cloud.dim(), cloud.mean());
+        let potential = |j: usize| plan.map_or(0.0, |(g, eps)| g[j] / eps);
+        let bias: Vec<f64> = present.iter().map(|&j| cloud.weight(j).ln() + potential(j)).collect();
+        let points: Vec<f64> = present.iter().flat_map(|&j| cloud.row(j)).copied().collect();
+        let centred: Vec<f64> = points.iter().zip(mean.iter().cycle()).map(|(y, m)| y - m).collect();
+        let half_square = |y: &[f64]| 0.5 * y.iter().zip(&mean).map(|(y, m)| (y - m) * (y + m)).sum::<f64>();
+        let half_squares: Vec<f64> = points.chunks_exact(d).map(half_square).collect();
         Ok(Self {
             n,
             d,
             m,
-            points: backend.upload_reals(cloud.points())?,
+            points: backend.upload_reals(&points)?,
+            centred: backend.upload_reals(&centred)?,
             half_squares: backend.upload_reals(&half_squares)?,
             bias: backend.upload_reals(&bias)?,
-            eps,
+            eps: plan.map(|(_, eps)| eps),
             packed: backend.zeros(m * (d + 1))?,
             log_sum: backend.zeros(n)?,
             index: backend.zeros(n)?,
@@ -235,13 +266,13 @@ impl<B: Backend> Points<B> {
         let (registers_in, mean) = registers.split_at_mut(last);
         let mean = &mut mean[0];
         if sigma > 0.0 {
-            // −|x − αy|²/2σ² for a data set, −|x − y|²/2εσ for a plan; the part in |x|² is common to all columns.
+            // −|x − αy|²/2σ² for a data set, −|x − y|²/2εσ for a plan; the parts in |x|² and x·ȳ are common to all columns.
             let (product, square) = match self.eps {
                 None => (alpha / (sigma * sigma), -alpha * alpha / (sigma * sigma)),
                 Some(eps) => (1.0 / (eps * sigma), -1.0 / (eps * sigma)),
             };
             let potential = Some((&self.half_squares, square));
-            backend.pack(&self.points, d, Scale::Uniform(product), &self.bias, potential, &mut self.packed)?;
+            backend.pack(&self.centred, d, Scale::Uniform(product), &self.bias, potential, &mut self.packed)?;
             let rows = Rows { points: &registers_in[src], n, d };
             let columns = Columns { packed: &self.packed, m, d };
             backend.soft_mean(rows, columns, None, &self.points, d, &mut self.log_sum, mean)?;

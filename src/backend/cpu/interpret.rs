@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, Twice};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, Twice, transpose};
 use crate::backend::{Noise, Real};
 use crate::field::{Form, MixtureProgram};
 use crate::sampler::program::{Op, Register};
@@ -98,11 +98,7 @@ impl<T: Simd> Run<'_, T> {
     #[inline(always)]
     fn load(&mut self, start: usize, here: usize, d: usize, width: usize) {
         for (register, lanes) in self.registers.iter().zip(self.scratch.chunks_exact_mut(d * width)) {
-            for (k, lanes) in lanes.chunks_exact_mut(width).enumerate() {
-                for (l, lane) in lanes.iter_mut().enumerate() {
-                    *lane = register[(start + l.min(here - 1)) * d + k];
-                }
-            }
+            transpose(register, d, start..start + here, width, lanes);
         }
     }
 
@@ -141,11 +137,12 @@ impl<T: Simd> Run<'_, T> {
                     let out = &mut registers[dst * d * width..][..d * width];
                     match self.noise {
                         Noise::Counter { philox, first } => {
-                            let first = first + (self.first + start) as u32;
+                            // Lanes beyond the last particle may wrap; they are not stored.
+                            let first = first.wrapping_add((self.first + start) as u32);
                             for block in 0..d.div_ceil(4) {
                                 let mut z = [[0.0f32; 4]; 32];
                                 for (l, z) in z[..width].iter_mut().enumerate() {
-                                    *z = philox.normal_block([first + l as u32, step as u32, draw, block as u32]);
+                                    *z = philox.normal_block([first.wrapping_add(l as u32), step as u32, draw, block as u32]);
                                 }
                                 for k in 4 * block..d.min(4 * block + 4) {
                                     for (lane, z) in out[k * width..][..width].iter_mut().zip(&z) {

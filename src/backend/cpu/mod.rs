@@ -5,6 +5,7 @@
 
 mod interpret;
 mod lane;
+mod nearest;
 mod normals;
 mod pairs;
 mod soft_min;
@@ -40,7 +41,10 @@ impl<T> Cpu<T> {
         Self::with(Isa::detect())
     }
 
-    /// The processor restricted to `isa`, which must be one that it has; for tests and measurements.
+    /// The processor restricted to `isa`; for tests and measurements.
+    ///
+    /// # Panics
+    /// When the processor has no such instruction set; [`Isa::is_available`] tells.
     pub fn with(isa: Isa) -> Self {
         assert!(isa.is_available(), "this processor has no {isa:?}");
         Self { isa, real: PhantomData }
@@ -115,7 +119,7 @@ impl<T: Simd> Backend for Cpu<T> {
     }
 
     fn nearest(&self, rows: Rows<'_, Self>, points: &Vec<T>, index: &mut Vec<u32>) -> Result<(), BackendError> {
-        pairs::nearest(rows.points, points, rows.d, index);
+        nearest::nearest(self.isa, rows.points, points, rows.d, index);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ pub fn fill<T: Simd>(isa: Isa, noise: Noise<'_>, step: u32, draw: u32, call: usi
             out.iter_mut().zip(from).for_each(|(o, &z)| *o = T::from_f64(z));
         }
         Noise::Counter { philox, first } => out.par_chunks_mut(ROWS * d).enumerate().for_each(|(b, out)| {
-            T::dispatch(isa, Rows { philox, first: first + (b * ROWS) as u32, step, draw, d, out });
+            T::dispatch(isa, Rows { philox, first: first.wrapping_add((b * ROWS) as u32), step, draw, d, out });
         }),
     }
 }
@@ -36,7 +36,7 @@ impl<T: Simd> Kernel<T> for Rows<'_, T> {
     fn run<L: Lane<Elem = T>>(self) {
         for (row, out) in self.out.chunks_exact_mut(self.d).enumerate() {
             for (block, out) in out.chunks_mut(4).enumerate() {
-                let z = self.philox.normal_block([self.first + row as u32, self.step, self.draw, block as u32]);
+                let z = self.philox.normal_block([self.first.wrapping_add(row as u32), self.step, self.draw, block as u32]);
                 out.iter_mut().zip(z).for_each(|(o, z)| *o = T::from_f64(f64::from(z)));
             }
         }

@@ -1,29 +1,25 @@
-//! Operations over all pairs that are not a soft-min: nearest column, cost matrix, kernel sums.
+//! Operations over all pairs that are neither a soft-min nor a search: cost matrix, kernel sums.
 
 use rayon::prelude::*;
 
 use crate::backend::{Cost, PairKernel, Real};
 
-/// Rows that one task handles.
-const ROWS: usize = 64;
-
-/// |x − y|² by differences, so that near pairs keep their digits.
+/// |x − y|² by differences, so that near pairs keep their digits; in eight running sums, so that it vectorises.
 #[inline(always)]
-fn squared_distance<T: Real>(x: &[T], y: &[T]) -> f64 {
-    x.iter().zip(y).map(|(x, y)| (x.to_f64() - y.to_f64()).powi(2)).sum()
-}
-
-/// `index_i = argmin_j |x_i − y_j|²`.
-pub fn nearest<T: Real>(x: &[T], y: &[T], d: usize, index: &mut [u32]) {
-    index.par_iter_mut().zip(x.par_chunks_exact(d)).with_min_len(ROWS).for_each(|(index, x)| {
-        let mut best = f64::INFINITY;
-        for (j, y) in y.chunks_exact(d).enumerate() {
-            let distance = squared_distance(x, y);
-            if distance < best {
-                (best, *index) = (distance, j as u32);
-            }
+pub fn squared_distance<T: Real>(x: &[T], y: &[T]) -> f64 {
+    let square = |x: &T, y: &T| (x.to_f64() - y.to_f64()).powi(2);
+    let ((x_blocks, x_rest), (y_blocks, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
+    let rest: f64 = x_rest.iter().zip(y_rest).map(|(x, y)| square(x, y)).sum();
+    if x_blocks.is_empty() {
+        return rest;
+    }
+    let mut sums = [0.0; 8];
+    for (x, y) in x_blocks.iter().zip(y_blocks) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *sum += square(x, y);
         }
-    });
+    }
+    sums.iter().sum::<f64>() + rest
 }
 
 /// `out_ij = c(x_i, y_j)`.

@@ -4,16 +4,17 @@
 //! register-blocked product (R row vectors × C columns), their exponentials, and, for the mean, a second product of the
 //! weights with the values. Everything is in units of log 2, scaled when the columns are packed.
 //!
-//! With a shift (the last potential) there is no running maximum, and a row whose sum leaves [2⁻⁶⁴, 2¹⁰⁰] is run again with
+//! With a shift (the last potential) there is no running maximum, and a row whose sum leaves [2⁻⁶⁴, 2⁶⁴] is run again with
 //! it. At d = 3 a pair costs 3 FMA for the product, 1 subtraction, 1 maximum, 1 rounding, 1 subtraction, 5 FMA, 1 scaling and
 //! 1 addition: 14 operations.
 
 use std::f64::consts::{LN_2, LOG2_E};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::backend::Real;
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
 
 /// Columns whose weights are held at a time; a multiple of every C below.
 const TILE: usize = 48;
@@ -91,7 +92,7 @@ pub fn soft_min<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, out: &mut [T], mean: Opt
 struct Scratch<T> {
     /// Rows transposed: coordinate, row.
     x: Vec<T>,
-    /// Mean so far: value, row.
+    /// Mean so far: value, vector of rows, its sum and what rounding added to it.
     mean: Vec<T>,
 }
 
@@ -135,47 +136,20 @@ impl<T: Simd> Block<'_, T> {
         let n = self.out.len();
         for start in (0..n).step_by(R * L::N) {
             let rows = start..n.min(start + R * L::N);
-            self.transpose::<L, R>(rows.clone());
-            let given = self
-                .pairs
-                .shift
-                .map(|(shift, factor)| self.gather::<L, R>(rows.clone(), |i| T::from_f64(LOG2_E * factor * shift[i].to_f64())));
+            let within = self.first + rows.start..self.first + rows.end;
+            self.scratch.x.resize(self.pairs.d * R * L::N, T::zeroed());
+            transpose(self.pairs.x, self.pairs.d, within.clone(), R * L::N, &mut self.scratch.x);
+            let given = self.pairs.shift.map(|shift| given_shift::<L, R>(shift, within));
             let mut state = State::<L, R>::new(given);
             self.stream::<L, R, C, D>(&mut state, given.is_none());
+            self.finish(&state, None, given, rows.clone());
             if given.is_some() && !state.in_range(rows.len()) {
-                state = State::new(None);
+                // Only the rows that need it take the second result: none depends on its neighbours.
+                let first = std::mem::replace(&mut state, State::new(None));
                 self.stream::<L, R, C, D>(&mut state, true);
-            }
-            self.finish(state, given, rows);
-        }
-    }
-
-    /// R vectors of `value(row)`; lanes beyond the last row repeat it.
-    #[inline(always)]
-    fn gather<L: Lane<Elem = T>, const R: usize>(&self, rows: std::ops::Range<usize>, value: impl Fn(usize) -> T) -> [L; R] {
-        std::array::from_fn(|r| {
-            let mut lanes = [T::zeroed(); 16];
-            for (l, lane) in lanes[..L::N].iter_mut().enumerate() {
-                *lane = value(self.first + (rows.start + r * L::N + l).min(rows.end - 1));
-            }
-            L::load(&lanes)
-        })
-    }
-
-    #[inline(always)]
-    fn transpose<L: Lane<Elem = T>, const R: usize>(&mut self, rows: std::ops::Range<usize>) {
-        let (d, x) = (self.pairs.d, self.pairs.x);
-        let mut transposed = std::mem::take(&mut self.scratch.x);
-        transposed.resize(d * R * L::N, T::zeroed());
-        for (k, vectors) in transposed.chunks_exact_mut(R * L::N).enumerate() {
-            let gathered: [L; R] = self.gather::<L, R>(rows.clone(), |i| x[i * d + k]);
-            for (vector, lanes) in gathered.into_iter().zip(vectors.chunks_exact_mut(L::N)) {
-                vector.store(lanes);
+                self.finish(&state, Some(&first), given, rows);
             }
         }
-        self.scratch.x = transposed;
-        self.scratch.mean.clear();
-        self.scratch.mean.resize(self.p * R * L::N, T::zeroed());
     }
 
     /// Streams all columns past R vectors of rows; `online` keeps a running maximum as shift.
@@ -187,6 +161,8 @@ impl<T: Simd> Block<'_, T> {
     ) {
         let d = if D > 0 { D } else { self.pairs.d };
         let x = &self.scratch.x[..];
+        self.scratch.mean.clear();
+        self.scratch.mean.resize(2 * self.p * R * L::N, T::zeroed());
         let mut weights = [[L::splat(T::zeroed()); R]; TILE];
         for (t, tile) in self.pairs.y.chunks(TILE * (d + 1)).enumerate() {
             let columns = tile.len() / (d + 1);
@@ -200,8 +176,10 @@ impl<T: Simd> Block<'_, T> {
             let weights = &mut weights[..columns];
             if online {
                 let rescale = state.raise_shift(weights);
-                for (lanes, r) in self.scratch.mean.chunks_exact_mut(L::N).zip((0..R).cycle()) {
-                    L::load(lanes).mul(rescale[r]).store(lanes);
+                for (sums, r) in self.scratch.mean.chunks_exact_mut(2 * L::N).zip((0..R).cycle()) {
+                    for lanes in sums.chunks_exact_mut(L::N) {
+                        L::load(lanes).mul(rescale[r]).store(lanes);
+                    }
                 }
             }
             state.add_exponentials(weights);
@@ -212,32 +190,55 @@ impl<T: Simd> Block<'_, T> {
         }
     }
 
-    /// Writes log-sums relative to the given shift, and means.
+    /// Writes log-sums relative to the given shift, and means; after a first run only those of the rows that it lost.
     #[inline(always)]
     fn finish<L: Lane<Elem = T>, const R: usize>(
         &mut self,
-        state: State<L, R>,
+        state: &State<L, R>,
+        first: Option<&State<L, R>>,
         given: Option<[L; R]>,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
     ) {
-        let (mut sum, mut shift, mut mean) = ([T::zeroed(); 16], [T::zeroed(); 16], [T::zeroed(); 16]);
+        let (mut sum, mut shift, mut mean, mut before) =
+            ([T::zeroed(); 16], [T::zeroed(); 16], [T::zeroed(); 16], [T::zeroed(); 16]);
         for r in 0..R {
             state.sum[r].store(&mut sum);
             let relative = given.map_or(state.shift[r], |given| state.shift[r].sub(given[r]));
             relative.store(&mut shift);
+            if let Some(first) = first {
+                first.sum[r].store(&mut before);
+            }
             let start = rows.start + r * L::N;
-            for (l, i) in (start..rows.end.min(start + L::N)).enumerate() {
+            let here = || (start..rows.end.min(start + L::N)).enumerate().filter(|&(l, _)| !is_usable(before[l]));
+            for (l, i) in here() {
                 self.out[i] = T::from_f64(LN_2 * shift[l].to_f64() + sum[l].to_f64().ln());
             }
             for k in 0..self.p {
-                let weighted = L::load(&self.scratch.mean[(k * R + r) * L::N..]);
+                let weighted = L::load(&self.scratch.mean[(k * R + r) * 2 * L::N..]);
                 weighted.div(state.sum[r]).store(&mut mean);
-                for (l, i) in (start..rows.end.min(start + L::N)).enumerate() {
+                for (l, i) in here() {
                     self.means[i * self.p + k] = mean[l];
                 }
             }
         }
     }
+}
+
+/// The shift of R vectors of rows in units of log 2; lanes beyond the last row repeat it.
+#[inline(always)]
+fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), rows: Range<usize>) -> [L; R] {
+    std::array::from_fn(|r| {
+        let mut lanes = [L::Elem::from_f64(0.0); 16];
+        transpose(shift, 1, (rows.start + r * L::N).min(rows.end - 1)..rows.end, L::N, &mut lanes[..L::N]);
+        lanes.iter_mut().for_each(|lane| *lane = L::Elem::from_f64(LOG2_E * factor * lane.to_f64()));
+        L::load(&lanes)
+    })
+}
+
+/// Whether a sum is neither lost in the clamp of the exponential nor, times the values of a mean, near overflow.
+#[inline(always)]
+fn is_usable<T: Real>(sum: T) -> bool {
+    (2f64.powi(-64)..2f64.powi(64)).contains(&sum.to_f64())
 }
 
 /// Σ_j 2^(logit_ij − shift_i) of R vectors of rows, compensated (Kahan) from tile to tile.
@@ -280,26 +281,29 @@ impl<L: Lane, const R: usize> State<L, R> {
                 weights[r] = weight;
             }
         }
-        #[allow(clippy::needless_range_loop)] // an iterator over the lanes would keep them in memory
-        for r in 0..R {
-            let term = tile[r].sub(self.lost[r]);
-            let total = self.sum[r].add(term);
-            self.lost[r] = total.sub(self.sum[r]).sub(term);
-            self.sum[r] = total;
+        for ((sum, lost), term) in self.sum.iter_mut().zip(&mut self.lost).zip(tile) {
+            (*sum, *lost) = add_compensated(*sum, *lost, term);
         }
     }
 
-    /// Whether the first `rows` sums are neither lost in the clamp of the exponential nor near overflow.
+    /// Whether the first `rows` sums are usable.
     #[inline(always)]
     fn in_range(&self, rows: usize) -> bool {
-        let (low, high) = (2f64.powi(-64), 2f64.powi(100));
         let mut lanes = [L::Elem::from_f64(0.0); 16];
         (0..R).all(|r| {
             self.sum[r].store(&mut lanes);
             let here = rows.saturating_sub(r * L::N).min(L::N);
-            lanes[..here].iter().all(|s| (low..high).contains(&s.to_f64()))
+            lanes[..here].iter().all(|&sum| is_usable(sum))
         })
     }
+}
+
+/// `sum + term`, and what rounding added to it, to be taken off the next term (Kahan).
+#[inline(always)]
+fn add_compensated<L: Lane>(sum: L, lost: L, term: L) -> (L, L) {
+    let term = term.sub(lost);
+    let total = sum.add(term);
+    (total, total.sub(sum).sub(term))
 }
 
 /// Logits of C columns for R vectors of rows: bias plus product.
@@ -319,7 +323,7 @@ fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::Elem],
     out.copy_from_slice(&acc);
 }
 
-/// `mean[k][row] += Σ_j w_j,row v_jk`, in blocks of up to six values.
+/// `mean[k][row] += Σ_j w_j,row v_jk`, in blocks of up to six values, compensated like the sum.
 #[inline(always)]
 fn add_mean<L: Lane, const R: usize>(weights: &[[L; R]], values: &[L::Elem], p: usize, mean: &mut [L::Elem]) {
     let mut k = 0;
@@ -356,8 +360,10 @@ fn add_values<L: Lane, const R: usize, const K: usize>(
     // Plain loops: an iterator over `acc` would keep it in memory.
     for k in 0..K {
         for r in 0..R {
-            let lanes = &mut mean[((first + k) * R + r) * L::N..];
-            L::load(lanes).add(acc[k][r]).store(lanes);
+            let (sum, lost) = mean[((first + k) * R + r) * 2 * L::N..].split_at_mut(L::N);
+            let (total, remainder) = add_compensated(L::load(sum), L::load(lost), acc[k][r]);
+            total.store(sum);
+            remainder.store(lost);
         }
     }
     K

@@ -6,9 +6,9 @@ use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, Row};
 use brenier::report;
 use clap::Args;
 
-use crate::output::{Folder, columns, count, in_words, maybe, number, seconds};
+use crate::output::{columns, count, in_words, maybe, number, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, progress, signal};
+use crate::{Failure, flags, input, machine, progress, signal, values};
 
 /// Compare diffusion and transport between the same ends
 ///
@@ -36,13 +36,8 @@ pub struct Compare {
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: Vec<u32>,
     /// Height and width of points that are grey images [default: 8x8 for digits]
-    #[arg(long, value_name = "HxW", value_parser = image)]
+    #[arg(long, value_name = "HxW", value_parser = values::image)]
     image: Option<(usize, usize)>,
-}
-
-fn image(text: &str) -> Result<(usize, usize), String> {
-    let sides = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
-    sides.ok_or_else(|| "an image's shape is height x width, as in 28x28".into())
 }
 
 impl Compare {
@@ -56,9 +51,9 @@ impl Compare {
             return Err(format!("points of dimension {d} are not images of {height}x{width}; leave --image out").into());
         }
         machine::require("a comparison of that many points", 12 * u64::from(self.n) * d as u64)?;
-        let folder = session.folder(Some("brenier-out/compare"), &["rows.csv", "report.html"])?;
+        let folder = session.folder(Some("brenier-out/compare"))?;
 
-        let bar = progress::bar(session, "compare", 0);
+        let bar = progress::bar(session, "noise floor", 1);
         let tell = |what: &str, done: usize, all: usize| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
@@ -77,6 +72,7 @@ impl Compare {
 
         if let Some(folder) = &folder {
             let report = report::draw(&comparison, image)?;
+            folder.clear(&["rows.csv", "report.html"])?;
             folder.text("report.html", &report.html)?;
             folder.text("rows.csv", &report.rows_csv)?;
             for figure in &report.figures {
@@ -90,14 +86,10 @@ impl Compare {
         }
         let code = session.finish(&comparison.record, folder.as_ref(), &summary(&comparison.record))?;
         if let Some(folder) = &folder {
-            session.note(&format!("open {} for the pictures", page(folder)));
+            session.note(&format!("open {} for the pictures", folder.path().join("report.html").display()));
         }
         Ok(code)
     }
-}
-
-fn page(folder: &Folder) -> String {
-    folder.path().join("report.html").display().to_string()
 }
 
 fn summary(record: &CompareRecord) -> String {

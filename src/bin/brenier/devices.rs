@@ -65,6 +65,6 @@ impl Devices {
             kernels: Vec::new(),
             cuda: Some(NO_CUDA),
         };
-        session.finish(&record, session.folder(None, &[])?.as_ref(), &summary.text())
+        session.finish(&record, session.folder(None)?.as_ref(), &summary.text())
     }
 }

@@ -52,6 +52,7 @@ impl Evaluate {
         let seed = session.shared.seed;
         let (a, b) = input::ends((&self.a, None), (&self.b, None))?;
         machine::require("drawing that many points", 4 * u64::from(self.n) * b.dim() as u64)?;
+        let folder = session.folder(None)?;
         let spinner = progress::spinner(session, "distances and their noise floor");
         let begun = Instant::now();
         let found = experiment::Evaluate { n: self.n as usize, seed }.run(&a, &b, &device)?;
@@ -70,7 +71,7 @@ impl Evaluate {
             precision: device.precision().name(),
             seed,
         };
-        session.finish(&record, session.folder(None, &[])?.as_ref(), &self.summary(&record).text())
+        session.finish(&record, folder.as_ref(), &self.summary(&record).text())
     }
 
     fn summary(&self, record: &Record) -> Summary {
@@ -87,9 +88,11 @@ impl Evaluate {
         summary.line("nearest in B", number(found.nn_a_to_b), "median distance of A's points");
         if let Some(weights) = &found.mode_weights {
             let shares: Vec<String> = weights.iter().map(|w| format!("{w:.3}")).collect();
-            summary.line("mode weights", shares.join(" "), "");
+            summary.line("mode weights", "", shares.join(" "));
         }
-        summary.line("flags", if found.flags.is_empty() { "none".into() } else { in_words(&found.flags) }, "");
+        if !found.flags.is_empty() {
+            summary.line("flags", in_words(&found.flags), "");
+        }
         summary.line("time", seconds(record.seconds), format!("{} in {}", record.device, record.precision));
         summary
     }

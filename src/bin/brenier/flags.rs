@@ -1,6 +1,7 @@
 //! The flags that every command has, and what the command line said.
 
 use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::num::NonZero;
 use std::path::PathBuf;
 
@@ -79,8 +80,10 @@ pub fn log(verbose: u8) {
         1 => tracing::Level::INFO,
         _ => tracing::Level::DEBUG,
     };
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // A closed stderr is no reason to stop, so failures to write to it are not reported.
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().log_internal_errors(false).init();
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).log_internal_errors(false);
+    log.without_time().with_target(false).with_ansi(colours).init();
 }
 
 /// All that `matches` holds for the command in use, defaults included, but for what only changes the output.

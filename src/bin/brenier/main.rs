@@ -15,6 +15,7 @@ mod sample;
 mod session;
 mod signal;
 mod transport;
+mod values;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ const STYLES: Styles = Styles::styled()
 /// transport), and measures both with the same ruler.
 #[derive(Parser)]
 #[command(version, styles = STYLES, max_term_width = 110, propagate_version = true, after_help = flags::examples(&[
-    "brenier compare 8gaussians                     both principles from the same ends: table and report",
+    "brenier compare 8gaussians                     both principles from the same ends",
     "brenier transport moons 8gaussians             distance between two laws, by 4,096 draws of each",
     "brenier sample 8gaussians --method fm-heun     particles along the flow of flow matching",
     "brenier generate moons --n 1000 --out m.npy    toy data",

@@ -41,16 +41,24 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder at `path`, made if missing. The command's own files of an earlier run, `own`, are removed.
-    pub fn open(path: &Path, own: &[&str]) -> Result<Self, Failure> {
+    /// The folder at `path`, made if missing.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
         fs::create_dir_all(path).map_err(|cause| format!("the folder {} cannot be made: {cause}", path.display()))?;
-        for name in own.iter().chain(&["run.json"]) {
-            let file = path.join(name);
-            if file.exists() {
-                fs::remove_file(&file).map_err(|cause| format!("{} cannot be replaced: {cause}", file.display()))?;
+        Ok(Self { path: path.into() })
+    }
+
+    /// Removes `run.json` and the command's `own` files of an earlier run, so that none is taken for one of this run.
+    pub fn clear(&self, own: &[&str]) -> Result<(), Failure> {
+        signal::check()?;
+        for file in own.iter().chain(&["run.json"]).map(|name| self.path.join(name)) {
+            match fs::remove_file(&file) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    return Err(format!("{} cannot be replaced: {cause}", file.display()).into());
+                }
+                _ => {}
             }
         }
-        Ok(Self { path: path.into() })
+        Ok(())
     }
 
     /// Where the folder is.

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::session::Session;
 
-const BAR: &str = "{spinner:.cyan} {msg} {bar:32.cyan/black.bright} {pos}/{len} steps, {eta} left";
+const BAR: &str = "{spinner:.cyan} {msg:32} {bar:32.cyan/black.bright} {pos}/{len}, {eta} left";
 const SPINNER: &str = "{spinner:.cyan} {msg}";
 
 /// A bar over `steps` steps.

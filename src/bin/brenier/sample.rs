@@ -9,16 +9,15 @@ use brenier::backend::Noise;
 use brenier::field::Field;
 use brenier::io::read_array;
 use brenier::measure::Measure;
-use brenier::path::{Grid, Level, SCHEDULES, Schedule, Spacing};
+use brenier::path::{Grid, Level};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::{self, AnnealedLangevin, METHODS, Method, Observe, Options, Program};
-use clap::builder::{PossibleValue, PossibleValuesParser};
-use clap::{Args, ValueEnum};
+use brenier::sampler::{self, AnnealedLangevin, Method, Observe, Options, Program};
+use clap::Args;
 use serde::Serialize;
 
 use crate::output::{Summary, count, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, progress, signal};
+use crate::{Failure, flags, input, machine, progress, signal, values};
 
 /// Particles of the whole run when neither --n nor --start says how many.
 const DEFAULT_N: u32 = 4096;
@@ -41,18 +40,18 @@ pub struct Sample {
     /// A law (8gaussians, normal:D, a .json mixture) or data (digits, a file of points)
     field: String,
     /// Sampling method
-    #[arg(long, value_name = "M", default_value = "ddim", value_parser = methods())]
+    #[arg(long, value_name = "M", default_value = "ddim", value_parser = values::methods())]
     method: String,
-    #[arg(long, value_name = "S", help = schedules())]
+    #[arg(long, value_name = "S", help = values::schedules())]
     schedule: Option<String>,
     /// Where the levels lie on the schedule
     #[arg(long, value_enum, default_value = "trailing")]
-    grid: GridName,
+    grid: values::GridName,
     /// Steps; for annealed-langevin updates in all, or with --schedule levels of 5 updates
     #[arg(long, value_name = "K", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
     /// Noise of ddim, from 0 (none) to 1 (that of ddpm)
-    #[arg(long, value_name = "ETA", default_value_t = 0.0, allow_negative_numbers = true, value_parser = eta)]
+    #[arg(long, value_name = "ETA", default_value_t = 0.0, allow_negative_numbers = true, value_parser = values::eta)]
     eta: f64,
     /// Particles of the whole run [default: 4096, or the rows of --start]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -64,73 +63,11 @@ pub struct Sample {
     #[arg(long, value_name = "FILE")]
     noise: Option<PathBuf>,
     /// Only these particles of the whole run, from A up to but not including B
-    #[arg(long, value_name = "A..B", value_parser = range)]
+    #[arg(long, value_name = "A..B", value_parser = values::range)]
     particles: Option<Range<u32>>,
     /// Keep every state: trajectory.npy, steps + 1 x n x d
     #[arg(long)]
     trajectory: bool,
-}
-
-/// A spacing by its name.
-#[derive(Clone, Copy, ValueEnum)]
-enum GridName {
-    /// Equal steps of time from pure noise; on a table its last entries
-    Trailing,
-    /// Tables only: every ⌊T/n⌋-th entry from the first
-    Leading,
-    /// Tables only: from the first to the last entry
-    Linspace,
-    /// sigma/alpha to the power 1/7 in equal steps
-    Karras,
-    /// log(sigma/alpha) in equal steps
-    Geometric,
-}
-
-impl From<GridName> for Spacing {
-    fn from(name: GridName) -> Self {
-        match name {
-            GridName::Trailing => Self::Trailing,
-            GridName::Leading => Self::Leading,
-            GridName::Linspace => Self::Linspace,
-            GridName::Karras => Self::Karras,
-            GridName::Geometric => Self::Geometric,
-        }
-    }
-}
-
-fn methods() -> PossibleValuesParser {
-    METHODS.map(|entry| PossibleValue::new(entry.name).help(entry.about)).into()
-}
-
-fn schedules() -> String {
-    format!(
-        "Noise schedule: {}; linear-vp:BETA_MIN,BETA_MAX and ve:SIGMA_MIN,SIGMA_MAX set their ends [default: the method's own]",
-        SCHEDULES.join(", ")
-    )
-}
-
-fn eta(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(eta) if (0.0..=1.0).contains(&eta) => Ok(eta),
-        _ => Err("eta is a number from 0 to 1".into()),
-    }
-}
-
-fn range(text: &str) -> Result<Range<u32>, String> {
-    let ends = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
-    ends.filter(|range| !range.is_empty())
-        .ok_or_else(|| "a range is two whole numbers, as in 0..500000, the second larger".into())
-}
-
-/// The schedule called `spec`, or one of the two with parameters.
-fn schedule(spec: &str) -> Result<Schedule, Failure> {
-    let Some((name, ends)) = spec.split_once(':') else { return Ok(Schedule::named(spec)?) };
-    let ends = ends.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-    match (name, ends) {
-        ("linear-vp", Some((beta_min, beta_max))) => Ok(Schedule::linear_vp(beta_min, beta_max)?),
-        ("ve", Some((sigma_min, sigma_max))) => Ok(Schedule::ve(sigma_min, sigma_max)?),
-        _ => Err(format!("\"{spec}\" is no schedule: write linear-vp:0.1,20 or ve:0.01,50, or a name without numbers").into()),
-    }
 }
 
 #[derive(Serialize)]
@@ -186,7 +123,7 @@ impl Sample {
             None => Noise::Counter { philox: Philox::new(session.shared.seed, Stream::Noise), first: particles.start },
         };
 
-        let folder = session.folder(Some("brenier-out/sample"), &["samples.npy", "trajectory.npy"])?;
+        let folder = session.folder(Some("brenier-out/sample"))?;
         let steps = program.steps.len();
         let bar = progress::bar(session, &self.method, steps);
         let mut trajectory = Vec::with_capacity(states * start.len());
@@ -206,6 +143,7 @@ impl Sample {
         bar.finish_and_clear();
 
         if let Some(folder) = &folder {
+            folder.clear(&["samples.npy", "trajectory.npy"])?;
             folder.array("samples.npy", &samples, &[particles.len(), d], session.float())?;
             if self.trajectory {
                 folder.array("trajectory.npy", &trajectory, &[states, particles.len(), d], session.float())?;
@@ -261,7 +199,7 @@ impl Sample {
             let (method, grid) = AnnealedLangevin::of_length(steps, widest(field, seed))?;
             return Ok((method.program(&grid), grid.start()));
         }
-        let schedule = schedule(self.schedule.as_deref().unwrap_or(entry.schedule))?;
+        let schedule = values::schedule(self.schedule.as_deref().unwrap_or(entry.schedule))?;
         let grid = Grid::spaced(&schedule, steps, self.grid.into())?;
         let options = Options { eta: self.eta, euler_last: !field.is_regular_at_data(), ..Options::default() };
         Ok(((entry.make)(&options).program(&grid), grid.start()))

@@ -51,10 +51,10 @@ impl Session {
         }
     }
 
-    /// The folder for results, or `default`, cleared of `own` files of an earlier run; none when neither is given.
-    pub fn folder(&self, default: Option<&str>, own: &[&str]) -> Result<Option<Folder>, Failure> {
+    /// The folder for results, or `default`; none when neither is given.
+    pub fn folder(&self, default: Option<&str>) -> Result<Option<Folder>, Failure> {
         let path = self.shared.out.as_deref().or(default.map(Path::new));
-        path.map(|path| Folder::open(path, own)).transpose()
+        path.map(Folder::open).transpose()
     }
 
     /// A sentence that a person should see, unless they asked for quiet.

@@ -1,5 +1,7 @@
 //! `brenier transport`: the distance, the potentials and the map between two measures.
 
+mod record;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -7,15 +9,14 @@ use std::time::Instant;
 use brenier::backend::Device;
 use brenier::io::Float;
 use brenier::measure::Cloud;
-use brenier::metric::Flag;
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{Divergence, LinePlan, Outcome, Potentials, Problem, Sinkhorn, assign};
 use clap::Args;
-use serde::Serialize;
+use record::Record;
 
-use crate::output::{Folder, Summary, count, number, seconds};
+use crate::output::{Folder, count, number};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, output, progress, signal};
+use crate::{Failure, flags, input, machine, output, progress, signal, values};
 
 /// ε over the mean cost when neither --eps nor --blur is given.
 const DEFAULT_EPS: f64 = 0.05;
@@ -45,7 +46,7 @@ pub struct Transport {
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     blur: Option<f64>,
     /// L1 error of the marginal at which to stop; 0 makes exactly --max-iter iterations without annealing
-    #[arg(long, value_name = "T", default_value = "1e-3", allow_negative_numbers = true, value_parser = tolerance)]
+    #[arg(long, value_name = "T", default_value = "1e-3", allow_negative_numbers = true, value_parser = values::tolerance)]
     tol: f64,
     /// Most iterations, all annealing levels counted
     #[arg(long, value_name = "N", default_value_t = 10_000)]
@@ -70,41 +71,6 @@ pub struct Transport {
     n: u32,
 }
 
-fn tolerance(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(tol) if tol >= 0.0 && tol.is_finite() => Ok(tol),
-        _ => Err("the tolerance is a finite number, 0 or more".into()),
-    }
-}
-
-#[derive(Serialize)]
-struct Record<'a> {
-    command: &'static str,
-    version: &'static str,
-    source: &'a str,
-    target: &'a str,
-    n: usize,
-    m: usize,
-    d: usize,
-    eps: f64,
-    iterations: usize,
-    converged: bool,
-    marginal_error: f64,
-    transport_cost: f64,
-    w2_squared: f64,
-    w2_squared_kind: &'static str,
-    dual: f64,
-    regularised_cost: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    divergence: Option<f64>,
-    seconds: f64,
-    wall_seconds: f64,
-    device: &'static str,
-    precision: &'static str,
-    seed: u32,
-    flags: Vec<Flag>,
-}
-
 /// A plan as the solver that was chosen describes it.
 struct Solved {
     outcome: Outcome,
@@ -123,14 +89,15 @@ impl Transport {
         let (source, target) = input::ends(source, target)?;
         let x = input::cloud(source, self.n, seed, 0)?;
         let y = input::cloud(target, self.n, seed, 1)?;
+        let folder = session.folder(None)?;
         let on_a_line = x.dim() == 1 && y.dim() == 1 && self.eps.is_none() && self.blur.is_none() && !self.debias;
         let solved = match self.exact || on_a_line {
             true => exact(&x, &y)?,
             false => self.entropic(&x, &y, &device, session)?,
         };
         signal::check()?;
-        let folder = session.folder(None, &FILES)?;
         if let Some(folder) = &folder {
+            folder.clear(&FILES)?;
             write(folder, &x, &y, &solved)?;
         }
         self.finish(session, &device, (&x, &y), &solved, folder.as_ref())
@@ -145,6 +112,15 @@ impl Transport {
                 Err(format!("blur = {blur}; the entropic problem needs a finite blur above zero, a length").into())
             }
             (None, None) => Ok(DEFAULT_EPS * mean_cost(x, y, seed)),
+        }
+    }
+
+    /// Where ε comes from, in words.
+    fn origin(&self) -> String {
+        match (self.eps, self.blur) {
+            (Some(_), _) => String::new(),
+            (None, Some(blur)) => format!("blur {blur} squared"),
+            (None, None) => format!("{DEFAULT_EPS} x the mean cost"),
         }
     }
 
@@ -210,16 +186,7 @@ impl Transport {
             seed: session.shared.seed,
             flags: Vec::new(),
         };
-        let values = [
-            record.eps,
-            record.marginal_error,
-            record.transport_cost,
-            record.dual,
-            record.regularised_cost,
-            record.divergence.unwrap_or(0.0),
-        ];
-        if !values.iter().all(|value| value.is_finite()) {
-            record.flags.push(Flag::NotFinite);
+        if record.flag_not_finite() {
             session
                 .note("some values are not finite, so JSON has null for them: the plan is far from converged; use a larger eps");
         }
@@ -237,38 +204,8 @@ impl Transport {
                 session.note(&sentence);
             }
         }
-        let code = session.finish(&record, folder, &self.summary(&record).text())?;
+        let code = session.finish(&record, folder, &record.summary(self.origin()).text())?;
         Ok(if session.shared.strict && !record.converged { ExitCode::FAILURE } else { code })
-    }
-
-    fn summary(&self, record: &Record) -> Summary {
-        let mut summary = Summary::new(format!("transport {} to {}", self.source, self.target));
-        summary.line("points", format!("{} to {}", count(record.n), count(record.m)), format!("in dimension {}", record.d));
-        if record.w2_squared_kind == "exact" {
-            summary.line("W2²", number(record.w2_squared), "exact");
-        } else {
-            let remark = match (self.eps, self.blur) {
-                (Some(_), _) => String::new(),
-                (None, Some(blur)) => format!("blur {blur} squared"),
-                (None, None) => format!("{DEFAULT_EPS} x the mean cost"),
-            };
-            summary.line("W2²", number(record.w2_squared), record.w2_squared_kind);
-            summary.line("eps", number(record.eps), remark);
-            if let Some(divergence) = record.divergence {
-                summary.line("divergence", number(divergence), "S_eps, in units of |x-y|²/2");
-            }
-            summary.line("transport cost", number(record.transport_cost), "<P, c> with c = |x-y|²/2");
-            summary.line("regularised cost", number(record.regularised_cost), "OT_eps");
-            summary.line("dual", number(record.dual), "a lower bound of it");
-            summary.line(
-                "marginal error",
-                format!("{:.1e}", record.marginal_error),
-                if record.converged { "converged" } else { "not converged" },
-            );
-            summary.line("iterations", count(record.iterations), "");
-        }
-        summary.line("time", seconds(record.seconds), format!("{} in {}", record.device, record.precision));
-        summary
     }
 }
 

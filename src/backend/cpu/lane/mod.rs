@@ -7,6 +7,8 @@ mod plain;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::ops::Range;
+
 use crate::backend::Real;
 
 /// An instruction set of the processor.
@@ -79,7 +81,7 @@ pub trait Lane: Copy {
 }
 
 /// exp2 on [−½, ½], coefficients of x, x², …: relative error 9e-8.
-#[allow(clippy::approx_constant)] // the best polynomial's first coefficient is near log 2, not log 2
+#[allow(clippy::approx_constant)] // the best polynomial, not the Taylor series: the first coefficient is only near log 2
 const EXP2_F32: [f32; 5] = [0.693_147, 0.240_222_42, 0.055_507_336, 0.009_671_513, 0.001_326_472_7];
 /// exp2 on [−½, ½]: relative error 4e-16 before rounding.
 const EXP2_F64: [f64; 10] = [
@@ -107,6 +109,17 @@ fn polynomial<L: Lane>(x: L, coefficients: &[L::Elem]) -> L {
         p = p.mul_add(x, L::splat(c));
     }
     p.mul_add(x, L::splat(L::Elem::from_f64(1.0)))
+}
+
+/// Rows of the row-major n × `d` matrix `x` in lanes: coordinate k of the l-th of `rows` goes to `out[k · width + l]`; lanes
+/// beyond the last row repeat it.
+#[inline(always)]
+pub fn transpose<T: Real>(x: &[T], d: usize, rows: Range<usize>, width: usize, out: &mut [T]) {
+    for (k, lanes) in out.chunks_exact_mut(width).enumerate() {
+        for (l, lane) in lanes.iter_mut().enumerate() {
+            *lane = x[(rows.start + l).min(rows.end - 1) * d + k];
+        }
+    }
 }
 
 /// Two vectors as one: independent chains of operations that hide each other's latency.
@@ -196,7 +209,7 @@ impl Simd for f32 {
             Isa::Avx512 => unsafe { avx512::<x86::F32x16, K>(kernel) },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::<x86::F32x8, K>(kernel) },
-            _ => kernel.run::<plain::F32x4>(),
+            _ => kernel.run::<plain::Array<f32, 4>>(),
         }
     }
 }
@@ -209,7 +222,7 @@ impl Simd for f64 {
             Isa::Avx512 => unsafe { avx512::<x86::F64x8, K>(kernel) },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::<x86::F64x4, K>(kernel) },
-            _ => kernel.run::<plain::F64x2>(),
+            _ => kernel.run::<plain::Array<f64, 2>>(),
         }
     }
 }
