@@ -1,5 +1,13 @@
 //! Whole runs: compose the rooms below and return plain records.
 
+mod bench;
+pub mod compare;
+pub mod evaluate;
+mod families;
+pub mod ledger;
 pub mod record;
+pub mod walk;
 
+pub use compare::{Compare, Named};
+pub use evaluate::{Evaluate, EvaluateRecord};
 pub use record::{CompareRecord, Comparison, Family, Flag, FreeEnergy, Ledger, NoiseFloor, Row, Trajectory};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::measure::Cloud;
-pub use crate::metric::Flag;
+pub use crate::metric::{Flag, NoiseFloor};
 
 /// The two families of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -15,15 +15,6 @@ pub enum Family {
     Flow,
 }
 
-/// Distances between two independent clouds of the same law: below them no number means anything. In units of |x−y|².
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct NoiseFloor {
-    /// Debiased Sinkhorn divergence, 2 S_ε.
-    pub divergence: f64,
-    /// Exact W₂² on subsamples.
-    pub w2_squared_exact: f64,
-}
-
 /// One method at one number of steps.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
@@ -31,6 +22,11 @@ pub struct Row {
     pub family: Family,
     /// Name of the method.
     pub method: String,
+    /// Name in pictures and files: the method, with ε where it has rows at several.
+    #[serde(skip)]
+    pub label: String,
+    /// ε of the coupling over the mean of c; none where there is no coupling.
+    pub eps_relative: Option<f64>,
     /// Steps made.
     pub steps: usize,
     /// Evaluations of the field a particle.

@@ -1,5 +1,6 @@
 //! What moves the particles: fields that give x̂₀ and ε̂ at every noise level.
 
+pub mod density;
 pub mod mixture;
 
 use crate::measure::{Cloud, Mixture};

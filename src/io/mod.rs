@@ -17,4 +17,4 @@ pub mod write;
 pub use array::Array;
 pub use problem::{Problem, ReadError};
 pub use read::{read_array, read_measure};
-pub use write::{Float, WriteError, write_array, write_npy, write_text, write_whole};
+pub use write::{Float, WriteError, check_ending, write_array, write_npy, write_text, write_whole};

@@ -105,14 +105,29 @@ pub fn write_npy(path: &Path, values: &[f64], shape: &[usize], float: Float) -> 
 /// # Errors
 /// [`WriteError::Extension`] for another ending, [`WriteError::File`] when the system refuses.
 pub fn write_array(path: &Path, values: &[f64], shape: &[usize], float: Float) -> Result<(), WriteError> {
-    let ending = path.extension().map(|e| e.to_ascii_lowercase());
-    match ending.as_ref().and_then(|e| e.to_str()) {
-        Some("npy") => write_npy(path, values, shape, float),
-        Some("npz") => write_whole(path, |out| npz_into(out, values, shape, float)),
-        Some("safetensors") => write_whole(path, |out| safetensors_into(out, values, shape, float)),
-        Some("csv") => write_whole(path, |out| csv_into(out, values, shape, float)),
+    match ending(path).as_str() {
+        "npy" => write_npy(path, values, shape, float),
+        "npz" => write_whole(path, |out| npz_into(out, values, shape, float)),
+        "safetensors" => write_whole(path, |out| safetensors_into(out, values, shape, float)),
+        "csv" => write_whole(path, |out| csv_into(out, values, shape, float)),
         _ => Err(WriteError::Extension { path: path.into() }),
     }
+}
+
+/// Refuses a path that [`write_array`] would refuse for its ending: the check to make before hours of work.
+///
+/// # Errors
+/// [`WriteError::Extension`] when the ending is none of `.npy`, `.npz`, `.csv` and `.safetensors`.
+pub fn check_ending(path: &Path) -> Result<(), WriteError> {
+    match ending(path).as_str() {
+        "npy" | "npz" | "safetensors" | "csv" => Ok(()),
+        _ => Err(WriteError::Extension { path: path.into() }),
+    }
+}
+
+/// The ending of `path` in small letters, without its dot.
+fn ending(path: &Path) -> String {
+    path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
 fn npy_into(out: &mut impl Write, values: &[f64], shape: &[usize], float: Float) -> io::Result<()> {

@@ -173,6 +173,13 @@ impl Cloud {
         self.rows().enumerate().map(|(i, row)| self.weight(i) * squared(row)).sum()
     }
 
+    /// The largest distance |x − mean|; no two points are farther apart than twice as much.
+    pub fn radius(&self) -> f64 {
+        let mean = self.mean();
+        let squared = |row: &[f64]| row.iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
+        self.rows().map(squared).fold(0.0, f64::max).sqrt()
+    }
+
     /// The quantiles of the weights: what turns uniform numbers into draws of points.
     pub fn inverse_cdf(&self) -> InverseCdf {
         let mut total = 0.0;
@@ -252,6 +259,12 @@ mod tests {
         let cloud = Cloud::new(vec![1e8 + 0.25, 1e8 + 0.75], 1).unwrap();
         assert_eq!(cloud.mean(), [1e8 + 0.5]);
         assert_eq!(cloud.variance(), 0.0625);
+    }
+
+    #[test]
+    fn the_radius_is_the_distance_of_the_farthest_point_from_the_mean() {
+        let cloud = Cloud::new(vec![1.0, -2.0, 5.0, 4.0], 1).unwrap();
+        assert_eq!(cloud.radius(), 4.0);
     }
 
     #[test]

@@ -176,6 +176,11 @@ impl Mixture {
         Self { dim: means[0].len(), components: means.into_iter().map(component).collect() }
     }
 
+    /// N(0, I) on R^`dim`.
+    pub fn standard_normal(dim: usize) -> Self {
+        Self::of_known(vec![vec![0.0; dim.max(1)]], 1.0)
+    }
+
     /// Dimension d.
     pub fn dim(&self) -> usize {
         self.dim

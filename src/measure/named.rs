@@ -46,7 +46,7 @@ pub enum NameError {
 /// [`NameError`] when the name is none of [`NAMES`], with the nearest one, or D is not a dimension.
 pub fn named(name: &str, dim: Option<usize>) -> Result<Measure, NameError> {
     Ok(match name {
-        "normal" => normal(dim.unwrap_or(2)),
+        "normal" => Measure::Law(Mixture::standard_normal(dim.unwrap_or(2))),
         "8gaussians" => {
             let on_circle = |k: u32| (TAU * f64::from(k) / 8.0).sin_cos();
             let means = (0..8).map(on_circle).map(|(sin, cos)| vec![4.0 * cos, 4.0 * sin]).collect();
@@ -60,16 +60,11 @@ pub fn named(name: &str, dim: Option<usize>) -> Result<Measure, NameError> {
         "scurve" => Measure::Shape(Shape::SCurve),
         "digits" => Measure::Finite(digits()),
         _ => match name.strip_prefix("normal:").map(str::parse) {
-            Some(Ok(d)) if (1..=LARGEST_DIM).contains(&d) => normal(d),
+            Some(Ok(d)) if (1..=LARGEST_DIM).contains(&d) => Measure::Law(Mixture::standard_normal(d)),
             Some(_) => return Err(NameError::Dimension { name: name.into() }),
             None => return Err(NameError::Unknown { name: name.into(), nearest: nearest(name) }),
         },
     })
-}
-
-/// N(0, I) on R^`dim`.
-fn normal(dim: usize) -> Measure {
-    Measure::Law(Mixture::of_known(vec![vec![0.0; dim.max(1)]], 1.0))
 }
 
 /// The name that is the fewest edits away, if they are fewer than half its letters.

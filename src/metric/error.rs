@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::backend::BackendError;
 use crate::transport::TransportError;
 
 /// Why clouds cannot be compared.
@@ -23,7 +24,10 @@ pub enum MetricError {
         /// Number of end points.
         end: usize,
     },
-    /// The assignment behind an exact distance failed.
+    /// The device could not do it.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The transport problem behind a distance has no answer.
     #[error(transparent)]
     Transport(#[from] TransportError),
 }

@@ -4,10 +4,14 @@ pub mod error;
 pub mod flag;
 pub mod modes;
 pub mod moments;
+pub mod nearest;
+pub mod ruler;
 pub mod wasserstein;
 
 pub use error::MetricError;
 pub use flag::{Flag, flags};
 pub use modes::mode_weights;
 pub use moments::{mean_distance, variance_ratio};
+pub use nearest::{median_distance, nearest};
+pub use ruler::{Law, NoiseFloor, Reading, Ruler};
 pub use wasserstein::{PairedCost, paired_cost, w2_size, w2_squared_exact};

@@ -10,6 +10,7 @@ pub mod euler;
 pub mod heun;
 pub mod program;
 pub mod run;
+pub mod start;
 
 use thiserror::Error;
 
@@ -23,6 +24,7 @@ pub use euler::Euler;
 pub use heun::Heun;
 pub use program::{Op, Program, Register, STATE, Step};
 pub use run::{Observe, RunError};
+pub use start::start;
 
 /// A sampling method.
 pub trait Method {

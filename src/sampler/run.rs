@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows, Scale, Task};
 use crate::field::{Field, MixtureProgram, fold};
+use crate::measure::Cloud;
 use crate::path::Level;
 use crate::sampler::program::{Op, Program, STATE};
 
@@ -138,13 +139,15 @@ impl Task for Run<'_> {
         for _ in 1..program.registers() {
             registers.push(backend.zeros(start.len())?);
         }
+        let n = start.len() / field.dim();
         let mut stepper = match field {
             Field::Mixture(mixture) => Stepper::Fused(fold(mixture, program)),
-            _ => {
-                registers.push(backend.zeros(start.len())?);
-                Stepper::Staged(Box::new(Points::new(backend, field, start.len() / field.dim())?))
-            }
+            Field::DataSet(cloud) => Stepper::Staged(Box::new(Points::new(backend, cloud, None, n)?)),
+            Field::Transport { target, g, eps } => Stepper::Staged(Box::new(Points::new(backend, target, Some((g, *eps)), n)?)),
         };
+        if matches!(stepper, Stepper::Staged(_)) {
+            registers.push(backend.zeros(start.len())?); // workspace of `Points::evaluate`
+        }
         let stride = match (&stepper, &observe) {
             (Stepper::Fused(_), Observe::Progress(_)) => FUSED,
             _ => 1,
@@ -199,15 +202,11 @@ struct Points<B: Backend> {
 }
 
 impl<B: Backend> Points<B> {
-    fn new(backend: &B, field: &Field, n: usize) -> Result<Self, BackendError> {
-        let (cloud, g, eps) = match field {
-            Field::Transport { target, g, eps } => (target, Some(g), Some(*eps)),
-            Field::DataSet(cloud) => (cloud, None, None),
-            Field::Mixture(_) => unreachable!("a mixture is interpreted fused"),
-        };
+    /// `plan` is the potential g and ε of an entropic plan; none for a data set.
+    fn new(backend: &B, cloud: &Cloud, plan: Option<(&[f64], f64)>, n: usize) -> Result<Self, BackendError> {
         let present: Vec<usize> = (0..cloud.len()).filter(|&j| cloud.weight(j) > 0.0).collect();
         let (m, d, mean) = (present.len(), cloud.dim(), cloud.mean());
-        let potential = |j: usize| g.zip(eps).map_or(0.0, |(g, eps)| g[j] / eps);
+        let potential = |j: usize| plan.map_or(0.0, |(g, eps)| g[j] / eps);
         let bias: Vec<f64> = present.iter().map(|&j| cloud.weight(j).ln() + potential(j)).collect();
         let points: Vec<f64> = present.iter().flat_map(|&j| cloud.row(j)).copied().collect();
         let centred: Vec<f64> = points.iter().zip(mean.iter().cycle()).map(|(y, m)| y - m).collect();
@@ -221,7 +220,7 @@ impl<B: Backend> Points<B> {
             centred: backend.upload_reals(&centred)?,
             half_squares: backend.upload_reals(&half_squares)?,
             bias: backend.upload_reals(&bias)?,
-            eps,
+            eps: plan.map(|(_, eps)| eps),
             packed: backend.zeros(m * (d + 1))?,
             log_sum: backend.zeros(n)?,
             index: backend.zeros(n)?,

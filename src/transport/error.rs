@@ -95,6 +95,12 @@ pub enum TransportError {
         /// Points of the target.
         m: usize,
     },
+    /// The observer stopped the solver.
+    #[error("stopped after {iterations} iterations")]
+    Stopped {
+        /// Iterations made.
+        iterations: usize,
+    },
     /// The device could not do it.
     #[error(transparent)]
     Backend(#[from] BackendError),

@@ -69,7 +69,8 @@ impl Sinkhorn {
     /// Solves `problem` on `device`, from `warm` if given. Not converging is a fact of the outcome, not an error.
     ///
     /// # Errors
-    /// [`TransportError`] when ε is too small for the precision, the warm start has other lengths, or memory runs out.
+    /// [`TransportError`] when ε is too small for the precision, the warm start has other lengths, memory runs out, or `progress`
+    /// says stop.
     pub fn solve(
         &self,
         problem: &Problem<'_>,
@@ -174,11 +175,14 @@ impl<'a, B: Backend> Run<'a, B> {
 
     /// Iterates at `eps` until the error of the first marginal is at most `tol` or `max_iter` iterations are made; returns
     /// the error of the plan it leaves.
-    fn solve(&mut self, eps: f64, tol: f64, max_iter: usize) -> Result<f64, BackendError> {
-        for made in 0.. {
+    fn solve(&mut self, eps: f64, tol: f64, max_iter: usize) -> Result<f64, TransportError> {
+        let last = self.iterations + max_iter;
+        loop {
             let error = self.first_marginal(eps)?;
-            let go_on = self.progress.is_none_or(|progress| progress(self.iterations, eps, error));
-            if made == max_iter || (tol > 0.0 && error <= tol) || !go_on {
+            if !self.progress.is_none_or(|progress| progress(self.iterations, eps, error)) {
+                return Err(TransportError::Stopped { iterations: self.iterations });
+            }
+            if self.iterations == last || (tol > 0.0 && error <= tol) {
                 return Ok(error);
             }
             self.backend.axpby(eps, &self.ratio_x, 1.0, &mut self.phi)?;
@@ -186,7 +190,6 @@ impl<'a, B: Backend> Run<'a, B> {
             self.backend.axpby(eps, &self.ratio_y, 1.0, &mut self.psi)?;
             self.iterations += 1;
         }
-        unreachable!("the loop ends by returning")
     }
 
     /// log of the first marginal's density with respect to a, into `ratio_x`; returns its L1 error.

@@ -26,12 +26,18 @@ fn run(program: &Program, field: &Field, start: &[f64], noise: Noise<'_>, precis
 /// p x̂₀ + q ε̂ of a field of points, by its definition in f64.
 fn evaluate(field: &Field, level: Level, p: f64, q: f64, x: &[f64]) -> Vec<f64> {
     let Level { alpha, sigma, .. } = level;
-    let (Field::DataSet(cloud) | Field::Transport { target: cloud, .. }) = field else { panic!("a field of points") };
-    let exponent = |j: usize, y: &[f64]| match field {
-        Field::Transport { g, eps, .. } => g[j] / eps - squared_distance(x, y) / (2.0 * eps * sigma),
-        _ => -squared_distance(x, &y.iter().map(|y| alpha * y).collect::<Vec<_>>()) / (2.0 * sigma * sigma),
+    let (cloud, exponents): (_, Vec<f64>) = match field {
+        Field::DataSet(cloud) => {
+            let scaled = |y: &[f64]| y.iter().map(|y| alpha * y).collect::<Vec<_>>();
+            (cloud, cloud.rows().map(|y| -squared_distance(x, &scaled(y)) / (2.0 * sigma * sigma)).collect())
+        }
+        Field::Transport { target, g, eps } => {
+            let exponent = |(y, g): (&[f64], &f64)| g / eps - squared_distance(x, y) / (2.0 * eps * sigma);
+            (target, target.rows().zip(g).map(exponent).collect())
+        }
+        Field::Mixture(_) => panic!("not a field of points"),
     };
-    let logits: Vec<f64> = cloud.rows().enumerate().map(|(j, y)| cloud.weight(j).ln() + exponent(j, y)).collect();
+    let logits: Vec<f64> = exponents.iter().enumerate().map(|(j, e)| cloud.weight(j).ln() + e).collect();
     let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let total: f64 = logits.iter().map(|l| (l - top).exp()).sum();
     let mean = |k: usize| cloud.rows().zip(&logits).map(|(y, l)| (l - top).exp() / total * y[k]).sum::<f64>();

@@ -209,7 +209,7 @@ impl Simd for f32 {
             Isa::Avx512 => unsafe { avx512::<x86::F32x16, K>(kernel) },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::<x86::F32x8, K>(kernel) },
-            _ => kernel.run::<plain::F32x4>(),
+            _ => kernel.run::<plain::Array<f32, 4>>(),
         }
     }
 }
@@ -222,7 +222,7 @@ impl Simd for f64 {
             Isa::Avx512 => unsafe { avx512::<x86::F64x8, K>(kernel) },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::<x86::F64x4, K>(kernel) },
-            _ => kernel.run::<plain::F64x2>(),
+            _ => kernel.run::<plain::Array<f64, 2>>(),
         }
     }
 }

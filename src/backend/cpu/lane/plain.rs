@@ -1,99 +1,85 @@
 //! Lanes of every processor: arrays that the compiler maps to what it has. Multiplies and adds stay apart, since a fused
 //! multiply-add without hardware would be a library call.
 
+use std::ops::{Add, Div, Mul, Sub};
+
 use super::{EXP2_F32, EXP2_F64, Lane, ROUND_F32, ROUND_F64, polynomial};
+use crate::backend::Real;
 
-/// 4 × f32, each operation on its own.
+/// N numbers, each operation on its own.
 #[derive(Clone, Copy)]
-pub struct F32x4([f32; 4]);
-/// 2 × f64, each operation on its own.
-#[derive(Clone, Copy)]
-pub struct F64x2([f64; 2]);
+pub struct Array<T, const N: usize>([T; N]);
 
-impl Lane for F32x4 {
-    type Elem = f32;
-    const N: usize = 4;
-    const REGISTERS: usize = 16;
+/// What the exponential needs to know of a number type.
+pub trait Plain: Real + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> {
+    /// exp2 on [−½, ½], coefficients of x, x², ….
+    const EXP2: &'static [Self];
+    /// Adding it to a small number leaves the nearest integer in the low bits.
+    const ROUND: Self;
+    /// Exponents of the smallest normal number and of infinity.
+    const EXPONENTS: (Self, Self);
+    /// self · 2^n, where the low bits of `shifted` hold n.
+    fn scale(self, shifted: Self) -> Self;
+}
+
+impl Plain for f32 {
+    const EXP2: &'static [f32] = &EXP2_F32;
+    const ROUND: f32 = ROUND_F32;
+    const EXPONENTS: (f32, f32) = (-126.0, 128.0);
     #[inline(always)]
-    fn splat(x: f32) -> Self {
-        Self([x; 4])
-    }
-    #[inline(always)]
-    fn load(from: &[f32]) -> Self {
-        Self(std::array::from_fn(|l| from[l]))
-    }
-    #[inline(always)]
-    fn store(self, to: &mut [f32]) {
-        to[..4].copy_from_slice(&self.0);
-    }
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| self.0[l] + other.0[l]))
-    }
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| self.0[l] - other.0[l]))
-    }
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| self.0[l] * other.0[l]))
-    }
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| self.0[l] / other.0[l]))
-    }
-    #[inline(always)]
-    fn mul_add(self, b: Self, c: Self) -> Self {
-        self.mul(b).add(c)
-    }
-    #[inline(always)]
-    fn max(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| if self.0[l] > other.0[l] { self.0[l] } else { other.0[l] }))
-    }
-    #[inline(always)]
-    fn min(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| if self.0[l] < other.0[l] { self.0[l] } else { other.0[l] }))
-    }
-    #[inline(always)]
-    fn exp2(self) -> Self {
-        let x = self.max(Self::splat(-126.0)).min(Self::splat(128.0));
-        let shifted = x.add(Self::splat(ROUND_F32));
-        let p = polynomial(x.sub(shifted.sub(Self::splat(ROUND_F32))), &EXP2_F32);
-        Self(std::array::from_fn(|l| f32::from_bits(p.0[l].to_bits().wrapping_add(shifted.0[l].to_bits() << 23))))
+    fn scale(self, shifted: f32) -> f32 {
+        f32::from_bits(self.to_bits().wrapping_add(shifted.to_bits() << 23))
     }
 }
 
-impl Lane for F64x2 {
-    type Elem = f64;
-    const N: usize = 2;
+impl Plain for f64 {
+    const EXP2: &'static [f64] = &EXP2_F64;
+    const ROUND: f64 = ROUND_F64;
+    const EXPONENTS: (f64, f64) = (-1022.0, 1024.0);
+    #[inline(always)]
+    fn scale(self, shifted: f64) -> f64 {
+        f64::from_bits(self.to_bits().wrapping_add(shifted.to_bits() << 52))
+    }
+}
+
+impl<T: Plain, const N: usize> Array<T, N> {
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(T, T) -> T) -> Self {
+        Self(std::array::from_fn(|l| f(self.0[l], other.0[l])))
+    }
+}
+
+impl<T: Plain, const N: usize> Lane for Array<T, N> {
+    type Elem = T;
+    const N: usize = N;
     const REGISTERS: usize = 16;
     #[inline(always)]
-    fn splat(x: f64) -> Self {
-        Self([x; 2])
+    fn splat(x: T) -> Self {
+        Self([x; N])
     }
     #[inline(always)]
-    fn load(from: &[f64]) -> Self {
+    fn load(from: &[T]) -> Self {
         Self(std::array::from_fn(|l| from[l]))
     }
     #[inline(always)]
-    fn store(self, to: &mut [f64]) {
-        to[..2].copy_from_slice(&self.0);
+    fn store(self, to: &mut [T]) {
+        to[..N].copy_from_slice(&self.0);
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| self.0[l] + other.0[l]))
+        self.zip(other, |x, y| x + y)
     }
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| self.0[l] - other.0[l]))
+        self.zip(other, |x, y| x - y)
     }
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| self.0[l] * other.0[l]))
+        self.zip(other, |x, y| x * y)
     }
     #[inline(always)]
     fn div(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| self.0[l] / other.0[l]))
+        self.zip(other, |x, y| x / y)
     }
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
@@ -101,17 +87,17 @@ impl Lane for F64x2 {
     }
     #[inline(always)]
     fn max(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| if self.0[l] > other.0[l] { self.0[l] } else { other.0[l] }))
+        self.zip(other, |x, y| if x > y { x } else { y })
     }
     #[inline(always)]
     fn min(self, other: Self) -> Self {
-        Self(std::array::from_fn(|l| if self.0[l] < other.0[l] { self.0[l] } else { other.0[l] }))
+        self.zip(other, |x, y| if x < y { x } else { y })
     }
     #[inline(always)]
     fn exp2(self) -> Self {
-        let x = self.max(Self::splat(-1022.0)).min(Self::splat(1024.0));
-        let shifted = x.add(Self::splat(ROUND_F64));
-        let p = polynomial(x.sub(shifted.sub(Self::splat(ROUND_F64))), &EXP2_F64);
-        Self(std::array::from_fn(|l| f64::from_bits(p.0[l].to_bits().wrapping_add(shifted.0[l].to_bits() << 52))))
+        let (low, high) = T::EXPONENTS;
+        let (x, round) = (self.max(Self::splat(low)).min(Self::splat(high)), Self::splat(T::ROUND));
+        let shifted = x.add(round);
+        polynomial(x.sub(shifted.sub(round)), T::EXP2).zip(shifted, T::scale)
     }
 }

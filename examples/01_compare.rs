@@ -1,0 +1,24 @@
+//! Both principles from the same ends: how many steps does each method need? `cargo run --release --example 01_compare`
+
+use brenier::backend::{Device, Precision};
+use brenier::experiment::{Compare, Named};
+use brenier::measure::named;
+
+fn main() -> Result<(), brenier::Error> {
+    let name = std::env::args().nth(1).unwrap_or_else(|| "8gaussians".into());
+    let target = named(&name, None)?;
+    let source = named("normal", Some(target.dim()))?;
+    let device = Device::cpu(Precision::F32);
+    let comparison = Compare::default().run(
+        Named { name: &name, measure: &target },
+        Named { name: "normal", measure: &source },
+        &device,
+        &|_, _, _| true,
+    )?;
+    let floor = comparison.record.noise_floor.divergence;
+    for row in &comparison.record.rows {
+        let times_floor = row.divergence.map_or(f64::NAN, |divergence| divergence / floor);
+        println!("{:>18} {:>4} steps: {times_floor:8.2} x the noise floor  {:?}", row.label, row.steps, row.flags);
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Action = W2² + coupling gap + straightness, for two couplings of the same ends. `cargo run --release --example 05_ledger`
+
+use brenier::backend::{Device, Precision};
+use brenier::experiment::ledger::{Path, ledger};
+use brenier::experiment::walk::Walk;
+use brenier::field::Field;
+use brenier::measure::{Cloud, Measure, Mixture, named};
+use brenier::path::{Grid, Schedule};
+use brenier::random::Stream;
+use brenier::sampler::{Heun, Method};
+use brenier::transport::problem::mean_cost;
+use brenier::transport::{Problem, Sinkhorn};
+
+fn main() -> Result<(), brenier::Error> {
+    let device = Device::cpu(Precision::F32);
+    let Measure::Law(law) = named("8gaussians", None)? else { unreachable!("8gaussians is a law") };
+    let start = Mixture::standard_normal(2).sample(1024, 0, Stream::Source, 0);
+    let data = law.sample(1024, 0, Stream::Source, 1);
+    let problem = Problem::new(&start, &data, 0.002 * mean_cost(&start, &data, 0))?;
+    let plan = Sinkhorn::default().solve(&problem, &device, None, None)?;
+    let optimal = Field::Transport { target: data, g: plan.potentials.g, eps: plan.eps };
+    for (name, field) in [("independent coupling", Field::Mixture(law)), ("optimal coupling", optimal)] {
+        let grid = Grid::uniform(&Schedule::CondOt, 1024)?;
+        let program = Heun { euler_last: !field.is_regular_at_data() }.program(&grid);
+        let walk = Walk::new(&program, &grid, &field, start.points(), 1024, &device, &|| true)?;
+        let end = Cloud::new(walk.end, 2)?;
+        let sum = ledger(&Path { name, start: &start, end: &end, action: &walk.action }, None, 0)?;
+        println!(
+            "{name:>20}: action {:.3} = W2² {:.3} + coupling gap {:.4} + straightness {:.3}",
+            sum.action, sum.w2_squared, sum.coupling_gap, sum.straightness
+        );
+    }
+    Ok(())
+}

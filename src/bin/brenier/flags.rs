@@ -1,0 +1,115 @@
+//! The flags that every command has, and what the command line said.
+
+use std::ffi::OsStr;
+use std::io::IsTerminal;
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use brenier::backend::Precision;
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args, Command, ValueEnum};
+use serde_json::{Map, Value};
+
+/// Heading of the flags that change what is shown and not what is computed.
+const OUTPUT: &str = "Output";
+const COMPUTATION: &str = "Computation";
+
+/// Flags of every command.
+#[derive(Args)]
+pub struct Shared {
+    /// Folder for results, made if missing
+    #[arg(long, global = true, value_name = "DIR", help_heading = OUTPUT)]
+    pub out: Option<PathBuf>,
+    /// Print one JSON object on stdout; words go to stderr
+    #[arg(long, global = true, help_heading = OUTPUT)]
+    pub json: bool,
+    /// Exit with 1 when the solver did not converge
+    #[arg(long, global = true, help_heading = OUTPUT)]
+    pub strict: bool,
+    /// No progress and no notes on stderr
+    #[arg(long, global = true, help_heading = OUTPUT)]
+    pub quiet: bool,
+    /// Say what is being done; -vv says more
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
+    pub verbose: u8,
+    /// Seed of all random numbers, 0 to 4294967295
+    #[arg(long, global = true, value_name = "N", default_value_t = 0, allow_negative_numbers = true, help_heading = COMPUTATION)]
+    pub seed: u32,
+    /// auto, cpu or cuda[:i]
+    #[arg(long, global = true, value_name = "DEVICE", default_value = "auto", help_heading = COMPUTATION)]
+    pub device: String,
+    /// Threads to use; all by default. No result depends on it
+    #[arg(long, global = true, value_name = "N", help_heading = COMPUTATION)]
+    pub threads: Option<NonZero<u16>>,
+    /// Precision of the arithmetic over particles
+    #[arg(long, global = true, value_enum, default_value = "f32", help_heading = COMPUTATION)]
+    pub precision: PrecisionName,
+    /// Continue an interrupted run. Refused for now: no command keeps a checkpoint yet
+    #[arg(long, global = true, help_heading = COMPUTATION)]
+    pub resume: bool,
+}
+
+/// A precision by its name.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum PrecisionName {
+    /// Single
+    F32,
+    /// Double: the reference, slower
+    F64,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::F64 => Self::F64,
+        }
+    }
+}
+
+/// The last lines of a `--help`.
+pub fn examples(lines: &[&str]) -> String {
+    let heading = crate::STYLES.get_header();
+    format!("{heading}Examples:{heading:#}\n  {}", lines.join("\n  "))
+}
+
+/// Sends the library's events to stderr: warnings always, more with each -v.
+pub fn log(verbose: u8) {
+    let level = match verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        _ => tracing::Level::DEBUG,
+    };
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // A closed stderr is no reason to stop, so failures to write to it are not reported.
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).log_internal_errors(false);
+    log.without_time().with_target(false).with_ansi(colours).init();
+}
+
+/// All that `matches` holds for the command in use, defaults included, but for what only changes the output.
+pub fn inputs(cli: &Command, matches: &ArgMatches) -> Map<String, Value> {
+    let Some((name, matches)) = matches.subcommand() else { return Map::new() };
+    let ids = matches.ids().map(|id| id.as_str());
+    let mut inputs = Map::new();
+    for id in ids {
+        let args = cli.find_subcommand(name).into_iter().chain([cli]).flat_map(Command::get_arguments);
+        let Some(arg) = args.into_iter().find(|arg| arg.get_id() == id) else { continue }; // a group
+        if arg.get_help_heading() == Some(OUTPUT) || id == "resume" {
+            continue;
+        }
+        let values: Vec<Value> = matches.get_raw(id).into_iter().flatten().map(number_or_text).collect();
+        let value = match (values.len(), arg.get_action().takes_values()) {
+            (_, false) => (matches.value_source(id) == Some(ValueSource::CommandLine)).into(),
+            (1, _) => values.into_iter().next().into(),
+            _ => values.into(),
+        };
+        inputs.insert(id.to_owned(), value);
+    }
+    inputs
+}
+
+fn number_or_text(raw: &OsStr) -> Value {
+    let text = raw.to_string_lossy();
+    let number = text.parse::<u64>().map(Value::from).or_else(|_| text.parse::<f64>().map(Value::from));
+    number.ok().filter(|number| !number.is_null()).unwrap_or_else(|| text.into())
+}

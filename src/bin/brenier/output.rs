@@ -1,0 +1,168 @@
+//! What is printed and written: words on stderr, results on stdout, files in a folder.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use brenier::io::{Float, write_npy, write_text};
+use brenier::metric::Flag;
+use clap::builder::styling::AnsiColor;
+
+use crate::{Failure, signal};
+
+/// A line on stderr. A closed stderr is no reason to stop.
+pub fn say(words: &str) {
+    let _ = writeln!(io::stderr(), "{words}");
+}
+
+/// `error: …` on stderr.
+pub fn error(words: &str) {
+    let style = AnsiColor::Red.on_default().bold();
+    if io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        say(&format!("{style}error:{style:#} {words}"));
+    } else {
+        say(&format!("error: {words}"));
+    }
+}
+
+/// A result on stdout. A reader that has seen enough (`| head`) is no error.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// A folder of results: the files of one run, each written whole or not at all.
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// The folder at `path`, made if missing.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        fs::create_dir_all(path).map_err(|cause| format!("the folder {} cannot be made: {cause}", path.display()))?;
+        Ok(Self { path: path.into() })
+    }
+
+    /// Removes `run.json` and the command's `own` files of an earlier run, so that none is taken for one of this run.
+    pub fn clear(&self, own: &[&str]) -> Result<(), Failure> {
+        signal::check()?;
+        for file in own.iter().chain(&["run.json"]).map(|name| self.path.join(name)) {
+            match fs::remove_file(&file) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    return Err(format!("{} cannot be replaced: {cause}", file.display()).into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the folder is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes an array.
+    pub fn array(&self, name: &str, values: &[f64], shape: &[usize], float: Float) -> Result<(), Failure> {
+        signal::check()?;
+        tracing::info!(file = name, ?shape, "writing");
+        Ok(write_npy(&self.path.join(name), values, shape, float)?)
+    }
+
+    /// Writes a text.
+    pub fn text(&self, name: &str, text: &str) -> Result<(), Failure> {
+        signal::check()?;
+        tracing::info!(file = name, "writing");
+        Ok(write_text(&self.path.join(name), text)?)
+    }
+}
+
+/// What a person reads: a title, and lines of a name, a value and a remark.
+pub struct Summary {
+    title: String,
+    lines: Vec<[String; 3]>,
+}
+
+impl Summary {
+    /// An empty summary under `title`.
+    pub fn new(title: String) -> Self {
+        Self { title, lines: Vec::new() }
+    }
+
+    /// One more line.
+    pub fn line(&mut self, name: &str, value: impl Into<String>, remark: impl Into<String>) {
+        self.lines.push([name.into(), value.into(), remark.into()]);
+    }
+
+    /// The text: names, values and remarks in columns.
+    pub fn text(&self) -> String {
+        format!("{}\n{}", self.title, columns(&self.lines, |_| false))
+    }
+}
+
+/// Lines of cells in columns of equal width, of which those of numbers stand to the `right`.
+pub fn columns<L: AsRef<[String]>>(lines: &[L], right: impl Fn(usize) -> bool) -> String {
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.as_ref().get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let mut text = String::new();
+    for line in lines {
+        let mut written = String::new();
+        for (column, cell) in line.as_ref().iter().enumerate() {
+            let wide = width(column);
+            let _ = if right(column) { write!(written, "  {cell:>wide$}") } else { write!(written, "  {cell:wide$}") };
+        }
+        text.push_str(written.trim_end());
+        text.push('\n');
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// Flags in words.
+pub fn in_words(flags: &[Flag]) -> String {
+    let words = |flag: &Flag| serde_json::to_value(flag).ok()?.as_str().map(|name| name.replace('_', " "));
+    flags.iter().filter_map(words).collect::<Vec<String>>().join(", ")
+}
+
+/// A number with five digits; a dash where there is none.
+pub fn maybe(x: Option<f64>) -> String {
+    x.map_or("–".into(), number)
+}
+
+/// A number with five digits.
+pub fn number(x: f64) -> String {
+    match x.abs() {
+        0.0 => "0".into(),
+        a if !(1e-3..1e6).contains(&a) => format!("{x:.4e}"),
+        a => format!("{x:.*}", (4 - a.log10().floor() as i32).max(0) as usize),
+    }
+}
+
+/// A whole number, its thousands set apart.
+pub fn count(n: usize) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A duration.
+pub fn seconds(s: f64) -> String {
+    match s {
+        s if s < 1e-3 => format!("{:.0} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.0} ms", s * 1e3),
+        s if s < 120.0 => format!("{s:.2} s"),
+        s => format!("{:.0} min {:.0} s", (s / 60.0).floor(), s % 60.0),
+    }
+}

@@ -1,0 +1,125 @@
+//! `brenier run`: a command line from a file. The flags are those of the command itself; there is no second list of them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command};
+use toml::{Table, Value};
+
+use crate::{Failure, flags};
+
+/// Run a command that a file describes
+///
+/// The file holds command = "…", the command's arguments by their names, and its flags as keys. Flags that every command has may
+/// also be given here, and then win over the file. Paths are relative to the current folder.
+#[derive(Args)]
+#[command(after_help = flags::examples(&[
+    "brenier run experiment.toml",
+    "brenier run experiment.toml --seed 7 --out result-7",
+    "",
+    "where experiment.toml is, for example,",
+    "    command = \"transport\"",
+    "    source = \"moons\"",
+    "    target = \"8gaussians\"",
+    "    blur = 0.1",
+    "    debias = true",
+]))]
+pub struct Run {
+    /// File that describes the run
+    file: PathBuf,
+}
+
+impl Run {
+    /// The command line that the file stands for, with the flags given beside it in `matches`.
+    pub fn argv(&self, cli: &Command, matches: &ArgMatches) -> Result<Vec<OsString>, Failure> {
+        let name = self.file.display();
+        let text = fs::read_to_string(&self.file).map_err(|cause| format!("{name}: it cannot be read: {cause}"))?;
+        let mut table: Table = text.parse().map_err(|cause| format!("{name}: it is not TOML: {cause}"))?;
+        let commands: Vec<&str> = cli.get_subcommands().map(Command::get_name).filter(|name| *name != "run").collect();
+        let command = match table.remove("command") {
+            Some(Value::String(command)) => command,
+            _ => return Err(format!("{name}: it needs command = \"…\", one of {}", commands.join(", ")).into()),
+        };
+        let Some(chosen) = commands.contains(&command.as_str()).then(|| cli.find_subcommand(&command)).flatten() else {
+            let nearest = nearest(&command, commands.iter().copied());
+            return Err(format!("{name}: there is no command \"{command}\"; did you mean \"{nearest}\"?").into());
+        };
+        let known: Vec<&Arg> = chosen.get_arguments().chain(cli.get_arguments().filter(|arg| arg.is_global_set())).collect();
+        let (mut positionals, mut options) = (Vec::new(), Vec::new());
+        for (key, value) in table {
+            let id = key.replace('-', "_");
+            let Some(place) = known.iter().position(|arg| arg.get_id() == id.as_str()) else {
+                let nearest = nearest(&id, known.iter().map(|arg| arg.get_id().as_str()));
+                return Err(format!("{name}: {command} has no flag \"{key}\"; did you mean \"{nearest}\"?").into());
+            };
+            let arg = known[place];
+            if given_beside(cli, matches, &id) {
+                continue;
+            }
+            let words =
+                words(&value).ok_or_else(|| format!("{name}: \"{key}\" must be a number, a text, true, false, or a list"))?;
+            match (arg.get_long(), arg.get_action().takes_values(), &value) {
+                (None, ..) => positionals.push((place, words)),
+                (Some(_), true, Value::Boolean(_)) => return Err(format!("{name}: \"{key}\" needs a value, not {words}").into()),
+                (Some(long), true, _) => options.push(format!("--{long}={words}").into()),
+                (Some(_), false, Value::Boolean(false)) => {}
+                (Some(long), false, Value::Boolean(true)) => options.push(format!("--{long}").into()),
+                (Some("verbose"), false, Value::Integer(times)) => {
+                    options.extend((0..*times).map(|_| OsString::from("--verbose")));
+                }
+                _ => return Err(format!("{name}: \"{key}\" is true or false, not {words}").into()),
+            }
+        }
+        positionals.sort();
+        let mut argv: Vec<OsString> = vec!["brenier".into(), command.into()];
+        argv.append(&mut options);
+        argv.extend(beside(cli, matches));
+        argv.push("--".into());
+        argv.extend(positionals.into_iter().map(|(_, words)| words.into()));
+        Ok(argv)
+    }
+}
+
+/// Whether the shared flag `id` was given on the command line.
+fn given_beside(cli: &Command, matches: &ArgMatches, id: &str) -> bool {
+    cli.get_arguments().any(|arg| arg.get_id() == id) && matches.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// The shared flags that were given on the command line.
+fn beside(cli: &Command, matches: &ArgMatches) -> Vec<OsString> {
+    let given = cli.get_arguments().filter(|arg| given_beside(cli, matches, arg.get_id().as_str()));
+    let flag = |arg: &Arg| -> Vec<OsString> {
+        let long = format!("--{}", arg.get_long().unwrap_or_default());
+        let id = arg.get_id().as_str();
+        if !arg.get_action().takes_values() {
+            let times = if id == "verbose" { usize::from(matches.get_count(id)) } else { 1 };
+            return vec![long.into(); times];
+        }
+        let with_value = |value: &OsStr| {
+            let mut word = OsString::from(format!("{long}="));
+            word.push(value);
+            word
+        };
+        matches.get_raw(id).into_iter().flatten().map(with_value).collect()
+    };
+    given.flat_map(flag).collect()
+}
+
+/// A value as the command line writes it; none for a table.
+fn words(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Boolean(flag) => Some(flag.to_string()),
+        Value::Array(values) => Some(values.iter().map(words).collect::<Option<Vec<String>>>()?.join(",")),
+        Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
+    let likeness = |candidate: &&str| strsim::jaro_winkler(name, candidate);
+    known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default()
+}

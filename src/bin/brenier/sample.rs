@@ -1,0 +1,250 @@
+//! `brenier sample`: particles moved from noise to data by a named method over an exact field.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use brenier::backend::Noise;
+use brenier::field::Field;
+use brenier::io::read_array;
+use brenier::measure::Measure;
+use brenier::path::{Grid, Level};
+use brenier::random::{Philox, Stream};
+use brenier::sampler::{self, AnnealedLangevin, Method, Observe, Options, Program};
+use clap::Args;
+use serde::Serialize;
+
+use crate::output::{Summary, count, seconds};
+use crate::session::Session;
+use crate::{Failure, flags, input, machine, progress, signal, values};
+
+/// Particles of the whole run when neither --n nor --start says how many.
+const DEFAULT_N: u32 = 4096;
+/// Draws that stand for a law where points are needed.
+const LAW_DRAWS: u32 = 4096;
+const ANNEALED: &str = "annealed-langevin";
+
+/// Move particles from noise to data with any method over any field
+///
+/// The field of a law is its own, in closed form. The exact field of a data set ends on the points of that set, which it
+/// therefore memorises. The folder (brenier-out/sample unless --out is given) gets samples.npy and run.json.
+#[derive(Args)]
+#[command(after_help = flags::examples(&[
+    "brenier sample 8gaussians --method ddim --steps 20",
+    "brenier sample digits --method ddpm --schedule ddpm --steps 100 --n 64 --out digits",
+    "brenier sample mixture.json --method pf-heun --grid karras --steps 18 --trajectory",
+    "brenier sample normal:3 --method fm-heun --n 1000000 --particles 0..500000 --out first-half",
+]))]
+pub struct Sample {
+    /// A law (8gaussians, normal:D, a .json mixture) or data (digits, a file of points)
+    field: String,
+    /// Sampling method
+    #[arg(long, value_name = "M", default_value = "ddim", value_parser = values::methods())]
+    method: String,
+    #[arg(long, value_name = "S", help = values::schedules())]
+    schedule: Option<String>,
+    /// Where the levels lie on the schedule
+    #[arg(long, value_enum, default_value = "trailing")]
+    grid: values::GridName,
+    /// Steps; for annealed-langevin updates in all, or with --schedule levels of 5 updates
+    #[arg(long, value_name = "K", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    steps: u32,
+    /// Noise of ddim, from 0 (none) to 1 (that of ddpm)
+    #[arg(long, value_name = "ETA", default_value_t = 0.0, allow_negative_numbers = true, value_parser = values::eta)]
+    eta: f64,
+    /// Particles of the whole run [default: 4096, or the rows of --start]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    n: Option<u32>,
+    /// File of start points of the whole run, n x d, instead of seeded normals
+    #[arg(long, value_name = "FILE")]
+    start: Option<PathBuf>,
+    /// File of the noise of the whole run, draws x n x d, used in the order of the draws
+    #[arg(long, value_name = "FILE")]
+    noise: Option<PathBuf>,
+    /// Only these particles of the whole run, from A up to but not including B
+    #[arg(long, value_name = "A..B", value_parser = values::range)]
+    particles: Option<Range<u32>>,
+    /// Keep every state: trajectory.npy, steps + 1 x n x d
+    #[arg(long)]
+    trajectory: bool,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    command: &'static str,
+    version: &'static str,
+    field: &'a str,
+    method: &'a str,
+    steps: usize,
+    nfe: usize,
+    n: usize,
+    d: usize,
+    seconds: f64,
+    wall_seconds: f64,
+    device: &'static str,
+    precision: &'static str,
+    seed: u32,
+    flags: Vec<String>,
+}
+
+impl Sample {
+    /// Runs the method.
+    pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+        let device = session.device()?;
+        let field = self.read_field(session)?;
+        let d = field.dim();
+        let (program, first) = self.program(&field, session.shared.seed)?;
+        let whole = self.start.as_deref().map(|path| self.read_start(path, d)).transpose()?;
+        let n = whole.as_ref().map_or(self.n.unwrap_or(DEFAULT_N), |rows| (rows.len() / d) as u32);
+        let particles = self.particles.clone().unwrap_or(0..n);
+        if particles.end > n {
+            return Err(format!(
+                "particles {}..{} are not among the {n} of the whole run; raise --n",
+                particles.start, particles.end
+            )
+            .into());
+        }
+        let states = if self.trajectory { program.steps.len() + 1 } else { 0 };
+        let arrays = (states + program.registers() + 3) as u64;
+        machine::require("this many particles", arrays * particles.len() as u64 * d as u64)?;
+        let rows = |whole: &[f64]| whole[particles.start as usize * d..particles.end as usize * d].to_vec();
+        let start = match &whole {
+            Some(whole) => rows(whole),
+            None => sampler::start(first, d, particles.clone(), session.shared.seed),
+        };
+        let given = self.noise.as_deref().map(|path| read_noise(path, n as usize, d)).transpose()?;
+        let given = given.map(|draws| draws.chunks_exact(n as usize * d).flat_map(rows).collect::<Vec<f64>>());
+        if given.is_some() && program.is_deterministic() {
+            session.note(&format!("{} draws no noise, so the file given is not used", self.method));
+        }
+        let noise = match &given {
+            Some(given) => Noise::Given(given),
+            None => Noise::Counter { philox: Philox::new(session.shared.seed, Stream::Noise), first: particles.start },
+        };
+
+        let folder = session.folder(Some("brenier-out/sample"))?;
+        let steps = program.steps.len();
+        let bar = progress::bar(session, &self.method, steps);
+        let mut trajectory = Vec::with_capacity(states * start.len());
+        let mut tell = |made: usize| {
+            bar.set_position(made as u64);
+            !signal::interrupted()
+        };
+        let mut keep = |made: usize, state: &[f64]| {
+            bar.set_position(made as u64);
+            trajectory.extend_from_slice(state);
+            !signal::interrupted()
+        };
+        let observe = if self.trajectory { Observe::States(&mut keep) } else { Observe::Progress(&mut tell) };
+        let begun = Instant::now();
+        let samples = program.run(&field, &start, noise, &device, observe)?;
+        let solver_seconds = begun.elapsed().as_secs_f64();
+        bar.finish_and_clear();
+
+        if let Some(folder) = &folder {
+            folder.clear(&["samples.npy", "trajectory.npy"])?;
+            folder.array("samples.npy", &samples, &[particles.len(), d], session.float())?;
+            if self.trajectory {
+                folder.array("trajectory.npy", &trajectory, &[states, particles.len(), d], session.float())?;
+            }
+        }
+        let record = Record {
+            command: "sample",
+            version: env!("CARGO_PKG_VERSION"),
+            field: &self.field,
+            method: &self.method,
+            steps,
+            nfe: program.nfe(),
+            n: particles.len(),
+            d,
+            seconds: solver_seconds,
+            wall_seconds: session.wall_seconds(),
+            device: device.name(),
+            precision: device.precision().name(),
+            seed: session.shared.seed,
+            flags: Vec::new(),
+        };
+        let mut summary = Summary::new(format!("sample {} by {}", self.field, self.method));
+        summary.line("particles", count(record.n), format!("in dimension {d}"));
+        summary.line("steps", count(steps), format!("{} evaluations a particle", count(record.nfe)));
+        let each = solver_seconds * 1e9 / (record.n * steps.max(1)) as f64;
+        summary.line(
+            "time",
+            seconds(solver_seconds),
+            format!("{each:.1} ns a particle and step, {} in {}", record.device, record.precision),
+        );
+        session.finish(&record, folder.as_ref(), &summary.text())
+    }
+
+    /// The field of the law or of the data.
+    fn read_field(&self, session: &Session) -> Result<Field, Failure> {
+        Ok(match input::measure(&self.field, None, None)? {
+            Measure::Law(mixture) => Field::Mixture(mixture),
+            Measure::Finite(cloud) => Field::DataSet(cloud),
+            shape @ Measure::Shape(_) => {
+                let drawn = input::cloud(shape, LAW_DRAWS, session.shared.seed, 1)?;
+                let draws = count(drawn.len());
+                session.note(&format!("{} has no field in closed form: this is the field of {draws} draws of it", self.field));
+                Field::DataSet(drawn)
+            }
+        })
+    }
+
+    /// The method's steps and the level they start at.
+    fn program(&self, field: &Field, seed: u32) -> Result<(Program, Level), Failure> {
+        let entry = sampler::named(&self.method)?;
+        let steps = self.steps as usize;
+        if self.method == ANNEALED && self.schedule.is_none() {
+            let (method, grid) = AnnealedLangevin::of_length(steps, widest(field, seed))?;
+            return Ok((method.program(&grid), grid.start()));
+        }
+        let schedule = values::schedule(self.schedule.as_deref().unwrap_or(entry.schedule))?;
+        let grid = Grid::spaced(&schedule, steps, self.grid.into())?;
+        let options = Options { eta: self.eta, euler_last: !field.is_regular_at_data(), ..Options::default() };
+        Ok(((entry.make)(&options).program(&grid), grid.start()))
+    }
+
+    /// The start points of the whole run, n × d.
+    fn read_start(&self, path: &Path, d: usize) -> Result<Vec<f64>, Failure> {
+        let array = read_array(path, "points")?;
+        let rows = match array.shape[..] {
+            [rows] if d == 1 => rows,
+            [rows, columns] if columns == d => rows,
+            _ => {
+                return Err(format!(
+                    "{}: the array has shape {:?}; start points are n x {d}, one row a particle",
+                    path.display(),
+                    array.shape
+                )
+                .into());
+            }
+        };
+        match self.n {
+            Some(n) if n as usize != rows => {
+                Err(format!("{}: {rows} start points for --n {n} particles; leave --n out, or give as many", path.display())
+                    .into())
+            }
+            _ if rows == 0 => Err(format!("{}: there are no start points in it", path.display()).into()),
+            _ => Ok(array.values),
+        }
+    }
+}
+
+/// At least the largest distance between two points of the data, or of draws of the law: noise that joins them all (Song, Ermon
+/// 2020, technique 1), as compare chooses it.
+fn widest(field: &Field, seed: u32) -> f64 {
+    2.0 * match field {
+        Field::Mixture(mixture) => mixture.sample(LAW_DRAWS as usize, seed, Stream::Source, 1).radius(),
+        Field::DataSet(cloud) | Field::Transport { target: cloud, .. } => cloud.radius(),
+    }
+}
+
+/// The noise of the whole run, draws × n × d.
+fn read_noise(path: &Path, n: usize, d: usize) -> Result<Vec<f64>, Failure> {
+    let array = read_array(path, "noise")?;
+    match array.shape[..] {
+        [_, rows, columns] if rows == n && columns == d => Ok(array.values),
+        _ => Err(format!("{}: the array has shape {:?}; noise is draws x {n} x {d}", path.display(), array.shape).into()),
+    }
+}

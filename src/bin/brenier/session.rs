@@ -1,0 +1,89 @@
+//! One run of one command: its shared flags, and how it ends.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use brenier::backend::{Device, Precision};
+use brenier::io::Float;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::Failure;
+use crate::flags::Shared;
+use crate::output::{self, Folder};
+
+/// One run of one command.
+pub struct Session {
+    /// The flags that every command has.
+    pub shared: Shared,
+    /// What the command line said, for `run.json`.
+    pub inputs: Map<String, Value>,
+    /// When the process started.
+    pub started: Instant,
+}
+
+/// What is printed as JSON: the record and what it was computed from.
+#[derive(Serialize)]
+struct Printed<'a, R> {
+    #[serde(flatten)]
+    record: &'a R,
+    inputs: &'a Map<String, Value>,
+}
+
+impl Session {
+    /// The device asked for.
+    pub fn device(&self) -> Result<Device, Failure> {
+        Ok(Device::named(&self.shared.device, self.precision())?)
+    }
+
+    /// The precision asked for.
+    pub fn precision(&self) -> Precision {
+        self.shared.precision.into()
+    }
+
+    /// The type of the particles in files: that of the arithmetic.
+    pub fn float(&self) -> Float {
+        match self.precision() {
+            Precision::F32 => Float::F32,
+            Precision::F64 => Float::F64,
+        }
+    }
+
+    /// The folder for results, or `default`; none when neither is given.
+    pub fn folder(&self, default: Option<&str>) -> Result<Option<Folder>, Failure> {
+        let path = self.shared.out.as_deref().or(default.map(Path::new));
+        path.map(Folder::open).transpose()
+    }
+
+    /// A sentence that a person should see, unless they asked for quiet.
+    pub fn note(&self, words: &str) {
+        if !self.shared.quiet {
+            output::say(words);
+        }
+    }
+
+    /// Whether progress is shown.
+    pub fn shows_progress(&self) -> bool {
+        !self.shared.quiet && !self.shared.json && io::stderr().is_terminal()
+    }
+
+    /// Seconds since the process started.
+    pub fn wall_seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// Ends the run: `run.json` into `folder`, the same or the summary on stdout.
+    pub fn finish<R: Serialize>(&self, record: &R, folder: Option<&Folder>, summary: &str) -> Result<ExitCode, Failure> {
+        let json = serde_json::to_string_pretty(&Printed { record, inputs: &self.inputs })?;
+        if let Some(folder) = folder {
+            folder.text("run.json", &format!("{json}\n"))?;
+        }
+        output::print(if self.shared.json { &json } else { summary })?;
+        if let Some(folder) = folder {
+            self.note(&format!("written to {}", folder.path().display()));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

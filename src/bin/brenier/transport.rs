@@ -1,0 +1,245 @@
+//! `brenier transport`: the distance, the potentials and the map between two measures.
+
+mod record;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use brenier::backend::Device;
+use brenier::io::Float;
+use brenier::measure::Cloud;
+use brenier::transport::problem::mean_cost;
+use brenier::transport::{Divergence, LinePlan, Outcome, Potentials, Problem, Sinkhorn, assign};
+use clap::Args;
+use record::Record;
+
+use crate::output::{Folder, count, number};
+use crate::session::Session;
+use crate::{Failure, flags, input, machine, output, progress, signal, values};
+
+/// ε over the mean cost when neither --eps nor --blur is given.
+const DEFAULT_EPS: f64 = 0.05;
+const FILES: [&str; 3] = ["f.npy", "g.npy", "map.npy"];
+
+/// Distance, potentials and map between two measures
+///
+/// Solves the entropic problem min <P, c> + eps KL(P | a x b) with c = |x-y|²/2, or, on a line and with --exact, the exact one.
+/// With --out the folder gets f.npy and g.npy (potentials), map.npy (where each source point goes) and run.json; an exact plan
+/// has no potentials.
+#[derive(Args)]
+#[command(after_help = flags::examples(&[
+    "brenier transport moons 8gaussians",
+    "brenier transport x.npy y.csv --blur 0.1 --debias --out result",
+    "brenier transport x.npy y.npy --source-weights a.npy --eps 0.01 --precision f64 --json",
+    "brenier transport normal digits --n 1797 --exact",
+]))]
+pub struct Transport {
+    /// What is moved: a .npy, .npz, .csv or .safetensors file of points, a .json mixture, or a named source such as moons
+    source: String,
+    /// Where it is moved to
+    target: String,
+    /// Regularisation, in units of |x-y|²/2 [default: 0.05 x the mean cost; on a line the plan is exact instead]
+    #[arg(long, value_name = "E", allow_negative_numbers = true, conflicts_with = "blur")]
+    eps: Option<f64>,
+    /// Regularisation as a length: eps = S²
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    blur: Option<f64>,
+    /// L1 error of the marginal at which to stop; 0 makes exactly --max-iter iterations without annealing
+    #[arg(long, value_name = "T", default_value = "1e-3", allow_negative_numbers = true, value_parser = values::tolerance)]
+    tol: f64,
+    /// Most iterations, all annealing levels counted
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    max_iter: usize,
+    /// The Sinkhorn divergence as well, which is 0 between equal measures
+    #[arg(long)]
+    debias: bool,
+    /// The exact plan: on a line, or between uniform clouds of the same size, at most 2,048
+    #[arg(long, conflicts_with_all = ["eps", "blur", "debias", "plain"])]
+    exact: bool,
+    /// Neither annealing nor acceleration
+    #[arg(long)]
+    plain: bool,
+    /// File of n weights for the source
+    #[arg(long, value_name = "FILE")]
+    source_weights: Option<PathBuf>,
+    /// File of m weights for the target
+    #[arg(long, value_name = "FILE")]
+    target_weights: Option<PathBuf>,
+    /// Points to draw from an end that is a law or a shape
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    n: u32,
+}
+
+/// A plan as the solver that was chosen describes it.
+struct Solved {
+    outcome: Outcome,
+    kind: &'static str,
+    divergence: Option<f64>,
+    seconds: f64,
+}
+
+impl Transport {
+    /// Solves the problem.
+    pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+        let device = session.device()?;
+        let seed = session.shared.seed;
+        let source = (self.source.as_str(), self.source_weights.as_deref());
+        let target = (self.target.as_str(), self.target_weights.as_deref());
+        let (source, target) = input::ends(source, target)?;
+        let x = input::cloud(source, self.n, seed, 0)?;
+        let y = input::cloud(target, self.n, seed, 1)?;
+        let folder = session.folder(None)?;
+        let on_a_line = x.dim() == 1 && y.dim() == 1 && self.eps.is_none() && self.blur.is_none() && !self.debias;
+        let solved = match self.exact || on_a_line {
+            true => exact(&x, &y)?,
+            false => self.entropic(&x, &y, &device, session)?,
+        };
+        signal::check()?;
+        if let Some(folder) = &folder {
+            folder.clear(&FILES)?;
+            write(folder, &x, &y, &solved)?;
+        }
+        self.finish(session, &device, (&x, &y), &solved, folder.as_ref())
+    }
+
+    /// ε, and where it comes from.
+    fn eps(&self, x: &Cloud, y: &Cloud, seed: u32) -> Result<f64, Failure> {
+        match (self.eps, self.blur) {
+            (Some(eps), _) => Ok(eps),
+            (None, Some(blur)) if blur > 0.0 && blur.is_finite() => Ok(blur * blur),
+            (None, Some(blur)) => {
+                Err(format!("blur = {blur}; the entropic problem needs a finite blur above zero, a length").into())
+            }
+            (None, None) => Ok(DEFAULT_EPS * mean_cost(x, y, seed)),
+        }
+    }
+
+    /// Where ε comes from, in words.
+    fn origin(&self) -> String {
+        match (self.eps, self.blur) {
+            (Some(_), _) => String::new(),
+            (None, Some(blur)) => format!("blur {blur} squared"),
+            (None, None) => format!("{DEFAULT_EPS} x the mean cost"),
+        }
+    }
+
+    fn entropic(&self, x: &Cloud, y: &Cloud, device: &Device, session: &Session) -> Result<Solved, Failure> {
+        // Coordinates and potentials on both sides in f64 and in the precision of the run, and the columns of the soft-min.
+        machine::require("solving this problem", ((x.len() + y.len()) * (4 * x.dim() + 8)) as u64)?;
+        let problem = Problem::new(x, y, self.eps(x, y, session.shared.seed)?)?;
+        let solver = Sinkhorn { tol: self.tol, max_iter: self.max_iter, plain: self.plain };
+        let spinner = progress::spinner(session, "transport");
+        let tell = |iteration: usize, eps: f64, error: f64| {
+            tracing::debug!(iteration, eps, error);
+            let message = format!("eps {}   iteration {}   marginal error {error:.1e}", number(eps), count(iteration));
+            spinner.set_message(message);
+            !signal::interrupted()
+        };
+        let begun = Instant::now();
+        let outcome = solver.solve(&problem, device, None, Some(&tell))?;
+        let divergence = match self.debias {
+            true => {
+                spinner.set_message("the self-transport of both ends");
+                let divergence = Divergence::to(y, problem.eps(), solver, device)?;
+                Some(divergence.debias(x, outcome.dual, device)?)
+            }
+            false => None,
+        };
+        let seconds = begun.elapsed().as_secs_f64();
+        spinner.finish_and_clear();
+        let kind = if self.debias { "debiased" } else { "entropic" };
+        Ok(Solved { outcome, kind, divergence, seconds })
+    }
+
+    fn finish(
+        &self,
+        session: &Session,
+        device: &Device,
+        (x, y): (&Cloud, &Cloud),
+        solved: &Solved,
+        folder: Option<&Folder>,
+    ) -> Result<ExitCode, Failure> {
+        let Solved { outcome, kind, divergence, seconds } = solved;
+        let mut record = Record {
+            command: "transport",
+            version: env!("CARGO_PKG_VERSION"),
+            source: &self.source,
+            target: &self.target,
+            n: x.len(),
+            m: y.len(),
+            d: x.dim(),
+            eps: outcome.eps,
+            iterations: outcome.iterations,
+            converged: outcome.converged,
+            marginal_error: outcome.marginal_error,
+            transport_cost: outcome.transport_cost,
+            w2_squared: 2.0 * divergence.unwrap_or(outcome.transport_cost),
+            w2_squared_kind: kind,
+            dual: outcome.dual,
+            regularised_cost: outcome.regularised_cost,
+            divergence: *divergence,
+            seconds: *seconds,
+            wall_seconds: session.wall_seconds(),
+            device: device.name(),
+            precision: device.precision().name(),
+            seed: session.shared.seed,
+            flags: Vec::new(),
+        };
+        if record.flag_not_finite() {
+            session
+                .note("some values are not finite, so JSON has null for them: the plan is far from converged; use a larger eps");
+        }
+        if !record.converged {
+            let advice = match self.tol {
+                0.0 => "--tol 0 makes exactly --max-iter iterations and tests nothing".into(),
+                tol => format!("the tolerance is {tol:e}; raise --max-iter or --eps"),
+            };
+            let error = number(record.marginal_error);
+            let iterations = count(record.iterations);
+            let sentence = format!("not converged: marginal error {error} after {iterations} iterations ({advice})");
+            if session.shared.strict {
+                output::error(&sentence);
+            } else {
+                session.note(&sentence);
+            }
+        }
+        let code = session.finish(&record, folder, &record.summary(self.origin()).text())?;
+        Ok(if session.shared.strict && !record.converged { ExitCode::FAILURE } else { code })
+    }
+}
+
+/// The exact plan: quantiles on a line, an assignment elsewhere. ε = 0, so every cost is the transport cost.
+fn exact(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
+    let begun = Instant::now();
+    let (map, w2_squared) = if x.dim() == 1 && y.dim() == 1 {
+        let plan = LinePlan::new(x, y)?;
+        (plan.map, plan.w2_squared)
+    } else {
+        let plan = assign(x, y)?;
+        (plan.partner.iter().flat_map(|&j| y.row(j)).copied().collect(), plan.w2_squared)
+    };
+    let cost = 0.5 * w2_squared;
+    let outcome = Outcome {
+        potentials: Potentials { f: Vec::new(), g: Vec::new() },
+        eps: 0.0,
+        iterations: 0,
+        converged: true,
+        marginal_error: 0.0,
+        transport_cost: cost,
+        dual: cost,
+        regularised_cost: cost,
+        map,
+    };
+    Ok(Solved { outcome, kind: "exact", divergence: None, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// The files, in f64: potentials carry more digits than the particles they were computed from.
+fn write(folder: &Folder, x: &Cloud, y: &Cloud, solved: &Solved) -> Result<(), Failure> {
+    let outcome = &solved.outcome;
+    if solved.kind != "exact" {
+        folder.array("f.npy", &outcome.potentials.f, &[x.len()], Float::F64)?;
+        folder.array("g.npy", &outcome.potentials.g, &[y.len()], Float::F64)?;
+    }
+    folder.array("map.npy", &outcome.map, &[x.len(), y.dim()], Float::F64)
+}

@@ -1,0 +1,73 @@
+//! What `brenier transport` prints.
+
+use brenier::metric::Flag;
+use serde::Serialize;
+
+use crate::output::{Summary, count, number, seconds};
+
+/// The JSON, key by key as interface.md names them.
+#[derive(Serialize)]
+pub struct Record<'a> {
+    pub command: &'static str,
+    pub version: &'static str,
+    pub source: &'a str,
+    pub target: &'a str,
+    pub n: usize,
+    pub m: usize,
+    pub d: usize,
+    pub eps: f64,
+    pub iterations: usize,
+    pub converged: bool,
+    pub marginal_error: f64,
+    pub transport_cost: f64,
+    pub w2_squared: f64,
+    pub w2_squared_kind: &'static str,
+    pub dual: f64,
+    pub regularised_cost: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<f64>,
+    pub seconds: f64,
+    pub wall_seconds: f64,
+    pub device: &'static str,
+    pub precision: &'static str,
+    pub seed: u32,
+    pub flags: Vec<Flag>,
+}
+
+impl Record<'_> {
+    /// Flags the values that JSON cannot hold; whether there are any.
+    pub fn flag_not_finite(&mut self) -> bool {
+        let costs = [self.transport_cost, self.w2_squared, self.dual, self.regularised_cost];
+        let finite = costs.into_iter().chain([self.eps, self.marginal_error]).chain(self.divergence).all(f64::is_finite);
+        if !finite {
+            self.flags.push(Flag::NotFinite);
+        }
+        !finite
+    }
+
+    /// What a person reads; `origin` says where ε comes from.
+    pub fn summary(&self, origin: String) -> Summary {
+        let mut summary = Summary::new(format!("transport {} to {}", self.source, self.target));
+        summary.line("points", format!("{} to {}", count(self.n), count(self.m)), format!("in dimension {}", self.d));
+        if self.w2_squared_kind == "exact" {
+            summary.line("W2²", number(self.w2_squared), "exact");
+        } else {
+            summary.line("W2²", number(self.w2_squared), self.w2_squared_kind);
+            summary.line("eps", number(self.eps), origin);
+            if let Some(divergence) = self.divergence {
+                summary.line("divergence", number(divergence), "S_eps, in units of |x-y|²/2");
+            }
+            summary.line("transport cost", number(self.transport_cost), "<P, c> with c = |x-y|²/2");
+            summary.line("regularised cost", number(self.regularised_cost), "OT_eps");
+            summary.line("dual", number(self.dual), "a lower bound of it");
+            summary.line(
+                "marginal error",
+                format!("{:.1e}", self.marginal_error),
+                if self.converged { "converged" } else { "not converged" },
+            );
+            summary.line("iterations", count(self.iterations), "");
+        }
+        summary.line("time", seconds(self.seconds), format!("{} in {}", self.device, self.precision));
+        summary
+    }
+}

@@ -1,0 +1,90 @@
+//! How the values of flags are written.
+
+use std::ops::Range;
+
+use brenier::path::{SCHEDULES, Schedule, Spacing};
+use brenier::sampler::METHODS;
+use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+
+use crate::Failure;
+
+/// A spacing by its name.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum GridName {
+    /// Equal steps of time from pure noise; on a table its last entries
+    Trailing,
+    /// Tables only: every ⌊T/n⌋-th entry from the first
+    Leading,
+    /// Tables only: from the first to the last entry
+    Linspace,
+    /// sigma/alpha to the power 1/7 in equal steps
+    Karras,
+    /// log(sigma/alpha) in equal steps
+    Geometric,
+}
+
+impl From<GridName> for Spacing {
+    fn from(name: GridName) -> Self {
+        match name {
+            GridName::Trailing => Self::Trailing,
+            GridName::Leading => Self::Leading,
+            GridName::Linspace => Self::Linspace,
+            GridName::Karras => Self::Karras,
+            GridName::Geometric => Self::Geometric,
+        }
+    }
+}
+
+/// The names of the methods.
+pub fn methods() -> PossibleValuesParser {
+    METHODS.map(|entry| PossibleValue::new(entry.name).help(entry.about)).into()
+}
+
+/// The help of --schedule.
+pub fn schedules() -> String {
+    format!(
+        "Noise schedule: {}; linear-vp:BETA_MIN,BETA_MAX and ve:SIGMA_MIN,SIGMA_MAX set their ends [default: the method's own]",
+        SCHEDULES.join(", ")
+    )
+}
+
+/// η, from 0 to 1.
+pub fn eta(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(eta) if (0.0..=1.0).contains(&eta) => Ok(eta),
+        _ => Err("eta is a number from 0 to 1".into()),
+    }
+}
+
+/// A..B, not empty.
+pub fn range(text: &str) -> Result<Range<u32>, String> {
+    let ends = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
+    ends.filter(|range| !range.is_empty())
+        .ok_or_else(|| "a range is two whole numbers, as in 0..500000, the second larger".into())
+}
+
+/// The schedule called `spec`, or one of the two with parameters.
+pub fn schedule(spec: &str) -> Result<Schedule, Failure> {
+    let Some((name, ends)) = spec.split_once(':') else { return Ok(Schedule::named(spec)?) };
+    let ends = ends.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    match (name, ends) {
+        ("linear-vp", Some((beta_min, beta_max))) => Ok(Schedule::linear_vp(beta_min, beta_max)?),
+        ("ve", Some((sigma_min, sigma_max))) => Ok(Schedule::ve(sigma_min, sigma_max)?),
+        _ => Err(format!("\"{spec}\" is no schedule: write linear-vp:0.1,20 or ve:0.01,50, or a name without numbers").into()),
+    }
+}
+
+/// A tolerance: finite, not negative.
+pub fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(tol) if tol >= 0.0 && tol.is_finite() => Ok(tol),
+        _ => Err("the tolerance is a finite number, 0 or more".into()),
+    }
+}
+
+/// HxW.
+pub fn image(text: &str) -> Result<(usize, usize), String> {
+    let sides = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
+    sides.ok_or_else(|| "an image's shape is height x width, as in 28x28".into())
+}

@@ -1,0 +1,218 @@
+//! The comparison's bench: runs a method, measures what it made, and keeps the accounts of the reference paths.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::backend::{Device, Noise};
+use crate::experiment::compare::{Compare, Progress};
+use crate::experiment::families::EPS_COLLAPSED;
+use crate::experiment::ledger::{Estimate, Path, action_from_regression, ledger, standard_error};
+use crate::experiment::record::{Family, FreeEnergy, Ledger, Row, Trajectory};
+use crate::experiment::walk::{Walk, mean, rms_distance};
+use crate::field::Field;
+use crate::measure::{Cloud, Measure};
+use crate::metric::{NoiseFloor, Ruler, flags, median_distance};
+use crate::path::{Grid, Schedule};
+use crate::random::{Philox, Stream};
+use crate::sampler::{Heun, Method, Observe, Program, RunError};
+
+/// Heun steps of the reference end points.
+const REFERENCE_STEPS: usize = 1024;
+/// Where the accounts of a data set's diffusion path end: its velocity grows like 1/√(1−t) at the data.
+pub const END_OF_DIFFUSION: f64 = 0.98;
+/// Particles and states of the picture of the paths, and points of the free-energy curve.
+const DRAWN_PARTICLES: usize = 128;
+const DRAWN_STRIDE: usize = 16;
+const FREE_ENERGY_STRIDE: usize = 2;
+
+/// Parts of the comparison done and to be done.
+pub struct Parts {
+    pub done: AtomicUsize,
+    pub all: usize,
+}
+
+impl Parts {
+    pub fn new(all: usize) -> Self {
+        Self { done: AtomicUsize::new(0), all }
+    }
+}
+
+/// A comparison under way: what every row is measured against, and the rows so far.
+pub struct Bench<'a> {
+    pub compare: &'a Compare,
+    pub floor: NoiseFloor,
+    pub nn_heldout: f64,
+    pub ruler: &'a Ruler<'a>,
+    pub train: &'a Cloud,
+    pub start: &'a Cloud,
+    pub device: &'a Device,
+    pub progress: Progress<'a>,
+    pub parts: Parts,
+    pub rows: Vec<Row>,
+    pub samples: Vec<Cloud>,
+    pub ledger: Vec<Ledger>,
+    pub trajectories: Vec<Trajectory>,
+}
+
+/// A family's field, schedule and reference end points.
+pub struct Setting<'a> {
+    pub family: Family,
+    pub field: &'a Field,
+    pub schedule: &'a Schedule,
+    pub reference: &'a Walk,
+    /// ε of the coupling behind the field, over the mean of c.
+    pub eps: Option<f64>,
+}
+
+/// What a sampler made, before it is measured.
+pub struct Made {
+    /// ε of its coupling over the mean of c.
+    pub eps: Option<f64>,
+    pub steps: usize,
+    pub nfe: usize,
+    pub taken: Duration,
+    pub end: Vec<f64>,
+    pub solver_error: Option<f64>,
+    pub action: Option<f64>,
+    pub length: Option<f64>,
+}
+
+impl Bench<'_> {
+    pub fn tell(&self, what: &str) -> Result<(), Error> {
+        let done = self.parts.done.fetch_add(1, Ordering::Relaxed);
+        if (self.progress)(what, done, self.parts.all) { Ok(()) } else { Err(RunError::Stopped { steps: done }.into()) }
+    }
+
+    pub fn go_on(&self) -> bool {
+        (self.progress)("", self.parts.done.load(Ordering::Relaxed), self.parts.all)
+    }
+
+    /// The end points at 1,024 Heun steps.
+    pub fn reference(&self, name: &str, schedule: &Schedule, field: &Field, euler_last: bool) -> Result<Walk, Error> {
+        self.tell(&format!("{name}, {REFERENCE_STEPS} steps for reference"))?;
+        let grid = Grid::uniform(schedule, REFERENCE_STEPS)?;
+        let program = Heun { euler_last }.program(&grid);
+        Ok(Walk::new(&program, &grid, field, &self.scaled(grid.start().sigma), DRAWN_STRIDE, self.device, &|| self.go_on())?)
+    }
+
+    /// The start points scaled to a method's own prior.
+    pub fn scaled(&self, sigma: f64) -> Vec<f64> {
+        self.start.points().iter().map(|x| sigma * x).collect()
+    }
+
+    /// One row for each number of steps.
+    pub fn sweep(&mut self, name: &str, method: &dyn Method, setting: &Setting<'_>) -> Result<(), Error> {
+        for &steps in &self.compare.steps {
+            self.tell(&format!("{name}, {steps} steps"))?;
+            let grid = Grid::uniform(setting.schedule, steps)?;
+            let program = method.program(&grid);
+            let start = self.scaled(grid.start().sigma);
+            let made = if method.order().is_some() {
+                let clock = Instant::now();
+                let walk = Walk::new(&program, &grid, setting.field, &start, steps, self.device, &|| self.go_on())?;
+                Made {
+                    eps: setting.eps,
+                    steps,
+                    nfe: program.nfe(),
+                    taken: clock.elapsed(),
+                    solver_error: Some(rms_distance(&walk.end, &setting.reference.end, self.start.dim())),
+                    action: Some(mean(&walk.action)),
+                    length: Some(walk.length),
+                    end: walk.end,
+                }
+            } else {
+                self.stochastic(steps, &program, setting.field, &start)?
+            };
+            self.add(setting.family, name, made)?;
+        }
+        Ok(())
+    }
+
+    pub fn stochastic(&self, steps: usize, program: &Program, field: &Field, start: &[f64]) -> Result<Made, Error> {
+        let noise = Noise::Counter { philox: Philox::new(self.compare.seed, Stream::Noise), first: 0 };
+        let clock = Instant::now();
+        let end = program.run(field, start, noise, self.device, Observe::Progress(&mut |_| self.go_on()))?;
+        let taken = clock.elapsed();
+        Ok(Made { eps: None, steps, nfe: program.nfe(), taken, end, solver_error: None, action: None, length: None })
+    }
+
+    /// Measures what was made and adds its row.
+    pub fn add(&mut self, family: Family, method: &str, made: Made) -> Result<(), Error> {
+        let samples = Cloud::new(made.end, self.start.dim())?;
+        let reading = self.ruler.measure(&samples, self.device)?;
+        let nn_train = median_distance(&samples, self.train, self.device)?;
+        let distances = [(reading.divergence, self.floor.divergence), (reading.w2_squared_exact, self.floor.w2_squared_exact)];
+        self.rows.push(Row {
+            family,
+            method: method.into(),
+            label: match made.eps {
+                Some(EPS_COLLAPSED) => format!("{method}-{EPS_COLLAPSED}"),
+                _ => method.into(),
+            },
+            eps_relative: made.eps,
+            steps: made.steps,
+            nfe: made.nfe,
+            seconds: made.taken.as_secs_f64(),
+            solver_error: made.solver_error,
+            divergence: Some(reading.divergence),
+            w2_squared_exact: Some(reading.w2_squared_exact),
+            variance_ratio: Some(reading.variance_ratio),
+            nn_train: Some(nn_train),
+            nn_heldout: Some(self.nn_heldout),
+            action: made.action,
+            length: made.length,
+            flags: flags(&distances, reading.variance_ratio, Some((nn_train, self.nn_heldout))),
+        });
+        self.samples.push(samples);
+        Ok(())
+    }
+
+    /// The ledger of a setting's reference path up to time `end`, beside the action its regression implies.
+    pub fn account(&mut self, name: &str, setting: &Setting<'_>, data: &Measure, end: f64) -> Result<(), Error> {
+        self.tell(&format!("ledger of the {name} path"))?;
+        let regression = action_from_regression(setting.field, data, setting.schedule, end, self.compare.seed, self.device)?;
+        if end == 1.0 {
+            return self.account_walk(name, setting.reference, Some(regression));
+        }
+        // The same steps, stopped early.
+        let times: Vec<f64> = (0..=REFERENCE_STEPS).map(|k| end * k as f64 / REFERENCE_STEPS as f64).collect();
+        let grid = Grid::at(setting.schedule, &times)?;
+        let start = self.scaled(grid.start().sigma);
+        let program = Heun { euler_last: false }.program(&grid);
+        let walk = Walk::new(&program, &grid, setting.field, &start, REFERENCE_STEPS, self.device, &|| self.go_on())?;
+        self.account_walk(name, &walk, Some(regression))
+    }
+
+    pub fn account_walk(&mut self, name: &str, walk: &Walk, regression: Option<Estimate>) -> Result<(), Error> {
+        let end = Cloud::new(walk.end.clone(), self.start.dim())?;
+        let path = Path { name, start: self.start, end: &end, action: &walk.action };
+        self.ledger.push(ledger(&path, regression, self.compare.seed)?);
+        Ok(())
+    }
+
+    pub fn draw(&mut self, family: Family, method: &str, walk: &Walk) -> Result<(), Error> {
+        let states = walk.paths(DRAWN_PARTICLES, self.start.dim())?;
+        self.trajectories.push(Trajectory { family, method: method.into(), states });
+        Ok(())
+    }
+
+    /// F(ρ_t) = E log ρ_t − log N(0, I) over the particles of the reference path.
+    pub fn free_energy(&self, setting: &Setting<'_>) -> Result<Vec<FreeEnergy>, Error> {
+        let d = self.start.dim();
+        let mut curve = Vec::new();
+        for (step, state) in setting.reference.states.iter().step_by(FREE_ENERGY_STRIDE) {
+            let level = setting.schedule.level(*step as f64 / REFERENCE_STEPS as f64);
+            if level.t > END_OF_DIFFUSION && !setting.field.is_regular_at_data() {
+                break;
+            }
+            let cloud = Cloud::new(state.clone(), d)?;
+            let Some(log_density) = setting.field.log_density(level, &cloud, self.device)? else { break };
+            let log_normal = |x: &[f64]| -0.5 * x.iter().map(|x| x * x + std::f64::consts::TAU.ln()).sum::<f64>();
+            let terms: Vec<f64> = log_density.iter().zip(cloud.rows()).map(|(l, x)| l - log_normal(x)).collect();
+            let flow_time = -level.alpha.ln();
+            curve.push(FreeEnergy { t: level.t, flow_time, free_energy: mean(&terms), standard_error: standard_error(&terms) });
+        }
+        Ok(curve)
+    }
+}

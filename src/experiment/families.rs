@@ -1,0 +1,131 @@
+//! The two families: which methods run on which field and schedule.
+
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::experiment::bench::{Bench, END_OF_DIFFUSION, Made, Setting};
+use crate::experiment::ledger::{Path, ledger};
+use crate::experiment::record::{Family, FreeEnergy};
+use crate::experiment::walk::mean;
+use crate::field::Field;
+use crate::measure::{Cloud, Measure};
+use crate::path::Schedule;
+use crate::sampler::{AnnealedLangevin, Ddim, Ddpm, Euler, Heun, Method, Variance};
+use crate::transport::{Potentials, Problem, Sinkhorn};
+
+/// ε of the ot rows, relative to the mean of c.
+pub const EPS_TRANSPORT: f64 = 0.002;
+/// ε of the displacement row that shows what collapsed looks like.
+pub const EPS_COLLAPSED: f64 = 0.05;
+
+impl Bench<'_> {
+    /// DDPM, DDIM and the probability-flow ODE on the continuous linear VP schedule, annealed Langevin on VE.
+    pub fn diffusion(&mut self, field: &Field, data: &Measure) -> Result<Vec<FreeEnergy>, Error> {
+        let schedule = Schedule::linear_vp(0.1, 20.0)?;
+        let euler_last = true; // dσ/dt is −∞ where the schedule meets the data
+        let reference = self.reference("pf-heun", &schedule, field, euler_last)?;
+        let setting = Setting { family: Family::Diffusion, field, schedule: &schedule, reference: &reference, eps: None };
+        let methods: [(&str, Box<dyn Method>); 4] = [
+            ("ddpm", Box::new(Ddpm { variance: Variance::Posterior })),
+            ("ddim", Box::new(Ddim { eta: 0.0 })),
+            ("pf-euler", Box::new(Euler)),
+            ("pf-heun", Box::new(Heun { euler_last })),
+        ];
+        for (name, method) in &methods {
+            self.sweep(name, method.as_ref(), &setting)?;
+        }
+        self.annealed_langevin(field)?;
+
+        let end = if field.is_regular_at_data() { 1.0 } else { END_OF_DIFFUSION };
+        self.account("diffusion", &setting, data, end)?;
+        self.draw(Family::Diffusion, "pf-heun", &reference)?;
+        self.free_energy(&setting)
+    }
+
+    /// The straight path under the independent coupling, with the exact marginal field.
+    pub fn flow_matching(&mut self, field: &Field, data: &Measure) -> Result<(), Error> {
+        let euler_last = !field.is_regular_at_data();
+        let schedule = Schedule::CondOt;
+        let reference = self.reference("fm-heun", &schedule, field, euler_last)?;
+        let setting = Setting { family: Family::Flow, field, schedule: &schedule, reference: &reference, eps: None };
+        self.sweep("fm-euler", &Euler, &setting)?;
+        self.sweep("fm-heun", &Heun { euler_last }, &setting)?;
+        self.account("fm", &setting, data, 1.0)
+    }
+
+    /// The flow of the entropic plan between the start points and A, and its one-step limit.
+    pub fn optimal_transport(&mut self, eps: f64, notes: &mut Vec<String>) -> Result<(), Error> {
+        self.tell("optimal transport")?;
+        let schedule = Schedule::CondOt;
+        let sharp = self.couple(eps, notes)?;
+        let field = Field::Transport { target: self.train.clone(), g: sharp.potentials.g, eps };
+        let reference = self.reference("ot-heun", &schedule, &field, true)?;
+        let setting =
+            Setting { family: Family::Flow, field: &field, schedule: &schedule, reference: &reference, eps: Some(EPS_TRANSPORT) };
+        self.sweep("ot-euler", &Euler, &setting)?;
+        self.sweep("ot-heun", &Heun { euler_last: true }, &setting)?;
+        self.account_walk("ot", &reference, None)?;
+        self.draw(Family::Flow, "ot-heun", &reference)?;
+
+        let map = Cloud::new(sharp.map.clone(), self.start.dim())?;
+        let action = self.displacement(EPS_TRANSPORT, sharp.map, sharp.taken)?;
+        let path = Path { name: "displacement", start: self.start, end: &map, action: &action };
+        self.ledger.push(ledger(&path, None, self.compare.seed)?);
+        let blurred = self.couple(eps * EPS_COLLAPSED / EPS_TRANSPORT, notes)?;
+        self.displacement(EPS_COLLAPSED, blurred.map, blurred.taken)?;
+        Ok(())
+    }
+
+    fn couple(&self, eps: f64, notes: &mut Vec<String>) -> Result<Coupling, Error> {
+        let problem = Problem::new(self.start, self.train, eps)?;
+        let clock = Instant::now();
+        let outcome = Sinkhorn::default().solve(&problem, self.device, None, Some(&|_, _, _| self.go_on()))?;
+        let taken = clock.elapsed();
+        if !outcome.converged {
+            let (error, iterations) = (outcome.marginal_error, outcome.iterations);
+            notes.push(format!(
+                "The coupling at eps = {eps:.3e} stopped after {iterations} iterations with a marginal error of {error:.1e}."
+            ));
+        }
+        Ok(Coupling { potentials: outcome.potentials, map: outcome.map, taken })
+    }
+
+    /// The row of a map at `eps` applied in one straight step; returns the action |T(x) − x|² of each particle.
+    fn displacement(&mut self, eps: f64, end: Vec<f64>, taken: Duration) -> Result<Vec<f64>, Error> {
+        let d = self.start.dim();
+        let squared = |(x, t): (&[f64], &[f64])| x.iter().zip(t).map(|(x, t)| (x - t).powi(2)).sum::<f64>();
+        let action: Vec<f64> = self.start.rows().zip(end.chunks_exact(d)).map(squared).collect();
+        let total = mean(&action);
+        let made = Made {
+            eps: Some(eps),
+            steps: 1,
+            nfe: 1,
+            taken,
+            end,
+            solver_error: None,
+            action: Some(total),
+            length: Some(total.sqrt()),
+        };
+        self.add(Family::Flow, "displacement", made)?;
+        Ok(action)
+    }
+
+    fn annealed_langevin(&mut self, field: &Field) -> Result<(), Error> {
+        // Technique 1 of Song & Ermon (2020): the largest noise covers the largest distance between data points.
+        let sigma_max = 2.0 * self.train.radius();
+        for &steps in &self.compare.steps {
+            self.tell(&format!("annealed-langevin, {steps} steps"))?;
+            let (method, grid) = AnnealedLangevin::of_length(steps, sigma_max)?;
+            let made = self.stochastic(steps, &method.program(&grid), field, &self.scaled(grid.start().sigma))?;
+            self.add(Family::Diffusion, "annealed-langevin", made)?;
+        }
+        Ok(())
+    }
+}
+
+/// An entropic coupling of the start points with A.
+struct Coupling {
+    potentials: Potentials,
+    map: Vec<f64>,
+    taken: Duration,
+}

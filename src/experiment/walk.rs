@@ -1,0 +1,80 @@
+//! A deterministic run with its accounts kept: action and length of the path, and a few states of it.
+
+use crate::backend::{Device, Noise};
+use crate::field::Field;
+use crate::measure::{Cloud, CloudError};
+use crate::path::Grid;
+use crate::sampler::{Observe, Program, RunError};
+
+/// A finished deterministic run.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    /// End points, n × d.
+    pub end: Vec<f64>,
+    /// ∫|v|² dt of each particle, from its increments: Σ_k |Δx|²/Δt.
+    pub action: Vec<f64>,
+    /// Σ of the RMS steps.
+    pub length: f64,
+    /// States after every `stride` steps, the start and the end among them.
+    pub states: Vec<(usize, Vec<f64>)>,
+}
+
+impl Walk {
+    /// Runs `program`, made for `grid`, and keeps every `stride`-th state.
+    ///
+    /// # Errors
+    /// [`RunError`] as for [`Program::run`], or when `go_on` says stop.
+    pub fn new(
+        program: &Program,
+        grid: &Grid,
+        field: &Field,
+        start: &[f64],
+        stride: usize,
+        device: &Device,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Self, RunError> {
+        let d = field.dim();
+        let (steps, levels) = (program.steps.len(), grid.levels());
+        let mut last = start.to_vec();
+        let (mut action, mut length, mut states) = (vec![0.0; start.len() / d], 0.0, Vec::new());
+        let mut keep = |step: usize, state: &[f64]| {
+            if step > 0 {
+                let time = levels[step].t - levels[step - 1].t;
+                let mut total = 0.0;
+                for (action, (x, before)) in action.iter_mut().zip(state.chunks_exact(d).zip(last.chunks_exact(d))) {
+                    let moved: f64 = x.iter().zip(before).map(|(x, b)| (x - b).powi(2)).sum();
+                    *action += moved / time;
+                    total += moved;
+                }
+                length += (total * d as f64 / state.len() as f64).sqrt();
+            }
+            if step.is_multiple_of(stride) || step == steps {
+                states.push((step, state.to_vec()));
+            }
+            last.copy_from_slice(state);
+            go_on()
+        };
+        let noise = Noise::Given(&[]);
+        let end = program.run(field, start, noise, device, Observe::States(&mut keep))?;
+        Ok(Self { end, action, length, states })
+    }
+
+    /// The kept states of the first `particles` particles.
+    ///
+    /// # Errors
+    /// [`CloudError`] when a coordinate is not finite.
+    pub fn paths(&self, particles: usize, d: usize) -> Result<Vec<Cloud>, CloudError> {
+        self.states.iter().map(|(_, state)| Cloud::new(state[..state.len().min(particles * d)].to_vec(), d)).collect()
+    }
+}
+
+/// The mean of `values`.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// √E|x − y|² between the same particles at two ends, n × d.
+pub fn rms_distance(x: &[f64], y: &[f64], d: usize) -> f64 {
+    let squares: f64 = x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum();
+    (squares * d as f64 / x.len() as f64).sqrt()
+}

@@ -1,0 +1,61 @@
+//! The page: the record's facts, the figures and the table, through the template.
+
+use minijinja::value::Serde;
+use minijinja::{Environment, context};
+
+use super::look::{flag, number};
+use super::plot::STYLE;
+use super::table::{answers, table};
+use super::{Figure, ReportError};
+use crate::experiment::CompareRecord;
+
+/// One line of the ledger's table: path, action, W₂², gap, straightness, residual ± standard error, verdict.
+fn ledger(record: &CompareRecord) -> Vec<[String; 7]> {
+    let line = |l: &crate::experiment::Ledger| {
+        let [action, w2, gap, bends] = [l.action, l.w2_squared, l.coupling_gap, l.straightness].map(number);
+        let residual = format!("{} ± {}", number(l.residual), number(l.standard_error));
+        let verdict = if l.closes { "closes" } else { "does not close" };
+        [l.path.clone(), action, w2, gap, bends, residual, verdict.into()]
+    };
+    record.ledger.iter().map(line).collect()
+}
+
+/// The page of `record` with `figures` in their order.
+pub(super) fn html(record: &CompareRecord, figures: &[Figure]) -> Result<String, ReportError> {
+    let count = |n: usize| n.to_string();
+    let facts = [
+        ("target", record.target.clone()),
+        ("source", record.source.clone()),
+        ("particles n", count(record.n)),
+        ("held-out points m", count(record.m)),
+        ("dimension d", count(record.d)),
+        ("seed", record.seed.to_string()),
+        ("device", format!("{}, {}", record.device, record.precision)),
+        ("field", if record.law { "the law's own" } else { "of the training half" }.into()),
+        ("noise floor, divergence", number(record.noise_floor.divergence)),
+        ("noise floor, W₂² exact", number(record.noise_floor.w2_squared_exact)),
+        ("ε of the metric", number(record.eps_metric)),
+        ("ε of ot-* and displacement", number(record.eps_transport)),
+        ("wall time", format!("{} s", number(record.wall_seconds))),
+    ];
+    let figures: Vec<_> = figures
+        .iter()
+        .map(|f| context! { name => f.name, title => &f.title, reading => &f.reading, panels => &f.panels, width => f.panel_width })
+        .collect();
+    let mut environment = Environment::new();
+    environment.add_template("report.html", include_str!("page.html"))?;
+    let page = environment.get_template("report.html")?.render(context! {
+        style => STYLE,
+        target => &record.target,
+        source => &record.source,
+        version => &record.version,
+        facts,
+        notes => &record.notes,
+        flags => record.flags.iter().map(|f| flag(*f)).collect::<Vec<_>>(),
+        answers => answers(record),
+        figures,
+        ledger => ledger(record),
+        table => Serde(table(record)),
+    })?;
+    Ok(page)
+}

@@ -1,0 +1,122 @@
+//! The table of rows: numbers, the best of each column, flags in words, and the fewest evaluations that reach the floor.
+
+use serde::Serialize;
+
+use super::look::{csv, exact, family, flag, look, number};
+use super::scatter::row_title;
+use crate::experiment::{CompareRecord, Family, Flag, Row};
+
+/// A column of numbers.
+struct Column {
+    /// Name in `rows.csv`.
+    key: &'static str,
+    /// Head on the page.
+    head: &'static str,
+    value: fn(&Row) -> Option<f64>,
+    /// Distance from the ideal, for columns in which a row can be the best.
+    badness: Option<fn(f64) -> f64>,
+}
+
+const fn column(key: &'static str, head: &'static str, value: fn(&Row) -> Option<f64>) -> Column {
+    Column { key, head, value, badness: None }
+}
+
+const fn judged(key: &'static str, head: &'static str, value: fn(&Row) -> Option<f64>, badness: fn(f64) -> f64) -> Column {
+    Column { key, head, value, badness: Some(badness) }
+}
+
+const COLUMNS: [Column; 9] = [
+    column("seconds", "seconds", |r| Some(r.seconds)),
+    judged("solver_error", "solver error", |r| r.solver_error, |v| v),
+    judged("divergence", "divergence", |r| r.divergence, |v| v),
+    judged("w2_squared_exact", "W₂² exact", |r| r.w2_squared_exact, |v| v),
+    judged("variance_ratio", "variance ratio", |r| r.variance_ratio, |v| (v - 1.0).abs()),
+    column("nn_train", "sample to training", |r| r.nn_train),
+    column("nn_heldout", "held-out to training", |r| r.nn_heldout),
+    column("action", "action", |r| r.action),
+    column("length", "length", |r| r.length),
+];
+
+/// The table as the page shows it.
+#[derive(Serialize)]
+pub(super) struct Table {
+    heads: Vec<&'static str>,
+    lines: Vec<Line>,
+    /// Whether any cell is the best of its column.
+    any_best: bool,
+    /// Name and meaning of each flag that occurs.
+    flags: Vec<(&'static str, &'static str)>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    family: &'static str,
+    method: String,
+    class: &'static str,
+    steps: usize,
+    nfe: usize,
+    /// Text, and whether it is the best of its column.
+    cells: Vec<(String, bool)>,
+    flags: Vec<&'static str>,
+    /// Whether another method begins here.
+    first: bool,
+}
+
+/// The rows of `record` for the page. A flagged row is never the best.
+pub(super) fn table(record: &CompareRecord) -> Table {
+    let rows = &record.rows;
+    let best = COLUMNS.each_ref().map(|column| best(rows, column));
+    let line = |(i, row): (usize, &Row)| Line {
+        family: family(row.family),
+        method: row.label.clone(),
+        class: look(&row.label).class,
+        steps: row.steps,
+        nfe: row.nfe,
+        cells: COLUMNS.iter().zip(best).map(|(c, best)| (number((c.value)(row)), best == Some(i))).collect(),
+        flags: row.flags.iter().map(|f| flag(*f).0).collect(),
+        first: i == 0 || rows[i - 1].label != row.label,
+    };
+    let mut seen: Vec<Flag> = rows.iter().flat_map(|r| &r.flags).chain(&record.flags).copied().collect();
+    seen.sort();
+    seen.dedup();
+    Table {
+        heads: COLUMNS.iter().map(|c| c.head).collect(),
+        lines: rows.iter().enumerate().map(line).collect(),
+        any_best: best.iter().any(Option::is_some),
+        flags: seen.into_iter().map(flag).collect(),
+    }
+}
+
+/// The row with the best finite number of `column` among those without a flag.
+fn best(rows: &[Row], column: &Column) -> Option<usize> {
+    let badness = column.badness?;
+    let candidates = rows.iter().enumerate().filter(|(_, r)| r.flags.is_empty());
+    let numbers = candidates.filter_map(|(i, r)| (column.value)(r).filter(|v| v.is_finite()).map(|v| (i, badness(v))));
+    numbers.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(i, _)| i)
+}
+
+/// For each family the unflagged row within 1.2 × the noise floor that takes fewest evaluations: the answer to "how many steps?".
+pub(super) fn answers(record: &CompareRecord) -> Vec<(&'static str, String)> {
+    let reached = 1.2 * record.noise_floor.divergence;
+    let answer = |wanted: Family| {
+        let rows = record.rows.iter().filter(|r| r.family == wanted);
+        rows.clone().next()?; // a family left out has no answer
+        let enough = rows.filter(|r| r.flags.is_empty() && r.divergence.is_some_and(|d| d <= reached));
+        let told = enough.min_by_key(|r| r.nfe).map(|r| format!("{} NFE ({})", r.nfe, row_title(&r.label, r.steps)));
+        Some((family(wanted), told.unwrap_or_else(|| "none".into())))
+    };
+    [Family::Diffusion, Family::Flow].into_iter().filter_map(answer).collect()
+}
+
+/// The rows as CSV, under the names of `run.json`; flags are separated by semicolons.
+pub(super) fn rows_csv(rows: &[Row]) -> String {
+    let header: Vec<&str> =
+        ["family", "method", "eps_relative", "steps", "nfe"].into_iter().chain(COLUMNS.iter().map(|c| c.key)).collect();
+    let line = |r: &Row| {
+        let names = [family(r.family).into(), r.method.clone(), exact(r.eps_relative), r.steps.to_string(), r.nfe.to_string()];
+        let flags: Vec<&str> = r.flags.iter().map(|f| flag(*f).0).collect();
+        let numbers = COLUMNS.iter().map(|c| exact((c.value)(r)));
+        names.into_iter().chain(numbers).chain([flags.join(";")]).collect()
+    };
+    csv(&format!("{},flags", header.join(",")), rows.iter().map(line))
+}

@@ -1,0 +1,296 @@
+//! What is refused, with which sentence and exit code, and what an interrupted run leaves behind: nothing half done.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn brenier(folder: &Path, args: &str) -> Output {
+    Command::cargo_bin("brenier").unwrap().current_dir(folder).args(args.split_whitespace()).output().unwrap()
+}
+
+/// `brenier ARGS` ends with `code`, prints nothing on stdout, and its error holds every one of `words`.
+fn refused(folder: &Path, args: &str, code: i32, words: &[&str]) {
+    let output = brenier(folder, args);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "brenier {args}\n{said}");
+    assert!(output.stdout.is_empty(), "brenier {args}");
+    assert!(said.starts_with("error: "), "brenier {args}\n{said}");
+    for word in words {
+        assert!(said.contains(word), "brenier {args}: no \"{word}\" in\n{said}");
+    }
+}
+
+/// A .npy file of `rows`.
+fn npy(path: PathBuf, rows: &[[f64; 2]]) {
+    let flat: Vec<f64> = rows.concat();
+    brenier::io::write_npy(&path, &flat, &[rows.len(), 2], brenier::io::Float::F64).unwrap();
+}
+
+/// A folder with the good clouds x.npy and y.npy, not equal.
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    npy(folder.path().join("x.npy"), &[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]);
+    npy(folder.path().join("y.npy"), &[[2.0, 2.0], [3.0, 2.0], [2.0, 4.0]]);
+    folder
+}
+
+/// The names of the files in `folder` and below.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<String> = entries
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path.file_name().unwrap().to_str().unwrap().into()] })
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_coordinate_that_is_not_finite_is_named_by_file_row_and_value() {
+    let folder = folder();
+    npy(folder.path().join("nan.npy"), &[[0.0, 0.0], [0.0, f64::NAN]]);
+    npy(folder.path().join("inf.npy"), &[[0.0, 0.0], [1.0, 2.0], [f64::INFINITY, 0.0]]);
+    fs::write(folder.path().join("nan.csv"), "x,y\n1,2\n3,nan\n").unwrap();
+    refused(folder.path(), "transport nan.npy y.npy", 1, &["nan.npy", "row 1, column 1", "NaN", "remove or repair"]);
+    refused(folder.path(), "transport x.npy inf.npy", 1, &["inf.npy", "row 2, column 0", "inf"]);
+    refused(folder.path(), "sample nan.csv", 1, &["nan.csv", "line 3", "nan"]);
+    refused(folder.path(), "sample 8gaussians --start inf.npy", 1, &["inf.npy", "row 2"]);
+    refused(folder.path(), "evaluate nan.npy y.npy", 1, &["nan.npy", "row 1"]);
+    refused(folder.path(), "compare nan.npy", 1, &["nan.npy", "row 1"]);
+}
+
+#[test]
+fn an_empty_cloud_is_refused() {
+    let folder = folder();
+    npy(folder.path().join("none.npy"), &[]);
+    fs::write(folder.path().join("zero.npy"), "").unwrap();
+    refused(folder.path(), "transport none.npy y.npy", 1, &["none.npy", "empty", "at least one point"]);
+    refused(folder.path(), "transport x.npy zero.npy", 1, &["zero.npy", "0 bytes"]);
+}
+
+#[test]
+fn clouds_of_different_dimensions_are_refused() {
+    let folder = folder();
+    for command in ["transport", "evaluate"] {
+        refused(folder.path(), &format!("{command} x.npy digits"), 1, &["dimension", "2", "64"]);
+    }
+    refused(folder.path(), "compare x.npy --source digits", 1, &["dimension", "2", "64"]);
+    refused(folder.path(), "sample digits --start x.npy", 1, &["x.npy", "n x 64"]);
+}
+
+#[test]
+fn weights_must_fit_and_have_mass() {
+    let folder = folder();
+    for (file, text) in [("negative.csv", "w\n1\n-2\n1\n"), ("nothing.csv", "0\n0\n0\n"), ("short.csv", "1\n1\n")] {
+        fs::write(folder.path().join(file), text).unwrap();
+    }
+    let run = |file: &str| format!("transport x.npy y.npy --source-weights {file}");
+    refused(folder.path(), &run("negative.csv"), 1, &["negative.csv", "weight 1 is -2"]);
+    refused(folder.path(), &run("nothing.csv"), 1, &["nothing.csv", "zero", "at least one must be positive"]);
+    refused(folder.path(), &run("short.csv"), 1, &["short.csv", "2 weights for 3 points"]);
+    refused(folder.path(), "transport moons y.npy --source-weights short.csv", 1, &["moons", "no weights"]);
+}
+
+#[test]
+fn eps_must_be_positive() {
+    let folder = folder();
+    for eps in ["0", "-1", "nan", "inf"] {
+        refused(folder.path(), &format!("transport x.npy y.npy --eps {eps}"), 1, &["eps = ", "above zero"]);
+        refused(folder.path(), &format!("transport x.npy y.npy --blur {eps}"), 1, &["blur = ", "above zero"]);
+    }
+    refused(folder.path(), "transport x.npy y.npy --eps 1 --blur 1", 2, &["--eps", "--blur"]);
+}
+
+#[test]
+fn an_eps_that_single_precision_cannot_hold_is_refused_with_one_that_it_can() {
+    let folder = folder();
+    let run = "transport 8gaussians moons --n 100 --eps 1e-6";
+    let output = brenier(folder.path(), run);
+    let said = String::from_utf8(output.stderr).unwrap();
+    refused(folder.path(), run, 1, &["eps = 1e-6", "too small", "f32", "--precision f64"]);
+    let offered = said.split("use --eps ").nth(1).unwrap().split(' ').next().unwrap();
+    for (run, code) in [
+        (format!("transport 8gaussians moons --n 100 --max-iter 1 --eps {offered}"), 0),
+        ("transport 8gaussians moons --n 100 --max-iter 1 --eps 1e-6 --precision f64".into(), 0),
+        ("transport 8gaussians moons --n 100 --max-iter 1 --eps 1e-20 --precision f64".into(), 1),
+    ] {
+        assert_eq!(brenier(folder.path(), &run).status.code(), Some(code), "{run}");
+    }
+}
+
+#[test]
+fn values_outside_their_domain_are_bad_usage() {
+    let folder = folder();
+    let of_transport = ["--tol -1", "--tol nan", "--n 0", "--seed -1", "--seed 4294967296", "--threads 0", "--max-iter x"];
+    for flag in of_transport {
+        refused(folder.path(), &format!("transport moons 8gaussians {flag}"), 2, &[flag.split(' ').next().unwrap()]);
+    }
+    for flag in ["--eta 1.5", "--eta -0.1", "--steps 0", "--n 0", "--particles 5..5", "--particles 7", "--method no", "--grid no"]
+    {
+        refused(folder.path(), &format!("sample 8gaussians {flag}"), 2, &[flag.split(' ').next().unwrap()]);
+    }
+    refused(folder.path(), "compare 8gaussians --steps 5,0", 2, &["--steps"]);
+    refused(folder.path(), "transport moons", 2, &["<TARGET>"]);
+    refused(folder.path(), "transport moons 8gaussians --exact --eps 1", 2, &["--exact", "--eps"]);
+    refused(folder.path(), "transport moons 8gaussians --resume", 2, &["resume", "no checkpoint"]);
+    refused(folder.path(), "sample 8gaussians --n 10 --particles 5..20", 1, &["5..20", "10", "--n"]);
+}
+
+#[test]
+fn a_schedule_outside_its_domain_is_refused() {
+    let folder = folder();
+    let cases: [(&str, &[&str]); 8] = [
+        ("--schedule ve:5,1", &["sigma_max is 1", "sigma_min < sigma_max"]),
+        ("--schedule linear-vp:-1,20", &["beta_min is -1", "positive"]),
+        ("--schedule ve:1", &["ve:1", "ve:0.01,50"]),
+        ("--schedule consine", &["\"consine\"", "did you mean \"cosine\""]),
+        ("--schedule ddpm --steps 1001", &["1001 steps", "at most 1000"]),
+        ("--grid leading", &["Leading", "table"]),
+        ("--schedule condot --grid karras", &["Karras", "pure noise"]),
+        ("--schedule cosine --grid geometric", &["Geometric", "pure noise"]),
+    ];
+    for (flags, words) in cases {
+        refused(folder.path(), &format!("sample 8gaussians {flags}"), 1, words);
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused_and_never_replaced() {
+    let folder = folder();
+    for device in ["cuda", "cuda:99"] {
+        for command in ["transport x.npy y.npy", "evaluate x.npy y.npy", "sample 8gaussians", "compare 8gaussians"] {
+            refused(folder.path(), &format!("{command} --device {device}"), 1, &[device, "not there", "--device cpu"]);
+        }
+    }
+    refused(folder.path(), "transport x.npy y.npy --device gpu", 1, &["\"gpu\"", "auto and cpu"]);
+}
+
+#[test]
+fn a_file_that_is_not_what_its_name_says_is_refused() {
+    let folder = folder();
+    fs::copy(folder.path().join("x.npy"), folder.path().join("x.csv")).unwrap();
+    fs::write(folder.path().join("text.npy"), "1,2\n3,4\n").unwrap();
+    fs::write(folder.path().join("x.txt"), "1 2").unwrap();
+    let whole = fs::read(folder.path().join("x.npy")).unwrap();
+    fs::write(folder.path().join("cut.npy"), &whole[..whole.len() - 8]).unwrap();
+    refused(folder.path(), "transport x.csv y.npy", 1, &["x.csv", "not a .csv file", ".npy"]);
+    refused(folder.path(), "transport text.npy y.npy", 1, &["text.npy", "not a .npy file"]);
+    refused(folder.path(), "transport x.txt y.npy", 1, &["x.txt", "ending", ".npy"]);
+    refused(folder.path(), "transport cut.npy y.npy", 1, &["cut.npy", "cut short", "48 bytes"]);
+    refused(folder.path(), "transport missing.npy y.npy", 1, &["missing.npy", "no such file"]);
+    refused(folder.path(), "transport mons y.npy", 1, &["\"mons\"", "did you mean moons"]);
+}
+
+#[test]
+fn a_file_of_flags_with_an_unknown_key_is_refused_with_the_nearest_known_one() {
+    let folder = folder();
+    let run = |text: &str, words: &[&str]| {
+        fs::write(folder.path().join("run.toml"), text).unwrap();
+        refused(folder.path(), "run run.toml", 1, words);
+    };
+    let ends = "source = \"x.npy\"\ntarget = \"y.npy\"\n";
+    run(&format!("command = \"transport\"\n{ends}maxiter = 3\n"), &["run.toml", "\"maxiter\"", "did you mean \"max_iter\""]);
+    run("command = \"transprt\"\n", &["run.toml", "\"transprt\"", "did you mean \"transport\""]);
+    run(ends, &["run.toml", "needs command"]);
+    run("command = \"run\"\nfile = \"run.toml\"\n", &["run.toml", "no command \"run\""]);
+    run(&format!("command = \"transport\"\n{ends}debias = 3\n"), &["run.toml", "\"debias\" is true or false"]);
+    run(&format!("command = \"transport\"\n{ends}eps = true\n"), &["run.toml", "\"eps\" needs a value"]);
+    run(&format!("command = \"transport\"\n{ends}eps = -1\n"), &["eps = -1"]);
+    run("command = \n", &["run.toml", "not TOML"]);
+    refused(folder.path(), "run missing.toml", 1, &["missing.toml", "cannot be read"]);
+}
+
+#[test]
+fn more_points_than_memory_holds_are_refused_before_any_work() {
+    let folder = folder();
+    refused(folder.path(), "generate normal:100000 --n 4000000000 --out x.npy", 1, &["bytes", "free", "fewer points"]);
+    refused(folder.path(), "sample normal:100000 --n 4000000000", 1, &["bytes", "free", "fewer points"]);
+}
+
+#[test]
+fn an_output_that_cannot_be_is_refused_before_any_work() {
+    let folder = folder();
+    refused(folder.path(), "generate moons --n 4000000 --out m.txt", 1, &["m.txt", ".npy"]);
+    refused(folder.path(), "sample 8gaussians --out x.npy", 1, &["x.npy", "cannot be made"]);
+    assert_eq!(files(folder.path()), ["x.npy", "y.npy"]);
+}
+
+#[test]
+fn an_offset_of_both_clouds_does_not_change_the_distance() {
+    let folder = TempDir::new().unwrap();
+    for (name, shape, seed) in [("x", "moons", 1), ("y", "8gaussians", 2)] {
+        let law = brenier::measure::named(shape, None).unwrap();
+        let cloud = law.sample(500, seed, brenier::random::Stream::Source, 0);
+        for (file, offset) in [("near", 0.0), ("far", 1e4)] {
+            let points: Vec<f64> = cloud.points().iter().map(|x| x + offset).collect();
+            let path = folder.path().join(format!("{name}-{file}.npy"));
+            brenier::io::write_npy(&path, &points, &[500, 2], brenier::io::Float::F64).unwrap();
+        }
+    }
+    for flags in ["", "--debias", "--exact", "--eps 0.01 --precision f64"] {
+        let [near, far] = ["near", "far"].map(|file| {
+            let output = brenier(folder.path(), &format!("transport x-{file}.npy y-{file}.npy --json {flags}"));
+            let record: Value = serde_json::from_slice(&output.stdout).unwrap();
+            record["w2_squared"].as_f64().unwrap()
+        });
+        assert!((far - near).abs() < 1e-6 * near, "{flags}: {near} {far}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_limit_on_the_size_of_files_leaves_nothing_behind() {
+    let bin = assert_cmd::cargo::cargo_bin("brenier");
+    for args in ["generate normal --n 100000 --out made/x.npy", "transport moons 8gaussians --n 2000 --out made"] {
+        let folder = TempDir::new().unwrap();
+        let script = format!("ulimit -f 1; exec {} {args}", bin.display());
+        let output = Command::new("sh").current_dir(folder.path()).args(["-c", &script]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("was not written") && said.contains("too large"), "{said}");
+        assert!(files(folder.path()).is_empty(), "{:?}", files(folder.path()));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_in_mid_run_leaves_nothing_half_done() {
+    use std::process::Stdio;
+    use std::time::Duration;
+
+    for args in [
+        "transport moons 8gaussians --n 20000 --eps 0.001 --tol 1e-9 --out made",
+        "sample digits --n 50000 --steps 1000 --out made",
+        "sample 8gaussians --n 1000000 --steps 100000 --out made",
+        "compare digits --out made",
+    ] {
+        let folder = TempDir::new().unwrap();
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("brenier"))
+            .current_dir(folder.path())
+            .args(args.split(' '))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_secs(2)); // none of these runs ends sooner
+        let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "brenier {args}\n{said}");
+        assert!(said.contains("interrupted"), "{said}");
+        assert!(files(folder.path()).is_empty(), "brenier {args}: {:?}", files(folder.path()));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let bin = assert_cmd::cargo::cargo_bin("brenier");
+    for args in ["completions bash", "devices --json", "--help"] {
+        let script = format!("{} {args} | true", bin.display());
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

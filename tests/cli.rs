@@ -1,0 +1,332 @@
+//! The command line: what it prints, writes and repeats.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const TRANSPORT: &str = "command n m d eps iterations converged marginal_error transport_cost w2_squared w2_squared_kind dual \
+    regularised_cost seconds wall_seconds device precision seed flags version inputs source target";
+const EVALUATE: &str = "divergence w2_squared_exact w2_size noise_floor variance_ratio mean_distance nn_a_to_b flags \
+    command version inputs a b n m d eps seconds wall_seconds device precision seed";
+const SAMPLE: &str = "method steps nfe n d seconds wall_seconds command version inputs field device precision seed flags";
+
+/// `brenier` with `args` in `folder`; it must end with `code`.
+fn brenier(folder: &Path, args: &str, code: i32) -> Output {
+    let mut command = Command::cargo_bin("brenier").unwrap();
+    let output = command.current_dir(folder).args(args.split_whitespace()).output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "brenier {args}\n{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// The JSON object that `brenier ARGS --json` prints.
+fn json(folder: &Path, args: &str) -> Value {
+    serde_json::from_slice(&brenier(folder, &format!("{args} --json"), 0).stdout).unwrap()
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn named(list: &str) -> BTreeSet<&str> {
+    list.split_whitespace().collect()
+}
+
+/// `value` without what may differ between two equal runs.
+fn repeatable(mut value: Value) -> Value {
+    for key in ["seconds", "wall_seconds", "inputs"] {
+        value.as_object_mut().unwrap().remove(key);
+    }
+    value
+}
+
+/// The numbers of a .npy file, as bytes behind its header.
+fn numbers(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    bytes[10 + header..].to_vec()
+}
+
+#[test]
+fn transport_prints_the_keys_of_the_interface() {
+    let folder = TempDir::new().unwrap();
+    let entropic = json(folder.path(), "transport moons 8gaussians --n 200");
+    assert_eq!(keys(&entropic), named(TRANSPORT));
+    assert_eq!(entropic["w2_squared_kind"], "entropic");
+    assert_eq!(entropic["w2_squared"].as_f64().unwrap(), 2.0 * entropic["transport_cost"].as_f64().unwrap());
+
+    let debiased = json(folder.path(), "transport moons 8gaussians --n 200 --debias");
+    assert_eq!(keys(&debiased), named(&format!("{TRANSPORT} divergence")));
+    assert_eq!(debiased["w2_squared_kind"], "debiased");
+    assert_eq!(debiased["w2_squared"].as_f64().unwrap(), 2.0 * debiased["divergence"].as_f64().unwrap());
+}
+
+#[test]
+fn transport_is_exact_on_request_and_on_a_line() {
+    let folder = TempDir::new().unwrap();
+    for args in ["transport moons 8gaussians --n 200 --exact", "transport normal:1 normal:1 --n 200"] {
+        let record = json(folder.path(), args);
+        assert_eq!(keys(&record), named(TRANSPORT));
+        assert_eq!(record["w2_squared_kind"], "exact", "{args}");
+        assert_eq!(record["eps"], 0.0);
+    }
+    let blurred = json(folder.path(), "transport normal:1 normal:1 --n 200 --blur 1");
+    assert_eq!(blurred["w2_squared_kind"], "entropic");
+    assert_eq!(blurred["eps"], 1.0);
+}
+
+#[test]
+fn the_default_eps_is_a_twentieth_of_the_mean_cost() {
+    let folder = TempDir::new().unwrap();
+    // Between independent N(0, I) in dimension 2 the mean of |x−y|²/2 is 2; 65,536 pairs of 4,096 points are within 5 %.
+    let eps = json(folder.path(), "transport normal normal")["eps"].as_f64().unwrap();
+    assert!((eps - 0.1).abs() < 0.005, "{eps}");
+}
+
+#[test]
+fn a_plain_normal_takes_the_dimension_of_the_other_end() {
+    let folder = TempDir::new().unwrap();
+    assert_eq!(json(folder.path(), "transport normal digits --n 100 --tol 0 --max-iter 1")["d"], 64);
+    assert_eq!(json(folder.path(), "transport digits normal --n 100 --tol 0 --max-iter 1")["d"], 64);
+}
+
+#[test]
+fn run_json_is_what_json_prints_and_the_arrays_have_their_shapes() {
+    let folder = TempDir::new().unwrap();
+    let printed = brenier(folder.path(), "transport moons 8gaussians --n 100 --json --out t", 0).stdout;
+    assert_eq!(fs::read(folder.path().join("t/run.json")).unwrap(), printed);
+    for (name, count) in [("f", 100), ("g", 100), ("map", 200)] {
+        assert_eq!(numbers(&folder.path().join(format!("t/{name}.npy"))).len(), 8 * count, "{name}");
+    }
+    let printed = brenier(folder.path(), "sample 8gaussians --n 10 --steps 3 --trajectory --json", 0).stdout;
+    let made = folder.path().join("brenier-out/sample");
+    assert_eq!(fs::read(made.join("run.json")).unwrap(), printed);
+    assert_eq!(numbers(&made.join("samples.npy")).len(), 4 * 10 * 2);
+    assert_eq!(numbers(&made.join("trajectory.npy")).len(), 4 * 4 * 10 * 2);
+    assert_eq!(numbers(&made.join("trajectory.npy"))[4 * 3 * 20..], numbers(&made.join("samples.npy")));
+}
+
+#[test]
+fn a_folder_loses_the_files_of_an_earlier_run_and_keeps_those_of_others() {
+    let folder = TempDir::new().unwrap();
+    brenier(folder.path(), "transport moons 8gaussians --n 50 --out o", 0);
+    fs::write(folder.path().join("o/mine.txt"), "mine").unwrap();
+    brenier(folder.path(), "transport moons 8gaussians --n 50 --exact --out o", 0);
+    let names: BTreeSet<_> = fs::read_dir(folder.path().join("o")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["map.npy", "mine.txt", "run.json"].map(Into::into).into());
+}
+
+#[test]
+fn tol_zero_makes_exactly_the_iterations_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let record = json(folder.path(), "transport moons 8gaussians --n 100 --tol 0 --max-iter 7");
+    assert_eq!(record["iterations"], 7);
+    assert_eq!(record["converged"], false);
+}
+
+#[test]
+fn a_solver_that_did_not_converge_is_an_error_only_when_strict() {
+    let folder = TempDir::new().unwrap();
+    for (strict, code) in [("", 0), ("--strict", 1)] {
+        let output = brenier(folder.path(), &format!("transport moons 8gaussians --n 100 --max-iter 2 --json {strict}"), code);
+        let record: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(record["converged"], false);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("not converged"));
+    }
+}
+
+#[test]
+fn a_number_that_is_not_finite_is_null_with_a_flag() {
+    let folder = TempDir::new().unwrap();
+    // Ten iterations at an eps a billion times smaller than the costs leave a plan whose mass overflows.
+    let record = json(folder.path(), "transport moons 8gaussians --n 50 --eps 1e-9 --precision f64 --max-iter 10");
+    assert_eq!(keys(&record), named(TRANSPORT));
+    assert!(record["marginal_error"].is_null());
+    assert_eq!(record["flags"], serde_json::json!(["not_finite"]));
+}
+
+#[test]
+fn evaluate_prints_the_keys_of_the_interface() {
+    let folder = TempDir::new().unwrap();
+    assert_eq!(keys(&json(folder.path(), "evaluate moons checkerboard --n 200")), named(EVALUATE));
+    let of_law = json(folder.path(), "evaluate 8gaussians 8gaussians --n 200 --out e");
+    assert_eq!(keys(&of_law), named(&format!("{EVALUATE} mode_weights")));
+    assert_eq!(keys(&of_law["noise_floor"]), named("divergence w2_squared_exact"));
+    let written: Value = serde_json::from_slice(&fs::read(folder.path().join("e/run.json")).unwrap()).unwrap();
+    assert_eq!(written, of_law);
+}
+
+#[test]
+fn compare_prints_the_keys_of_the_interface_and_writes_its_files() {
+    let folder = TempDir::new().unwrap();
+    let record = json(folder.path(), "compare 8gaussians --n 200 --steps 2,5");
+    for key in ["rows", "noise_floor", "target", "source", "n", "d", "seed", "ledger", "command", "version", "inputs"] {
+        assert!(keys(&record).contains(key), "{key}");
+    }
+    let rows = record["rows"].as_array().unwrap();
+    let of_row = "family method eps_relative steps nfe seconds solver_error divergence w2_squared_exact variance_ratio nn_train \
+        nn_heldout action length flags";
+    assert_eq!(keys(&rows[0]), named(of_row));
+    let found: BTreeSet<&str> = rows.iter().map(|row| row["method"].as_str().unwrap()).collect();
+    let methods = "ddpm ddim pf-euler pf-heun annealed-langevin fm-euler fm-heun ot-euler ot-heun displacement";
+    assert_eq!(found, named(methods));
+
+    let made = folder.path().join("brenier-out/compare");
+    let written: Value = serde_json::from_slice(&fs::read(made.join("run.json")).unwrap()).unwrap();
+    assert_eq!(written, record);
+    for file in ["report.html", "rows.csv", "figures", "samples/ddim-5.npy", "samples/displacement-1.npy"] {
+        assert!(made.join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn compare_leaves_diffusion_out_when_the_source_is_not_gaussian() {
+    let folder = TempDir::new().unwrap();
+    let record = json(folder.path(), "compare 8gaussians --source moons --n 200 --steps 2 --out c");
+    let families: BTreeSet<&str> = record["rows"].as_array().unwrap().iter().map(|r| r["family"].as_str().unwrap()).collect();
+    assert_eq!(families, named("flow"));
+    assert!(record["notes"][0].as_str().unwrap().contains("moons"));
+}
+
+#[test]
+fn sample_prints_the_keys_of_the_interface_for_every_method() {
+    let folder = TempDir::new().unwrap();
+    for method in ["ddpm", "ddim", "pf-euler", "pf-heun", "annealed-langevin", "fm-euler", "fm-heun"] {
+        for field in ["8gaussians", "digits", "moons"] {
+            let record = json(folder.path(), &format!("sample {field} --method {method} --steps 5 --n 20"));
+            assert_eq!(keys(&record), named(SAMPLE), "{method} {field}");
+            assert_eq!(record["n"], 20);
+        }
+    }
+}
+
+/// The samples that `args` write.
+fn samples(folder: &Path, args: &str) -> Vec<u8> {
+    brenier(folder, &format!("sample {args} --out s"), 0);
+    numbers(&folder.join("s/samples.npy"))
+}
+
+#[test]
+fn two_ranges_of_particles_are_the_whole_run_bit_for_bit() {
+    let folder = TempDir::new().unwrap();
+    let run = "8gaussians --method ddpm --steps 10 --n 100000";
+    let whole = samples(folder.path(), run);
+    let halves = ["0..33333", "33333..100000"].map(|range| samples(folder.path(), &format!("{run} --particles {range}")));
+    assert_eq!(whole, halves.concat());
+}
+
+#[test]
+fn a_range_of_particles_takes_its_rows_of_given_starts_and_noise() {
+    let folder = TempDir::new().unwrap();
+    brenier(folder.path(), "generate normal:2 --n 50 --out x.npy", 0);
+    brenier(folder.path(), "generate normal:2 --n 250 --seed 1 --out z.npy", 0);
+    // Five draws (of six steps the last draws none), as an array of three axes.
+    let z: Vec<u8> = numbers(&folder.path().join("z.npy"));
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (5, 50, 2), }\n";
+    let start = [b"\x93NUMPY\x01\x00".as_slice(), &(header.len() as u16).to_le_bytes(), header.as_bytes()].concat();
+    fs::write(folder.path().join("noise.npy"), [start, z].concat()).unwrap();
+    for field in ["8gaussians", "moons"] {
+        let run = format!("{field} --method ddpm --steps 6 --start x.npy --noise noise.npy");
+        let whole = samples(folder.path(), &run);
+        let halves = ["0..17", "17..50"].map(|range| samples(folder.path(), &format!("{run} --particles {range}")));
+        assert_eq!(whole, halves.concat(), "{field}");
+    }
+}
+
+#[test]
+fn results_are_the_same_bits_whatever_the_number_of_threads() {
+    let folder = TempDir::new().unwrap();
+    let run = |threads: u32| {
+        let transport = json(folder.path(), &format!("transport moons 8gaussians --n 2000 --debias --out t --threads {threads}"));
+        let files = ["f", "g", "map"].map(|name| numbers(&folder.path().join(format!("t/{name}.npy"))));
+        let of_law = samples(folder.path(), &format!("8gaussians --method ddpm --n 5000 --steps 10 --threads {threads}"));
+        let of_data = samples(folder.path(), &format!("digits --method ddpm --n 300 --steps 5 --threads {threads}"));
+        (repeatable(transport), files, of_law, of_data)
+    };
+    let one = run(1);
+    assert!(one == run(2) && one == run(8));
+}
+
+#[test]
+fn the_seed_and_nothing_else_chooses_the_draws() {
+    let folder = TempDir::new().unwrap();
+    let [first, again, other] =
+        ["5", "5", "6"].map(|seed| samples(folder.path(), &format!("moons --n 50 --steps 4 --seed {seed}")));
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    let [first, again, other] =
+        ["5", "5", "6"].map(|seed| repeatable(json(folder.path(), &format!("transport moons 8gaussians --n 50 --seed {seed}"))));
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+}
+
+#[test]
+fn generate_writes_draws_that_other_commands_read() {
+    let folder = TempDir::new().unwrap();
+    for file in ["m.npy", "m.npz", "m.csv", "m.safetensors"] {
+        let record = json(folder.path(), &format!("generate moons --n 64 --out {file}"));
+        assert_eq!((record["n"].as_u64(), record["d"].as_u64()), (Some(64), Some(2)));
+        // The same 64 points, so nothing is left of the divergence but rounding.
+        let record = json(folder.path(), &format!("transport {file} m.npy --debias"));
+        assert!(record["divergence"].as_f64().unwrap().abs() < 1e-3, "{file}: {record}");
+    }
+    assert_eq!(json(folder.path(), "generate digits --out d.npy")["n"], 1797);
+}
+
+#[test]
+fn a_file_of_flags_runs_as_the_command_line_would() {
+    let folder = TempDir::new().unwrap();
+    let file = "command = \"transport\"\nsource = \"moons\"\ntarget = \"8gaussians\"\nn = 100\nblur = 0.5\ndebias = true\nmax-iter = 50\n";
+    fs::write(folder.path().join("run.toml"), file).unwrap();
+    let of_file = json(folder.path(), "run run.toml --seed 3");
+    let direct = json(folder.path(), "transport moons 8gaussians --n 100 --blur 0.5 --debias --max-iter 50 --seed 3");
+    assert_eq!(of_file["inputs"], direct["inputs"]);
+    assert_eq!(repeatable(of_file), repeatable(direct));
+
+    let file = "command = \"compare\"\ntarget = \"8gaussians\"\nn = 50\nsteps = [1, 3]\nquiet = true\nout = \"c\"\njson = true\n";
+    fs::write(folder.path().join("list.toml"), file).unwrap();
+    let record: Value = serde_json::from_slice(&brenier(folder.path(), "run list.toml", 0).stdout).unwrap();
+    assert_eq!(record["inputs"]["steps"], serde_json::json!([1, 3]));
+}
+
+#[test]
+fn devices_lists_the_processor_and_says_why_there_is_no_cuda() {
+    let folder = TempDir::new().unwrap();
+    let record = json(folder.path(), "devices");
+    assert_eq!(keys(&record), named("devices kernels cuda command version inputs"));
+    assert_eq!(record["devices"][0]["device"], "cpu");
+    assert!(named("device name memory").is_subset(&keys(&record["devices"][0])));
+    assert_eq!(record["kernels"], serde_json::json!([]));
+    assert!(record["cuda"].is_string());
+}
+
+#[test]
+fn every_help_has_examples() {
+    let folder = TempDir::new().unwrap();
+    for command in ["", "transport", "evaluate", "sample", "generate", "run", "devices", "compare", "completions"] {
+        let output = brenier(folder.path(), &format!("{command} --help"), 0);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(&format!("Examples:\n  brenier {command}")), "{text}");
+    }
+}
+
+#[test]
+fn completions_name_the_commands_and_the_methods() {
+    let folder = TempDir::new().unwrap();
+    let script = String::from_utf8(brenier(folder.path(), "completions bash", 0).stdout).unwrap();
+    assert!(script.contains("transport") && script.contains("annealed-langevin"));
+}
+
+#[test]
+fn without_json_words_and_results_keep_apart() {
+    let folder = TempDir::new().unwrap();
+    let output = brenier(folder.path(), "sample moons --n 20 --steps 2", 0);
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("sample moons by ddim\n"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no field in closed form"));
+    let output = brenier(folder.path(), "sample moons --n 20 --steps 2 --quiet", 0);
+    assert!(output.stderr.is_empty());
+}

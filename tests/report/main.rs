@@ -1,0 +1,5 @@
+//! The report of two invented comparisons: as text, and in a browser where there is one.
+
+mod browser;
+mod fixture;
+mod page;
