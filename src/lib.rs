@@ -25,6 +25,7 @@ pub mod backend;
 pub mod error;
 pub mod experiment;
 pub mod field;
+pub mod geodesic;
 pub mod gradient_flow;
 pub mod io;
 pub mod measure;

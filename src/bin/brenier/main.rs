@@ -6,6 +6,7 @@ mod devices;
 mod evaluate;
 mod flags;
 mod generate;
+mod geodesic;
 mod input;
 mod machine;
 mod output;
@@ -57,6 +58,7 @@ enum Command {
     Compare(compare::Compare),
     Transport(transport::Transport),
     Evaluate(evaluate::Evaluate),
+    Geodesic(geodesic::Geodesic),
     Sample(sample::Sample),
     Generate(generate::Generate),
     Run(run::Run),
@@ -108,6 +110,7 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
         Command::Compare(compare) => compare.run(&session),
         Command::Transport(transport) => transport.run(&session),
         Command::Evaluate(evaluate) => evaluate.run(&session),
+        Command::Geodesic(geodesic) => geodesic.run(&session),
         Command::Sample(sample) => sample.run(&session),
         Command::Generate(generate) => generate.run(&session),
         Command::Devices(devices) => devices.run(&session),
