@@ -165,9 +165,10 @@ pub(super) struct Damping<B: Backend> {
 }
 
 impl<B: Backend> Damping<B> {
-    /// The best over-relaxation 2/(1 + √(1−λ)) of an alternation whose rate λ is at most ω (Young 1954).
+    /// The best over-relaxation 2/(1 + √(1−λ)) of an alternation whose rate λ is at most ω (Young 1954); near ω = 1 the bound
+    /// says too little about λ to go beyond 1.6 safely.
     fn relaxation(&self) -> f64 {
-        2.0 / (1.0 + (1.0 - self.omega).sqrt())
+        (2.0 / (1.0 + (1.0 - self.omega).sqrt())).min(1.6)
     }
 }
 

@@ -8,6 +8,7 @@ mod flags;
 mod generate;
 mod geodesic;
 mod input;
+mod jko;
 mod machine;
 mod output;
 mod progress;
@@ -59,6 +60,7 @@ enum Command {
     Transport(transport::Transport),
     Evaluate(evaluate::Evaluate),
     Geodesic(geodesic::Geodesic),
+    Jko(jko::Jko),
     Sample(sample::Sample),
     Generate(generate::Generate),
     Run(run::Run),
@@ -111,6 +113,7 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
         Command::Transport(transport) => transport.run(&session),
         Command::Evaluate(evaluate) => evaluate.run(&session),
         Command::Geodesic(geodesic) => geodesic.run(&session),
+        Command::Jko(jko) => jko.run(&session),
         Command::Sample(sample) => sample.run(&session),
         Command::Generate(generate) => generate.run(&session),
         Command::Devices(devices) => devices.run(&session),
