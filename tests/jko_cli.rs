@@ -22,7 +22,7 @@ fn refused(args: &[&str]) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-fn steps<'a>(record: &'a Value, key: &str) -> Vec<Option<f64>> {
+fn steps(record: &Value, key: &str) -> Vec<Option<f64>> {
     record["steps"].as_array().unwrap().iter().map(|step| step[key].as_f64()).collect::<Vec<_>>()
 }
 

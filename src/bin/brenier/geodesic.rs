@@ -139,7 +139,7 @@ impl Geodesic {
         let new = self.points.as_deref().map(|path| read_points(path, d)).transpose()?;
         let moved = new.as_ref().map_or(x.len(), Cloud::len);
         machine::require("a path of that many states", 2 * u64::from(self.steps + 1) * moved as u64 * d as u64)?;
-        let folder = session.folder(Some("brenier-out/geodesic"), &["path.npy"])?;
+        let folder = session.folder(Some("brenier-out/geodesic"))?;
 
         let spinner = progress::spinner(session, "transport");
         let begun = Instant::now();
@@ -191,6 +191,7 @@ impl Geodesic {
             flags: Vec::new(),
         };
         if let Some(folder) = &folder {
+            folder.clear(&["path.npy"])?;
             folder.array("path.npy", &paths.states, &[self.steps as usize + 1, moved, d], session.float())?;
         }
         if !record.converged {

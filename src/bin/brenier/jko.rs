@@ -84,7 +84,7 @@ impl Jko {
         let device = session.device()?;
         let (source, target) = input::ends((&self.source, None), (&self.target, None))?;
         machine::require("this many particles", 24 * u64::from(self.n) * (target.dim() as u64 + 1))?;
-        let folder = session.folder(Some("brenier-out/jko"), &["particles.npy", "weights.npy"])?;
+        let folder = session.folder(Some("brenier-out/jko"))?;
         let scheme = match self.scheme {
             Scheme::Auto => None,
             Scheme::SinkhornFlow => Some(SchemeName::SinkhornFlow),
@@ -108,6 +108,7 @@ impl Jko {
         signal::check()?;
 
         if let Some(folder) = &folder {
+            folder.clear(&["particles.npy", "weights.npy"])?;
             folder.array("particles.npy", state.points(), &[state.len(), state.dim()], session.float())?;
             if let Some(weights) = state.weights() {
                 folder.array("weights.npy", weights, &[weights.len()], Float::F64)?;
