@@ -3,7 +3,10 @@
 pub mod conversion;
 pub mod grid;
 pub mod schedule;
+pub mod sigmas;
+pub mod table;
 
 pub use conversion::{ConversionError, Prediction, convert};
 pub use grid::{Grid, GridError, Level, Spacing};
 pub use schedule::{SCHEDULES, Schedule, ScheduleError};
+pub use sigmas::Form;
