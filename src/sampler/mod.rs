@@ -3,12 +3,21 @@
 //! A method never sees the particles, a device or a precision, so it works on every field and backend, and two methods are the
 //! same when their programs are.
 
+mod ancestral;
 pub mod annealed_langevin;
 pub mod ddim;
 pub mod ddpm;
+pub mod dpm_2;
+pub mod dpm_plus_plus;
+pub mod dpm_plus_plus_2s;
+pub mod dpm_plus_plus_sde;
+pub mod dpm_solver;
+pub mod edm;
 pub mod euler;
 pub mod heun;
+pub mod lms;
 pub mod program;
+pub mod renoise;
 pub mod run;
 pub mod start;
 
@@ -20,9 +29,17 @@ use crate::path::Grid;
 pub use annealed_langevin::AnnealedLangevin;
 pub use ddim::Ddim;
 pub use ddpm::{Ddpm, Variance};
+pub use dpm_2::Dpm2;
+pub use dpm_plus_plus::{DpmPlusPlus, SecondOrder};
+pub use dpm_plus_plus_2s::DpmPlusPlus2S;
+pub use dpm_plus_plus_sde::DpmPlusPlusSde;
+pub use dpm_solver::DpmSolver;
+pub use edm::{Churn, Edm};
 pub use euler::Euler;
 pub use heun::Heun;
+pub use lms::Lms;
 pub use program::{Op, Program, Register, STATE, Step};
+pub use renoise::Renoise;
 pub use run::{Observe, RunError};
 pub use start::start;
 
