@@ -61,6 +61,14 @@ pub fn beta(max: f64, min: f64, n: usize, a: f64, b: f64) -> Vec<f64> {
     fractions(n).map(|s| min + (max - min) * beta_quantile(1.0 - s, a, b)).collect()
 }
 
+/// `n` levels of a flow from 1 to 1/`entries`, shifted by `factor`; 0, the data, comes after them. With `twice` the last of them is
+/// shifted before the grid is made and again with it, as in diffusers (`compat double_shift`).
+pub fn shifted(n: usize, entries: usize, factor: f64, twice: bool) -> Vec<f64> {
+    let last = 1.0 / entries as f64;
+    let last = if twice { shift(last, factor) } else { last };
+    fractions(n).map(|s| shift(1.0 + s * (last - 1.0), factor)).collect()
+}
+
 /// The shift of a flow's noise level σ by `factor` > 0: σ ↦ factor σ/(1 + (factor − 1) σ) (Esser et al. 2024, eq. 23).
 pub fn shift(sigma: f64, factor: f64) -> f64 {
     factor * sigma / (1.0 + (factor - 1.0) * sigma)

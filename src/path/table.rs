@@ -24,7 +24,7 @@ pub fn cosine_betas(entries: usize, offset: f64, cap: f64) -> Vec<f64> {
 /// Entries of a table of `size`, noisiest first, from 0: `steps` of the `points` that the spacing gives.
 ///
 /// Leading: j ⌊size/points⌋ + `offset`; trailing: size − j size/points − 1; linspace: both ends of the table. `round` rounds
-/// half to even, otherwise trailing and linspace entries may lie between two of the table.
+/// half to even as trailing does anyway, otherwise linspace entries may lie between two of the table.
 ///
 /// # Errors
 /// [`GridError`] for no steps, more points than entries, or a spacing that is not of entries.
@@ -47,7 +47,7 @@ pub fn entries(
     let entry = |j: usize| match spacing {
         Spacing::Leading => Ok(((points - 1 - j) * (size / points) + offset) as f64),
         Spacing::Linspace => Ok(rounded((points - 1 - j) as f64 * ((of_table - 1.0) / (n - 1.0).max(1.0)))),
-        Spacing::Trailing => Ok(rounded(of_table - j as f64 * (of_table / n)) - 1.0),
+        Spacing::Trailing => Ok((of_table - j as f64 * (of_table / n)).round_ties_even() - 1.0),
         _ => Err(GridError::NeedsTable(spacing)),
     };
     (0..steps).map(entry).collect()
