@@ -12,14 +12,19 @@ pub mod dpm_plus_plus;
 pub mod dpm_plus_plus_2s;
 pub mod dpm_plus_plus_sde;
 pub mod dpm_solver;
+mod draws;
 pub mod edm;
+pub mod energy_matching;
 pub mod euler;
 pub mod heun;
 pub mod lms;
+pub mod predictor_corrector;
 pub mod program;
 pub mod renoise;
 pub mod run;
+pub mod runge_kutta;
 pub mod start;
+pub mod stochastic_interpolant;
 
 use thiserror::Error;
 
@@ -35,13 +40,17 @@ pub use dpm_plus_plus_2s::DpmPlusPlus2S;
 pub use dpm_plus_plus_sde::DpmPlusPlusSde;
 pub use dpm_solver::DpmSolver;
 pub use edm::{Churn, Edm};
+pub use energy_matching::EnergyMatching;
 pub use euler::Euler;
 pub use heun::Heun;
 pub use lms::Lms;
+pub use predictor_corrector::{Corrected, Corrector, Predictor, PredictorCorrector, Sde};
 pub use program::{Op, Program, Register, STATE, Step};
 pub use renoise::Renoise;
 pub use run::{Observe, RunError};
+pub use runge_kutta::{RungeKutta, Tableau};
 pub use start::start;
+pub use stochastic_interpolant::{Diffusion, LastStep, StochasticInterpolant};
 
 /// A sampling method.
 pub trait Method {
