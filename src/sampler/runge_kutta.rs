@@ -44,6 +44,27 @@ impl Tableau {
     };
 }
 
+impl Tableau {
+    /// The state at the last of `times` of the system dy/dt = `slope`, from `start` at the first.
+    pub fn integrate(&self, slope: &mut dyn FnMut(f64, &[f64]) -> Vec<f64>, times: &[f64], start: &[f64]) -> Vec<f64> {
+        let mut y = start.to_vec();
+        for pair in times.windows(2) {
+            let h = pair[1] - pair[0];
+            let mut slopes: Vec<Vec<f64>> = Vec::with_capacity(self.c.len());
+            let moved = |y: &[f64], slopes: &[Vec<f64>], weights: &[f64]| -> Vec<f64> {
+                let by = |i: usize| slopes.iter().zip(weights).map(|(k, w)| h * w * k[i]).sum::<f64>();
+                y.iter().enumerate().map(|(i, y)| y + by(i)).collect()
+            };
+            for (c, row) in self.c.iter().zip(self.a) {
+                let point = moved(&y, &slopes, row);
+                slopes.push(slope(pair[0] + c * h, &point));
+            }
+            y = moved(&y, &slopes, self.b);
+        }
+        y
+    }
+}
+
 /// A Runge–Kutta method on a schedule, which gives the levels between those of the grid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RungeKutta {

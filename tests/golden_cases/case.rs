@@ -104,10 +104,6 @@ impl Case {
         self.mixture.as_ref().ok_or_else(|| failed("the case has no mixture"))
     }
 
-    pub fn dim(&self) -> usize {
-        self.mixture.as_ref().map_or(1, Mixture::dim)
-    }
-
     pub fn device() -> Device {
         Device::cpu(Precision::F64)
     }
