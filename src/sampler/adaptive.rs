@@ -111,7 +111,7 @@ impl Adaptive {
             while now.t < sign * time {
                 let step = if self.overshoot || now.t + h < end { h } else { end - now.t };
                 let to = if !self.overshoot && now.t + h >= end { end } else { now.t + step };
-                if !(step > 0.0) || to <= now.t {
+                if step.is_nan() || step <= 0.0 || to <= now.t {
                     return Err(if step.is_nan() {
                         AdaptiveError::NotFinite { t: sign * now.t }
                     } else {
