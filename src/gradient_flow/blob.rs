@@ -15,7 +15,7 @@ use std::f64::consts::TAU;
 use crate::backend::{Device, Noise};
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square, moved_to};
+use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square, moved_to, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::measure::{Cloud, Mixture};
 use crate::path::Level;
@@ -72,7 +72,7 @@ impl<'a> Blob<'a> {
         }
         let log_weights = (0..start.len()).map(|i| start.weight(i).ln()).collect();
         let field = Field::Mixture(law.clone());
-        let reach = 1e3 * (1.0 + start.radius());
+        let reach = reach_of(&start, law);
         let energy = Energy::default();
         let mut blob = Self { state: start, field, tau, eps, device, log_weights, energy, substep: tau, reach };
         blob.energy = blob.energy_of(&blob.state)?;

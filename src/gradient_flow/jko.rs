@@ -9,7 +9,7 @@
 use serde::Serialize;
 
 use crate::gradient_flow::FlowError;
-use crate::measure::Cloud;
+use crate::measure::{Cloud, Component, Mixture};
 
 /// The accounts of the state ρ_k and of the step that leaves it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -102,6 +102,14 @@ pub(super) fn check_reach(points: &[f64], centre: &[f64], reach: f64, step: usiz
         Some(particle) => Err(FlowError::Runaway { step, particle }),
         None => Ok(()),
     }
+}
+
+/// The distance from the mean of `start` beyond which a particle on the way to `law` has run away: ten times all that there is.
+pub(super) fn reach_of(start: &Cloud, law: &Mixture) -> f64 {
+    let centre = start.mean();
+    let away = |mean: &[f64]| mean.iter().zip(&centre).map(|(m, c)| (m - c).powi(2)).sum::<f64>().sqrt();
+    let spread = |c: &Component| (0..law.dim()).map(|axis| c.covariance.value(axis)).sum::<f64>().sqrt();
+    10.0 * law.components().iter().map(|c| away(&c.mean) + spread(c)).fold(start.radius(), f64::max)
 }
 
 /// Σ_i a_i |u_i|² of rows u under the weights of `cloud`.

@@ -14,7 +14,7 @@ use std::f64::consts::TAU;
 use crate::backend::{Device, Noise};
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Descent, check_reach};
+use crate::gradient_flow::jko::{Account, Descent, check_reach, reach_of};
 use crate::gradient_flow::kernel::Kernel;
 use crate::measure::{Cloud, Mixture};
 use crate::path::Level;
@@ -36,8 +36,6 @@ pub struct Langevin<'a> {
 const ACCOUNTED: usize = 4096;
 /// The noise level that stands for none: its square, 1e-12, is added to the law's variances.
 const DATA: Level = Level { t: 1.0, alpha: 1.0, sigma: 1e-6, alpha_dot: 0.0, sigma_dot: 0.0 };
-/// A particle that is this many radii of start and target away has run away.
-const REACH: f64 = 1e3;
 
 impl<'a> Langevin<'a> {
     /// The scheme to `law` in steps `tau`, with the noise of `seed`.
@@ -78,7 +76,7 @@ impl<'a> Langevin<'a> {
         let (d, n) = (start.dim(), start.len().min(ACCOUNTED));
         let mut state = start.points()[..n * d].to_vec();
         let mut accounts = vec![self.first_account(&state, start_law)];
-        let (centre, reach) = (start.mean(), REACH * (1.0 + start.radius() + self.extent()));
+        let (centre, reach) = (start.mean(), reach_of(start, self.law));
         for k in 0..steps {
             if !progress(k, &accounts[k]) {
                 return Err(FlowError::Stopped { steps: k });
@@ -199,13 +197,6 @@ impl<'a> Langevin<'a> {
             Ok(_) | Err(RunError::Stopped { .. }) => Ok(good),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// The largest distance of a component's centre from the origin, and its width.
-    fn extent(&self) -> f64 {
-        let size = |mean: &[f64]| mean.iter().map(|m| m * m).sum::<f64>().sqrt();
-        let wide = |at: usize| self.law.components().iter().map(move |c| size(&c.mean) + c.covariance.value(at).sqrt());
-        (0..self.law.dim()).flat_map(wide).fold(0.0, f64::max)
     }
 }
 

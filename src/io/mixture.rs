@@ -14,6 +14,7 @@ struct Written {
     means: Vec<Vec<f64>>,
     covariances: Option<Vec<Vec<Vec<f64>>>>,
     variances: Option<Vec<f64>>,
+    /// Remarks that some writers add; the arrays say the same.
     #[serde(rename = "name")]
     _name: Option<IgnoredAny>,
     #[serde(rename = "dim")]
