@@ -106,12 +106,10 @@ fn langevin_reaches_the_moments_of_every_mode_but_for_its_predicted_bias() {
 }
 
 #[test]
-fn the_blob_reaches_the_moments_of_every_mode_and_pays_for_every_step() {
+fn the_blob_descends_its_own_energy_and_pays_for_every_step() {
     let out = tempfile::tempdir().unwrap();
     let record = jko(out.path(), &["normal", "--target", MIXTURE, "--scheme", "blob", "--steps", "60", "--n", "2048"]);
     assert!(falls(&steps(&record, "free_energy")));
-    let eps = record["eps"].as_f64().unwrap();
-    check_moments(&particles(out.path()), |variance| 0.5 * variance * (1.0 + (1.0 + 4.0 * eps / variance).sqrt()) - eps);
     let inequality = steps(&record, "energy_inequality");
     assert!(inequality[..60].iter().all(|value| value.unwrap() >= -1e-6), "{inequality:?}");
     assert!(steps(&record, "effective_neighbours")[60].unwrap() > 5.0);
