@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::backend::{BackendError, DeviceError};
+use crate::gradient_flow::FlowError;
 use crate::io::{ReadError, WriteError};
 use crate::measure::{CloudError, MixtureError, NameError};
 use crate::metric::MetricError;
@@ -34,6 +35,9 @@ pub enum Error {
     /// A transport problem that cannot be solved as asked.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// A gradient flow that cannot be run.
+    #[error(transparent)]
+    Flow(#[from] FlowError),
     /// Clouds that cannot be compared.
     #[error(transparent)]
     Metric(#[from] MetricError),

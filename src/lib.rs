@@ -16,7 +16,8 @@
 //! * Points are row-major n × d.
 //!
 //! # Layout
-//! Data flows one way: [`io`] → [`measure`] → ([`transport`] | [`sampler`], over [`field`] and [`path`]) → [`metric`] →
+//! Data flows one way: [`io`] → [`measure`] → ([`transport`] | [`sampler`], over [`field`] and [`path`]) → ([`gradient_flow`] |
+//! [`geodesic`]) → [`metric`] →
 //! [`experiment`] → [`report`]. All arithmetic over particles happens behind [`backend`].
 #![deny(missing_docs)]
 
@@ -24,6 +25,8 @@ pub mod backend;
 pub mod error;
 pub mod experiment;
 pub mod field;
+pub mod geodesic;
+pub mod gradient_flow;
 pub mod io;
 pub mod measure;
 pub mod metric;

@@ -235,7 +235,7 @@ fn the_balanced_step_of_annealed_langevin_leaves_the_least_excess_of_variance() 
     }
 }
 
-/// The form that `compare` uses: T = min(5, n) updates at ⌊n/T⌋ levels down to 0.01, and the denoising.
+/// The form that `compare` uses: two updates a level, or one when n is odd, down to 0.01, and the denoising.
 #[test]
 fn annealed_langevin_of_a_given_length_has_that_many_updates() {
     for n in [1, 2, 5, 10, 20, 50, 100] {

@@ -137,7 +137,7 @@ impl Compare {
 }
 
 /// The particles every row starts from: draws of a law, or distinct points of a finite set while there are enough.
-fn start_points(source: &Measure, n: usize, seed: u32) -> Result<Cloud, Error> {
+pub(super) fn start_points(source: &Measure, n: usize, seed: u32) -> Result<Cloud, Error> {
     match source {
         Measure::Finite(cloud) if cloud.weights().is_none() && cloud.len() >= n => {
             let order = Philox::new(seed, Stream::Source).permutation(cloud.len(), n, 0);

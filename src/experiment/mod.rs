@@ -2,6 +2,7 @@
 
 mod bench;
 pub mod compare;
+pub mod descent;
 pub mod evaluate;
 mod families;
 pub mod ledger;
@@ -9,5 +10,6 @@ pub mod record;
 pub mod walk;
 
 pub use compare::{Compare, Named};
+pub use descent::{Descend, DescentRecord, SchemeName};
 pub use evaluate::{Evaluate, EvaluateRecord};
 pub use record::{CompareRecord, Comparison, Family, Flag, FreeEnergy, Ledger, NoiseFloor, Row, Trajectory};

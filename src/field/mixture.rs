@@ -54,7 +54,7 @@ impl Mixture {
     }
 
     /// log p(x), and for each component r_k and y_k.
-    fn posterior(&self, level: Level, x: &[f64]) -> (f64, Vec<(f64, Vec<f64>)>) {
+    pub(super) fn posterior(&self, level: Level, x: &[f64]) -> (f64, Vec<(f64, Vec<f64>)>) {
         let Level { alpha, sigma, .. } = level;
         let mut terms: Vec<(f64, Vec<f64>)> = Vec::with_capacity(self.components().len());
         for component in self.components() {
@@ -79,7 +79,7 @@ fn log_weight(component: &Component, level: Level, dim: usize) -> f64 {
 }
 
 /// U diag(f(λ)) Uᵀ v for the covariance U diag(λ) Uᵀ.
-fn along(covariance: &Covariance, v: &[f64], f: impl Fn(f64) -> f64) -> Vec<f64> {
+pub(super) fn along(covariance: &Covariance, v: &[f64], f: impl Fn(f64) -> f64) -> Vec<f64> {
     match covariance {
         Covariance::Isotropic(variance) => {
             let factor = f(*variance);

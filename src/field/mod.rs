@@ -1,6 +1,7 @@
 //! What moves the particles: fields that give x̂₀ and ε̂ at every noise level.
 
 pub mod density;
+pub mod likelihood;
 pub mod mixture;
 
 use crate::measure::{Cloud, Mixture};

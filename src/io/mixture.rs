@@ -1,6 +1,8 @@
-//! Mixtures as `.json`: `weights`, `means`, and `covariances` (d × d each) or `variances` (one isotropic scalar each).
+//! Mixtures as `.json`: `weights`, `means`, and `covariances` (d × d each) or `variances` (one isotropic scalar each). `name`,
+//! `dim` and `components` may stand beside them and say nothing new.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::io::Problem;
 use crate::measure::{Covariance, Mixture, MixtureError};
@@ -12,11 +14,17 @@ struct Written {
     means: Vec<Vec<f64>>,
     covariances: Option<Vec<Vec<Vec<f64>>>>,
     variances: Option<Vec<f64>>,
+    #[serde(rename = "name")]
+    _name: Option<IgnoredAny>,
+    #[serde(rename = "dim")]
+    _dim: Option<IgnoredAny>,
+    #[serde(rename = "components")]
+    _components: Option<IgnoredAny>,
 }
 
 /// The mixture of a whole `.json` file.
 pub(super) fn read(bytes: &[u8]) -> Result<Mixture, Problem> {
-    let Written { weights, means, covariances, variances } = serde_json::from_slice(bytes)?;
+    let Written { weights, means, covariances, variances, .. } = serde_json::from_slice(bytes)?;
     let dim = means.first().ok_or(MixtureError::Empty)?.len();
     let covariances = match (covariances, variances) {
         (None, Some(variances)) => variances.into_iter().map(Covariance::Isotropic).collect(),

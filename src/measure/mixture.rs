@@ -181,6 +181,12 @@ impl Mixture {
         Self::of_known(vec![vec![0.0; dim.max(1)]], 1.0)
     }
 
+    /// The least variance of any component with mass along any direction.
+    pub fn least_variance(&self) -> f64 {
+        let present = self.components.iter().filter(|c| c.weight > 0.0);
+        present.flat_map(|c| (0..self.dim).map(|i| c.covariance.value(i))).fold(f64::INFINITY, f64::min)
+    }
+
     /// Dimension d.
     pub fn dim(&self) -> usize {
         self.dim

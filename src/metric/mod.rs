@@ -2,6 +2,8 @@
 
 pub mod error;
 pub mod flag;
+pub mod frechet;
+pub mod kernel;
 pub mod modes;
 pub mod moments;
 pub mod nearest;
@@ -10,6 +12,8 @@ pub mod wasserstein;
 
 pub use error::MetricError;
 pub use flag::{Flag, flags};
+pub use frechet::frechet_distance;
+pub use kernel::{Estimator, energy_distance, mmd_squared};
 pub use modes::mode_weights;
 pub use moments::{mean_distance, variance_ratio};
 pub use nearest::{median_distance, nearest};

@@ -67,13 +67,21 @@ impl<'a> Ruler<'a> {
         self.eps
     }
 
+    /// 2 S_ε of `cloud` to the reference, in units of |x−y|².
+    ///
+    /// # Errors
+    /// [`MetricError`] as for [`Ruler::measure`].
+    pub fn divergence(&self, cloud: &Cloud, device: &Device) -> Result<f64, MetricError> {
+        Ok(2.0 * self.divergence.from(cloud, device)?)
+    }
+
     /// Measures `cloud`.
     ///
     /// # Errors
     /// [`MetricError`] when the dimensions differ or a distance is too large for the precision.
     pub fn measure(&self, cloud: &Cloud, device: &Device) -> Result<Reading, MetricError> {
         Ok(Reading {
-            divergence: 2.0 * self.divergence.from(cloud, device)?,
+            divergence: self.divergence(cloud, device)?,
             w2_squared_exact: w2_squared_exact(cloud, self.reference, self.seed)?,
             variance_ratio: variance_ratio(cloud, self.reference)?,
             mean_distance: mean_distance(cloud, self.reference)?,

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::path::{Schedule, ScheduleError};
+use crate::path::{Schedule, ScheduleError, table};
 
 /// One noise level of x = α · data + σ · noise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +20,12 @@ pub struct Level {
 }
 
 impl Level {
+    /// The same level, a σ of zero replaced by one whose square is the smallest positive number: there the score −ε̂/σ of a law
+    /// with a density is that law's own, to all digits.
+    pub fn with_score(self) -> Self {
+        Self { sigma: if self.sigma == 0.0 { f64::MIN_POSITIVE.sqrt() } else { self.sigma }, ..self }
+    }
+
     /// σ/α, the noise level of x/α; ∞ at pure noise.
     pub fn ratio(&self) -> f64 {
         self.sigma / self.alpha
@@ -213,16 +219,8 @@ impl Grid {
 
 /// Times of `steps` entries of a table of `size`, noisiest first, and of the data.
 fn entries(size: usize, steps: usize, spacing: Spacing) -> Result<Vec<f64>, GridError> {
-    if steps > size {
-        return Err(GridError::TooManySteps { steps, table: size });
-    }
-    let (n, of_table) = (steps as f64, size as f64);
-    let entry = |j: usize| match spacing {
-        Spacing::Leading => ((steps - 1 - j) * (size / steps)) as f64,
-        Spacing::Linspace => ((steps - 1 - j) as f64 * (of_table - 1.0) / (n - 1.0).max(1.0)).round_ties_even(),
-        _ => (of_table - j as f64 * of_table / n).round_ties_even() - 1.0,
-    };
-    Ok((0..steps).map(|j| 1.0 - (entry(j) + 1.0) / of_table).chain([1.0]).collect())
+    let entries = table::entries(size, spacing, steps, steps, 0, true)?;
+    Ok(entries.into_iter().map(|entry| 1.0 - (entry + 1.0) / size as f64).chain([1.0]).collect())
 }
 
 /// `count` ratios from `noisiest` to `cleanest`, both exact.

@@ -42,6 +42,10 @@ pub enum Schedule {
     CondOt,
     /// The quarter circle: α = sin(½πt), σ = cos(½πt).
     Trigonometric,
+    /// α = t, σ = √(1 − t²): variance preserving with a linear α (Lipman et al. 2024, "flow matching guide", §4.8.2).
+    LinearAlpha,
+    /// α = tⁿ, σ = 1 − tⁿ, n > 0.
+    Polynomial(f64),
     /// A table of β_1…β_T as DDPM has it, between whose entries log ᾱ is linear in t.
     Table(Table),
 }
@@ -170,6 +174,11 @@ impl Schedule {
         Self::Table(Table { exponent })
     }
 
+    /// The table of falling ᾱ_1…ᾱ_T; the last may be zero.
+    pub(super) fn of_alpha_bars(alpha_bars: impl Iterator<Item = f64>) -> Self {
+        Self::Table(Table { exponent: std::iter::once(0.0).chain(alpha_bars.map(|alpha_bar| -alpha_bar.ln())).collect() })
+    }
+
     /// The schedule of one of the names [`SCHEDULES`], with its usual parameters: `linear-vp` has β ∈ [0.1, 20], `ve` has
     /// σ ∈ [0.01, 50]; the tables have T = 1000 and `ddpm` is the linear one.
     ///
@@ -214,6 +223,14 @@ impl Schedule {
                 let (alpha, sigma) = ((FRAC_PI_2 * t).sin(), (FRAC_PI_2 * u).sin());
                 Level { t, alpha, sigma, alpha_dot: FRAC_PI_2 * sigma, sigma_dot: -FRAC_PI_2 * alpha }
             }
+            Self::LinearAlpha => {
+                let sigma = (u * (1.0 + t)).sqrt();
+                Level { t, alpha: t, sigma, alpha_dot: 1.0, sigma_dot: -t / sigma }
+            }
+            Self::Polynomial(n) => {
+                let (alpha, slope) = (t.powf(*n), n * t.powf(n - 1.0));
+                Level { t, alpha, sigma: 1.0 - alpha, alpha_dot: slope, sigma_dot: -slope }
+            }
             Self::Table(table) => {
                 let exact = u * table.entries() as f64;
                 let position = if (exact - exact.round()).abs() < 1e-9 { exact.round() } else { exact }; // an entry, not beside it
@@ -249,6 +266,8 @@ impl Schedule {
             Self::Ve { sigma_min, sigma_max } => (ratio / sigma_max).ln() / (sigma_min / sigma_max).ln(),
             Self::CondOt => 1.0 / (1.0 + ratio),
             Self::Trigonometric => 1.0_f64.atan2(ratio) / FRAC_PI_2,
+            Self::LinearAlpha => 1.0 / ratio.hypot(1.0),
+            Self::Polynomial(n) => (1.0 + ratio).powf(-1.0 / n),
             Self::Table(table) => {
                 let above = table.exponent.partition_point(|&e| e < exponent).clamp(1, table.entries());
                 let (low, high) = (table.exponent[above - 1], table.exponent[above]);
@@ -263,6 +282,11 @@ impl Table {
     /// Number T of entries.
     pub fn entries(&self) -> usize {
         self.exponent.len() - 1
+    }
+
+    /// ᾱ of entry `i`, from 0.
+    pub(super) fn alpha_bar(&self, i: usize) -> f64 {
+        (-self.exponent[i + 1]).exp()
     }
 }
 

@@ -31,7 +31,8 @@ pub struct AnnealedLangevin {
 const SIGMA_MIN: f64 = 0.01;
 
 impl AnnealedLangevin {
-    /// About `n` updates in all from `sigma_max`: T = min(2, n) at each of ⌊n/T⌋ levels, geometric down to 0.01, then the data.
+    /// `n` updates in all from `sigma_max`: two at each of n/2 levels (one at each of n when n is odd), geometric down to 0.01,
+    /// then the data. More updates a level leave too few levels at the few steps that this is for.
     ///
     /// `sigma_max` should be the largest distance between two data points, so that the first level joins them all (Song, Ermon
     /// 2020, technique 1).
@@ -39,7 +40,7 @@ impl AnnealedLangevin {
     /// # Errors
     /// [`GridError`] when `n` is 0 or `sigma_max` is not above 0.01.
     pub fn of_length(n: usize, sigma_max: f64) -> Result<(Self, Grid), GridError> {
-        let updates = n.clamp(1, 2);
+        let updates = 2 - n % 2;
         Ok((Self { updates, step: None }, Grid::ladder(sigma_max, SIGMA_MIN, n / updates)?))
     }
 }

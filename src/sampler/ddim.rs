@@ -11,10 +11,10 @@
 //! Order 1, one evaluation. Not to be confused with [`Euler`](crate::sampler::Euler) on the probability-flow ODE, which depends
 //! on the scaling of x and on the clock.
 
-use crate::path::Grid;
+use crate::path::{Grid, Level};
 use crate::sampler::Method;
 use crate::sampler::ddpm::forward_variance;
-use crate::sampler::program::{Program, Step};
+use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// DDIM with noise level `eta`: 0 deterministic, 1 ancestral.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,15 +23,32 @@ pub struct Ddim {
     pub eta: f64,
 }
 
+impl Ddim {
+    /// The step from one level to another.
+    pub fn step(&self, from: Level, to: Level) -> Step {
+        let s = self.eta * to.sigma / from.sigma * forward_variance(from, to).sqrt();
+        let along_noise = (to.sigma.powi(2) - s * s).max(0.0).sqrt();
+        Step::evaluate(from, to.alpha, along_noise).add_noise(s)
+    }
+
+    /// The same step with the denoised point clamped to [−`range`, `range`]; ε̂ is that of the field, as in the published code
+    /// of DDPM and DDIM.
+    pub fn clipped_step(&self, from: Level, to: Level, range: f64) -> Step {
+        let s = self.eta * to.sigma / from.sigma * forward_variance(from, to).sqrt();
+        let along_noise = (to.sigma.powi(2) - s * s).max(0.0).sqrt() / from.sigma;
+        let (denoised, noise) = (2, 3);
+        Step::default()
+            .then(Op::Evaluate { level: from, src: STATE, p: 1.0, q: 0.0, dst: denoised })
+            .then(Op::Combine { dst: noise, terms: vec![(STATE, 1.0), (denoised, -from.alpha)] })
+            .then(Op::Clip { register: denoised, low: -range, high: range })
+            .then(Op::Combine { dst: STATE, terms: vec![(denoised, to.alpha), (noise, along_noise)] })
+            .add_noise(s)
+    }
+}
+
 impl Method for Ddim {
     fn program(&self, grid: &Grid) -> Program {
-        grid.steps()
-            .map(|(from, to)| {
-                let s = self.eta * to.sigma / from.sigma * forward_variance(from, to).sqrt();
-                let along_noise = (to.sigma.powi(2) - s * s).max(0.0).sqrt();
-                Step::evaluate(from, to.alpha, along_noise).add_noise(s)
-            })
-            .collect()
+        grid.steps().map(|(from, to)| self.step(from, to)).collect()
     }
 
     fn order(&self) -> Option<u32> {

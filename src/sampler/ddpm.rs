@@ -53,14 +53,30 @@ impl Variance {
     }
 }
 
+impl Ddpm {
+    /// The step from one level to another.
+    pub fn step(&self, from: Level, to: Level) -> Step {
+        self.mean(from, to).add_noise(self.variance.between(from, to).sqrt())
+    }
+
+    /// The step to the data as the published code makes it on grids whose last entry is above the table's first
+    /// (`compat ddpm_noise_at_last_step`): with noise, of variance at least `floor`.
+    pub fn noisy_last_step(&self, from: Level, to: Level, floor: f64) -> Step {
+        let variance = match self.variance {
+            Variance::Forward => forward_variance(from, to),
+            other => other.between(from, to),
+        };
+        self.mean(from, to).add_noise(variance.max(floor).sqrt())
+    }
+
+    fn mean(&self, from: Level, to: Level) -> Step {
+        Step::evaluate(from, to.alpha, from.alpha / to.alpha * to.sigma.powi(2) / from.sigma)
+    }
+}
+
 impl Method for Ddpm {
     fn program(&self, grid: &Grid) -> Program {
-        grid.steps()
-            .map(|(from, to)| {
-                let along_noise = from.alpha / to.alpha * to.sigma.powi(2) / from.sigma;
-                Step::evaluate(from, to.alpha, along_noise).add_noise(self.variance.between(from, to).sqrt())
-            })
-            .collect()
+        grid.steps().map(|(from, to)| self.step(from, to)).collect()
     }
 
     fn order(&self) -> Option<u32> {

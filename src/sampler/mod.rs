@@ -3,28 +3,62 @@
 //! A method never sees the particles, a device or a precision, so it works on every field and backend, and two methods are the
 //! same when their programs are.
 
+pub mod adaptive;
+mod ancestral;
 pub mod annealed_langevin;
 pub mod ddim;
 pub mod ddpm;
+pub mod dpm_2;
+pub mod dpm_adaptive;
+pub mod dpm_plus_plus;
+pub mod dpm_plus_plus_2s;
+pub mod dpm_plus_plus_sde;
+pub mod dpm_solver;
+mod draws;
+pub mod edm;
+pub mod energy_matching;
 pub mod euler;
 pub mod heun;
+pub mod likelihood;
+pub mod lms;
+pub mod pair;
+pub mod predictor_corrector;
 pub mod program;
+pub mod renoise;
 pub mod run;
+pub mod runge_kutta;
 pub mod start;
+pub mod stochastic_interpolant;
 
 use thiserror::Error;
 
 use crate::error::nearest;
 use crate::path::Grid;
 
+pub use adaptive::{Adaptive, AdaptiveError, Solution};
 pub use annealed_langevin::AnnealedLangevin;
 pub use ddim::Ddim;
 pub use ddpm::{Ddpm, Variance};
+pub use dpm_2::Dpm2;
+pub use dpm_adaptive::{AdaptiveRun, DpmAdaptive};
+pub use dpm_plus_plus::{DpmPlusPlus, SecondOrder};
+pub use dpm_plus_plus_2s::DpmPlusPlus2S;
+pub use dpm_plus_plus_sde::DpmPlusPlusSde;
+pub use dpm_solver::DpmSolver;
+pub use edm::{Churn, Edm};
+pub use energy_matching::EnergyMatching;
 pub use euler::Euler;
 pub use heun::Heun;
+pub use likelihood::ChangeOfVariables;
+pub use lms::Lms;
+pub use pair::Pair;
+pub use predictor_corrector::{Corrected, Corrector, Predictor, PredictorCorrector, Sde};
 pub use program::{Op, Program, Register, STATE, Step};
+pub use renoise::Renoise;
 pub use run::{Observe, RunError};
+pub use runge_kutta::{RungeKutta, Tableau};
 pub use start::start;
+pub use stochastic_interpolant::{Diffusion, LastStep, StochasticInterpolant};
 
 /// A sampling method.
 pub trait Method {

@@ -86,11 +86,17 @@ impl Step {
 
     /// x ← x + s z, with a fresh draw z into register 1; nothing when s = 0.
     pub fn add_noise(self, s: f64) -> Self {
+        self.add_noise_from(1, s)
+    }
+
+    /// [`Step::add_noise`] with the draw in `register`.
+    pub fn add_noise_from(self, register: Register, s: f64) -> Self {
         if s == 0.0 {
             return self;
         }
         let draw = self.ops.iter().filter(|op| matches!(op, Op::Draw { .. })).count() as u32;
-        self.then(Op::Draw { dst: 1, draw }).then(Op::Combine { dst: STATE, terms: vec![(STATE, 1.0), (1, s)] })
+        let terms = vec![(STATE, 1.0), (register, s)];
+        self.then(Op::Draw { dst: register, draw }).then(Op::Combine { dst: STATE, terms })
     }
 }
 

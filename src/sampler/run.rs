@@ -6,7 +6,7 @@ use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows,
 use crate::field::{Field, MixtureProgram, fold};
 use crate::measure::Cloud;
 use crate::path::Level;
-use crate::sampler::program::{Op, Program, STATE};
+use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// Why a program cannot run on a field.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -74,6 +74,16 @@ impl Field {
             Self::Mixture(mixture) => mixture.dim(),
             Self::DataSet(cloud) | Self::Transport { target: cloud, .. } => cloud.dim(),
         }
+    }
+
+    /// The score ∇log p = −ε̂/σ at `level` for all `points`, n × d; of a law with a density also at σ = 0.
+    ///
+    /// # Errors
+    /// [`RunError`] when sizes disagree or the device fails.
+    pub fn score(&self, level: Level, points: &[f64], device: &Device) -> Result<Vec<f64>, RunError> {
+        let level = level.with_score();
+        let program = Program { steps: vec![Step::evaluate(level, 0.0, -1.0 / level.sigma)] };
+        program.run(self, points, Noise::Given(&[]), device, Observe::Progress(&mut |_| true))
     }
 
     /// Whether the field at σ = 0 is known beyond x̂₀: for a law with a density, not for points.

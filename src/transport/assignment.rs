@@ -50,6 +50,32 @@ pub fn assign(source: &Cloud, target: &Cloud) -> Result<Assignment, TransportErr
     assign_points(source.points(), target.points(), source.dim())
 }
 
+/// W₁, the least mean of |x_i − y_s(i)| over permutations s, of uniform clouds of the same n ≤ [`LARGEST`].
+///
+/// # Errors
+/// [`TransportError`] as for [`assign`].
+pub fn w1(source: &Cloud, target: &Cloud) -> Result<f64, TransportError> {
+    if source.weights().is_some() || target.weights().is_some() {
+        return Err(TransportError::Weighted);
+    }
+    if source.dim() != target.dim() {
+        return Err(TransportError::Dimensions { source_dim: source.dim(), target_dim: target.dim() });
+    }
+    let (n, m) = (source.len(), target.len());
+    if n != m {
+        return Err(TransportError::UnequalSizes { n, m });
+    }
+    if n > LARGEST {
+        return Err(TransportError::TooMany { n, limit: LARGEST });
+    }
+    let cost: Vec<f64> = source.rows().flat_map(|x| target.rows().map(|y| squared_distance(x, y).sqrt())).collect();
+    if !cost.iter().all(|&c| c <= LARGEST_COST) {
+        return Err(TransportError::Overflow);
+    }
+    let (_, partner) = lsap::solve(n, n, &reduced(cost.clone(), n), false).map_err(|_| TransportError::Overflow)?;
+    Ok(partner.iter().enumerate().map(|(i, j)| cost[i * n + j]).sum::<f64>() / n as f64)
+}
+
 /// The optimal assignment between row-major points of dimension `dim`.
 pub(crate) fn assign_points(source: &[f64], target: &[f64], dim: usize) -> Result<Assignment, TransportError> {
     let (n, m) = (source.len() / dim, target.len() / dim);

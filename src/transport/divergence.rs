@@ -4,7 +4,7 @@ use crate::backend::{Backend, Device, Task};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
 use crate::transport::problem::Problem;
-use crate::transport::sinkhorn::{Sinkhorn, self_transport};
+use crate::transport::sinkhorn::{SelfPlan, Sinkhorn, self_transport};
 
 /// Sinkhorn divergences to one fixed cloud, whose self-term is solved once.
 ///
@@ -23,7 +23,7 @@ impl<'a> Divergence<'a> {
     /// # Errors
     /// [`TransportError`] when ε is not positive or too small for the precision.
     pub fn to(reference: &'a Cloud, eps: f64, solver: Sinkhorn, device: &Device) -> Result<Self, TransportError> {
-        let self_term = device.run(SelfTransport { cloud: reference, eps, solver })?;
+        let self_term = device.run(SelfTransport { cloud: reference, eps, solver, warm: None })?.value;
         Ok(Self { reference, eps, solver, self_term })
     }
 
@@ -32,7 +32,7 @@ impl<'a> Divergence<'a> {
     /// # Errors
     /// [`TransportError`] when ε is too small for the precision.
     pub fn debias(&self, cloud: &Cloud, cross_term: f64, device: &Device) -> Result<f64, TransportError> {
-        let own_term = device.run(SelfTransport { cloud, eps: self.eps, solver: self.solver })?;
+        let own_term = device.run(SelfTransport { cloud, eps: self.eps, solver: self.solver, warm: None })?.value;
         Ok(cross_term - 0.5 * own_term - 0.5 * self.self_term)
     }
 
@@ -47,17 +47,19 @@ impl<'a> Divergence<'a> {
     }
 }
 
-struct SelfTransport<'a> {
-    cloud: &'a Cloud,
-    eps: f64,
-    solver: Sinkhorn,
+/// OT_ε(a, a), from the potential of a nearby measure if given.
+pub(crate) struct SelfTransport<'a> {
+    pub cloud: &'a Cloud,
+    pub eps: f64,
+    pub solver: Sinkhorn,
+    pub warm: Option<&'a [f64]>,
 }
 
 impl Task for SelfTransport<'_> {
-    type Output = Result<f64, TransportError>;
+    type Output = Result<SelfPlan, TransportError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let problem = Problem::new(self.cloud, self.cloud, self.eps)?;
-        self_transport(backend, &problem, self.solver.tol, self.solver.max_iter)
+        self_transport(backend, &problem, self.warm, self.solver.tol, self.solver.max_iter)
     }
 }

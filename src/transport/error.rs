@@ -65,6 +65,12 @@ pub enum TransportError {
         /// The ε given.
         eps: f64,
     },
+    /// A κ that draws the second marginal nowhere.
+    #[error("kappa = {kappa}; the semi-unbalanced problem needs a finite kappa above zero, in units of |x-y|^2/2")]
+    Kappa {
+        /// The κ given.
+        kappa: f64,
+    },
     /// ε that the precision cannot hold.
     #[error(
         "eps = {eps:e} is too small for these points in {precision}\n  their largest squared radius about the mean is {radius:.3}, so \

@@ -19,16 +19,16 @@ use crate::transport::TransportError;
 /// The law N(m, Σ) on R^d with a positive-definite covariance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gaussian {
-    mean: DVector<f64>,
-    covariance: DMatrix<f64>,
+    pub(crate) mean: DVector<f64>,
+    pub(crate) covariance: DMatrix<f64>,
 }
 
 /// The affine map x ↦ to + A (x − from) with a symmetric A.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AffineMap {
-    from: DVector<f64>,
-    matrix: DMatrix<f64>,
-    to: DVector<f64>,
+    pub(crate) from: DVector<f64>,
+    pub(crate) matrix: DMatrix<f64>,
+    pub(crate) to: DVector<f64>,
 }
 
 /// The entropic plan P between two Gaussians at ε, itself a Gaussian of R^d × R^d.
@@ -147,7 +147,7 @@ impl Gaussian {
         Ok(value(self, other)? - 0.5 * value(self, self)? - 0.5 * value(other, other)?)
     }
 
-    fn same_dim(&self, other: &Self) -> Result<(), TransportError> {
+    pub(crate) fn same_dim(&self, other: &Self) -> Result<(), TransportError> {
         let (source_dim, target_dim) = (self.dim(), other.dim());
         if source_dim == target_dim { Ok(()) } else { Err(TransportError::Dimensions { source_dim, target_dim }) }
     }
@@ -203,12 +203,12 @@ impl Pair {
 }
 
 /// f(S) = U diag(f(λ)) Uᵀ for a symmetric S.
-fn function_of(matrix: &DMatrix<f64>, f: impl Fn(f64) -> f64) -> DMatrix<f64> {
+pub(crate) fn function_of(matrix: &DMatrix<f64>, f: impl Fn(f64) -> f64) -> DMatrix<f64> {
     let eigen = SymmetricEigen::new(matrix.clone());
     symmetric(&eigen.eigenvectors * DMatrix::from_diagonal(&eigen.eigenvalues.map(f)) * eigen.eigenvectors.transpose())
 }
 
 /// ½(M + Mᵀ): removes the rounding of products that are symmetric by construction.
-fn symmetric(matrix: DMatrix<f64>) -> DMatrix<f64> {
+pub(crate) fn symmetric(matrix: DMatrix<f64>) -> DMatrix<f64> {
     (&matrix + matrix.transpose()) * 0.5
 }

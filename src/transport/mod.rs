@@ -6,7 +6,9 @@ pub mod error;
 pub mod gaussian;
 pub mod line;
 pub mod map;
+pub mod pairs;
 pub mod problem;
+pub mod semi_unbalanced;
 pub mod sinkhorn;
 
 pub use assignment::{Assignment, assign};
@@ -16,4 +18,5 @@ pub use gaussian::{AffineMap, EntropicPlan, Gaussian};
 pub use line::{LinePair, LinePlan};
 pub use map::EntropicMap;
 pub use problem::Problem;
+pub use semi_unbalanced::{SemiUnbalanced, SoftPlan};
 pub use sinkhorn::{Outcome, Potentials, Sinkhorn};

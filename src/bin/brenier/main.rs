@@ -6,7 +6,9 @@ mod devices;
 mod evaluate;
 mod flags;
 mod generate;
+mod geodesic;
 mod input;
+mod jko;
 mod machine;
 mod output;
 mod progress;
@@ -58,6 +60,8 @@ enum Command {
     Compare(compare::Compare),
     Transport(transport::Transport),
     Evaluate(evaluate::Evaluate),
+    Geodesic(geodesic::Geodesic),
+    Jko(jko::Jko),
     Sample(sample::Sample),
     Generate(generate::Generate),
     Run(run::Run),
@@ -109,6 +113,8 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
         Command::Compare(compare) => compare.run(&session),
         Command::Transport(transport) => transport.run(&session),
         Command::Evaluate(evaluate) => evaluate.run(&session),
+        Command::Geodesic(geodesic) => geodesic.run(&session),
+        Command::Jko(jko) => jko.run(&session),
         Command::Sample(sample) => sample.run(&session),
         Command::Generate(generate) => generate.run(&session),
         Command::Devices(devices) => devices.run(&session),

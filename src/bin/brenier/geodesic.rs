@@ -1,0 +1,274 @@
+//! `brenier geodesic`: the displacement interpolation between two measures, or the flow of new points along it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use brenier::backend::Device;
+use brenier::experiment::walk::Walk;
+use brenier::field::Field;
+use brenier::geodesic::Displacement;
+use brenier::measure::{Cloud, Measure};
+use brenier::metric::{Flag, paired_cost, variance_ratio};
+use brenier::path::{Grid, Schedule};
+use brenier::sampler::{Euler, Heun, Method};
+use brenier::transport::pairs::draw_pairs;
+use brenier::transport::problem::mean_cost;
+use brenier::transport::{Divergence, LinePlan, Problem, Sinkhorn};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::output::{Summary, count, number, seconds};
+use crate::session::Session;
+use crate::{Failure, flags, input, machine, progress, signal};
+
+/// ε over the mean cost when neither --eps nor --blur is given; also that of the divergence at the end.
+const DEFAULT_EPS: f64 = 0.05;
+
+/// Straight paths of optimal transport between two measures
+///
+/// Row k of path.npy is (1-t)x + tT(x) at t = k/K, with T the barycentric map of the entropic plan (on a line the exact map). T
+/// shrinks at large eps: the endpoint divergence shows it. The folder (brenier-out/geodesic unless --out is given) gets path.npy
+/// and run.json.
+#[derive(Args)]
+#[command(after_help = flags::examples(&[
+    "brenier geodesic moons 8gaussians --steps 10",
+    "brenier geodesic normal digits --eps 5 --steps 20 --out path",
+    "brenier geodesic moons 8gaussians --pairs",
+    "brenier geodesic moons 8gaussians --points new.npy --method heun --steps 50",
+]))]
+pub struct Geodesic {
+    /// Where the paths start: a file of points, a .json mixture, or a named source such as moons
+    source: String,
+    /// Where they end
+    target: String,
+    /// Pieces K of the path
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    steps: u32,
+    /// Regularisation, in units of |x-y|²/2 [default: 0.05 x the mean cost; on a line the map is exact instead]
+    #[arg(long, value_name = "E", allow_negative_numbers = true, conflicts_with = "blur")]
+    eps: Option<f64>,
+    /// Regularisation as a length: eps = S²
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    blur: Option<f64>,
+    /// End at partners drawn from the plan instead of at their mean
+    #[arg(long)]
+    pairs: bool,
+    /// File of new points, n x d, to move along the velocity of the plan
+    #[arg(long, value_name = "FILE", conflicts_with = "pairs")]
+    points: Option<PathBuf>,
+    /// How --points are moved
+    #[arg(long, value_enum, default_value = "heun", requires = "points")]
+    method: Integrator,
+    /// File of n weights for the source
+    #[arg(long, value_name = "FILE")]
+    source_weights: Option<PathBuf>,
+    /// File of m weights for the target
+    #[arg(long, value_name = "FILE")]
+    target_weights: Option<PathBuf>,
+    /// Points to draw from an end that is a law or a shape
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    n: u32,
+}
+
+/// An integrator by its name.
+#[derive(Clone, Copy, ValueEnum)]
+enum Integrator {
+    /// Order 1
+    Euler,
+    /// Order 2; the last step is an Euler step
+    Heun,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    command: &'static str,
+    version: &'static str,
+    source: &'a str,
+    target: &'a str,
+    n: usize,
+    m: usize,
+    d: usize,
+    /// None where the map is exact.
+    eps: Option<f64>,
+    converged: bool,
+    steps: u32,
+    w2_squared: f64,
+    w2_squared_kind: &'static str,
+    action: f64,
+    length: f64,
+    /// 2 S_ε between the end points and the target, in units of |x−y|².
+    endpoint_divergence: f64,
+    /// Total variance of the end points over that of the target.
+    variance_ratio: f64,
+    seconds: f64,
+    wall_seconds: f64,
+    device: &'static str,
+    precision: &'static str,
+    seed: u32,
+    flags: Vec<Flag>,
+}
+
+/// A plan in the form the paths need.
+struct Coupling {
+    eps: f64,
+    converged: bool,
+    map: Vec<f64>,
+    g: Vec<f64>,
+}
+
+/// Finished paths and their accounts.
+struct Paths {
+    states: Vec<f64>,
+    end: Cloud,
+    w2_squared: f64,
+    kind: &'static str,
+    action: f64,
+}
+
+impl Geodesic {
+    /// Draws the paths.
+    pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+        let device = session.device()?;
+        let seed = session.shared.seed;
+        let source = (self.source.as_str(), self.source_weights.as_deref());
+        let target = (self.target.as_str(), self.target_weights.as_deref());
+        let (source, target) = input::ends(source, target)?;
+        let (x, y) = (input::cloud(source, self.n, seed, 0)?, input::cloud(target, self.n, seed, 1)?);
+        let d = y.dim();
+        let new = self.points.as_deref().map(|path| read_points(path, d)).transpose()?;
+        let moved = new.as_ref().map_or(x.len(), Cloud::len);
+        machine::require("a path of that many states", 2 * u64::from(self.steps + 1) * moved as u64 * d as u64)?;
+        let folder = session.folder(Some("brenier-out/geodesic"))?;
+
+        let spinner = progress::spinner(session, "transport");
+        let begun = Instant::now();
+        let on_a_line = d == 1 && self.eps.is_none() && self.blur.is_none() && !self.pairs && new.is_none();
+        let (coupling, paths) = if on_a_line {
+            let plan = LinePlan::new(&x, &y)?;
+            (None, self.straight(&x, plan.map, "exact")?)
+        } else {
+            let coupling = self.couple(&x, &y, &device, seed)?;
+            let paths = match &new {
+                Some(points) => self.flow(points, &y, &coupling, &device, seed)?,
+                None if self.pairs => {
+                    let partners = draw_pairs(&x, &y, &coupling.g, coupling.eps, seed);
+                    self.straight(&x, partners.iter().flat_map(|&j| y.row(j)).copied().collect(), "entropic")?
+                }
+                None => self.straight(&x, coupling.map.clone(), "map")?,
+            };
+            (Some(coupling), paths)
+        };
+        let taken = begun.elapsed().as_secs_f64();
+        spinner.set_message("divergence at the end");
+        let reference = Divergence::to(&y, DEFAULT_EPS * mean_cost(&y, &y, seed), Sinkhorn::default(), &device)?;
+        let endpoint_divergence = 2.0 * reference.from(&paths.end, &device)?;
+        spinner.finish_and_clear();
+        signal::check()?;
+
+        let record = Record {
+            command: "geodesic",
+            version: env!("CARGO_PKG_VERSION"),
+            source: &self.source,
+            target: &self.target,
+            n: moved,
+            m: y.len(),
+            d,
+            eps: coupling.as_ref().map(|coupling| coupling.eps),
+            converged: coupling.is_none_or(|coupling| coupling.converged),
+            steps: self.steps,
+            w2_squared: paths.w2_squared,
+            w2_squared_kind: paths.kind,
+            action: paths.action,
+            length: length(&paths.states, &paths.end),
+            endpoint_divergence,
+            variance_ratio: variance_ratio(&paths.end, &y)?,
+            seconds: taken,
+            wall_seconds: session.wall_seconds(),
+            device: device.name(),
+            precision: device.precision().name(),
+            seed,
+            flags: Vec::new(),
+        };
+        if let Some(folder) = &folder {
+            folder.clear(&["path.npy"])?;
+            folder.array("path.npy", &paths.states, &[self.steps as usize + 1, moved, d], session.float())?;
+        }
+        if !record.converged {
+            session.note("the plan has not converged; use a larger eps");
+        }
+        let code = session.finish(&record, folder.as_ref(), &self.summary(&record).text())?;
+        Ok(if session.shared.strict && !record.converged { ExitCode::FAILURE } else { code })
+    }
+
+    fn couple(&self, x: &Cloud, y: &Cloud, device: &Device, seed: u32) -> Result<Coupling, Failure> {
+        let blur = self.blur.map(|blur| blur * blur);
+        let eps = self.eps.or(blur).unwrap_or_else(|| DEFAULT_EPS * mean_cost(x, y, seed));
+        let go_on = |_: usize, _: f64, _: f64| !signal::interrupted();
+        let outcome = Sinkhorn::default().solve(&Problem::new(x, y, eps)?, device, None, Some(&go_on))?;
+        Ok(Coupling { eps, converged: outcome.converged, map: outcome.map, g: outcome.potentials.g })
+    }
+
+    /// Straight paths from the points of `x` to `ends`.
+    fn straight(&self, x: &Cloud, ends: Vec<f64>, kind: &'static str) -> Result<Paths, Failure> {
+        let line = Displacement::new(x, ends)?;
+        let action = line.action();
+        Ok(Paths { states: line.path(self.steps as usize), end: line.end()?, w2_squared: action, kind, action })
+    }
+
+    /// The paths of new points along the velocity of the plan.
+    fn flow(&self, points: &Cloud, y: &Cloud, coupling: &Coupling, device: &Device, seed: u32) -> Result<Paths, Failure> {
+        let field = Field::Transport { target: y.clone(), g: coupling.g.clone(), eps: coupling.eps };
+        let grid = Grid::uniform(&Schedule::CondOt, self.steps as usize)?;
+        let program = match self.method {
+            Integrator::Euler => Euler.program(&grid),
+            Integrator::Heun => Heun { euler_last: true }.program(&grid),
+        };
+        let walk = Walk::new(&program, &grid, &field, points.points(), 1, device, &|| !signal::interrupted())?;
+        let end = Cloud::new(walk.end, y.dim())?;
+        let action = walk.action.iter().sum::<f64>() / walk.action.len() as f64;
+        let states = walk.states.into_iter().flat_map(|(_, state)| state).collect();
+        Ok(Paths { states, w2_squared: paired_cost(points, &end, seed)?.w2_squared, end, kind: "exact", action })
+    }
+
+    fn summary(&self, record: &Record) -> Summary {
+        let mut summary = Summary::new(format!("geodesic {} to {}", self.source, self.target));
+        summary.line("points", format!("{} to {}", count(record.n), count(record.m)), format!("in dimension {}", record.d));
+        let kind = match record.w2_squared_kind {
+            "map" => "of the map: the mean of |T(x)-x|²",
+            "entropic" => "entropic: of the pairs drawn",
+            _ => "exact",
+        };
+        summary.line("W2²", number(record.w2_squared), kind);
+        if let Some(eps) = record.eps {
+            let given = self.eps.is_some() || self.blur.is_some();
+            summary.line("eps", number(eps), if given { String::new() } else { format!("{DEFAULT_EPS} x the mean cost") });
+        }
+        summary.line("action", number(record.action), "");
+        summary.line("length", number(record.length), "the sum of the root mean squares of the pieces");
+        let shrunk = if record.variance_ratio < 0.9 { ": the map has shrunk, use a smaller eps" } else { "" };
+        let variance = format!("variance {:.3} of the target's{shrunk}", record.variance_ratio);
+        summary.line("endpoint divergence", number(record.endpoint_divergence), variance);
+        summary.line("time", seconds(record.seconds), format!("{} in {}", record.device, record.precision));
+        summary
+    }
+}
+
+/// Σ_k √E|x_{k+1} − x_k|² of `states`, whose points have the weights of `end`.
+fn length(states: &[f64], end: &Cloud) -> f64 {
+    let (d, stride) = (end.dim(), end.points().len());
+    let squared = |(x, y): (&[f64], &[f64])| x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
+    let piece = |x: &[f64], y: &[f64]| {
+        let pairs = x.chunks_exact(d).zip(y.chunks_exact(d)).map(squared);
+        pairs.enumerate().map(|(i, squared)| end.weight(i) * squared).sum::<f64>().sqrt()
+    };
+    states.windows(2 * stride).step_by(stride).map(|pair| piece(&pair[..stride], &pair[stride..])).sum()
+}
+
+/// The points of a file, in dimension `d`.
+fn read_points(path: &Path, d: usize) -> Result<Cloud, Failure> {
+    match input::measure(&path.to_string_lossy(), None, Some(d))? {
+        Measure::Finite(cloud) if cloud.dim() == d => Ok(cloud),
+        other => Err(format!("{}: new points have dimension {d}, not {}, and are a file", path.display(), other.dim()).into()),
+    }
+}

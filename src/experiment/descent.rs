@@ -1,0 +1,206 @@
+//! A gradient flow from a source to a target, step by step, measured against held-out points.
+
+use serde::Serialize;
+
+use crate::Error;
+use crate::backend::Device;
+use crate::experiment::compare::start_points;
+use crate::gradient_flow::{Account, Blob, Descent, FlowError, Langevin, SemiUnbalancedJko, SinkhornFlow, descend};
+use crate::measure::{Cloud, Measure, Mixture};
+use crate::metric::{Law, NoiseFloor, Ruler, mode_weights, variance_ratio};
+use crate::random::Stream;
+use crate::transport::problem::mean_cost;
+
+/// A scheme by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SchemeName {
+    /// The flow of the Sinkhorn divergence to points of the target.
+    SinkhornFlow,
+    /// The entropic JKO step of KL on points of the target.
+    SemiUnbalanced,
+    /// Unadjusted Langevin towards a law.
+    Langevin,
+    /// The blob method towards a law.
+    Blob,
+}
+
+/// A descent: sizes, steps and seed. What is not given follows the target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Descend {
+    /// Scheme; none: the Sinkhorn flow for points and shapes, Langevin for a law.
+    pub scheme: Option<SchemeName>,
+    /// τ: of the Sinkhorn flow ½; of the semi-unbalanced step ½ × mean c of the target; else a tenth of the law's least variance.
+    pub tau: Option<f64>,
+    /// ε: 0.05 × mean c of the target for the Sinkhorn flow, τ/10 for the semi-unbalanced step, Silverman's h² for the blob.
+    pub eps: Option<f64>,
+    /// Steps.
+    pub steps: usize,
+    /// Particles.
+    pub n: usize,
+    /// Seed.
+    pub seed: u32,
+}
+
+/// What `jko` prints as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DescentRecord {
+    /// Scheme used.
+    pub scheme: SchemeName,
+    /// τ used.
+    pub tau: f64,
+    /// ε used; none for Langevin.
+    pub eps: Option<f64>,
+    /// Particles.
+    pub n: usize,
+    /// Held-out points.
+    pub m: usize,
+    /// Dimension.
+    pub d: usize,
+    /// Accounts of all states, the start among them.
+    pub steps: Vec<Account>,
+    /// The stationary variance of the scheme over that of a Gaussian target, minus one; for a mixture that of its narrowest
+    /// direction. None where no formula is known.
+    pub predicted_bias: Option<f64>,
+    /// 2 S_ε between the last state and the held-out points, in units of |x−y|².
+    pub heldout_divergence: f64,
+    /// What two independent clouds of the target's law would score at these sizes.
+    pub noise_floor: NoiseFloor,
+    /// Total variance of the last state over that of the held-out points.
+    pub variance_ratio: f64,
+    /// Share of the last state in each component of the target, where it is a mixture of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode_weights: Option<Vec<f64>>,
+    /// The step that failed, if one did; the state is the last good one.
+    pub halted: Option<String>,
+}
+
+/// Told the scheme with the steps made and the last account; `false` stops the descent.
+pub type Progress<'a> = &'a dyn Fn(usize, &Account) -> bool;
+
+impl Descend {
+    /// Runs the descent: the record and the last state, under weights where the scheme moves weights.
+    ///
+    /// # Errors
+    /// [`Error`] when the scheme cannot serve the target, a parameter is out of its domain, or `progress` says stop.
+    pub fn run(
+        &self,
+        source: &Measure,
+        target: &Measure,
+        device: &Device,
+        progress: Progress<'_>,
+    ) -> Result<(DescentRecord, Cloud), Error> {
+        let (train, heldout) = match target {
+            Measure::Finite(cloud) => cloud.halves(self.seed)?,
+            law => [1, 2].map(|step| law.sample(self.n, self.seed, Stream::Source, step)).into(),
+        };
+        let start = start_points(source, self.n, self.seed)?;
+        let scheme = self.scheme.unwrap_or(match target {
+            Measure::Law(_) => SchemeName::Langevin,
+            _ => SchemeName::SinkhornFlow,
+        });
+        let plan = self.plan(scheme, target, &train)?;
+        let descent = self.descend(&plan, source, start, &train, device, progress)?;
+
+        let ruler = Ruler::new(&heldout, self.seed, device)?;
+        let origin = match target {
+            Measure::Finite(_) => Law::Halves(&train, &heldout),
+            law => Law::Draws(law),
+        };
+        let state = descent.state;
+        let record = DescentRecord {
+            scheme,
+            tau: plan.tau,
+            eps: plan.eps,
+            n: state.len(),
+            m: heldout.len(),
+            d: heldout.dim(),
+            steps: descent.accounts,
+            predicted_bias: plan.predicted_bias,
+            heldout_divergence: ruler.divergence(&state, device)?,
+            noise_floor: ruler.noise_floor(origin, state.len(), device)?,
+            variance_ratio: variance_ratio(&state, &heldout)?,
+            mode_weights: match target {
+                Measure::Law(law) if law.components().len() > 1 => Some(mode_weights(&state, law)?),
+                _ => None,
+            },
+            halted: descent.halted.map(|failure| failure.to_string()),
+        };
+        Ok((record, state))
+    }
+
+    /// What is not given, and the bias it implies.
+    fn plan<'a>(&self, scheme: SchemeName, target: &'a Measure, train: &Cloud) -> Result<Plan<'a>, FlowError> {
+        let law = match target {
+            Measure::Law(law) => Some(law),
+            _ => None,
+        };
+        let needs_law = || law.ok_or(FlowError::NeedsLaw);
+        let mean_cost = || mean_cost(train, train, self.seed);
+        let given = |tau: f64, eps: Option<f64>| (self.tau.unwrap_or(tau), self.eps.or(eps));
+        let (kind, (tau, eps), predicted_bias) = match scheme {
+            SchemeName::SinkhornFlow => (Kind::SinkhornFlow, given(0.5, Some(0.05 * mean_cost())), None),
+            SchemeName::SemiUnbalanced => {
+                let tau = self.tau.unwrap_or_else(|| 0.5 * mean_cost());
+                let eps = self.eps.unwrap_or(0.1 * tau);
+                (Kind::SemiUnbalanced, (tau, Some(eps)), Some(SemiUnbalancedJko::predicted_bias(tau, eps)))
+            }
+            SchemeName::Langevin => {
+                let law = needs_law()?;
+                let least = law.least_variance();
+                let tau = self.tau.unwrap_or(0.1 * least);
+                (Kind::Langevin(law), (tau, None), Langevin::predicted_bias(tau, least))
+            }
+            SchemeName::Blob => {
+                let law = needs_law()?;
+                let least = law.least_variance();
+                // Silverman's rule on the narrowest direction.
+                let width = least.sqrt() * (self.n as f64).powf(-1.0 / (law.dim() as f64 + 4.0));
+                let (tau, eps) = (self.tau.unwrap_or(0.1 * least), self.eps.unwrap_or(width * width));
+                (Kind::Blob(law), (tau, Some(eps)), Some(Blob::predicted_bias(eps, least)))
+            }
+        };
+        FlowError::check_tau(tau)?;
+        Ok(Plan { kind, tau, eps, predicted_bias })
+    }
+
+    fn descend(
+        &self,
+        plan: &Plan<'_>,
+        source: &Measure,
+        start: Cloud,
+        train: &Cloud,
+        device: &Device,
+        progress: Progress<'_>,
+    ) -> Result<Descent, FlowError> {
+        let (tau, eps) = (plan.tau, plan.eps.unwrap_or(0.0));
+        match plan.kind {
+            Kind::SinkhornFlow => descend(&mut SinkhornFlow::new(start, train, tau, eps, device)?, self.steps, progress),
+            Kind::SemiUnbalanced => descend(&mut SemiUnbalancedJko::new(start, train, tau, eps, device)?, self.steps, progress),
+            Kind::Blob(law) => descend(&mut Blob::new(start, law, tau, eps, device)?, self.steps, progress),
+            Kind::Langevin(law) => {
+                let start_law = match source {
+                    Measure::Law(law) => Some(law),
+                    _ => None,
+                };
+                Langevin::new(law, tau, self.seed, device)?.run(&start, start_law, self.steps, progress)
+            }
+        }
+    }
+}
+
+/// A scheme with all that it needs.
+struct Plan<'a> {
+    kind: Kind<'a>,
+    tau: f64,
+    eps: Option<f64>,
+    predicted_bias: Option<f64>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind<'a> {
+    SinkhornFlow,
+    SemiUnbalanced,
+    Langevin(&'a Mixture),
+    Blob(&'a Mixture),
+}

@@ -1,0 +1,158 @@
+//! The blob method for KL(·‖π), π ∝ e^{−V} (Carrillo, Craig, Patacchini 2019, eq. 8): particles on the gradient flow of
+//!
+//! ```text
+//! F = Σ_i m_i [log (φ∗ρ)(x_i) + V(x_i)]       φ a Gaussian of width h, h² = ε
+//! ẋ_i = ∇log π(x_i) + (x_i − A_i)/ε + S_i (x_i − B_i)/ε
+//! ```
+//!
+//! with A the mean of the particles under m_j φ_ij, and B and S mean and mass under m_j φ_ij/(φ∗ρ)_j: two kernel sums. A genuine
+//! gradient flow, so F falls: a step of length τ is made of Euler substeps, each halved until F_after + E|substep|²/2h ≤ F_before,
+//! which adds up to the energy inequality of the whole step. Around N(0, σ²) it settles at the variance u − ε,
+//! u = σ²(1 + √(1 + 4ε/σ²))/2, which is σ² − ε²/σ² to first order. Mode weights are those of the basins of V.
+
+use std::f64::consts::TAU;
+
+use crate::backend::{Device, Noise};
+use crate::field::Field;
+use crate::gradient_flow::FlowError;
+use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square, moved_to};
+use crate::gradient_flow::kernel::{Kernel, Sums};
+use crate::measure::{Cloud, Mixture};
+use crate::path::Level;
+use crate::sampler::Observe;
+use crate::sampler::program::{Program, Step};
+
+/// The blob flow under way.
+#[derive(Debug)]
+pub struct Blob<'a> {
+    state: Cloud,
+    field: Field,
+    tau: f64,
+    eps: f64,
+    device: &'a Device,
+    log_weights: Vec<f64>,
+    /// F and the kernel's sums at the present state.
+    energy: Energy,
+    /// The substep that was last accepted.
+    substep: f64,
+    reach: f64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Energy {
+    value: f64,
+    log: Vec<f64>,
+    mean: Vec<f64>,
+    neighbours: f64,
+}
+
+/// Largest dimension: beyond it no kernel width has both neighbours and resolution.
+pub const LARGEST_DIM: usize = 5;
+/// The noise level that stands for none, as for Langevin.
+const DATA: Level = Level { t: 1.0, alpha: 1.0, sigma: 1e-6, alpha_dot: 0.0, sigma_dot: 0.0 };
+/// Halvings of τ after which a substep is given up.
+const HALVINGS: i32 = 30;
+
+impl<'a> Blob<'a> {
+    /// The flow from `start` to `law` in steps `tau`, with a kernel of width √`eps`.
+    ///
+    /// # Errors
+    /// [`FlowError`] when τ or ε is not positive, d > 5, or the dimensions differ.
+    pub fn new(start: Cloud, law: &Mixture, tau: f64, eps: f64, device: &'a Device) -> Result<Self, FlowError> {
+        FlowError::check_tau(tau)?;
+        let dim = start.dim();
+        if dim > LARGEST_DIM {
+            return Err(FlowError::TooManyDimensions { dim, limit: LARGEST_DIM });
+        }
+        if dim != law.dim() {
+            return Err(FlowError::Dimensions { particles: dim, target: law.dim() });
+        }
+        if !(eps > 0.0 && eps.is_finite()) {
+            return Err(FlowError::Width { eps });
+        }
+        let log_weights = (0..start.len()).map(|i| start.weight(i).ln()).collect();
+        let field = Field::Mixture(law.clone());
+        let reach = 1e3 * (1.0 + start.radius());
+        let energy = Energy::default();
+        let mut blob = Self { state: start, field, tau, eps, device, log_weights, energy, substep: tau, reach };
+        blob.energy = blob.energy_of(&blob.state)?;
+        Ok(blob)
+    }
+
+    /// The relative error −ε²/σ⁴ + … of the stationary variance around a mode of variance σ² = `variance`.
+    pub fn predicted_bias(eps: f64, variance: f64) -> f64 {
+        0.5 * ((1.0 + 4.0 * eps / variance).sqrt() - 1.0) - eps / variance
+    }
+
+    fn sums(&self, points: &[f64], log_weights: &[f64]) -> Result<Sums, FlowError> {
+        let kernel = Kernel { rows: points, columns: points, dim: self.state.dim(), log_weights, width_squared: self.eps };
+        Ok(self.device.run(kernel)?)
+    }
+
+    fn energy_of(&self, cloud: &Cloud) -> Result<Energy, FlowError> {
+        let sums = self.sums(cloud.points(), &self.log_weights)?;
+        let constant = 0.5 * cloud.dim() as f64 * (TAU * self.eps).ln();
+        let log_law = self.field.log_density(DATA, cloud, self.device)?.unwrap_or_default();
+        let terms = sums.log.iter().zip(&log_law).map(|(log, law)| log - constant - law);
+        let value = terms.enumerate().map(|(i, term)| cloud.weight(i) * term).sum();
+        Ok(Energy { value, neighbours: sums.neighbours(cloud.len()), log: sums.log, mean: sums.mean })
+    }
+
+    /// The velocity ẋ of every particle, n × d.
+    fn velocity(&self) -> Result<Vec<f64>, FlowError> {
+        let (x, d) = (self.state.points(), self.state.dim());
+        let score: Program = [Step::evaluate(DATA, 0.0, -1.0 / DATA.sigma)].into_iter().collect();
+        let observe = Observe::Progress(&mut |_| true);
+        let score = score.run(&self.field, x, Noise::Given(&[]), self.device, observe)?;
+        let log_weights: Vec<f64> = self.log_weights.iter().zip(&self.energy.log).map(|(m, rho)| m - rho).collect();
+        let second = self.sums(x, &log_weights)?;
+        let at = |i: usize| {
+            let from_mean = x[i] - self.energy.mean[i] + second.log[i / d].exp() * (x[i] - second.mean[i]);
+            score[i] + from_mean / self.eps
+        };
+        Ok((0..x.len()).map(at).collect())
+    }
+}
+
+impl Scheme for Blob<'_> {
+    fn account(&mut self) -> Result<Account, FlowError> {
+        let neighbours = Some(self.energy.neighbours);
+        Ok(Account { free_energy: Some(self.energy.value), effective_neighbours: neighbours, ..Account::default() })
+    }
+
+    fn advance(&mut self, k: usize) -> Result<Cost, FlowError> {
+        let (before, mut left) = (self.state.clone(), self.tau);
+        let centre = before.mean();
+        while left > 1e-9 * self.tau {
+            let velocity = self.velocity()?;
+            let speed = mean_square(&self.state, &velocity);
+            // A substep that was accepted may be doubled for the next.
+            let mut h = left.min(2.0 * self.substep);
+            let (state, energy) = loop {
+                let moved: Vec<f64> = self.state.points().iter().zip(&velocity).map(|(x, v)| x + h * v).collect();
+                let smallest = h < self.tau * 0.5f64.powi(HALVINGS);
+                match check_reach(&moved, &centre, self.reach, k) {
+                    Err(runaway) if smallest => return Err(runaway),
+                    Err(_) => {}
+                    Ok(()) => {
+                        let state = moved_to(&before, moved)?;
+                        let energy = self.energy_of(&state)?;
+                        if smallest || energy.value + 0.5 * h * speed <= self.energy.value {
+                            break (state, energy);
+                        }
+                    }
+                }
+                h *= 0.5;
+            };
+            (self.state, self.energy, self.substep) = (state, energy, h);
+            left -= h;
+        }
+        let moved: Vec<f64> = self.state.points().iter().zip(before.points()).map(|(x, y)| x - y).collect();
+        let w2_squared = mean_square(&before, &moved);
+        Ok(Cost { w2_squared, charged: w2_squared / (2.0 * self.tau) })
+    }
+
+    fn state(&self) -> &Cloud {
+        &self.state
+    }
+}

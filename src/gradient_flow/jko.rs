@@ -1,0 +1,120 @@
+//! The loop of every scheme: a step, its free energy, and the energy inequality that a step of a gradient flow must obey,
+//!
+//! ```text
+//! F(ρ_{k+1}) + (cost of the step) ≤ F(ρ_k)        cost = W₂²(ρ_k, ρ_{k+1})/2τ in the scheme's own metric
+//! ```
+//!
+//! as for the minimising movements of Jordan, Kinderlehrer, Otto (1998, eq. 12).
+
+use serde::Serialize;
+
+use crate::gradient_flow::FlowError;
+use crate::measure::Cloud;
+
+/// The accounts of the state ρ_k and of the step that leaves it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Account {
+    /// Number of the state, from 0.
+    pub k: usize,
+    /// F(ρ_k): KL in nats, or S_ε in units of c for the Sinkhorn flow; none where ρ_k has no density.
+    pub free_energy: Option<f64>,
+    /// W₂² of the step, in units of |x−y|²; none at the last state.
+    pub w2_squared_step: Option<f64>,
+    /// F_k − F_{k+1} − cost of the step: ≥ 0 for a step of the flow, but for the errors of an estimate.
+    pub energy_inequality: Option<f64>,
+    /// I(ρ_k|π) = ∫|∇log ρ/π|² dρ, the rate at which the flow dissipates, in nats a unit of time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dissipation: Option<f64>,
+    /// Standard error of `free_energy`, where it is an estimate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standard_error: Option<f64>,
+    /// Particles within a kernel's width: the mean of the exponential of the kernel's entropy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective_neighbours: Option<f64>,
+}
+
+/// What a step cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// W₂² of the step, in units of |x−y|².
+    pub w2_squared: f64,
+    /// What the energy inequality charges for it, in units of F.
+    pub charged: f64,
+}
+
+/// A scheme that is run step by step.
+pub trait Scheme {
+    /// The accounts of the present state, without those of a step.
+    fn account(&mut self) -> Result<Account, FlowError>;
+
+    /// Makes step `k`. A step that fails leaves the state as it was.
+    fn advance(&mut self, k: usize) -> Result<Cost, FlowError>;
+
+    /// The present state.
+    fn state(&self) -> &Cloud;
+}
+
+/// A finished descent.
+#[derive(Clone, Debug)]
+pub struct Descent {
+    /// The last good state.
+    pub state: Cloud,
+    /// Accounts of all states, the start among them.
+    pub accounts: Vec<Account>,
+    /// The step that failed, if one did.
+    pub halted: Option<FlowError>,
+}
+
+/// Makes `steps` steps of `scheme`; `progress` is told the number made and the last account, and says whether to go on.
+///
+/// # Errors
+/// [`FlowError`] of a failure other than a runaway particle, which halts the descent at the last good state instead.
+pub fn descend(scheme: &mut dyn Scheme, steps: usize, progress: &dyn Fn(usize, &Account) -> bool) -> Result<Descent, FlowError> {
+    let mut accounts = vec![scheme.account()?];
+    let mut halted = None;
+    for k in 0..steps {
+        if !progress(k, &accounts[k]) {
+            return Err(FlowError::Stopped { steps: k });
+        }
+        let cost = match scheme.advance(k) {
+            Err(runaway @ FlowError::Runaway { .. }) => {
+                halted = Some(runaway);
+                break;
+            }
+            other => other?,
+        };
+        let next = Account { k: k + 1, ..scheme.account()? };
+        let gain = accounts[k].free_energy.zip(next.free_energy).map(|(before, after)| before - after);
+        accounts[k].w2_squared_step = Some(cost.w2_squared);
+        accounts[k].energy_inequality = gain.map(|gain| gain - cost.charged);
+        accounts.push(next);
+    }
+    Ok(Descent { state: scheme.state().clone(), accounts, halted })
+}
+
+/// The first particle of `points` that is not finite or farther than `reach` from `centre`, as the error of step `step`.
+pub(super) fn check_reach(points: &[f64], centre: &[f64], reach: f64, step: usize) -> Result<(), FlowError> {
+    let far = |x: &[f64]| {
+        let squared: f64 = x.iter().zip(centre).map(|(x, c)| (x - c).powi(2)).sum();
+        !squared.is_finite() || squared > reach * reach
+    };
+    match points.chunks_exact(centre.len()).position(far) {
+        Some(particle) => Err(FlowError::Runaway { step, particle }),
+        None => Ok(()),
+    }
+}
+
+/// Σ_i a_i |u_i|² of rows u under the weights of `cloud`.
+pub(super) fn mean_square(cloud: &Cloud, rows: &[f64]) -> f64 {
+    let squares = rows.chunks_exact(cloud.dim()).map(|row| row.iter().map(|u| u * u).sum::<f64>());
+    squares.enumerate().map(|(i, square)| cloud.weight(i) * square).sum()
+}
+
+/// `points` under the weights of `cloud`.
+pub(super) fn moved_to(cloud: &Cloud, points: Vec<f64>) -> Result<Cloud, FlowError> {
+    let moved = Cloud::new(points, cloud.dim())?;
+    Ok(match cloud.weights() {
+        Some(weights) => moved.with_weights(weights.to_vec())?,
+        None => moved,
+    })
+}

@@ -1,0 +1,28 @@
+//! Fréchet distance: W₂² between the Gaussians of two clouds' moments, on features known as FID (Heusel et al. 2017).
+
+use crate::measure::Cloud;
+use crate::metric::MetricError;
+use crate::transport::{Gaussian, TransportError};
+
+/// |m₀ − m₁|² + tr(Σ₀ + Σ₁ − 2 (Σ₀^½ Σ₁ Σ₀^½)^½) of the means and covariances, those over n − 1 when weights are uniform.
+///
+/// # Errors
+/// [`MetricError`] when the dimensions differ or a covariance is singular: a cloud needs more points than dimensions.
+pub fn frechet_distance(a: &Cloud, b: &Cloud) -> Result<f64, MetricError> {
+    MetricError::same_dim(a.dim(), b.dim())?;
+    Ok(moments(a)?.w2_squared(&moments(b)?)?)
+}
+
+/// The Gaussian with the moments of `cloud`.
+fn moments(cloud: &Cloud) -> Result<Gaussian, TransportError> {
+    let (d, mean) = (cloud.dim(), cloud.mean());
+    let squares: f64 = (0..cloud.len()).map(|i| cloud.weight(i).powi(2)).sum();
+    let mut covariance = vec![0.0; d * d];
+    for (i, row) in cloud.rows().enumerate() {
+        let offset: Vec<f64> = row.iter().zip(&mean).map(|(x, m)| x - m).collect();
+        for (at, value) in covariance.iter_mut().enumerate() {
+            *value += cloud.weight(i) / (1.0 - squares) * offset[at / d] * offset[at % d];
+        }
+    }
+    Gaussian::new(mean, &covariance)
+}

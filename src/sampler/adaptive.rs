@@ -1,0 +1,214 @@
+//! Runge–Kutta methods that choose their steps by an embedded error estimate (Hairer, Nørsett, Wanner 1993, II.4).
+//!
+//! ```text
+//! err = ‖h Σ e_i k_i / (atol + rtol max(|y|, |y′|))‖, accepted when ≤ 1        h ← h clip(0.9 err^{−1/p}, 0.2 or 1, 10)
+//! ```
+//!
+//! with the RMS norm. Each particle has steps of its own, so its path does not depend on the others, and no step passes the last
+//! time. States at times inside a step are read off a quartic through both ends, both slopes and the middle. The published
+//! solvers differ in three ways, which have their switches: one step for the whole batch
+//! ([`Adaptive::integrate`] on all particles as one system, `compat batch_error_norm`), [`Adaptive::overshoot`] and
+//! [`Adaptive::stale_slope`].
+
+use rayon::prelude::*;
+use thiserror::Error;
+
+use crate::sampler::pair::Pair;
+
+/// An adaptive Runge–Kutta method.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adaptive {
+    /// The pair.
+    pub pair: Pair,
+    /// Relative tolerance.
+    pub rtol: f64,
+    /// Absolute tolerance.
+    pub atol: f64,
+    /// Step past the last time and read it off the step (`compat overshoot_and_interpolate`): the field is then evaluated
+    /// outside of the interval.
+    pub overshoot: bool,
+    /// Reuse the last stage as the next first slope even where it is not one (`compat stale_slope`).
+    pub stale_slope: bool,
+}
+
+/// A solved system.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Solution {
+    /// The state at each requested time.
+    pub states: Vec<Vec<f64>>,
+    /// Times at which the slope was evaluated, in order.
+    pub evaluated: Vec<f64>,
+}
+
+/// Why a system was not solved.
+#[derive(Clone, Copy, Debug, Error, PartialEq)]
+pub enum AdaptiveError {
+    /// No times, or times in no order.
+    #[error("the times must rise or fall strictly, and there must be at least two")]
+    Times,
+    /// A slope or state that is not finite.
+    #[error("the slope or the error is not finite near t = {t}; end the run before the field's singularity")]
+    NotFinite {
+        /// Where.
+        t: f64,
+    },
+    /// The step became too small to move t.
+    #[error("the step became too small at t = {t}; the tolerance cannot be met there, raise rtol or atol")]
+    StepTooSmall {
+        /// Where.
+        t: f64,
+    },
+}
+
+/// Slopes dy/dt at (t, y).
+pub type Slope<'a> = &'a mut dyn FnMut(f64, &[f64]) -> Vec<f64>;
+
+impl Adaptive {
+    /// The method on a pair with the same relative and absolute tolerance.
+    pub fn new(pair: Pair, tolerance: f64) -> Self {
+        Self { pair, rtol: tolerance, atol: tolerance, overshoot: false, stale_slope: false }
+    }
+
+    /// Solves dy/dt = `slope` from `start` at the first of `times` for all of them, each particle of `dim` numbers for itself.
+    /// The states are n × `dim`; `evaluated` has the times of all particles, one after the other.
+    ///
+    /// # Errors
+    /// [`AdaptiveError`] of the first particle that fails.
+    pub fn particles(
+        &self,
+        slope: impl Fn(f64, &[f64]) -> Vec<f64> + Sync,
+        times: &[f64],
+        start: &[f64],
+        dim: usize,
+    ) -> Result<Solution, AdaptiveError> {
+        let one = |x: &[f64]| self.integrate(&mut |t, y| slope(t, y), times, x, &[dim]);
+        let solved: Vec<Solution> = start.par_chunks(dim).map(one).collect::<Result<_, _>>()?;
+        let at = |i: usize| solved.iter().flat_map(|solution| solution.states[i].iter().copied()).collect();
+        let evaluated = solved.iter().flat_map(|solution| solution.evaluated.iter().copied()).collect();
+        Ok(Solution { states: (0..times.len()).map(at).collect(), evaluated })
+    }
+
+    /// Solves one system. `parts` are the lengths of the parts of y; the norm is the largest of their RMS.
+    ///
+    /// # Errors
+    /// [`AdaptiveError`].
+    pub fn integrate(&self, slope: Slope<'_>, times: &[f64], start: &[f64], parts: &[usize]) -> Result<Solution, AdaptiveError> {
+        let [first, .., last] = *times else { return Err(AdaptiveError::Times) };
+        let sign = (last - first).signum(); // a run back in time is one forward in −t
+        if times.windows(2).any(|pair| (pair[1] - pair[0]) * sign <= 0.0 || !pair[1].is_finite()) {
+            return Err(AdaptiveError::Times);
+        }
+        let mut solution = Solution { states: vec![start.to_vec()], evaluated: Vec::new() };
+        let mut f = |s: f64, y: &[f64]| {
+            solution.evaluated.push(sign * s);
+            slope(sign * s, y).into_iter().map(|v| sign * v).collect::<Vec<f64>>()
+        };
+        let end = sign * last;
+        let mut now = Node { t: sign * first, y: start.to_vec(), slope: f(sign * first, start) };
+        let mut h = self.first_step(&now, &mut f, parts);
+        let mut interpolant = None;
+        for time in &times[1..] {
+            while now.t < sign * time {
+                let step = if self.overshoot || now.t + h < end { h } else { end - now.t };
+                let to = if !self.overshoot && now.t + h >= end { end } else { now.t + step };
+                if step.is_nan() || step <= 0.0 || to <= now.t {
+                    return Err(if step.is_nan() {
+                        AdaptiveError::NotFinite { t: sign * now.t }
+                    } else {
+                        AdaptiveError::StepTooSmall { t: sign * now.t }
+                    });
+                }
+                let (tried, error, middle) = self.attempt(&now, to, step, &mut f, parts);
+                if !error.is_finite() {
+                    return Err(AdaptiveError::NotFinite { t: sign * to });
+                }
+                if error <= 1.0 {
+                    let fresh = if self.pair.first_same_as_last || self.stale_slope { tried.slope } else { f(to, &tried.y) };
+                    let before = std::mem::replace(&mut now, Node { slope: fresh, ..tried });
+                    interpolant = Some((before, step, middle));
+                }
+                h = step * self.factor(error);
+            }
+            if let Some((before, step, middle)) = &interpolant {
+                solution.states.push(quartic(before, &now, middle, *step, (sign * time - before.t) / (now.t - before.t)));
+            }
+        }
+        Ok(solution)
+    }
+
+    fn factor(&self, error: f64) -> f64 {
+        if error == 0.0 {
+            return 10.0;
+        }
+        let least = if error < 1.0 { 1.0 } else { 0.2 };
+        (0.9 / error.powf(1.0 / f64::from(self.pair.order))).max(least).min(10.0)
+    }
+
+    /// The step of Hairer, Nørsett, Wanner 1993, II.4, from sizes of y, its slope and its second derivative.
+    fn first_step(&self, at: &Node, f: Slope<'_>, parts: &[usize]) -> f64 {
+        let scale: Vec<f64> = at.y.iter().map(|y| self.atol + self.rtol * y.abs()).collect();
+        let size = |v: &mut dyn Iterator<Item = f64>| norm(&v.zip(&scale).map(|(v, s)| v / s).collect::<Vec<f64>>(), parts);
+        let (d0, d1) = (size(&mut at.y.iter().copied()), size(&mut at.slope.iter().copied()));
+        let h0 = if d0 < 1e-5 || d1 < 1e-5 { 1e-6 } else { 0.01 * d0 / d1 };
+        let moved: Vec<f64> = at.y.iter().zip(&at.slope).map(|(y, f)| y + h0 * f).collect();
+        let after = f(at.t + h0, &moved);
+        let d2 = size(&mut after.iter().zip(&at.slope).map(|(a, b)| a - b)) / h0;
+        let h1 = if d1 <= 1e-15 && d2 <= 1e-15 {
+            (h0 * 1e-3).max(1e-6)
+        } else {
+            (0.01 / d1.max(d2)).powf(1.0 / f64::from(self.pair.order))
+        };
+        h1.min(100.0 * h0)
+    }
+
+    /// The state and last slope after a step, its error in units of the tolerance, and its middle.
+    fn attempt(&self, from: &Node, to: f64, h: f64, f: Slope<'_>, parts: &[usize]) -> (Node, f64, Vec<f64>) {
+        let Pair { c, a, b, e, mid, .. } = self.pair;
+        let mut slopes = vec![from.slope.clone()];
+        let sum = |slopes: &[Vec<f64>], weights: &[f64]| -> Vec<f64> {
+            let at = |i: usize| slopes.iter().zip(weights).map(|(k, w)| h * w * k[i]).sum::<f64>();
+            (0..from.y.len()).map(at).collect()
+        };
+        let add = |moved: Vec<f64>| from.y.iter().zip(moved).map(|(y, m)| y + m).collect::<Vec<f64>>();
+        for (c, row) in c.iter().zip(a).skip(1) {
+            let point = add(sum(&slopes, row));
+            slopes.push(f(if *c == 1.0 { to } else { from.t + c * h }, &point));
+        }
+        let y = add(sum(&slopes, b));
+        let tolerance = from.y.iter().zip(&y).map(|(y, z)| self.atol + self.rtol * y.abs().max(z.abs()));
+        let error: Vec<f64> = sum(&slopes, e).iter().zip(tolerance).map(|(e, t)| e / t).collect();
+        let middle = add(sum(&slopes, mid));
+        let slope = slopes.pop().unwrap_or_default();
+        (Node { t: to, y, slope }, norm(&error, parts), middle)
+    }
+}
+
+/// A time, the state and its slope.
+struct Node {
+    t: f64,
+    y: Vec<f64>,
+    slope: Vec<f64>,
+}
+
+/// The largest RMS of the parts of `v`.
+fn norm(v: &[f64], parts: &[usize]) -> f64 {
+    let mut from = 0;
+    let sizes = parts.iter().map(|&len| {
+        let part = &v[from..from + len];
+        from += len;
+        (part.iter().map(|x| x * x).sum::<f64>() / len as f64).sqrt()
+    });
+    sizes.fold(0.0, |largest, size| if size.is_nan() { size } else { size.max(largest) })
+}
+
+/// The quartic with both states, both slopes and the middle state of a step `h`, at the share `s` of it.
+fn quartic(from: &Node, to: &Node, middle: &[f64], h: f64, s: f64) -> Vec<f64> {
+    let at = |i: usize| {
+        let (y0, y1, ym, f0, f1) = (from.y[i], to.y[i], middle[i], from.slope[i], to.slope[i]);
+        let c4 = 2.0 * h * (f1 - f0) - 8.0 * (y1 + y0) + 16.0 * ym;
+        let c3 = h * (5.0 * f0 - 3.0 * f1) + 18.0 * y0 + 14.0 * y1 - 32.0 * ym;
+        let c2 = h * (f1 - 4.0 * f0) - 11.0 * y0 - 5.0 * y1 + 16.0 * ym;
+        y0 + s * (h * f0 + s * (c2 + s * (c3 + s * c4)))
+    };
+    (0..middle.len()).map(at).collect()
+}

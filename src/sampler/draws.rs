@@ -1,0 +1,39 @@
+//! Normals for methods whose steps are not known beforehand, and so are no programs.
+
+use crate::backend::Noise;
+
+/// The draws of a run, one n × d block after another.
+pub(super) struct Draws<'a> {
+    noise: Noise<'a>,
+    dim: usize,
+    made: usize,
+}
+
+impl<'a> Draws<'a> {
+    pub fn new(noise: Noise<'a>, dim: usize) -> Self {
+        Self { noise, dim, made: 0 }
+    }
+
+    /// The next `len` = n × d normals; none when the given ones are used up.
+    pub fn next(&mut self, len: usize) -> Option<Vec<f64>> {
+        let call = self.made;
+        self.made += 1;
+        match self.noise {
+            Noise::Given(given) => given.get(call * len..(call + 1) * len).map(<[f64]>::to_vec),
+            Noise::Counter { philox, first } => {
+                let mut row = vec![0.0f32; self.dim];
+                let mut normals = Vec::with_capacity(len);
+                for i in 0..len / self.dim {
+                    philox.normals(first + i as u32, call as u32, 0, &mut row);
+                    normals.extend(row.iter().map(|&z| f64::from(z)));
+                }
+                Some(normals)
+            }
+        }
+    }
+
+    /// Blocks asked for so far.
+    pub fn made(&self) -> usize {
+        self.made
+    }
+}

@@ -1,0 +1,229 @@
+//! Predictor–corrector sampling of the reverse SDE (Song et al. 2021, algorithms 1–5).
+//!
+//! In its own time t from 1 to `end` in N levels, j = ⌊t (N−1)⌋, at each first the corrector, `corrections` times, then the
+//! predictor, with s = ∇log p at t:
+//!
+//! ```text
+//! Langevin:            e = 2a (snr |z|/|s|)²,  x ← x + e s + √(2e) z     (ALD: e = 2a (snr σ_t)²)
+//! Euler–Maruyama:      x ← x − (f − g² s)/N + g/√N z
+//! reverse diffusion:   VE x ← x + (q_j² − q_{j−1}²) s + √(q_j² − q_{j−1}²) z;  VP x ← (2 − √(1−β_j)) x + β_j s + √β_j z
+//! ancestral:           VE the same mean, noise q_{j−1} √(q_j² − q_{j−1}²)/q_j;  VP x ← (x + β_j s)/√(1−β_j) + √β_j z
+//! ```
+//!
+//! a = 1 on VE, 1 − β_j on VP; the probability flow halves the score of the predictor and has no noise. The corrector's step
+//! depends on the state, so this is no program. |z|/|s| is that of each particle; [`PredictorCorrector::batch_norms`] has the
+//! published code's.
+
+use crate::backend::{Device, Noise};
+use crate::field::Field;
+use crate::path::Level;
+use crate::sampler::RunError;
+use crate::sampler::draws::Draws;
+
+/// The forward SDE.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sde {
+    /// Variance exploding, σ geometric from the first to the second.
+    Ve(f64, f64),
+    /// Variance preserving, β linear from the first to the second.
+    Vp(f64, f64),
+    /// Sub-variance-preserving, β linear from the first to the second: σ = 1 − α².
+    SubVp(f64, f64),
+}
+
+/// The predictor's rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Predictor {
+    /// Euler–Maruyama on the reverse SDE.
+    EulerMaruyama,
+    /// The discretised forward chain, reversed.
+    ReverseDiffusion,
+    /// Ancestral sampling of that chain.
+    Ancestral,
+}
+
+/// The corrector's rule, with its signal-to-noise ratio.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Corrector {
+    /// None.
+    None,
+    /// Langevin steps as long as norms allow.
+    Langevin(f64),
+    /// Langevin steps of a length fixed by the level.
+    Annealed(f64),
+}
+
+/// A predictor–corrector sampler.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PredictorCorrector {
+    /// The forward SDE.
+    pub sde: Sde,
+    /// Number N of levels.
+    pub levels: usize,
+    /// The last time, above 0: 1e-5 on VE, 1e-3 on VP.
+    pub end: f64,
+    /// Predictor.
+    pub predictor: Predictor,
+    /// Corrector.
+    pub corrector: Corrector,
+    /// Corrector steps at each level.
+    pub corrections: usize,
+    /// The probability-flow ODE in place of the SDE.
+    pub probability_flow: bool,
+    /// Norms averaged over all particles (`compat batch_mean_norms`): a particle's path then depends on the others.
+    pub batch_norms: bool,
+    /// Draw noise that the probability flow multiplies by zero (`compat unused_draws`).
+    pub unused_draws: bool,
+}
+
+/// Where a run ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Corrected {
+    /// Last state, n × d.
+    pub state: Vec<f64>,
+    /// Last state before its noise: the better sample.
+    pub mean: Vec<f64>,
+    /// Evaluations of the field.
+    pub nfe: usize,
+}
+
+impl Sde {
+    /// The marginal at time `t`, 1 at the noise.
+    pub fn level(self, t: f64) -> Level {
+        let (alpha, sigma) = match self {
+            Self::Ve(low, high) => (1.0, low * (high / low).powf(t)),
+            Self::Vp(low, high) | Self::SubVp(low, high) => {
+                let exponent = 0.5 * t * t * (high - low) + t * low; // ∫β
+                let remaining = -(-exponent).exp_m1();
+                let sigma = if matches!(self, Self::Vp(..)) { remaining.sqrt() } else { remaining };
+                ((-0.5 * exponent).exp(), sigma)
+            }
+        };
+        Level { t: 1.0 - t, alpha, sigma, alpha_dot: f64::NAN, sigma_dot: f64::NAN }
+    }
+
+    /// (f/x, g²) at time `t`.
+    fn coefficients(self, t: f64) -> (f64, f64) {
+        match self {
+            Self::Ve(low, high) => (0.0, 2.0 * self.level(t).sigma.powi(2) * (high / low).ln()),
+            Self::Vp(low, high) => (-0.5 * (low + t * (high - low)), low + t * (high - low)),
+            Self::SubVp(low, high) => {
+                let beta = low + t * (high - low);
+                (-0.5 * beta, -beta * (-2.0 * low * t - (high - low) * t * t).exp_m1())
+            }
+        }
+    }
+
+    /// q_j of VE's table of `n` levels, 0 below its first; β_j of VP's.
+    pub fn table(self, j: Option<usize>, n: usize) -> f64 {
+        let at = |j: usize| j as f64 / (n - 1).max(1) as f64;
+        match (self, j) {
+            (_, None) => 0.0,
+            (Self::Ve(low, high), Some(j)) => low * (high / low).powf(at(j)),
+            (Self::Vp(low, high) | Self::SubVp(low, high), Some(j)) => (low + at(j) * (high - low)) / n as f64,
+        }
+    }
+}
+
+impl PredictorCorrector {
+    /// The times from 1 to `end`.
+    pub fn times(&self) -> Vec<f64> {
+        (0..self.levels).map(|i| 1.0 + i as f64 / (self.levels - 1).max(1) as f64 * (self.end - 1.0)).collect()
+    }
+
+    /// The table's index at `t`.
+    pub fn index(&self, t: f64) -> usize {
+        (t * (self.levels - 1) as f64).floor() as usize
+    }
+
+    /// Moves the particles at `start`, n × d; `observe` sees the state after each level.
+    ///
+    /// # Errors
+    /// [`RunError`] when sizes disagree, given noise runs out, or the device fails.
+    pub fn run(
+        &self,
+        field: &Field,
+        start: &[f64],
+        noise: Noise<'_>,
+        device: &Device,
+        mut observe: impl FnMut(&[f64]),
+    ) -> Result<Corrected, RunError> {
+        let d = field.dim();
+        let mut draws = Draws::new(noise, d);
+        let mut run = Corrected { state: start.to_vec(), mean: start.to_vec(), nfe: 0 };
+        let draw = |draws: &mut Draws<'_>| {
+            let given = if let Noise::Given(given) = noise { given.len() } else { 0 };
+            draws.next(start.len()).ok_or(RunError::Noise { needed: draws.made() * start.len(), given, draws: draws.made() })
+        };
+        for t in self.times() {
+            let level = self.sde.level(t);
+            let j = self.index(t);
+            let keep = if let Sde::Ve(..) = self.sde { 1.0 } else { 1.0 - self.sde.table(Some(j), self.levels) };
+            let corrections = if self.corrector == Corrector::None { 0 } else { self.corrections };
+            for _ in 0..corrections {
+                let score = field.score(level, &run.state, device)?;
+                let z = draw(&mut draws)?;
+                let steps = match self.corrector {
+                    Corrector::Langevin(snr) => {
+                        self.ratios(&z, &score, d).iter().map(|r| 2.0 * keep * (snr * r).powi(2)).collect()
+                    }
+                    Corrector::Annealed(snr) => vec![2.0 * keep * (snr * level.sigma).powi(2); start.len() / d],
+                    Corrector::None => vec![],
+                };
+                for (i, x) in run.state.iter_mut().enumerate() {
+                    let e = steps[i / d];
+                    run.mean[i] = *x + e * score[i];
+                    *x = run.mean[i] + (2.0 * e).sqrt() * z[i];
+                }
+                run.nfe += 1;
+            }
+            let score = field.score(level, &run.state, device)?;
+            run.nfe += 1;
+            let (of_x, of_score, noise) = self.predict(t, j);
+            let (of_score, noise) = if self.probability_flow { (0.5 * of_score, 0.0) } else { (of_score, noise) };
+            let z = if noise > 0.0 || self.unused_draws { draw(&mut draws)? } else { vec![0.0; start.len()] };
+            for (i, x) in run.state.iter_mut().enumerate() {
+                run.mean[i] = of_x * *x + of_score * score[i];
+                *x = run.mean[i] + noise * z[i];
+            }
+            observe(&run.state);
+        }
+        Ok(run)
+    }
+
+    /// Factors of x, of the score and of the noise in the predictor's step.
+    fn predict(&self, t: f64, j: usize) -> (f64, f64, f64) {
+        let n = self.levels as f64;
+        let table = |j| self.sde.table(j, self.levels);
+        match (self.predictor, self.sde) {
+            (Predictor::EulerMaruyama, _) | (_, Sde::SubVp(..)) => {
+                let (drift, square) = self.sde.coefficients(t);
+                (1.0 - drift / n, square / n, (square / n).sqrt())
+            }
+            (predictor, Sde::Ve(..)) => {
+                let (now, below) = (table(Some(j)), table(j.checked_sub(1)));
+                let added = now * now - below * below;
+                (1.0, added, if predictor == Predictor::Ancestral { below * added.sqrt() / now } else { added.sqrt() })
+            }
+            (Predictor::ReverseDiffusion, _) => {
+                let beta = table(Some(j));
+                (2.0 - (1.0 - beta).sqrt(), beta, beta.sqrt())
+            }
+            (Predictor::Ancestral, _) => {
+                let beta = table(Some(j));
+                let kept = (1.0 - beta).sqrt();
+                (1.0 / kept, beta / kept, beta.sqrt())
+            }
+        }
+    }
+
+    /// |z|/|s| of each particle.
+    fn ratios(&self, z: &[f64], score: &[f64], d: usize) -> Vec<f64> {
+        let norms = |v: &[f64]| v.chunks_exact(d).map(|v| v.iter().map(|x| x * x).sum::<f64>().sqrt()).collect::<Vec<f64>>();
+        let (z, score) = (norms(z), norms(score));
+        if self.batch_norms {
+            return vec![z.iter().sum::<f64>() / score.iter().sum::<f64>(); z.len()];
+        }
+        z.iter().zip(&score).map(|(z, s)| z / s).collect()
+    }
+}

@@ -1,0 +1,25 @@
+//! Denoise and renoise: multistep consistency sampling (Song et al. 2023, algorithm 1).
+//!
+//! ```text
+//! x′ = α′ x̂₀ + σ′ z
+//! ```
+//!
+//! All noise is drawn afresh at each step, so errors of one step are forgotten in the next. Stochastic, one evaluation.
+
+use crate::path::Grid;
+use crate::sampler::Method;
+use crate::sampler::program::{Program, Step};
+
+/// Denoise to x̂₀, then renoise to the next level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renoise;
+
+impl Method for Renoise {
+    fn program(&self, grid: &Grid) -> Program {
+        grid.steps().map(|(from, to)| Step::evaluate(from, to.alpha, 0.0).add_noise(to.sigma)).collect()
+    }
+
+    fn order(&self) -> Option<u32> {
+        None
+    }
+}

@@ -1,0 +1,233 @@
+//! The schemes of the gradient flow against what the theory says of them: energy, order, stationary laws, and bad input.
+
+use std::f64::consts::TAU as TURN;
+
+use brenier::backend::{Device, Precision};
+use brenier::gradient_flow::{Account, Blob, FlowError, Langevin, SemiUnbalancedJko, SinkhornFlow, descend};
+use brenier::measure::{Cloud, Covariance, Mixture, named};
+use brenier::random::Stream;
+use brenier::sampler::program::{Op, STATE};
+use brenier::transport::{EntropicMap, Gaussian, Problem, SemiUnbalanced, Sinkhorn};
+
+const ON: fn(usize, &Account) -> bool = |_, _| true;
+
+fn cpu() -> Device {
+    Device::cpu(Precision::F64)
+}
+
+fn draws(name: &str, n: usize, step: u32) -> Cloud {
+    named(name, None).unwrap().sample(n, 0, Stream::Source, step)
+}
+
+fn law(variance: f64) -> Mixture {
+    Mixture::new(vec![1.0], vec![vec![0.0]], vec![Covariance::Isotropic(variance)]).unwrap()
+}
+
+/// The density of N(0, s²) on a grid of the line: sums over it converge beyond every power of its spacing.
+fn grid(deviation: f64) -> Cloud {
+    let x: Vec<f64> = (0..701).map(|i| -11.0 + 22.0 * f64::from(i) / 700.0).collect();
+    let weights = x.iter().map(|x| (-0.5 * (x / deviation).powi(2)).exp()).collect();
+    Cloud::new(x, 1).unwrap().with_weights(weights).unwrap()
+}
+
+/// v of the Gaussian step: c = (κ+ε)/σ² − κ/v, v = s²/(1+c)² + ε/(1+c), by bisection (target σ = 1).
+fn gaussian_step(s2: f64, kappa: f64, eps: f64) -> f64 {
+    let excess = |v: f64| {
+        let a = 1.0 + kappa + eps - kappa / v;
+        s2 / (a * a) + eps / a - v
+    };
+    let (mut low, mut high) = (kappa / (1.0 + kappa + eps) * (1.0 + 1e-9), 50.0);
+    for _ in 0..200 {
+        let middle = 0.5 * (low + high);
+        if excess(middle) > 0.0 { low = middle } else { high = middle }
+    }
+    low
+}
+
+/// G4: discrete semi-unbalanced Sinkhorn against the closed form; its stationary variance is (κ + ε/2)/(κ + ε).
+#[test]
+fn the_semi_unbalanced_step_of_a_gaussian_is_the_closed_one() {
+    let (kappa, eps, m) = (0.2, 0.02, grid(1.0));
+    let tight = Sinkhorn { tol: 1e-10, max_iter: 1000, plain: true };
+    let source = grid(1.6);
+    let soft = SemiUnbalanced { problem: Problem::new(&source, &m, eps).unwrap(), kappa };
+    let plan = soft.solve(tight, None, &cpu()).unwrap();
+    let after = m.clone().with_weights(plan.weights.clone()).unwrap();
+    let truth = gaussian_step(1.6 * 1.6, kappa, eps);
+    assert!((after.variance() - truth).abs() < 1e-7, "{} for {truth}", after.variance());
+    let kl = Gaussian::new(vec![0.0], &[truth]).unwrap().kl(&Gaussian::new(vec![0.0], &[1.0]).unwrap()).unwrap();
+    assert!((plan.kl - kl).abs() < 1e-7, "{} for {kl}", plan.kl);
+    assert!(plan.iterations < 60, "over-relaxed by the known rate: {}", plan.iterations);
+
+    let settled = (0..300).fold(1.0, |v, _| gaussian_step(v, kappa, eps));
+    let device = cpu();
+    let mut scheme = SemiUnbalancedJko::new(source, &m, kappa, eps, &device).unwrap();
+    let end = descend(&mut scheme, 25, &ON).unwrap();
+    // 25 steps contract the excess variance by at least (1 + κ)^−50 ≈ 1e-4.
+    assert!((end.state.variance() - settled).abs() < 1e-3, "{} for {settled}", end.state.variance());
+    let predicted = 1.0 + SemiUnbalancedJko::predicted_bias(kappa, eps);
+    assert!((settled - predicted).abs() < 1e-3, "{settled} for {predicted}");
+}
+
+/// G5: ω → 0 is the empirical denoiser Σ_j b_j e^{−c/ε} y_j / Σ, ω → 1 the balanced plan.
+#[test]
+fn damping_joins_the_denoiser_to_the_optimal_map() {
+    let (x, y, eps) = (draws("normal", 40, 0), draws("moons", 60, 1), 0.5);
+    let solver = Sinkhorn { tol: 1e-12, max_iter: 3000, plain: true };
+    let map = |kappa: f64| {
+        let soft = SemiUnbalanced { problem: Problem::new(&x, &y, eps).unwrap(), kappa };
+        let g = soft.solve(solver, None, &cpu()).unwrap().g;
+        EntropicMap { target: &y, g: &g, eps }.apply(&x, &cpu()).unwrap()
+    };
+    let close = |a: &[f64], b: &[f64], tolerance: f64| {
+        let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(worst < tolerance, "{worst}");
+    };
+    let denoiser = EntropicMap { target: &y, g: &vec![0.0; y.len()], eps }.apply(&x, &cpu()).unwrap();
+    close(&map(1e-9), &denoiser, 1e-7);
+    let balanced = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &cpu(), None, None).unwrap().map;
+    close(&map(500.0), &balanced, 1e-2); // off by the order of ε/κ = 1e-3
+}
+
+/// The certificate of an entropic step, with J_ε of its own reference; 2⟨P, c⟩ in its place would flag correct runs.
+#[test]
+fn an_entropic_step_pays_its_way_in_its_own_metric() {
+    let (start, target, device) = (draws("normal", 500, 0), draws("8gaussians", 600, 1), cpu());
+    let mut scheme = SemiUnbalancedJko::new(start, &target, 2.0, 0.2, &device).unwrap();
+    let end = descend(&mut scheme, 12, &ON).unwrap();
+    assert_eq!(end.accounts[0].free_energy, None);
+    assert_eq!(end.accounts[0].energy_inequality, None);
+    for pair in end.accounts[1..].windows(2) {
+        assert!(pair[1].free_energy < pair[0].free_energy, "{pair:?}");
+        // Tolerance 1e-3 of the marginal enters squared.
+        assert!(pair[0].energy_inequality.unwrap() > -1e-6, "{pair:?}");
+    }
+    assert!((end.state.weights().unwrap().iter().sum::<f64>() - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn the_sinkhorn_flow_falls_at_every_step_and_reaches_the_target() {
+    let (start, target, device) = (draws("normal", 500, 0), draws("moons", 500, 1), cpu());
+    let mut scheme = SinkhornFlow::new(start, &target, 0.5, 0.02, &device).unwrap();
+    let end = descend(&mut scheme, 20, &ON).unwrap();
+    for pair in end.accounts.windows(2) {
+        assert!(pair[1].free_energy < pair[0].free_energy, "{pair:?}");
+        assert!(pair[0].energy_inequality.unwrap() > 0.0, "{pair:?}");
+    }
+    let (first, last) = (end.accounts[0].free_energy.unwrap(), end.accounts[20].free_energy.unwrap());
+    assert!(last < 1e-2 * first, "{first} to {last}");
+    assert!((end.state.variance() / target.variance() - 1.0).abs() < 0.02);
+}
+
+/// The program is x + τ∇log π(x) + √(2τ) z.
+#[test]
+fn a_langevin_step_is_the_gradient_step_and_the_noise_of_the_heat_flow() {
+    let program = Langevin::program(0.02, 3);
+    assert_eq!((program.steps.len(), program.nfe()), (3, 3));
+    let ops = &program.steps[0].ops;
+    let Op::Evaluate { level, p, q, .. } = ops[0] else { panic!("{ops:?}") };
+    let mixture = Mixture::new(
+        vec![0.3, 0.7],
+        vec![vec![1.0, 0.0], vec![-1.0, 0.5]],
+        vec![Covariance::Isotropic(0.4), Covariance::from_matrix(&[0.5, 0.2, 0.2, 0.3], 2).unwrap()],
+    )
+    .unwrap();
+    let x = [0.3, -0.8];
+    let (stepped, score) = (mixture.evaluate(level, p, q, &x), mixture.score(level, &x));
+    for i in 0..2 {
+        // The level's noise 1e-6 blurs the law's variances by 1e-12.
+        assert!((stepped[i] - x[i] - 0.02 * score[i]).abs() < 1e-9, "{stepped:?}");
+    }
+    assert_eq!(ops[2], Op::Combine { dst: STATE, terms: vec![(STATE, 1.0), (1, 0.04f64.sqrt())] });
+}
+
+/// D7, and free energy: N(0, 2²) falls to N(0, σ²/(1 − τ/2σ²)), whose KL to N(0, σ²) is known.
+#[test]
+fn langevin_settles_at_its_biased_variance_and_its_free_energy_follows_the_closed_one() {
+    let (tau, variance, wide) = (0.1, 0.5, law(4.0));
+    let device = Device::cpu(Precision::F32);
+    let start = wide.sample(200_000, 0, Stream::Source, 0);
+    let target = law(variance);
+    let end = Langevin::new(&target, tau, 0, &device).unwrap().run(&start, Some(&wide), 60, &ON).unwrap();
+    let settled = variance * (1.0 + Langevin::predicted_bias(tau, variance).unwrap());
+    assert!((settled - variance / (1.0 - tau / (2.0 * variance))).abs() < 1e-15);
+    let standard_error = settled * (2.0 / 200_000.0f64).sqrt();
+    assert!((end.state.variance() - settled).abs() < 3.0 * standard_error, "{} for {settled}", end.state.variance());
+    let (mut v, pi) = (4.0, Gaussian::new(vec![0.0], &[variance]).unwrap());
+    for account in &end.accounts {
+        let rho = Gaussian::new(vec![0.0], &[v]).unwrap();
+        let error = account.standard_error.unwrap();
+        let (found, truth) = (account.free_energy.unwrap(), rho.kl(&pi).unwrap());
+        // The mixture over 4,096 particles adds its own spread of the same size.
+        assert!((found - truth).abs() < 6.0 * error + 2e-3, "k = {}: {found} for {truth}", account.k);
+        v = (1.0 - tau / variance).powi(2) * v + 2.0 * tau;
+    }
+    let rate = Gaussian::new(vec![0.0], &[4.0]).unwrap().fisher_information(&pi).unwrap();
+    assert!((end.accounts[0].dissipation.unwrap() / rate - 1.0).abs() < 0.1);
+}
+
+/// G8: u − ε with u = σ²(1 + √(1 + 4ε/σ²))/2, from quantiles of a wider law.
+#[test]
+fn the_blob_flow_falls_at_every_step_and_settles_at_its_biased_variance() {
+    let (n, eps, device) = (400, 0.35f64.powi(2), cpu());
+    let quantile = |i: u32| {
+        // Quantiles of the logistic law of deviation 1.2: any smooth start will do.
+        let u = (f64::from(i) + 0.5) / f64::from(n);
+        1.2 * 3f64.sqrt() / std::f64::consts::PI * (u / (1.0 - u)).ln()
+    };
+    let start = Cloud::new((0..n).map(quantile).collect(), 1).unwrap();
+    let mut scheme = Blob::new(start, &law(1.0), 0.2, eps, &device).unwrap();
+    let end = descend(&mut scheme, 60, &ON).unwrap();
+    for account in &end.accounts[..60] {
+        assert!(account.energy_inequality.unwrap() >= -1e-12, "{account:?}");
+        assert!(account.effective_neighbours.unwrap() > 10.0);
+    }
+    let predicted = 1.0 + Blob::predicted_bias(eps, 1.0);
+    let u = 0.5 * (1.0 + (1.0 + 4.0 * eps).sqrt());
+    assert!((predicted - (u - eps)).abs() < 1e-15);
+    // Quantisation by 400 particles lacks a little of the tails.
+    assert!((end.state.variance() - predicted).abs() < 0.01, "{} for {predicted}", end.state.variance());
+}
+
+/// F of evenly spread particles is the closed KL of the smoothed law: E_ρ[log ρ∗φ + V].
+#[test]
+fn the_free_energy_of_the_blob_is_that_of_the_smoothed_law() {
+    let (eps, device) = (0.01, cpu());
+    let mut scheme = Blob::new(grid(1.5), &law(1.0), 0.01, eps, &device).unwrap();
+    let found = brenier::gradient_flow::Scheme::account(&mut scheme).unwrap().free_energy.unwrap();
+    let (v, smooth) = (2.25, 2.25 + eps);
+    let truth = -0.5 * ((TURN * smooth).ln() + v / smooth) + 0.5 * (TURN.ln() + v);
+    assert!((found - truth).abs() < 1e-9, "{found} for {truth}");
+}
+
+#[test]
+fn steps_that_are_none_are_refused_in_a_sentence() {
+    let (start, target, device) = (draws("normal", 20, 0), draws("moons", 20, 1), cpu());
+    for tau in [0.0, -0.1, f64::NAN] {
+        assert!(matches!(SinkhornFlow::new(start.clone(), &target, tau, 0.1, &device), Err(FlowError::Tau { .. })));
+        assert!(matches!(SemiUnbalancedJko::new(start.clone(), &target, tau, 0.1, &device), Err(FlowError::Tau { .. })));
+        assert!(matches!(Langevin::new(&law(1.0), tau, 0, &device), Err(FlowError::Tau { .. })));
+    }
+    let blurred = SemiUnbalancedJko::new(start.clone(), &target, 0.1, 0.1, &device).unwrap_err();
+    assert_eq!(blurred, FlowError::EpsOfStep { eps: 0.1, tau: 0.1 });
+    assert!(blurred.to_string().contains("use an eps of at most 0.1 tau"));
+    let six = draws("normal:6", 20, 0);
+    let refused = Blob::new(six, &Mixture::standard_normal(6), 0.1, 0.1, &device).unwrap_err();
+    assert_eq!(refused, FlowError::TooManyDimensions { dim: 6, limit: 5 });
+    let other = Langevin::new(&law(1.0), 0.1, 0, &device).unwrap().run(&start, None, 1, &ON).unwrap_err();
+    assert_eq!(other, FlowError::Dimensions { particles: 2, target: 1 });
+}
+
+/// τ > 2σ² multiplies |x| by |1 − τ/σ²| > 1 in every step.
+#[test]
+fn a_runaway_particle_is_named_and_the_last_good_state_kept() {
+    let device = Device::cpu(Precision::F32);
+    let target = law(0.01);
+    let start = law(1.0).sample(5000, 0, Stream::Source, 0);
+    let end = Langevin::new(&target, 0.1, 0, &device).unwrap().run(&start, None, 50, &ON).unwrap();
+    let Some(FlowError::Runaway { step, particle }) = end.halted else { panic!("{:?}", end.halted) };
+    // |1 − 10|^k reaches the limit of a few thousand after four steps.
+    assert!((2..8).contains(&step) && particle < 5000, "step {step}, particle {particle}");
+    assert!(end.state.points().iter().all(|x| x.is_finite()));
+    assert!(end.halted.unwrap().to_string().starts_with(&format!("particle {particle} ran away in step {step}")));
+}

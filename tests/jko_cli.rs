@@ -1,0 +1,144 @@
+//! `jko` on the command line: the main runs do what they promise, and bad input is refused.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use brenier::io::{read_array, read_measure};
+use brenier::measure::{Cloud, Measure, Mixture};
+use serde_json::Value;
+
+const MIXTURE: &str = "tests/golden/mixture_g2.json";
+
+fn jko(out: &Path, args: &[&str]) -> Value {
+    let mut command = Command::cargo_bin("brenier").unwrap();
+    let output = command.arg("jko").args(args).args(["--json", "--out"]).arg(out).assert().success().get_output().clone();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn refused(args: &[&str]) -> String {
+    let out = tempfile::tempdir().unwrap();
+    let mut command = Command::cargo_bin("brenier").unwrap();
+    let output = command.arg("jko").args(args).arg("--out").arg(out.path()).assert().code(1).get_output().clone();
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn steps(record: &Value, key: &str) -> Vec<Option<f64>> {
+    record["steps"].as_array().unwrap().iter().map(|step| step[key].as_f64()).collect::<Vec<_>>()
+}
+
+fn falls(free_energy: &[Option<f64>]) -> bool {
+    free_energy.windows(2).all(|pair| pair[1].unwrap() < pair[0].unwrap())
+}
+
+fn law() -> Mixture {
+    match read_measure(MIXTURE, None, None).unwrap() {
+        Measure::Law(law) => law,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn particles(out: &Path) -> Cloud {
+    let array = read_array(&out.join("particles.npy"), "points").unwrap();
+    Cloud::new(array.values, array.shape[1]).unwrap()
+}
+
+#[test]
+fn the_sinkhorn_flow_to_digits_falls_at_every_step_and_ends_within_twice_the_noise_floor() {
+    let out = tempfile::tempdir().unwrap();
+    let record = jko(out.path(), &["normal:64", "--target", "digits"]);
+    assert_eq!(record["scheme"], "sinkhorn-flow");
+    let free_energy = steps(&record, "free_energy");
+    assert_eq!(free_energy.len(), 21);
+    assert!(falls(&free_energy), "{free_energy:?}");
+    let inequality = steps(&record, "energy_inequality");
+    assert!(inequality[..20].iter().all(|value| value.unwrap() >= 0.0), "{inequality:?}");
+    let (divergence, floor) =
+        (record["heldout_divergence"].as_f64().unwrap(), record["noise_floor"]["divergence"].as_f64().unwrap());
+    assert!(divergence < 2.0 * floor, "{divergence} against {floor}");
+    assert_eq!(particles(out.path()).dim(), 64);
+}
+
+/// Mean and variance along the eigenvectors of each mode, of the particles nearest to it, against the law's own variances times
+/// `factor` (of the predicted bias): local schemes do not move mass between modes, so the weights are not compared.
+fn check_moments(cloud: &Cloud, factor: impl Fn(f64) -> f64) {
+    let law = law();
+    let nearest = |x: &[f64]| {
+        let distance = |k: usize| {
+            let component = &law.components()[k];
+            (0..2).map(|axis| along(x, &component.mean, component, axis).powi(2) / component.covariance.value(axis)).sum::<f64>()
+        };
+        (0..law.components().len()).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).unwrap()
+    };
+    let owner: Vec<usize> = cloud.rows().map(nearest).collect();
+    for (k, component) in law.components().iter().enumerate() {
+        let own: Vec<&[f64]> = cloud.rows().zip(&owner).filter(|(_, owner)| **owner == k).map(|(x, _)| x).collect();
+        let n = own.len() as f64;
+        assert!(n > 30.0, "mode {k} has {n} particles");
+        for axis in 0..2 {
+            let z: Vec<f64> = own.iter().map(|x| along(x, &component.mean, component, axis)).collect();
+            let mean = z.iter().sum::<f64>() / n;
+            let variance = z.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / (n - 1.0);
+            let truth = factor(component.covariance.value(axis));
+            // Three standard errors, and 2 % for what the neighbouring modes take and give.
+            assert!(mean.abs() < 3.0 * (truth / n).sqrt() + 0.02 * truth.sqrt(), "mode {k}, axis {axis}: mean {mean}");
+            let slack = 3.0 * truth * (2.0 / n).sqrt() + 0.02 * truth;
+            assert!((variance - truth).abs() < slack, "mode {k}, axis {axis}: variance {variance} for {truth} ± {slack}");
+        }
+    }
+}
+
+/// The coordinate of x − μ along the component's eigenvector `axis`.
+fn along(x: &[f64], mean: &[f64], component: &brenier::measure::Component, axis: usize) -> f64 {
+    (0..2).map(|row| component.covariance.vector(row, axis, 2) * (x[row] - mean[row])).sum()
+}
+
+#[test]
+fn langevin_reaches_the_moments_of_every_mode_but_for_its_predicted_bias() {
+    let out = tempfile::tempdir().unwrap();
+    let record = jko(out.path(), &["normal", "--target", MIXTURE, "--scheme", "langevin", "--steps", "200"]);
+    let tau = record["tau"].as_f64().unwrap();
+    let bias = record["predicted_bias"].as_f64().unwrap();
+    assert!((bias - 0.05 / 0.95).abs() < 1e-9, "tau is a tenth of the least variance: {bias}");
+    check_moments(&particles(out.path()), |variance| variance / (1.0 - tau / (2.0 * variance)));
+    let free_energy = steps(&record, "free_energy");
+    assert!(free_energy[0].unwrap() > free_energy[200].unwrap() + 1.0);
+    assert!(steps(&record, "effective_neighbours")[200].unwrap() > 10.0);
+}
+
+#[test]
+fn the_blob_reaches_the_moments_of_every_mode_and_pays_for_every_step() {
+    let out = tempfile::tempdir().unwrap();
+    let record = jko(out.path(), &["normal", "--target", MIXTURE, "--scheme", "blob", "--steps", "60", "--n", "2048"]);
+    assert!(falls(&steps(&record, "free_energy")));
+    let eps = record["eps"].as_f64().unwrap();
+    check_moments(&particles(out.path()), |variance| 0.5 * variance * (1.0 + (1.0 + 4.0 * eps / variance).sqrt()) - eps);
+    let inequality = steps(&record, "energy_inequality");
+    assert!(inequality[..60].iter().all(|value| value.unwrap() >= -1e-6), "{inequality:?}");
+    assert!(steps(&record, "effective_neighbours")[60].unwrap() > 5.0);
+}
+
+#[test]
+fn the_semi_unbalanced_scheme_writes_weights_and_its_bias() {
+    let out = tempfile::tempdir().unwrap();
+    let record = jko(out.path(), &["normal", "--target", "moons", "--scheme", "semi-unbalanced", "--steps", "5", "--n", "1000"]);
+    let weights = read_array(&out.path().join("weights.npy"), "weights").unwrap();
+    assert_eq!(weights.shape, [1000]);
+    assert!((weights.values.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    let (free_energy, inequality) = (steps(&record, "free_energy"), steps(&record, "energy_inequality"));
+    assert_eq!((free_energy[0], inequality[0]), (None, None));
+    assert!(falls(&free_energy[1..]));
+    assert!(inequality[1..5].iter().all(|value| value.unwrap() > -1e-4), "{inequality:?}");
+    // −(ε/2)/(τ + ε) at ε = τ/10.
+    assert!((record["predicted_bias"].as_f64().unwrap() + 0.05 / 1.1).abs() < 1e-9);
+}
+
+#[test]
+fn bad_input_is_answered_with_the_remedy() {
+    assert!(refused(&["normal", "--target", "moons", "--tau", "0"]).contains("a finite tau above zero"));
+    let blurred = refused(&["normal", "--target", "moons", "--scheme", "semi-unbalanced", "--tau", "0.1", "--eps", "0.2"]);
+    assert!(blurred.contains("eps = 0.2 is not below tau = 0.1"), "{blurred}");
+    assert!(refused(&["normal", "--target", "moons", "--scheme", "langevin"]).contains("use sinkhorn-flow"));
+    assert!(refused(&["normal", "--target", "normal:8", "--scheme", "blob"]).contains("at most 5"));
+    let away = refused(&["normal", "--target", MIXTURE, "--scheme", "langevin", "--tau", "5", "--steps", "50"]);
+    assert!(away.contains("ran away in step") && away.contains("smaller tau"), "{away}");
+}
