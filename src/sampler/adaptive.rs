@@ -111,12 +111,11 @@ impl Adaptive {
             while now.t < sign * time {
                 let step = if self.overshoot || now.t + h < end { h } else { end - now.t };
                 let to = if !self.overshoot && now.t + h >= end { end } else { now.t + step };
-                if !(step > 0.0) || to <= now.t {
-                    return Err(if step.is_nan() {
-                        AdaptiveError::NotFinite { t: sign * now.t }
-                    } else {
-                        AdaptiveError::StepTooSmall { t: sign * now.t }
-                    });
+                if step.is_nan() {
+                    return Err(AdaptiveError::NotFinite { t: sign * now.t });
+                }
+                if to <= now.t {
+                    return Err(AdaptiveError::StepTooSmall { t: sign * now.t });
                 }
                 let (tried, error, middle) = self.attempt(&now, to, step, &mut f, parts);
                 if !error.is_finite() {

@@ -164,7 +164,7 @@ impl Case {
         if own.len() != theirs.len() {
             return fail(format!("{key} has {} entries, not {}", own.len(), theirs.len()));
         }
-        match own.iter().zip(&theirs).position(|(a, b)| !((a - b).abs() <= tolerance * b.abs().max(1.0))) {
+        match own.iter().zip(&theirs).position(|(a, b)| a.is_nan() || (a - b).abs() > tolerance * b.abs().max(1.0)) {
             Some(i) => fail(format!("{key}[{i}] is {} and should be {}", own[i], theirs[i])),
             None => Ok(()),
         }
