@@ -105,18 +105,17 @@ impl Adaptive {
         };
         let end = sign * last;
         let mut now = Node { t: sign * first, y: start.to_vec(), slope: f(sign * first, start) };
-        let mut h = self.first_step(&now, &mut f, parts);
+        let mut h = self.first_step(&now, end, &mut f, parts);
         let mut interpolant = None;
         for time in &times[1..] {
             while now.t < sign * time {
                 let step = if self.overshoot || now.t + h < end { h } else { end - now.t };
                 let to = if !self.overshoot && now.t + h >= end { end } else { now.t + step };
-                if step.is_nan() || step <= 0.0 || to <= now.t {
-                    return Err(if step.is_nan() {
-                        AdaptiveError::NotFinite { t: sign * now.t }
-                    } else {
-                        AdaptiveError::StepTooSmall { t: sign * now.t }
-                    });
+                if step.is_nan() {
+                    return Err(AdaptiveError::NotFinite { t: sign * now.t });
+                }
+                if to <= now.t {
+                    return Err(AdaptiveError::StepTooSmall { t: sign * now.t });
                 }
                 let (tried, error, middle) = self.attempt(&now, to, step, &mut f, parts);
                 if !error.is_finite() {
@@ -145,11 +144,12 @@ impl Adaptive {
     }
 
     /// The step of Hairer, Nørsett, Wanner 1993, II.4, from sizes of y, its slope and its second derivative.
-    fn first_step(&self, at: &Node, f: Slope<'_>, parts: &[usize]) -> f64 {
+    fn first_step(&self, at: &Node, end: f64, f: Slope<'_>, parts: &[usize]) -> f64 {
         let scale: Vec<f64> = at.y.iter().map(|y| self.atol + self.rtol * y.abs()).collect();
         let size = |v: &mut dyn Iterator<Item = f64>| norm(&v.zip(&scale).map(|(v, s)| v / s).collect::<Vec<f64>>(), parts);
         let (d0, d1) = (size(&mut at.y.iter().copied()), size(&mut at.slope.iter().copied()));
         let h0 = if d0 < 1e-5 || d1 < 1e-5 { 1e-6 } else { 0.01 * d0 / d1 };
+        let h0 = if self.overshoot { h0 } else { h0.min(end - at.t) };
         let moved: Vec<f64> = at.y.iter().zip(&at.slope).map(|(y, f)| y + h0 * f).collect();
         let after = f(at.t + h0, &moved);
         let d2 = size(&mut after.iter().zip(&at.slope).map(|(a, b)| a - b)) / h0;

@@ -6,13 +6,14 @@
 //! ```text
 //! x′ = (σ′/σ) e^{−ηh} x + α′ (1 − e^{−H}) D + α′ C + σ′ √(1 − e^{−2ηh}) s z
 //! order 1: C = 0        order 2: C = ½ (1 − e^{−H}) A  (midpoint)   or   φ₂ A  (Heun)
-//! order 3: C = φ₂ (A + (A − B) h₁/(h₁ + h₂)) − φ₃ (A − B) h/(h₁ + h₂)
+//! order 3: C = φ₂ (A + (A − B) h₁/(h₁ + h₂)) − 2φ₃ (A − B) h/(h₁ + h₂)
 //! φ₂ = 1 − (1 − e^{−H})/H        φ₃ = φ₂/H − ½
 //! ```
 //!
 //! η = 0 is the ODE: order 1 is [`Ddim`](crate::sampler::Ddim), and orders 2 and 3 are "2M" and "3M". η = 1 is SDE-DPM-Solver++.
 //! One evaluation a step. The first steps have no history and are of lower order, and so is a step to σ′ = 0, where λ′ = ∞. The
-//! literature lowers the order of the last steps also in short runs; see [`DpmPlusPlus::lower_below`].
+//! published code has φ₃ in place of 2φ₃ in order 3: half the curvature of x̂₀, so of order 2; see
+//! [`DpmPlusPlus::half_curvature`]. It also lowers the order of the last steps of short runs; see [`DpmPlusPlus::lower_below`].
 
 use crate::path::{Grid, Level};
 use crate::sampler::Method;
@@ -31,6 +32,8 @@ pub struct DpmPlusPlus {
     pub noise: f64,
     /// Runs of fewer steps than this end with steps of order 2 and 1: 15 in the literature, 0 for never.
     pub lower_below: usize,
+    /// The third order of the published code, φ₃ for 2φ₃ (`compat half_curvature`): convergent with order 2 only.
+    pub half_curvature: bool,
 }
 
 /// How a step of order 2 uses the slope of x̂₀.
@@ -45,7 +48,7 @@ pub enum SecondOrder {
 impl DpmPlusPlus {
     /// The deterministic solver of `order` 1 to 3.
     pub fn ode(order: usize) -> Self {
-        Self { order, second: SecondOrder::Midpoint, eta: 0.0, noise: 1.0, lower_below: 15 }
+        Self { order, second: SecondOrder::Midpoint, eta: 0.0, noise: 1.0, lower_below: 15, half_curvature: false }
     }
 }
 
@@ -89,8 +92,8 @@ impl DpmPlusPlus {
             }
             _ => {
                 let (a, b, span) = (h / past(1), h / past(2), past(1) + past(2));
-                let phi_3 = phi_2 / total - 0.5;
-                let (of_a, of_b) = (phi_2, phi_2 * past(1) / span - phi_3 * h / span); // of A, and of A − B
+                let curvature = if self.half_curvature { 1.0 } else { 2.0 } * (phi_2 / total - 0.5);
+                let (of_a, of_b) = (phi_2, phi_2 * past(1) / span - curvature * h / span); // of A, and of A − B
                 [grown + (of_a + of_b) * a, -(of_a + of_b) * a - of_b * b, of_b * b]
             }
         }

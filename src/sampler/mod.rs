@@ -33,7 +33,7 @@ pub mod stochastic_interpolant;
 use thiserror::Error;
 
 use crate::error::nearest;
-use crate::path::Grid;
+use crate::path::{Grid, Schedule};
 
 pub use adaptive::{Adaptive, AdaptiveError, Solution};
 pub use annealed_langevin::AnnealedLangevin;
@@ -83,25 +83,27 @@ pub struct Entry {
 }
 
 /// The options of all named methods.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
+    /// The schedule that the grid lies on, for methods that step between its levels.
+    pub schedule: Schedule,
     /// η of [`Ddim`].
     pub eta: f64,
     /// Updates a level of [`AnnealedLangevin`].
     pub updates: usize,
-    /// Whether [`Heun`] ends with an Euler step: the field knows only x̂₀ at σ = 0.
+    /// Whether [`Heun`] and [`RungeKutta`] end with an Euler step: the field knows only x̂₀ at σ = 0.
     pub euler_last: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { eta: 0.0, updates: 5, euler_last: false }
+        Self { schedule: Schedule::CondOt, eta: 0.0, updates: 5, euler_last: false }
     }
 }
 
 /// All named methods. `pf-*` and `fm-*` are the same two methods on different schedules; `annealed-langevin` is at its best on
 /// the grid of [`AnnealedLangevin::of_length`].
-pub const METHODS: [Entry; 7] = [
+pub const METHODS: [Entry; 20] = [
     Entry {
         name: "ddpm",
         about: "ancestral sampling with the posterior's variance (Ho et al. 2020); stochastic",
@@ -144,7 +146,92 @@ pub const METHODS: [Entry; 7] = [
         schedule: "condot",
         make: |options| Box::new(Heun { euler_last: options.euler_last }),
     },
+    Entry {
+        name: "euler-ancestral",
+        about: "Euler steps in sigma/alpha with noise put back, DDIM with eta = 1; stochastic",
+        schedule: "linear-vp",
+        make: |_| Box::new(Ddim { eta: 1.0 }),
+    },
+    Entry {
+        name: "dpmpp-2m",
+        about: "DPM-Solver++(2M) (Lu et al. 2023); order 2, one evaluation a step",
+        schedule: "linear-vp",
+        make: |_| Box::new(DpmPlusPlus::ode(2)),
+    },
+    Entry {
+        name: "dpmpp-3m",
+        about: "DPM-Solver++(3M) (Lu et al. 2023); order 3, one evaluation a step",
+        schedule: "linear-vp",
+        make: |_| Box::new(DpmPlusPlus::ode(3)),
+    },
+    Entry {
+        name: "dpmpp-2m-sde",
+        about: "SDE-DPM-Solver++(2M) (Lu et al. 2023); stochastic, one evaluation a step",
+        schedule: "linear-vp",
+        make: |_| Box::new(DpmPlusPlus { eta: 1.0, ..DpmPlusPlus::ode(2) }),
+    },
+    Entry {
+        name: "dpmpp-sde",
+        about: "single-step SDE-DPM-Solver++; stochastic, two evaluations a step",
+        schedule: "linear-vp",
+        make: |_| Box::new(DpmPlusPlusSde { eta: 1.0, noise: 1.0, r: 0.5 }),
+    },
+    Entry {
+        name: "dpmpp-2s",
+        about: "DPM-Solver++(2S) (Lu et al. 2023); order 2, two evaluations a step, ancestral with --eta",
+        schedule: "linear-vp",
+        make: |options| Box::new(DpmPlusPlus2S { eta: options.eta, noise: 1.0 }),
+    },
+    Entry {
+        name: "dpm-2",
+        about: "DPM-Solver-2 (Lu et al. 2022); order 2, two evaluations a step, ancestral with --eta",
+        schedule: "linear-vp",
+        make: |options| Box::new(Dpm2 { eta: options.eta, noise: 1.0 }),
+    },
+    Entry {
+        name: "lms",
+        about: "linear multistep in sigma/alpha; order 4, one evaluation a step",
+        schedule: "linear-vp",
+        make: |_| Box::new(Lms { order: 4 }),
+    },
+    Entry {
+        name: "edm-heun",
+        about: "Heun steps in sigma (Karras et al. 2022); order 2, two evaluations a step, best with --grid karras",
+        schedule: "ve",
+        make: |_| Box::new(Edm { second_order: true, churn: Churn::NONE, churn_after_model: false }),
+    },
+    Entry {
+        name: "fm-midpoint",
+        about: "midpoint steps of the flow-matching ODE; order 2, two evaluations a step",
+        schedule: "condot",
+        make: |options| runge_kutta(Tableau::MIDPOINT, options),
+    },
+    Entry {
+        name: "fm-heun3",
+        about: "Heun's third-order steps of the flow-matching ODE; three evaluations a step",
+        schedule: "condot",
+        make: |options| runge_kutta(Tableau::HEUN_3, options),
+    },
+    Entry {
+        name: "fm-rk4",
+        about: "3/8-rule steps of the flow-matching ODE; order 4, four evaluations a step",
+        schedule: "condot",
+        make: |options| runge_kutta(Tableau::RK_4, options),
+    },
+    Entry {
+        name: "sit-euler",
+        about: "Euler-Maruyama on the path's SDE with noise level sigma (Ma et al. 2024); stochastic",
+        schedule: "condot",
+        make: |_| {
+            let (diffusion, last) = (Diffusion::Sigma(1.0), LastStep::Mean);
+            Box::new(StochasticInterpolant { diffusion, heun: false, last, stage_time: false })
+        },
+    },
 ];
+
+fn runge_kutta(tableau: Tableau, options: &Options) -> Box<dyn Method> {
+    Box::new(RungeKutta { tableau, schedule: options.schedule.clone(), euler_last: options.euler_last })
+}
 
 /// A method's name that is not known.
 #[derive(Clone, Debug, Error, PartialEq)]

@@ -13,9 +13,9 @@ pub fn close(what: &str, own: &[f64], theirs: &[f64], tolerance: f64) -> Result<
     if own.len() != theirs.len() {
         return fail(format!("{what} has {} numbers, not {}", own.len(), theirs.len()));
     }
-    let worst = own.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, |w: f64, d| if d.is_nan() { d } else { w.max(d) });
-    let nan = own.iter().any(|x| x.is_nan());
-    if nan || worst.is_nan() || worst > tolerance {
+    let worst = own.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let nan = own.iter().chain(theirs).any(|x| x.is_nan());
+    if nan || worst > tolerance {
         return fail(format!("{what} is off by {worst:.2e}, more than {tolerance:e}{}", if nan { "; it has NaN" } else { "" }));
     }
     Ok(worst)

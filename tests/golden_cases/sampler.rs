@@ -110,6 +110,7 @@ fn diffusers(case: &Case) -> Result<Program, Trouble> {
             eta: if case.method() == "sde_dpmpp_2m" { 1.0 } else { 0.0 },
             noise: 1.0,
             lower_below: lower_below(case)?,
+            half_curvature: true,
         }
         .program(&grid),
         "dpm_2m" if second_order(case)? == SecondOrder::Midpoint => DpmSolver { lower_below: lower_below(case)? }.program(&grid),
@@ -178,7 +179,9 @@ fn on_sigmas(case: &Case) -> Result<Program, Trouble> {
     case.check("sigmas", &q)?;
     let grid = grids::grid(&q, Form::Exploding)?;
     let noisy = || Ok::<_, Trouble>((case.number("eta")?, case.number("s_noise")?));
-    let multistep = |order, second, (eta, noise)| DpmPlusPlus { order, second, eta, noise, lower_below: 0 }.program(&grid);
+    let multistep = |order, second, (eta, noise)| {
+        DpmPlusPlus { order, second, eta, noise, lower_below: 0, half_curvature: true }.program(&grid)
+    };
     Ok(match case.method() {
         "k_euler" | "k_heun" => {
             let second_order = case.method() == "k_heun";

@@ -201,7 +201,8 @@ impl Sample {
         }
         let schedule = values::schedule(self.schedule.as_deref().unwrap_or(entry.schedule))?;
         let grid = Grid::spaced(&schedule, steps, self.grid.into())?;
-        let options = Options { eta: self.eta, euler_last: !field.is_regular_at_data(), ..Options::default() };
+        let euler_last = !field.is_regular_at_data();
+        let options = Options { schedule, eta: self.eta, euler_last, ..Options::default() };
         Ok(((entry.make)(&options).program(&grid), grid.start()))
     }
 
