@@ -8,6 +8,7 @@ use crate::experiment::bench::{Bench, Parts};
 use crate::experiment::families::EPS_TRANSPORT;
 use crate::experiment::record::{CompareRecord, Comparison};
 use crate::field::Field;
+use crate::io::Checkpoint;
 use crate::measure::{Cloud, Covariance, Measure};
 use crate::metric::{Law, Ruler, median_distance};
 use crate::random::{Philox, Stream};
@@ -46,7 +47,7 @@ pub type Progress<'a> = &'a (dyn Fn(&str, usize, usize) -> bool + Sync);
 const MOST_PARTICLES: usize = 4096;
 
 impl Compare {
-    /// Runs the comparison. With a source that is not a standard normal only the rows that need no Gaussian noise remain.
+    /// Runs the comparison, the rows in `checkpoint` not again. With a source that is not a standard normal only the rows that need no Gaussian noise remain.
     ///
     /// # Errors
     /// [`Error`] when the measures cannot be compared, a device fails, or `progress` says stop ([`crate::sampler::RunError::Stopped`]).
@@ -55,6 +56,7 @@ impl Compare {
         target: Named<'_>,
         source: Named<'_>,
         device: &Device,
+        checkpoint: &mut Checkpoint,
         progress: Progress<'_>,
     ) -> Result<Comparison, Error> {
         let begun = Instant::now();
@@ -72,17 +74,23 @@ impl Compare {
             Measure::Finite(_) => Law::Halves(&train, &heldout),
             law => Law::Draws(law),
         };
+        let floor = match checkpoint.record("noise floor") {
+            Some(floor) => floor,
+            None => ruler.noise_floor(origin, start.len(), device)?,
+        };
+        checkpoint.keep_record("noise floor", &floor);
         let noisy = is_standard_normal(source.measure);
         let mut bench = Bench {
             compare: self,
-            floor: ruler.noise_floor(origin, start.len(), device)?,
+            floor,
             nn_heldout: median_distance(&heldout, &train, device)?,
             ruler: &ruler,
             train: &train,
             start: &start,
             device,
             progress,
-            parts: Parts::new(if noisy { 9 } else { 2 } * self.steps.len() + if noisy { 5 } else { 3 }),
+            checkpoint,
+            parts: Parts::new(if noisy { 9 } else { 2 } * self.steps.len() + if noisy { 8 } else { 4 }),
             rows: Vec::new(),
             samples: Vec::new(),
             ledger: Vec::new(),

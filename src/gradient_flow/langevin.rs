@@ -11,16 +11,17 @@
 
 use std::f64::consts::TAU;
 
-use crate::backend::{Device, Noise};
+use crate::backend::{Backend, BackendError, Device, Noise, Task};
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Descent, check_reach, reach_of};
+use crate::gradient_flow::jko::{ACCOUNTS, Account, Descent, Progress, check_reach, reach_of};
 use crate::gradient_flow::kernel::Kernel;
+use crate::io::Checkpoint;
 use crate::measure::{Cloud, Mixture};
 use crate::path::Level;
 use crate::random::{Philox, Stream};
-use crate::sampler::program::{Program, Step};
-use crate::sampler::{Observe, RunError};
+use crate::sampler::program::{Program, STATE, Step};
+use crate::sampler::{Observe, RunError, Underway};
 
 /// The Langevin scheme to a law.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Langevin<'a> {
 
 /// Particles whose free energy is accounted for.
 const ACCOUNTED: usize = 4096;
+/// The record in a checkpoint that no more accounts are to come.
+const ACCOUNTED_ALL: &str = "accounted all";
 /// The noise level that stands for none: its square, 1e-12, is added to the law's variances.
 const DATA: Level = Level { t: 1.0, alpha: 1.0, sigma: 1e-6, alpha_dot: 0.0, sigma_dot: 0.0 };
 
@@ -58,8 +61,8 @@ impl<'a> Langevin<'a> {
         (share < 1.0).then(|| share / (1.0 - share))
     }
 
-    /// Makes `steps` steps from `start`; with `start_law` its free energy is known too. `progress` as for
-    /// [`descend`](crate::gradient_flow::descend).
+    /// Makes `steps` steps from `start`, those in `checkpoint` not again; with `start_law` its free energy is known too. `progress`
+    /// and stops as for [`descend`](crate::gradient_flow::descend).
     ///
     /// # Errors
     /// [`FlowError`] when the dimensions differ or the device fails; a runaway particle halts the descent at the last good state.
@@ -68,63 +71,99 @@ impl<'a> Langevin<'a> {
         start: &Cloud,
         start_law: Option<&Mixture>,
         steps: usize,
-        progress: &dyn Fn(usize, &Account) -> bool,
+        checkpoint: &mut Checkpoint,
+        progress: Progress<'_>,
     ) -> Result<Descent, FlowError> {
         if start.dim() != self.law.dim() {
             return Err(FlowError::Dimensions { particles: start.dim(), target: self.law.dim() });
         }
+        let reach = Reach { centre: start.mean(), radius: reach_of(start, self.law) };
+        let mut accounts = self.accounts(start, start_law, steps, &reach, checkpoint, progress)?;
+        let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(start.points().to_vec()));
+        let (program, latest) = (Self::program(self.tau, steps), accounts.last().cloned().unwrap_or_default());
+        let mut go_on = true;
+        while run.made < steps {
+            let mut watch = |made: usize| {
+                go_on = progress(made, &latest);
+                go_on && !checkpoint.is_due()
+            };
+            program.advance(&self.field, &mut run, self.noise(0), self.device, Observe::Progress(&mut watch))?;
+            if run.made < steps {
+                run.keep(checkpoint);
+                if !go_on {
+                    return Err(FlowError::Stopped { steps: run.made });
+                }
+                checkpoint.save();
+            }
+        }
+        let mut points = run.registers.swap_remove(STATE);
+        let (mut halted, mut made) = (None, steps);
+        // Each turn goes back to where its particle was near, until all are.
+        while let Err(FlowError::Runaway { particle, .. }) = reach.check(&points, made) {
+            let step = self.last_good(start.row(particle), particle, made, &reach)?;
+            halted = Some(FlowError::Runaway { step, particle });
+            points = self.particles(start.points(), step, &mut |made| progress(made, &latest))?;
+            accounts.truncate(step + 1);
+            made = step;
+        }
+        Ok(Descent { state: start.with_points(points)?, accounts, halted })
+    }
+
+    /// The accounts of the first particles, step by step; fewer than `steps` + 1 where one runs away.
+    fn accounts(
+        &self,
+        start: &Cloud,
+        start_law: Option<&Mixture>,
+        steps: usize,
+        reach: &Reach,
+        checkpoint: &mut Checkpoint,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Account>, FlowError> {
         let (d, n) = (start.dim(), start.len().min(ACCOUNTED));
-        let mut state = start.points()[..n * d].to_vec();
-        let mut accounts = vec![self.first_account(&state, start_law)];
-        let (centre, reach) = (start.mean(), reach_of(start, self.law));
-        for k in 0..steps {
-            if !progress(k, &accounts[k]) {
-                return Err(FlowError::Stopped { steps: k });
+        let first = &start.points()[..n * d];
+        let mut accounts: Vec<Account> = match checkpoint.record(ACCOUNTS) {
+            Some(accounts) => accounts,
+            None => vec![self.first_account(first, start_law)],
+        };
+        if checkpoint.record(ACCOUNTED_ALL) == Some(true) {
+            return Ok(accounts);
+        }
+        let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(first.to_vec()));
+        for k in run.made..steps {
+            let go_on = progress(k, &accounts[k]);
+            if !go_on || checkpoint.is_due() {
+                checkpoint.keep_record(ACCOUNTS, &accounts);
+                run.keep(checkpoint);
+                if !go_on {
+                    return Err(FlowError::Stopped { steps: k });
+                }
+                checkpoint.save();
             }
-            let drifted = self.drifted(&state)?;
-            let next = self.add_noise(&drifted, d, k as u32);
-            if check_reach(&next, &centre, reach, k).is_err() {
-                break; // the whole run below says where
+            let drifted = self.drifted(&run.registers[STATE])?;
+            let kick = Kick { points: &drifted, dim: d, scale: (2.0 * self.tau).sqrt(), noise: self.noise(0), step: k as u32 };
+            run = Underway { made: k + 1, registers: vec![self.device.run(kick)?] };
+            let state = &run.registers[STATE];
+            if reach.check(state, k).is_err() {
+                break; // the whole run says where
             }
-            let account = self.account(&drifted, &next, d, k + 1)?;
+            let account = self.account(&drifted, state, d, k + 1)?;
             let last = &mut accounts[k];
             // The speed of the flow itself is |∇log ρ/π|.
             last.w2_squared_step = last.dissipation.map(|rate| self.tau * self.tau * rate);
             let gain = last.free_energy.zip(account.free_energy).map(|(before, after)| before - after);
             last.energy_inequality = gain.zip(last.dissipation).map(|(gain, rate)| gain - 0.5 * self.tau * rate);
             accounts.push(account);
-            state = next;
         }
-        let mut halted = None;
-        let mut points = self.particles(start.points(), 0, steps)?;
-        let mut made = steps;
-        // Each turn goes back to where its particle was near, until all are.
-        while let Err(FlowError::Runaway { particle, .. }) = check_reach(&points, &centre, reach, made) {
-            let step = self.last_good(start.row(particle), particle, made, &centre, reach)?;
-            halted = Some(FlowError::Runaway { step, particle });
-            points = self.particles(start.points(), 0, step)?;
-            accounts.truncate(step + 1);
-            made = step;
-        }
-        Ok(Descent { state: Cloud::new(points, d)?, accounts, halted })
+        checkpoint.keep_record(ACCOUNTS, &accounts);
+        checkpoint.keep_record(ACCOUNTED_ALL, &true);
+        Underway::from(start.points().to_vec()).keep(checkpoint);
+        Ok(accounts)
     }
 
     /// x + τ∇log π(x) of each of `points`.
     fn drifted(&self, points: &[f64]) -> Result<Vec<f64>, RunError> {
         let program: Program = [drift(self.tau)].into_iter().collect();
         program.run(&self.field, points, Noise::Given(&[]), self.device, Observe::Progress(&mut |_| true))
-    }
-
-    /// The particles after the noise of step `k`.
-    fn add_noise(&self, drifted: &[f64], d: usize, k: u32) -> Vec<f64> {
-        let (philox, scale) = (Philox::new(self.seed, Stream::Noise), (2.0 * self.tau).sqrt());
-        let mut z = vec![0.0f32; d];
-        let mut next = drifted.to_vec();
-        for (i, x) in next.chunks_exact_mut(d).enumerate() {
-            philox.normals(i as u32, k, 0, &mut z);
-            x.iter_mut().zip(&z).for_each(|(x, z)| *x += scale * f64::from(*z));
-        }
-        next
     }
 
     /// log π of each of `points`.
@@ -173,10 +212,14 @@ impl<'a> Langevin<'a> {
         Ok(Account { k, free_energy, standard_error, dissipation, effective_neighbours, ..Account::default() })
     }
 
-    /// The particles from `first` on after `steps` steps, fused.
-    fn particles(&self, start: &[f64], first: u32, steps: usize) -> Result<Vec<f64>, RunError> {
-        let program = Self::program(self.tau, steps);
-        program.run(&self.field, start, self.noise(first), self.device, Observe::Progress(&mut |_| true))
+    /// The particles after `steps` steps, fused.
+    fn particles(
+        &self,
+        start: &[f64],
+        steps: usize,
+        go_on: &mut (dyn FnMut(usize) -> bool + Send),
+    ) -> Result<Vec<f64>, RunError> {
+        Self::program(self.tau, steps).run(&self.field, start, self.noise(0), self.device, Observe::Progress(go_on))
     }
 
     fn noise(&self, first: u32) -> Noise<'static> {
@@ -184,10 +227,10 @@ impl<'a> Langevin<'a> {
     }
 
     /// The number of steps after which a runaway particle was last within reach.
-    fn last_good(&self, start: &[f64], particle: usize, steps: usize, centre: &[f64], reach: f64) -> Result<usize, FlowError> {
+    fn last_good(&self, start: &[f64], particle: usize, steps: usize, reach: &Reach) -> Result<usize, FlowError> {
         let mut good = 0;
         let mut watch = |step: usize, state: &[f64]| {
-            let near = check_reach(state, centre, reach, step).is_ok();
+            let near = reach.check(state, step).is_ok();
             good = if near && step == good + 1 { step } else { good };
             near
         };
@@ -197,6 +240,38 @@ impl<'a> Langevin<'a> {
             Ok(_) | Err(RunError::Stopped { .. }) => Ok(good),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// x + s z with the normals z of one step.
+struct Kick<'a> {
+    points: &'a [f64],
+    dim: usize,
+    scale: f64,
+    noise: Noise<'a>,
+    step: u32,
+}
+
+impl Task for Kick<'_> {
+    type Output = Result<Vec<f64>, BackendError>;
+
+    fn run<B: Backend>(self, backend: &B) -> Self::Output {
+        let mut registers = [backend.upload_reals(self.points)?, backend.zeros(self.points.len())?];
+        backend.normals(self.noise, self.step, 0, 0, self.dim, &mut registers[1])?;
+        backend.combine(&mut registers, 0, &[(0, 1.0), (1, self.scale)])?;
+        backend.download_reals(&registers[0])
+    }
+}
+
+/// Where a particle has not run away.
+struct Reach {
+    centre: Vec<f64>,
+    radius: f64,
+}
+
+impl Reach {
+    fn check(&self, points: &[f64], step: usize) -> Result<(), FlowError> {
+        check_reach(points, &self.centre, self.radius, step)
     }
 }
 

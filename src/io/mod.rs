@@ -4,6 +4,7 @@
 //! and remedy when it is not that. Files are written whole or not at all.
 
 pub mod array;
+pub mod checkpoint;
 mod csv;
 mod format;
 mod mixture;
@@ -15,6 +16,7 @@ mod safetensors;
 pub mod write;
 
 pub use array::Array;
+pub use checkpoint::{Checkpoint, checksum};
 pub use problem::{Problem, ReadError};
 pub use read::{read_array, read_measure};
 pub use write::{Float, WriteError, check_ending, write_array, write_npy, write_text, write_whole};

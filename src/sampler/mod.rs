@@ -55,7 +55,7 @@ pub use pair::Pair;
 pub use predictor_corrector::{Corrected, Corrector, Predictor, PredictorCorrector, Sde};
 pub use program::{Op, Program, Register, STATE, Step};
 pub use renoise::Renoise;
-pub use run::{Observe, RunError};
+pub use run::{Observe, RunError, Underway};
 pub use runge_kutta::{RungeKutta, Tableau};
 pub use start::start;
 pub use stochastic_interpolant::{Diffusion, LastStep, StochasticInterpolant};

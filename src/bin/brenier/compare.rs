@@ -2,13 +2,18 @@
 
 use std::process::ExitCode;
 
+use brenier::backend::Device;
 use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, Row};
+use brenier::io::Checkpoint;
 use brenier::report;
 use clap::Args;
 
 use crate::output::{columns, count, in_words, maybe, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, machine, progress, signal, values};
+
+/// Where results go unless --out says.
+const FOLDER: &str = "brenier-out/compare";
 
 /// Compare diffusion and transport between the same ends
 ///
@@ -44,6 +49,10 @@ impl Compare {
     /// Compares.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
+        session.resumable("compare", Some(FOLDER), &device, |checkpoint| self.compare(session, &device, checkpoint))
+    }
+
+    fn compare(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let (source, target) = input::ends((&self.source, None), (&self.target, None))?;
         let d = target.dim();
         let image = self.image.or((self.target == "digits").then_some((8, 8)));
@@ -51,7 +60,7 @@ impl Compare {
             return Err(format!("points of dimension {d} are not images of {height}x{width}; leave --image out").into());
         }
         machine::require("a comparison of that many points", 12 * u64::from(self.n) * d as u64)?;
-        let folder = session.folder(Some("brenier-out/compare"))?;
+        let folder = session.folder(Some(FOLDER))?;
 
         let bar = progress::bar(session, "noise floor", 1);
         let tell = |what: &str, done: usize, all: usize| {
@@ -66,7 +75,7 @@ impl Compare {
         let steps = self.steps.iter().map(|&steps| steps as usize).collect();
         let compare = experiment::Compare { n: self.n as usize, steps, seed: session.shared.seed };
         let (target, source) = (Named { name: &self.target, measure: &target }, Named { name: &self.source, measure: &source });
-        let mut comparison = compare.run(target, source, &device, &tell)?;
+        let mut comparison = compare.run(target, source, device, checkpoint, &tell)?;
         comparison.record.wall_seconds = session.wall_seconds();
         bar.finish_and_clear();
 

@@ -3,15 +3,19 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use brenier::backend::Device;
 use brenier::experiment::{Descend, DescentRecord, SchemeName};
 use brenier::gradient_flow::Account;
-use brenier::io::Float;
+use brenier::io::{Checkpoint, Float};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::output::{self, columns, count, maybe, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, machine, progress, signal};
+
+/// Where results go unless --out says.
+const FOLDER: &str = "brenier-out/jko";
 
 /// Free-energy descent from a source to a target, step by step
 ///
@@ -82,9 +86,13 @@ impl Jko {
     /// Runs the descent.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
+        session.resumable("jko", Some(FOLDER), &device, |checkpoint| self.descend(session, &device, checkpoint))
+    }
+
+    fn descend(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let (source, target) = input::ends((&self.source, None), (&self.target, None))?;
         machine::require("this many particles", 24 * u64::from(self.n) * (target.dim() as u64 + 1))?;
-        let folder = session.folder(Some("brenier-out/jko"))?;
+        let folder = session.folder(Some(FOLDER))?;
         let scheme = match self.scheme {
             Scheme::Auto => None,
             Scheme::SinkhornFlow => Some(SchemeName::SinkhornFlow),
@@ -102,7 +110,7 @@ impl Jko {
         };
         let begun = Instant::now();
         let descend = Descend { scheme, tau: self.tau, eps: self.eps, steps, n, seed };
-        let (found, state) = descend.run(&source, &target, &device, &tell)?;
+        let (found, state) = descend.run(&source, &target, device, checkpoint, &tell)?;
         let taken = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
         signal::check()?;

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use brenier::backend::Noise;
+use brenier::backend::{Device, Noise};
 use brenier::field::Field;
-use brenier::io::read_array;
+use brenier::io::{Checkpoint, read_array};
 use brenier::measure::Measure;
 use brenier::path::{Grid, Level};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::{self, AnnealedLangevin, Method, Observe, Options, Program};
+use brenier::sampler::{self, AnnealedLangevin, Method, Observe, Options, Program, STATE, Underway};
 use clap::Args;
 use serde::Serialize;
 
@@ -24,6 +24,9 @@ const DEFAULT_N: u32 = 4096;
 /// Draws that stand for a law where points are needed.
 const LAW_DRAWS: u32 = 4096;
 const ANNEALED: &str = "annealed-langevin";
+/// Where results go unless --out says, and the array of a checkpoint with the states so far.
+const FOLDER: &str = "brenier-out/sample";
+const TRAJECTORY: &str = "trajectory";
 
 /// Move particles from noise to data with any method over any field
 ///
@@ -92,6 +95,10 @@ impl Sample {
     /// Runs the method.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
+        session.resumable("sample", Some(FOLDER), &device, |checkpoint| self.move_particles(session, &device, checkpoint))
+    }
+
+    fn move_particles(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let field = self.read_field(session)?;
         let d = field.dim();
         let (program, first) = self.program(&field, session.shared.seed)?;
@@ -123,22 +130,34 @@ impl Sample {
             None => Noise::Counter { philox: Philox::new(session.shared.seed, Stream::Noise), first: particles.start },
         };
 
-        let folder = session.folder(Some("brenier-out/sample"))?;
+        let folder = session.folder(Some(FOLDER))?;
         let steps = program.steps.len();
         let bar = progress::bar(session, &self.method, steps);
-        let mut trajectory = Vec::with_capacity(states * start.len());
-        let mut tell = |made: usize| {
-            bar.set_position(made as u64);
-            !signal::interrupted()
-        };
-        let mut keep = |made: usize, state: &[f64]| {
-            bar.set_position(made as u64);
-            trajectory.extend_from_slice(state);
-            !signal::interrupted()
-        };
-        let observe = if self.trajectory { Observe::States(&mut keep) } else { Observe::Progress(&mut tell) };
+        let mut trajectory = checkpoint.array(TRAJECTORY).unwrap_or_default().to_vec();
+        let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(start));
         let begun = Instant::now();
-        let samples = program.run(&field, &start, noise, &device, observe)?;
+        while run.made < steps {
+            let tell = |made: usize| {
+                bar.set_position(made as u64);
+                !signal::interrupted() && !checkpoint.is_due()
+            };
+            let mut keep = |made: usize, state: &[f64]| {
+                // The state at which a run is resumed is there already.
+                if trajectory.len() == made * state.len() {
+                    trajectory.extend_from_slice(state);
+                }
+                tell(made)
+            };
+            let observe = if self.trajectory { Observe::States(&mut keep) } else { Observe::Progress(&mut { tell }) };
+            program.advance(&field, &mut run, noise, device, observe)?;
+            if run.made < steps {
+                run.keep(checkpoint);
+                checkpoint.keep_array(TRAJECTORY, trajectory.clone());
+                signal::check()?;
+                checkpoint.save();
+            }
+        }
+        let samples = run.registers.swap_remove(STATE);
         let solver_seconds = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
 
