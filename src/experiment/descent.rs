@@ -40,6 +40,8 @@ pub struct Descend {
     pub tau: Option<f64>,
     /// ε: 0.05 × mean c of the target for the Sinkhorn flow, τ/10 for the semi-unbalanced step, Silverman's h² for the blob.
     pub eps: Option<f64>,
+    /// For Langevin: the noise with which the law is joined at first, falling to none over the first half of the steps.
+    pub anneal: Option<f64>,
     /// Steps.
     pub steps: usize,
     /// Particles.
@@ -168,6 +170,9 @@ impl Descend {
             }
         };
         FlowError::check_tau(tau)?;
+        if self.anneal.is_some() && scheme != SchemeName::Langevin {
+            return Err(FlowError::AnnealOfLangevin);
+        }
         Ok(Plan { kind, tau, eps, predicted_bias })
     }
 
@@ -193,7 +198,12 @@ impl Descend {
                     Measure::Law(law) => Some(law),
                     _ => None,
                 };
-                Langevin::new(law, tau, self.seed, device)?.run(&start, start_law, self.steps, checkpoint, progress)
+                let langevin = Langevin::new(law, tau, self.seed, device)?;
+                let langevin = match self.anneal {
+                    Some(sigma) => langevin.annealed(sigma, self.steps / 2),
+                    None => langevin,
+                };
+                langevin.run(&start, start_law, self.steps, checkpoint, progress)
             }
         }
     }

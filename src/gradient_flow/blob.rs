@@ -19,8 +19,8 @@ use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square,
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::io::Checkpoint;
 use crate::measure::{Cloud, Mixture};
-use crate::path::Level;
 use crate::sampler::Observe;
+use crate::sampler::langevin::DATA;
 use crate::sampler::program::{Program, Step};
 
 /// The blob flow under way.
@@ -49,8 +49,6 @@ struct Energy {
 
 /// Largest dimension: beyond it no kernel width has both neighbours and resolution.
 pub const LARGEST_DIM: usize = 5;
-/// The noise level that stands for none, as for Langevin.
-const DATA: Level = Level { t: 1.0, alpha: 1.0, sigma: 1e-6, alpha_dot: 0.0, sigma_dot: 0.0 };
 /// Halvings of τ after which a substep is given up.
 const HALVINGS: i32 = 30;
 

@@ -7,7 +7,7 @@
 //! Given the particles, the law of the next ones is itself a mixture, ρ_{k+1} = Σ_j N(x_j + τ∇log π(x_j), 2τI)/n, so its free
 //! energy and score need no bandwidth: E over the particles of log ρ_{k+1} + V is an unbiased estimate. The accounts are those of
 //! the first particles of the run; a particle's path depends on its index alone. Mode weights are those of the basins of V until
-//! the particles cross its barriers.
+//! the particles cross its barriers; [`Langevin::annealed`] goes around them.
 
 use std::f64::consts::TAU;
 
@@ -20,7 +20,8 @@ use crate::io::Checkpoint;
 use crate::measure::{Cloud, Mixture};
 use crate::path::Level;
 use crate::random::{Philox, Stream};
-use crate::sampler::program::{Program, STATE, Step};
+use crate::sampler::langevin::{DATA, drift};
+use crate::sampler::program::{Program, STATE};
 use crate::sampler::{Observe, RunError, Underway};
 
 /// The Langevin scheme to a law.
@@ -29,16 +30,18 @@ pub struct Langevin<'a> {
     law: &'a Mixture,
     field: Field,
     tau: f64,
+    /// The first level of noise and the number of steps over which it falls to none.
+    anneal: Option<(f64, usize)>,
     seed: u32,
     device: &'a Device,
 }
 
+/// The last level of noise over the least deviation of the law: there one law is all but the other.
+const LAST_NOISE: f64 = 0.1;
 /// Particles whose free energy is accounted for.
 const ACCOUNTED: usize = 4096;
 /// The record in a checkpoint that no more accounts are to come.
 const ACCOUNTED_ALL: &str = "accounted all";
-/// The noise level that stands for none: its square, 1e-12, is added to the law's variances.
-const DATA: Level = Level { t: 1.0, alpha: 1.0, sigma: 1e-6, alpha_dot: 0.0, sigma_dot: 0.0 };
 
 impl<'a> Langevin<'a> {
     /// The scheme to `law` in steps `tau`, with the noise of `seed`.
@@ -47,12 +50,35 @@ impl<'a> Langevin<'a> {
     /// [`FlowError::Tau`] unless `tau` is finite and above zero.
     pub fn new(law: &'a Mixture, tau: f64, seed: u32, device: &'a Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
-        Ok(Self { law, field: Field::Mixture(law.clone()), tau, seed, device })
+        Ok(Self { law, field: Field::Mixture(law.clone()), tau, anneal: None, seed, device })
     }
 
-    /// `steps` steps as a program: x + τ∇log π = x̂₀ + (σ − τ/σ) ε̂ at the level (1, σ) with σ → 0, and the noise.
-    pub fn program(tau: f64, steps: usize) -> Program {
-        std::iter::repeat_n(drift(tau).add_noise((2.0 * tau).sqrt()), steps).collect()
+    /// The scheme by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps` steps, with
+    /// τ_k = τ (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between them.
+    pub fn annealed(self, sigma: f64, steps: usize) -> Self {
+        Self { anneal: Some((sigma, steps)), ..self }
+    }
+
+    /// Level and length of step `k`.
+    fn step(&self, k: usize) -> (Level, f64) {
+        let least = self.law.least_variance();
+        match self.anneal {
+            Some((first, steps)) if k < steps => {
+                let last = LAST_NOISE * least.sqrt();
+                let sigma = first * (last / first).powf(k as f64 / steps as f64);
+                (Level { sigma, ..DATA }, self.tau * (1.0 + sigma * sigma / least))
+            }
+            _ => (DATA, self.tau),
+        }
+    }
+
+    /// `steps` steps.
+    fn program(&self, steps: usize) -> Program {
+        let step = |k| {
+            let (level, tau) = self.step(k);
+            drift(level, tau).add_noise((2.0 * tau).sqrt())
+        };
+        (0..steps).map(step).collect()
     }
 
     /// The relative excess of the stationary variance around a mode of variance `variance`: 1/(1 − τ/2σ²) − 1; none where τ ≥ 2σ².
@@ -80,7 +106,7 @@ impl<'a> Langevin<'a> {
         let reach = Reach { centre: start.mean(), radius: reach_of(start, self.law) };
         let mut accounts = self.accounts(start, start_law, steps, &reach, checkpoint, progress)?;
         let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(start.points().to_vec()));
-        let (program, latest) = (Self::program(self.tau, steps), accounts.last().cloned().unwrap_or_default());
+        let (program, latest) = (self.program(steps), accounts.last().cloned().unwrap_or_default());
         let mut go_on = true;
         while run.made < steps {
             let mut watch = |made: usize| {
@@ -123,7 +149,7 @@ impl<'a> Langevin<'a> {
         let first = &start.points()[..n * d];
         let mut accounts: Vec<Account> = match checkpoint.record(ACCOUNTS) {
             Some(accounts) => accounts,
-            None => vec![self.first_account(first, start_law)],
+            None => vec![self.first_account(first, start_law)?],
         };
         if checkpoint.record(ACCOUNTED_ALL) == Some(true) {
             return Ok(accounts);
@@ -139,19 +165,21 @@ impl<'a> Langevin<'a> {
                 }
                 checkpoint.save();
             }
-            let drifted = self.drifted(&run.registers[STATE])?;
-            let kick = Kick { points: &drifted, dim: d, scale: (2.0 * self.tau).sqrt(), noise: self.noise(0), step: k as u32 };
+            let (level, tau) = self.step(k);
+            let drifted = self.drifted(&run.registers[STATE], level, tau)?;
+            let kick = Kick { points: &drifted, dim: d, scale: (2.0 * tau).sqrt(), noise: self.noise(0), step: k as u32 };
             run = Underway { made: k + 1, registers: vec![self.device.run(kick)?] };
             let state = &run.registers[STATE];
             if reach.check(state, k).is_err() {
                 break; // the whole run says where
             }
-            let account = self.account(&drifted, state, d, k + 1)?;
+            let account = self.account(&drifted, state, tau, k + 1)?;
             let last = &mut accounts[k];
             // The speed of the flow itself is |∇log ρ/π|.
-            last.w2_squared_step = last.dissipation.map(|rate| self.tau * self.tau * rate);
+            let rate = last.dissipation.filter(|_| level == DATA); // with noise the step descends another energy
+            last.w2_squared_step = rate.map(|rate| tau * tau * rate);
             let gain = last.free_energy.zip(account.free_energy).map(|(before, after)| before - after);
-            last.energy_inequality = gain.zip(last.dissipation).map(|(gain, rate)| gain - 0.5 * self.tau * rate);
+            last.energy_inequality = gain.zip(rate).map(|(gain, rate)| gain - 0.5 * tau * rate);
             accounts.push(account);
         }
         checkpoint.keep_record(ACCOUNTS, &accounts);
@@ -160,33 +188,28 @@ impl<'a> Langevin<'a> {
         Ok(accounts)
     }
 
-    /// x + τ∇log π(x) of each of `points`.
-    fn drifted(&self, points: &[f64]) -> Result<Vec<f64>, RunError> {
-        let program: Program = [drift(self.tau)].into_iter().collect();
+    /// x + τ∇log p(x) of each of `points`.
+    fn drifted(&self, points: &[f64], level: Level, tau: f64) -> Result<Vec<f64>, RunError> {
+        let program: Program = [drift(level, tau)].into_iter().collect();
         program.run(&self.field, points, Noise::Given(&[]), self.device, Observe::Progress(&mut |_| true))
     }
 
-    /// log π of each of `points`.
-    fn log_law(&self, points: &[f64]) -> Vec<f64> {
-        points.chunks_exact(self.law.dim()).map(|x| self.law.log_density(DATA, x)).collect()
-    }
-
-    fn first_account(&self, points: &[f64], start_law: Option<&Mixture>) -> Account {
-        let Some(law) = start_law else { return Account::default() };
-        let own = points.chunks_exact(law.dim()).map(|x| law.log_density(DATA, x));
-        let terms: Vec<f64> = own.zip(self.log_law(points)).map(|(own, target)| own - target).collect();
-        let rates = points.chunks_exact(law.dim()).map(|x| {
-            let pairs = law.score(DATA, x).into_iter().zip(self.law.score(DATA, x));
-            pairs.map(|(own, target)| (own - target).powi(2)).sum::<f64>()
-        });
-        let dissipation = Some(rates.sum::<f64>() / terms.len() as f64);
+    fn first_account(&self, points: &[f64], start_law: Option<&Mixture>) -> Result<Account, FlowError> {
+        let Some(law) = start_law else { return Ok(Account::default()) };
+        let (own, cloud) = (Field::Mixture(law.clone()), Cloud::new(points.to_vec(), law.dim())?);
+        let log = |field: &Field| Ok::<_, BackendError>(field.log_density(DATA, &cloud, self.device)?.unwrap_or_default());
+        let terms: Vec<f64> = log(&own)?.iter().zip(log(&self.field)?).map(|(own, target)| own - target).collect();
+        let score = |field: &Field| field.score(DATA, points, self.device);
+        let squares = score(&own)?.into_iter().zip(score(&self.field)?).map(|(own, target)| (own - target).powi(2));
+        let dissipation = Some(squares.sum::<f64>() / terms.len() as f64);
         let (free_energy, standard_error) = estimate(&terms);
-        Account { free_energy, standard_error, dissipation, ..Account::default() }
+        Ok(Account { free_energy, standard_error, dissipation, ..Account::default() })
     }
 
     /// The accounts of the mixture Σ_j N(`drifted`_j, 2τI)/n, from the particles `points` drawn from it.
-    fn account(&self, drifted: &[f64], points: &[f64], d: usize, k: usize) -> Result<Account, FlowError> {
-        let (n, width_squared) = (points.len() / d, 2.0 * self.tau);
+    fn account(&self, drifted: &[f64], points: &[f64], tau: f64, k: usize) -> Result<Account, FlowError> {
+        let d = self.law.dim();
+        let (n, width_squared) = (points.len() / d, 2.0 * tau);
         let sums = |rows: &[f64], columns: &[f64]| {
             let m = columns.len() / d;
             let log_weights = vec![-(m as f64).ln(); m];
@@ -194,7 +217,9 @@ impl<'a> Langevin<'a> {
         };
         let all = sums(points, drifted)?;
         let constant = 0.5 * d as f64 * (TAU * width_squared).ln();
-        let terms: Vec<f64> = all.log.iter().zip(self.log_law(points)).map(|(log, law)| log - constant - law).collect();
+        let cloud = Cloud::new(points.to_vec(), d)?;
+        let log_law = self.field.log_density(DATA, &cloud, self.device)?.unwrap_or_default();
+        let terms: Vec<f64> = all.log.iter().zip(log_law).map(|(log, law)| log - constant - law).collect();
         let (free_energy, standard_error) = estimate(&terms);
         // The product of two scores from separate thirds of the particles, at the points of the third: noise cancels in it.
         let third = n / 3 * d;
@@ -203,7 +228,7 @@ impl<'a> Langevin<'a> {
         } else {
             let rows = &points[..third];
             let (first, second) = (sums(rows, &drifted[third..2 * third])?, sums(rows, &drifted[2 * third..3 * third])?);
-            let target: Vec<f64> = rows.chunks_exact(d).flat_map(|x| self.law.score(DATA, x)).collect();
+            let target = self.field.score(DATA, rows, self.device)?;
             let relative = |mean: &[f64], i: usize| (mean[i] - rows[i]) / width_squared - target[i];
             let product = (0..third).map(|i| relative(&first.mean, i) * relative(&second.mean, i)).sum::<f64>();
             Some((product * d as f64 / third as f64).max(0.0))
@@ -219,7 +244,7 @@ impl<'a> Langevin<'a> {
         steps: usize,
         go_on: &mut (dyn FnMut(usize) -> bool + Send),
     ) -> Result<Vec<f64>, RunError> {
-        Self::program(self.tau, steps).run(&self.field, start, self.noise(0), self.device, Observe::Progress(go_on))
+        self.program(steps).run(&self.field, start, self.noise(0), self.device, Observe::Progress(go_on))
     }
 
     fn noise(&self, first: u32) -> Noise<'static> {
@@ -234,7 +259,7 @@ impl<'a> Langevin<'a> {
             good = if near && step == good + 1 { step } else { good };
             near
         };
-        let program = Self::program(self.tau, steps);
+        let program = self.program(steps);
         let watched = Observe::States(&mut watch);
         match program.run(&self.field, start, self.noise(particle as u32), self.device, watched) {
             Ok(_) | Err(RunError::Stopped { .. }) => Ok(good),
@@ -273,11 +298,6 @@ impl Reach {
     fn check(&self, points: &[f64], step: usize) -> Result<(), FlowError> {
         check_reach(points, &self.centre, self.radius, step)
     }
-}
-
-/// x ← x + τ∇log π(x).
-fn drift(tau: f64) -> Step {
-    Step::evaluate(DATA, 1.0, DATA.sigma - tau / DATA.sigma)
 }
 
 /// The mean of `terms` and its standard error.

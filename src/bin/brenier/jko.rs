@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::output::{self, columns, count, maybe, number, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, progress, signal};
+use crate::{Failure, flags, input, machine, progress, signal, values};
 
 /// Where results go unless --out says.
 const FOLDER: &str = "brenier-out/jko";
@@ -25,7 +25,7 @@ const FOLDER: &str = "brenier-out/jko";
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier jko normal --target digits --steps 20",
-    "brenier jko normal --target 8gaussians --scheme langevin --steps 200",
+    "brenier jko normal --target 8gaussians --scheme langevin --anneal 4 --steps 400",
     "brenier jko normal --target moons --scheme semi-unbalanced --tau 0.2 --eps 0.02",
     "brenier jko normal --target mixture.json --scheme blob --n 10000",
 ]))]
@@ -44,6 +44,10 @@ pub struct Jko {
     /// Regularisation in units of |x-y|²/2; for blob the squared width of the kernel [default: follows scheme and target]
     #[arg(long, value_name = "E", allow_negative_numbers = true)]
     eps: Option<f64>,
+    /// For langevin: noise that joins the modes at first and falls to none over the first half of the steps; without it mass stays
+    /// in the basins it starts in
+    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, value_parser = values::positive)]
+    anneal: Option<f64>,
     /// Steps
     #[arg(long, value_name = "K", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
@@ -109,7 +113,7 @@ impl Jko {
             !signal::interrupted()
         };
         let begun = Instant::now();
-        let descend = Descend { scheme, tau: self.tau, eps: self.eps, steps, n, seed };
+        let descend = Descend { scheme, tau: self.tau, eps: self.eps, anneal: self.anneal, steps, n, seed };
         let (found, state) = descend.run(&source, &target, device, checkpoint, &tell)?;
         let taken = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
