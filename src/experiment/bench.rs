@@ -234,7 +234,7 @@ impl Bench<'_> {
 
     fn ledger_of(&self, name: &str, end: &[f64], action: &[f64], regression: Option<Estimate>) -> Result<Ledger, Error> {
         let end = Cloud::new(end.to_vec(), self.start.dim())?;
-        Ok(ledger(&Path { name, start: self.start, end: &end, action }, regression, self.compare.seed)?)
+        ledger(&Path { name, start: self.start, end: &end, action }, regression, self.compare.seed)
     }
 
     pub fn draw(&mut self, family: Family, method: &str, walk: &Walk) -> Result<(), Error> {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use safetensors::tensor::{Dtype, TensorView};
@@ -52,8 +52,9 @@ impl Checkpoint {
     /// # Errors
     /// [`ReadError`] when there is none, it is damaged, or it is that of another run.
     pub fn resume(path: PathBuf, run: Map<String, Value>) -> Result<Self, ReadError> {
-        match Self::read(&path, &run) {
-            Ok((arrays, records)) => Ok(Self { arrays, records, ..Self::begin(path, run) }),
+        let mut checkpoint = Self::begin(path.clone(), run);
+        match checkpoint.read(&path) {
+            Ok(()) => Ok(checkpoint),
             Err(problem) => Err(ReadError::File { path, problem }),
         }
     }
@@ -128,8 +129,8 @@ impl Checkpoint {
         self.path.map(fs::remove_file);
     }
 
-    #[allow(clippy::type_complexity)]
-    fn read(path: &PathBuf, run: &Map<String, Value>) -> Result<(BTreeMap<String, Vec<f64>>, BTreeMap<String, String>), Problem> {
+    /// Reads arrays and records.
+    fn read(&mut self, path: &Path) -> Result<(), Problem> {
         let bytes = fs::read(path).map_err(|cause| match cause.kind() {
             io::ErrorKind::NotFound => Problem::NoCheckpoint,
             _ => Problem::Unreadable(cause),
@@ -142,6 +143,7 @@ impl Checkpoint {
             .get(RUN)
             .and_then(|text| serde_json::from_str(text).ok())
             .ok_or_else(|| damaged("it does not say of which run it is"))?;
+        let run = &self.run;
         if let Some(key) = there.keys().chain(run.keys()).find(|key| there.get(*key) != run.get(*key)) {
             let words = |run: &Map<String, Value>| run.get(key).map_or("not given".into(), Value::to_string);
             return Err(Problem::OtherRun { key: key.clone(), there: words(&there), here: words(run) });
@@ -152,9 +154,10 @@ impl Checkpoint {
             return Err(damaged("its numbers do not have their checksum"));
         }
         let numbers = |bytes: &[u8]| bytes.as_chunks().0.iter().map(|x| f64::from_le_bytes(*x)).collect();
-        let arrays = all.iter().map(|(name, tensor)| (name.clone(), numbers(tensor.data()))).collect();
+        self.arrays = all.iter().map(|(name, tensor)| (name.clone(), numbers(tensor.data()))).collect();
         let records = metadata.iter().filter_map(|(key, text)| Some((key.strip_prefix(RECORD)?.to_owned(), text.clone())));
-        Ok((arrays, records.collect()))
+        self.records = records.collect();
+        Ok(())
     }
 }
 

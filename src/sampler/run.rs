@@ -7,6 +7,7 @@ use crate::field::{Field, MixtureProgram, fold};
 use crate::io::Checkpoint;
 use crate::measure::Cloud;
 use crate::path::Level;
+use crate::sampler::adaptive::AdaptiveError;
 use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// Why a program cannot run on a field.
@@ -55,6 +56,20 @@ pub enum RunError {
         /// Steps made.
         steps: usize,
     },
+    /// A method that needs the field of each particle at a time or noise of its own, or the score of the data.
+    #[error(
+        "{method} needs the field of a law: 8gaussians, normal:D or a .json mixture; for points take pf-heun, or a pc method"
+    )]
+    NeedsLaw {
+        /// The method.
+        method: &'static str,
+    },
+    /// σ/α from pure noise on.
+    #[error("the run is one in sigma/alpha, which is infinite at pure noise; take a schedule such as ve or linear-vp")]
+    PureNoise,
+    /// The error of a step could not be kept.
+    #[error(transparent)]
+    Adaptive(#[from] AdaptiveError),
     /// The device could not do it.
     #[error(transparent)]
     Backend(#[from] BackendError),

@@ -58,7 +58,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     #[command(flatten)]
-    Work(Work),
+    Work(Box<Work>),
     Run(run::Run),
     Completions(completions::Completions),
 }

@@ -100,8 +100,8 @@ impl Session {
         let mut identity = self.inputs.clone();
         identity.remove("threads"); // no result depends on it
         for (key, value) in &self.inputs {
-            if let Some(file) = value.as_str().and_then(|path| File::open(path).ok()) {
-                identity.insert(format!("contents of {key}"), checksum(file)?.into());
+            if let Some(path) = value.as_str().map(Path::new).filter(|path| path.is_file()) {
+                identity.insert(format!("contents of {key}"), checksum(File::open(path)?)?.into());
             }
         }
         let about = [("command", command), ("version", env!("CARGO_PKG_VERSION")), ("device", device.name())];
