@@ -187,6 +187,25 @@ pub trait Backend: Send + Sync {
         mean: &mut Reals<Self>,
     ) -> Result<(), BackendError>;
 
+    /// The soft-min of a cloud with itself: `out_i = log Σ_j a_j exp(k x_i·x_j − s_i − s_j)`, length n, with s a factor times a
+    /// buffer; `weights` are a and log a, `packed` is workspace of n × (d + 1).
+    ///
+    /// A backend may use that the exponents are symmetric and visit each pair once; this visits it twice.
+    fn soft_min_self(
+        &self,
+        rows: Rows<'_, Self>,
+        k: f64,
+        weights: (&Reals<Self>, &Reals<Self>),
+        shift: (&Reals<Self>, f64),
+        packed: &mut Reals<Self>,
+        out: &mut Reals<Self>,
+    ) -> Result<(), BackendError> {
+        let (potential, factor) = shift;
+        self.pack(rows.points, rows.d, Scale::Uniform(k), weights.1, Some((potential, -factor)), packed)?;
+        let columns = Columns { packed, m: rows.n, d: rows.d };
+        self.soft_min(rows, columns, Some(shift), out)
+    }
+
     /// The nearest column of each row, the limit of the soft-min at infinite scale: `index_i = argmin_j |x_i − y_j|²`.
     /// `points` are the columns, m × d, unpacked; of equal distances the lowest index wins.
     fn nearest(&self, rows: Rows<'_, Self>, points: &Reals<Self>, index: &mut Self::Buf<u32>) -> Result<(), BackendError>;

@@ -9,6 +9,7 @@ mod nearest;
 mod normals;
 mod pairs;
 mod soft_min;
+mod soft_min_self;
 mod vector;
 
 use std::marker::PhantomData;
@@ -116,6 +117,25 @@ impl<T: Simd> Backend for Cpu<T> {
             soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(|(s, c)| (s.as_slice(), c)) };
         soft_min::soft_min(self.isa, pairs, out, Some(soft_min::Mean { values, p, out: mean }));
         Ok(())
+    }
+
+    fn soft_min_self(
+        &self,
+        rows: Rows<'_, Self>,
+        k: f64,
+        weights: (&Vec<T>, &Vec<T>),
+        shift: (&Vec<T>, f64),
+        packed: &mut Vec<T>,
+        out: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let (d, (potential, factor)) = (rows.d, shift);
+        soft_min_self::soft_min_self(self.isa, rows.points, d, k, weights.0, (potential, factor), packed, out);
+        if out.iter().all(|sum| sum.to_f64().is_finite()) {
+            return Ok(());
+        }
+        // A shift far from the answer: the running maximum needs both directions.
+        self.pack(rows.points, d, Scale::Uniform(k), weights.1, Some((potential, -factor)), packed)?;
+        self.soft_min(rows, Columns { packed, m: out.len(), d }, Some(shift), out)
     }
 
     fn nearest(&self, rows: Rows<'_, Self>, points: &Vec<T>, index: &mut Vec<u32>) -> Result<(), BackendError> {
