@@ -98,6 +98,8 @@ pub struct CompareRecord {
     pub command: String,
     /// Version of brenier.
     pub version: String,
+    /// Name of the network that is the field; none where the fields are made from the target.
+    pub model: Option<String>,
     /// Name of the target.
     pub target: String,
     /// Name of the source.
@@ -118,8 +120,8 @@ pub struct CompareRecord {
     pub law: bool,
     /// ε of the metric, 0.05 × mean c of B, in units of c.
     pub eps_metric: f64,
-    /// ε of the ot rows, 0.002 × mean c, in units of c.
-    pub eps_transport: f64,
+    /// ε of the ot rows, 0.002 × mean c, in units of c; none where there are no such rows.
+    pub eps_transport: Option<f64>,
     /// Noise floor at (n, m).
     pub noise_floor: NoiseFloor,
     /// One row a method and number of steps.
