@@ -11,8 +11,10 @@ use crate::backend::Real;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
 use crate::field::network::{Activation, GELU_CUBE, GELU_TANH};
 
-/// Rows of a block: enough to repay packing a layer's weights.
-const ROWS: usize = 256;
+/// Numbers of the widest layer in a block: with those of the layer before, they stay in the second-level cache.
+const BLOCK: usize = 1 << 16;
+/// Most rows of a block, so that there are blocks for every thread; they repay packing a layer's weights many times.
+const ROWS: usize = 512;
 
 /// One layer: W row-major, outputs × inputs, and b.
 pub struct Layer<'a, T> {
@@ -22,87 +24,59 @@ pub struct Layer<'a, T> {
     pub bias: &'a [T],
 }
 
+/// `matrixmultiply`'s product C ← s A B + t C: m, k, n, s, then each matrix with its strides between rows and columns, t before C.
+type Product<T> = unsafe fn(usize, usize, usize, T, *const T, isize, isize, *const T, isize, isize, T, *mut T, isize, isize);
+
 /// A precision with a matrix product.
 pub trait Gemm: Sized {
-    /// C ← s A Bᵀ + C with A m × k, B n × k and C m × n, all row-major.
-    fn gemm(k: usize, s: Self, a: &[Self], b: &[Self], c: &mut [Self]);
-}
-
-/// m and n of the product, when the slices are as long as they must be.
-fn sizes<T>(k: usize, a: &[T], b: &[T], c: &[T]) -> (usize, usize) {
-    let (m, n) = (a.len() / k, b.len() / k);
-    assert!(a.len() == m * k && b.len() == n * k && c.len() == m * n, "the matrices of a product do not fit");
-    (m, n)
+    /// The product.
+    const PRODUCT: Product<Self>;
 }
 
 impl Gemm for f32 {
-    fn gemm(k: usize, s: f32, a: &[f32], b: &[f32], c: &mut [f32]) {
-        let (m, n) = sizes(k, a, b, c);
-        // SAFETY: `sizes` has checked that the strides stay within the slices.
-        unsafe {
-            matrixmultiply::sgemm(
-                m,
-                k,
-                n,
-                s,
-                a.as_ptr(),
-                k as isize,
-                1,
-                b.as_ptr(),
-                1,
-                k as isize,
-                1.0,
-                c.as_mut_ptr(),
-                n as isize,
-                1,
-            );
-        }
-    }
+    const PRODUCT: Product<f32> = matrixmultiply::sgemm;
 }
 
 impl Gemm for f64 {
-    fn gemm(k: usize, s: f64, a: &[f64], b: &[f64], c: &mut [f64]) {
-        let (m, n) = sizes(k, a, b, c);
-        // SAFETY: `sizes` has checked that the strides stay within the slices.
-        unsafe {
-            matrixmultiply::dgemm(
-                m,
-                k,
-                n,
-                s,
-                a.as_ptr(),
-                k as isize,
-                1,
-                b.as_ptr(),
-                1,
-                k as isize,
-                1.0,
-                c.as_mut_ptr(),
-                n as isize,
-                1,
-            );
-        }
+    const PRODUCT: Product<f64> = matrixmultiply::dgemm;
+}
+
+/// C ← s W X + C with W m × k row-major; X is k × n and C m × n, row-major or, where so said, their transposes.
+fn gemm<T: Simd>(n: usize, s: T, w: &[T], (x, x_transposed): (&[T], bool), (c, c_transposed): (&mut [T], bool)) {
+    let (m, k) = (c.len() / n, x.len() / n);
+    assert!(x.len() == k * n && c.len() == m * n && w.len() == m * k, "the matrices of a product do not fit");
+    let strides = |transposed, rows, columns| if transposed { (1, rows as isize) } else { (columns as isize, 1) };
+    let ((x_row, x_column), (c_row, c_column)) = (strides(x_transposed, k, n), strides(c_transposed, m, n));
+    let one = T::from_f64(1.0);
+    // SAFETY: the slices hold m × k, k × n and m × n numbers, and the strides are those of such matrices.
+    unsafe {
+        let (w, x, c) = (w.as_ptr(), x.as_ptr(), c.as_mut_ptr());
+        T::PRODUCT(m, k, n, s, w, k as isize, 1, x, x_row, x_column, one, c, c_row, c_column);
     }
 }
 
-/// `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs.
+/// `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs. Between the layers a state is transposed, features × rows, so that
+/// the product finds it in the order in which it wants it.
 pub fn perceptron<T: Simd>(isa: Isa, x: &[T], d: usize, s: f64, layers: &[Layer<'_, T>], activation: Activation, out: &mut [T]) {
     let Some((last, hidden)) = layers.split_last() else { return };
-    let blocks = out.par_chunks_mut(ROWS * last.bias.len()).zip(x.par_chunks(ROWS * d));
+    let widest = hidden.iter().map(|layer| layer.bias.len()).max().unwrap_or(d);
+    let rows = (BLOCK / widest).clamp(16, ROWS);
+    let blocks = out.par_chunks_mut(rows * last.bias.len()).zip(x.par_chunks(rows * d));
     blocks.for_each_init(
         || (Vec::new(), Vec::new()),
         |(state, next), (out, x)| {
-            let (mut s, mut width) = (T::from_f64(s), d);
-            for (k, layer) in hidden.iter().enumerate() {
+            let n = x.len() / d;
+            let (mut s, mut first) = (T::from_f64(s), true);
+            for layer in hidden {
                 next.clear();
-                (0..x.len() / d).for_each(|_| next.extend_from_slice(layer.bias));
-                T::gemm(width, s, if k == 0 { x } else { &state[..] }, layer.weight, next);
+                layer.bias.iter().for_each(|&b| next.extend(std::iter::repeat_n(b, n)));
+                gemm(n, s, layer.weight, if first { (x, true) } else { (&state[..], false) }, (next, false));
                 T::dispatch(isa, Activate { activation, values: next });
                 std::mem::swap(state, next);
-                (s, width) = (T::from_f64(1.0), layer.bias.len());
+                (s, first) = (T::from_f64(1.0), false);
             }
             out.chunks_exact_mut(last.bias.len()).for_each(|row| row.copy_from_slice(last.bias));
-            T::gemm(width, s, if hidden.is_empty() { x } else { &state[..] }, last.weight, out);
+            gemm(n, s, last.weight, if first { (x, true) } else { (&state[..], false) }, (out, true));
         },
     );
 }
@@ -117,18 +91,11 @@ impl<T: Simd> Kernel<T> for Activate<'_, T> {
     #[inline(always)]
     fn run<L: Lane<Elem = T>>(self) {
         let Self { activation, values } = self;
-        let constant = |x: f64| L::splat(T::from_f64(x));
-        let (zero, one) = (constant(0.0), constant(1.0));
-        // 1 + e^{−u}; above 2^126 its inverse is zero but for a denormal.
-        let one_and_exp = |u: L| u.mul(constant(-LOG2_E)).min(constant(126.0)).exp2().add(one);
         match activation {
-            Activation::Relu => each(values, |x: L| zero.max(x)), // in this order a NaN stays one
-            Activation::Silu => each(values, |x: L| x.div(one_and_exp(x))),
-            Activation::Tanh => each(values, |x: L| constant(2.0).div(one_and_exp(x.add(x))).sub(one)),
-            Activation::GeluTanh => each(values, |x: L| {
-                let cubic = x.mul(x).mul_add(constant(GELU_CUBE), one).mul(x);
-                x.div(one_and_exp(cubic.mul(constant(GELU_TANH))))
-            }),
+            Activation::Relu => each::<L, RELU>(values),
+            Activation::Silu => each::<L, SILU>(values),
+            Activation::Tanh => each::<L, TANH>(values),
+            Activation::GeluTanh => each::<L, GELU>(values),
             Activation::Gelu | Activation::Softplus => {
                 values.iter_mut().for_each(|x| *x = T::from_f64(activation.value(x.to_f64())));
             }
@@ -136,16 +103,45 @@ impl<T: Simd> Kernel<T> for Activate<'_, T> {
     }
 }
 
-/// `x ← f(x)`, a vector at a time.
+const RELU: u8 = 0;
+const SILU: u8 = 1;
+const TANH: u8 = 2;
+const GELU: u8 = 3;
+
+/// The activation of every value, a vector at a time.
 #[inline(always)]
-fn each<L: Lane>(values: &mut [L::Elem], f: impl Fn(L) -> L) {
+fn each<L: Lane, const A: u8>(values: &mut [L::Elem]) {
     let mut chunks = values.chunks_exact_mut(L::N);
     for chunk in &mut chunks {
-        f(L::load(chunk)).store(chunk);
+        activate::<L, A>(L::load(chunk)).store(chunk);
     }
     let rest = chunks.into_remainder();
     let mut lanes = [L::Elem::from_f64(0.0); 16];
     lanes[..rest.len()].copy_from_slice(rest);
-    f(L::load(&lanes)).store(&mut lanes);
+    activate::<L, A>(L::load(&lanes)).store(&mut lanes);
     rest.copy_from_slice(&lanes[..rest.len()]);
+}
+
+#[inline(always)]
+fn activate<L: Lane, const A: u8>(x: L) -> L {
+    match A {
+        RELU => constant::<L>(0.0).max(x), // in this order a NaN stays one
+        SILU => x.div(one_and_exp(x)),
+        TANH => constant::<L>(2.0).div(one_and_exp(x.add(x))).sub(constant(1.0)),
+        _ => {
+            let cubic = x.mul(x).mul_add(constant(GELU_CUBE), constant(1.0)).mul(x);
+            x.div(one_and_exp(cubic.mul(constant(GELU_TANH))))
+        }
+    }
+}
+
+/// 1 + e^{−u}; above 2^126 its inverse is zero but for a denormal.
+#[inline(always)]
+fn one_and_exp<L: Lane>(u: L) -> L {
+    u.mul(constant(-LOG2_E)).min(constant(126.0)).exp2().add(constant(1.0))
+}
+
+#[inline(always)]
+fn constant<L: Lane>(x: f64) -> L {
+    L::splat(L::Elem::from_f64(x))
 }
