@@ -1,19 +1,4 @@
-//! Networks as `.safetensors`: the tensors of the layers, and metadata that say what they are.
-//!
-//! | key | value |
-//! |---|---|
-//! | `brenier` | `mlp` |
-//! | `layers` | names of the layers in order, as in `0,2,4`: tensors `0.weight` (outputs × inputs) and `0.bias` (outputs), … |
-//! | `activation` | `relu`, `silu`, `tanh`, `gelu`, `gelu-tanh` or `softplus`, between the layers |
-//! | `prediction` | `velocity`, `v`, `x0`, `eps` or `score` |
-//! | `schedule` | the schedule it was trained on, by its name in `--schedule` |
-//! | `time` | `none`; `append`: c behind the coordinates; `sinusoidal`: (sin ω c, cos ω c), ω in the tensor `frequencies` |
-//! | `clock` | c = `clock_scale` · clock + `clock_offset`, clock one of `t` (1 at data), `1-t`, `sigma` (σ/α), `log-sigma` |
-//! | `clock_scale`, `clock_offset` | 1 and 0 unless given |
-//! | `sigma_data` | if given, the preconditioning of Karras et al. 2022 with it; the prediction is then `x0` |
-//!
-//! Tensors `check.x` (k × d), `check.t` and `check.y` (k × d), if there, are points, times and predictions: the file is refused
-//! when its own network, as the metadata tell it, does not give them.
+//! Networks as `.safetensors`: the tensors of the layers, and metadata that say what they are, as `docs/networks.md` lists them.
 
 use std::collections::HashMap;
 

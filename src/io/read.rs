@@ -47,7 +47,9 @@ pub fn is_network(path: &Path) -> Result<bool, ReadError> {
     }
 }
 
-/// The network in the `.safetensors` file at `path`; README.md tells what its metadata say.
+/// The network in the `.safetensors` file at `path`.
+///
+#[doc = include_str!("../../docs/networks.md")]
 ///
 /// # Errors
 /// [`ReadError`], which names file, tensor or key, what was found and what is needed.
