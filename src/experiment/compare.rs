@@ -106,7 +106,7 @@ impl Compare {
         let parts = network_methods(network).1.len() * self.steps.len() + 1;
         self.judge(target, source, device, progress, parts, |bench, record| {
             record.model = Some(name.into());
-            bench.network(network)?;
+            record.model_limit = Some(bench.network(network)?);
             if let Measure::Finite(_) = target.measure {
                 record.notes.push(format!(
                     "{name} is judged by B, the half of {} that A leaves. If it was trained on B too, \"memorised\" cannot tell: give points it has not seen.",
@@ -169,6 +169,7 @@ impl Compare {
             eps_metric: ruler.eps(),
             eps_transport: None,
             noise_floor: bench.floor,
+            model_limit: None,
             rows: Vec::new(),
             ledger: Vec::new(),
             free_energy: Vec::new(),

@@ -9,6 +9,7 @@ use crate::experiment::record::{Family, FreeEnergy};
 use crate::experiment::walk::mean;
 use crate::field::{Field, Network};
 use crate::measure::{Cloud, Measure};
+use crate::metric::NoiseFloor;
 use crate::path::Schedule;
 use crate::sampler::{AnnealedLangevin, Ddim, Ddpm, Euler, Heun, Method, Variance};
 use crate::transport::{Potentials, Problem, Sinkhorn};
@@ -76,8 +77,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// A network by the methods of its schedule's family.
-    pub fn network(&mut self, network: &Network) -> Result<(), Error> {
+    /// A network by the methods of its schedule's family; returns what its own flow scores.
+    pub fn network(&mut self, network: &Network) -> Result<NoiseFloor, Error> {
         let (family, methods) = network_methods(network);
         let (field, schedule) = (Field::Network(network.clone()), network.schedule());
         let heun = if family == Family::Flow { "fm-heun" } else { "pf-heun" };
@@ -87,7 +88,9 @@ impl Bench<'_> {
             self.sweep(name, method.as_ref(), &setting)?;
         }
         self.account_walk("model", &reference, None)?;
-        self.draw(family, heun, &reference)
+        self.draw(family, heun, &reference)?;
+        let limit = self.ruler.measure(&Cloud::new(reference.end, network.dim())?, self.device)?;
+        Ok(NoiseFloor { divergence: limit.divergence, w2_squared_exact: limit.w2_squared_exact })
     }
 
     fn couple(&self, eps: f64, notes: &mut Vec<String>) -> Result<Coupling, Error> {

@@ -124,6 +124,8 @@ pub struct CompareRecord {
     pub eps_transport: Option<f64>,
     /// Noise floor at (n, m).
     pub noise_floor: NoiseFloor,
+    /// What the network's own flow scores at 1,024 Heun steps: no number of steps brings it further. None without a network.
+    pub model_limit: Option<NoiseFloor>,
     /// One row a method and number of steps.
     pub rows: Vec<Row>,
     /// One ledger a deterministic path.

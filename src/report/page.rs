@@ -41,6 +41,7 @@ pub(super) fn html(record: &CompareRecord, figures: &[Figure]) -> Result<String,
         ("ε of the metric", number(record.eps_metric)),
         ("wall time", format!("{} s", number(record.wall_seconds))),
     ];
+    let limit = record.model_limit.map(|limit| ("network in 1,024 Heun steps, divergence", number(limit.divergence)));
     let eps_transport = record.eps_transport.map(|eps| ("ε of ot-* and displacement", number(eps)));
     let figures: Vec<_> = figures
         .iter()
@@ -55,7 +56,12 @@ pub(super) fn html(record: &CompareRecord, figures: &[Figure]) -> Result<String,
         version => &record.version,
         model => &record.model,
         title => if record.model.is_some() { "how many steps" } else { "diffusion and flow with one ruler" },
-        facts => facts.into_iter().chain(eps_transport).collect::<Vec<_>>(),
+        reached => if record.model_limit.is_some_and(|limit| limit.divergence > record.noise_floor.divergence) {
+            "what the network reaches in 1,024 Heun steps"
+        } else {
+            "the noise floor"
+        },
+        facts => facts.into_iter().chain(limit).chain(eps_transport).collect::<Vec<_>>(),
         notes => &record.notes,
         flags => record.flags.iter().map(|f| flag(*f)).collect::<Vec<_>>(),
         answers => answers(record),

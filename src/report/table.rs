@@ -95,9 +95,11 @@ fn best(rows: &[Row], column: &Column) -> Option<usize> {
     numbers.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(i, _)| i)
 }
 
-/// For each family the unflagged row within 1.2 × the noise floor that takes fewest evaluations: the answer to "how many steps?".
+/// For each family the unflagged row within 1.2 × the noise floor, or what a network can reach, that takes fewest evaluations: the
+/// answer to "how many steps?".
 pub(super) fn answers(record: &CompareRecord) -> Vec<(&'static str, String)> {
-    let reached = 1.2 * record.noise_floor.divergence;
+    let limit = record.model_limit.map_or(0.0, |limit| limit.divergence);
+    let reached = 1.2 * limit.max(record.noise_floor.divergence);
     let answer = |wanted: Family| {
         let rows = record.rows.iter().filter(|r| r.family == wanted);
         rows.clone().next()?; // a family left out has no answer

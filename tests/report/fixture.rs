@@ -174,6 +174,7 @@ fn comparison(target: &str, law: bool, train: Cloud, heldout: Cloud, samples: im
             eps_metric: 0.41,
             eps_transport: Some(0.0164),
             noise_floor: NoiseFloor { divergence: floor, w2_squared_exact: 0.031 * d as f64 },
+            model_limit: None,
             rows,
             ledger: ledger(),
             free_energy: if law { free_energy } else { Vec::new() },

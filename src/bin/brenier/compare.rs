@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, Row};
+use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, NoiseFloor, Row};
 use brenier::field::Network;
 use brenier::io::{is_network, read_network};
 use brenier::report;
@@ -135,11 +135,17 @@ fn summary(record: &CompareRecord) -> String {
     let heading = ["family", "method", "steps", "nfe", "time", "solver error", "divergence", "W2² exact", "variance", "flags"];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     lines.extend(record.rows.iter().map(row));
-    let mut floor = vec![String::new(); heading.len()];
-    floor[1] = "noise floor".into();
-    floor[6] = number(noise_floor.divergence);
-    floor[7] = number(noise_floor.w2_squared_exact);
-    lines.push(floor);
+    let mut level = |name: &str, level: &NoiseFloor| {
+        let mut line = vec![String::new(); heading.len()];
+        line[1] = name.into();
+        line[6] = number(level.divergence);
+        line[7] = number(level.w2_squared_exact);
+        lines.push(line);
+    };
+    if let Some(limit) = &record.model_limit {
+        level("its 1,024", limit);
+    }
+    level("noise floor", noise_floor);
     text += &columns(&lines, |column| (2..9).contains(&column));
     if !record.ledger.is_empty() {
         text += "\n\n";
