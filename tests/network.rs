@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use brenier::backend::{Backend, Device, Noise, Precision};
-use brenier::backend::{BackendError, Dense, Rows, Task};
+use brenier::backend::cpu::{Cpu, Isa};
+use brenier::backend::{Backend, BackendError, Dense, Device, Noise, Precision, Rows, Task};
 use brenier::field::network::{Activation, Clock, Layer, LevelError, Output, Time};
 use brenier::field::{Field, Network};
 use brenier::io::{read_array, read_network};
@@ -243,16 +243,23 @@ impl Task for Activated<'_> {
 }
 
 #[test]
-fn activations_are_those_of_their_formulas_to_rounding() {
+fn activations_are_those_of_their_formulas_to_rounding_on_every_instruction_set() {
     let x: Vec<f64> = (-2000..=2000).map(|i| f64::from(i) / 64.0).chain([-1e4, -300.0, -90.0, 90.0, 300.0, 1e4]).collect();
     for activation in
         [Activation::Relu, Activation::Silu, Activation::Tanh, Activation::Gelu, Activation::GeluTanh, Activation::Softplus]
     {
-        for (precision, rounding) in [(Precision::F32, 1e-6), (Precision::F64, 4e-15)] {
-            let found = Device::cpu(precision).run(Activated(&x, activation)).unwrap();
-            for (x, y) in x.iter().zip(&found) {
-                let exact = activation.value(*x);
-                assert!((y - exact).abs() <= rounding * exact.abs().max(0.5), "{activation:?}({x}) = {exact}, not {y}");
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let (single, double) = (Cpu::<f32>::with(isa), Cpu::<f64>::with(isa));
+            for (found, rounding) in
+                [(Activated(&x, activation).run(&single), 1e-6), (Activated(&x, activation).run(&double), 4e-15)]
+            {
+                for (x, y) in x.iter().zip(&found.unwrap()) {
+                    let exact = activation.value(*x);
+                    assert!(
+                        (y - exact).abs() <= rounding * exact.abs().max(0.5),
+                        "{isa:?} {activation:?}({x}) = {exact}, not {y}"
+                    );
+                }
             }
         }
     }
