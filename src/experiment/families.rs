@@ -140,8 +140,11 @@ impl Bench<'_> {
     }
 }
 
+/// Methods by their names.
+pub type Methods = Vec<(&'static str, Box<dyn Method>)>;
+
 /// The family of a network's schedule, and its methods.
-pub fn network_methods(network: &Network) -> (Family, Vec<(&'static str, Box<dyn Method>)>) {
+pub fn network_methods(network: &Network) -> (Family, Methods) {
     let euler_last = !network.is_regular_at_data();
     match network.schedule() {
         Schedule::CondOt | Schedule::Polynomial(_) => {
