@@ -140,6 +140,20 @@ pub struct CompareRecord {
     pub wall_seconds: f64,
 }
 
+impl CompareRecord {
+    /// The divergence that counts as reached: 1.2 × the noise floor, or 1.2 × what a network can reach where that is more.
+    pub fn reached(&self) -> f64 {
+        let limit = self.model_limit.map_or(0.0, |limit| limit.divergence);
+        1.2 * limit.max(self.noise_floor.divergence)
+    }
+
+    /// The unflagged row of `family` that reaches it with fewest evaluations: the answer to "how many steps?".
+    pub fn enough(&self, family: Family) -> Option<&Row> {
+        let reaches = |row: &&Row| row.flags.is_empty() && row.divergence.is_some_and(|d| d <= self.reached());
+        self.rows.iter().filter(|row| row.family == family).filter(reaches).min_by_key(|row| row.nfe)
+    }
+}
+
 /// A few particles' paths, for the picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trajectory {

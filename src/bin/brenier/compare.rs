@@ -154,6 +154,16 @@ fn summary(record: &CompareRecord) -> String {
         lines.extend(record.ledger.iter().map(account));
         text += &columns(&lines, |column| (1..6).contains(&column));
     }
+    if model.is_some() {
+        let enough = [Family::Diffusion, Family::Flow].into_iter().find_map(|family| record.enough(family));
+        text += &match enough {
+            Some(row) => format!(
+                "\n\nEnough: {} with {} steps ({} evaluations) comes within 1.2 × of what the network, or a cloud of this size, can reach.",
+                row.method, row.steps, row.nfe
+            ),
+            None => "\n\nNo row is within 1.2 × of what the network or a cloud of this size can reach; try more --steps.".into(),
+        };
+    }
     if !record.notes.is_empty() {
         text += &format!("\n\n{}", record.notes.join("\n"));
     }
