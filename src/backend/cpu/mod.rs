@@ -8,6 +8,7 @@ mod lane;
 mod nearest;
 mod normals;
 mod pairs;
+mod perceptron;
 mod soft_min;
 mod soft_min_self;
 mod vector;
@@ -17,8 +18,9 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Noise, PairKernel, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, Cost, Dense, Noise, PairKernel, Rows, Scale};
 use crate::field::MixtureProgram;
+use crate::field::network::Activation;
 
 pub use lane::Isa;
 use lane::Simd;
@@ -180,6 +182,19 @@ impl<T: Simd> Backend for Cpu<T> {
         registers: &mut [Vec<T>],
     ) -> Result<(), BackendError> {
         interpret::interpret(self.isa, program, steps, noise, registers);
+        Ok(())
+    }
+
+    fn perceptron(
+        &self,
+        rows: Rows<'_, Self>,
+        scale: f64,
+        layers: &[Dense<'_, Self>],
+        activation: Activation,
+        out: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let layers: Vec<_> = layers.iter().map(|layer| perceptron::Layer { weight: layer.weight, bias: layer.bias }).collect();
+        perceptron::perceptron(self.isa, rows.points, rows.d, scale, &layers, activation, out);
         Ok(())
     }
 
