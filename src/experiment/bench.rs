@@ -215,7 +215,8 @@ impl Bench<'_> {
             let Self { compare, device, .. } = *bench;
             let regression = action_from_regression(setting.field, data, setting.schedule, end, compare.seed, device)?;
             if end == 1.0 {
-                return bench.ledger_of(name, &setting.reference.end, &setting.reference.action, Some(regression));
+                let Walk { states, end, action, .. } = setting.reference;
+                return bench.ledger_of(name, (&states[0].1, end), action, Some(regression));
             }
             // The same steps, stopped early.
             let times: Vec<f64> = (0..=REFERENCE_STEPS).map(|k| end * k as f64 / REFERENCE_STEPS as f64).collect();
@@ -223,18 +224,29 @@ impl Bench<'_> {
             let start = bench.scaled(grid.start().sigma);
             let program = Heun { euler_last: false }.program(&grid);
             let walk = Walk::new(&program, &grid, setting.field, &start, REFERENCE_STEPS, device, &|| bench.go_on())?;
-            bench.ledger_of(name, &walk.end, &walk.action, Some(regression))
+            bench.ledger_of(name, (&walk.states[0].1, &walk.end), &walk.action, Some(regression))
         })
     }
 
-    /// The ledger of a path to `end` without an independent estimate of its action.
-    pub fn account_path(&mut self, name: &str, end: &[f64], action: &[f64]) -> Result<(), Error> {
-        self.add_ledger(name, |bench| bench.ledger_of(name, end, action, None))
+    /// The ledger of a reference path, without an independent estimate of its action.
+    pub fn account_walk(&mut self, name: &str, walk: &Walk) -> Result<(), Error> {
+        self.account_path(name, &walk.states[0].1, &walk.end, &walk.action)
     }
 
-    fn ledger_of(&self, name: &str, end: &[f64], action: &[f64], regression: Option<Estimate>) -> Result<Ledger, Error> {
-        let end = Cloud::new(end.to_vec(), self.start.dim())?;
-        ledger(&Path { name, start: self.start, end: &end, action }, regression, self.compare.seed)
+    /// The ledger of a path without an independent estimate of its action.
+    pub fn account_path(&mut self, name: &str, start: &[f64], end: &[f64], action: &[f64]) -> Result<(), Error> {
+        self.add_ledger(name, |bench| bench.ledger_of(name, (start, end), action, None))
+    }
+
+    fn ledger_of(
+        &self,
+        name: &str,
+        (start, end): (&[f64], &[f64]),
+        action: &[f64],
+        regression: Option<Estimate>,
+    ) -> Result<Ledger, Error> {
+        let [start, end] = [start, end].map(|points| Cloud::new(points.to_vec(), self.start.dim()));
+        ledger(&Path { name, start: &start?, end: &end?, action }, regression, self.compare.seed)
     }
 
     pub fn draw(&mut self, family: Family, method: &str, walk: &Walk) -> Result<(), Error> {

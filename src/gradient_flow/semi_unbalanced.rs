@@ -12,8 +12,7 @@ use crate::gradient_flow::FlowError;
 use crate::gradient_flow::jko::{Account, Cost, Scheme};
 use crate::io::Checkpoint;
 use crate::measure::Cloud;
-use crate::transport::divergence::SelfTransport;
-use crate::transport::{Problem, SemiUnbalanced, Sinkhorn};
+use crate::transport::{Potentials, Problem, SemiUnbalanced, Sinkhorn};
 
 /// The entropic JKO scheme on the points of the target.
 #[derive(Debug)]
@@ -27,10 +26,10 @@ pub struct SemiUnbalancedJko<'a> {
     weights: Vec<f64>,
     free_energy: Option<f64>,
     warm: Option<Vec<f64>>,
-    own_warm: Option<Vec<f64>>,
+    own_warm: Option<Potentials>,
 }
 
-const SOLVER: Sinkhorn = Sinkhorn { tol: 1e-3, max_iter: 10_000, plain: true };
+const SOLVER: Sinkhorn = Sinkhorn { tol: 1e-3, max_iter: 10_000, plain: false };
 
 impl<'a> SemiUnbalancedJko<'a> {
     /// The scheme from `start` to `target` in steps `tau`, at `eps`, both in units of c.
@@ -64,10 +63,10 @@ impl Scheme for SemiUnbalancedJko<'_> {
         let mut charged = 0.0;
         if let Some(free_energy) = self.free_energy {
             // J_ε(ρ, ρ) = OT_ε(ρ, ρ) + ε KL(ρ‖m): the reference is ρ⊗m.
-            let own = SelfTransport { cloud: &self.state, eps: self.eps, solver: SOLVER, warm: self.own_warm.as_deref() };
-            let own = self.device.run(own)?;
-            charged = (step.cost - own.value - self.eps * free_energy) / self.tau;
-            self.own_warm = Some(own.potential);
+            let own_problem = Problem::new(&self.state, &self.state, self.eps)?;
+            let own = SOLVER.solve(&own_problem, self.device, self.own_warm.as_ref(), None)?;
+            charged = (step.cost - own.dual - self.eps * free_energy) / self.tau;
+            self.own_warm = Some(own.potentials);
         }
         self.state = self.target.clone().with_weights(step.weights.clone())?;
         self.weights = step.weights;
@@ -88,7 +87,8 @@ impl Scheme for SemiUnbalancedJko<'_> {
             checkpoint.keep_array("g", g.clone());
         }
         if let Some(own) = &self.own_warm {
-            checkpoint.keep_array("own f", own.clone());
+            checkpoint.keep_array("own f", own.f.clone());
+            checkpoint.keep_array("own g", own.g.clone());
         }
     }
 
@@ -98,7 +98,8 @@ impl Scheme for SemiUnbalancedJko<'_> {
             self.state = self.target.clone().with_weights(weights.clone())?;
             self.weights = weights;
             self.free_energy = checkpoint.array("free energy").and_then(|value| value.first().copied());
-            (self.warm, self.own_warm) = (kept("g"), kept("own f"));
+            self.warm = kept("g");
+            self.own_warm = kept("own f").zip(kept("own g")).map(|(f, g)| Potentials { f, g });
         }
         Ok(())
     }

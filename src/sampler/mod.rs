@@ -19,6 +19,7 @@ mod draws;
 pub mod edm;
 pub mod energy_matching;
 pub mod euler;
+mod forward;
 pub mod heun;
 pub mod langevin;
 pub mod likelihood;

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use brenier::backend::{Device, Noise};
 use brenier::field::Field;
-use brenier::io::{Checkpoint, read_array};
+use brenier::io::{Checkpoint, is_network, read_array, read_network};
 use brenier::measure::Measure;
-use brenier::path::{Grid, Level};
+use brenier::path::{Grid, Level, Schedule};
 use brenier::random::{Philox, Stream};
 use brenier::sampler::{
     self, AnnealedLangevin, Compat, Loop, LoopOptions, Looped, Method, Observe, Options, Program, STATE, Underway,
@@ -37,17 +37,18 @@ const TRAJECTORY: &str = "trajectory";
 /// Move particles from noise to data with any method over any field
 ///
 /// The field of a law is its own, in closed form. The exact field of a data set ends on the points of that set, which it
-/// therefore memorises. The folder (brenier-out/sample unless --out is given) gets samples.npy and run.json.
+/// therefore memorises. A network runs on the schedule it was trained on unless --schedule says another. The folder (brenier-out/sample unless --out is given) gets samples.npy and run.json.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier sample 8gaussians --method ddim --steps 20",
     "brenier sample digits --method ddpm --schedule ddpm --steps 100 --n 64 --out digits",
+    "brenier sample model.safetensors --method fm-heun --steps 10",
     "brenier sample mixture.json --method pf-heun --grid karras --steps 18 --trajectory",
     "brenier sample 8gaussians --method dopri5 --tol 1e-6",
     "brenier sample normal:3 --method fm-heun --n 1000000 --particles 0..500000 --out first-half",
 ]))]
 pub struct Sample {
-    /// A law (8gaussians, normal:D, a .json mixture) or data (digits, a file of points)
+    /// A law (8gaussians, normal:D, a .json mixture), data (digits, a file of points), or a network (.safetensors)
     field: String,
     /// Sampling method
     #[arg(long, value_name = "M", default_value = "ddim", value_parser = values::methods())]
@@ -216,8 +217,12 @@ impl Sample {
         session.finish(&record, folder.as_ref(), &summary.text())
     }
 
-    /// The field of the law or of the data.
+    /// The field of the law or of the data, or the network.
     fn read_field(&self, session: &Session) -> Result<Field, Failure> {
+        let path = Path::new(&self.field);
+        if is_network(path)? {
+            return Ok(Field::Network(read_network(path)?));
+        }
         Ok(match input::measure(&self.field, None, None)? {
             Measure::Law(mixture) => Field::Mixture(mixture),
             Measure::Finite(cloud) => Field::DataSet(cloud),
@@ -273,39 +278,41 @@ impl Sample {
         let compat = self.compat.iter().map(|name| self.compat_of_method(name)).collect::<Result<Vec<Compat>, Failure>>()?;
         let steps = self.steps as usize;
         if let Some(entry) = Loop::named(&self.method) {
-            let named = match (&self.schedule, entry.schedule) {
+            let spec = match (&self.schedule, entry.schedule) {
                 (Some(_), None) => return Err(format!("{} has a schedule of its own; leave --schedule out", entry.name).into()),
                 (given, own) => given.as_deref().or(own).unwrap_or("condot"),
             };
             if self.trajectory {
-                return Err(format!(
-                    "{} keeps no trajectory: each particle has its own times; leave --trajectory out",
-                    entry.name
-                )
-                .into());
+                let name = entry.name;
+                return Err(format!("{name} keeps no trajectory: each particle has its own times; leave --trajectory out").into());
             }
-            let schedule = values::schedule(named)?;
+            let schedule = Schedule::parse(spec)?;
             let start = entry.start(&schedule);
             let options = LoopOptions { schedule, steps, tolerance: self.tol, snr: self.snr, compat };
             return Ok((Movement::Loop(entry, options), start));
         }
         let entry = sampler::named(&self.method)?;
-        if self.method == ANNEALED && self.schedule.is_none() {
-            let (method, grid) = AnnealedLangevin::of_length(steps, widest(field, seed))?;
+        let step = match (self.step, field) {
+            (given, Field::Mixture(law)) => given.unwrap_or_else(|| STEP_OF_VARIANCE * law.least_variance()),
+            _ if self.method == LANGEVIN => {
+                let remedy = "8gaussians, normal:D or a .json mixture; for points take annealed-langevin";
+                return Err(format!("langevin needs the score of a law: {remedy}").into());
+            }
+            _ => 0.0,
+        };
+        let network = match field {
+            Field::Network(network) => Some(network.schedule()),
+            _ => None,
+        };
+        let schedule = match (&self.schedule, network) {
+            (Some(spec), _) => Schedule::parse(spec)?,
+            (None, Some(own)) => own.clone(),
+            (None, None) => Schedule::parse(entry.schedule)?,
+        };
+        if let (ANNEALED, None, Some(sigma_max)) = (self.method.as_str(), &self.schedule, widest(field, seed)) {
+            let (method, grid) = AnnealedLangevin::of_length(steps, sigma_max)?;
             return Ok((Movement::Program(method.program(&grid)), grid.start()));
         }
-        let step = match (self.step, field) {
-            (Some(step), _) => step,
-            (None, Field::Mixture(law)) => STEP_OF_VARIANCE * law.least_variance(),
-            (None, _) => 0.0,
-        };
-        if self.method == LANGEVIN && !field.is_regular_at_data() {
-            return Err(
-                "langevin needs the score of a law: 8gaussians, normal:D or a .json mixture; for points take annealed-langevin"
-                    .into(),
-            );
-        }
-        let schedule = values::schedule(self.schedule.as_deref().unwrap_or(entry.schedule))?;
         let grid = Grid::spaced(&schedule, steps, self.grid.into())?;
         let euler_last = !field.is_regular_at_data();
         let options = Options { schedule, eta: self.eta, euler_last, churn: self.churn, step, compat, ..Options::default() };
@@ -349,12 +356,14 @@ impl Sample {
 }
 
 /// At least the largest distance between two points of the data, or of draws of the law: noise that joins them all (Song, Ermon
-/// 2020, technique 1), as compare chooses it.
-fn widest(field: &Field, seed: u32) -> f64 {
-    2.0 * match field {
+/// 2020, technique 1), as compare chooses it. None for a network, which does not tell how wide its data are.
+fn widest(field: &Field, seed: u32) -> Option<f64> {
+    let radius = match field {
         Field::Mixture(mixture) => mixture.sample(LAW_DRAWS as usize, seed, Stream::Source, 1).radius(),
         Field::DataSet(cloud) | Field::Transport { target: cloud, .. } => cloud.radius(),
-    }
+        Field::Network(_) => return None,
+    };
+    Some(2.0 * radius)
 }
 
 /// The noise of the whole run, draws × n × d.
