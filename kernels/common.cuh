@@ -32,6 +32,19 @@ __device__ __forceinline__ uint16_t to_half(float x) {
 #endif
 }
 
+// The number with these bits in half precision.
+__device__ __forceinline__ float from_half(uint16_t bits) {
+#ifndef BRENIER_HOST
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+    return x;
+#else
+    int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    float magnitude = exponent ? ldexpf(1024.0f + fraction, exponent - 25) : ldexpf(fraction, -24);
+    return bits & 0x8000 ? -magnitude : magnitude;
+#endif
+}
+
 // 16 bytes from global to shared memory in the background, both aligned to 16; of the source only `bytes` are read, the rest is zero.
 __device__ __forceinline__ void copy_async16(void* to, const void* from, int bytes) {
 #ifndef BRENIER_HOST
@@ -112,4 +125,62 @@ __device__ __forceinline__ void add_compensated(float& sum, float& lost, float t
     float total = sum + term;
     lost = (total - sum) - term;
     sum = total;
+}
+
+#ifdef BRENIER_HOST
+// What the lanes of a warp show each other in the twins of the matrix functions: up to six words each, by warp of the block.
+static uint32_t brenier_lanes[32][32][6];
+template <int WORDS>
+static inline const uint32_t (*show_lanes(const uint32_t (&words)[WORDS]))[6] {
+    auto* warp = brenier_lanes[threadIdx.x / 32];
+    for (int w = 0; w < WORDS; ++w) warp[threadIdx.x % 32][w] = words[w];
+    __syncwarp();
+    return warp;
+}
+#endif
+
+// c += a b for a 16x16 (rows), b 16x8 (columns), both f16, c 16x8 in f32, spread over the warp as mma.m16n8k16 has them: with
+// g = lane/4 and t = lane%4, a = rows g and g+8 at k = 2t, 2t+1 then at k+8, b = column g at the same k, c = rows g and g+8 at
+// columns 2t, 2t+1. The tensor core truncates where the twin rounds.
+__device__ __forceinline__ void mma_half(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#ifndef BRENIER_HOST
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    auto* lanes = show_lanes({a[0], a[1], a[2], a[3], b[0], b[1]});
+    int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    for (int i = 0; i < 4; ++i) {
+        double sum = c[i];
+        for (int k = 0; k < 16; ++k) {
+            int lane = k % 8 / 2, high = 16 * (k % 2);
+            uint32_t left = lanes[g * 4 + lane][i / 2 + k / 8 * 2], right = lanes[(2 * t + i % 2) * 4 + lane][4 + k / 8];
+            sum += static_cast<double>(from_half(left >> high)) * static_cast<double>(from_half(right >> high));
+        }
+        c[i] = static_cast<float>(sum);
+    }
+    __syncwarp();
+#endif
+}
+
+// The same for a 16x8, b 8x8 in tf32 (the upper 19 bits of an f32), as mma.m16n8k8 has them: a = rows g and g+8 at k = t, then
+// at k = t+4; b = column g at k = t and t+4.
+__device__ __forceinline__ void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#ifndef BRENIER_HOST
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    auto* lanes = show_lanes({a[0], a[1], a[2], a[3], b[0], b[1]});
+    int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    auto value = [](uint32_t bits) { return static_cast<double>(__uint_as_float(bits & 0xffffe000u)); };
+    for (int i = 0; i < 4; ++i) {
+        double sum = c[i];
+        for (int k = 0; k < 8; ++k) {
+            sum += value(lanes[g * 4 + k % 4][i / 2 + k / 4 * 2]) * value(lanes[(2 * t + i % 2) * 4 + k % 4][4 + k / 4]);
+        }
+        c[i] = static_cast<float>(sum);
+    }
+    __syncwarp();
+#endif
 }
