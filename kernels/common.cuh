@@ -10,6 +10,8 @@ typedef unsigned long long uint64_t;
 #define INFINITY __int_as_float(0x7f800000)
 // Dynamic shared memory by one name: the emulator gives a poisoned array.
 #define DYNAMIC_SHARED(T, name) extern __shared__ __align__(16) unsigned char name##_bytes[]; T* name = reinterpret_cast<T*>(name##_bytes)
+#else
+#define __grid_constant__
 #endif
 
 // The index of a thread among all of a one-dimensional launch.
