@@ -5,7 +5,7 @@
 // lies in [2^14, 2^15), and stores it as two f16 numbers, x' = hi + lo to 2^-24. Then x.y = hi hi + (hi lo + lo hi) + O(2^-24),
 // three m16n8k16 products. A tensor core truncates its sums, so it only ever adds up 16 coordinates, small terms first; sixteen
 // and sixteen are added in registers, rounded. The weighted mean is a product too, in tf32 (a weight may be as large as 2^64),
-// split in the same way and flushed every 32 columns.
+// split in the same way, eight columns at a time.
 //
 // Grid: (blocks of 128 rows, column splits), 4 warps of 32 rows. Tiles of 64 columns, slices of 32 coordinates, copied in the
 // background two stages deep; up to 64 coordinates the rows stay in shared memory, beyond they are streamed with the columns.
@@ -83,6 +83,15 @@ struct Fragment {
     float logits[2][8][4];
     float shift[4], scale[4], sum[4], lost[4];
     float mean[2][VALUES][4];
+
+    __device__ __forceinline__ void clear() {
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+#pragma unroll
+            for (int eight = 0; eight < 8; ++eight)
+#pragma unroll
+                for (int i = 0; i < 4; ++i) logits[half][eight][i] = 0.0f;
+    }
 
     // The products of one slice, `steps` times 16 coordinates.
     __device__ __forceinline__ void multiply(const uint16_t* rows, const uint16_t* columns, int steps) {
@@ -181,31 +190,30 @@ struct Fragment {
     __device__ __forceinline__ void average(const float* values) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
-        for (int part = 0; part < 4; ++part) {
-            const int half = part % 2, from = part / 2 * 4;
-            uint32_t hi[4][4], lo[4][4];
+        for (int eight = 0; eight < 8; ++eight) {
+            uint32_t hi[2][4], lo[2][4];
 #pragma unroll
-            for (int eight = 0; eight < 4; ++eight) {
+            for (int half = 0; half < 2; ++half) {
                 // Places (row g, t), (row g+8, t), (row g, t+4), (row g+8, t+4).
 #pragma unroll
-                for (int i = 0; i < 4; ++i) split_tf32(logits[half][from + eight][i % 2 * 2 + i / 2], hi[eight][i], lo[eight][i]);
+                for (int i = 0; i < 4; ++i) split_tf32(logits[half][eight][i % 2 * 2 + i / 2], hi[half][i], lo[half][i]);
             }
 #pragma unroll
             for (int value = 0; value < VALUES; ++value) {
-                float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+                uint32_t right[2], rest[2];
 #pragma unroll
-                for (int eight = 0; eight < 4; ++eight) {
-                    uint32_t right[2], rest[2];
-#pragma unroll
-                    for (int i = 0; i < 2; ++i) {
-                        split_tf32(values[((from + eight) * 8 + 2 * t + i) * (P + 4) + value * 8 + g], right[i], rest[i]);
-                    }
-                    mma_tf32(sum, lo[eight], right);
-                    mma_tf32(sum, hi[eight], rest);
-                    mma_tf32(sum, hi[eight], right);
+                for (int i = 0; i < 2; ++i) {
+                    split_tf32(values[(eight * 8 + 2 * t + i) * (P + 4) + value * 8 + g], right[i], rest[i]);
                 }
 #pragma unroll
-                for (int i = 0; i < 4; ++i) mean[half][value][i] += sum[i];
+                for (int half = 0; half < 2; ++half) {
+                    float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+                    mma_tf32(sum, lo[half], right);
+                    mma_tf32(sum, hi[half], rest);
+                    mma_tf32(sum, hi[half], right);
+#pragma unroll
+                    for (int i = 0; i < 4; ++i) mean[half][value][i] += sum[i];
+                }
             }
         }
     }
@@ -227,9 +235,9 @@ __device__ __forceinline__ void stream(const uint16_t* x, const float* row_scale
     float* tile_values = tile_biases + 2 * 2 * TILE;
     auto row_of = [&](int i) { return MAX && list ? static_cast<int>(list[block + i]) : block + i; };
 
-    // Step s is slice s % slices of tile s / slices.
-    auto load = [&](int step) {
-        const int tile = step / slices, slice = step % slices, at = start + tile * TILE;
+    // Copies slice `slice` of tile `tile` into the stage of `step`.
+    auto load = [&](int step, int tile, int slice) {
+        const int at = start + tile * TILE;
         if (!resident || tile == 0) {
             uint16_t* to = row_slices + (resident ? slice : step % 2) * ROW_SLICE;
             load_slice<ROWS>(to, x, static_cast<uint64_t>(n) * padded, padded, slice, rows - block, row_of);
@@ -273,31 +281,27 @@ __device__ __forceinline__ void stream(const uint16_t* x, const float* row_scale
                 for (int i = 0; i < 4; ++i) state.mean[half][value][i] = 0.0f;
     }
 
-    load(0);
-    for (int step = 0; step < tiles * slices; ++step) {
-        if (step + 1 < tiles * slices) {
-            load(step + 1);
+    state.clear();
+    load(0, 0, 0);
+    for (int step = 0, tile = 0, slice = 0; tile < tiles; ++step) {
+        const bool last = slice + 1 == slices;
+        const int next_tile = tile + last, next_slice = last ? 0 : slice + 1;
+        if (next_tile < tiles) {
+            load(step + 1, next_tile, next_slice);
             copy_wait<1>();
         } else {
             copy_wait<0>();
         }
         __syncthreads();
-        const int tile = step / slices, slice = step % slices;
-        if (slice == 0) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half)
-#pragma unroll
-                for (int eight = 0; eight < 8; ++eight)
-#pragma unroll
-                    for (int i = 0; i < 4; ++i) state.logits[half][eight][i] = 0.0f;
-        }
         state.multiply(row_slices + (resident ? slice : step % 2) * ROW_SLICE, column_slices + step % 2 * COLUMN_SLICE,
                        min(2, (padded - slice * SLICE) / 16));
-        if (slice == slices - 1) {
+        if (last) {
             state.exponentiate(tile_biases + tile % 2 * 2 * TILE, end - start - tile * TILE);
             if (P > 0) state.average(tile_values + tile % 2 * TILE * (P + 4));
+            state.clear();
         }
         __syncthreads();
+        tile = next_tile, slice = next_slice;
     }
 
     // Means are whole in each thread; sums are spread over the four lanes of a row.
