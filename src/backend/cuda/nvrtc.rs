@@ -6,7 +6,7 @@ use cudarc::nvrtc::{result, sys};
 
 /// Options of every compilation. Contraction is off, so that `+` and `*` are IEEE operations, the same as on the host; where a
 /// fused multiply-add is wanted, `fmaf` says so.
-pub const OPTIONS: [&str; 4] = ["--std=c++17", "--fmad=false", "--device-as-default-execution-space", "--generate-line-info"];
+pub const OPTIONS: [&str; 3] = ["--std=c++17", "--fmad=false", "--device-as-default-execution-space"];
 
 /// What a compilation gives.
 pub struct Compiled {
