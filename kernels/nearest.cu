@@ -13,7 +13,8 @@ __device__ __forceinline__ Best nearer(Best a, Best b) {
     return b.distance < a.distance || (b.distance == a.distance && b.index < a.index) ? b : a;
 }
 
-__device__ __forceinline__ double exact_distance(const float* x, const float* y, uint32_t d) {
+// Out of line: it is rare, and there would be 16 of it.
+__device__ __noinline__ double exact_distance(const float* x, const float* y, uint32_t d) {
     double sum = 0.0;
     for (uint32_t k = 0; k < d; ++k) {
         double difference = static_cast<double>(x[k]) - y[k];

@@ -32,6 +32,7 @@ __device__ __forceinline__ void accumulate(Tile<T>& tile, typename Pair::State (
         load(tile.x, x, row, n, d, k0, depth);
         load(tile.y, y, column, m, d, k0, depth);
         __syncthreads();
+#pragma unroll 1
         for (uint32_t k = 0; k < depth; ++k) {
             T xs[EACH], ys[EACH];
 #pragma unroll

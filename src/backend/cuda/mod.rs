@@ -171,7 +171,7 @@ impl Backend for Cuda {
         cost: Cost,
         out: &mut Buffer<f32>,
     ) -> Result<(), BackendError> {
-        cost::cost_matrix(self, rows, points, cost, out, "f32")
+        cost::cost_matrix(self, rows, points, cost, out)
     }
 
     fn cost_matrix_half(
@@ -181,7 +181,7 @@ impl Backend for Cuda {
         cost: Cost,
         out: &mut Buffer<f16>,
     ) -> Result<(), BackendError> {
-        cost::cost_matrix(self, rows, points, cost, out, "f16")
+        cost::cost_matrix(self, rows, points, cost, out)
     }
 
     fn pair_sum(
