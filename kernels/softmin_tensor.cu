@@ -7,20 +7,20 @@
 // and sixteen are added in registers, rounded. The weighted mean is a product too, in tf32 (a weight may be as large as 2^64),
 // split in the same way, eight columns at a time.
 //
-// Grid: (blocks of 128 rows, column splits), 4 warps of 32 rows. Tiles of 64 columns, slices of 32 coordinates, copied in the
+// Grid: (blocks of 128 rows, column splits), 4 warps of 32 rows. Tiles of 64 columns, 32 beside values, slices of 32 coordinates, copied in the
 // background two stages deep; up to 64 coordinates the rows stay in shared memory, beyond they are streamed with the columns.
 // A row of a slice is 40 halves wide, so that no two lanes of a fragment meet in a bank (20 words: 8 rows x 4 words, all apart).
-// Shared: (row slices + 2 halves) 20480 + 1024 + 512 (P + 4) bytes, below 99 KiB. Bound: the tensor pipe, 3/16 slots a pair and
+// Shared: 20480 for each of the two or resident row slices, TILE (320 + 16 + 8 (P + 4)): 61 KiB. Bound: the tensor pipe, 3/16 slots a pair and
 // coordinate. Twin: src/backend/cpu/soft_min.rs. Checked on the host against it; no sum here has been timed on a device.
 #include "common.cuh"
 
 constexpr int THREADS = 128;
 constexpr int ROWS = 128; // of a block
-constexpr int TILE = 64;  // columns
 constexpr int SLICE = 32; // coordinates
 constexpr int WIDTH = SLICE + 8;
 constexpr int ROW_SLICE = 2 * ROWS * WIDTH; // halves: hi, then lo
-constexpr int COLUMN_SLICE = 2 * TILE * WIDTH;
+// Columns of a tile: fewer beside values, whose means take registers too.
+template <int P> constexpr int TILE = P > 0 ? 32 : 64;
 constexpr float ABSENT = -3e38f;
 constexpr float LOWEST = -2e36f;
 
@@ -56,6 +56,7 @@ extern "C" __global__ void soft_min_split(const float* from, int count, int d, i
 // vector i is.
 template <int COUNT, class Row>
 __device__ __forceinline__ void load_slice(uint16_t* to, const uint16_t* halves, uint64_t lo, int padded, int slice, int here, Row row) {
+#pragma unroll 1
     for (int at = threadIdx.x; at < COUNT * 8; at += THREADS) {
         int part = at % 4, vector = at / 4 % COUNT, low = at / (4 * COUNT), k = slice * SLICE + part * 8;
         bool there = vector < here && k < padded;
@@ -80,7 +81,8 @@ __device__ __forceinline__ void split_tf32(float x, uint32_t& hi, uint32_t& lo) 
 template <int P, bool MAX>
 struct Fragment {
     static constexpr int VALUES = P > 0 ? P / 8 : 1;
-    float logits[2][8][4];
+    static constexpr int EIGHTS = TILE<P> / 8;
+    float logits[2][EIGHTS][4];
     float shift[4], scale[4], sum[4], lost[4];
     float mean[2][VALUES][4];
 
@@ -88,7 +90,7 @@ struct Fragment {
 #pragma unroll
         for (int half = 0; half < 2; ++half)
 #pragma unroll
-            for (int eight = 0; eight < 8; ++eight)
+            for (int eight = 0; eight < EIGHTS; ++eight)
 #pragma unroll
                 for (int i = 0; i < 4; ++i) logits[half][eight][i] = 0.0f;
     }
@@ -109,10 +111,10 @@ struct Fragment {
                 }
             }
 #pragma unroll
-            for (int eight = 0; eight < 8; ++eight) {
+            for (int eight = 0; eight < EIGHTS; ++eight) {
                 const int column = eight * 8 + g;
                 uint32_t right[2] = {two_halves(columns, column, k), two_halves(columns, column, k + 8)};
-                uint32_t rest[2] = {two_halves(columns + TILE * WIDTH, column, k), two_halves(columns + TILE * WIDTH, column, k + 8)};
+                uint32_t rest[2] = {two_halves(columns + TILE<P> * WIDTH, column, k), two_halves(columns + TILE<P> * WIDTH, column, k + 8)};
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     float sixteen[4] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -131,7 +133,7 @@ struct Fragment {
         const int t = threadIdx.x % 4;
         float top[4] = {ABSENT, ABSENT, ABSENT, ABSENT};
 #pragma unroll
-        for (int eight = 0; eight < 8; ++eight) {
+        for (int eight = 0; eight < EIGHTS; ++eight) {
             const int column = eight * 8 + 2 * t;
             const float4 two = *reinterpret_cast<const float4*>(biases + 2 * column);
             const float factor[2] = {two.x, two.z}, h[2] = {column < there ? two.y : ABSENT, column + 1 < there ? two.w : ABSENT};
@@ -156,7 +158,7 @@ struct Fragment {
         }
         float tile[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll
-        for (int eight = 0; eight < 8; ++eight) {
+        for (int eight = 0; eight < EIGHTS; ++eight) {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
 #pragma unroll
@@ -190,7 +192,8 @@ struct Fragment {
     __device__ __forceinline__ void average(const float* values) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
-        for (int eight = 0; eight < 8; ++eight) {
+        for (int eight = 0; eight < EIGHTS; ++eight) {
+            __syncwarp(); // keeps the compiler from loading the values of all columns ahead, for which there are no registers
             uint32_t hi[2][4], lo[2][4];
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
@@ -224,36 +227,38 @@ __device__ __forceinline__ void stream(const uint16_t* x, const float* row_scale
                                        const float* v, int p, int first, const float* given, double factor, const uint32_t* list,
                                        const uint32_t* count, float* partial, int n, int m, int padded, int resident, int chunk) {
     DYNAMIC_SHARED(uint16_t, shared);
+    constexpr int column_slice = 2 * TILE<P> * WIDTH;
     const int rows = MAX && list ? static_cast<int>(*count) : n;
     const int block = blockIdx.x * ROWS;
     if (block >= rows) return;
     const int start = blockIdx.y * chunk, end = min(m, start + chunk);
-    const int slices = (padded + SLICE - 1) / SLICE, tiles = (end - start + TILE - 1) / TILE;
+    const int slices = (padded + SLICE - 1) / SLICE, tiles = (end - start + TILE<P> - 1) / TILE<P>;
     uint16_t* row_slices = shared;
     uint16_t* column_slices = row_slices + (resident ? slices : 2) * ROW_SLICE;
-    float* tile_biases = reinterpret_cast<float*>(column_slices + 2 * COLUMN_SLICE);
-    float* tile_values = tile_biases + 2 * 2 * TILE;
+    float* tile_biases = reinterpret_cast<float*>(column_slices + 2 * column_slice);
+    float* tile_values = tile_biases + 2 * 2 * TILE<P>;
     auto row_of = [&](int i) { return MAX && list ? static_cast<int>(list[block + i]) : block + i; };
 
     // Copies slice `slice` of tile `tile` into the stage of `step`.
     auto load = [&](int step, int tile, int slice) {
-        const int at = start + tile * TILE;
+        const int at = start + tile * TILE<P>;
         if (!resident || tile == 0) {
             uint16_t* to = row_slices + (resident ? slice : step % 2) * ROW_SLICE;
             load_slice<ROWS>(to, x, static_cast<uint64_t>(n) * padded, padded, slice, rows - block, row_of);
         }
-        uint16_t* to = column_slices + step % 2 * COLUMN_SLICE;
-        load_slice<TILE>(to, y, static_cast<uint64_t>(m) * padded, padded, slice, end - at, [&](int j) { return at + j; });
+        uint16_t* to = column_slices + step % 2 * column_slice;
+        load_slice<TILE<P>>(to, y, static_cast<uint64_t>(m) * padded, padded, slice, end - at, [&](int j) { return at + j; });
         if (slice == 0) {
-            float* biases_to = tile_biases + tile % 2 * 2 * TILE;
-            for (int i = threadIdx.x; i < 2 * TILE; i += THREADS) {
+            float* biases_to = tile_biases + tile % 2 * 2 * TILE<P>;
+            for (int i = threadIdx.x; i < 2 * TILE<P>; i += THREADS) {
                 bool there = at + i / 2 < end;
                 copy_async4(biases_to + i, biases + (there ? 2 * static_cast<uint64_t>(at) + i : 0), there ? 4 : 0);
             }
             if (P > 0) {
-                float* values_to = tile_values + tile % 2 * TILE * (P + 4);
+                float* values_to = tile_values + tile % 2 * TILE<P> * (P + 4);
                 constexpr int EACH = P > 0 ? P : 1;
-                for (int i = threadIdx.x; i < TILE * P; i += THREADS) {
+#pragma unroll 1
+                for (int i = threadIdx.x; i < TILE<P> * P; i += THREADS) {
                     int j = i / EACH, k = i % EACH;
                     bool there = at + j < end && first + k < p;
                     copy_async4(values_to + j * (P + 4) + k, v + (there ? static_cast<uint64_t>(at + j) * p + first + k : 0), there ? 4 : 0);
@@ -293,11 +298,11 @@ __device__ __forceinline__ void stream(const uint16_t* x, const float* row_scale
             copy_wait<0>();
         }
         __syncthreads();
-        state.multiply(row_slices + (resident ? slice : step % 2) * ROW_SLICE, column_slices + step % 2 * COLUMN_SLICE,
+        state.multiply(row_slices + (resident ? slice : step % 2) * ROW_SLICE, column_slices + step % 2 * column_slice,
                        min(2, (padded - slice * SLICE) / 16));
         if (last) {
-            state.exponentiate(tile_biases + tile % 2 * 2 * TILE, end - start - tile * TILE);
-            if (P > 0) state.average(tile_values + tile % 2 * TILE * (P + 4));
+            state.exponentiate(tile_biases + tile % 2 * 2 * TILE<P>, end - start - tile * TILE<P>);
+            if (P > 0) state.average(tile_values + tile % 2 * TILE<P> * (P + 4));
             state.clear();
         }
         __syncthreads();

@@ -39,7 +39,8 @@ def launch(kernel):
         d, p = int(m[1]), int(m[2])
         return 128, 2 * 128 * (d + 1 + p) * 4
     if m := re.fullmatch(r"soft_min_(?:max_)?tensor_p(\d+)", kernel):
-        return 128, 2 * 20480 + 2 * 10240 + 1024 + (512 * (int(m[1]) + 4) if int(m[1]) else 0)
+        p = int(m[1])
+        return 128, 2 * 20480 + (32 * (336 + 8 * (p + 4)) if p else 64 * 336)
     if m := re.fullmatch(r"integrate_(\w+)_d(\d)_k\d", kernel):  # two registers
         return 128, 2 * int(m[2]) * 4 * (4 if m[1] == "isotropic" else 2) * 128
     return (128, 4 * 8 * 64) if kernel.startswith("integrate") else (256, 0)

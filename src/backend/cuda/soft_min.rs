@@ -205,11 +205,11 @@ impl Pass<'_> {
                 let (row_scales, biases) = (scales(self.x, self.rows, padded), scales(self.y, self.columns, padded));
                 // The rows stay in shared memory up to 64 coordinates, two slices; beyond, two slices are on their way.
                 let resident = i32::from(padded <= 64);
-                let values = if self.width == 0 { 0 } else { 2 * 64 * (self.width + 4) * 4 };
+                let (tile, values) = if self.width == 0 { (64, 0) } else { (32, 8 * (self.width + 4)) };
                 let shape = Shape {
                     grid: [blocks(self.rows, 128)?, self.splits as u32, 1],
                     block: [THREADS as u32, 1, 1],
-                    shared: (20480 * padded.div_ceil(32).min(2) + 2 * 10240 + 1024 + values) as u32,
+                    shared: (20480 * padded.div_ceil(32).min(2) + tile * (320 + 16 + values)) as u32,
                 };
                 let padded = padded as i32;
                 let points: [&dyn Argument; 4] = [&self.x, &row_scales, &self.y, &biases];
