@@ -8,7 +8,12 @@ typedef unsigned short uint16_t;
 typedef unsigned int uint32_t;
 typedef unsigned long long uint64_t;
 #define INFINITY __int_as_float(0x7f800000)
-// Dynamic shared memory by one name: the emulator gives a poisoned array.
+// Shared memory of fixed and of dynamic size by one name: the emulator gives both poisoned.
+template <class T>
+struct Same {
+    using type = T;
+};
+#define SHARED(T, name) __shared__ typename Same<T>::type name
 #define DYNAMIC_SHARED(T, name) extern __shared__ __align__(16) unsigned char name##_bytes[]; T* name = reinterpret_cast<T*>(name##_bytes)
 #else
 #define __grid_constant__
@@ -131,7 +136,7 @@ __device__ __forceinline__ void add_compensated(float& sum, float& lost, float t
 
 #ifdef BRENIER_HOST
 // What the lanes of a warp show each other in the twins of the matrix functions: up to six words each, by warp of the block.
-static uint32_t brenier_lanes[32][32][6];
+static thread_local uint32_t brenier_lanes[32][32][6];
 template <int WORDS>
 static inline const uint32_t (*show_lanes(const uint32_t (&words)[WORDS]))[6] {
     auto* warp = brenier_lanes[threadIdx.x / 32];

@@ -36,7 +36,7 @@ struct Cosine {
 
 template <class Cost>
 __device__ __forceinline__ void cost_matrix(const float* x, uint64_t n, const float* y, uint64_t m, uint32_t d, float p, uint32_t half, void* out) {
-    __shared__ Tile<float> tile;
+    SHARED(Tile<float>, tile);
     uint64_t across = (m + SIDE - 1) / SIDE;
     uint64_t row = blockIdx.x / across * SIDE, column = blockIdx.x % across * SIDE;
     typename Cost::State states[EACH][EACH] = {};

@@ -32,7 +32,7 @@ __device__ __forceinline__ float bound(double distance, uint32_t d) {
 // best [splits, n].
 extern "C" __global__ void __launch_bounds__(256)
 nearest(const float* __restrict__ x, uint64_t n, const float* __restrict__ y, uint64_t m, uint32_t d, uint64_t columns, Best* __restrict__ out) {
-    __shared__ Tile<float> tile;
+    SHARED(Tile<float>, tile);
     uint32_t tx = threadIdx.x % 16, ty = threadIdx.x / 16;
     uint64_t row = static_cast<uint64_t>(blockIdx.x) * SIDE, start = blockIdx.y * columns;
     uint64_t end = start + columns < m ? start + columns : m;

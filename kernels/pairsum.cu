@@ -16,7 +16,7 @@ struct Gaussian {
 template <class Kernel>
 __device__ __forceinline__ void pair_sum(const float* x, const float* a, uint64_t n, const float* y, const float* b, uint64_t m, uint32_t d,
                                          uint64_t columns, double scale, double* out) {
-    __shared__ Tile<double> tile;
+    SHARED(Tile<double>, tile);
     uint32_t tx = threadIdx.x % 16, ty = threadIdx.x / 16;
     uint64_t row = static_cast<uint64_t>(blockIdx.x) * SIDE, start = blockIdx.y * columns;
     uint64_t end = start + columns < m ? start + columns : m;

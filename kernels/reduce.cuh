@@ -12,7 +12,7 @@ __device__ __forceinline__ double joined(double a, double b) {
 // The total over the block, for thread 0; blocks of 256 threads.
 template <bool MAXIMUM>
 __device__ __forceinline__ double over_block(double value) {
-    __shared__ double totals[256];
+    SHARED(double[256], totals);
     totals[threadIdx.x] = value;
     __syncthreads();
     for (uint32_t half = 128; half > 0; half /= 2) {

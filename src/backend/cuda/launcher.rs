@@ -12,6 +12,19 @@ use crate::backend::BackendError;
 /// An address on the device.
 pub type Pointer = u64;
 
+/// What a device is, as far as its speed goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chip {
+    /// Compute capability: [9, 0] is sm_90.
+    pub capability: [u32; 2],
+    /// Multiprocessors.
+    pub multiprocessors: u32,
+    /// Their clock at most, in Hz.
+    pub clock: f64,
+    /// Bytes a second between memory and chip at most.
+    pub bandwidth: f64,
+}
+
 /// One device: its memory and its kernels. Calls take effect in the order they are made.
 pub trait Launcher: Send + Sync {
     /// `bytes` bytes, aligned to 256, contents undefined.
@@ -28,8 +41,6 @@ pub trait Launcher: Send + Sync {
     fn write(&self, to: Pointer, from: &[u8]) -> Result<(), BackendError>;
     /// Copies from the device, and waits for it.
     fn read(&self, from: Pointer, to: &mut [u8]) -> Result<(), BackendError>;
-    /// Copies within the device; the ranges do not overlap.
-    fn copy(&self, from: Pointer, to: Pointer, bytes: usize) -> Result<(), BackendError>;
     /// Sets every byte.
     fn fill(&self, at: Pointer, byte: u8, bytes: usize) -> Result<(), BackendError>;
     /// Submits a kernel; `params` are the addresses of its arguments.
@@ -46,8 +57,8 @@ pub trait Launcher: Send + Sync {
     ) -> Result<(), BackendError>;
     /// Waits until all that was submitted is done, and reports what failed of it.
     fn synchronize(&self) -> Result<(), BackendError>;
-    /// Multiprocessors of the device.
-    fn multiprocessors(&self) -> u32;
+    /// What the device is.
+    fn chip(&self) -> Chip;
     /// Bytes that are free.
     fn free_memory(&self) -> Result<u64, BackendError>;
 }

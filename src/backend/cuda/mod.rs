@@ -5,6 +5,7 @@
 
 mod buffer;
 mod cost;
+mod driver;
 mod interpret;
 pub mod launcher;
 mod modules;
@@ -15,6 +16,7 @@ mod pack;
 mod pair_sum;
 mod reduce;
 mod soft_min;
+mod staging;
 mod vector;
 
 use std::fmt;
@@ -24,12 +26,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytemuck::Pod;
 use half::f16;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Noise, PairKernel, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, Cost, CudaAbsence, Noise, PairKernel, Rows, Scale};
 use crate::field::MixtureProgram;
 
 pub use buffer::Buffer;
+pub use driver::{Driver, Gpu, architectures, gpus, kernels, version};
 pub use launcher::Launcher;
 use launcher::{Argument, Shape};
+
 use reduce::Reduction;
 
 /// A GPU in single precision.
@@ -47,6 +51,16 @@ impl fmt::Debug for Cuda {
 }
 
 impl Cuda {
+    /// GPU number `ordinal`.
+    ///
+    /// # Errors
+    /// [`CudaAbsence`] when it cannot be used.
+    pub fn open(ordinal: usize) -> Result<Self, CudaAbsence> {
+        let driver = Arc::new(Driver::open(ordinal)?);
+        Self::over(driver, format!("cuda:{ordinal}"))
+            .map_err(|why| CudaAbsence::Failed { call: "the first buffer".into(), reason: why.to_string() })
+    }
+
     /// The backend over `launcher`, called `name` where results are printed.
     ///
     /// # Errors
