@@ -15,8 +15,8 @@ const THREADS: usize = 128;
 const TILE: usize = 128;
 /// Bytes of working memory for the rows of a slab.
 const SLAB: usize = 64 << 20;
-/// Blocks that fill the largest devices twice over; with fewer, blocks are made smaller.
-const FULL: usize = 264;
+/// Blocks enough for the largest devices to share evenly, eight a multiprocessor; with fewer, blocks are made smaller.
+const EVEN: usize = 1056;
 
 /// Values v, m × p, and where their weighted mean goes, n × p.
 pub struct Mean<'a> {
@@ -192,7 +192,7 @@ impl Pass<'_> {
                 let arguments: [&dyn Argument; 11] =
                     [&self.x, &self.y, &self.values, &p, &first, own[0], own[1], &self.partial, &n, &m, &chunk];
                 let blocks = |threads: usize| self.rows.div_ceil(threads * rows[kind]);
-                let fills = |&threads: &usize| blocks(threads) * self.splits >= FULL;
+                let fills = |&threads: &usize| blocks(threads) * self.splits >= EVEN;
                 let threads = [THREADS, THREADS / 2].into_iter().find(fills).unwrap_or(THREADS / 4);
                 let shape = Shape {
                     grid: [blocks(threads) as u32, self.splits as u32, 1],
