@@ -110,6 +110,34 @@ pub enum CudaAbsence {
     },
 }
 
+/// What a GPU is, as far as its speed goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chip {
+    /// Compute capability: [9, 0] is sm_90.
+    pub capability: [u32; 2],
+    /// Multiprocessors.
+    pub multiprocessors: u32,
+    /// Their clock at most, in Hz.
+    pub clock: f64,
+    /// Bytes a second between memory and chip at most.
+    pub bandwidth: f64,
+}
+
+/// A GPU that the driver sees.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gpu {
+    /// Its number, as in `cuda:0`.
+    pub ordinal: usize,
+    /// Its name.
+    pub name: String,
+    /// Its memory in bytes.
+    pub memory: u64,
+    /// CUDA version of the driver, as 12.9.
+    pub driver: String,
+    /// What it is.
+    pub chip: Chip,
+}
+
 /// A piece of work that is generic over the backend.
 pub trait Task {
     /// What the work gives.
@@ -183,6 +211,41 @@ impl Device {
             #[cfg(feature = "cuda")]
             Self::Cuda(backend) => backend.name(),
         }
+    }
+
+    /// What the GPU is; none for the processor.
+    pub fn chip(&self) -> Option<Chip> {
+        match self {
+            Self::Cpu32(_) | Self::Cpu64(_) => None,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(backend) => Some(backend.launcher().chip()),
+        }
+    }
+
+    /// The GPUs that there are.
+    ///
+    /// # Errors
+    /// [`CudaAbsence`] when CUDA cannot be used at all.
+    #[cfg(feature = "cuda")]
+    pub fn gpus() -> Result<Vec<Gpu>, CudaAbsence> {
+        crate::backend::cuda::gpus()
+    }
+
+    /// The GPUs that there are.
+    ///
+    /// # Errors
+    /// [`CudaAbsence::NotBuilt`].
+    #[cfg(not(feature = "cuda"))]
+    pub fn gpus() -> Result<Vec<Gpu>, CudaAbsence> {
+        Err(CudaAbsence::NotBuilt)
+    }
+
+    /// Architectures that this build carries kernels for: `sm_80`, …, `compute_80`.
+    pub fn kernels() -> Vec<String> {
+        #[cfg(feature = "cuda")]
+        return crate::backend::cuda::architectures();
+        #[cfg(not(feature = "cuda"))]
+        Vec::new()
     }
 
     /// Precision of the device's arithmetic.

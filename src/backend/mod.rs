@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::field::MixtureProgram;
 use crate::random::Philox;
 
-pub use device::{CudaAbsence, Device, DeviceError, Precision, Task};
+pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
 
 /// The floating-point type of a backend.
 pub trait Real: Pod + Send + Sync + PartialOrd + std::fmt::Debug + 'static {

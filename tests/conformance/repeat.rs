@@ -27,7 +27,7 @@ fn soft_mean<B: Backend>(backend: &B, case: &Case, rows: &[usize], shift: usize)
 }
 
 /// Neighbours in a vector that need the guarded second run must not change a row that does not.
-fn rows_alone<B: Backend>(backend: &B) {
+pub fn rows_alone<B: Backend>(backend: &B) {
     for d in [1, 3, 5] {
         let case = Case::random::<B>((150, 101, d));
         let all: Vec<usize> = (0..case.n).collect();
@@ -52,7 +52,7 @@ fn a_row_of_the_soft_min_does_not_depend_on_the_other_rows() {
 }
 
 /// Particles of two ranges are those of the whole run, whatever the blocks they fall in.
-fn ranges<B: Backend>(backend: &B) {
+pub fn ranges<B: Backend>(backend: &B) {
     let philox = Philox::new(1, Stream::Noise);
     let counter = |first: u32| Noise::Counter { philox, first };
     for (isotropic, d, n, cut) in [(true, 2, 100_000, 33_333), (false, 3, 1000, 333), (true, 5, 300, 31)] {

@@ -8,27 +8,14 @@ use cudarc::driver::result::{self, DriverError, module};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 use cudarc::driver::{CudaContext, CudaStream};
 
-use crate::backend::cuda::launcher::{Chip, Launcher, Pointer};
+use crate::backend::cuda::launcher::{Launcher, Pointer};
 use crate::backend::cuda::modules::{MODULES, Module, NVRTC};
 use crate::backend::cuda::nvrtc;
 use crate::backend::cuda::staging::Staging;
-use crate::backend::{BackendError, CudaAbsence};
+use crate::backend::{BackendError, Chip, CudaAbsence, Gpu};
 
 /// Dynamic shared memory that a kernel may have without asking.
 const SHARED_UNASKED: u32 = 48 << 10;
-
-/// A GPU that the driver sees.
-#[derive(Clone, Debug)]
-pub struct Gpu {
-    /// Its number, as in `cuda:0`.
-    pub ordinal: usize,
-    /// Its name.
-    pub name: String,
-    /// Its memory in bytes.
-    pub memory: u64,
-    /// What it is.
-    pub chip: Chip,
-}
 
 /// The driver's stream on one GPU.
 pub struct Driver {
@@ -52,7 +39,7 @@ unsafe impl Send for Driver {}
 unsafe impl Sync for Driver {}
 
 /// Version of the driver's CUDA, as 12.9.
-pub fn version() -> Result<String, CudaAbsence> {
+fn version() -> Result<String, CudaAbsence> {
     present()?;
     let mut number = 0;
     // SAFETY: the library is there.
@@ -63,9 +50,11 @@ pub fn version() -> Result<String, CudaAbsence> {
 /// The GPUs that the driver sees.
 ///
 /// # Errors
-/// [`CudaAbsence`] when there is no driver.
+/// [`CudaAbsence`] when there are no kernels or no driver.
 pub fn gpus() -> Result<Vec<Gpu>, CudaAbsence> {
+    kernels()?;
     present()?;
+    let driver = version()?;
     let count = CudaContext::device_count().map_err(|why| absent("cuDeviceGetCount", why))?;
     (0..count as usize)
         .map(|ordinal| {
@@ -73,7 +62,7 @@ pub fn gpus() -> Result<Vec<Gpu>, CudaAbsence> {
                 let device = result::device::get(ordinal as i32)?;
                 // SAFETY: the device is one that the driver counts.
                 let memory = unsafe { result::device::total_mem(device) }? as u64;
-                Ok(Gpu { ordinal, name: result::device::get_name(device)?, memory, chip: chip(device)? })
+                Ok(Gpu { ordinal, name: result::device::get_name(device)?, memory, driver: driver.clone(), chip: chip(device)? })
             };
             describe().map_err(|why| absent("cuDeviceGet", why))
         })
@@ -88,7 +77,7 @@ pub fn architectures() -> Vec<String> {
 }
 
 /// Whether kernels can be had: carried, or compiled here.
-pub fn kernels() -> Result<(), CudaAbsence> {
+fn kernels() -> Result<(), CudaAbsence> {
     // SAFETY: only looks for the library.
     if NVRTC.is_some() || unsafe { cudarc::nvrtc::sys::is_culib_present() } { Ok(()) } else { Err(CudaAbsence::NoKernels) }
 }

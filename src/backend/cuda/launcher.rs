@@ -7,23 +7,10 @@ use std::ffi::c_void;
 
 use bytemuck::Pod;
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, Chip};
 
 /// An address on the device.
 pub type Pointer = u64;
-
-/// What a device is, as far as its speed goes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Chip {
-    /// Compute capability: [9, 0] is sm_90.
-    pub capability: [u32; 2],
-    /// Multiprocessors.
-    pub multiprocessors: u32,
-    /// Their clock at most, in Hz.
-    pub clock: f64,
-    /// Bytes a second between memory and chip at most.
-    pub bandwidth: f64,
-}
 
 /// One device: its memory and its kernels. Calls take effect in the order they are made.
 pub trait Launcher: Send + Sync {

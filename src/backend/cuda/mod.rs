@@ -30,7 +30,8 @@ use crate::backend::{Backend, BackendError, Columns, Cost, CudaAbsence, Noise, P
 use crate::field::MixtureProgram;
 
 pub use buffer::Buffer;
-pub use driver::{Driver, Gpu, architectures, gpus, kernels, version};
+pub use driver::Driver;
+pub(super) use driver::{architectures, gpus};
 pub use launcher::Launcher;
 use launcher::{Argument, Shape};
 

@@ -11,10 +11,12 @@ pub const OPTIONS: [&str; 3] = ["--std=c++17", "--fmad=false", "--device-as-defa
 /// What a compilation gives.
 pub struct Compiled {
     /// PTX, as text.
+    #[allow(dead_code)] // read by build.rs
     pub ptx: Vec<u8>,
     /// Machine code; empty for a virtual architecture.
     pub cubin: Vec<u8>,
     /// What the compiler had to say.
+    #[allow(dead_code)] // read by build.rs
     pub log: String,
 }
 

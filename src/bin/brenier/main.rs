@@ -1,5 +1,6 @@
 //! The command line: parse, call, print. No mathematics.
 
+mod bench;
 mod compare;
 mod completions;
 mod devices;
@@ -14,6 +15,7 @@ mod output;
 mod progress;
 mod run;
 mod sample;
+mod selftest;
 mod session;
 mod signal;
 mod transport;
@@ -66,6 +68,8 @@ enum Command {
     Generate(generate::Generate),
     Run(run::Run),
     Devices(devices::Devices),
+    Selftest(selftest::Selftest),
+    Bench(bench::Bench),
     Completions(completions::Completions),
 }
 
@@ -118,6 +122,8 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
         Command::Sample(sample) => sample.run(&session),
         Command::Generate(generate) => generate.run(&session),
         Command::Devices(devices) => devices.run(&session),
+        Command::Selftest(selftest) => selftest.run(&session),
+        Command::Bench(bench) => bench.run(&session),
         Command::Run(_) | Command::Completions(_) => unreachable!("answered above"),
     }
 }
