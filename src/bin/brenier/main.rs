@@ -1,5 +1,6 @@
 //! The command line: parse, call, print. No mathematics.
 
+mod bench;
 mod compare;
 mod completions;
 mod devices;
@@ -14,6 +15,7 @@ mod output;
 mod progress;
 mod run;
 mod sample;
+mod selftest;
 mod session;
 mod signal;
 mod transport;
@@ -74,6 +76,8 @@ enum Work {
     Sample(sample::Sample),
     Generate(generate::Generate),
     Devices(devices::Devices),
+    Selftest(selftest::Selftest),
+    Bench(bench::Bench),
 }
 
 impl Work {
@@ -87,6 +91,8 @@ impl Work {
             Self::Sample(sample) => sample.run(session),
             Self::Generate(generate) => generate.run(session),
             Self::Devices(devices) => devices.run(session),
+            Self::Selftest(selftest) => selftest.run(session),
+            Self::Bench(bench) => bench.run(session),
         }
     }
 

@@ -114,7 +114,7 @@ struct Record<'a> {
     d: usize,
     seconds: f64,
     wall_seconds: f64,
-    device: &'static str,
+    device: &'a str,
     precision: &'static str,
     seed: u32,
     flags: Vec<String>,
