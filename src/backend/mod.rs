@@ -187,6 +187,31 @@ pub trait Backend: Send + Sync {
         mean: &mut Reals<Self>,
     ) -> Result<(), BackendError>;
 
+    /// Draws from the softmax of each row by inverse CDF: `index_r = min {j : Σ_{j′≤j} w_ij′ > quantiles_r}` for
+    /// r ∈ first_i..first_{i+1}, one number of [0, 1) a draw; `first` has length n + 1.
+    ///
+    /// A shift near the row's log-sum makes it one pass over the columns, however many draws a row has.
+    fn sample_plan(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: (&Reals<Self>, f64),
+        first: &Self::Buf<u32>,
+        quantiles: &Self::Buf<f64>,
+        index: &mut Self::Buf<u32>,
+    ) -> Result<(), BackendError>;
+
+    /// The `k` ≤ m columns of largest `logit_ij = h_j + k_j x_i·y_j` of each row in falling order, n × k; of equals the lowest index
+    /// first.
+    fn top_k(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        k: usize,
+        index: &mut Self::Buf<u32>,
+        logit: &mut Reals<Self>,
+    ) -> Result<(), BackendError>;
+
     /// The nearest column of each row, the limit of the soft-min at infinite scale: `index_i = argmin_j |x_i − y_j|²`.
     /// `points` are the columns, m × d, unpacked; of equal distances the lowest index wins.
     fn nearest(&self, rows: Rows<'_, Self>, points: &Reals<Self>, index: &mut Self::Buf<u32>) -> Result<(), BackendError>;

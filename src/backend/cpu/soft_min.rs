@@ -17,7 +17,7 @@ use crate::backend::Real;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
 
 /// Columns whose weights are held at a time; a multiple of every C below.
-const TILE: usize = 48;
+pub(super) const TILE: usize = 48;
 /// Largest magnitude of a packed bias: log of a zero weight is as good as this, and differences stay finite.
 const LARGEST: f64 = 1e36;
 
@@ -226,7 +226,7 @@ impl<T: Simd> Block<'_, T> {
 
 /// The shift of R vectors of rows in units of log 2; lanes beyond the last row repeat it.
 #[inline(always)]
-fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), rows: Range<usize>) -> [L; R] {
+pub(super) fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), rows: Range<usize>) -> [L; R] {
     std::array::from_fn(|r| {
         let mut lanes = [L::Elem::from_f64(0.0); 16];
         transpose(shift, 1, (rows.start + r * L::N).min(rows.end - 1)..rows.end, L::N, &mut lanes[..L::N]);
@@ -237,20 +237,20 @@ fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), rows
 
 /// Whether a sum is neither lost in the clamp of the exponential nor, times the values of a mean, near overflow.
 #[inline(always)]
-fn is_usable<T: Real>(sum: T) -> bool {
+pub(super) fn is_usable<T: Real>(sum: T) -> bool {
     (2f64.powi(-64)..2f64.powi(64)).contains(&sum.to_f64())
 }
 
 /// Σ_j 2^(logit_ij − shift_i) of R vectors of rows, compensated (Kahan) from tile to tile.
-struct State<L, const R: usize> {
+pub(super) struct State<L, const R: usize> {
     shift: [L; R],
-    sum: [L; R],
+    pub sum: [L; R],
     lost: [L; R],
 }
 
 impl<L: Lane, const R: usize> State<L, R> {
     #[inline(always)]
-    fn new(shift: Option<[L; R]>) -> Self {
+    pub fn new(shift: Option<[L; R]>) -> Self {
         let zero = [L::splat(L::Elem::from_f64(0.0)); R];
         let lowest = [L::splat(L::Elem::from_f64(-2.0 * LARGEST)); R];
         Self { shift: shift.unwrap_or(lowest), sum: zero, lost: zero }
@@ -272,7 +272,7 @@ impl<L: Lane, const R: usize> State<L, R> {
 
     /// Replaces the logits by their exponentials and adds these to the sums.
     #[inline(always)]
-    fn add_exponentials(&mut self, logits: &mut [[L; R]]) {
+    pub fn add_exponentials(&mut self, logits: &mut [[L; R]]) {
         let mut tile = [L::splat(L::Elem::from_f64(0.0)); R];
         for weights in logits {
             for r in 0..R {
@@ -308,7 +308,7 @@ fn add_compensated<L: Lane>(sum: L, lost: L, term: L) -> (L, L) {
 
 /// Logits of C columns for R vectors of rows: bias plus product.
 #[inline(always)]
-fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::Elem], d: usize, out: &mut [[L; R]]) {
+pub(super) fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::Elem], d: usize, out: &mut [[L; R]]) {
     let stride = d + 1;
     let mut acc: [[L; R]; C] = std::array::from_fn(|c| [L::splat(y[c * stride + d]); R]);
     for k in 0..d {
