@@ -17,4 +17,6 @@ pub mod write;
 pub use array::Array;
 pub use problem::{Problem, ReadError};
 pub use read::{read_array, read_measure};
-pub use write::{Float, WriteError, check_ending, write_array, write_npy, write_text, write_whole};
+pub use write::{
+    Float, NamedArray, Numbers, WriteError, check_ending, write_array, write_arrays, write_npy, write_text, write_whole,
+};

@@ -138,7 +138,8 @@ impl<T: Simd> Block<'_, T> {
                 }
                 let before = if low == 0 { 0.0 } else { sum(low - 1) };
                 let share = (target - before) / (sum(low) - before);
-                found = locate(self.pairs, self.start + row, low * TILE..m.min((low + 1) * TILE), share, &mut self.scratch.weights);
+                found =
+                    locate(self.pairs, self.start + row, low * TILE..m.min((low + 1) * TILE), share, &mut self.scratch.weights);
             }
             // A shift that fits the row nowhere, or a tile of columns without mass: all columns in f64.
             let found = found.or_else(|| locate(self.pairs, self.start + row, 0..m, quantile, &mut self.scratch.weights));

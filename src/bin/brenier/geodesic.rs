@@ -12,9 +12,8 @@ use brenier::measure::{Cloud, Measure};
 use brenier::metric::{Flag, paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
 use brenier::sampler::{Euler, Heun, Method};
-use brenier::transport::pairs::draw_pairs;
 use brenier::transport::problem::mean_cost;
-use brenier::transport::{Divergence, LinePlan, Problem, Sinkhorn};
+use brenier::transport::{Divergence, LinePlan, Plan, Potentials, Problem, Sinkhorn};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -114,7 +113,7 @@ struct Coupling {
     eps: f64,
     converged: bool,
     map: Vec<f64>,
-    g: Vec<f64>,
+    potentials: Potentials,
 }
 
 /// Finished paths and their accounts.
@@ -152,8 +151,9 @@ impl Geodesic {
             let paths = match &new {
                 Some(points) => self.flow(points, &y, &coupling, &device, seed)?,
                 None if self.pairs => {
-                    let partners = draw_pairs(&x, &y, &coupling.g, coupling.eps, seed);
-                    self.straight(&x, partners.iter().flat_map(|&j| y.row(j)).copied().collect(), "entropic")?
+                    let plan = Plan::new(&Problem::new(&x, &y, coupling.eps)?, &coupling.potentials)?;
+                    let partners = plan.draw_partners(seed, &device)?;
+                    self.straight(&x, partners.iter().flat_map(|&j| y.row(j as usize)).copied().collect(), "entropic")?
                 }
                 None => self.straight(&x, coupling.map.clone(), "map")?,
             };
@@ -206,7 +206,7 @@ impl Geodesic {
         let eps = self.eps.or(blur).unwrap_or_else(|| DEFAULT_EPS * mean_cost(x, y, seed));
         let go_on = |_: usize, _: f64, _: f64| !signal::interrupted();
         let outcome = Sinkhorn::default().solve(&Problem::new(x, y, eps)?, device, None, Some(&go_on))?;
-        Ok(Coupling { eps, converged: outcome.converged, map: outcome.map, g: outcome.potentials.g })
+        Ok(Coupling { eps, converged: outcome.converged, map: outcome.map, potentials: outcome.potentials })
     }
 
     /// Straight paths from the points of `x` to `ends`.
@@ -218,7 +218,7 @@ impl Geodesic {
 
     /// The paths of new points along the velocity of the plan.
     fn flow(&self, points: &Cloud, y: &Cloud, coupling: &Coupling, device: &Device, seed: u32) -> Result<Paths, Failure> {
-        let field = Field::Transport { target: y.clone(), g: coupling.g.clone(), eps: coupling.eps };
+        let field = Field::Transport { target: y.clone(), g: coupling.potentials.g.clone(), eps: coupling.eps };
         let grid = Grid::uniform(&Schedule::CondOt, self.steps as usize)?;
         let program = match self.method {
             Integrator::Euler => Euler.program(&grid),
