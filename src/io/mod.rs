@@ -9,12 +9,16 @@ mod format;
 mod mixture;
 mod npy;
 mod npz;
+#[cfg(feature = "image")]
+pub mod picture;
 pub mod problem;
 pub mod read;
 mod safetensors;
 pub mod write;
 
 pub use array::Array;
+#[cfg(feature = "image")]
+pub use picture::{PictureError, PictureFormat, encode_picture, on_canvas, read_picture};
 pub use problem::{Problem, ReadError};
 pub use read::{read_array, read_measure};
 pub use write::{
