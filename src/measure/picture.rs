@@ -50,16 +50,46 @@ impl Picture {
         }
     }
 
-    /// How much ink each pixel holds, from 0 to 1: darkness on a light ground, lightness on a dark one, the ground being what most of
-    /// the border is.
+    /// How much ink each pixel holds, from 0 to 1: darkness on a light ground, lightness on a dark one.
     pub fn ink(&self) -> Vec<f64> {
-        let grey = |[r, g, b]: [u8; 3]| (0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b)) / 255.0;
+        let on_light = self.has_light_ground();
+        self.pixels.iter().map(|&pixel| if on_light { 1.0 - grey(pixel) } else { grey(pixel) }).collect()
+    }
+
+    /// Whether most of the border is light.
+    pub fn has_light_ground(&self) -> bool {
         let (w, h) = (self.width, self.height);
         let border = (0..w * h).filter(|at| [0, w - 1].contains(&(at % w)) || [0, h - 1].contains(&(at / w)));
         let (light, all) = border.fold((0, 0), |(light, all), at| (light + usize::from(grey(self.pixels[at]) > 0.5), all + 1));
-        let dark_on_light = 2 * light > all;
-        self.pixels.iter().map(|&pixel| if dark_on_light { 1.0 - grey(pixel) } else { grey(pixel) }).collect()
+        2 * light > all
     }
+
+    /// The ink as a cloud: the centres of the pixels that hold some, in units of the longer side, under their ink.
+    ///
+    /// # Errors
+    /// [`CloudError`] when there is no ink at all.
+    pub fn density(&self) -> Result<Cloud, CloudError> {
+        let (ink, unit) = (self.ink(), self.width.max(self.height) as f64);
+        // Less than a byte's rounding is none.
+        let inked: Vec<usize> = (0..ink.len()).filter(|&at| ink[at] > 0.5 / 255.0).collect();
+        let centre = |&at: &usize| [at % self.width, at / self.width].map(|pixel| (pixel as f64 + 0.5) / unit);
+        let points = inked.iter().flat_map(centre).collect();
+        Cloud::new(points, 2)?.with_weights(inked.iter().map(|&at| ink[at]).collect())
+    }
+
+    /// The picture that has this much ink, from 0 to 1, in each pixel.
+    pub fn of_ink(ink: &[f64], width: usize, light_ground: bool) -> Self {
+        let pixel = |ink: &f64| {
+            let ink = ink.clamp(0.0, 1.0);
+            [(255.0 * if light_ground { 1.0 - ink } else { ink }).round() as u8; 3]
+        };
+        Self { width, height: ink.len() / width, pixels: ink.iter().map(pixel).collect() }
+    }
+}
+
+/// How light a colour looks, from 0 to 1 (ITU-R BT.601).
+fn grey([r, g, b]: [u8; 3]) -> f64 {
+    (0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b)) / 255.0
 }
 
 /// The colour in Oklab: lightness from 0 to 1, green to red, blue to yellow.

@@ -90,6 +90,13 @@ impl Folder {
         Ok(write_npy(&self.path.join(name), values, shape, float)?)
     }
 
+    /// Writes bytes.
+    #[cfg(feature = "image")]
+    pub fn bytes(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        signal::check()?;
+        Ok(brenier::io::write_whole(&self.path.join(name), |out| out.write_all(bytes))?)
+    }
+
     /// Writes several arrays into one file.
     pub fn arrays(&self, name: &str, arrays: &[NamedArray<'_>]) -> Result<(), Failure> {
         signal::check()?;
