@@ -7,6 +7,7 @@ pub mod array;
 mod csv;
 mod format;
 mod mixture;
+mod network;
 mod npy;
 mod npz;
 #[cfg(feature = "image")]
@@ -20,7 +21,7 @@ pub use array::Array;
 #[cfg(feature = "image")]
 pub use picture::{PictureError, PictureFormat, encode_picture, on_canvas, read_picture};
 pub use problem::{Problem, ReadError};
-pub use read::{read_array, read_measure};
+pub use read::{is_network, read_array, read_measure, read_network};
 pub use write::{
     Float, NamedArray, Numbers, WriteError, check_ending, write_array, write_arrays, write_npy, write_text, write_whole,
 };

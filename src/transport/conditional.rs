@@ -9,9 +9,9 @@
 
 use crate::backend::{Backend, BackendError, Columns, Device, Reals, Rows, Scale, Task};
 use crate::measure::Cloud;
-use crate::transport::TransportError;
-use crate::transport::problem::Side;
+use crate::transport::problem::{Side, scale};
 use crate::transport::sinkhorn::convex;
+use crate::transport::{EntropicMap, TransportError};
 
 /// The conditional law of a solved plan, given its target side.
 #[derive(Clone, Copy, Debug)]
@@ -61,13 +61,7 @@ impl<'a> Conditional<'a> {
     /// # Errors
     /// [`TransportError`] when the dimensions differ or memory runs out.
     pub fn map(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
-        // Relative to the mean of y, so that an offset of both clouds costs no digits.
-        let mean = self.target.mean();
-        let (_, mut map) = self.soft_mean(points, &self.target.relative_to(&mean), mean.len(), device)?;
-        for row in map.chunks_exact_mut(mean.len()) {
-            row.iter_mut().zip(&mean).for_each(|(t, m)| *t += m);
-        }
-        Ok(map)
+        EntropicMap { target: self.target, g: self.g, eps: self.eps }.apply(points, device)
     }
 
     /// A partner a draw: the smallest j with Σ_{j′≤j} p_j′(x) > u. Points without mass are never drawn.
@@ -138,32 +132,37 @@ pub(super) fn check_values(values: &[f64], rows: usize, p: usize) -> Result<(), 
 struct Pairs<B: Backend> {
     x: Reals<B>,
     n: usize,
-    /// φ of each row, where f is known.
+    /// φ of each row, where f is known; like all lengths here scaled as the problem is.
     phi: Option<Reals<B>>,
     eps: f64,
     y: Side<B>,
-    /// ψ − ε log b of each column, in f64.
+    /// log b − ψ/ε of each column, in f64.
     bias: Vec<f64>,
     packed: Reals<B>,
 }
 
 impl<B: Backend> Pairs<B> {
     fn new(backend: &B, law: &Conditional<'_>, points: &Cloud) -> Result<Self, BackendError> {
-        let y = Side::new(backend, law.target)?;
         // The plan's own rows are relative to their mean; of others each may come alone, so they are relative to the mean of y.
         let own = law.source.filter(|(source, _)| std::ptr::eq(*source, points));
-        let origin = own.map_or_else(|| y.mean.clone(), |(source, _)| source.mean());
-        let gap: Vec<f64> = origin.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
-        let psi = convex(&y, law.g, &gap, -1.0);
-        let bias: Vec<f64> = psi.iter().zip(&y.mass).map(|(psi, b)| b.ln() - psi / law.eps).collect();
+        let scale = scale(law.target, points);
+        let (square, y) = (scale * scale, Side::new(backend, law.target, scale)?);
+        let origin: Vec<f64> = own.map_or_else(|| y.mean.iter().map(|m| m / scale).collect(), |(source, _)| source.mean());
+        let gap: Vec<f64> = origin.iter().zip(&y.mean).map(|(x, y)| x * scale - y).collect();
+        let (eps, g) = (law.eps * square, law.g.iter().map(|g| g * square).collect::<Vec<_>>());
+        let psi = convex(&y, &g, &gap, -1.0);
+        let bias: Vec<f64> = psi.iter().zip(&y.mass).map(|(psi, b)| b.ln() - psi / eps).collect();
         let mut packed = backend.zeros(y.n * (y.d + 1))?;
-        backend.pack(&y.points, y.d, Scale::Uniform(1.0 / law.eps), &backend.upload_reals(&bias)?, None, &mut packed)?;
+        backend.pack(&y.points, y.d, Scale::Uniform(1.0 / eps), &backend.upload_reals(&bias)?, None, &mut packed)?;
         let phi = match own {
-            Some((source, f)) => Some(backend.upload_reals(&convex(&Side::new(backend, source)?, f, &gap, 1.0))?),
+            Some((source, f)) => {
+                let f: Vec<f64> = f.iter().map(|f| f * square).collect();
+                Some(backend.upload_reals(&convex(&Side::new(backend, source, scale)?, &f, &gap, 1.0))?)
+            }
             None => None,
         };
-        let x = backend.upload_reals(&points.relative_to(&origin))?;
-        Ok(Self { x, n: points.len(), phi, eps: law.eps, y, bias, packed })
+        let x: Vec<f64> = points.relative_to(&origin).into_iter().map(|x| x * scale).collect();
+        Ok(Self { x: backend.upload_reals(&x)?, n: points.len(), phi, eps, y, bias, packed })
     }
 
     fn rows(&self) -> Rows<'_, B> {

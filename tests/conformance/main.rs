@@ -17,6 +17,7 @@ mod sample_plan;
 mod soft_mean;
 mod soft_min;
 mod top_k;
+mod soft_min_self;
 mod vector;
 
 use brenier::backend::cpu::{Cpu, Isa};
