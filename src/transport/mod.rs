@@ -2,6 +2,7 @@
 
 mod anderson;
 pub mod assignment;
+pub mod conditional;
 pub mod convention;
 pub mod divergence;
 pub mod error;
@@ -12,12 +13,14 @@ pub mod line;
 pub mod map;
 pub mod outcome;
 pub mod pairs;
+pub mod plan;
 pub mod problem;
 pub mod semi_unbalanced;
 pub mod sinkhorn;
 pub mod start;
 
 pub use assignment::{Assignment, assign};
+pub use conditional::{Conditional, Draws, Partners};
 pub use convention::Convention;
 pub use divergence::Divergence;
 pub use error::TransportError;
@@ -27,6 +30,8 @@ pub use hessian::HessianProduct;
 pub use line::{LinePair, LinePlan};
 pub use map::EntropicMap;
 pub use outcome::{Outcome, Residual, Verdict};
+pub use pairs::Pairing;
+pub use plan::{Plan, PlanEntropy};
 pub use problem::Problem;
 pub use semi_unbalanced::{SemiUnbalanced, SoftPlan};
 pub use sinkhorn::{Potentials, Sinkhorn};

@@ -3,6 +3,7 @@
 mod bench;
 mod compare;
 mod completions;
+mod couple;
 mod devices;
 mod evaluate;
 mod flags;
@@ -70,6 +71,7 @@ enum Command {
 enum Work {
     Compare(compare::Compare),
     Transport(transport::Transport),
+    Couple(couple::Couple),
     Evaluate(evaluate::Evaluate),
     Geodesic(geodesic::Geodesic),
     Jko(jko::Jko),
@@ -85,6 +87,7 @@ impl Work {
         match self {
             Self::Compare(compare) => compare.run(session),
             Self::Transport(transport) => transport.run(session),
+            Self::Couple(couple) => couple.run(session),
             Self::Evaluate(evaluate) => evaluate.run(session),
             Self::Geodesic(geodesic) => geodesic.run(session),
             Self::Jko(jko) => jko.run(session),
