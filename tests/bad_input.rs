@@ -261,7 +261,7 @@ fn an_interrupt_in_mid_run_leaves_nothing_half_done_and_a_checkpoint() {
     use std::process::Stdio;
     use std::time::Duration;
 
-    let checkpoint = ["made/checkpoint.safetensors"].as_slice();
+    let checkpoint = ["checkpoint.safetensors"].as_slice();
     for (args, left) in [
         ("transport moons 8gaussians --n 20000 --eps 0.001 --tol 1e-9 --out made", [].as_slice()),
         ("sample digits --n 50000 --steps 1000 --out made", checkpoint),
