@@ -202,6 +202,31 @@ pub trait Backend: Send + Sync {
         mean: &mut Reals<Self>,
     ) -> Result<(), BackendError>;
 
+    /// Draws from the softmax of each row by inverse CDF: `index_r = min {j : Σ_{j′≤j} w_ij′ > quantiles_r}` for
+    /// r ∈ first_i..first_{i+1}, one number of [0, 1) a draw; `first` has length n + 1.
+    ///
+    /// A shift near the row's log-sum makes it one pass over the columns, however many draws a row has.
+    fn sample_plan(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: (&Reals<Self>, f64),
+        first: &Self::Buf<u32>,
+        quantiles: &Self::Buf<f64>,
+        index: &mut Self::Buf<u32>,
+    ) -> Result<(), BackendError>;
+
+    /// The `k` ≤ m columns of largest `logit_ij = h_j + k_j x_i·y_j` of each row in falling order, n × k; of equals the lowest index
+    /// first.
+    fn top_k(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        k: usize,
+        index: &mut Self::Buf<u32>,
+        logit: &mut Reals<Self>,
+    ) -> Result<(), BackendError>;
+
     /// The soft-min of a cloud with itself: `out_i = log Σ_j a_j exp(k x_i·x_j − s_i − s_j)`, length n, with s a factor times a
     /// buffer; `weights` are a and log a, `packed` is workspace of n × (d + 1).
     ///

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::backend::BackendError;
+use crate::measure::CloudError;
 
 /// Why a transport problem has no answer as asked.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -135,6 +136,21 @@ pub enum TransportError {
         /// Points of the target.
         m: usize,
     },
+    /// Values, draws or partners in another number than the points ask for.
+    #[error("{len} {what} for {rows} points of {p} each; give {p} a point, and at least one")]
+    Values {
+        /// What was counted.
+        what: &'static str,
+        /// How many were given.
+        len: usize,
+        /// Points they belong to.
+        rows: usize,
+        /// How many a point has.
+        p: usize,
+    },
+    /// Masses that make no measure.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
     /// The observer stopped the solver.
     #[error("stopped after {iterations} iterations")]
     Stopped {

@@ -2,6 +2,7 @@
 
 mod anderson;
 pub mod assignment;
+pub mod conditional;
 pub mod convention;
 pub mod divergence;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod line;
 pub mod map;
 pub mod outcome;
 pub mod pairs;
+pub mod plan;
 pub mod problem;
 pub mod semi_unbalanced;
 pub mod sinkhorn;
@@ -20,6 +22,7 @@ pub mod sliced;
 pub mod start;
 
 pub use assignment::{Assignment, assign};
+pub use conditional::{Conditional, Draws, Partners};
 pub use convention::Convention;
 pub use divergence::Divergence;
 pub use error::TransportError;
@@ -29,6 +32,8 @@ pub use gradient::Gradient;
 pub use hessian::HessianProduct;
 pub use line::LinePlan;
 pub use map::EntropicMap;
+pub use pairs::Pairing;
+pub use plan::{Plan, PlanEntropy};
 pub use outcome::{Outcome, Residual, Verdict};
 pub use problem::Problem;
 pub use semi_unbalanced::{SemiUnbalanced, SoftPlan};

@@ -13,8 +13,10 @@ mod normals;
 mod pair_sum;
 mod repeat;
 mod run;
+mod sample_plan;
 mod soft_mean;
 mod soft_min;
+mod top_k;
 mod soft_min_self;
 mod vector;
 

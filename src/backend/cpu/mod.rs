@@ -9,8 +9,10 @@ mod nearest;
 mod normals;
 mod pairs;
 mod perceptron;
+mod sample_plan;
 mod soft_min;
 mod soft_min_self;
+mod top_k;
 mod vector;
 
 use std::marker::PhantomData;
@@ -118,6 +120,33 @@ impl<T: Simd> Backend for Cpu<T> {
         let pairs =
             soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(|(s, c)| (s.as_slice(), c)) };
         soft_min::soft_min(self.isa, pairs, out, Some(soft_min::Mean { values, p, out: mean }));
+        Ok(())
+    }
+
+    fn sample_plan(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: (&Vec<T>, f64),
+        first: &Vec<u32>,
+        quantiles: &Vec<f64>,
+        index: &mut Vec<u32>,
+    ) -> Result<(), BackendError> {
+        let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: Some((shift.0, shift.1)) };
+        sample_plan::sample_plan(self.isa, pairs, first, quantiles, index);
+        Ok(())
+    }
+
+    fn top_k(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        k: usize,
+        index: &mut Vec<u32>,
+        logit: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: None };
+        top_k::top_k(self.isa, pairs, k, index, logit);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod compare;
 mod completions;
+mod couple;
 mod devices;
 mod evaluate;
 mod flags;
@@ -59,6 +60,7 @@ struct Cli {
 enum Command {
     Compare(compare::Compare),
     Transport(transport::Transport),
+    Couple(couple::Couple),
     Evaluate(evaluate::Evaluate),
     Geodesic(geodesic::Geodesic),
     Jko(jko::Jko),
@@ -112,6 +114,7 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Compare(compare) => compare.run(&session),
         Command::Transport(transport) => transport.run(&session),
+        Command::Couple(couple) => couple.run(&session),
         Command::Evaluate(evaluate) => evaluate.run(&session),
         Command::Geodesic(geodesic) => geodesic.run(&session),
         Command::Jko(jko) => jko.run(&session),
