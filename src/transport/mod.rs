@@ -2,6 +2,7 @@
 
 mod anderson;
 pub mod assignment;
+pub mod barycenter;
 pub mod conditional;
 pub mod convention;
 pub mod divergence;
@@ -23,6 +24,7 @@ pub mod sliced;
 pub mod start;
 
 pub use assignment::{Assignment, assign};
+pub use barycenter::{Barycenter, Between, Coupling};
 pub use conditional::{Conditional, Draws, Partners};
 pub use convention::Convention;
 pub use divergence::Divergence;

@@ -1,5 +1,6 @@
 //! The command line: parse, call, print. No mathematics.
 
+mod barycenter;
 mod compare;
 mod completions;
 mod couple;
@@ -60,6 +61,7 @@ struct Cli {
 enum Command {
     Compare(compare::Compare),
     Transport(transport::Transport),
+    Barycenter(barycenter::Barycenter),
     Couple(couple::Couple),
     Evaluate(evaluate::Evaluate),
     Geodesic(geodesic::Geodesic),
@@ -114,6 +116,7 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Compare(compare) => compare.run(&session),
         Command::Transport(transport) => transport.run(&session),
+        Command::Barycenter(barycenter) => barycenter.run(&session),
         Command::Couple(couple) => couple.run(&session),
         Command::Evaluate(evaluate) => evaluate.run(&session),
         Command::Geodesic(geodesic) => geodesic.run(&session),
