@@ -27,7 +27,7 @@ pub use hessian::HessianProduct;
 pub use line::{LinePair, LinePlan};
 pub use map::EntropicMap;
 pub use outcome::{Outcome, Residual, Verdict};
-pub use problem::Problem;
+pub use problem::{LabelCost, Problem};
 pub use semi_unbalanced::{SemiUnbalanced, SoftPlan};
 pub use sinkhorn::{Potentials, Sinkhorn};
 pub use start::subsample;

@@ -3,15 +3,15 @@
 mod estimate;
 mod record;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
-use brenier::io::Float;
+use brenier::io::{Float, read_array};
 use brenier::measure::Cloud;
 use brenier::transport::problem::mean_cost;
-use brenier::transport::{Convention, LinePlan, Outcome, Potentials, Problem, Sinkhorn, Verdict, assign, subsample};
+use brenier::transport::{Convention, LabelCost, LinePlan, Outcome, Potentials, Problem, Sinkhorn, Verdict, assign, subsample};
 use clap::{Args, ValueEnum};
 use estimate::Estimate;
 use record::{Entropic, Record};
@@ -67,10 +67,10 @@ pub struct Transport {
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     max_iter: usize,
     /// The Sinkhorn divergence as well, which is 0 between equal measures
-    #[arg(long)]
+    #[arg(long, conflicts_with = "class_costs")]
     debias: bool,
     /// The exact plan: on a line, or between uniform clouds of the same size, at most 2,048
-    #[arg(long, conflicts_with_all = ["eps", "blur", "reach", "reach_source", "reach_target", "debias", "plain"])]
+    #[arg(long, conflicts_with_all = ["eps", "blur", "reach", "reach_source", "reach_target", "class_costs", "debias", "plain"])]
     exact: bool,
     /// Neither annealing, nor acceleration, nor a start from the clouds' moments
     #[arg(long)]
@@ -81,6 +81,15 @@ pub struct Transport {
     /// Start from the f.npy and g.npy of an earlier run's folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["start_subsample", "plain"])]
     start_from: Option<PathBuf>,
+    /// File of n classes 0, 1, … for the source, whose costs --class-costs adds to those of the points
+    #[arg(long, value_name = "FILE", requires_all = ["target_labels", "class_costs"])]
+    source_labels: Option<PathBuf>,
+    /// File of m classes for the target
+    #[arg(long, value_name = "FILE", requires = "source_labels")]
+    target_labels: Option<PathBuf>,
+    /// File of the table W: a row for each class of the source, a column for each of the target, in units of |x-y|²/2
+    #[arg(long, value_name = "FILE", requires = "source_labels")]
+    class_costs: Option<PathBuf>,
     /// File of n weights for the source
     #[arg(long, value_name = "FILE")]
     source_weights: Option<PathBuf>,
@@ -120,6 +129,14 @@ impl Library {
     }
 }
 
+/// Classes of the points and what they cost each other.
+struct Classes {
+    source: Vec<u32>,
+    target: Vec<u32>,
+    table: Vec<f64>,
+    columns: usize,
+}
+
 /// A plan as the solver that was chosen describes it.
 struct Solved {
     outcome: Outcome,
@@ -140,7 +157,11 @@ impl Transport {
         let y = input::cloud(target, self.n, seed, 1)?;
         let folder = session.folder(None)?;
         let reach = self.reach.or(self.reach_source).or(self.reach_target);
-        let on_a_line = x.dim() == 1 && y.dim() == 1 && self.eps.or(self.blur).or(reach).is_none() && !self.debias;
+        let on_a_line = x.dim() == 1
+            && y.dim() == 1
+            && self.eps.or(self.blur).or(reach).is_none()
+            && self.class_costs.is_none()
+            && !self.debias;
         let solved = match self.exact || on_a_line {
             true => exact(&x, &y)?,
             false => self.entropic(&x, &y, &device, session)?,
@@ -176,6 +197,23 @@ impl Transport {
         Ok([rho(self.reach.or(self.reach_source))?, rho(self.reach.or(self.reach_target))?])
     }
 
+    /// Labels and their table, where they are given.
+    fn classes(&self) -> Result<Option<Classes>, Failure> {
+        let (Some(source), Some(target), Some(table)) = (&self.source_labels, &self.target_labels, &self.class_costs) else {
+            return Ok(None);
+        };
+        let labels = |path: &Path| -> Result<Vec<u32>, Failure> {
+            let values = read_array(path, "labels")?.values;
+            match values.iter().position(|l| !(*l >= 0.0 && *l < 4e9 && l.fract() == 0.0)) {
+                Some(at) => Err(format!("{}: label {} is {}; classes are 0, 1, …", path.display(), at, values[at]).into()),
+                None => Ok(values.iter().map(|&l| l as u32).collect()),
+            }
+        };
+        let costs = read_array(table, "costs")?;
+        let columns = costs.shape.last().copied().unwrap_or(0);
+        Ok(Some(Classes { source: labels(source)?, target: labels(target)?, table: costs.values, columns }))
+    }
+
     /// Where ε comes from, in words.
     fn origin(&self) -> String {
         match (self.eps, self.blur) {
@@ -195,7 +233,11 @@ impl Transport {
         if self.debias && rho_source != rho_target {
             return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
         }
-        let problem = Problem::new(x, y, self.eps(x, y, seed)?)?.with_rho(rho_source, rho_target)?;
+        let classes = self.classes()?;
+        let mut problem = Problem::new(x, y, self.eps(x, y, seed)?)?.with_rho(rho_source, rho_target)?;
+        if let Some(Classes { source, target, table, columns }) = &classes {
+            problem = problem.with_labels(LabelCost { source, target, table, columns: *columns })?;
+        }
         let solver = Sinkhorn { tol: self.tol, max_iter: self.max_iter, plain: self.plain };
         let spinner = progress::spinner(session, "transport");
         let estimate = Estimate::new(self.tol, problem.eps());
@@ -208,8 +250,8 @@ impl Transport {
         let begun = Instant::now();
         let warm = match (&self.start_from, self.start_subsample) {
             (Some(folder), _) => Some(Potentials {
-                f: brenier::io::read_array(&folder.join("f.npy"), "f")?.values,
-                g: brenier::io::read_array(&folder.join("g.npy"), "g")?.values,
+                f: read_array(&folder.join("f.npy"), "f")?.values,
+                g: read_array(&folder.join("g.npy"), "g")?.values,
             }),
             (None, Some(n)) => Some(subsample(&problem, n as usize, seed, solver, device, Some(&tell))?),
             (None, None) => None,
