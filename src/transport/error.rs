@@ -106,6 +106,20 @@ pub enum TransportError {
     /// Second derivatives are those of balanced problems.
     #[error("Hessian-vector products are of balanced problems; this one has a free marginal")]
     Balanced,
+    /// Labels that do not fit the clouds or the table.
+    #[error(
+        "class costs need {n} source labels below {rows} and {m} target labels below {columns}, the finite table's rows and columns"
+    )]
+    Labels {
+        /// Points of the source.
+        n: usize,
+        /// Points of the target.
+        m: usize,
+        /// Rows of the table.
+        rows: usize,
+        /// Columns of the table.
+        columns: usize,
+    },
     /// ε that the precision cannot hold.
     #[error(
         "eps = {eps:e} is too small for these points in {precision}\n  their largest squared radius about the mean is {radius:.3}, so \

@@ -39,7 +39,7 @@ pub use map::EntropicMap;
 pub use outcome::{Outcome, Residual, Verdict};
 pub use pairs::Pairing;
 pub use plan::{Plan, PlanEntropy};
-pub use problem::Problem;
+pub use problem::{LabelCost, Problem};
 pub use semi_unbalanced::{SemiUnbalanced, SoftPlan};
 pub use sinkhorn::{Potentials, Sinkhorn};
 pub use sliced::{SlicedDistance, sliced_w2};

@@ -3,17 +3,17 @@
 mod estimate;
 mod record;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
-use brenier::io::{Float, NamedArray, Numbers};
+use brenier::io::{Float, NamedArray, Numbers, read_array};
 use brenier::measure::Cloud;
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{
-    Convention, ExactPlan, LinePlan, LowRank, Outcome, PlanEntry, Potentials, Problem, Sinkhorn, SlicedDistance, Verdict,
-    sliced_w2, subsample,
+    Convention, ExactPlan, LabelCost, LinePlan, LowRank, Outcome, PlanEntry, Potentials, Problem, Sinkhorn, SlicedDistance,
+    Verdict, sliced_w2, subsample,
 };
 use clap::{Args, ValueEnum};
 use estimate::Estimate;
@@ -30,8 +30,8 @@ const FILES: [&str; 4] = ["f.npy", "g.npy", "map.npy", "plan.npz"];
 const LOW_RANK_TOL: f64 = 1e-4;
 
 /// The flags of the entropic problem.
-const ENTROPIC: [&str; 9] =
-    ["eps", "blur", "reach", "reach_source", "reach_target", "debias", "plain", "start_subsample", "start_from"];
+const ENTROPIC: [&str; 10] =
+    ["eps", "blur", "reach", "reach_source", "reach_target", "class_costs", "debias", "plain", "start_subsample", "start_from"];
 
 /// Distance, potentials and map between two measures
 ///
@@ -78,7 +78,7 @@ pub struct Transport {
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     max_iter: usize,
     /// The Sinkhorn divergence as well, which is 0 between equal measures
-    #[arg(long)]
+    #[arg(long, conflicts_with = "class_costs")]
     debias: bool,
     /// The exact plan: on a line, or of at most 5,000 points a side, with any weights
     #[arg(long, conflicts_with_all = ENTROPIC)]
@@ -99,6 +99,15 @@ pub struct Transport {
     /// Start from the f.npy and g.npy of an earlier run's folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["start_subsample", "plain"])]
     start_from: Option<PathBuf>,
+    /// File of n classes 0, 1, … for the source, whose costs --class-costs adds to those of the points
+    #[arg(long, value_name = "FILE", requires_all = ["target_labels", "class_costs"])]
+    source_labels: Option<PathBuf>,
+    /// File of m classes for the target
+    #[arg(long, value_name = "FILE", requires = "source_labels")]
+    target_labels: Option<PathBuf>,
+    /// File of the table W: a row for each class of the source, a column for each of the target, in units of |x-y|²/2
+    #[arg(long, value_name = "FILE", requires = "source_labels")]
+    class_costs: Option<PathBuf>,
     /// File of n weights for the source
     #[arg(long, value_name = "FILE")]
     source_weights: Option<PathBuf>,
@@ -138,6 +147,14 @@ impl Library {
     }
 }
 
+/// Classes of the points and what they cost each other.
+struct Classes {
+    source: Vec<u32>,
+    target: Vec<u32>,
+    table: Vec<f64>,
+    columns: usize,
+}
+
 /// A plan as the solver that was chosen describes it.
 struct Solved {
     outcome: Outcome,
@@ -160,7 +177,11 @@ impl Transport {
         let y = input::cloud(target, self.n, seed, 1)?;
         let folder = session.folder(None)?;
         let reach = self.reach.or(self.reach_source).or(self.reach_target);
-        let on_a_line = x.dim() == 1 && y.dim() == 1 && self.eps.or(self.blur).or(reach).is_none() && !self.debias;
+        let on_a_line = x.dim() == 1
+            && y.dim() == 1
+            && self.eps.or(self.blur).or(reach).is_none()
+            && self.class_costs.is_none()
+            && !self.debias;
         let solved = match self.rank {
             Some(rank) => self.low_rank(&x, &y, rank as usize, session)?,
             None if self.exact || on_a_line => exact(&x, &y)?,
@@ -198,6 +219,23 @@ impl Transport {
         Ok([rho(self.reach.or(self.reach_source))?, rho(self.reach.or(self.reach_target))?])
     }
 
+    /// Labels and their table, where they are given.
+    fn classes(&self) -> Result<Option<Classes>, Failure> {
+        let (Some(source), Some(target), Some(table)) = (&self.source_labels, &self.target_labels, &self.class_costs) else {
+            return Ok(None);
+        };
+        let labels = |path: &Path| -> Result<Vec<u32>, Failure> {
+            let values = read_array(path, "labels")?.values;
+            match values.iter().position(|l| !(*l >= 0.0 && *l < 4e9 && l.fract() == 0.0)) {
+                Some(at) => Err(format!("{}: label {} is {}; classes are 0, 1, …", path.display(), at, values[at]).into()),
+                None => Ok(values.iter().map(|&l| l as u32).collect()),
+            }
+        };
+        let costs = read_array(table, "costs")?;
+        let columns = costs.shape.last().copied().unwrap_or(0);
+        Ok(Some(Classes { source: labels(source)?, target: labels(target)?, table: costs.values, columns }))
+    }
+
     /// Where ε comes from, in words.
     fn origin(&self) -> String {
         match (self.eps, self.blur) {
@@ -217,7 +255,11 @@ impl Transport {
         if self.debias && rho_source != rho_target {
             return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
         }
-        let problem = Problem::new(x, y, self.eps(x, y, seed)?)?.with_rho(rho_source, rho_target)?;
+        let classes = self.classes()?;
+        let mut problem = Problem::new(x, y, self.eps(x, y, seed)?)?.with_rho(rho_source, rho_target)?;
+        if let Some(Classes { source, target, table, columns }) = &classes {
+            problem = problem.with_labels(LabelCost { source, target, table, columns: *columns })?;
+        }
         let solver = Sinkhorn { tol: self.tol, max_iter: self.max_iter, plain: self.plain };
         let spinner = progress::spinner(session, "transport");
         let estimate = Estimate::new(self.tol, problem.eps());
@@ -230,8 +272,8 @@ impl Transport {
         let begun = Instant::now();
         let warm = match (&self.start_from, self.start_subsample) {
             (Some(folder), _) => Some(Potentials {
-                f: brenier::io::read_array(&folder.join("f.npy"), "f")?.values,
-                g: brenier::io::read_array(&folder.join("g.npy"), "g")?.values,
+                f: read_array(&folder.join("f.npy"), "f")?.values,
+                g: read_array(&folder.join("g.npy"), "g")?.values,
             }),
             (None, Some(n)) => Some(subsample(&problem, n as usize, seed, solver, device, Some(&tell))?),
             (None, None) => None,
