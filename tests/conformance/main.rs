@@ -16,8 +16,8 @@ mod run;
 mod sample_plan;
 mod soft_mean;
 mod soft_min;
-mod top_k;
 mod soft_min_self;
+mod top_k;
 mod vector;
 
 use brenier::backend::cpu::{Cpu, Isa};

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
-use brenier::io::Float;
+use brenier::io::{Float, NamedArray, Numbers};
 use brenier::measure::Cloud;
 use brenier::transport::problem::mean_cost;
-use brenier::transport::{Convention, LinePlan, Outcome, Potentials, Problem, Sinkhorn, Verdict, assign, subsample};
+use brenier::transport::{Convention, LinePlan, Outcome, Plan, Potentials, Problem, Sinkhorn, Verdict, assign, subsample};
 use clap::{Args, ValueEnum};
 use estimate::Estimate;
 use record::{Entropic, Record};
@@ -22,7 +22,7 @@ use crate::{Failure, flags, input, machine, output, progress, signal, values};
 
 /// ε over the mean cost when neither --eps nor --blur is given.
 const DEFAULT_EPS: f64 = 0.05;
-const FILES: [&str; 3] = ["f.npy", "g.npy", "map.npy"];
+const FILES: [&str; 4] = ["f.npy", "g.npy", "map.npy", "partners.npz"];
 
 /// Distance, potentials and map between two measures
 ///
@@ -75,6 +75,9 @@ pub struct Transport {
     /// Neither annealing, nor acceleration, nor a start from the clouds' moments
     #[arg(long)]
     plain: bool,
+    /// The K likeliest partners of each source point as well: partners.npz with index and probability, n x K
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "exact")]
+    top_k: Option<u32>,
     /// Start from the potentials of a subsample of N points a cloud
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "plain")]
     start_subsample: Option<u32>,
@@ -139,8 +142,12 @@ impl Transport {
         let x = input::cloud(source, self.n, seed, 0)?;
         let y = input::cloud(target, self.n, seed, 1)?;
         let folder = session.folder(None)?;
+        if self.top_k.is_some() && folder.is_none() {
+            return Err("--top-k writes partners.npz; say into which folder with --out DIR".into());
+        }
         let reach = self.reach.or(self.reach_source).or(self.reach_target);
-        let on_a_line = x.dim() == 1 && y.dim() == 1 && self.eps.or(self.blur).or(reach).is_none() && !self.debias;
+        let on_a_line =
+            x.dim() == 1 && y.dim() == 1 && self.eps.or(self.blur).or(reach).is_none() && !self.debias && self.top_k.is_none();
         let solved = match self.exact || on_a_line {
             true => exact(&x, &y)?,
             false => self.entropic(&x, &y, &device, session)?,
@@ -149,6 +156,14 @@ impl Transport {
         if let Some(folder) = &folder {
             folder.clear(&FILES)?;
             write(folder, &x, &y, &solved)?;
+            if let Some(k) = self.top_k {
+                let problem = Problem::new(&x, &y, solved.outcome.eps)?;
+                let top = Plan::new(&problem, &solved.outcome.potentials)?.partners().top(&x, k as usize, &device)?;
+                let array = |name, numbers| NamedArray { name, numbers, shape: vec![x.len(), top.k] };
+                let index = array("index", Numbers::Indices(&top.index));
+                let probability = array("probability", Numbers::Reals(&top.probability, Float::F64));
+                folder.arrays("partners.npz", &[index, probability])?;
+            }
         }
         self.finish(session, &device, (&x, &y), &solved, folder.as_ref())
     }
