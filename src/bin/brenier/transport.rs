@@ -12,7 +12,7 @@ use brenier::io::{Float, NamedArray, Numbers, read_array};
 use brenier::measure::Cloud;
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{
-    Convention, ExactPlan, LabelCost, LinePlan, LowRank, Outcome, PlanEntry, Potentials, Problem, Sinkhorn, SlicedDistance,
+    Convention, ExactPlan, LabelCost, LinePlan, LowRank, Outcome, Plan, PlanEntry, Potentials, Problem, Sinkhorn, SlicedDistance,
     Verdict, sliced_w2, subsample,
 };
 use clap::{Args, ValueEnum};
@@ -25,13 +25,24 @@ use crate::{Failure, flags, input, machine, output, progress, signal, values};
 
 /// ε over the mean cost when neither --eps nor --blur is given.
 const DEFAULT_EPS: f64 = 0.05;
-const FILES: [&str; 4] = ["f.npy", "g.npy", "map.npy", "plan.npz"];
+const FILES: [&str; 5] = ["f.npy", "g.npy", "map.npy", "plan.npz", "partners.npz"];
 /// Stations of a low-rank plan go as far as its cost falls by this share over ten steps.
 const LOW_RANK_TOL: f64 = 1e-4;
 
 /// The flags of the entropic problem.
-const ENTROPIC: [&str; 10] =
-    ["eps", "blur", "reach", "reach_source", "reach_target", "class_costs", "debias", "plain", "start_subsample", "start_from"];
+const ENTROPIC: [&str; 11] = [
+    "eps",
+    "blur",
+    "reach",
+    "reach_source",
+    "reach_target",
+    "class_costs",
+    "debias",
+    "plain",
+    "start_subsample",
+    "start_from",
+    "top_k",
+];
 
 /// Distance, potentials and map between two measures
 ///
@@ -93,6 +104,9 @@ pub struct Transport {
     /// Neither annealing, nor acceleration, nor a start from the clouds' moments
     #[arg(long)]
     plain: bool,
+    /// The K likeliest partners of each source point as well: partners.npz with index and probability, n x K
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "exact")]
+    top_k: Option<u32>,
     /// Start from the potentials of a subsample of N points a cloud
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "plain")]
     start_subsample: Option<u32>,
@@ -176,11 +190,15 @@ impl Transport {
         let x = input::cloud(source, self.n, seed, 0)?;
         let y = input::cloud(target, self.n, seed, 1)?;
         let folder = session.folder(None)?;
+        if self.top_k.is_some() && folder.is_none() {
+            return Err("--top-k writes partners.npz; say into which folder with --out DIR".into());
+        }
         let reach = self.reach.or(self.reach_source).or(self.reach_target);
         let on_a_line = x.dim() == 1
             && y.dim() == 1
             && self.eps.or(self.blur).or(reach).is_none()
             && self.class_costs.is_none()
+            && self.top_k.is_none()
             && !self.debias;
         let solved = match self.rank {
             Some(rank) => self.low_rank(&x, &y, rank as usize, session)?,
@@ -192,6 +210,14 @@ impl Transport {
         if let Some(folder) = &folder {
             folder.clear(&FILES)?;
             write(folder, &x, &y, &solved)?;
+            if let Some(k) = self.top_k {
+                let problem = Problem::new(&x, &y, solved.outcome.eps)?;
+                let top = Plan::new(&problem, &solved.outcome.potentials)?.partners().top(&x, k as usize, &device)?;
+                let array = |name, numbers| NamedArray { name, numbers, shape: vec![x.len(), top.k] };
+                let index = array("index", Numbers::Indices(&top.index));
+                let probability = array("probability", Numbers::Reals(&top.probability, Float::F64));
+                folder.arrays("partners.npz", &[index, probability])?;
+            }
         }
         self.finish(session, &device, (&x, &y), (&solved, sliced), folder.as_ref())
     }
