@@ -34,7 +34,7 @@ fn the_cost_is_that_of_a_plan_with_the_marginals_and_falls_towards_the_exact_one
     let y = normals(200, 2, 1.0, 1).with_weights(weights(200)).unwrap();
     let exact = 0.5 * ExactPlan::new(&x, &y).unwrap().w2_squared;
     let mut last = f64::INFINITY;
-    for rank in [1, 4, 16, 64] {
+    for rank in [1, 4, 16, 40] {
         let plan = LowRank { rank, ..SOLVER }.solve(&x, &y, None).unwrap();
         let (q, r, g) = (&plan.q, &plan.r, &plan.g);
         // The matrix itself: its cost, and marginals off by what the plan says.
@@ -54,8 +54,8 @@ fn the_cost_is_that_of_a_plan_with_the_marginals_and_falls_towards_the_exact_one
         assert!(cost > exact && cost < last, "rank {rank}: {cost}, exact {exact}, before {last}");
         last = cost;
     }
-    // Clusters of 1/64 of the mass in the plane have about 1/64 of the variance, 2 on each side.
-    assert!(last < 1.1 * exact, "{last} for {exact}");
+    // Clusters of 1/40 of the mass in the plane have about 1/40 of the variance, 2 on each side: 0.05 each, of a cost of one.
+    assert!(last < 1.15 * exact, "{last} for {exact}");
 }
 
 /// Where the target sits on r points, the exact plan has rank r: it is found to the accuracy of a descent.
