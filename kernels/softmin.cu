@@ -12,6 +12,8 @@
 // stream order, the host never looks.
 // Sums: eight at a time by pairs, a tile in one register, compensated (Kahan) from tile to tile; means: by tile, then plain.
 // Shared: 2 TILE (D + 1 + P) 4 bytes. Registers and slots a pair: tests/resources. Twin: src/backend/cpu/soft_min.rs.
+// Checked on the host in three thread orders, tests/kernels.rs and tests/conformance; on no device yet. What a host cannot show:
+// that a barrier after the wait makes another thread's background copies visible, as the programming guide has it.
 #include "common.cuh"
 
 constexpr int THREADS = 128;

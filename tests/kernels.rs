@@ -136,9 +136,9 @@ fn a_row_has_the_same_bits_in_every_batch_and_thread_order() {
     let mut known: Vec<Vec<(Vec<f64>, Vec<f64>)>> = vec![Vec::new(); SHAPES.len()];
     for cuda in orders() {
         for ((d, p), known) in SHAPES.into_iter().zip(&mut known) {
-            let whole = Softmax { d, m: 300, p, rows: normals(150 * d, 1), shift: None }.shifted();
+            let whole = Softmax { d, m: 300, p, rows: normals(40 * d, 1), shift: None }.shifted();
             let (log_sums, means) = whole.run(&cuda);
-            for range in [0..1, 70..150] {
+            for range in [0..1, 17..40] {
                 let part = Softmax {
                     rows: whole.rows[range.start * d..range.end * d].to_vec(),
                     shift: whole.shift.as_ref().map(|shift| shift[range.clone()].to_vec()),
@@ -192,9 +192,17 @@ fn integrate<B: Backend>(backend: &B, folded: &MixtureProgram, x: &[f64], noise:
     registers.iter().map(|register| backend.download_reals(register).unwrap()).collect()
 }
 
+/// Errors against f64 of the size that the processor has in f32: a softmax of logits as large as d amplifies their rounding.
+fn assert_no_worse(registers: &[Vec<f64>], folded: &MixtureProgram, x: &[f64], noise: Noise<'_>) {
+    let exact = integrate(&Cpu::<f64>::new(), folded, x, noise).concat();
+    let error = |of: &[Vec<f64>]| of.concat().iter().zip(&exact).fold(0.0, |worst: f64, (x, exact)| worst.max((x - exact).abs()));
+    let (here, there) = (error(registers), error(&integrate(&Cpu::<f32>::new(), folded, x, noise)));
+    assert!(here <= 4.0 * there + 1e-6, "K {}, d {}: error {here}, the processor's is {there}", folded.components, folded.dim);
+}
+
 /// Components below, at and above a group; dimensions of a thread, of part of a warp and of several rounds of one.
 #[test]
-fn particles_agree_with_the_processor_and_do_not_know_their_batch() {
+fn particles_are_as_exact_as_on_the_processor_and_do_not_know_their_batch() {
     let philox = Philox::new(5, Stream::Noise);
     let shapes = [1, 4, 5, 8, 9, 19].into_iter().flat_map(|k| [1, 2, 3, 6, 40].map(|d| (k, d)));
     let mut known = vec![None; 6 * 5 * 2];
@@ -206,25 +214,13 @@ fn particles_agree_with_the_processor_and_do_not_know_their_batch() {
             let x: Vec<f64> = normals(n * d, 7);
             let counter = |first| Noise::Counter { philox, first };
             let registers = integrate(&cuda, &folded, &x, counter(1000));
-            for (register, expected) in registers.iter().zip(integrate(&Cpu::<f32>::new(), &folded, &x, counter(1000))) {
-                for (x, expected) in register.iter().zip(expected) {
-                    assert!(
-                        (x - expected).abs() <= 2e-6 * (d as f64).sqrt().max(1.0),
-                        "K {components}, d {d}: {x} for {expected}"
-                    );
-                }
-            }
+            assert_no_worse(&registers, &folded, &x, counter(1000));
             assert_eq!(known.get_or_insert_with(|| registers.clone()), &registers, "the thread order shows");
             let rest = integrate(&cuda, &folded, &x[start * d..], counter(1000 + start as u32));
             assert!(rest.iter().zip(&registers).all(|(rest, all)| rest[..] == all[start * d..]), "K {components}, d {d}");
             let given = normals(4 * n * d, 8);
-            let (here, there) = (
-                integrate(&cuda, &folded, &x, Noise::Given(&given)),
-                integrate(&Cpu::<f32>::new(), &folded, &x, Noise::Given(&given)),
-            );
-            for (x, expected) in here.iter().flatten().zip(there.iter().flatten()) {
-                assert!((x - expected).abs() <= 2e-6 * (d as f64).sqrt().max(1.0), "K {components}, d {d}: {x} for {expected}");
-            }
+            let noise = Noise::Given(&given);
+            assert_no_worse(&integrate(&cuda, &folded, &x, noise), &folded, &x, noise);
         }
     }
 }
