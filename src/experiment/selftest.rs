@@ -1,6 +1,7 @@
 //! Does this device compute right? Every operation of the seam against the processor in f64, on the same random, ragged inputs.
 //!
-//! Inputs are numbers of f32, so that both sides start from the same; an error is the largest difference over the largest result.
+//! Inputs are numbers of f32, so that both sides start from the same; an error is the largest difference over the largest result,
+//! or over one where that is smaller.
 
 use std::f64::consts::LN_2;
 
@@ -28,7 +29,7 @@ pub struct Check {
     pub m: usize,
     /// Dimension.
     pub d: usize,
-    /// Largest difference from f64, over the largest result; null when it is not a number.
+    /// Largest difference from f64, over the largest result or one; null when it is not a number.
     pub error: f64,
     /// What rounding alone may make of it.
     pub tolerance: f64,
@@ -61,7 +62,7 @@ impl Task for Selftest<'_> {
                 }
                 let inputs = Inputs { n, m, d };
                 let (found, exact) = (operation.run(backend, &inputs)?, operation.run(&Cpu::<f64>::new(), &inputs)?);
-                let size = exact.iter().fold(0.0, |size: f64, x| size.max(x.abs())).max(f64::MIN_POSITIVE);
+                let size = exact.iter().fold(1.0, |size: f64, x| size.max(x.abs()));
                 let larger = |a: f64, b: f64| if a > b || a.is_nan() { a } else { b };
                 let differences = found.iter().zip(&exact).map(|(found, exact)| (found - exact).abs() / size);
                 let error = differences.fold(0.0, larger);
