@@ -4,15 +4,19 @@
 //! A buffer belongs to one backend by its type: a CPU buffer handed to a CUDA operation does not compile.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod device;
 
 use bytemuck::Pod;
+use half::f16;
 use thiserror::Error;
 
 use crate::field::MixtureProgram;
+use crate::field::network::Activation;
 use crate::random::Philox;
 
-pub use device::{Device, DeviceError, Precision, Task};
+pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
 
 /// The floating-point type of a backend.
 pub trait Real: Pod + Send + Sync + PartialOrd + std::fmt::Debug + 'static {
@@ -57,7 +61,24 @@ pub enum BackendError {
         /// Bytes free.
         free: u64,
     },
+    /// An operation that the CUDA backend does not have.
+    #[error("the CUDA backend cannot {what} yet; use --device cpu")]
+    Unsupported {
+        /// What it cannot do.
+        what: &'static str,
+    },
+    /// The device failed.
+    #[error("{what} failed on the GPU: {reason}")]
+    Launch {
+        /// The kernel, or the call to the driver.
+        what: String,
+        /// What the device says.
+        reason: String,
+    },
 }
+
+/// Largest magnitude of a packed bias: log of a zero weight is as good as this, and differences stay finite.
+const LARGEST_BIAS: f64 = 1e36;
 
 /// A buffer of reals of backend `B`.
 pub type Reals<B> = <B as Backend>::Buf<<B as Backend>::Real>;
@@ -80,6 +101,14 @@ pub struct Columns<'a, B: Backend + ?Sized> {
     pub m: usize,
     /// Dimension d.
     pub d: usize,
+}
+
+/// One layer W x + b of [`Backend::perceptron`].
+pub struct Dense<'a, B: Backend + ?Sized> {
+    /// W, outputs × inputs, row-major.
+    pub weight: &'a Reals<B>,
+    /// b, of length outputs.
+    pub bias: &'a Reals<B>,
 }
 
 /// Factor k of the product x_i · y_j.
@@ -105,12 +134,16 @@ pub enum Noise<'a> {
 }
 
 /// The cost of a pair in [`Backend::cost_matrix`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cost {
     /// ½|x−y|².
     HalfSquaredEuclidean,
     /// |x−y|.
     Euclidean,
+    /// (Σ_k |x_k − y_k|^p)^(1/p) for p ≥ 1.
+    Lp(f64),
+    /// 1 − x·y / (|x||y|); 1 where a point is zero.
+    Cosine,
 }
 
 /// A kernel of [`Backend::pair_sum`].
@@ -138,6 +171,9 @@ pub trait Backend: Send + Sync {
     fn upload<T: Pod + Send + Sync>(&self, host: &[T]) -> Result<Self::Buf<T>, BackendError>;
     /// A copy on the host.
     fn download<T: Pod + Send + Sync>(&self, buf: &Self::Buf<T>) -> Result<Vec<T>, BackendError>;
+
+    /// Waits until every operation so far is done; what a clock needs, and nothing else does.
+    fn synchronize(&self) -> Result<(), BackendError>;
 
     /// A copy of `host`, rounded to [`Backend::Real`].
     fn upload_reals(&self, host: &[f64]) -> Result<Reals<Self>, BackendError> {
@@ -187,6 +223,35 @@ pub trait Backend: Send + Sync {
         mean: &mut Reals<Self>,
     ) -> Result<(), BackendError>;
 
+    /// Draws from the softmax of each row by inverse CDF: `index_r = min {j : Σ_{j′≤j} w_ij′ > quantiles_r}` for
+    /// r ∈ first_i..first_{i+1}, one number of [0, 1) a draw; `first` has length n + 1.
+    ///
+    /// A shift near the row's log-sum makes it one pass over the columns, however many draws a row has.
+    fn sample_plan(
+        &self,
+        _rows: Rows<'_, Self>,
+        _columns: Columns<'_, Self>,
+        _shift: (&Reals<Self>, f64),
+        _first: &Self::Buf<u32>,
+        _quantiles: &Self::Buf<f64>,
+        _index: &mut Self::Buf<u32>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::Unsupported { what: "draw from a plan" })
+    }
+
+    /// The `k` ≤ m columns of largest `logit_ij = h_j + k_j x_i·y_j` of each row in falling order, n × k; of equals the lowest index
+    /// first.
+    fn top_k(
+        &self,
+        _rows: Rows<'_, Self>,
+        _columns: Columns<'_, Self>,
+        _k: usize,
+        _index: &mut Self::Buf<u32>,
+        _logit: &mut Reals<Self>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::Unsupported { what: "rank the partners of a point" })
+    }
+
     /// The soft-min of a cloud with itself: `out_i = log Σ_j a_j exp(k x_i·x_j − s_i − s_j)`, length n, with s a factor times a
     /// buffer; `weights` are a and log a, `packed` is workspace of n × (d + 1).
     ///
@@ -219,6 +284,15 @@ pub trait Backend: Send + Sync {
         out: &mut Reals<Self>,
     ) -> Result<(), BackendError>;
 
+    /// [`Backend::cost_matrix`] rounded to half precision: half the memory; infinite above 65,504.
+    fn cost_matrix_half(
+        &self,
+        rows: Rows<'_, Self>,
+        points: &Reals<Self>,
+        cost: Cost,
+        out: &mut Self::Buf<f16>,
+    ) -> Result<(), BackendError>;
+
     /// `Σ_ij a_i b_j k(x_i, y_j)`, accumulated in f64.
     fn pair_sum(
         &self,
@@ -248,6 +322,18 @@ pub trait Backend: Send + Sync {
         noise: Noise<'_>,
         registers: &mut [Reals<Self>],
     ) -> Result<(), BackendError>;
+
+    /// A multilayer perceptron: `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs of the last layer, with s the `scale`.
+    fn perceptron(
+        &self,
+        _rows: Rows<'_, Self>,
+        _scale: f64,
+        _layers: &[Dense<'_, Self>],
+        _activation: Activation,
+        _out: &mut Reals<Self>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::Unsupported { what: "evaluate networks" })
+    }
 
     /// `registers[dst] ← Σ coefficient · register`; `dst` may be among the terms.
     fn combine(&self, registers: &mut [Reals<Self>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError>;

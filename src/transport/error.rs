@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::backend::BackendError;
+use crate::measure::CloudError;
 
 /// Why a transport problem has no answer as asked.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -23,10 +24,10 @@ pub enum TransportError {
         /// Points of the target.
         m: usize,
     },
-    /// More points than the cubic algorithm should be given.
-    #[error("exact assignment takes at most {limit} points, not {n}; take a subsample, or solve with a small eps")]
+    /// More points than the exact algorithm should be given.
+    #[error("exact transport takes at most {limit} points a side, not {n}; take a subsample, or solve with a small eps")]
     TooMany {
-        /// Points of each cloud.
+        /// Points of the larger cloud.
         n: usize,
         /// The largest number accepted.
         limit: usize,
@@ -37,6 +38,17 @@ pub enum TransportError {
     /// Points so far apart that their squared distance is not a number.
     #[error("the squared distance between two points overflows; rescale the clouds")]
     Overflow,
+    /// Too many way-stations, or none.
+    #[error("a plan of rank {rank} needs a rank from 1 to {most}, the points of the smaller cloud and at most 5,000")]
+    Rank {
+        /// The rank asked for.
+        rank: usize,
+        /// The largest for these clouds.
+        most: usize,
+    },
+    /// A mean over no directions.
+    #[error("a sliced distance is a mean over directions; give it one or more")]
+    NoDirections,
     /// The quantile coupling exists on the line only.
     #[error("the quantile coupling needs points on a line, not in dimension {dim}")]
     NotALine {
@@ -138,6 +150,21 @@ pub enum TransportError {
         /// Points of the target.
         m: usize,
     },
+    /// Values, draws or partners in another number than the points ask for.
+    #[error("{len} {what} for {rows} points of {p} each; give {p} a point, and at least one")]
+    Values {
+        /// What was counted.
+        what: &'static str,
+        /// How many were given.
+        len: usize,
+        /// Points they belong to.
+        rows: usize,
+        /// How many a point has.
+        p: usize,
+    },
+    /// Masses that make no measure.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
     /// The observer stopped the solver.
     #[error("stopped after {iterations} iterations")]
     Stopped {

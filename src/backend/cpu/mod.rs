@@ -8,17 +8,22 @@ mod lane;
 mod nearest;
 mod normals;
 mod pairs;
+mod perceptron;
+mod sample_plan;
 mod soft_min;
 mod soft_min_self;
+mod top_k;
 mod vector;
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use bytemuck::Pod;
+use half::f16;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Noise, PairKernel, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, Cost, Dense, Noise, PairKernel, Rows, Scale};
 use crate::field::MixtureProgram;
+use crate::field::network::Activation;
 
 pub use lane::Isa;
 use lane::Simd;
@@ -73,6 +78,10 @@ impl<T: Simd> Backend for Cpu<T> {
         Ok(buf.clone())
     }
 
+    fn synchronize(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
     fn pack(
         &self,
         points: &Vec<T>,
@@ -119,6 +128,33 @@ impl<T: Simd> Backend for Cpu<T> {
         Ok(())
     }
 
+    fn sample_plan(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: (&Vec<T>, f64),
+        first: &Vec<u32>,
+        quantiles: &Vec<f64>,
+        index: &mut Vec<u32>,
+    ) -> Result<(), BackendError> {
+        let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: Some((shift.0, shift.1)) };
+        sample_plan::sample_plan(self.isa, pairs, first, quantiles, index);
+        Ok(())
+    }
+
+    fn top_k(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        k: usize,
+        index: &mut Vec<u32>,
+        logit: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: None };
+        top_k::top_k(self.isa, pairs, k, index, logit);
+        Ok(())
+    }
+
     fn soft_min_self(
         &self,
         rows: Rows<'_, Self>,
@@ -144,7 +180,18 @@ impl<T: Simd> Backend for Cpu<T> {
     }
 
     fn cost_matrix(&self, rows: Rows<'_, Self>, points: &Vec<T>, cost: Cost, out: &mut Vec<T>) -> Result<(), BackendError> {
-        pairs::cost_matrix(rows.points, points, rows.d, cost, out);
+        pairs::cost_matrix(rows.points, points, rows.d, cost, out, T::from_f64);
+        Ok(())
+    }
+
+    fn cost_matrix_half(
+        &self,
+        rows: Rows<'_, Self>,
+        points: &Vec<T>,
+        cost: Cost,
+        out: &mut Vec<f16>,
+    ) -> Result<(), BackendError> {
+        pairs::cost_matrix(rows.points, points, rows.d, cost, out, f16::from_f64);
         Ok(())
     }
 
@@ -180,6 +227,19 @@ impl<T: Simd> Backend for Cpu<T> {
         registers: &mut [Vec<T>],
     ) -> Result<(), BackendError> {
         interpret::interpret(self.isa, program, steps, noise, registers);
+        Ok(())
+    }
+
+    fn perceptron(
+        &self,
+        rows: Rows<'_, Self>,
+        scale: f64,
+        layers: &[Dense<'_, Self>],
+        activation: Activation,
+        out: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let layers: Vec<_> = layers.iter().map(|layer| perceptron::Layer { weight: layer.weight, bias: layer.bias }).collect();
+        perceptron::perceptron(self.isa, rows.points, rows.d, scale, &layers, activation, out);
         Ok(())
     }
 

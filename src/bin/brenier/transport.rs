@@ -8,13 +8,16 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
-use brenier::io::{Float, read_array};
+use brenier::io::{Float, NamedArray, Numbers, read_array};
 use brenier::measure::Cloud;
 use brenier::transport::problem::mean_cost;
-use brenier::transport::{Convention, LabelCost, LinePlan, Outcome, Potentials, Problem, Sinkhorn, Verdict, assign, subsample};
+use brenier::transport::{
+    Convention, ExactPlan, LabelCost, LinePlan, LowRank, Outcome, PlanEntry, Potentials, Problem, Sinkhorn, SlicedDistance,
+    Verdict, sliced_w2, subsample,
+};
 use clap::{Args, ValueEnum};
 use estimate::Estimate;
-use record::{Entropic, Record};
+use record::{Entropic, Record, Sliced};
 
 use crate::output::{Folder, count, number, seconds};
 use crate::session::Session;
@@ -22,13 +25,19 @@ use crate::{Failure, flags, input, machine, output, progress, signal, values};
 
 /// ε over the mean cost when neither --eps nor --blur is given.
 const DEFAULT_EPS: f64 = 0.05;
-const FILES: [&str; 3] = ["f.npy", "g.npy", "map.npy"];
+const FILES: [&str; 4] = ["f.npy", "g.npy", "map.npy", "plan.npz"];
+/// Stations of a low-rank plan go as far as its cost falls by this share over ten steps.
+const LOW_RANK_TOL: f64 = 1e-4;
+
+/// The flags of the entropic problem.
+const ENTROPIC: [&str; 10] =
+    ["eps", "blur", "reach", "reach_source", "reach_target", "class_costs", "debias", "plain", "start_subsample", "start_from"];
 
 /// Distance, potentials and map between two measures
 ///
 /// Solves the entropic problem min <P, c> + eps KL(P | a x b) with c = |x-y|²/2, or, on a line and with --exact, the exact one.
 /// With --out the folder gets f.npy and g.npy (potentials), map.npy (where each source point goes) and run.json; an exact plan
-/// has no potentials.
+/// adds plan.npz (row, column, mass of each entry) and on a line has no potentials; neither has a plan of low rank.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier transport moons 8gaussians",
@@ -36,6 +45,8 @@ const FILES: [&str; 3] = ["f.npy", "g.npy", "map.npy"];
     "brenier transport x.npy y.npy --reach 0.5",
     "brenier transport x.npy y.npy --source-weights a.npy --eps 0.01 --precision f64 --json",
     "brenier transport normal digits --n 1797 --exact",
+    "brenier transport x.npy y.npy --target-weights b.npy --exact --out result",
+    "brenier transport x.npy y.npy --rank 20 --sliced 500",
 ]))]
 pub struct Transport {
     /// What is moved: a .npy, .npz, .csv or .safetensors file of points, a .json mixture, or a named source such as moons
@@ -69,9 +80,16 @@ pub struct Transport {
     /// The Sinkhorn divergence as well, which is 0 between equal measures
     #[arg(long, conflicts_with = "class_costs")]
     debias: bool,
-    /// The exact plan: on a line, or between uniform clouds of the same size, at most 2,048
-    #[arg(long, conflicts_with_all = ["eps", "blur", "reach", "reach_source", "reach_target", "class_costs", "debias", "plain"])]
+    /// The exact plan: on a line, or of at most 5,000 points a side, with any weights
+    #[arg(long, conflicts_with_all = ENTROPIC)]
     exact: bool,
+    /// A plan through R way-stations instead: an upper bound of the exact cost, for many points
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ENTROPIC)]
+    #[arg(conflicts_with = "exact")]
+    rank: Option<u32>,
+    /// The sliced distance over K random directions as well
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    sliced: Option<u32>,
     /// Neither annealing, nor acceleration, nor a start from the clouds' moments
     #[arg(long)]
     plain: bool,
@@ -140,6 +158,8 @@ struct Classes {
 /// A plan as the solver that was chosen describes it.
 struct Solved {
     outcome: Outcome,
+    /// The entries of an exact plan.
+    plan: Vec<PlanEntry>,
     kind: &'static str,
     divergence: Option<f64>,
     seconds: f64,
@@ -162,16 +182,18 @@ impl Transport {
             && self.eps.or(self.blur).or(reach).is_none()
             && self.class_costs.is_none()
             && !self.debias;
-        let solved = match self.exact || on_a_line {
-            true => exact(&x, &y)?,
-            false => self.entropic(&x, &y, &device, session)?,
+        let solved = match self.rank {
+            Some(rank) => self.low_rank(&x, &y, rank as usize, session)?,
+            None if self.exact || on_a_line => exact(&x, &y)?,
+            None => self.entropic(&x, &y, &device, session)?,
         };
         signal::check()?;
+        let sliced = self.sliced.map(|directions| sliced_w2(&x, &y, directions as usize, seed)).transpose()?;
         if let Some(folder) = &folder {
             folder.clear(&FILES)?;
             write(folder, &x, &y, &solved)?;
         }
-        self.finish(session, &device, (&x, &y), &solved, folder.as_ref())
+        self.finish(session, &device, (&x, &y), (&solved, sliced), folder.as_ref())
     }
 
     /// ε, and where it comes from.
@@ -271,7 +293,38 @@ impl Transport {
         let seconds = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
         let kind = if self.debias { "debiased" } else { "entropic" };
-        Ok(Solved { outcome, kind, divergence, seconds })
+        Ok(Solved { outcome, plan: Vec::new(), kind, divergence, seconds })
+    }
+
+    /// The plan of low rank: no ε and no potentials.
+    fn low_rank(&self, x: &Cloud, y: &Cloud, rank: usize, session: &Session) -> Result<Solved, Failure> {
+        // A factor and its gradient on both sides.
+        machine::require("a plan of that rank", 2 * (x.len() + y.len()) as u64 * rank as u64)?;
+        let solver = LowRank { rank, tol: LOW_RANK_TOL, max_iter: self.max_iter, seed: session.shared.seed };
+        let spinner = progress::spinner(session, "plan of low rank");
+        let begun = Instant::now();
+        let plan = solver.solve(
+            x,
+            y,
+            Some(&|iteration, cost| {
+                spinner.set_message(format!("step {}   cost {}", count(iteration), number(cost)));
+                !signal::interrupted()
+            }),
+        )?;
+        let seconds = begun.elapsed().as_secs_f64();
+        spinner.finish_and_clear();
+        let verdict = match plan.converged {
+            true => Verdict::Converged,
+            false => Verdict::Slow { tol: LOW_RANK_TOL, missing: None },
+        };
+        let outcome = Outcome {
+            iterations: plan.iterations,
+            converged: plan.converged,
+            verdict,
+            marginal_error: plan.marginal_error,
+            ..unregularised(plan.transport_cost, plan.map)
+        };
+        Ok(Solved { outcome, plan: Vec::new(), kind: "low_rank", divergence: None, seconds })
     }
 
     fn finish(
@@ -279,10 +332,10 @@ impl Transport {
         session: &Session,
         device: &Device,
         (x, y): (&Cloud, &Cloud),
-        solved: &Solved,
+        (solved, sliced): (&Solved, Option<SlicedDistance>),
         folder: Option<&Folder>,
     ) -> Result<ExitCode, Failure> {
-        let Solved { outcome, kind, divergence, seconds } = solved;
+        let Solved { outcome, kind, divergence, seconds, .. } = solved;
         let [rho_source, rho_target] = self.rho()?;
         let mut record = Record {
             command: "transport",
@@ -301,7 +354,7 @@ impl Transport {
             w2_squared_kind: kind,
             dual: outcome.dual,
             regularised_cost: outcome.regularised_cost,
-            entropic: (*kind != "exact").then_some(Entropic {
+            entropic: matches!(*kind, "entropic" | "debiased").then_some(Entropic {
                 gap: outcome.gap(),
                 entropy: outcome.entropy,
                 mass: outcome.mass,
@@ -311,6 +364,8 @@ impl Transport {
                 residuals: &outcome.residuals,
             }),
             divergence: *divergence,
+            rank: self.rank,
+            sliced: sliced.map(Sliced::from),
             seconds: *seconds,
             wall_seconds: session.wall_seconds(),
             device: device.name(),
@@ -337,18 +392,23 @@ impl Transport {
     }
 }
 
-/// The exact plan: quantiles on a line, an assignment elsewhere. ε = 0, so every cost is the transport cost.
+/// The exact plan: quantiles on a line, network simplex elsewhere.
 fn exact(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
     let begun = Instant::now();
-    let (map, w2_squared) = if x.dim() == 1 && y.dim() == 1 {
+    let (plan, potentials, map, w2_squared) = if x.dim() == 1 && y.dim() == 1 {
         let plan = LinePlan::new(x, y)?;
-        (plan.map, plan.w2_squared)
+        (plan.pairs, Potentials { f: Vec::new(), g: Vec::new() }, plan.map, plan.w2_squared)
     } else {
-        let plan = assign(x, y)?;
-        (plan.partner.iter().flat_map(|&j| y.row(j)).copied().collect(), plan.w2_squared)
+        let plan = ExactPlan::new(x, y)?;
+        (plan.entries, plan.potentials, plan.map, plan.w2_squared)
     };
-    let cost = 0.5 * w2_squared;
-    let outcome = Outcome {
+    let outcome = Outcome { potentials, ..unregularised(0.5 * w2_squared, map) };
+    Ok(Solved { outcome, plan, kind: "exact", divergence: None, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// The outcome of a plan without ε, so that every cost is the transport cost.
+fn unregularised(cost: f64, map: Vec<f64>) -> Outcome {
+    Outcome {
         potentials: Potentials { f: Vec::new(), g: Vec::new() },
         eps: 0.0,
         iterations: 0,
@@ -362,16 +422,23 @@ fn exact(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
         regularised_cost: cost,
         entropy: f64::NAN,
         map,
-    };
-    Ok(Solved { outcome, kind: "exact", divergence: None, seconds: begun.elapsed().as_secs_f64() })
+    }
 }
 
 /// The files, in f64: potentials carry more digits than the particles they were computed from.
 fn write(folder: &Folder, x: &Cloud, y: &Cloud, solved: &Solved) -> Result<(), Failure> {
     let outcome = &solved.outcome;
-    if solved.kind != "exact" {
+    if !outcome.potentials.f.is_empty() {
         folder.array("f.npy", &outcome.potentials.f, &[x.len()], Float::F64)?;
         folder.array("g.npy", &outcome.potentials.g, &[y.len()], Float::F64)?;
+    }
+    if !solved.plan.is_empty() {
+        let index = |of: fn(&PlanEntry) -> usize| solved.plan.iter().map(|entry| of(entry) as u32).collect::<Vec<u32>>();
+        let (rows, columns) = (index(|entry| entry.source), index(|entry| entry.target));
+        let mass: Vec<f64> = solved.plan.iter().map(|entry| entry.mass).collect();
+        let array = |name, numbers| NamedArray { name, numbers, shape: vec![mass.len()] };
+        let (row, column) = (array("row", Numbers::Indices(&rows)), array("column", Numbers::Indices(&columns)));
+        folder.arrays("plan.npz", &[row, column, array("mass", Numbers::Reals(&mass, Float::F64))])?;
     }
     folder.array("map.npy", &outcome.map, &[x.len(), y.dim()], Float::F64)
 }
