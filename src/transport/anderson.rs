@@ -40,8 +40,7 @@ impl<'a> Anderson<'a> {
     pub fn next(&mut self, point: Vec<f64>, residual: Vec<f64>) -> Vec<f64> {
         let norm = self.dot(&residual, &residual).sqrt();
         match self.best.take() {
-            // The comparison is false for a residual that is not a number too.
-            Some((best, point, residual)) if !(norm <= GROWTH * best) => {
+            Some((best, point, residual)) if norm.is_nan() || norm > GROWTH * best => {
                 self.forget();
                 return sum(&point, &residual);
             }
@@ -66,7 +65,7 @@ impl<'a> Anderson<'a> {
     /// The best point seen, if it is better than one of this residual.
     pub fn better_than(&mut self, residual: &[f64]) -> Option<Vec<f64>> {
         let norm = self.dot(residual, residual).sqrt();
-        self.best.take().filter(|best| !(norm <= best.0)).map(|best| best.1)
+        self.best.take().filter(|best| norm.is_nan() || norm > best.0).map(|best| best.1)
     }
 
     fn forget(&mut self) {

@@ -75,7 +75,7 @@ pub enum Verdict {
     },
     /// The error is down to the rounding of the exponents.
     Rounding {
-        /// The smallest tolerance that can be reached.
+        /// The error reached, about the least there is.
         reachable: f64,
         /// Whether double precision would reach further.
         single: bool,
@@ -95,7 +95,7 @@ impl fmt::Display for Verdict {
             }
             Self::Rounding { reachable, single } => {
                 let further = if *single { ", or use --precision f64 (cpu)" } else { "" };
-                write!(f, "rounding keeps the error above {reachable:.0e} at this eps: raise --tol or --eps{further}")
+                write!(f, "rounding keeps the error at about {reachable:.0e} at this eps: raise --tol or --eps{further}")
             }
         }
     }
@@ -112,7 +112,7 @@ impl Verdict {
             return Self::Converged;
         }
         if error <= 10.0 * rounding {
-            return Self::Rounding { reachable: 10.0 * rounding, single: rounding > 1e-10 };
+            return Self::Rounding { reachable: error, single: rounding > 1e-10 };
         }
         // The rate over the last half of the level; acceleration makes single steps erratic.
         let level = residuals.last().map_or(0.0, |last| last.eps);

@@ -10,7 +10,7 @@
 //! marginal of the plan *before* the update: the soft-min with shift φ/ε gives both, and the stopping test is free.
 //!
 //! A marginal that is only drawn to its measure by ρ KL has its update damped: f ← ω (f − ε log r) with ω = ρ/(ρ+ε) (Chizat,
-//! Peyré, Schmitzer, Vialard 2018, §4). Either way an iteration is a map φ ↦ φ + R(φ), which [`Anderson`] accelerates, from the
+//! Peyré, Schmitzer, Vialard 2018, §4). Either way an iteration is a map φ ↦ φ + R(φ), which Anderson acceleration shortens, from the
 //! Gaussians of the clouds' moments and, for small ε, down levels of ε that start each other by linear extrapolation.
 //!
 //! Between a cloud and itself the two potentials are one: φ ← φ + ½ε log r (Feydy et al. 2019, §3.1) contracts by half where the

@@ -100,12 +100,12 @@ struct Panel<'a, T> {
 
 impl<T: Simd> Panel<'_, T> {
     fn run(&self, out: &mut [T], means: &mut [T]) {
-        self.merge(&self.parts(self.pairs.shift), out, means, |_, _| true, |_| 0.0);
+        self.merge(&self.parts(self.pairs.shift), out, means, |_| true, |_| 0.0);
         let Some((shift, factor)) = self.pairs.shift else { return };
         // As within a part: a row whose sum is lost against its shift takes the result of a run without.
-        let lost = |log_sum: T| !(log_sum.to_f64().abs() < 64.0 * LN_2);
-        if out.iter().any(|&log_sum| lost(log_sum)) {
-            self.merge(&self.parts(None), out, means, |_, log_sum| lost(log_sum), |i| factor * shift[i].to_f64());
+        let kept = |log_sum: T| log_sum.to_f64().abs() < 64.0 * LN_2;
+        if !out.iter().all(|&log_sum| kept(log_sum)) {
+            self.merge(&self.parts(None), out, means, |log_sum| !kept(log_sum), |i| factor * shift[i].to_f64());
         }
     }
 
@@ -130,10 +130,10 @@ impl<T: Simd> Panel<'_, T> {
         parts: &[(Vec<T>, Vec<T>)],
         out: &mut [T],
         means: &mut [T],
-        wanted: impl Fn(usize, T) -> bool,
+        wanted: impl Fn(T) -> bool,
         shift: impl Fn(usize) -> f64,
     ) {
-        for (i, out) in out.iter_mut().enumerate().filter(|(i, out)| wanted(*i, **out)) {
+        for (i, out) in out.iter_mut().enumerate().filter(|(_, out)| wanted(**out)) {
             let log_sums = || parts.iter().map(|(log_sums, _)| log_sums[i].to_f64());
             let top = log_sums().fold(f64::NEG_INFINITY, f64::max);
             // No part has any mass: the logarithm of nothing, not of a difference of infinities.

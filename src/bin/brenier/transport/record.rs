@@ -104,7 +104,9 @@ impl Record<'_> {
                 if rho_source.or(rho_target).is_some() {
                     summary.line("mass moved", number(mass), "of 1; the rest is destroyed and created");
                 }
-                summary.line("entropy", number(entropy), format!("the plan is spread over {} pairs", number(entropy.exp())));
+                // Of the plan as a law of mass one.
+                let pairs = (entropy / mass + mass.ln()).exp();
+                summary.line("entropy", number(entropy), format!("the plan is spread over {} pairs", number(pairs)));
             }
             summary.line(
                 "marginal error",
