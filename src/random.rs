@@ -56,7 +56,12 @@ impl Philox {
 
     /// One uniform number in [0, 1) with 53 bits.
     pub fn uniform(&self, particle: u32, step: u32, draw: u32) -> f64 {
-        let [high, low, ..] = self.block([particle, step, draw, 0]);
+        self.uniform_at([particle, step, draw, 0])
+    }
+
+    /// One uniform number in [0, 1) with 53 bits at `counter` = (particle, step, draw, block).
+    pub fn uniform_at(&self, counter: [u32; 4]) -> f64 {
+        let [high, low, ..] = self.block(counter);
         let bits = (u64::from(high) << 32 | u64::from(low)) >> 11;
         bits as f64 * f64::from_bits(0x3CA0_0000_0000_0000) // 2^-53
     }
@@ -87,6 +92,25 @@ impl Philox {
         }
         order.truncate(count);
         order
+    }
+
+    /// Place `k` of a random order of 0..n, without holding that order: six rounds of a Feistel network (Luby & Rackoff 1988) on the
+    /// smallest square domain that holds n, walked until it lands below n.
+    pub fn shuffled(&self, k: u64, n: u64, step: u32) -> u64 {
+        let half = (64 - n.saturating_sub(1).leading_zeros()).div_ceil(2).max(1);
+        let mask = (1u64 << half) - 1;
+        let mut at = k;
+        loop {
+            let (mut left, mut right) = (at >> half, at & mask);
+            for round in 0..6 {
+                let [word, ..] = self.block([right as u32, step, round, 0]);
+                (left, right) = (right, left ^ u64::from(word) & mask);
+            }
+            at = left << half | right;
+            if at < n {
+                return at;
+            }
+        }
     }
 
     /// A sequential [`rand`] generator over the words of (`particle`, `step`), for use off the hot path.
@@ -232,6 +256,23 @@ mod tests {
         let words: Vec<u32> = (0..8).map(|_| rng.next_u32()).collect();
         assert_eq!(words[..4], philox.block([5, 6, 0, 0]));
         assert_eq!(words[4..], philox.block([5, 6, 0, 1]));
+    }
+
+    #[test]
+    fn an_order_that_is_not_held_is_a_permutation_and_looks_random() {
+        let philox = Philox::new(2, Stream::Split);
+        for n in [1, 2, 3, 64, 1000, 4097] {
+            let order: Vec<u64> = (0..n).map(|k| philox.shuffled(k, n, 0)).collect();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert!(sorted.into_iter().eq(0..n), "{n}");
+        }
+        // The correlation of place and value has standard deviation 1/√n.
+        let n = 40_000u64;
+        let centre = (n as f64 - 1.0) / 2.0;
+        let product = |k: u64| (k as f64 - centre) * (philox.shuffled(k, n, 1) as f64 - centre);
+        let correlation = (0..n).map(product).sum::<f64>() / (n as f64 * (n as f64).powi(2) / 12.0);
+        assert!(correlation.abs() < 4.0 / (n as f64).sqrt(), "{correlation}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What only the kernels promise, run on the host in three thread orders: a row's bits depend on nothing but the row and the
 //! columns, and a particle's on nothing but the particle. Their agreement with the equations is the conformance suite's matter.
 
+#![cfg(feature = "cuda")]
+
 #[path = "conformance/emulated.rs"]
 mod emulated;
 

@@ -13,6 +13,7 @@ use half::f16;
 use thiserror::Error;
 
 use crate::field::MixtureProgram;
+use crate::field::network::Activation;
 use crate::random::Philox;
 
 pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
@@ -60,6 +61,12 @@ pub enum BackendError {
         /// Bytes free.
         free: u64,
     },
+    /// An operation that the CUDA backend does not have.
+    #[error("the CUDA backend cannot {what} yet; use --device cpu")]
+    Unsupported {
+        /// What it cannot do.
+        what: &'static str,
+    },
     /// The device failed.
     #[error("{what} failed on the GPU: {reason}")]
     Launch {
@@ -94,6 +101,14 @@ pub struct Columns<'a, B: Backend + ?Sized> {
     pub m: usize,
     /// Dimension d.
     pub d: usize,
+}
+
+/// One layer W x + b of [`Backend::perceptron`].
+pub struct Dense<'a, B: Backend + ?Sized> {
+    /// W, outputs × inputs, row-major.
+    pub weight: &'a Reals<B>,
+    /// b, of length outputs.
+    pub bias: &'a Reals<B>,
 }
 
 /// Factor k of the product x_i · y_j.
@@ -208,6 +223,54 @@ pub trait Backend: Send + Sync {
         mean: &mut Reals<Self>,
     ) -> Result<(), BackendError>;
 
+    /// Draws from the softmax of each row by inverse CDF: `index_r = min {j : Σ_{j′≤j} w_ij′ > quantiles_r}` for
+    /// r ∈ first_i..first_{i+1}, one number of [0, 1) a draw; `first` has length n + 1.
+    ///
+    /// A shift near the row's log-sum makes it one pass over the columns, however many draws a row has.
+    fn sample_plan(
+        &self,
+        _rows: Rows<'_, Self>,
+        _columns: Columns<'_, Self>,
+        _shift: (&Reals<Self>, f64),
+        _first: &Self::Buf<u32>,
+        _quantiles: &Self::Buf<f64>,
+        _index: &mut Self::Buf<u32>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::Unsupported { what: "draw from a plan" })
+    }
+
+    /// The `k` ≤ m columns of largest `logit_ij = h_j + k_j x_i·y_j` of each row in falling order, n × k; of equals the lowest index
+    /// first.
+    fn top_k(
+        &self,
+        _rows: Rows<'_, Self>,
+        _columns: Columns<'_, Self>,
+        _k: usize,
+        _index: &mut Self::Buf<u32>,
+        _logit: &mut Reals<Self>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::Unsupported { what: "rank the partners of a point" })
+    }
+
+    /// The soft-min of a cloud with itself: `out_i = log Σ_j a_j exp(k x_i·x_j − s_i − s_j)`, length n, with s a factor times a
+    /// buffer; `weights` are a and log a, `packed` is workspace of n × (d + 1).
+    ///
+    /// A backend may use that the exponents are symmetric and visit each pair once; this visits it twice.
+    fn soft_min_self(
+        &self,
+        rows: Rows<'_, Self>,
+        k: f64,
+        weights: (&Reals<Self>, &Reals<Self>),
+        shift: (&Reals<Self>, f64),
+        packed: &mut Reals<Self>,
+        out: &mut Reals<Self>,
+    ) -> Result<(), BackendError> {
+        let (potential, factor) = shift;
+        self.pack(rows.points, rows.d, Scale::Uniform(k), weights.1, Some((potential, -factor)), packed)?;
+        let columns = Columns { packed, m: rows.n, d: rows.d };
+        self.soft_min(rows, columns, Some(shift), out)
+    }
+
     /// The nearest column of each row, the limit of the soft-min at infinite scale: `index_i = argmin_j |x_i − y_j|²`.
     /// `points` are the columns, m × d, unpacked; of equal distances the lowest index wins.
     fn nearest(&self, rows: Rows<'_, Self>, points: &Reals<Self>, index: &mut Self::Buf<u32>) -> Result<(), BackendError>;
@@ -259,6 +322,18 @@ pub trait Backend: Send + Sync {
         noise: Noise<'_>,
         registers: &mut [Reals<Self>],
     ) -> Result<(), BackendError>;
+
+    /// A multilayer perceptron: `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs of the last layer, with s the `scale`.
+    fn perceptron(
+        &self,
+        _rows: Rows<'_, Self>,
+        _scale: f64,
+        _layers: &[Dense<'_, Self>],
+        _activation: Activation,
+        _out: &mut Reals<Self>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::Unsupported { what: "evaluate networks" })
+    }
 
     /// `registers[dst] ← Σ coefficient · register`; `dst` may be among the terms.
     fn combine(&self, registers: &mut [Reals<Self>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError>;

@@ -176,7 +176,8 @@ impl Operation {
                 backend.download_reals(&out)
             }
             Self::SoftMin | Self::ShiftedSoftMin | Self::SoftMean => {
-                let bias = backend.upload_reals(&normals(m, 3).iter().map(|z| f64::from((LN_2 * z) as f32)).collect::<Vec<_>>())?;
+                let bias =
+                    backend.upload_reals(&normals(m, 3).iter().map(|z| f64::from((LN_2 * z) as f32)).collect::<Vec<_>>())?;
                 let mut packed = backend.zeros(m * (d + 1))?;
                 backend.pack(&y, d, Scale::Uniform(1.0 / (d as f64).sqrt()), &bias, None, &mut packed)?;
                 let columns = || Columns { packed: &packed, m, d };
@@ -294,7 +295,11 @@ fn program() -> Program {
     let schedule = Schedule::linear_vp(0.1, 20.0).expect("a valid schedule");
     let grid = Grid::uniform(&schedule, 3).expect("a valid grid");
     let step = |from, to: crate::path::Level| {
-        Step::evaluate(from, to.alpha, 0.8 * to.sigma).add_noise(0.6 * to.sigma).then(Op::Clip { register: 0, low: -9.0, high: 9.0 })
+        Step::evaluate(from, to.alpha, 0.8 * to.sigma).add_noise(0.6 * to.sigma).then(Op::Clip {
+            register: 0,
+            low: -9.0,
+            high: 9.0,
+        })
     };
     grid.steps().map(|(from, to)| step(from, to)).collect()
 }

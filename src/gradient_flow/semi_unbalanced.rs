@@ -10,9 +10,9 @@
 use crate::backend::Device;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::jko::{Account, Cost, Scheme};
+use crate::io::Checkpoint;
 use crate::measure::Cloud;
-use crate::transport::divergence::SelfTransport;
-use crate::transport::{Problem, SemiUnbalanced, Sinkhorn};
+use crate::transport::{Potentials, Problem, SemiUnbalanced, Sinkhorn};
 
 /// The entropic JKO scheme on the points of the target.
 #[derive(Debug)]
@@ -22,13 +22,14 @@ pub struct SemiUnbalancedJko<'a> {
     eps: f64,
     tau: f64,
     device: &'a Device,
-    /// KL(ρ_k‖m); none at a start that lies elsewhere.
+    /// The weights on the target's points as the last step gave them, and KL(ρ_k‖m); none at a start that lies elsewhere.
+    weights: Vec<f64>,
     free_energy: Option<f64>,
     warm: Option<Vec<f64>>,
-    own_warm: Option<Vec<f64>>,
+    own_warm: Option<Potentials>,
 }
 
-const SOLVER: Sinkhorn = Sinkhorn { tol: 1e-3, max_iter: 10_000, plain: true };
+const SOLVER: Sinkhorn = Sinkhorn { tol: 1e-3, max_iter: 10_000, plain: false };
 
 impl<'a> SemiUnbalancedJko<'a> {
     /// The scheme from `start` to `target` in steps `tau`, at `eps`, both in units of c.
@@ -41,7 +42,8 @@ impl<'a> SemiUnbalancedJko<'a> {
         if eps >= tau {
             return Err(FlowError::EpsOfStep { eps, tau });
         }
-        Ok(Self { state: start, target, eps, tau, device, free_energy: None, warm: None, own_warm: None })
+        let weights = Vec::new();
+        Ok(Self { state: start, target, eps, tau, device, weights, free_energy: None, warm: None, own_warm: None })
     }
 
     /// The variance at which the scheme settles, over that of a Gaussian target, minus one: −(ε/2)/(τ + ε), in the limit of small ε.
@@ -61,12 +63,13 @@ impl Scheme for SemiUnbalancedJko<'_> {
         let mut charged = 0.0;
         if let Some(free_energy) = self.free_energy {
             // J_ε(ρ, ρ) = OT_ε(ρ, ρ) + ε KL(ρ‖m): the reference is ρ⊗m.
-            let own = SelfTransport { cloud: &self.state, eps: self.eps, solver: SOLVER, warm: self.own_warm.as_deref() };
-            let own = self.device.run(own)?;
-            charged = (step.cost - own.value - self.eps * free_energy) / self.tau;
-            self.own_warm = Some(own.potential);
+            let own_problem = Problem::new(&self.state, &self.state, self.eps)?;
+            let own = SOLVER.solve(&own_problem, self.device, self.own_warm.as_ref(), None)?;
+            charged = (step.cost - own.dual - self.eps * free_energy) / self.tau;
+            self.own_warm = Some(own.potentials);
         }
-        self.state = self.target.clone().with_weights(step.weights)?;
+        self.state = self.target.clone().with_weights(step.weights.clone())?;
+        self.weights = step.weights;
         self.free_energy = Some(step.kl);
         self.warm = Some(step.g);
         // Of J_ε(ρ′, ρ) − J_ε(ρ, ρ), which → ½W₂² as ε → 0.
@@ -75,5 +78,29 @@ impl Scheme for SemiUnbalancedJko<'_> {
 
     fn state(&self) -> &Cloud {
         &self.state
+    }
+
+    fn keep(&self, checkpoint: &mut Checkpoint) {
+        if let (Some(free_energy), Some(g)) = (self.free_energy, &self.warm) {
+            checkpoint.keep_array("weights", self.weights.clone());
+            checkpoint.keep_array("free energy", vec![free_energy]);
+            checkpoint.keep_array("g", g.clone());
+        }
+        if let Some(own) = &self.own_warm {
+            checkpoint.keep_array("own f", own.f.clone());
+            checkpoint.keep_array("own g", own.g.clone());
+        }
+    }
+
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError> {
+        let kept = |name: &str| checkpoint.array(name).map(<[f64]>::to_vec);
+        if let Some(weights) = kept("weights") {
+            self.state = self.target.clone().with_weights(weights.clone())?;
+            self.weights = weights;
+            self.free_energy = checkpoint.array("free energy").and_then(|value| value.first().copied());
+            self.warm = kept("g");
+            self.own_warm = kept("own f").zip(kept("own g")).map(|(f, g)| Potentials { f, g });
+        }
+        Ok(())
     }
 }

@@ -10,9 +10,9 @@
 
 use crate::backend::Device;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square, moved_to};
+use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square};
+use crate::io::Checkpoint;
 use crate::measure::Cloud;
-use crate::transport::divergence::SelfTransport;
 use crate::transport::{Potentials, Problem, Sinkhorn};
 
 /// The Sinkhorn-divergence flow under way.
@@ -27,7 +27,7 @@ pub struct SinkhornFlow<'a> {
     target_term: f64,
     /// T_{ρ→m} − T_{ρ→ρ} at the present state.
     velocity: Vec<f64>,
-    warm: Option<(Potentials, Vec<f64>)>,
+    warm: Option<(Potentials, Potentials)>,
 }
 
 /// Tight enough that F, whose error is of second order in it, falls visibly at every step.
@@ -41,7 +41,7 @@ impl<'a> SinkhornFlow<'a> {
     pub fn new(start: Cloud, target: &'a Cloud, tau: f64, eps: f64, device: &'a Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
         Problem::new(&start, target, eps)?;
-        let target_term = device.run(SelfTransport { cloud: target, eps, solver: SOLVER, warm: None })?.value;
+        let target_term = SOLVER.solve(&Problem::new(target, target, eps)?, device, None, None)?.dual;
         Ok(Self { state: start, target, eps, tau, device, target_term, velocity: Vec::new(), warm: None })
     }
 }
@@ -49,12 +49,12 @@ impl<'a> SinkhornFlow<'a> {
 impl Scheme for SinkhornFlow<'_> {
     fn account(&mut self) -> Result<Account, FlowError> {
         let problem = Problem::new(&self.state, self.target, self.eps)?;
-        let (warm, own_warm) = (self.warm.as_ref().map(|w| &w.0), self.warm.as_ref().map(|w| w.1.as_slice()));
+        let (warm, own_warm) = (self.warm.as_ref().map(|w| &w.0), self.warm.as_ref().map(|w| &w.1));
         let cross = SOLVER.solve(&problem, self.device, warm, None)?;
-        let own = self.device.run(SelfTransport { cloud: &self.state, eps: self.eps, solver: SOLVER, warm: own_warm })?;
+        let own = SOLVER.solve(&Problem::new(&self.state, &self.state, self.eps)?, self.device, own_warm, None)?;
         self.velocity = cross.map.iter().zip(&own.map).map(|(to, own)| to - own).collect();
-        let free_energy = cross.dual - 0.5 * (own.value + self.target_term);
-        self.warm = Some((cross.potentials, own.potential));
+        let free_energy = cross.dual - 0.5 * (own.dual + self.target_term);
+        self.warm = Some((cross.potentials, own.potentials));
         Ok(Account { free_energy: Some(free_energy), ..Account::default() })
     }
 
@@ -64,12 +64,33 @@ impl Scheme for SinkhornFlow<'_> {
         let reach = 10.0 * (self.target.radius() + self.state.radius()) + distance(&self.state.mean(), &self.target.mean());
         check_reach(&moved, &self.target.mean(), reach, k)?;
         let w2_squared = self.tau * self.tau * mean_square(&self.state, &self.velocity);
-        self.state = moved_to(&self.state, moved)?;
+        self.state = self.state.with_points(moved)?;
         Ok(Cost { w2_squared, charged: w2_squared / (2.0 * self.tau) })
     }
 
     fn state(&self) -> &Cloud {
         &self.state
+    }
+
+    fn keep(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.keep_array("points", self.state.points().to_vec());
+        checkpoint.keep_array("velocity", self.velocity.clone());
+        if let Some((potentials, own)) = &self.warm {
+            checkpoint.keep_array("f", potentials.f.clone());
+            checkpoint.keep_array("g", potentials.g.clone());
+            checkpoint.keep_array("own f", own.f.clone());
+            checkpoint.keep_array("own g", own.g.clone());
+        }
+    }
+
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError> {
+        let kept = ["points", "velocity", "f", "g", "own f", "own g"].map(|name| checkpoint.array(name).map(<[f64]>::to_vec));
+        if let [Some(points), Some(velocity), Some(f), Some(g), Some(own_f), Some(own_g)] = kept {
+            self.state = self.state.with_points(points)?;
+            self.velocity = velocity;
+            self.warm = Some((Potentials { f, g }, Potentials { f: own_f, g: own_g }));
+        }
+        Ok(())
     }
 }
 

@@ -4,17 +4,26 @@
 //! and remedy when it is not that. Files are written whole or not at all.
 
 pub mod array;
+pub mod checkpoint;
 mod csv;
 mod format;
 mod mixture;
+mod network;
 mod npy;
 mod npz;
+#[cfg(feature = "image")]
+pub mod picture;
 pub mod problem;
 pub mod read;
 mod safetensors;
 pub mod write;
 
 pub use array::Array;
+pub use checkpoint::{Checkpoint, checksum};
+#[cfg(feature = "image")]
+pub use picture::{PictureError, PictureFormat, encode_picture, on_canvas, read_picture};
 pub use problem::{Problem, ReadError};
-pub use read::{read_array, read_measure};
-pub use write::{Float, WriteError, check_ending, write_array, write_npy, write_text, write_whole};
+pub use read::{is_network, read_array, read_measure, read_network};
+pub use write::{
+    Float, NamedArray, Numbers, WriteError, check_ending, write_array, write_arrays, write_npy, write_text, write_whole,
+};

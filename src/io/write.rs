@@ -61,6 +61,50 @@ impl Float {
     }
 }
 
+/// An array of a file that holds several.
+#[derive(Clone, Debug)]
+pub struct NamedArray<'a> {
+    /// What it is called in the file.
+    pub name: &'a str,
+    /// The numbers in C order, Π `shape` of them.
+    pub numbers: Numbers<'a>,
+    /// Extent of each axis.
+    pub shape: Vec<usize>,
+}
+
+/// Numbers to be written.
+#[derive(Clone, Copy, Debug)]
+pub enum Numbers<'a> {
+    /// Reals, stored as the type says.
+    Reals(&'a [f64], Float),
+    /// Indices, stored as 64-bit integers: what numpy and PyTorch index with.
+    Indices(&'a [u32]),
+}
+
+impl Numbers<'_> {
+    fn descr(self) -> &'static str {
+        match self {
+            Self::Reals(_, float) => float.descr(),
+            Self::Indices(_) => "<i8",
+        }
+    }
+
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::Reals(_, Float::F32) => Dtype::F32,
+            Self::Reals(_, Float::F64) => Dtype::F64,
+            Self::Indices(_) => Dtype::I64,
+        }
+    }
+
+    fn write(self, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::Reals(values, float) => float.write(values, out),
+            Self::Indices(indices) => indices.iter().try_for_each(|&i| out.write_all(&i64::from(i).to_le_bytes())),
+        }
+    }
+}
+
 /// Writes the file at `path` with `fill`, whole or not at all; its folder is made if missing.
 ///
 /// # Errors
@@ -107,9 +151,23 @@ pub fn write_npy(path: &Path, values: &[f64], shape: &[usize], float: Float) -> 
 pub fn write_array(path: &Path, values: &[f64], shape: &[usize], float: Float) -> Result<(), WriteError> {
     match ending(path).as_str() {
         "npy" => write_npy(path, values, shape, float),
-        "npz" => write_whole(path, |out| npz_into(out, values, shape, float)),
-        "safetensors" => write_whole(path, |out| safetensors_into(out, values, shape, float)),
+        "npz" | "safetensors" => {
+            let points = NamedArray { name: "points", numbers: Numbers::Reals(values, float), shape: shape.to_vec() };
+            write_arrays(path, &[points])
+        }
         "csv" => write_whole(path, |out| csv_into(out, values, shape, float)),
+        _ => Err(WriteError::Extension { path: path.into() }),
+    }
+}
+
+/// Several arrays into one file, `.npz` or `.safetensors` by its ending.
+///
+/// # Errors
+/// [`WriteError::Extension`] for another ending, [`WriteError::File`] when the system refuses.
+pub fn write_arrays(path: &Path, arrays: &[NamedArray<'_>]) -> Result<(), WriteError> {
+    match ending(path).as_str() {
+        "npz" => write_whole(path, |out| npz_into(out, arrays)),
+        "safetensors" => write_whole(path, |out| safetensors_into(out, arrays)),
         _ => Err(WriteError::Extension { path: path.into() }),
     }
 }
@@ -136,28 +194,31 @@ fn npy_into(out: &mut impl Write, values: &[f64], shape: &[usize], float: Float)
     float.write(values, out)
 }
 
-fn npz_into(out: &mut BufWriter<&File>, values: &[f64], shape: &[usize], float: Float) -> io::Result<()> {
+fn npz_into(out: &mut BufWriter<&File>, arrays: &[NamedArray<'_>]) -> io::Result<()> {
     let mut archive = ZipWriter::new(out);
     // Stored as numpy.savez does, with room for sizes beyond 4 GiB.
     let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored).large_file(true);
-    archive.start_file("points.npy", options)?;
-    let mut entry = BufWriter::new(&mut archive);
-    npy_into(&mut entry, values, shape, float)?;
-    entry.flush()?;
-    drop(entry);
+    for array in arrays {
+        archive.start_file(format!("{}.npy", array.name), options)?;
+        let mut entry = BufWriter::new(&mut archive);
+        entry.write_all(&npy::header(array.numbers.descr(), &array.shape))?;
+        array.numbers.write(&mut entry)?;
+        entry.flush()?;
+    }
     archive.finish()?;
     Ok(())
 }
 
-fn safetensors_into(out: &mut impl Write, values: &[f64], shape: &[usize], float: Float) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    float.write(values, &mut bytes)?;
-    let number = match float {
-        Float::F32 => Dtype::F32,
-        Float::F64 => Dtype::F64,
+fn safetensors_into(out: &mut impl Write, arrays: &[NamedArray<'_>]) -> io::Result<()> {
+    let mut bytes = vec![Vec::new(); arrays.len()];
+    arrays.iter().zip(&mut bytes).try_for_each(|(array, bytes)| array.numbers.write(bytes))?;
+    let view = |(array, bytes)| {
+        let NamedArray { name, numbers, shape }: &NamedArray<'_> = array;
+        let bytes: &Vec<u8> = bytes;
+        TensorView::new(numbers.dtype(), shape.clone(), bytes).map(|view| (*name, view)).map_err(io::Error::other)
     };
-    let tensor = TensorView::new(number, shape.to_vec(), &bytes).map_err(io::Error::other)?;
-    out.write_all(&safetensors::serialize([("points", tensor)], None).map_err(io::Error::other)?)
+    let views: Vec<_> = arrays.iter().zip(&bytes).map(view).collect::<Result<_, _>>()?;
+    out.write_all(&safetensors::serialize(views, None).map_err(io::Error::other)?)
 }
 
 fn csv_into(out: &mut impl Write, values: &[f64], shape: &[usize], float: Float) -> io::Result<()> {

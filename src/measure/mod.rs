@@ -4,11 +4,13 @@ pub mod cloud;
 pub mod digits;
 pub mod mixture;
 pub mod named;
+pub mod picture;
 pub mod shape;
 
 pub use cloud::{Cloud, CloudError, InverseCdf};
 pub use mixture::{Component, Covariance, Mixture, MixtureError};
 pub use named::{NameError, named};
+pub use picture::Picture;
 pub use shape::Shape;
 
 use crate::random::Stream;

@@ -8,6 +8,7 @@ pub mod modes;
 pub mod moments;
 pub mod nearest;
 pub mod ruler;
+pub mod straightness;
 pub mod wasserstein;
 
 pub use error::MetricError;
@@ -18,4 +19,5 @@ pub use modes::mode_weights;
 pub use moments::{mean_distance, variance_ratio};
 pub use nearest::{median_distance, nearest};
 pub use ruler::{Law, NoiseFloor, Reading, Ruler};
+pub use straightness::cfm_loss_floor;
 pub use wasserstein::{PairedCost, paired_cost, w2_size, w2_squared_exact};

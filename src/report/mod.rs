@@ -4,6 +4,7 @@
 
 mod axis;
 mod curves;
+pub mod film;
 mod images;
 mod ledger;
 mod look;

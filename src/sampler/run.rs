@@ -1,11 +1,16 @@
-//! Runs a program over a field: fused over all steps for a mixture, stage by stage for fields that are soft-mins over points.
+//! Runs a program over a field: fused over all steps for a mixture, stage by stage for networks and for fields that are
+//! soft-mins over points.
 
 use thiserror::Error;
 
 use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows, Scale, Task};
+use crate::field::network::LevelError;
 use crate::field::{Field, MixtureProgram, fold};
+use crate::io::Checkpoint;
 use crate::measure::Cloud;
 use crate::path::Level;
+use crate::sampler::adaptive::AdaptiveError;
+use crate::sampler::forward::Forward;
 use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// Why a program cannot run on a field.
@@ -48,12 +53,29 @@ pub enum RunError {
     /// ε̂ of a field of points at σ = 0.
     #[error("at sigma = 0 a field of points knows only the nearest point, not the noise; end with an Euler step (euler_last)")]
     NoiseAtData,
+    /// A level at which a network does not determine the step.
+    #[error(transparent)]
+    Level(#[from] LevelError),
     /// The observer stopped the run.
     #[error("stopped after {steps} steps")]
     Stopped {
         /// Steps made.
         steps: usize,
     },
+    /// A method that needs the field of each particle at a time or noise of its own, or the score of the data.
+    #[error(
+        "{method} needs the field of a law: 8gaussians, normal:D or a .json mixture; for points take pf-heun, or a pc method"
+    )]
+    NeedsLaw {
+        /// The method.
+        method: &'static str,
+    },
+    /// σ/α from pure noise on.
+    #[error("the run is one in sigma/alpha, which is infinite at pure noise; take a schedule such as ve or linear-vp")]
+    PureNoise,
+    /// The error of a step could not be kept.
+    #[error(transparent)]
+    Adaptive(#[from] AdaptiveError),
     /// The device could not do it.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -73,6 +95,7 @@ impl Field {
         match self {
             Self::Mixture(mixture) => mixture.dim(),
             Self::DataSet(cloud) | Self::Transport { target: cloud, .. } => cloud.dim(),
+            Self::Network(network) => network.dim(),
         }
     }
 
@@ -86,9 +109,48 @@ impl Field {
         program.run(self, points, Noise::Given(&[]), device, Observe::Progress(&mut |_| true))
     }
 
-    /// Whether the field at σ = 0 is known beyond x̂₀: for a law with a density, not for points.
+    /// Whether the field at σ = 0 is known beyond x̂₀: for a law with a density and for a network whose prediction says it, not
+    /// for points.
     pub fn is_regular_at_data(&self) -> bool {
-        matches!(self, Self::Mixture(_))
+        match self {
+            Self::Mixture(_) => true,
+            Self::DataSet(_) | Self::Transport { .. } => false,
+            Self::Network(network) => network.is_regular_at_data(),
+        }
+    }
+}
+
+/// The record of a run's steps and registers in a checkpoint.
+const MADE: &str = "steps made and registers";
+
+/// A run under way: all that it takes to go on, bit for bit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Underway {
+    /// Steps made.
+    pub made: usize,
+    /// The registers after them, each n × d; after the last step only the state.
+    pub registers: Vec<Vec<f64>>,
+}
+
+impl Underway {
+    /// A run that begins at `start`, n × d row-major.
+    pub fn from(start: Vec<f64>) -> Self {
+        Self { made: 0, registers: vec![start] }
+    }
+
+    /// Keeps the run.
+    pub fn keep(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.keep_record(MADE, &(self.made, self.registers.len()));
+        for (register, values) in self.registers.iter().enumerate() {
+            checkpoint.keep_array(&format!("register {register}"), values.clone());
+        }
+    }
+
+    /// The run that was kept.
+    pub fn kept(checkpoint: &Checkpoint) -> Option<Self> {
+        let (made, count) = checkpoint.record::<(usize, usize)>(MADE)?;
+        let register = |register| checkpoint.array(&format!("register {register}")).map(<[f64]>::to_vec);
+        Some(Self { made, registers: (0..count).map(register).collect::<Option<_>>()? })
     }
 }
 
@@ -97,15 +159,35 @@ impl Program {
     ///
     /// # Errors
     /// [`RunError`] when sizes disagree, a field of points is asked for noise at σ = 0, or the observer stops the run.
-    pub fn run<'a>(
-        &'a self,
-        field: &'a Field,
-        start: &'a [f64],
-        noise: Noise<'a>,
+    pub fn run(
+        &self,
+        field: &Field,
+        start: &[f64],
+        noise: Noise<'_>,
         device: &Device,
-        observe: Observe<'a>,
+        observe: Observe<'_>,
     ) -> Result<Vec<f64>, RunError> {
-        let d = field.dim();
+        let mut run = Underway::from(start.to_vec());
+        self.advance(field, &mut run, noise, device, observe)?;
+        if run.made < self.steps.len() {
+            return Err(RunError::Stopped { steps: run.made });
+        }
+        Ok(run.registers.swap_remove(STATE))
+    }
+
+    /// Goes on with `run` until the last step is made or the observer says stop; it may be continued.
+    ///
+    /// # Errors
+    /// As [`Program::run`], but that a stop is no error.
+    pub fn advance(
+        &self,
+        field: &Field,
+        run: &mut Underway,
+        noise: Noise<'_>,
+        device: &Device,
+        observe: Observe<'_>,
+    ) -> Result<(), RunError> {
+        let (d, start) = (field.dim(), &run.registers[STATE]);
         if !start.len().is_multiple_of(d) {
             return Err(RunError::Dimension { start: start.len(), field: d });
         }
@@ -124,61 +206,79 @@ impl Program {
             }
             _ => {}
         }
-        device.run(Run { program: self, field, start, noise, observe })
+        device.run(Run { program: self, field, run, noise, observe })
     }
 }
 
 /// Steps that are fused into one launch when only progress is watched.
 const FUSED: usize = 128;
 
-struct Run<'a> {
+struct Run<'a, 'o> {
     program: &'a Program,
     field: &'a Field,
-    start: &'a [f64],
+    run: &'a mut Underway,
     noise: Noise<'a>,
-    observe: Observe<'a>,
+    observe: Observe<'o>,
 }
 
-impl Task for Run<'_> {
-    type Output = Result<Vec<f64>, RunError>;
+impl Task for Run<'_, '_> {
+    type Output = Result<(), RunError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        let Self { program, field, start, noise, mut observe } = self;
-        let mut registers = Vec::with_capacity(program.registers() + 1);
-        registers.push(backend.upload_reals(start)?);
-        for _ in 1..program.registers() {
-            registers.push(backend.zeros(start.len())?);
+        let Self { program, field, run, noise, mut observe } = self;
+        let (len, count) = (run.registers[STATE].len(), program.registers());
+        let mut registers = Vec::with_capacity(count + 1);
+        for register in 0..count {
+            registers
+                .push(run.registers.get(register).map_or_else(|| backend.zeros(len), |values| backend.upload_reals(values))?);
         }
-        let n = start.len() / field.dim();
+        let d = field.dim();
+        let n = len / d;
         let mut stepper = match field {
             Field::Mixture(mixture) => Stepper::Fused(fold(mixture, program)),
             Field::DataSet(cloud) => Stepper::Staged(Box::new(Points::new(backend, cloud, None, n)?)),
             Field::Transport { target, g, eps } => Stepper::Staged(Box::new(Points::new(backend, target, Some((g, *eps)), n)?)),
+            Field::Network(network) => Stepper::Staged(Box::new(Forward::new(backend, network, n)?)),
         };
         if matches!(stepper, Stepper::Staged(_)) {
-            registers.push(backend.zeros(start.len())?); // workspace of `Points::evaluate`
+            registers.push(backend.zeros(len)?); // workspace of `Evaluate::evaluate`
         }
         let stride = match (&stepper, &observe) {
             (Stepper::Fused(_), Observe::Progress(_)) => FUSED,
             _ => 1,
         };
-        let (mut made, mut calls) = (0, 0);
+        let is_draw = |op: &&Op| matches!(op, Op::Draw { .. });
+        let mut made = run.made;
+        let mut calls = program.steps[..made].iter().flat_map(|step| &step.ops).filter(is_draw).count();
         loop {
             let go_on = match &mut observe {
                 Observe::Progress(progress) => progress(made),
                 Observe::States(states) => states(made, &backend.download_reals(&registers[STATE])?),
             };
-            if made == program.steps.len() {
-                return Ok(backend.download_reals(&registers[STATE])?);
-            }
-            if !go_on {
-                return Err(RunError::Stopped { steps: made });
+            let done = made == program.steps.len();
+            if done || !go_on {
+                run.made = made;
+                let kept = registers.iter().take(if done { 1 } else { count });
+                run.registers = kept.map(|register| backend.download_reals(register)).collect::<Result<_, _>>()?;
+                return Ok(());
             }
             let next = program.steps.len().min(made + stride);
             match &mut stepper {
                 Stepper::Fused(folded) => backend.interpret(folded, made..next, noise, &mut registers)?,
-                Stepper::Staged(points) => {
-                    points.step(backend, &program.steps[made].ops, made as u32, noise, &mut calls, &mut registers)?;
+                Stepper::Staged(field) => {
+                    for op in &program.steps[made].ops {
+                        match *op {
+                            Op::Evaluate { level, src, p, q, dst } => {
+                                field.evaluate(backend, level, src, (p, q), dst, &mut registers)?;
+                            }
+                            Op::Draw { dst, draw } => {
+                                backend.normals(noise, made as u32, draw, calls, d, &mut registers[dst])?;
+                                calls += 1;
+                            }
+                            Op::Combine { dst, ref terms } => backend.combine(&mut registers, dst, terms)?,
+                            Op::Clip { register, low, high } => backend.clip(&mut registers[register], low, high)?,
+                        }
+                    }
                 }
             }
             made = next;
@@ -186,9 +286,23 @@ impl Task for Run<'_> {
     }
 }
 
-enum Stepper<B: Backend> {
+enum Stepper<'a, B: Backend> {
     Fused(MixtureProgram),
-    Staged(Box<Points<B>>),
+    Staged(Box<dyn Evaluate<B> + 'a>),
+}
+
+/// A field that is evaluated stage by stage.
+pub(super) trait Evaluate<B: Backend> {
+    /// `dst ← p x̂₀ + q ε̂` at the points in `src`; the last register is workspace.
+    fn evaluate(
+        &mut self,
+        backend: &B,
+        level: Level,
+        src: usize,
+        of: (f64, f64),
+        dst: usize,
+        registers: &mut [Reals<B>],
+    ) -> Result<(), RunError>;
 }
 
 /// A field that is a softmax over points: x̂₀ = Σ_j w_j y_j.
@@ -236,31 +350,10 @@ impl<B: Backend> Points<B> {
             index: backend.zeros(n)?,
         })
     }
+}
 
-    fn step(
-        &mut self,
-        backend: &B,
-        ops: &[Op],
-        step: u32,
-        noise: Noise<'_>,
-        calls: &mut usize,
-        registers: &mut [Reals<B>],
-    ) -> Result<(), RunError> {
-        for op in ops {
-            match *op {
-                Op::Evaluate { level, src, p, q, dst } => self.evaluate(backend, level, src, (p, q), dst, registers)?,
-                Op::Draw { dst, draw } => {
-                    backend.normals(noise, step, draw, *calls, self.d, &mut registers[dst])?;
-                    *calls += 1;
-                }
-                Op::Combine { dst, ref terms } => backend.combine(registers, dst, terms)?,
-                Op::Clip { register, low, high } => backend.clip(&mut registers[register], low, high)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// `dst ← p A + q (src − α A)/σ`, with A the softmax mean of the points; the last register is workspace.
+impl<B: Backend> Evaluate<B> for Points<B> {
+    /// `dst ← p A + q (src − α A)/σ`, with A the softmax mean of the points.
     fn evaluate(
         &mut self,
         backend: &B,

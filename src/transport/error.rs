@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::backend::BackendError;
+use crate::measure::CloudError;
 
 /// Why a transport problem has no answer as asked.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -23,10 +24,10 @@ pub enum TransportError {
         /// Points of the target.
         m: usize,
     },
-    /// More points than the cubic algorithm should be given.
-    #[error("exact assignment takes at most {limit} points, not {n}; take a subsample, or solve with a small eps")]
+    /// More points than the exact algorithm should be given.
+    #[error("exact transport takes at most {limit} points a side, not {n}; take a subsample, or solve with a small eps")]
     TooMany {
-        /// Points of each cloud.
+        /// Points of the larger cloud.
         n: usize,
         /// The largest number accepted.
         limit: usize,
@@ -37,6 +38,17 @@ pub enum TransportError {
     /// Points so far apart that their squared distance is not a number.
     #[error("the squared distance between two points overflows; rescale the clouds")]
     Overflow,
+    /// Too many way-stations, or none.
+    #[error("a plan of rank {rank} needs a rank from 1 to {most}, the points of the smaller cloud and at most 5,000")]
+    Rank {
+        /// The rank asked for.
+        rank: usize,
+        /// The largest for these clouds.
+        most: usize,
+    },
+    /// A mean over no directions.
+    #[error("a sliced distance is a mean over directions; give it one or more")]
+    NoDirections,
     /// The quantile coupling exists on the line only.
     #[error("the quantile coupling needs points on a line, not in dimension {dim}")]
     NotALine {
@@ -65,12 +77,35 @@ pub enum TransportError {
         /// The ε given.
         eps: f64,
     },
-    /// A κ that draws the second marginal nowhere.
-    #[error("kappa = {kappa}; the semi-unbalanced problem needs a finite kappa above zero, in units of |x-y|^2/2")]
-    Kappa {
-        /// The κ given.
-        kappa: f64,
+    /// A ρ that draws a marginal nowhere.
+    #[error(
+        "rho = {rho}; a free marginal needs a finite rho above zero, in units of |x-y|^2/2, or none at all to be held exactly"
+    )]
+    Rho {
+        /// The ρ given.
+        rho: f64,
     },
+    /// Potentials that are not those of the cloud.
+    #[error(
+        "a map needs a finite potential for each of the {m} target points, and {found} were given; use those of this problem"
+    )]
+    Potential {
+        /// Points of the target.
+        m: usize,
+        /// Finite potentials given.
+        found: usize,
+    },
+    /// A direction that is not one number a coordinate of the source.
+    #[error("a direction for these source points has {expected} numbers, not {found}")]
+    Direction {
+        /// Numbers given.
+        found: usize,
+        /// Numbers needed.
+        expected: usize,
+    },
+    /// Second derivatives are those of balanced problems.
+    #[error("Hessian-vector products are of balanced problems; this one has a free marginal")]
+    Balanced,
     /// ε that the precision cannot hold.
     #[error(
         "eps = {eps:e} is too small for these points in {precision}\n  their largest squared radius about the mean is {radius:.3}, so \
@@ -101,6 +136,21 @@ pub enum TransportError {
         /// Points of the target.
         m: usize,
     },
+    /// Values, draws or partners in another number than the points ask for.
+    #[error("{len} {what} for {rows} points of {p} each; give {p} a point, and at least one")]
+    Values {
+        /// What was counted.
+        what: &'static str,
+        /// How many were given.
+        len: usize,
+        /// Points they belong to.
+        rows: usize,
+        /// How many a point has.
+        p: usize,
+    },
+    /// Masses that make no measure.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
     /// The observer stopped the solver.
     #[error("stopped after {iterations} iterations")]
     Stopped {

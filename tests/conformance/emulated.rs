@@ -6,9 +6,9 @@ use std::ffi::c_void;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Mutex;
 
-use brenier::backend::{BackendError, Chip};
 use brenier::backend::cuda::Launcher;
 use brenier::backend::cuda::launcher::Pointer;
+use brenier::backend::{BackendError, Chip};
 use emulator::Order;
 
 /// What memory holds that nothing was written to.

@@ -18,8 +18,11 @@ mod normals;
 mod pair_sum;
 mod repeat;
 mod run;
+mod sample_plan;
 mod soft_mean;
 mod soft_min;
+mod soft_min_self;
+mod top_k;
 mod vector;
 
 use brenier::backend::cpu::{Cpu, Isa};

@@ -8,7 +8,11 @@ mod lane;
 mod nearest;
 mod normals;
 mod pairs;
+mod perceptron;
+mod sample_plan;
 mod soft_min;
+mod soft_min_self;
+mod top_k;
 mod vector;
 
 use std::marker::PhantomData;
@@ -17,8 +21,9 @@ use std::ops::Range;
 use bytemuck::Pod;
 use half::f16;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Noise, PairKernel, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, Cost, Dense, Noise, PairKernel, Rows, Scale};
 use crate::field::MixtureProgram;
+use crate::field::network::Activation;
 
 pub use lane::Isa;
 use lane::Simd;
@@ -123,6 +128,52 @@ impl<T: Simd> Backend for Cpu<T> {
         Ok(())
     }
 
+    fn sample_plan(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: (&Vec<T>, f64),
+        first: &Vec<u32>,
+        quantiles: &Vec<f64>,
+        index: &mut Vec<u32>,
+    ) -> Result<(), BackendError> {
+        let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: Some((shift.0, shift.1)) };
+        sample_plan::sample_plan(self.isa, pairs, first, quantiles, index);
+        Ok(())
+    }
+
+    fn top_k(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        k: usize,
+        index: &mut Vec<u32>,
+        logit: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: None };
+        top_k::top_k(self.isa, pairs, k, index, logit);
+        Ok(())
+    }
+
+    fn soft_min_self(
+        &self,
+        rows: Rows<'_, Self>,
+        k: f64,
+        weights: (&Vec<T>, &Vec<T>),
+        shift: (&Vec<T>, f64),
+        packed: &mut Vec<T>,
+        out: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let (d, (potential, factor)) = (rows.d, shift);
+        soft_min_self::soft_min_self(self.isa, rows.points, d, k, weights.0, (potential, factor), packed, out);
+        if out.iter().all(|sum| sum.to_f64().is_finite()) {
+            return Ok(());
+        }
+        // A shift far from the answer: the running maximum needs both directions.
+        self.pack(rows.points, d, Scale::Uniform(k), weights.1, Some((potential, -factor)), packed)?;
+        self.soft_min(rows, Columns { packed, m: out.len(), d }, Some(shift), out)
+    }
+
     fn nearest(&self, rows: Rows<'_, Self>, points: &Vec<T>, index: &mut Vec<u32>) -> Result<(), BackendError> {
         nearest::nearest(self.isa, rows.points, points, rows.d, index);
         Ok(())
@@ -176,6 +227,19 @@ impl<T: Simd> Backend for Cpu<T> {
         registers: &mut [Vec<T>],
     ) -> Result<(), BackendError> {
         interpret::interpret(self.isa, program, steps, noise, registers);
+        Ok(())
+    }
+
+    fn perceptron(
+        &self,
+        rows: Rows<'_, Self>,
+        scale: f64,
+        layers: &[Dense<'_, Self>],
+        activation: Activation,
+        out: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let layers: Vec<_> = layers.iter().map(|layer| perceptron::Layer { weight: layer.weight, bias: layer.bias }).collect();
+        perceptron::perceptron(self.isa, rows.points, rows.d, scale, &layers, activation, out);
         Ok(())
     }
 

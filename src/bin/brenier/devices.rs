@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use brenier::backend::cpu::Isa;
 use brenier::backend::Device;
+use brenier::backend::cpu::Isa;
 use clap::Args;
 use serde::Serialize;
 

@@ -1,5 +1,8 @@
 //! `brenier geodesic`: the displacement interpolation between two measures, or the flow of new points along it.
 
+#[cfg(feature = "image")]
+mod pictures;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -7,14 +10,13 @@ use std::time::Instant;
 use brenier::backend::Device;
 use brenier::experiment::walk::Walk;
 use brenier::field::Field;
-use brenier::geodesic::Displacement;
+use brenier::geodesic::{Bridge, Displacement};
 use brenier::measure::{Cloud, Measure};
 use brenier::metric::{Flag, paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
 use brenier::sampler::{Euler, Heun, Method};
-use brenier::transport::pairs::draw_pairs;
 use brenier::transport::problem::mean_cost;
-use brenier::transport::{Divergence, LinePlan, Problem, Sinkhorn};
+use brenier::transport::{Divergence, LinePlan, Plan, Potentials, Problem, Sinkhorn};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -29,13 +31,15 @@ const DEFAULT_EPS: f64 = 0.05;
 ///
 /// Row k of path.npy is (1-t)x + tT(x) at t = k/K, with T the barycentric map of the entropic plan (on a line the exact map). T
 /// shrinks at large eps: the endpoint divergence shows it. The folder (brenier-out/geodesic unless --out is given) gets path.npy
-/// and run.json.
+/// and run.json; between two pictures (--as) frame-00000.jpg, …, and geodesic.html, which plays them.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier geodesic moons 8gaussians --steps 10",
     "brenier geodesic normal digits --eps 5 --steps 20 --out path",
     "brenier geodesic moons 8gaussians --pairs",
     "brenier geodesic moons 8gaussians --points new.npy --method heun --steps 50",
+    "brenier geodesic moons 8gaussians --bridge --eps 0.1 --steps 100",
+    "brenier geodesic A.jpg B.jpg --as colour --steps 24     geodesic.html plays the frames",
 ]))]
 pub struct Geodesic {
     /// Where the paths start: a file of points, a .json mixture, or a named source such as moons
@@ -60,6 +64,17 @@ pub struct Geodesic {
     /// How --points are moved
     #[arg(long, value_enum, default_value = "heun", requires = "points")]
     method: Integrator,
+    /// Particles of the Schrödinger bridge: along the drift of the plan with its noise of variance eps a unit of time
+    #[arg(long, conflicts_with_all = ["pairs", "method"])]
+    bridge: bool,
+    /// Source and target are pictures, .png or .jpg, whose colours or ink are moved
+    #[cfg(feature = "image")]
+    #[arg(long = "as", id = "as", value_name = "WHAT", value_enum, conflicts_with_all = ["pairs", "points", "bridge", "source_weights", "target_weights"])]
+    kind: Option<pictures::PictureKind>,
+    /// Pixels of the square that pictures are drawn on with --as density
+    #[cfg(feature = "image")]
+    #[arg(long, value_name = "PIXELS", default_value_t = 96, requires = "as", value_parser = clap::value_parser!(u32).range(2..=1024))]
+    canvas: u32,
     /// File of n weights for the source
     #[arg(long, value_name = "FILE")]
     source_weights: Option<PathBuf>,
@@ -95,8 +110,12 @@ struct Record<'a> {
     steps: u32,
     w2_squared: f64,
     w2_squared_kind: &'static str,
-    action: f64,
-    length: f64,
+    /// ∫E|v|² dt; null along the random paths of the bridge, like what follows.
+    action: Option<f64>,
+    /// Σ of the root mean squares of the pieces.
+    length: Option<f64>,
+    /// The largest deviation of a piece's length from the mean, as a share of it: 0 at constant speed.
+    speed_deviation: Option<f64>,
     /// 2 S_ε between the end points and the target, in units of |x−y|².
     endpoint_divergence: f64,
     /// Total variance of the end points over that of the target.
@@ -114,7 +133,7 @@ struct Coupling {
     eps: f64,
     converged: bool,
     map: Vec<f64>,
-    g: Vec<f64>,
+    potentials: Potentials,
 }
 
 /// Finished paths and their accounts.
@@ -123,12 +142,16 @@ struct Paths {
     end: Cloud,
     w2_squared: f64,
     kind: &'static str,
-    action: f64,
+    action: Option<f64>,
 }
 
 impl Geodesic {
     /// Draws the paths.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+        #[cfg(feature = "image")]
+        if let Some(kind) = self.kind {
+            return pictures::run(self, kind, session);
+        }
         let device = session.device()?;
         let seed = session.shared.seed;
         let source = (self.source.as_str(), self.source_weights.as_deref());
@@ -143,17 +166,19 @@ impl Geodesic {
 
         let spinner = progress::spinner(session, "transport");
         let begun = Instant::now();
-        let on_a_line = d == 1 && self.eps.is_none() && self.blur.is_none() && !self.pairs && new.is_none();
+        let on_a_line = d == 1 && self.eps.is_none() && self.blur.is_none() && !(self.pairs || self.bridge) && new.is_none();
         let (coupling, paths) = if on_a_line {
             let plan = LinePlan::new(&x, &y)?;
             (None, self.straight(&x, plan.map, "exact")?)
         } else {
             let coupling = self.couple(&x, &y, &device, seed)?;
             let paths = match &new {
+                points if self.bridge => self.bridge(points.as_ref().unwrap_or(&x), (&x, &y), &coupling, &device, seed)?,
                 Some(points) => self.flow(points, &y, &coupling, &device, seed)?,
                 None if self.pairs => {
-                    let partners = draw_pairs(&x, &y, &coupling.g, coupling.eps, seed);
-                    self.straight(&x, partners.iter().flat_map(|&j| y.row(j)).copied().collect(), "entropic")?
+                    let plan = Plan::new(&Problem::new(&x, &y, coupling.eps)?, &coupling.potentials)?;
+                    let partners = plan.draw_partners(seed, &device)?;
+                    self.straight(&x, partners.iter().flat_map(|&j| y.row(j as usize)).copied().collect(), "entropic")?
                 }
                 None => self.straight(&x, coupling.map.clone(), "map")?,
             };
@@ -166,6 +191,7 @@ impl Geodesic {
         spinner.finish_and_clear();
         signal::check()?;
 
+        let pieces = pieces(&paths.states, &paths.end);
         let record = Record {
             command: "geodesic",
             version: env!("CARGO_PKG_VERSION"),
@@ -180,7 +206,8 @@ impl Geodesic {
             w2_squared: paths.w2_squared,
             w2_squared_kind: paths.kind,
             action: paths.action,
-            length: length(&paths.states, &paths.end),
+            length: paths.action.map(|_| pieces.iter().sum()),
+            speed_deviation: paths.action.map(|_| deviation(&pieces)),
             endpoint_divergence,
             variance_ratio: variance_ratio(&paths.end, &y)?,
             seconds: taken,
@@ -206,19 +233,19 @@ impl Geodesic {
         let eps = self.eps.or(blur).unwrap_or_else(|| DEFAULT_EPS * mean_cost(x, y, seed));
         let go_on = |_: usize, _: f64, _: f64| !signal::interrupted();
         let outcome = Sinkhorn::default().solve(&Problem::new(x, y, eps)?, device, None, Some(&go_on))?;
-        Ok(Coupling { eps, converged: outcome.converged, map: outcome.map, g: outcome.potentials.g })
+        Ok(Coupling { eps, converged: outcome.converged, map: outcome.map, potentials: outcome.potentials })
     }
 
     /// Straight paths from the points of `x` to `ends`.
     fn straight(&self, x: &Cloud, ends: Vec<f64>, kind: &'static str) -> Result<Paths, Failure> {
         let line = Displacement::new(x, ends)?;
         let action = line.action();
-        Ok(Paths { states: line.path(self.steps as usize), end: line.end()?, w2_squared: action, kind, action })
+        Ok(Paths { states: line.path(self.steps as usize), end: line.end()?, w2_squared: action, kind, action: Some(action) })
     }
 
     /// The paths of new points along the velocity of the plan.
     fn flow(&self, points: &Cloud, y: &Cloud, coupling: &Coupling, device: &Device, seed: u32) -> Result<Paths, Failure> {
-        let field = Field::Transport { target: y.clone(), g: coupling.g.clone(), eps: coupling.eps };
+        let field = Field::Transport { target: y.clone(), g: coupling.potentials.g.clone(), eps: coupling.eps };
         let grid = Grid::uniform(&Schedule::CondOt, self.steps as usize)?;
         let program = match self.method {
             Integrator::Euler => Euler.program(&grid),
@@ -228,7 +255,27 @@ impl Geodesic {
         let end = Cloud::new(walk.end, y.dim())?;
         let action = walk.action.iter().sum::<f64>() / walk.action.len() as f64;
         let states = walk.states.into_iter().flat_map(|(_, state)| state).collect();
-        Ok(Paths { states, w2_squared: paired_cost(points, &end, seed)?.w2_squared, end, kind: "exact", action })
+        Ok(Paths { states, w2_squared: paired_cost(points, &end, seed)?.w2_squared, end, kind: "exact", action: Some(action) })
+    }
+
+    /// Particles of the bridge from `start`.
+    fn bridge(
+        &self,
+        start: &Cloud,
+        (x, y): (&Cloud, &Cloud),
+        coupling: &Coupling,
+        device: &Device,
+        seed: u32,
+    ) -> Result<Paths, Failure> {
+        let bridge = Bridge::new(Plan::new(&Problem::new(x, y, coupling.eps)?, &coupling.potentials)?);
+        let grid = Grid::uniform(&Schedule::CondOt, self.steps as usize)?;
+        let mut states = Vec::with_capacity((self.steps as usize + 1) * start.points().len());
+        let mut keep = |_: usize, state: &[f64]| {
+            states.extend_from_slice(state);
+            !signal::interrupted()
+        };
+        let end = Displacement::new(start, bridge.run(start.points(), &grid, seed, device, &mut keep)?)?;
+        Ok(Paths { states, end: end.end()?, w2_squared: end.action(), kind: "entropic", action: None })
     }
 
     fn summary(&self, record: &Record) -> Summary {
@@ -236,7 +283,7 @@ impl Geodesic {
         summary.line("points", format!("{} to {}", count(record.n), count(record.m)), format!("in dimension {}", record.d));
         let kind = match record.w2_squared_kind {
             "map" => "of the map: the mean of |T(x)-x|²",
-            "entropic" => "entropic: of the pairs drawn",
+            "entropic" => "entropic: the mean square from start to end",
             _ => "exact",
         };
         summary.line("W2²", number(record.w2_squared), kind);
@@ -244,8 +291,11 @@ impl Geodesic {
             let given = self.eps.is_some() || self.blur.is_some();
             summary.line("eps", number(eps), if given { String::new() } else { format!("{DEFAULT_EPS} x the mean cost") });
         }
-        summary.line("action", number(record.action), "");
-        summary.line("length", number(record.length), "the sum of the root mean squares of the pieces");
+        if let (Some(action), Some(length), Some(deviation)) = (record.action, record.length, record.speed_deviation) {
+            summary.line("action", number(action), "of Benamou and Brenier: the mean of the integral of |v|²");
+            let speed = format!("its pieces are equal to {:.0e}: the speed is constant where that is rounding", deviation);
+            summary.line("length", number(length), speed);
+        }
         let shrunk = if record.variance_ratio < 0.9 { ": the map has shrunk, use a smaller eps" } else { "" };
         let variance = format!("variance {:.3} of the target's{shrunk}", record.variance_ratio);
         summary.line("endpoint divergence", number(record.endpoint_divergence), variance);
@@ -254,15 +304,21 @@ impl Geodesic {
     }
 }
 
-/// Σ_k √E|x_{k+1} − x_k|² of `states`, whose points have the weights of `end`.
-fn length(states: &[f64], end: &Cloud) -> f64 {
+/// √E|x_{k+1} − x_k|² of each piece of `states`, whose points have the weights of `end`.
+fn pieces(states: &[f64], end: &Cloud) -> Vec<f64> {
     let (d, stride) = (end.dim(), end.points().len());
     let squared = |(x, y): (&[f64], &[f64])| x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
     let piece = |x: &[f64], y: &[f64]| {
         let pairs = x.chunks_exact(d).zip(y.chunks_exact(d)).map(squared);
         pairs.enumerate().map(|(i, squared)| end.weight(i) * squared).sum::<f64>().sqrt()
     };
-    states.windows(2 * stride).step_by(stride).map(|pair| piece(&pair[..stride], &pair[stride..])).sum()
+    states.windows(2 * stride).step_by(stride).map(|pair| piece(&pair[..stride], &pair[stride..])).collect()
+}
+
+/// max |p − mean| / mean of the `pieces`; 0 where nothing moves.
+fn deviation(pieces: &[f64]) -> f64 {
+    let mean = pieces.iter().sum::<f64>() / pieces.len() as f64;
+    if mean > 0.0 { pieces.iter().map(|piece| (piece / mean - 1.0).abs()).fold(0.0, f64::max) } else { 0.0 }
 }
 
 /// The points of a file, in dimension `d`.

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use brenier::io::{Float, write_npy, write_text};
+use brenier::io::{Float, NamedArray, write_arrays, write_npy, write_text};
 use brenier::metric::Flag;
 use clap::builder::styling::AnsiColor;
 
@@ -61,6 +61,23 @@ impl Folder {
         Ok(())
     }
 
+    /// Removes the numbered files PREFIX00000.ENDING of an earlier run.
+    pub fn clear_numbered(&self, prefix: &str, endings: &[&str]) -> Result<(), Failure> {
+        self.clear(&[])?;
+        let numbered = |name: &str| {
+            let rest = name.strip_prefix(prefix).and_then(|rest| rest.split_once('.'));
+            rest.is_some_and(|(digits, ending)| digits.bytes().all(|b| b.is_ascii_digit()) && endings.contains(&ending))
+        };
+        let refused = |cause: io::Error| format!("the folder {} cannot be cleared: {cause}", self.path.display());
+        for entry in fs::read_dir(&self.path).map_err(refused)? {
+            let entry = entry.map_err(refused)?;
+            if entry.file_name().to_str().is_some_and(numbered) {
+                fs::remove_file(entry.path()).map_err(refused)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Where the folder is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -71,6 +88,20 @@ impl Folder {
         signal::check()?;
         tracing::info!(file = name, ?shape, "writing");
         Ok(write_npy(&self.path.join(name), values, shape, float)?)
+    }
+
+    /// Writes bytes.
+    #[cfg(feature = "image")]
+    pub fn bytes(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        signal::check()?;
+        Ok(brenier::io::write_whole(&self.path.join(name), |out| out.write_all(bytes))?)
+    }
+
+    /// Writes several arrays into one file.
+    pub fn arrays(&self, name: &str, arrays: &[NamedArray<'_>]) -> Result<(), Failure> {
+        signal::check()?;
+        tracing::info!(file = name, "writing");
+        Ok(write_arrays(&self.path.join(name), arrays)?)
     }
 
     /// Writes a text.

@@ -1,5 +1,6 @@
 //! `brenier transport`: the distance, the potentials and the map between two measures.
 
+mod estimate;
 mod record;
 
 use std::path::PathBuf;
@@ -7,32 +8,45 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
-use brenier::io::Float;
+use brenier::io::{Float, NamedArray, Numbers};
 use brenier::measure::Cloud;
 use brenier::transport::problem::mean_cost;
-use brenier::transport::{Divergence, LinePlan, Outcome, Potentials, Problem, Sinkhorn, assign};
-use clap::Args;
-use record::Record;
+use brenier::transport::{
+    Convention, ExactPlan, LinePlan, LowRank, Outcome, PlanEntry, Potentials, Problem, Sinkhorn, SlicedDistance, Verdict,
+    sliced_w2, subsample,
+};
+use clap::{Args, ValueEnum};
+use estimate::Estimate;
+use record::{Entropic, Record, Sliced};
 
-use crate::output::{Folder, count, number};
+use crate::output::{Folder, count, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, machine, output, progress, signal, values};
 
 /// ε over the mean cost when neither --eps nor --blur is given.
 const DEFAULT_EPS: f64 = 0.05;
-const FILES: [&str; 3] = ["f.npy", "g.npy", "map.npy"];
+const FILES: [&str; 4] = ["f.npy", "g.npy", "map.npy", "plan.npz"];
+/// Stations of a low-rank plan go as far as its cost falls by this share over ten steps.
+const LOW_RANK_TOL: f64 = 1e-4;
+
+/// The flags of the entropic problem.
+const ENTROPIC: [&str; 9] =
+    ["eps", "blur", "reach", "reach_source", "reach_target", "debias", "plain", "start_subsample", "start_from"];
 
 /// Distance, potentials and map between two measures
 ///
 /// Solves the entropic problem min <P, c> + eps KL(P | a x b) with c = |x-y|²/2, or, on a line and with --exact, the exact one.
 /// With --out the folder gets f.npy and g.npy (potentials), map.npy (where each source point goes) and run.json; an exact plan
-/// has no potentials.
+/// adds plan.npz (row, column, mass of each entry) and on a line has no potentials; neither has a plan of low rank.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier transport moons 8gaussians",
     "brenier transport x.npy y.csv --blur 0.1 --debias --out result",
+    "brenier transport x.npy y.npy --reach 0.5",
     "brenier transport x.npy y.npy --source-weights a.npy --eps 0.01 --precision f64 --json",
     "brenier transport normal digits --n 1797 --exact",
+    "brenier transport x.npy y.npy --target-weights b.npy --exact --out result",
+    "brenier transport x.npy y.npy --rank 20 --sliced 500",
 ]))]
 pub struct Transport {
     /// What is moved: a .npy, .npz, .csv or .safetensors file of points, a .json mixture, or a named source such as moons
@@ -45,7 +59,19 @@ pub struct Transport {
     /// Regularisation as a length: eps = S²
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     blur: Option<f64>,
-    /// L1 error of the marginal at which to stop; 0 makes exactly --max-iter iterations without annealing
+    /// Free marginals: mass that would move farther than about S is destroyed and created instead, at S² KL
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    reach: Option<f64>,
+    /// The same for the source alone, whose marginal is held exactly otherwise
+    #[arg(long, value_name = "S", allow_negative_numbers = true, conflicts_with = "reach")]
+    reach_source: Option<f64>,
+    /// The same for the target alone
+    #[arg(long, value_name = "S", allow_negative_numbers = true, conflicts_with = "reach")]
+    reach_target: Option<f64>,
+    /// Whose reading of --eps, --blur and the reaches: brenier and geomloss in |x-y|²/2, ott, pot and flash in |x-y|²
+    #[arg(long, value_enum, default_value_t)]
+    convention: Library,
+    /// L1 error of the marginal at which to stop, or largest change of f/eps with free marginals; 0 makes exactly --max-iter iterations without annealing
     #[arg(long, value_name = "T", default_value = "1e-3", allow_negative_numbers = true, value_parser = values::tolerance)]
     tol: f64,
     /// Most iterations, all annealing levels counted
@@ -54,12 +80,25 @@ pub struct Transport {
     /// The Sinkhorn divergence as well, which is 0 between equal measures
     #[arg(long)]
     debias: bool,
-    /// The exact plan: on a line, or between uniform clouds of the same size, at most 2,048
-    #[arg(long, conflicts_with_all = ["eps", "blur", "debias", "plain"])]
+    /// The exact plan: on a line, or of at most 5,000 points a side, with any weights
+    #[arg(long, conflicts_with_all = ENTROPIC)]
     exact: bool,
-    /// Neither annealing nor acceleration
+    /// A plan through R way-stations instead: an upper bound of the exact cost, for many points
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ENTROPIC)]
+    #[arg(conflicts_with = "exact")]
+    rank: Option<u32>,
+    /// The sliced distance over K random directions as well
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    sliced: Option<u32>,
+    /// Neither annealing, nor acceleration, nor a start from the clouds' moments
     #[arg(long)]
     plain: bool,
+    /// Start from the potentials of a subsample of N points a cloud
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "plain")]
+    start_subsample: Option<u32>,
+    /// Start from the f.npy and g.npy of an earlier run's folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["start_subsample", "plain"])]
+    start_from: Option<PathBuf>,
     /// File of n weights for the source
     #[arg(long, value_name = "FILE")]
     source_weights: Option<PathBuf>,
@@ -71,9 +110,39 @@ pub struct Transport {
     n: u32,
 }
 
+/// A library whose numbers are known by heart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Library {
+    /// ε in units of |x-y|²/2
+    #[default]
+    Brenier,
+    /// GeomLoss, SamplesLoss with p = 2
+    Geomloss,
+    /// OTT-JAX, PointCloud
+    Ott,
+    /// POT with sqeuclidean costs
+    Pot,
+    /// FlashSinkhorn, SamplesLoss
+    Flash,
+}
+
+impl Library {
+    fn convention(self) -> Convention {
+        match self {
+            Self::Brenier => Convention::Brenier,
+            Self::Geomloss => Convention::Geomloss,
+            Self::Ott => Convention::Ott,
+            Self::Pot => Convention::Pot,
+            Self::Flash => Convention::Flash,
+        }
+    }
+}
+
 /// A plan as the solver that was chosen describes it.
 struct Solved {
     outcome: Outcome,
+    /// The entries of an exact plan.
+    plan: Vec<PlanEntry>,
     kind: &'static str,
     divergence: Option<f64>,
     seconds: f64,
@@ -90,24 +159,27 @@ impl Transport {
         let x = input::cloud(source, self.n, seed, 0)?;
         let y = input::cloud(target, self.n, seed, 1)?;
         let folder = session.folder(None)?;
-        let on_a_line = x.dim() == 1 && y.dim() == 1 && self.eps.is_none() && self.blur.is_none() && !self.debias;
-        let solved = match self.exact || on_a_line {
-            true => exact(&x, &y)?,
-            false => self.entropic(&x, &y, &device, session)?,
+        let reach = self.reach.or(self.reach_source).or(self.reach_target);
+        let on_a_line = x.dim() == 1 && y.dim() == 1 && self.eps.or(self.blur).or(reach).is_none() && !self.debias;
+        let solved = match self.rank {
+            Some(rank) => self.low_rank(&x, &y, rank as usize, session)?,
+            None if self.exact || on_a_line => exact(&x, &y)?,
+            None => self.entropic(&x, &y, &device, session)?,
         };
         signal::check()?;
+        let sliced = self.sliced.map(|directions| sliced_w2(&x, &y, directions as usize, seed)).transpose()?;
         if let Some(folder) = &folder {
             folder.clear(&FILES)?;
             write(folder, &x, &y, &solved)?;
         }
-        self.finish(session, &device, (&x, &y), &solved, folder.as_ref())
+        self.finish(session, &device, (&x, &y), (&solved, sliced), folder.as_ref())
     }
 
     /// ε, and where it comes from.
     fn eps(&self, x: &Cloud, y: &Cloud, seed: u32) -> Result<f64, Failure> {
         match (self.eps, self.blur) {
-            (Some(eps), _) => Ok(eps),
-            (None, Some(blur)) if blur > 0.0 && blur.is_finite() => Ok(blur * blur),
+            (Some(eps), _) => Ok(self.convention.convention().strength(eps)),
+            (None, Some(blur)) if blur > 0.0 && blur.is_finite() => Ok(self.convention.convention().of_length(blur)),
             (None, Some(blur)) => {
                 Err(format!("blur = {blur}; the entropic problem needs a finite blur above zero, a length").into())
             }
@@ -115,10 +187,23 @@ impl Transport {
         }
     }
 
+    /// ρ of both marginals, where they are free.
+    fn rho(&self) -> Result<[Option<f64>; 2], Failure> {
+        let rho = |reach: Option<f64>| match reach {
+            Some(reach) if !(reach > 0.0 && reach.is_finite()) => {
+                Err(format!("reach = {reach}; a free marginal needs a finite reach above zero, a length"))
+            }
+            reach => Ok(reach.map(|reach| self.convention.convention().of_length(reach))),
+        };
+        Ok([rho(self.reach.or(self.reach_source))?, rho(self.reach.or(self.reach_target))?])
+    }
+
     /// Where ε comes from, in words.
     fn origin(&self) -> String {
         match (self.eps, self.blur) {
+            (Some(eps), _) if self.convention.convention().strength(eps) != eps => format!("{eps} in units of |x-y|²"),
             (Some(_), _) => String::new(),
+            (None, Some(blur)) if self.convention == Library::Flash => format!("blur {blur} squared, in units of |x-y|²"),
             (None, Some(blur)) => format!("blur {blur} squared"),
             (None, None) => format!("{DEFAULT_EPS} x the mean cost"),
         }
@@ -127,29 +212,77 @@ impl Transport {
     fn entropic(&self, x: &Cloud, y: &Cloud, device: &Device, session: &Session) -> Result<Solved, Failure> {
         // Coordinates and potentials on both sides in f64 and in the precision of the run, and the columns of the soft-min.
         machine::require("solving this problem", ((x.len() + y.len()) * (4 * x.dim() + 8)) as u64)?;
-        let problem = Problem::new(x, y, self.eps(x, y, session.shared.seed)?)?;
+        let seed = session.shared.seed;
+        let [rho_source, rho_target] = self.rho()?;
+        if self.debias && rho_source != rho_target {
+            return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
+        }
+        let problem = Problem::new(x, y, self.eps(x, y, seed)?)?.with_rho(rho_source, rho_target)?;
         let solver = Sinkhorn { tol: self.tol, max_iter: self.max_iter, plain: self.plain };
         let spinner = progress::spinner(session, "transport");
+        let estimate = Estimate::new(self.tol, problem.eps());
         let tell = |iteration: usize, eps: f64, error: f64| {
             tracing::debug!(iteration, eps, error);
-            let message = format!("eps {}   iteration {}   marginal error {error:.1e}", number(eps), count(iteration));
-            spinner.set_message(message);
+            let left = estimate.left(eps, error).map_or(String::new(), |left| format!("   about {} left", seconds(left)));
+            spinner.set_message(format!("eps {}   iteration {}   error {error:.1e}{left}", number(eps), count(iteration)));
             !signal::interrupted()
         };
         let begun = Instant::now();
-        let outcome = solver.solve(&problem, device, None, Some(&tell))?;
+        let warm = match (&self.start_from, self.start_subsample) {
+            (Some(folder), _) => Some(Potentials {
+                f: brenier::io::read_array(&folder.join("f.npy"), "f")?.values,
+                g: brenier::io::read_array(&folder.join("g.npy"), "g")?.values,
+            }),
+            (None, Some(n)) => Some(subsample(&problem, n as usize, seed, solver, device, Some(&tell))?),
+            (None, None) => None,
+        };
+        let outcome = solver.solve(&problem, device, warm.as_ref(), Some(&tell))?;
         let divergence = match self.debias {
             true => {
-                spinner.set_message("the self-transport of both ends");
-                let divergence = Divergence::to(y, problem.eps(), solver, device)?;
-                Some(divergence.debias(x, outcome.dual, device)?)
+                // The two self-terms, with the same progress and the same way to stop.
+                let own = |cloud| {
+                    let problem = Problem::new(cloud, cloud, problem.eps())?.with_rho(rho_source, rho_source)?;
+                    solver.solve(&problem, device, None, Some(&tell))
+                };
+                Some(outcome.dual - 0.5 * own(x)?.dual - 0.5 * own(y)?.dual)
             }
             false => None,
         };
         let seconds = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
         let kind = if self.debias { "debiased" } else { "entropic" };
-        Ok(Solved { outcome, kind, divergence, seconds })
+        Ok(Solved { outcome, plan: Vec::new(), kind, divergence, seconds })
+    }
+
+    /// The plan of low rank: no ε and no potentials.
+    fn low_rank(&self, x: &Cloud, y: &Cloud, rank: usize, session: &Session) -> Result<Solved, Failure> {
+        // A factor and its gradient on both sides.
+        machine::require("a plan of that rank", 2 * (x.len() + y.len()) as u64 * rank as u64)?;
+        let solver = LowRank { rank, tol: LOW_RANK_TOL, max_iter: self.max_iter, seed: session.shared.seed };
+        let spinner = progress::spinner(session, "plan of low rank");
+        let begun = Instant::now();
+        let plan = solver.solve(
+            x,
+            y,
+            Some(&|iteration, cost| {
+                spinner.set_message(format!("step {}   cost {}", count(iteration), number(cost)));
+                !signal::interrupted()
+            }),
+        )?;
+        let seconds = begun.elapsed().as_secs_f64();
+        spinner.finish_and_clear();
+        let verdict = match plan.converged {
+            true => Verdict::Converged,
+            false => Verdict::Slow { tol: LOW_RANK_TOL, missing: None },
+        };
+        let outcome = Outcome {
+            iterations: plan.iterations,
+            converged: plan.converged,
+            verdict,
+            marginal_error: plan.marginal_error,
+            ..unregularised(plan.transport_cost, plan.map)
+        };
+        Ok(Solved { outcome, plan: Vec::new(), kind: "low_rank", divergence: None, seconds })
     }
 
     fn finish(
@@ -157,10 +290,11 @@ impl Transport {
         session: &Session,
         device: &Device,
         (x, y): (&Cloud, &Cloud),
-        solved: &Solved,
+        (solved, sliced): (&Solved, Option<SlicedDistance>),
         folder: Option<&Folder>,
     ) -> Result<ExitCode, Failure> {
-        let Solved { outcome, kind, divergence, seconds } = solved;
+        let Solved { outcome, kind, divergence, seconds, .. } = solved;
+        let [rho_source, rho_target] = self.rho()?;
         let mut record = Record {
             command: "transport",
             version: env!("CARGO_PKG_VERSION"),
@@ -178,7 +312,18 @@ impl Transport {
             w2_squared_kind: kind,
             dual: outcome.dual,
             regularised_cost: outcome.regularised_cost,
+            entropic: matches!(*kind, "entropic" | "debiased").then_some(Entropic {
+                gap: outcome.gap(),
+                entropy: outcome.entropy,
+                mass: outcome.mass,
+                rho_source,
+                rho_target,
+                verdict: outcome.verdict.to_string(),
+                residuals: &outcome.residuals,
+            }),
             divergence: *divergence,
+            rank: self.rank,
+            sliced: sliced.map(Sliced::from),
             seconds: *seconds,
             wall_seconds: session.wall_seconds(),
             device: device.name(),
@@ -191,12 +336,8 @@ impl Transport {
                 .note("some values are not finite, so JSON has null for them: the plan is far from converged; use a larger eps");
         }
         if !record.converged {
-            let advice = match self.tol {
-                0.0 => "--tol 0 makes exactly --max-iter iterations and tests nothing".into(),
-                tol => format!("the tolerance is {tol:e}; raise --max-iter or --eps"),
-            };
             let error = number(record.marginal_error);
-            let iterations = count(record.iterations);
+            let (iterations, advice) = (count(record.iterations), outcome.verdict);
             let sentence = format!("not converged: marginal error {error} after {iterations} iterations ({advice})");
             if session.shared.strict {
                 output::error(&sentence);
@@ -209,37 +350,53 @@ impl Transport {
     }
 }
 
-/// The exact plan: quantiles on a line, an assignment elsewhere. ε = 0, so every cost is the transport cost.
+/// The exact plan: quantiles on a line, network simplex elsewhere.
 fn exact(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
     let begun = Instant::now();
-    let (map, w2_squared) = if x.dim() == 1 && y.dim() == 1 {
+    let (plan, potentials, map, w2_squared) = if x.dim() == 1 && y.dim() == 1 {
         let plan = LinePlan::new(x, y)?;
-        (plan.map, plan.w2_squared)
+        (plan.pairs, Potentials { f: Vec::new(), g: Vec::new() }, plan.map, plan.w2_squared)
     } else {
-        let plan = assign(x, y)?;
-        (plan.partner.iter().flat_map(|&j| y.row(j)).copied().collect(), plan.w2_squared)
+        let plan = ExactPlan::new(x, y)?;
+        (plan.entries, plan.potentials, plan.map, plan.w2_squared)
     };
-    let cost = 0.5 * w2_squared;
-    let outcome = Outcome {
+    let outcome = Outcome { potentials, ..unregularised(0.5 * w2_squared, map) };
+    Ok(Solved { outcome, plan, kind: "exact", divergence: None, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// The outcome of a plan without ε, so that every cost is the transport cost.
+fn unregularised(cost: f64, map: Vec<f64>) -> Outcome {
+    Outcome {
         potentials: Potentials { f: Vec::new(), g: Vec::new() },
         eps: 0.0,
         iterations: 0,
         converged: true,
+        verdict: Verdict::Converged,
         marginal_error: 0.0,
+        residuals: Vec::new(),
+        mass: 1.0,
         transport_cost: cost,
         dual: cost,
         regularised_cost: cost,
+        entropy: f64::NAN,
         map,
-    };
-    Ok(Solved { outcome, kind: "exact", divergence: None, seconds: begun.elapsed().as_secs_f64() })
+    }
 }
 
 /// The files, in f64: potentials carry more digits than the particles they were computed from.
 fn write(folder: &Folder, x: &Cloud, y: &Cloud, solved: &Solved) -> Result<(), Failure> {
     let outcome = &solved.outcome;
-    if solved.kind != "exact" {
+    if !outcome.potentials.f.is_empty() {
         folder.array("f.npy", &outcome.potentials.f, &[x.len()], Float::F64)?;
         folder.array("g.npy", &outcome.potentials.g, &[y.len()], Float::F64)?;
+    }
+    if !solved.plan.is_empty() {
+        let index = |of: fn(&PlanEntry) -> usize| solved.plan.iter().map(|entry| of(entry) as u32).collect::<Vec<u32>>();
+        let (rows, columns) = (index(|entry| entry.source), index(|entry| entry.target));
+        let mass: Vec<f64> = solved.plan.iter().map(|entry| entry.mass).collect();
+        let array = |name, numbers| NamedArray { name, numbers, shape: vec![mass.len()] };
+        let (row, column) = (array("row", Numbers::Indices(&rows)), array("column", Numbers::Indices(&columns)));
+        folder.arrays("plan.npz", &[row, column, array("mass", Numbers::Reals(&mass, Float::F64))])?;
     }
     folder.array("map.npy", &outcome.map, &[x.len(), y.dim()], Float::F64)
 }

@@ -2,12 +2,10 @@
 
 use std::ops::Range;
 
-use brenier::path::{SCHEDULES, Schedule, Spacing};
-use brenier::sampler::METHODS;
+use brenier::path::{SCHEDULES, Spacing};
+use brenier::sampler::{LOOPS, METHODS};
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-
-use crate::Failure;
 
 /// A spacing by its name.
 #[derive(Clone, Copy, ValueEnum)]
@@ -38,7 +36,9 @@ impl From<GridName> for Spacing {
 
 /// The names of the methods.
 pub fn methods() -> PossibleValuesParser {
-    METHODS.map(|entry| PossibleValue::new(entry.name).help(entry.about)).into()
+    let loops = LOOPS.into_iter().map(|entry| PossibleValue::new(entry.name).help(entry.about));
+    let all = METHODS.into_iter().map(|entry| PossibleValue::new(entry.name).help(entry.about)).chain(loops);
+    all.collect::<Vec<_>>().into()
 }
 
 /// The help of --schedule.
@@ -64,22 +64,27 @@ pub fn range(text: &str) -> Result<Range<u32>, String> {
         .ok_or_else(|| "a range is two whole numbers, as in 0..500000, the second larger".into())
 }
 
-/// The schedule called `spec`, or one of the two with parameters.
-pub fn schedule(spec: &str) -> Result<Schedule, Failure> {
-    let Some((name, ends)) = spec.split_once(':') else { return Ok(Schedule::named(spec)?) };
-    let ends = ends.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-    match (name, ends) {
-        ("linear-vp", Some((beta_min, beta_max))) => Ok(Schedule::linear_vp(beta_min, beta_max)?),
-        ("ve", Some((sigma_min, sigma_max))) => Ok(Schedule::ve(sigma_min, sigma_max)?),
-        _ => Err(format!("\"{spec}\" is no schedule: write linear-vp:0.1,20 or ve:0.01,50, or a name without numbers").into()),
-    }
-}
-
 /// A tolerance: finite, not negative.
 pub fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(tol) if tol >= 0.0 && tol.is_finite() => Ok(tol),
         _ => Err("the tolerance is a finite number, 0 or more".into()),
+    }
+}
+
+/// A finite number above zero.
+pub fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x > 0.0 && x.is_finite() => Ok(x),
+        _ => Err("a finite number above zero is needed".into()),
+    }
+}
+
+/// A finite number, 0 or more.
+pub fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x >= 0.0 && x.is_finite() => Ok(x),
+        _ => Err("a finite number, 0 or more, is needed".into()),
     }
 }
 

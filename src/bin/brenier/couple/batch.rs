@@ -1,0 +1,95 @@
+//! The points of one plan: all of a file, the next of a shuffled pass over it, or fresh draws of a law.
+
+use brenier::measure::{Cloud, Measure};
+use brenier::random::{Philox, Stream};
+
+use crate::{Failure, machine};
+
+/// One end of the pairs.
+pub struct End {
+    measure: Measure,
+    /// Points of a plan.
+    len: usize,
+    /// 0 for the source, 1 for the target: what tells their random numbers apart.
+    side: u32,
+}
+
+/// Points of one plan, and what they are called in the files.
+pub struct Batch {
+    pub cloud: Cloud,
+    rows: Rows,
+}
+
+enum Rows {
+    /// Point i is number first + i.
+    From(u32),
+    /// Point i is row i of these.
+    Chosen(Vec<u32>),
+}
+
+impl Batch {
+    /// The number of point `i` in the file or among all draws of the law.
+    pub fn index(&self, i: usize) -> u32 {
+        match &self.rows {
+            Rows::From(first) => first.wrapping_add(i as u32),
+            Rows::Chosen(rows) => rows[i],
+        }
+    }
+}
+
+impl End {
+    pub fn new(measure: Measure, batch: Option<u32>, n: u32, side: u32) -> Self {
+        let len = match (&measure, batch) {
+            (Measure::Finite(cloud), Some(batch)) => cloud.len().min(batch as usize),
+            (Measure::Finite(cloud), None) => cloud.len(),
+            (_, batch) => batch.unwrap_or(n) as usize,
+        };
+        Self { measure, len, side }
+    }
+
+    pub fn dim(&self) -> usize {
+        self.measure.dim()
+    }
+
+    /// Points of one plan.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Points of the file; 0 for a law.
+    pub fn points(&self) -> usize {
+        if let Measure::Finite(cloud) = &self.measure { cloud.len() } else { 0 }
+    }
+
+    /// Whether every plan has the same points.
+    pub fn is_whole(&self) -> bool {
+        self.points() == self.len
+    }
+
+    /// The points of plan `number`.
+    pub fn batch(&self, number: u32, seed: u32) -> Result<Batch, Failure> {
+        let Measure::Finite(cloud) = &self.measure else {
+            machine::require("drawing that many points", 2 * (self.len * self.dim()) as u64)?;
+            let cloud = self.measure.sample(self.len, seed, Stream::Source, 2 * number + self.side);
+            return Ok(Batch { cloud, rows: Rows::From(number.wrapping_mul(self.len as u32)) });
+        };
+        if self.is_whole() {
+            return Ok(Batch { cloud: cloud.clone(), rows: Rows::From(0) });
+        }
+        let philox = Philox::new(seed, Stream::Split);
+        let rows: Vec<u32> = if cloud.weights().is_some() {
+            let quantiles = cloud.inverse_cdf();
+            (0..self.len as u32).map(|i| quantiles.index(philox.uniform(i, number, 2 + self.side)) as u32).collect()
+        } else {
+            // One shuffled pass over the file after the other.
+            let n = cloud.len() as u64;
+            let place = |i: u64| {
+                let at = u64::from(number) * self.len as u64 + i;
+                philox.shuffled(at % n, n, 2 * (at / n) as u32 + self.side) as u32
+            };
+            (0..self.len as u64).map(place).collect()
+        };
+        let points = rows.iter().flat_map(|&row| cloud.row(row as usize)).copied().collect();
+        Ok(Batch { cloud: Cloud::new(points, cloud.dim())?, rows: Rows::Chosen(rows) })
+    }
+}

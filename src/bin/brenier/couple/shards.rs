@@ -1,0 +1,84 @@
+//! The files of pairs, each written when it is full.
+
+use brenier::io::{Float, NamedArray, Numbers};
+
+use super::Format;
+use crate::Failure;
+use crate::output::Folder;
+
+/// Pairs on their way into files of `rows` pairs.
+pub struct Shards<'a> {
+    folder: Option<&'a Folder>,
+    ending: &'static str,
+    rows: usize,
+    d: usize,
+    float: Float,
+    source: Vec<u32>,
+    target: Vec<u32>,
+    x0: Vec<f64>,
+    x1: Vec<f64>,
+    files: usize,
+    written: u64,
+    /// Σ|x1 − x0|².
+    squares: f64,
+}
+
+impl<'a> Shards<'a> {
+    /// Removes the pairs of an earlier run from `folder`.
+    pub fn new(folder: Option<&'a Folder>, format: Format, rows: usize, d: usize, float: Float) -> Result<Self, Failure> {
+        let ending = match format {
+            Format::Npz => "npz",
+            Format::Safetensors => "safetensors",
+        };
+        if let Some(folder) = folder {
+            folder.clear_numbered("pairs-", &["npz", "safetensors"])?;
+        }
+        let (source, target, x0, x1) = Default::default();
+        Ok(Self { folder, ending, rows, d, float, source, target, x0, x1, files: 0, written: 0, squares: 0.0 })
+    }
+
+    /// Pairs taken so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Takes the pair of the points `x0` and `x1` and their indices.
+    pub fn push(&mut self, (i, x0): (u32, &[f64]), (j, x1): (u32, &[f64])) -> Result<(), Failure> {
+        self.source.push(i);
+        self.target.push(j);
+        self.x0.extend_from_slice(x0);
+        self.x1.extend_from_slice(x1);
+        self.squares += x0.iter().zip(x1).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
+        self.written += 1;
+        if self.source.len() == self.rows { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        let rows = self.source.len();
+        if let Some(folder) = self.folder {
+            let index = |name, numbers| NamedArray { name, numbers: Numbers::Indices(numbers), shape: vec![rows] };
+            let points = |name, x| NamedArray { name, numbers: Numbers::Reals(x, self.float), shape: vec![rows, self.d] };
+            let arrays = [
+                index("source_index", &self.source),
+                index("target_index", &self.target),
+                points("x0", &self.x0),
+                points("x1", &self.x1),
+            ];
+            folder.arrays(&format!("pairs-{:05}.{}", self.files, self.ending), &arrays)?;
+        }
+        self.files += 1;
+        self.source.clear();
+        self.target.clear();
+        self.x0.clear();
+        self.x1.clear();
+        Ok(())
+    }
+
+    /// Writes what is left; the number of files, and the mean of |x1 − x0|².
+    pub fn finish(mut self) -> Result<(usize, f64), Failure> {
+        if !self.source.is_empty() {
+            self.flush()?;
+        }
+        Ok((self.files, self.squares / self.written as f64))
+    }
+}

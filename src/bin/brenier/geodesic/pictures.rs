@@ -1,0 +1,246 @@
+//! `brenier geodesic A.png B.png --as colour|density`: the geodesic between two pictures, as a film.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use brenier::backend::Device;
+use brenier::geodesic::{DensityBridge, Displacement};
+use brenier::io::{PictureFormat, encode_picture, on_canvas, read_picture};
+use brenier::measure::{Cloud, Picture};
+use brenier::metric::Flag;
+use brenier::report::film::Film;
+use brenier::transport::{EntropicMap, Outcome, Plan, Problem, Sinkhorn};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::Geodesic;
+use crate::output::{Summary, count, number, seconds};
+use crate::session::Session;
+use crate::{Failure, machine, progress, signal};
+
+/// Blur between colours: about the least difference that is seen in Oklab.
+const COLOUR_BLUR: f64 = 0.02;
+/// Most colours of a palette.
+const PALETTE: usize = 8192;
+/// Blur between densities, in pixels.
+const DENSITY_BLUR: f64 = 1.5;
+
+/// What a picture is taken for.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum PictureKind {
+    /// The colours are moved, the pixels stay: A takes on the colours of B
+    Colour,
+    /// The ink is moved: A turns into B
+    Density,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    command: &'static str,
+    version: &'static str,
+    source: &'a str,
+    target: &'a str,
+    r#as: PictureKind,
+    /// Pixels of A that are moved.
+    pixels: usize,
+    /// Weighted points of the two clouds that the plan couples.
+    n: usize,
+    m: usize,
+    d: usize,
+    eps: f64,
+    iterations: usize,
+    converged: bool,
+    marginal_error: f64,
+    steps: u32,
+    /// 2⟨P, c⟩ of the plan.
+    w2_squared: f64,
+    w2_squared_kind: &'static str,
+    seconds: f64,
+    wall_seconds: f64,
+    device: String,
+    precision: &'static str,
+    seed: u32,
+    flags: Vec<Flag>,
+}
+
+/// The frames of a film and how they are stored.
+struct Frames {
+    pixels: usize,
+    pictures: Vec<Picture>,
+    format: PictureFormat,
+    reading: String,
+    alt: String,
+    width: usize,
+}
+
+/// Makes the film.
+pub fn run(geodesic: &Geodesic, kind: PictureKind, session: &Session) -> Result<ExitCode, Failure> {
+    let device = session.device()?;
+    let (mut a, mut b) = (read_picture(Path::new(&geodesic.source))?, read_picture(Path::new(&geodesic.target))?);
+    let frame = if kind == PictureKind::Colour { a.pixels.len() } else { (geodesic.canvas as usize).pow(2) };
+    machine::require("a film of that many frames", (u64::from(geodesic.steps) + 1) * frame as u64)?;
+    let folder = session.folder(Some("brenier-out/geodesic"))?;
+    let begun = Instant::now();
+    let side = geodesic.canvas as usize;
+    let (x, y, default) = match kind {
+        PictureKind::Colour => (a.palette(COLOUR_BLUR, PALETTE)?, b.palette(COLOUR_BLUR, PALETTE)?, COLOUR_BLUR),
+        PictureKind::Density => {
+            (a, b) = (on_canvas(&a, side), on_canvas(&b, side));
+            (a.density()?, b.density()?, DENSITY_BLUR / side as f64)
+        }
+    };
+    let blur = geodesic.blur.map_or(default * default, |blur| blur * blur);
+    let problem = Problem::new(&x, &y, geodesic.eps.unwrap_or(blur))?;
+    let spinner = progress::spinner(session, "transport");
+    let tell = |iteration: usize, eps: f64, error: f64| {
+        spinner.set_message(format!("eps {}   iteration {iteration}   marginal error {error:.1e}", number(eps)));
+        !signal::interrupted()
+    };
+    let outcome = Sinkhorn::default().solve(&problem, &device, None, Some(&tell))?;
+    spinner.set_message("frames");
+    let frames = match kind {
+        PictureKind::Colour => recolour(geodesic, &a, &y, &outcome, &device)?,
+        PictureKind::Density => morph(geodesic, (&a, &b), &problem, &outcome, &device)?,
+    };
+    let taken = begun.elapsed().as_secs_f64();
+
+    let record = Record {
+        command: "geodesic",
+        version: env!("CARGO_PKG_VERSION"),
+        source: &geodesic.source,
+        target: &geodesic.target,
+        r#as: kind,
+        pixels: frames.pixels,
+        n: x.len(),
+        m: y.len(),
+        d: x.dim(),
+        eps: outcome.eps,
+        iterations: outcome.iterations,
+        converged: outcome.converged,
+        marginal_error: outcome.marginal_error,
+        steps: geodesic.steps,
+        w2_squared: 2.0 * outcome.transport_cost,
+        w2_squared_kind: "entropic",
+        seconds: taken,
+        wall_seconds: session.wall_seconds(),
+        device: device.name().into(),
+        precision: device.precision().name(),
+        seed: session.shared.seed,
+        flags: Vec::new(),
+    };
+    let points = if kind == PictureKind::Colour { "colours" } else { "inked pixels" };
+    if let Some(folder) = &folder {
+        folder.clear(&["path.npy", "geodesic.html"])?;
+        folder.clear_numbered("frame-", &["png", "jpg"])?;
+        let mut addresses = Vec::new();
+        for (k, picture) in frames.pictures.iter().enumerate() {
+            let bytes = encode_picture(picture, frames.format)?;
+            folder.bytes(&format!("frame-{k:05}.{}", frames.format.ending()), &bytes)?;
+            addresses.push(address(&bytes, frames.format));
+        }
+        let end = |name: &str, picture: &Picture| -> Result<(String, String), Failure> {
+            Ok((name.to_owned(), address(&encode_picture(picture, frames.format)?, frames.format)))
+        };
+        let film = Film {
+            title: format!("{} to {}", file_name(&geodesic.source), file_name(&geodesic.target)),
+            reading: frames.reading,
+            alt: frames.alt,
+            facts: vec![
+                ("W₂², entropic", number(record.w2_squared)),
+                ("ε", number(record.eps)),
+                (points, format!("{} to {}", count(record.n), count(record.m))),
+                ("pixels moved", count(record.pixels)),
+                ("iterations", count(record.iterations)),
+                ("time", seconds(record.seconds)),
+            ],
+            frames: addresses,
+            ends: vec![
+                end(&format!("A: {}", file_name(&geodesic.source)), &a)?,
+                end(&format!("B: {}", file_name(&geodesic.target)), &b)?,
+            ],
+            width: frames.width,
+        };
+        folder.text("geodesic.html", &film.html()?)?;
+    }
+    spinner.finish_and_clear();
+    if !record.converged {
+        session.note("the plan has not converged; use a larger eps");
+    }
+    let mut summary = Summary::new(format!("geodesic {} to {}", geodesic.source, geodesic.target));
+    summary.line(points, format!("{} to {}", count(record.n), count(record.m)), format!("in dimension {}", record.d));
+    summary.line("pixels moved", count(record.pixels), "");
+    summary.line("W2²", number(record.w2_squared), "entropic");
+    summary.line("eps", number(record.eps), "");
+    summary.line(
+        "marginal error",
+        format!("{:.1e}", record.marginal_error),
+        if record.converged { "converged" } else { "not converged" },
+    );
+    summary.line("frames", count(frames.pictures.len()), "geodesic.html plays them");
+    summary.line("time", seconds(record.seconds), format!("{} in {}", record.device, record.precision));
+    let code = session.finish(&record, folder.as_ref(), &summary.text())?;
+    Ok(if session.shared.strict && !record.converged { ExitCode::FAILURE } else { code })
+}
+
+/// Every pixel's colour on its way to where the map between the palettes takes it.
+fn recolour(geodesic: &Geodesic, a: &Picture, y: &Cloud, outcome: &Outcome, device: &Device) -> Result<Frames, Failure> {
+    let colours = Cloud::new(a.colours(), 3)?;
+    let map = EntropicMap { target: y, g: &outcome.potentials.g, eps: outcome.eps };
+    let line = Displacement::new(&colours, map.apply(&colours, device)?)?;
+    Ok(Frames {
+        pixels: colours.len(),
+        pictures: times(geodesic).map(|t| a.recoloured(&line.at(t))).collect(),
+        format: PictureFormat::Jpeg,
+        reading: "The pixels of A stay where they are; their colours, a cloud in the colour space Oklab, move along the geodesic of W₂ \
+                  to the colours of B. Both clouds are first gathered into cells about as wide as the least difference that is seen, \
+                  and the entropic map between the two palettes then moves every pixel's own colour."
+            .into(),
+        alt: format!("{} with its colours moved towards those of {}", file_name(&geodesic.source), file_name(&geodesic.target)),
+        width: 640,
+    })
+}
+
+/// The ink of A on its way to B.
+fn morph(
+    geodesic: &Geodesic,
+    (a, b): (&Picture, &Picture),
+    problem: &Problem<'_>,
+    outcome: &Outcome,
+    device: &Device,
+) -> Result<Frames, Failure> {
+    let bridge = DensityBridge::new(Plan::new(problem, &outcome.potentials)?, a.width, device)?;
+    let [ink_a, ink_b] = [a, b].map(|picture| picture.ink().iter().sum::<f64>());
+    let frame = |t: f64| {
+        let ink = (1.0 - t) * ink_a + t * ink_b;
+        let amount: Vec<f64> = bridge.at(t).into_iter().map(|mass| mass * ink).collect();
+        Picture::of_ink(&amount, a.width, a.has_light_ground())
+    };
+    Ok(Frames {
+        pixels: problem.source().len(),
+        pictures: times(geodesic).map(frame).collect(),
+        format: PictureFormat::Png,
+        reading:
+            "The ink of A moves along the geodesic of W₂ to the ink of B: each pixel's share goes to its partners under the \
+                  entropic plan on straight lines, spread by the Brownian bridge of variance εt(1−t)."
+                .into(),
+        alt: format!("The ink of {} on its way to {}", file_name(&geodesic.source), file_name(&geodesic.target)),
+        width: 480,
+    })
+}
+
+fn times(geodesic: &Geodesic) -> impl Iterator<Item = f64> + use<> {
+    let steps = geodesic.steps;
+    (0..=steps).map(move |k| f64::from(k) / f64::from(steps))
+}
+
+fn address(bytes: &[u8], format: PictureFormat) -> String {
+    format!("data:{};base64,{}", format.mime(), STANDARD.encode(bytes))
+}
+
+fn file_name(path: &str) -> String {
+    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
+}

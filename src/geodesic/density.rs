@@ -1,0 +1,110 @@
+//! The bridge between two pictures' densities, drawn on a canvas: every pixel's mass goes to its partners along straight lines, spread
+//! by the Brownian bridge of variance εt(1−t).
+//!
+//! Nothing is random: a pixel has [`PARTNERS`] partners, quantiles of its conditional law at (r + ½)/[`PARTNERS`], and the spread is a
+//! convolution. So t = 0 is the first picture exactly, and t = 1 the second up to these quantiles.
+
+use crate::backend::Device;
+use crate::transport::{Draws, Plan, TransportError};
+
+/// Partners of a pixel.
+pub const PARTNERS: u32 = 16;
+
+/// Masses on their way between two densities on a canvas of side × side pixels, whose coordinates lie in [0, 1]².
+#[derive(Clone, Debug)]
+pub struct DensityBridge<'a> {
+    plan: Plan<'a>,
+    side: usize,
+    partner: Vec<u32>,
+}
+
+impl<'a> DensityBridge<'a> {
+    /// The bridge of `plan` on a canvas of `side` pixels, which must be a plan in the plane.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the plan is not in the plane or memory runs out.
+    pub fn new(plan: Plan<'a>, side: usize, device: &Device) -> Result<Self, TransportError> {
+        if plan.source().dim() != 2 {
+            return Err(TransportError::Dimensions { source_dim: plan.source().dim(), target_dim: 2 });
+        }
+        let first: Vec<u32> = (0..=plan.source().len() as u32).map(|i| i * PARTNERS).collect();
+        let one: Vec<f64> = (0..PARTNERS).map(|r| (f64::from(r) + 0.5) / f64::from(PARTNERS)).collect();
+        let draws = Draws { first: &first, quantiles: &one.repeat(plan.source().len()) };
+        Ok(Self { plan, side, partner: plan.partners().draw(plan.source(), draws, device)? })
+    }
+
+    /// The mass in each pixel at `t` ∈ [0, 1], side × side; together it is one.
+    pub fn at(&self, t: f64) -> Vec<f64> {
+        let (x, y, side) = (self.plan.source(), self.plan.target(), self.side as f64);
+        let mut mass = vec![0.0; self.side * self.side];
+        for (i, partners) in self.partner.chunks_exact(PARTNERS as usize).enumerate() {
+            let share = x.weight(i) / f64::from(PARTNERS);
+            for &j in partners {
+                let [u, v] = [0, 1].map(|k| side * ((1.0 - t) * x.row(i)[k] + t * y.row(j as usize)[k]) - 0.5);
+                for (column, part) in cells(u, self.side) {
+                    for (row, other) in cells(v, self.side) {
+                        mass[row * self.side + column] += share * part * other;
+                    }
+                }
+            }
+        }
+        let spread = (self.plan.eps() * t * (1.0 - t)).max(0.0).sqrt() * side;
+        blur(&blur(&mass, self.side, spread), self.side, spread)
+    }
+}
+
+/// The two cells between whose centres `at` lies, and the share of each; beyond the border it is the outermost.
+fn cells(at: f64, side: usize) -> [(usize, f64); 2] {
+    let cell = |index: f64| index.clamp(0.0, side as f64 - 1.0) as usize;
+    let (low, share) = (at.floor(), at - at.floor());
+    [(cell(low), 1.0 - share), (cell(low + 1.0), share)]
+}
+
+/// The columns of `mass` blurred by a Gaussian of deviation `spread` pixels, transposed; what would leave stays at the border.
+fn blur(mass: &[f64], side: usize, spread: f64) -> Vec<f64> {
+    let reach = (4.0 * spread).ceil() as usize;
+    let weight = |offset: usize| if spread > 0.0 { (-0.5 * (offset as f64 / spread).powi(2)).exp() } else { 1.0 };
+    let total = weight(0) + 2.0 * (1..=reach).map(weight).sum::<f64>();
+    let mut out = vec![0.0; mass.len()];
+    for (at, mass) in mass.iter().enumerate().filter(|(_, mass)| **mass > 0.0) {
+        let (row, column) = (at / side, at % side);
+        for offset in 0..=reach {
+            let part = mass * weight(offset) / total;
+            out[column * side + (row + offset).min(side - 1)] += part;
+            if offset > 0 {
+                out[column * side + row.saturating_sub(offset)] += part;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Precision;
+    use crate::measure::Cloud;
+    use crate::transport::{Problem, Sinkhorn};
+
+    /// Two dots four pixels apart: the mass is one at all times, the ends are the dots, and half way the variance along the line is
+    /// that of the bridge plus at most a pixel's own.
+    #[test]
+    fn a_dot_moves_along_its_line_and_keeps_its_mass() {
+        let (side, eps) = (16, 0.01);
+        let dot = |column: f64| Cloud::new(vec![(column + 0.5) / 16.0, 8.5 / 16.0], 2).unwrap();
+        let (x, y) = (dot(6.0), dot(10.0));
+        let (problem, device) = (Problem::new(&x, &y, eps).unwrap(), Device::cpu(Precision::F64));
+        let outcome = Sinkhorn::default().solve(&problem, &device, None, None).unwrap();
+        let bridge = DensityBridge::new(Plan::new(&problem, &outcome.potentials).unwrap(), side, &device).unwrap();
+        for (t, column) in [(0.0, 6.0), (0.5, 8.0), (1.0, 10.0)] {
+            let mass = bridge.at(t);
+            assert!((mass.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+            let mean: f64 = mass.iter().enumerate().map(|(at, mass)| (at % side) as f64 * mass).sum();
+            assert!((mean - column).abs() < 1e-9, "{mean} for {column}");
+            let variance: f64 = mass.iter().enumerate().map(|(at, mass)| ((at % side) as f64 - mean).powi(2) * mass).sum();
+            let expected = eps * t * (1.0 - t) * (side * side) as f64;
+            // Sums over the lattice stand for integrals to 1e-3 once a Gaussian is wider than a pixel half.
+            assert!((variance - expected).abs() < 2e-3, "{variance} for {expected}");
+        }
+    }
+}

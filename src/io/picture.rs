@@ -1,0 +1,138 @@
+//! Pictures in and out: PNG and JPEG.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{ImageError, ImageFormat, ImageReader, RgbImage, imageops};
+use thiserror::Error;
+
+use crate::measure::Picture;
+
+/// Why a picture could not be read or encoded.
+#[derive(Debug, Error)]
+pub enum PictureError {
+    /// A file that is no picture, or cannot be read.
+    #[error("{}: {cause}; pictures are .png and .jpg files", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: ImageError,
+    },
+    /// A picture that has no encoding.
+    #[error("a picture of {width} x {height} pixels cannot be encoded: {cause}")]
+    Encode {
+        /// Pixels in a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// Why not.
+        cause: ImageError,
+    },
+}
+
+/// How a picture is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureFormat {
+    /// Exact.
+    Png,
+    /// A tenth of the size, with the losses of a photograph.
+    Jpeg,
+}
+
+impl PictureFormat {
+    /// The ending of its files.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpg",
+        }
+    }
+
+    /// Its media type.
+    pub fn mime(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+        }
+    }
+}
+
+/// The picture at `path`; what is transparent lies on white.
+///
+/// # Errors
+/// [`PictureError::File`] when the file is missing or is no PNG or JPEG.
+pub fn read_picture(path: &Path) -> Result<Picture, PictureError> {
+    let file = |cause| PictureError::File { path: path.into(), cause };
+    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|cause| file(cause.into()))?;
+    let image = reader.decode().map_err(file)?.into_rgba8();
+    let over_white = |pixel: &image::Rgba<u8>| {
+        let [r, g, b, alpha] = pixel.0.map(u32::from);
+        [r, g, b].map(|c| ((c * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+    };
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    Ok(Picture { width, height, pixels: image.pixels().map(over_white).collect() })
+}
+
+/// The picture in a file's bytes.
+///
+/// # Errors
+/// [`PictureError::Encode`] when the format does not take its size.
+pub fn encode_picture(picture: &Picture, format: PictureFormat) -> Result<Vec<u8>, PictureError> {
+    let Picture { width, height, .. } = *picture;
+    let image = rgb(picture);
+    let mut bytes = Vec::new();
+    let encoded = match format {
+        PictureFormat::Png => image.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png),
+        PictureFormat::Jpeg => image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 88)),
+    };
+    encoded.map_err(|cause| PictureError::Encode { width, height, cause })?;
+    Ok(bytes)
+}
+
+/// The picture in the middle of a square of `side` pixels, shrunk or enlarged to fit, on the colour of its top left pixel.
+pub fn on_canvas(picture: &Picture, side: usize) -> Picture {
+    let scale = side as f64 / picture.width.max(picture.height) as f64;
+    let fit = |extent: usize| ((extent as f64 * scale).round() as u32).max(1);
+    let (width, height) = (fit(picture.width), fit(picture.height));
+    let fitted = imageops::resize(&rgb(picture), width, height, imageops::FilterType::Triangle);
+    let mut canvas = RgbImage::from_pixel(side as u32, side as u32, image::Rgb(picture.pixels[0]));
+    let middle = |extent: u32| i64::from((side as u32 - extent) / 2);
+    imageops::replace(&mut canvas, &fitted, middle(width), middle(height));
+    Picture { width: side, height: side, pixels: canvas.pixels().map(|pixel| pixel.0).collect() }
+}
+
+fn rgb(picture: &Picture) -> RgbImage {
+    let mut image = RgbImage::new(picture.width as u32, picture.height as u32);
+    image.pixels_mut().zip(&picture.pixels).for_each(|(pixel, colour)| pixel.0 = *colour);
+    image
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn png_is_exact_and_a_file_that_is_no_picture_is_named() {
+        let pixels = (0..12u8).map(|k| [k, 20 * k, 255 - k]).collect();
+        let picture = Picture { width: 4, height: 3, pixels };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.png");
+        std::fs::write(&path, encode_picture(&picture, PictureFormat::Png).unwrap()).unwrap();
+        assert_eq!(read_picture(&path).unwrap(), picture);
+        std::fs::write(&path, "no picture").unwrap();
+        let error = read_picture(&path).unwrap_err().to_string();
+        assert!(error.starts_with(&path.display().to_string()) && error.ends_with("pictures are .png and .jpg files"), "{error}");
+        assert!(read_picture(&folder.path().join("missing.png")).is_err());
+    }
+
+    #[test]
+    fn a_canvas_keeps_the_middle_and_the_ground() {
+        let mut pixels = vec![[250; 3]; 8];
+        pixels[5] = [10; 3];
+        let canvas = on_canvas(&Picture { width: 4, height: 2, pixels }, 8);
+        assert_eq!((canvas.width, canvas.height, canvas.pixels[0]), (8, 8, [250; 3]));
+        assert!(canvas.pixels[4 * 8 + 2][0] < 100, "the dark pixel lies left of the middle, in its lower half");
+    }
+}

@@ -1,0 +1,284 @@
+//! The law of the partner of a point under an entropic plan, for all points at once and never stored:
+//!
+//! ```text
+//! p_j(x) = b_j exp((g_j − ½|x−y_j|²)/ε) / Σ_k b_k exp((g_k − ½|x−y_k|²)/ε)
+//! ```
+//!
+//! At a point x_i of the source it is P_ij / Σ_k P_ik; a point that has no mass has a law too. Means of it are the entropic map and
+//! labels carried back, quantiles of it are pairs for training, its largest terms the likeliest partners.
+
+use crate::backend::{Backend, BackendError, Columns, Device, Reals, Rows, Scale, Task};
+use crate::measure::Cloud;
+use crate::transport::problem::{Side, scale};
+use crate::transport::sinkhorn::convex;
+use crate::transport::{EntropicMap, TransportError};
+
+/// The conditional law of a solved plan, given its target side.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditional<'a> {
+    /// Target y, b.
+    pub target: &'a Cloud,
+    /// Potential g, of length m, in the input coordinates.
+    pub g: &'a [f64],
+    /// ε in units of c.
+    pub eps: f64,
+    /// The source of the plan and its potential f, where the points asked about are those: it saves a pass over the pairs.
+    pub source: Option<(&'a Cloud, &'a [f64])>,
+}
+
+/// Which draws of which row: those of row i are `quantiles[first_i..first_{i+1}]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Draws<'a> {
+    /// Where the draws of each row begin, and their number: n + 1 numbers.
+    pub first: &'a [u32],
+    /// A number of [0, 1) a draw.
+    pub quantiles: &'a [f64],
+}
+
+/// The k likeliest partners of each point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partners {
+    /// Partners a point.
+    pub k: usize,
+    /// Their indices, n × k, likeliest first.
+    pub index: Vec<u32>,
+    /// Their probabilities p_j(x), n × k.
+    pub probability: Vec<f64>,
+}
+
+impl<'a> Conditional<'a> {
+    /// Σ_j p_j(x) v_j for each of `points`: n × p from `values` v, m × p.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the dimensions or the number of values do not fit, or memory runs out.
+    pub fn mean(&self, points: &Cloud, values: &[f64], p: usize, device: &Device) -> Result<Vec<f64>, TransportError> {
+        check_values(values, self.target.len(), p)?;
+        Ok(self.soft_mean(points, values, p, device)?.1)
+    }
+
+    /// The entropic map Σ_j p_j(x) y_j of each of `points` (Pooladian & Niles-Weed 2021, eq. 8), n × d row-major.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the dimensions differ or memory runs out.
+    pub fn map(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
+        EntropicMap { target: self.target, g: self.g, eps: self.eps }.apply(points, device)
+    }
+
+    /// A partner a draw: the smallest j with Σ_{j′≤j} p_j′(x) > u. Points without mass are never drawn.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the dimensions or the number of draws do not fit, or memory runs out.
+    pub fn draw(&self, points: &Cloud, draws: Draws<'_>, device: &Device) -> Result<Vec<u32>, TransportError> {
+        self.check(points)?;
+        let (first, quantiles) = (draws.first, draws.quantiles);
+        let whole = first.len() == points.len() + 1 && first.is_sorted() && first.last() == Some(&(quantiles.len() as u32));
+        if !whole || first[0] != 0 {
+            return Err(TransportError::Values { what: "draws", len: quantiles.len(), rows: points.len(), p: 1 });
+        }
+        Ok(device.run(Draw { law: *self, points, draws })?)
+    }
+
+    /// The `k` likeliest partners of each point; k is cut to m.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the dimensions differ, k = 0, or memory runs out.
+    pub fn top(&self, points: &Cloud, k: usize, device: &Device) -> Result<Partners, TransportError> {
+        self.check(points)?;
+        let k = k.min(self.target.len());
+        if k == 0 {
+            return Err(TransportError::Values { what: "partners", len: 0, rows: points.len(), p: 1 });
+        }
+        Ok(device.run(Top { law: *self, points, k })?)
+    }
+
+    /// The entropy −Σ_j p_j(x) log p_j(x) of each point's law, in nats: exp of it is the number of effective partners.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the dimensions differ or memory runs out.
+    pub fn entropy(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
+        self.check(points)?;
+        Ok(device.run(Entropy { law: *self, points })?)
+    }
+
+    /// The log-sum of each row relative to its shift f/ε (or none), and the mean of the values.
+    pub(super) fn soft_mean(
+        &self,
+        points: &Cloud,
+        values: &[f64],
+        p: usize,
+        device: &Device,
+    ) -> Result<(Vec<f64>, Vec<f64>), TransportError> {
+        self.check(points)?;
+        Ok(device.run(SoftMean { law: *self, points, values, p })?)
+    }
+
+    fn check(&self, points: &Cloud) -> Result<(), TransportError> {
+        if points.dim() != self.target.dim() {
+            return Err(TransportError::Dimensions { source_dim: points.dim(), target_dim: self.target.dim() });
+        }
+        Ok(())
+    }
+}
+
+/// Refuses `values` that are not rows of `p` numbers, one a point.
+pub(super) fn check_values(values: &[f64], rows: usize, p: usize) -> Result<(), TransportError> {
+    if p == 0 || values.len() != rows * p {
+        return Err(TransportError::Values { what: "values", len: values.len(), rows, p });
+    }
+    Ok(())
+}
+
+/// Rows and packed columns on a device: the logits are those of the law up to a constant a row.
+struct Pairs<B: Backend> {
+    x: Reals<B>,
+    n: usize,
+    /// φ of each row, where f is known; like all lengths here scaled as the problem is.
+    phi: Option<Reals<B>>,
+    eps: f64,
+    y: Side<B>,
+    /// log b − ψ/ε of each column, in f64.
+    bias: Vec<f64>,
+    packed: Reals<B>,
+}
+
+impl<B: Backend> Pairs<B> {
+    fn new(backend: &B, law: &Conditional<'_>, points: &Cloud) -> Result<Self, BackendError> {
+        // The plan's own rows are relative to their mean; of others each may come alone, so they are relative to the mean of y.
+        let own = law.source.filter(|(source, _)| std::ptr::eq(*source, points));
+        let scale = scale(law.target, points);
+        let (square, y) = (scale * scale, Side::new(backend, law.target, scale)?);
+        let origin: Vec<f64> = own.map_or_else(|| y.mean.iter().map(|m| m / scale).collect(), |(source, _)| source.mean());
+        let gap: Vec<f64> = origin.iter().zip(&y.mean).map(|(x, y)| x * scale - y).collect();
+        let (eps, g) = (law.eps * square, law.g.iter().map(|g| g * square).collect::<Vec<_>>());
+        let psi = convex(&y, &g, &gap, -1.0);
+        let bias: Vec<f64> = psi.iter().zip(&y.mass).map(|(psi, b)| b.ln() - psi / eps).collect();
+        let mut packed = backend.zeros(y.n * (y.d + 1))?;
+        backend.pack(&y.points, y.d, Scale::Uniform(1.0 / eps), &backend.upload_reals(&bias)?, None, &mut packed)?;
+        let phi = match own {
+            Some((source, f)) => {
+                let f: Vec<f64> = f.iter().map(|f| f * square).collect();
+                Some(backend.upload_reals(&convex(&Side::new(backend, source, scale)?, &f, &gap, 1.0))?)
+            }
+            None => None,
+        };
+        let x: Vec<f64> = points.relative_to(&origin).into_iter().map(|x| x * scale).collect();
+        Ok(Self { x: backend.upload_reals(&x)?, n: points.len(), phi, eps, y, bias, packed })
+    }
+
+    fn rows(&self) -> Rows<'_, B> {
+        Rows { points: &self.x, n: self.n, d: self.y.d }
+    }
+
+    fn columns(&self) -> Columns<'_, B> {
+        Columns { packed: &self.packed, m: self.y.n, d: self.y.d }
+    }
+
+    fn shift(&self) -> Option<(&Reals<B>, f64)> {
+        self.phi.as_ref().map(|phi| (phi, 1.0 / self.eps))
+    }
+
+    /// Log-sum and mean of `values`, m × p.
+    fn soft_mean(&self, backend: &B, values: &[f64], p: usize) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
+        let values = backend.upload_reals(values)?;
+        let (mut log_sum, mut mean) = (backend.zeros(self.n)?, backend.zeros(self.n * p)?);
+        backend.soft_mean(self.rows(), self.columns(), self.shift(), &values, p, &mut log_sum, &mut mean)?;
+        Ok((backend.download_reals(&log_sum)?, backend.download_reals(&mean)?))
+    }
+
+    /// The log-sum of each row, without shift.
+    fn log_sum(&self, backend: &B) -> Result<Reals<B>, BackendError> {
+        let mut log_sum = backend.zeros(self.n)?;
+        backend.soft_min(self.rows(), self.columns(), None, &mut log_sum)?;
+        Ok(log_sum)
+    }
+}
+
+struct SoftMean<'a> {
+    law: Conditional<'a>,
+    points: &'a Cloud,
+    values: &'a [f64],
+    p: usize,
+}
+
+impl Task for SoftMean<'_> {
+    type Output = Result<(Vec<f64>, Vec<f64>), BackendError>;
+
+    fn run<B: Backend>(self, backend: &B) -> Self::Output {
+        Pairs::new(backend, &self.law, self.points)?.soft_mean(backend, self.values, self.p)
+    }
+}
+
+struct Draw<'a> {
+    law: Conditional<'a>,
+    points: &'a Cloud,
+    draws: Draws<'a>,
+}
+
+impl Task for Draw<'_> {
+    type Output = Result<Vec<u32>, BackendError>;
+
+    fn run<B: Backend>(self, backend: &B) -> Self::Output {
+        let pairs = Pairs::new(backend, &self.law, self.points)?;
+        let first = backend.upload(self.draws.first)?;
+        let quantiles = backend.upload(self.draws.quantiles)?;
+        let mut index = backend.zeros(self.draws.quantiles.len())?;
+        let total = if pairs.phi.is_none() { Some(pairs.log_sum(backend)?) } else { None };
+        if let Some(shift) = total.as_ref().map(|total| (total, 1.0)).or(pairs.shift()) {
+            backend.sample_plan(pairs.rows(), pairs.columns(), shift, &first, &quantiles, &mut index)?;
+        }
+        backend.download(&index)
+    }
+}
+
+struct Top<'a> {
+    law: Conditional<'a>,
+    points: &'a Cloud,
+    k: usize,
+}
+
+impl Task for Top<'_> {
+    type Output = Result<Partners, BackendError>;
+
+    fn run<B: Backend>(self, backend: &B) -> Self::Output {
+        let Self { law, points, k } = self;
+        let pairs = Pairs::new(backend, &law, points)?;
+        let log_sum = backend.download_reals(&pairs.log_sum(backend)?)?;
+        let (mut index, mut logit) = (backend.zeros(pairs.n * k)?, backend.zeros(pairs.n * k)?);
+        backend.top_k(pairs.rows(), pairs.columns(), k, &mut index, &mut logit)?;
+        let logit = backend.download_reals(&logit)?;
+        let rows = logit.chunks_exact(k).zip(&log_sum);
+        let probability = rows.flat_map(|(row, total)| row.iter().map(move |logit| (logit - total).exp())).collect();
+        Ok(Partners { k, index: backend.download(&index)?, probability })
+    }
+}
+
+struct Entropy<'a> {
+    law: Conditional<'a>,
+    points: &'a Cloud,
+}
+
+impl Task for Entropy<'_> {
+    type Output = Result<Vec<f64>, BackendError>;
+
+    /// H = log Σ − E[logit], the logit being bias + x·y/ε: one pass with the values (y, bias).
+    fn run<B: Backend>(self, backend: &B) -> Self::Output {
+        let pairs = Pairs::new(backend, &self.law, self.points)?;
+        let (d, eps) = (pairs.y.d, pairs.eps);
+        // A column without mass adds nothing; its infinite bias must not enter the mean.
+        let finite = |bias: f64| if bias.is_finite() { bias } else { 0.0 };
+        let columns = pairs.y.centred.chunks_exact(d).zip(&pairs.bias);
+        let values: Vec<f64> = columns.flat_map(|(y, bias)| y.iter().copied().chain([finite(*bias)])).collect();
+        let (log_sum, mean) = pairs.soft_mean(backend, &values, d + 1)?;
+        let x = backend.download_reals(&pairs.x)?;
+        let shift = match &pairs.phi {
+            Some(phi) => backend.download_reals(phi)?.into_iter().map(|phi| phi / eps).collect(),
+            None => vec![0.0; pairs.n],
+        };
+        let rows = mean.chunks_exact(d + 1).zip(x.chunks_exact(d)).zip(log_sum.iter().zip(shift));
+        let entropy = |((mean, x), (log_sum, shift)): ((&[f64], &[f64]), (&f64, f64))| {
+            let product: f64 = x.iter().zip(mean).map(|(x, y)| x * y).sum();
+            (log_sum + shift - mean[d] - product / eps).max(0.0)
+        };
+        Ok(rows.map(entropy).collect())
+    }
+}

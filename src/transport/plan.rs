@@ -1,0 +1,156 @@
+//! Operations with the plan P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε) that never store it: O(n + m) memory, one pass over the pairs each.
+
+use crate::backend::Device;
+use crate::measure::Cloud;
+use crate::random::{Philox, Stream};
+use crate::transport::conditional::check_values;
+use crate::transport::{Conditional, Draws, Potentials, Problem, TransportError};
+
+/// The plan of a problem and its potentials.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    source: &'a Cloud,
+    target: &'a Cloud,
+    f: &'a [f64],
+    g: &'a [f64],
+    eps: f64,
+}
+
+/// Entropies of a plan, in nats: H(P) = −Σ P log P with the rows of P scaled to the first marginal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlanEntropy {
+    /// H(P).
+    pub joint: f64,
+    /// H(a).
+    pub source: f64,
+    /// H(b).
+    pub target: f64,
+}
+
+impl PlanEntropy {
+    /// (H(P) − max(H(a), H(b))) / min(H(a), H(b)), scale-free: 0 for a map from the larger side, 1 for independent pairs. For n = m
+    /// uniform points it is H(P)/log n − 1. A side of a single point leaves no choice: 0.
+    pub fn renormalised(&self) -> f64 {
+        let (low, high) = (self.source.min(self.target), self.source.max(self.target));
+        if low > 0.0 { ((self.joint - high) / low).clamp(0.0, 1.0) } else { 0.0 }
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// The plan of `problem` under `potentials`.
+    ///
+    /// # Errors
+    /// [`TransportError::WarmStart`] when the potentials have other lengths.
+    pub fn new(problem: &Problem<'a>, potentials: &'a Potentials) -> Result<Self, TransportError> {
+        let (source, target) = (problem.source(), problem.target());
+        let (f, g) = (&potentials.f[..], &potentials.g[..]);
+        if (f.len(), g.len()) != (source.len(), target.len()) {
+            return Err(TransportError::WarmStart { f: f.len(), g: g.len(), n: source.len(), m: target.len() });
+        }
+        Ok(Self { source, target, f, g, eps: problem.eps() })
+    }
+
+    /// The plan back, Pᵀ.
+    pub fn transposed(&self) -> Self {
+        Self { source: self.target, target: self.source, f: self.g, g: self.f, eps: self.eps }
+    }
+
+    /// The cloud that is moved: x, a.
+    pub fn source(&self) -> &'a Cloud {
+        self.source
+    }
+
+    /// Where it is moved to: y, b.
+    pub fn target(&self) -> &'a Cloud {
+        self.target
+    }
+
+    /// The potential g, of length m.
+    pub fn g(&self) -> &'a [f64] {
+        self.g
+    }
+
+    /// ε in units of c.
+    pub fn eps(&self) -> f64 {
+        self.eps
+    }
+
+    /// The law of the partner in the target of a point x.
+    pub fn partners(&self) -> Conditional<'a> {
+        Conditional { target: self.target, g: self.g, eps: self.eps, source: Some((self.source, self.f)) }
+    }
+
+    /// A partner in the target for each point of the source, drawn from P_ij / Σ_k P_ik: one uniform number a row, of (`seed`, stream
+    /// 2, row).
+    ///
+    /// # Errors
+    /// [`TransportError`] when memory runs out.
+    pub fn draw_partners(&self, seed: u32, device: &Device) -> Result<Vec<u32>, TransportError> {
+        let n = self.source.len() as u32;
+        let philox = Philox::new(seed, Stream::Noise);
+        let quantiles: Vec<f64> = (0..n).map(|i| philox.uniform(i, 0, 0)).collect();
+        let first: Vec<u32> = (0..=n).collect();
+        self.partners().draw(self.source, Draws { first: &first, quantiles: &quantiles }, device)
+    }
+
+    /// P v, n × p, for `values` v, m × p.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the number of values does not fit or memory runs out.
+    pub fn apply(&self, values: &[f64], p: usize, device: &Device) -> Result<Vec<f64>, TransportError> {
+        check_values(values, self.target.len(), p)?;
+        let (log_ratio, mut mean) = self.partners().soft_mean(self.source, values, p, device)?;
+        for (i, (row, log_ratio)) in mean.chunks_exact_mut(p).zip(log_ratio).enumerate() {
+            let mass = self.source.weight(i) * log_ratio.exp();
+            row.iter_mut().for_each(|v| *v *= mass);
+        }
+        Ok(mean)
+    }
+
+    /// The first marginal Σ_j P_ij, of length n.
+    ///
+    /// # Errors
+    /// [`TransportError`] when memory runs out.
+    pub fn row_mass(&self, device: &Device) -> Result<Vec<f64>, TransportError> {
+        self.apply(&vec![1.0; self.target.len()], 1, device)
+    }
+
+    /// What `values` of the target, m × p, say about the source: E[v | x_i] = Σ_j P_ij v_j / Σ_j P_ij, n × p. Labels are carried so as
+    /// one-hot rows; [`Plan::transposed`] carries them the other way.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the number of values does not fit or memory runs out.
+    pub fn pull(&self, values: &[f64], p: usize, device: &Device) -> Result<Vec<f64>, TransportError> {
+        self.partners().mean(self.source, values, p, device)
+    }
+
+    /// Where `mass` on the source goes, of length m: Σ_i mass_i P_ij / Σ_k P_ik. No mass is lost, and none may be negative.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the number of masses does not fit, they make no measure, or memory runs out.
+    pub fn push(&self, mass: &[f64], device: &Device) -> Result<Vec<f64>, TransportError> {
+        check_values(mass, self.source.len(), 1)?;
+        // Under P_ij / Σ_k P_ik = b_j exp((f′_i + g_j − c_ij)/ε) the mass at j is b_j times a row sum of the plan back.
+        let (log_ratio, _) = self.partners().soft_mean(self.source, &vec![1.0; self.target.len()], 1, device)?;
+        let f: Vec<f64> = self.f.iter().zip(&log_ratio).map(|(f, r)| f - self.eps * r).collect();
+        let total: f64 = mass.iter().sum();
+        let moved = Cloud::new(self.source.points().to_vec(), self.source.dim())?.with_weights(mass.to_vec())?;
+        let back = Plan { source: self.target, target: &moved, f: self.g, g: &f, eps: self.eps };
+        Ok(back.row_mass(device)?.into_iter().map(|mass| total * mass).collect())
+    }
+
+    /// The entropies of the plan and of its ends.
+    ///
+    /// # Errors
+    /// [`TransportError`] when memory runs out.
+    pub fn entropy(&self, device: &Device) -> Result<PlanEntropy, TransportError> {
+        let rows = self.partners().entropy(self.source, device)?;
+        let conditional: f64 = rows.iter().enumerate().map(|(i, h)| self.source.weight(i) * h).sum();
+        let shannon = |cloud: &Cloud| {
+            let weights = (0..cloud.len()).map(|i| cloud.weight(i)).filter(|w| *w > 0.0);
+            weights.map(|w| -w * w.ln()).sum::<f64>()
+        };
+        let source = shannon(self.source);
+        Ok(PlanEntropy { joint: source + conditional, source, target: shannon(self.target) })
+    }
+}
