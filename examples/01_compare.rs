@@ -2,6 +2,7 @@
 
 use brenier::backend::{Device, Precision};
 use brenier::experiment::{Compare, Named};
+use brenier::io::Checkpoint;
 use brenier::measure::named;
 
 fn main() -> Result<(), brenier::Error> {
@@ -13,6 +14,7 @@ fn main() -> Result<(), brenier::Error> {
         Named { name: &name, measure: &target },
         Named { name: "normal", measure: &source },
         &device,
+        &mut Checkpoint::none(),
         &|_, _, _| true,
     )?;
     let floor = comparison.record.noise_floor.divergence;

@@ -61,13 +61,12 @@ pub enum Error {
     Run(#[from] RunError),
 }
 
-/// The name of `known`, not empty, that is most like `name`: what an error about a misspelt name offers.
+/// The name of `known`, not empty, that is the fewest edits from `name`: what an error about a misspelt name offers.
 pub(crate) fn nearest(name: &str, known: &[&'static str]) -> &'static str {
-    let mut best = known[0];
-    for candidate in known {
-        if strsim::jaro_winkler(name, candidate) > strsim::jaro_winkler(name, best) {
-            best = candidate;
-        }
-    }
-    best
+    known.iter().copied().min_by_key(|known| edits(name, known)).unwrap_or_default()
+}
+
+/// The edits from `name`, in small letters, to `known`.
+pub(crate) fn edits(name: &str, known: &str) -> usize {
+    strsim::damerau_levenshtein(&name.to_lowercase(), known)
 }

@@ -34,6 +34,11 @@ impl Philox {
         Self { key: [seed, stream as u32] }
     }
 
+    /// The key (seed, stream).
+    pub fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
     /// Four random words at `counter` = (particle, step, draw, block).
     #[inline(always)]
     pub fn block(&self, mut counter: [u32; 4]) -> [u32; 4] {

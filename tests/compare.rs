@@ -3,6 +3,7 @@
 use brenier::backend::{Device, Noise, Precision};
 use brenier::experiment::{Compare, Comparison, Flag, FreeEnergy, Named, Row};
 use brenier::field::Field;
+use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Measure, Mixture, named};
 use brenier::metric::Ruler;
 use brenier::path::{Grid, Schedule};
@@ -15,7 +16,7 @@ fn compare(target: &str, compare: &Compare) -> Comparison {
     let measure = named(target, None).unwrap();
     let source = named("normal", Some(measure.dim())).unwrap();
     let (target, source) = (Named { name: target, measure: &measure }, Named { name: "normal", measure: &source });
-    compare.run(target, source, &Device::cpu(Precision::F32), &|_, _, _| true).unwrap()
+    compare.run(target, source, &Device::cpu(Precision::F32), &mut Checkpoint::none(), &|_, _, _| true).unwrap()
 }
 
 fn rows<'a>(comparison: &'a Comparison, method: &'a str) -> impl Iterator<Item = &'a Row> {

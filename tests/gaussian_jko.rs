@@ -193,6 +193,57 @@ fn forward_backward_splitting_is_unbiased_on_gaussians() {
     assert!((s * s - 1.0).abs() < 1e-12, "{s}");
 }
 
+/// Where the entropic JKO step of KL(·‖N(0, 1)) with the Lebesgue reference settles: the variance v at which
+/// OT_ε(N(0, v), N(0, u)) + (τ/2)u − ½(ε + θ) log u is stationary in u at u = v; θ weighs the entropy.
+fn settled(eps: f64, tau: f64, theta: f64) -> f64 {
+    let slope = |v: f64| {
+        let (h, law) = (1e-4 * v, |v: f64| normal(0.0, v.sqrt()));
+        let cost = |u: f64| law(v).entropic_plan(&law(u), eps).unwrap().regularised_cost;
+        (cost(v + h) - cost(v - h)) / (2.0 * h) + 0.5 * tau - 0.5 * (eps + theta) / v
+    };
+    let (mut low, mut high) = (0.5, 3.0);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if slope(middle) < 0.0 { low = middle } else { high = middle }
+    }
+    low
+}
+
+/// G1: entropy in full blurs by ε/2τ, less ε/2 of entropy only by ε²/8τ, each up to terms of the next order in ε/τ and τ.
+#[test]
+fn half_of_eps_less_entropy_takes_the_blur_from_the_entropic_step() {
+    let tau = 0.2;
+    for eps in [0.02, 0.1, 0.2] {
+        let (plain, corrected) = (settled(eps, tau, tau) - 1.0, settled(eps, tau, tau - 0.5 * eps) - 1.0);
+        assert!((plain / (0.5 * eps / tau) - 1.0).abs() < 0.5 * tau, "eps {eps}: {plain}");
+        assert!((corrected / (eps * eps / (8.0 * tau)) - 1.0).abs() < tau, "eps {eps}: {corrected}");
+    }
+}
+
+/// G2: without entropy at ε = 2τ the step is the kernel of the regularised Wasserstein proximal, whose law settles at
+/// (1 + τ)/(1 + τ/2). Central differences of step 1e-4 err by 1e-8.
+#[test]
+fn the_step_without_entropy_at_twice_tau_is_the_wasserstein_proximal_kernel() {
+    for tau in [0.1, 0.2, 0.5] {
+        assert_all_close(&[settled(2.0 * tau, tau, 0.0)], &[(1.0 + tau) / (1.0 + 0.5 * tau)], 1e-7);
+    }
+}
+
+/// G3: over v, OT_ε(N(0, s²), N(0, v)) is least at s² − ε; with the entropy of the Lebesgue reference, −½ε log v more, at s² + ε.
+#[test]
+fn the_product_reference_shrinks_and_the_lebesgue_reference_blurs() {
+    let (s2, eps) = (1.44f64, 0.3);
+    let cost = |v: f64| normal(0.0, s2.sqrt()).entropic_plan(&normal(0.0, v.sqrt()), eps).unwrap().regularised_cost;
+    let lebesgue = |v: f64| cost(v) - 0.5 * eps * v.ln();
+    for (at, cost) in [(s2 - eps, &cost as &dyn Fn(f64) -> f64), (s2 + eps, &lebesgue)] {
+        let h = 1e-3;
+        let (before, least, after) = (cost(at - h), cost(at), cost(at + h));
+        assert!(before > least && after > least);
+        // The central difference errs by h² times third derivatives of order one.
+        assert!(((after - before) / (2.0 * h)).abs() < 1e-6, "{before} {least} {after}");
+    }
+}
+
 #[test]
 fn a_tau_that_is_no_step_is_refused() {
     let law = normal(0.0, 1.0);

@@ -4,6 +4,7 @@ use std::f64::consts::TAU as TURN;
 
 use brenier::backend::{Device, Precision};
 use brenier::gradient_flow::{Account, Blob, FlowError, Langevin, SemiUnbalancedJko, SinkhornFlow, descend};
+use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Covariance, Mixture, named};
 use brenier::random::Stream;
 use brenier::sampler::program::{Op, STATE};
@@ -62,7 +63,7 @@ fn the_semi_unbalanced_step_of_a_gaussian_is_the_closed_one() {
     let settled = (0..300).fold(1.0, |v, _| gaussian_step(v, kappa, eps));
     let device = cpu();
     let mut scheme = SemiUnbalancedJko::new(source, &m, kappa, eps, &device).unwrap();
-    let end = descend(&mut scheme, 25, &ON).unwrap();
+    let end = descend(&mut scheme, 25, &mut Checkpoint::none(), &ON).unwrap();
     // 25 steps contract the excess variance by at least (1 + κ)^−50 ≈ 1e-4.
     assert!((end.state.variance() - settled).abs() < 1e-3, "{} for {settled}", end.state.variance());
     let predicted = 1.0 + SemiUnbalancedJko::predicted_bias(kappa, eps);
@@ -94,7 +95,7 @@ fn damping_joins_the_denoiser_to_the_optimal_map() {
 fn an_entropic_step_pays_its_way_in_its_own_metric() {
     let (start, target, device) = (draws("normal", 500, 0), draws("8gaussians", 600, 1), cpu());
     let mut scheme = SemiUnbalancedJko::new(start, &target, 2.0, 0.2, &device).unwrap();
-    let end = descend(&mut scheme, 12, &ON).unwrap();
+    let end = descend(&mut scheme, 12, &mut Checkpoint::none(), &ON).unwrap();
     assert_eq!(end.accounts[0].free_energy, None);
     assert_eq!(end.accounts[0].energy_inequality, None);
     for pair in end.accounts[1..].windows(2) {
@@ -109,7 +110,7 @@ fn an_entropic_step_pays_its_way_in_its_own_metric() {
 fn the_sinkhorn_flow_falls_at_every_step_and_reaches_the_target() {
     let (start, target, device) = (draws("normal", 500, 0), draws("moons", 500, 1), cpu());
     let mut scheme = SinkhornFlow::new(start, &target, 0.5, 0.02, &device).unwrap();
-    let end = descend(&mut scheme, 20, &ON).unwrap();
+    let end = descend(&mut scheme, 20, &mut Checkpoint::none(), &ON).unwrap();
     for pair in end.accounts.windows(2) {
         assert!(pair[1].free_energy < pair[0].free_energy, "{pair:?}");
         assert!(pair[0].energy_inequality.unwrap() > 0.0, "{pair:?}");
@@ -122,7 +123,7 @@ fn the_sinkhorn_flow_falls_at_every_step_and_reaches_the_target() {
 /// The program is x + τ∇log π(x) + √(2τ) z.
 #[test]
 fn a_langevin_step_is_the_gradient_step_and_the_noise_of_the_heat_flow() {
-    let program = Langevin::program(0.02, 3);
+    let program = brenier::sampler::Langevin { tau: 0.02 }.steps(3);
     assert_eq!((program.steps.len(), program.nfe()), (3, 3));
     let ops = &program.steps[0].ops;
     let Op::Evaluate { level, p, q, .. } = ops[0] else { panic!("{ops:?}") };
@@ -148,7 +149,8 @@ fn langevin_settles_at_its_biased_variance_and_its_free_energy_follows_the_close
     let device = Device::cpu(Precision::F32);
     let start = wide.sample(200_000, 0, Stream::Source, 0);
     let target = law(variance);
-    let end = Langevin::new(&target, tau, 0, &device).unwrap().run(&start, Some(&wide), 60, &ON).unwrap();
+    let end =
+        Langevin::new(&target, tau, 0, &device).unwrap().run(&start, Some(&wide), 60, &mut Checkpoint::none(), &ON).unwrap();
     let settled = variance * (1.0 + Langevin::predicted_bias(tau, variance).unwrap());
     assert!((settled - variance / (1.0 - tau / (2.0 * variance))).abs() < 1e-15);
     let standard_error = settled * (2.0 / 200_000.0f64).sqrt();
@@ -177,7 +179,7 @@ fn the_blob_flow_falls_at_every_step_and_settles_at_its_biased_variance() {
     };
     let start = Cloud::new((0..n).map(quantile).collect(), 1).unwrap();
     let mut scheme = Blob::new(start, &law(1.0), 0.2, eps, &device).unwrap();
-    let end = descend(&mut scheme, 60, &ON).unwrap();
+    let end = descend(&mut scheme, 60, &mut Checkpoint::none(), &ON).unwrap();
     for account in &end.accounts[..60] {
         assert!(account.energy_inequality.unwrap() >= -1e-12, "{account:?}");
         assert!(account.effective_neighbours.unwrap() > 10.0);
@@ -214,7 +216,8 @@ fn steps_that_are_none_are_refused_in_a_sentence() {
     let six = draws("normal:6", 20, 0);
     let refused = Blob::new(six, &Mixture::standard_normal(6), 0.1, 0.1, &device).unwrap_err();
     assert_eq!(refused, FlowError::TooManyDimensions { dim: 6, limit: 5 });
-    let other = Langevin::new(&law(1.0), 0.1, 0, &device).unwrap().run(&start, None, 1, &ON).unwrap_err();
+    let other =
+        Langevin::new(&law(1.0), 0.1, 0, &device).unwrap().run(&start, None, 1, &mut Checkpoint::none(), &ON).unwrap_err();
     assert_eq!(other, FlowError::Dimensions { particles: 2, target: 1 });
 }
 
@@ -224,7 +227,7 @@ fn a_runaway_particle_is_named_and_the_last_good_state_kept() {
     let device = Device::cpu(Precision::F32);
     let target = law(0.01);
     let start = law(1.0).sample(5000, 0, Stream::Source, 0);
-    let end = Langevin::new(&target, 0.1, 0, &device).unwrap().run(&start, None, 50, &ON).unwrap();
+    let end = Langevin::new(&target, 0.1, 0, &device).unwrap().run(&start, None, 50, &mut Checkpoint::none(), &ON).unwrap();
     let Some(FlowError::Runaway { step, particle }) = end.halted else { panic!("{:?}", end.halted) };
     // A step multiplies by |1 − 10|, and ten times the radius is away.
     assert!((1..8).contains(&step) && particle < 5000, "step {step}, particle {particle}");

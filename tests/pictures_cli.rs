@@ -30,7 +30,8 @@ fn the_colours_of_one_photograph_become_those_of_the_other() {
     assert_eq!(record["pixels"], 512 * 512);
     assert_eq!(record["converged"], true);
     let at = |k: usize| read_picture(&out.path().join(format!("frame-{k:05}.jpg"))).unwrap();
-    let (source, target) = (read_picture(Path::new("data/coffee.jpg")).unwrap(), read_picture(Path::new("data/rocket.jpg")).unwrap());
+    let (source, target) =
+        (read_picture(Path::new("data/coffee.jpg")).unwrap(), read_picture(Path::new("data/rocket.jpg")).unwrap());
     // JPEG and bytes cost a little; the colours are 0.3 apart.
     for (found, expected) in [(mean(&at(0)), mean(&source)), (mean(&at(2)), mean(&target))] {
         found.iter().zip(&expected).for_each(|(f, e)| assert!((f - e).abs() < 0.01, "{found:?} for {expected:?}"));
@@ -66,7 +67,8 @@ fn the_ink_of_a_disc_moves_to_another() {
 #[test]
 fn a_file_that_is_no_picture_is_refused_by_name() {
     let mut command = Command::cargo_bin("brenier").unwrap();
-    let output = command.args(["geodesic", "Cargo.toml", "data/rocket.jpg", "--as", "colour"]).assert().code(1).get_output().clone();
+    let output =
+        command.args(["geodesic", "Cargo.toml", "data/rocket.jpg", "--as", "colour"]).assert().code(1).get_output().clone();
     let words = String::from_utf8(output.stderr).unwrap();
     assert!(words.contains("Cargo.toml") && words.contains("pictures are .png and .jpg files"), "{words}");
 }

@@ -4,16 +4,19 @@
 //! A buffer belongs to one backend by its type: a CPU buffer handed to a CUDA operation does not compile.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod device;
 
 use bytemuck::Pod;
+use half::f16;
 use thiserror::Error;
 
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
 use crate::random::Philox;
 
-pub use device::{Device, DeviceError, Precision, Task};
+pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
 
 /// The floating-point type of a backend.
 pub trait Real: Pod + Send + Sync + PartialOrd + std::fmt::Debug + 'static {
@@ -64,7 +67,18 @@ pub enum BackendError {
         /// Name of the backend.
         backend: &'static str,
     },
+    /// The device failed.
+    #[error("{what} failed on the GPU: {reason}")]
+    Launch {
+        /// The kernel, or the call to the driver.
+        what: String,
+        /// What the device says.
+        reason: String,
+    },
 }
+
+/// Largest magnitude of a packed bias: log of a zero weight is as good as this, and differences stay finite.
+const LARGEST_BIAS: f64 = 1e36;
 
 /// A buffer of reals of backend `B`.
 pub type Reals<B> = <B as Backend>::Buf<<B as Backend>::Real>;
@@ -120,12 +134,16 @@ pub enum Noise<'a> {
 }
 
 /// The cost of a pair in [`Backend::cost_matrix`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cost {
     /// ½|x−y|².
     HalfSquaredEuclidean,
     /// |x−y|.
     Euclidean,
+    /// (Σ_k |x_k − y_k|^p)^(1/p) for p ≥ 1.
+    Lp(f64),
+    /// 1 − x·y / (|x||y|); 1 where a point is zero.
+    Cosine,
 }
 
 /// A kernel of [`Backend::pair_sum`].
@@ -153,6 +171,9 @@ pub trait Backend: Send + Sync {
     fn upload<T: Pod + Send + Sync>(&self, host: &[T]) -> Result<Self::Buf<T>, BackendError>;
     /// A copy on the host.
     fn download<T: Pod + Send + Sync>(&self, buf: &Self::Buf<T>) -> Result<Vec<T>, BackendError>;
+
+    /// Waits until every operation so far is done; what a clock needs, and nothing else does.
+    fn synchronize(&self) -> Result<(), BackendError>;
 
     /// A copy of `host`, rounded to [`Backend::Real`].
     fn upload_reals(&self, host: &[f64]) -> Result<Reals<Self>, BackendError> {
@@ -257,6 +278,15 @@ pub trait Backend: Send + Sync {
         points: &Reals<Self>,
         cost: Cost,
         out: &mut Reals<Self>,
+    ) -> Result<(), BackendError>;
+
+    /// [`Backend::cost_matrix`] rounded to half precision: half the memory; infinite above 65,504.
+    fn cost_matrix_half(
+        &self,
+        rows: Rows<'_, Self>,
+        points: &Reals<Self>,
+        cost: Cost,
+        out: &mut Self::Buf<f16>,
     ) -> Result<(), BackendError>;
 
     /// `Σ_ij a_i b_j k(x_i, y_j)`, accumulated in f64.

@@ -11,6 +11,7 @@ use crate::experiment::ledger::{Estimate, Path, action_from_regression, ledger, 
 use crate::experiment::record::{Family, FreeEnergy, Ledger, Row, Trajectory};
 use crate::experiment::walk::{Walk, mean, rms_distance};
 use crate::field::Field;
+use crate::io::Checkpoint;
 use crate::measure::{Cloud, Measure};
 use crate::metric::{NoiseFloor, Ruler, flags, median_distance};
 use crate::path::{Grid, Schedule};
@@ -48,6 +49,7 @@ pub struct Bench<'a> {
     pub start: &'a Cloud,
     pub device: &'a Device,
     pub progress: Progress<'a>,
+    pub checkpoint: &'a mut Checkpoint,
     pub parts: Parts,
     pub rows: Vec<Row>,
     pub samples: Vec<Cloud>,
@@ -67,9 +69,6 @@ pub struct Setting<'a> {
 
 /// What a sampler made, before it is measured.
 pub struct Made {
-    /// ε of its coupling over the mean of c.
-    pub eps: Option<f64>,
-    pub steps: usize,
     pub nfe: usize,
     pub taken: Duration,
     pub end: Vec<f64>,
@@ -104,54 +103,84 @@ impl Bench<'_> {
     /// One row for each number of steps.
     pub fn sweep(&mut self, name: &str, method: &dyn Method, setting: &Setting<'_>) -> Result<(), Error> {
         for &steps in &self.compare.steps {
-            self.tell(&format!("{name}, {steps} steps"))?;
-            let grid = Grid::uniform(setting.schedule, steps)?;
-            let program = method.program(&grid);
-            let start = self.scaled(grid.start().sigma);
-            let made = if method.order().is_some() {
+            self.row((setting.family, name, setting.eps), steps, |bench| {
+                let grid = Grid::uniform(setting.schedule, steps)?;
+                let program = method.program(&grid);
+                let start = bench.scaled(grid.start().sigma);
+                if method.order().is_none() {
+                    return bench.stochastic(&program, setting.field, &start);
+                }
                 let clock = Instant::now();
-                let walk = Walk::new(&program, &grid, setting.field, &start, steps, self.device, &|| self.go_on())?;
-                Made {
-                    eps: setting.eps,
-                    steps,
+                let walk = Walk::new(&program, &grid, setting.field, &start, steps, bench.device, &|| bench.go_on())?;
+                Ok(Made {
                     nfe: program.nfe(),
                     taken: clock.elapsed(),
-                    solver_error: Some(rms_distance(&walk.end, &setting.reference.end, self.start.dim())),
+                    solver_error: Some(rms_distance(&walk.end, &setting.reference.end, bench.start.dim())),
                     action: Some(mean(&walk.action)),
                     length: Some(walk.length),
                     end: walk.end,
-                }
-            } else {
-                self.stochastic(steps, &program, setting.field, &start)?
-            };
-            self.add(setting.family, name, made)?;
+                })
+            })?;
         }
         Ok(())
     }
 
-    pub fn stochastic(&self, steps: usize, program: &Program, field: &Field, start: &[f64]) -> Result<Made, Error> {
+    pub fn stochastic(&self, program: &Program, field: &Field, start: &[f64]) -> Result<Made, Error> {
         let noise = Noise::Counter { philox: Philox::new(self.compare.seed, Stream::Noise), first: 0 };
         let clock = Instant::now();
         let end = program.run(field, start, noise, self.device, Observe::Progress(&mut |_| self.go_on()))?;
         let taken = clock.elapsed();
-        Ok(Made { eps: None, steps, nfe: program.nfe(), taken, end, solver_error: None, action: None, length: None })
+        Ok(Made { nfe: program.nfe(), taken, end, solver_error: None, action: None, length: None })
     }
 
-    /// Measures what was made and adds its row.
-    pub fn add(&mut self, family: Family, method: &str, made: Made) -> Result<(), Error> {
+    /// Adds a row of what `make` makes; `eps` is that of its coupling over the mean of c. A row in the checkpoint is not made again.
+    pub fn row(
+        &mut self,
+        (family, method, eps): (Family, &str, Option<f64>),
+        steps: usize,
+        make: impl FnOnce(&Self) -> Result<Made, Error>,
+    ) -> Result<(), Error> {
+        let label = match eps {
+            Some(EPS_COLLAPSED) => format!("{method}-{EPS_COLLAPSED}"),
+            _ => method.into(),
+        };
+        let part = format!("{label}, {steps} steps");
+        self.tell(&part)?;
+        let kept = self.checkpoint.array(&part).map(<[f64]>::to_vec);
+        let (row, samples) = match self.checkpoint.record(&part).zip(kept) {
+            Some((row, points)) => (row, Cloud::new(points, self.start.dim())?),
+            None => {
+                let made = make(self)?;
+                let (row, samples) = self.measure((family, method, eps), steps, made)?;
+                self.checkpoint.keep_record(&part, &row);
+                self.checkpoint.keep_array(&part, samples.points().to_vec());
+                (row, samples)
+            }
+        };
+        self.rows.push(Row { label, ..row });
+        self.samples.push(samples);
+        if self.checkpoint.is_due() {
+            self.checkpoint.save();
+        }
+        Ok(())
+    }
+
+    fn measure(
+        &self,
+        (family, method, eps): (Family, &str, Option<f64>),
+        steps: usize,
+        made: Made,
+    ) -> Result<(Row, Cloud), Error> {
         let samples = Cloud::new(made.end, self.start.dim())?;
         let reading = self.ruler.measure(&samples, self.device)?;
         let nn_train = median_distance(&samples, self.train, self.device)?;
         let distances = [(reading.divergence, self.floor.divergence), (reading.w2_squared_exact, self.floor.w2_squared_exact)];
-        self.rows.push(Row {
+        let row = Row {
             family,
             method: method.into(),
-            label: match made.eps {
-                Some(EPS_COLLAPSED) => format!("{method}-{EPS_COLLAPSED}"),
-                _ => method.into(),
-            },
-            eps_relative: made.eps,
-            steps: made.steps,
+            label: String::new(),
+            eps_relative: eps,
+            steps,
             nfe: made.nfe,
             seconds: made.taken.as_secs_f64(),
             solver_error: made.solver_error,
@@ -163,33 +192,61 @@ impl Bench<'_> {
             action: made.action,
             length: made.length,
             flags: flags(&distances, reading.variance_ratio, Some((nn_train, self.nn_heldout))),
-        });
-        self.samples.push(samples);
+        };
+        Ok((row, samples))
+    }
+
+    /// The ledger of `path`, which is not made again where the checkpoint has it.
+    fn add_ledger(&mut self, name: &str, make: impl FnOnce(&Self) -> Result<Ledger, Error>) -> Result<(), Error> {
+        let part = format!("ledger of the {name} path");
+        let ledger = match self.checkpoint.record(&part) {
+            Some(ledger) => ledger,
+            None => make(self)?,
+        };
+        self.checkpoint.keep_record(&part, &ledger);
+        self.ledger.push(ledger);
         Ok(())
     }
 
     /// The ledger of a setting's reference path up to time `end`, beside the action its regression implies.
     pub fn account(&mut self, name: &str, setting: &Setting<'_>, data: &Measure, end: f64) -> Result<(), Error> {
         self.tell(&format!("ledger of the {name} path"))?;
-        let regression = action_from_regression(setting.field, data, setting.schedule, end, self.compare.seed, self.device)?;
-        if end == 1.0 {
-            return self.account_walk(name, setting.reference, Some(regression));
-        }
-        // The same steps, stopped early.
-        let times: Vec<f64> = (0..=REFERENCE_STEPS).map(|k| end * k as f64 / REFERENCE_STEPS as f64).collect();
-        let grid = Grid::at(setting.schedule, &times)?;
-        let start = self.scaled(grid.start().sigma);
-        let program = Heun { euler_last: false }.program(&grid);
-        let walk = Walk::new(&program, &grid, setting.field, &start, REFERENCE_STEPS, self.device, &|| self.go_on())?;
-        self.account_walk(name, &walk, Some(regression))
+        self.add_ledger(name, |bench| {
+            let Self { compare, device, .. } = *bench;
+            let regression = action_from_regression(setting.field, data, setting.schedule, end, compare.seed, device)?;
+            if end == 1.0 {
+                let Walk { states, end, action, .. } = setting.reference;
+                return bench.ledger_of(name, (&states[0].1, end), action, Some(regression));
+            }
+            // The same steps, stopped early.
+            let times: Vec<f64> = (0..=REFERENCE_STEPS).map(|k| end * k as f64 / REFERENCE_STEPS as f64).collect();
+            let grid = Grid::at(setting.schedule, &times)?;
+            let start = bench.scaled(grid.start().sigma);
+            let program = Heun { euler_last: false }.program(&grid);
+            let walk = Walk::new(&program, &grid, setting.field, &start, REFERENCE_STEPS, device, &|| bench.go_on())?;
+            bench.ledger_of(name, (&walk.states[0].1, &walk.end), &walk.action, Some(regression))
+        })
     }
 
-    pub fn account_walk(&mut self, name: &str, walk: &Walk, regression: Option<Estimate>) -> Result<(), Error> {
-        let end = Cloud::new(walk.end.clone(), self.start.dim())?;
-        let start = Cloud::new(walk.states[0].1.clone(), self.start.dim())?;
-        let path = Path { name, start: &start, end: &end, action: &walk.action };
-        self.ledger.push(ledger(&path, regression, self.compare.seed)?);
-        Ok(())
+    /// The ledger of a reference path, without an independent estimate of its action.
+    pub fn account_walk(&mut self, name: &str, walk: &Walk) -> Result<(), Error> {
+        self.account_path(name, &walk.states[0].1, &walk.end, &walk.action)
+    }
+
+    /// The ledger of a path without an independent estimate of its action.
+    pub fn account_path(&mut self, name: &str, start: &[f64], end: &[f64], action: &[f64]) -> Result<(), Error> {
+        self.add_ledger(name, |bench| bench.ledger_of(name, (start, end), action, None))
+    }
+
+    fn ledger_of(
+        &self,
+        name: &str,
+        (start, end): (&[f64], &[f64]),
+        action: &[f64],
+        regression: Option<Estimate>,
+    ) -> Result<Ledger, Error> {
+        let [start, end] = [start, end].map(|points| Cloud::new(points.to_vec(), self.start.dim()));
+        ledger(&Path { name, start: &start?, end: &end?, action }, regression, self.compare.seed)
     }
 
     pub fn draw(&mut self, family: Family, method: &str, walk: &Walk) -> Result<(), Error> {

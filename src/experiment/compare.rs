@@ -8,6 +8,7 @@ use crate::experiment::bench::{Bench, Parts};
 use crate::experiment::families::{EPS_TRANSPORT, network_methods};
 use crate::experiment::record::{CompareRecord, Comparison};
 use crate::field::{Field, Network};
+use crate::io::Checkpoint;
 use crate::measure::{Cloud, Covariance, Measure, Mixture};
 use crate::metric::{Law, Ruler, median_distance};
 use crate::random::{Philox, Stream};
@@ -46,7 +47,7 @@ pub type Progress<'a> = &'a (dyn Fn(&str, usize, usize) -> bool + Sync);
 const MOST_PARTICLES: usize = 4096;
 
 impl Compare {
-    /// Runs the comparison. With a source that is not a standard normal only the rows that need no Gaussian noise remain.
+    /// Runs the comparison, the rows in `checkpoint` not again. With a source that is not a standard normal only the rows that need no Gaussian noise remain.
     ///
     /// # Errors
     /// [`Error`] when the measures cannot be compared, a device fails, or `progress` says stop ([`crate::sampler::RunError::Stopped`]).
@@ -55,11 +56,12 @@ impl Compare {
         target: Named<'_>,
         source: Named<'_>,
         device: &Device,
+        checkpoint: &mut Checkpoint,
         progress: Progress<'_>,
     ) -> Result<Comparison, Error> {
         let noisy = is_standard_normal(source.measure);
-        let parts = if noisy { 9 } else { 2 } * self.steps.len() + if noisy { 5 } else { 3 };
-        self.judge(target, source, device, progress, parts, |bench, record| {
+        let parts = if noisy { 9 } else { 2 } * self.steps.len() + if noisy { 8 } else { 4 };
+        self.judge((target, source), device, checkpoint, progress, parts, |bench, record| {
             let law = match target.measure {
                 Measure::Law(mixture) => Some(Field::Mixture(mixture.clone())),
                 _ => None,
@@ -99,12 +101,13 @@ impl Compare {
         network: &Network,
         target: Named<'_>,
         device: &Device,
+        checkpoint: &mut Checkpoint,
         progress: Progress<'_>,
     ) -> Result<Comparison, Error> {
         let normal = Measure::Law(Mixture::standard_normal(network.dim()));
         let source = Named { name: "normal", measure: &normal };
         let parts = network_methods(network).1.len() * self.steps.len() + 1;
-        self.judge(target, source, device, progress, parts, |bench, record| {
+        self.judge((target, source), device, checkpoint, progress, parts, |bench, record| {
             record.model = Some(name.into());
             record.model_limit = Some(bench.network(network)?);
             if let Measure::Finite(_) = target.measure {
@@ -120,9 +123,9 @@ impl Compare {
     /// Splits the target in A and B, has `rows` fill the bench and the record, and closes both.
     fn judge(
         &self,
-        target: Named<'_>,
-        source: Named<'_>,
+        (target, source): (Named<'_>, Named<'_>),
         device: &Device,
+        checkpoint: &mut Checkpoint,
         progress: Progress<'_>,
         parts: usize,
         rows: impl FnOnce(&mut Bench<'_>, &mut CompareRecord) -> Result<(), Error>,
@@ -138,15 +141,21 @@ impl Compare {
             Measure::Finite(_) => Law::Halves(&train, &heldout),
             law => Law::Draws(law),
         };
+        let floor = match checkpoint.record("noise floor") {
+            Some(floor) => floor,
+            None => ruler.noise_floor(origin, start.len(), device)?,
+        };
+        checkpoint.keep_record("noise floor", &floor);
         let mut bench = Bench {
             compare: self,
-            floor: ruler.noise_floor(origin, start.len(), device)?,
+            floor,
             nn_heldout: median_distance(&heldout, &train, device)?,
             ruler: &ruler,
             train: &train,
             start: &start,
             device,
             progress,
+            checkpoint,
             parts: Parts::new(parts),
             rows: Vec::new(),
             samples: Vec::new(),

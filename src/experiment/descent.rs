@@ -5,11 +5,17 @@ use serde::Serialize;
 use crate::Error;
 use crate::backend::Device;
 use crate::experiment::compare::start_points;
-use crate::gradient_flow::{Account, Blob, Descent, FlowError, Langevin, SemiUnbalancedJko, SinkhornFlow, descend};
-use crate::measure::{Cloud, Measure, Mixture};
+use crate::gradient_flow::{
+    Account, Blob, Descent, FlowError, Langevin, Progress, Scheme, SemiUnbalancedJko, SinkhornFlow, descend,
+};
+use crate::io::Checkpoint;
+use crate::measure::{Cloud, CloudError, Measure, Mixture};
 use crate::metric::{Law, NoiseFloor, Ruler, mode_weights, variance_ratio};
-use crate::random::Stream;
+use crate::random::{Philox, Stream};
 use crate::transport::problem::mean_cost;
+
+/// Most particles and held-out points that a divergence is computed on: its cost grows with the product of the two.
+const JUDGED: usize = 4096;
 
 /// A scheme by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -34,6 +40,8 @@ pub struct Descend {
     pub tau: Option<f64>,
     /// ε: 0.05 × mean c of the target for the Sinkhorn flow, τ/10 for the semi-unbalanced step, Silverman's h² for the blob.
     pub eps: Option<f64>,
+    /// For Langevin: the noise with which the law is joined at first, falling to none over the first half of the steps.
+    pub anneal: Option<f64>,
     /// Steps.
     pub steps: usize,
     /// Particles.
@@ -62,7 +70,7 @@ pub struct DescentRecord {
     /// The stationary variance of the scheme over that of a Gaussian target, minus one; for a mixture that of its narrowest
     /// direction. None where no formula is known.
     pub predicted_bias: Option<f64>,
-    /// 2 S_ε between the last state and the held-out points, in units of |x−y|².
+    /// 2 S_ε between the last state and the held-out points, in units of |x−y|², on at most 4,096 of each.
     pub heldout_divergence: f64,
     /// What two independent clouds of the target's law would score at these sizes.
     pub noise_floor: NoiseFloor,
@@ -75,11 +83,9 @@ pub struct DescentRecord {
     pub halted: Option<String>,
 }
 
-/// Told the scheme with the steps made and the last account; `false` stops the descent.
-pub type Progress<'a> = &'a dyn Fn(usize, &Account) -> bool;
-
 impl Descend {
-    /// Runs the descent: the record and the last state, under weights where the scheme moves weights.
+    /// Runs the descent, what is in `checkpoint` not again: the record and the last state, under weights where the scheme moves
+    /// weights.
     ///
     /// # Errors
     /// [`Error`] when the scheme cannot serve the target, a parameter is out of its domain, or `progress` says stop.
@@ -88,19 +94,21 @@ impl Descend {
         source: &Measure,
         target: &Measure,
         device: &Device,
+        checkpoint: &mut Checkpoint,
         progress: Progress<'_>,
     ) -> Result<(DescentRecord, Cloud), Error> {
         let (train, heldout) = match target {
             Measure::Finite(cloud) => cloud.halves(self.seed)?,
-            law => [1, 2].map(|step| law.sample(self.n, self.seed, Stream::Source, step)).into(),
+            law => [(self.n, 1), (self.n.min(JUDGED), 2)].map(|(n, step)| law.sample(n, self.seed, Stream::Source, step)).into(),
         };
+        let heldout = judged(heldout, self.seed)?;
         let start = start_points(source, self.n, self.seed)?;
         let scheme = self.scheme.unwrap_or(match target {
             Measure::Law(_) => SchemeName::Langevin,
             _ => SchemeName::SinkhornFlow,
         });
         let plan = self.plan(scheme, target, &train)?;
-        let descent = self.descend(&plan, source, start, &train, device, progress)?;
+        let descent = self.descend(&plan, source, start, &train, device, checkpoint, progress)?;
 
         let ruler = Ruler::new(&heldout, self.seed, device)?;
         let origin = match target {
@@ -108,6 +116,7 @@ impl Descend {
             law => Law::Draws(law),
         };
         let state = descent.state;
+        let judged = judged(state.clone(), self.seed)?;
         let record = DescentRecord {
             scheme,
             tau: plan.tau,
@@ -117,8 +126,8 @@ impl Descend {
             d: heldout.dim(),
             steps: descent.accounts,
             predicted_bias: plan.predicted_bias,
-            heldout_divergence: ruler.divergence(&state, device)?,
-            noise_floor: ruler.noise_floor(origin, state.len(), device)?,
+            heldout_divergence: ruler.divergence(&judged, device)?,
+            noise_floor: ruler.noise_floor(origin, judged.len(), device)?,
             variance_ratio: variance_ratio(&state, &heldout)?,
             mode_weights: match target {
                 Measure::Law(law) if law.components().len() > 1 => Some(mode_weights(&state, law)?),
@@ -161,9 +170,13 @@ impl Descend {
             }
         };
         FlowError::check_tau(tau)?;
+        if self.anneal.is_some() && scheme != SchemeName::Langevin {
+            return Err(FlowError::AnnealOfLangevin);
+        }
         Ok(Plan { kind, tau, eps, predicted_bias })
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn descend(
         &self,
         plan: &Plan<'_>,
@@ -171,22 +184,37 @@ impl Descend {
         start: Cloud,
         train: &Cloud,
         device: &Device,
+        checkpoint: &mut Checkpoint,
         progress: Progress<'_>,
     ) -> Result<Descent, FlowError> {
         let (tau, eps) = (plan.tau, plan.eps.unwrap_or(0.0));
+        let mut follow = |scheme: &mut dyn Scheme| descend(scheme, self.steps, checkpoint, progress);
         match plan.kind {
-            Kind::SinkhornFlow => descend(&mut SinkhornFlow::new(start, train, tau, eps, device)?, self.steps, progress),
-            Kind::SemiUnbalanced => descend(&mut SemiUnbalancedJko::new(start, train, tau, eps, device)?, self.steps, progress),
-            Kind::Blob(law) => descend(&mut Blob::new(start, law, tau, eps, device)?, self.steps, progress),
+            Kind::SinkhornFlow => follow(&mut SinkhornFlow::new(start, train, tau, eps, device)?),
+            Kind::SemiUnbalanced => follow(&mut SemiUnbalancedJko::new(start, train, tau, eps, device)?),
+            Kind::Blob(law) => follow(&mut Blob::new(start, law, tau, eps, device)?),
             Kind::Langevin(law) => {
                 let start_law = match source {
                     Measure::Law(law) => Some(law),
                     _ => None,
                 };
-                Langevin::new(law, tau, self.seed, device)?.run(&start, start_law, self.steps, progress)
+                let langevin = Langevin::new(law, tau, self.seed, device)?;
+                let langevin = match self.anneal {
+                    Some(sigma) => langevin.annealed(sigma, self.steps / 2),
+                    None => langevin,
+                };
+                langevin.run(&start, start_law, self.steps, checkpoint, progress)
             }
         }
     }
+}
+
+/// At most [`JUDGED`] points of `cloud`, chosen by the seed.
+fn judged(cloud: Cloud, seed: u32) -> Result<Cloud, CloudError> {
+    if cloud.len() <= JUDGED {
+        return Ok(cloud);
+    }
+    cloud.select(&Philox::new(seed, Stream::Metric).permutation(cloud.len(), JUDGED, 0))
 }
 
 /// A scheme with all that it needs.

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::experiment::bench::{Bench, END_OF_DIFFUSION, Made, Setting};
-use crate::experiment::ledger::{Path, ledger};
 use crate::experiment::record::{Family, FreeEnergy};
 use crate::experiment::walk::mean;
 use crate::field::{Field, Network};
@@ -12,7 +11,7 @@ use crate::measure::{Cloud, Measure};
 use crate::metric::NoiseFloor;
 use crate::path::Schedule;
 use crate::sampler::{AnnealedLangevin, Ddim, Ddpm, Euler, Heun, Method, Variance};
-use crate::transport::{Potentials, Problem, Sinkhorn};
+use crate::transport::{Problem, Sinkhorn};
 
 /// ε of the ot rows, relative to the mean of c.
 pub const EPS_TRANSPORT: f64 = 0.002;
@@ -58,22 +57,20 @@ impl Bench<'_> {
     pub fn optimal_transport(&mut self, eps: f64, notes: &mut Vec<String>) -> Result<(), Error> {
         self.tell("optimal transport")?;
         let schedule = Schedule::CondOt;
-        let sharp = self.couple(eps, notes)?;
-        let field = Field::Transport { target: self.train.clone(), g: sharp.potentials.g, eps };
+        let sharp = self.couple(eps, EPS_TRANSPORT, notes)?;
+        let field = Field::Transport { target: self.train.clone(), g: sharp.g, eps };
         let reference = self.reference("ot-heun", &schedule, &field, true)?;
         let setting =
             Setting { family: Family::Flow, field: &field, schedule: &schedule, reference: &reference, eps: Some(EPS_TRANSPORT) };
         self.sweep("ot-euler", &Euler, &setting)?;
         self.sweep("ot-heun", &Heun { euler_last: true }, &setting)?;
-        self.account_walk("ot", &reference, None)?;
+        self.account_walk("ot", &reference)?;
         self.draw(Family::Flow, "ot-heun", &reference)?;
 
-        let map = Cloud::new(sharp.map.clone(), self.start.dim())?;
-        let action = self.displacement(EPS_TRANSPORT, sharp.map, sharp.taken)?;
-        let path = Path { name: "displacement", start: self.start, end: &map, action: &action };
-        self.ledger.push(ledger(&path, None, self.compare.seed)?);
-        let blurred = self.couple(eps * EPS_COLLAPSED / EPS_TRANSPORT, notes)?;
-        self.displacement(EPS_COLLAPSED, blurred.map, blurred.taken)?;
+        let action = self.displacement(EPS_TRANSPORT, &sharp.map, sharp.taken)?;
+        self.account_path("displacement", self.start.points(), &sharp.map, &action)?;
+        let blurred = self.couple(eps * EPS_COLLAPSED / EPS_TRANSPORT, EPS_COLLAPSED, notes)?;
+        self.displacement(EPS_COLLAPSED, &blurred.map, blurred.taken)?;
         Ok(())
     }
 
@@ -87,43 +84,50 @@ impl Bench<'_> {
         for (name, method) in &methods {
             self.sweep(name, method.as_ref(), &setting)?;
         }
-        self.account_walk("model", &reference, None)?;
+        self.account_walk("model", &reference)?;
         self.draw(family, heun, &reference)?;
         let limit = self.ruler.measure(&Cloud::new(reference.end, network.dim())?, self.device)?;
         Ok(NoiseFloor { divergence: limit.divergence, w2_squared_exact: limit.w2_squared_exact })
     }
 
-    fn couple(&self, eps: f64, notes: &mut Vec<String>) -> Result<Coupling, Error> {
+    /// The coupling at `eps`, `relative` to the mean of c; it is not solved again where the checkpoint has it.
+    fn couple(&mut self, eps: f64, relative: f64, notes: &mut Vec<String>) -> Result<Coupling, Error> {
+        let [part, of_g, of_map] = ["", ": g", ": map"].map(|end| format!("coupling at {relative}{end}"));
+        let kept = |name: &str| self.checkpoint.array(name).map(<[f64]>::to_vec);
+        let (coupling, note) = match self.checkpoint.record(&part).zip(kept(&of_g)).zip(kept(&of_map)) {
+            Some((((taken, note), g), map)) => (Coupling { g, map, taken }, note),
+            None => self.solve(eps)?,
+        };
+        self.checkpoint.keep_record(&part, &(coupling.taken, &note));
+        self.checkpoint.keep_array(&of_g, coupling.g.clone());
+        self.checkpoint.keep_array(&of_map, coupling.map.clone());
+        notes.extend(note);
+        Ok(coupling)
+    }
+
+    /// The coupling at `eps`, and a sentence where it has not converged.
+    fn solve(&self, eps: f64) -> Result<(Coupling, Option<String>), Error> {
         let problem = Problem::new(self.start, self.train, eps)?;
         let clock = Instant::now();
         let outcome = Sinkhorn::default().solve(&problem, self.device, None, Some(&|_, _, _| self.go_on()))?;
         let taken = clock.elapsed();
-        if !outcome.converged {
+        let note = (!outcome.converged).then(|| {
             let (error, iterations) = (outcome.marginal_error, outcome.iterations);
-            notes.push(format!(
-                "The coupling at eps = {eps:.3e} stopped after {iterations} iterations with a marginal error of {error:.1e}."
-            ));
-        }
-        Ok(Coupling { potentials: outcome.potentials, map: outcome.map, taken })
+            format!("The coupling at eps = {eps:.3e} stopped after {iterations} iterations with a marginal error of {error:.1e}.")
+        });
+        Ok((Coupling { g: outcome.potentials.g, map: outcome.map, taken }, note))
     }
 
     /// The row of a map at `eps` applied in one straight step; returns the action |T(x) − x|² of each particle.
-    fn displacement(&mut self, eps: f64, end: Vec<f64>, taken: Duration) -> Result<Vec<f64>, Error> {
+    fn displacement(&mut self, eps: f64, end: &[f64], taken: Duration) -> Result<Vec<f64>, Error> {
         let d = self.start.dim();
         let squared = |(x, t): (&[f64], &[f64])| x.iter().zip(t).map(|(x, t)| (x - t).powi(2)).sum::<f64>();
         let action: Vec<f64> = self.start.rows().zip(end.chunks_exact(d)).map(squared).collect();
         let total = mean(&action);
-        let made = Made {
-            eps: Some(eps),
-            steps: 1,
-            nfe: 1,
-            taken,
-            end,
-            solver_error: None,
-            action: Some(total),
-            length: Some(total.sqrt()),
-        };
-        self.add(Family::Flow, "displacement", made)?;
+        let (action_mean, length) = (Some(total), Some(total.sqrt()));
+        self.row((Family::Flow, "displacement", Some(eps)), 1, |_| {
+            Ok(Made { nfe: 1, taken, end: end.to_vec(), solver_error: None, action: action_mean, length })
+        })?;
         Ok(action)
     }
 
@@ -131,10 +135,10 @@ impl Bench<'_> {
         // Technique 1 of Song & Ermon (2020): the largest noise covers the largest distance between data points.
         let sigma_max = 2.0 * self.train.radius();
         for &steps in &self.compare.steps {
-            self.tell(&format!("annealed-langevin, {steps} steps"))?;
-            let (method, grid) = AnnealedLangevin::of_length(steps, sigma_max)?;
-            let made = self.stochastic(steps, &method.program(&grid), field, &self.scaled(grid.start().sigma))?;
-            self.add(Family::Diffusion, "annealed-langevin", made)?;
+            self.row((Family::Diffusion, "annealed-langevin", None), steps, |bench| {
+                let (method, grid) = AnnealedLangevin::of_length(steps, sigma_max)?;
+                bench.stochastic(&method.program(&grid), field, &bench.scaled(grid.start().sigma))
+            })?;
         }
         Ok(())
     }
@@ -164,7 +168,7 @@ pub fn network_methods(network: &Network) -> (Family, Methods) {
 
 /// An entropic coupling of the start points with A.
 struct Coupling {
-    potentials: Potentials,
+    g: Vec<f64>,
     map: Vec<f64>,
     taken: Duration,
 }

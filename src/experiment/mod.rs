@@ -7,6 +7,8 @@ pub mod evaluate;
 mod families;
 pub mod ledger;
 pub mod record;
+pub mod selftest;
+pub mod speed;
 pub mod walk;
 
 pub use compare::{Compare, Named};

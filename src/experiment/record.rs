@@ -1,12 +1,12 @@
 //! Plain records of whole runs: what `run.json` holds and what the report draws.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::Cloud;
 pub use crate::metric::{Flag, NoiseFloor};
 
 /// The two families of the paper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// Gradient flow of KL(ρ‖π): the initial-value problem.
@@ -16,7 +16,7 @@ pub enum Family {
 }
 
 /// One method at one number of steps.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Family of the method.
     pub family: Family,
@@ -54,7 +54,7 @@ pub struct Row {
 }
 
 /// The ledger of one deterministic path (maths: §2a): action = W₂² + coupling gap + straightness, all in units of |x−y|².
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Name of the path: `diffusion`, `fm`, `ot`, `displacement`.
     pub path: String,

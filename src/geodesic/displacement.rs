@@ -47,11 +47,7 @@ impl<'a> Displacement<'a> {
     /// # Errors
     /// [`CloudError`] when a coordinate is not finite.
     pub fn end(&self) -> Result<Cloud, CloudError> {
-        let end = Cloud::new(self.ends.clone(), self.source.dim())?;
-        match self.source.weights() {
-            Some(weights) => end.with_weights(weights.to_vec()),
-            None => Ok(end),
-        }
+        self.source.with_points(self.ends.clone())
     }
 }
 

@@ -15,11 +15,12 @@ use std::f64::consts::TAU;
 use crate::backend::{Device, Noise};
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square, moved_to, reach_of};
+use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
+use crate::io::Checkpoint;
 use crate::measure::{Cloud, Mixture};
-use crate::path::Level;
 use crate::sampler::Observe;
+use crate::sampler::langevin::DATA;
 use crate::sampler::program::{Program, Step};
 
 /// The blob flow under way.
@@ -48,8 +49,6 @@ struct Energy {
 
 /// Largest dimension: beyond it no kernel width has both neighbours and resolution.
 pub const LARGEST_DIM: usize = 5;
-/// The noise level that stands for none, as for Langevin.
-const DATA: Level = Level { t: 1.0, alpha: 1.0, sigma: 1e-6, alpha_dot: 0.0, sigma_dot: 0.0 };
 /// Halvings of τ after which a substep is given up.
 const HALVINGS: i32 = 30;
 
@@ -135,7 +134,7 @@ impl Scheme for Blob<'_> {
                     Err(runaway) if smallest => return Err(runaway),
                     Err(_) => {}
                     Ok(()) => {
-                        let state = moved_to(&before, moved)?;
+                        let state = before.with_points(moved)?;
                         let energy = self.energy_of(&state)?;
                         if smallest || energy.value + 0.5 * h * speed <= self.energy.value {
                             break (state, energy);
@@ -154,5 +153,19 @@ impl Scheme for Blob<'_> {
 
     fn state(&self) -> &Cloud {
         &self.state
+    }
+
+    fn keep(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.keep_array("points", self.state.points().to_vec());
+        checkpoint.keep_array("substep", vec![self.substep]);
+    }
+
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError> {
+        if let (Some(points), Some(&[substep])) = (checkpoint.array("points"), checkpoint.array("substep")) {
+            self.state = self.state.with_points(points.to_vec())?;
+            self.energy = self.energy_of(&self.state)?;
+            self.substep = substep;
+        }
+        Ok(())
     }
 }

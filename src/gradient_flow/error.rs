@@ -27,6 +27,9 @@ pub enum FlowError {
     /// A potential that is not known.
     #[error("this scheme needs the potential of a law: a .json mixture, 8gaussians or normal:D; for points use sinkhorn-flow")]
     NeedsLaw,
+    /// A continuation in noise of a scheme that has none.
+    #[error("only langevin is annealed; leave the noise out, or take --scheme langevin")]
+    AnnealOfLangevin,
     /// A kernel has no width.
     #[error("eps = {eps}; the width of the blob's kernel is the root of a finite eps above zero")]
     Width {

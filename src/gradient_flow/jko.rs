@@ -6,13 +6,17 @@
 //!
 //! as for the minimising movements of Jordan, Kinderlehrer, Otto (1998, eq. 12).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::gradient_flow::FlowError;
+use crate::io::Checkpoint;
 use crate::measure::{Cloud, Component, Mixture};
 
+/// Told the number of steps made and the last account; `false` stops the descent.
+pub type Progress<'a> = &'a (dyn Fn(usize, &Account) -> bool + Sync);
+
 /// The accounts of the state ρ_k and of the step that leaves it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Account {
     /// Number of the state, from 0.
     pub k: usize,
@@ -23,13 +27,13 @@ pub struct Account {
     /// F_k − F_{k+1} − cost of the step: ≥ 0 for a step of the flow, but for the errors of an estimate.
     pub energy_inequality: Option<f64>,
     /// I(ρ_k|π) = ∫|∇log ρ/π|² dρ, the rate at which the flow dissipates, in nats a unit of time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dissipation: Option<f64>,
     /// Standard error of `free_energy`, where it is an estimate.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
     /// Particles within a kernel's width: the mean of the exponential of the kernel's entropy.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_neighbours: Option<f64>,
 }
 
@@ -52,6 +56,12 @@ pub trait Scheme {
 
     /// The present state.
     fn state(&self) -> &Cloud;
+
+    /// Keeps all that [`Scheme::resume`] needs.
+    fn keep(&self, checkpoint: &mut Checkpoint);
+
+    /// Goes on from what was kept, bit for bit as if there had been no stop.
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError>;
 }
 
 /// A finished descent.
@@ -65,16 +75,32 @@ pub struct Descent {
     pub halted: Option<FlowError>,
 }
 
-/// Makes `steps` steps of `scheme`; `progress` is told the number made and the last account, and says whether to go on.
+/// Makes `steps` steps of `scheme`, those in `checkpoint` not again; `progress` is told the number made and the last account, and
+/// says whether to go on: if not, `checkpoint` has what was done.
 ///
 /// # Errors
 /// [`FlowError`] of a failure other than a runaway particle, which halts the descent at the last good state instead.
-pub fn descend(scheme: &mut dyn Scheme, steps: usize, progress: &dyn Fn(usize, &Account) -> bool) -> Result<Descent, FlowError> {
-    let mut accounts = vec![scheme.account()?];
+pub fn descend(
+    scheme: &mut dyn Scheme,
+    steps: usize,
+    checkpoint: &mut Checkpoint,
+    progress: Progress<'_>,
+) -> Result<Descent, FlowError> {
+    let mut accounts: Vec<Account> = checkpoint.record(ACCOUNTS).unwrap_or_default();
+    match accounts.len() {
+        0 => accounts.push(scheme.account()?),
+        _ => scheme.resume(checkpoint)?,
+    }
     let mut halted = None;
-    for k in 0..steps {
-        if !progress(k, &accounts[k]) {
-            return Err(FlowError::Stopped { steps: k });
+    for k in accounts.len() - 1..steps {
+        let go_on = progress(k, &accounts[k]);
+        if !go_on || checkpoint.is_due() {
+            checkpoint.keep_record(ACCOUNTS, &accounts);
+            scheme.keep(checkpoint);
+            if !go_on {
+                return Err(FlowError::Stopped { steps: k });
+            }
+            checkpoint.save();
         }
         let cost = match scheme.advance(k) {
             Err(runaway @ FlowError::Runaway { .. }) => {
@@ -91,6 +117,9 @@ pub fn descend(scheme: &mut dyn Scheme, steps: usize, progress: &dyn Fn(usize, &
     }
     Ok(Descent { state: scheme.state().clone(), accounts, halted })
 }
+
+/// The record of the accounts in a checkpoint.
+pub(super) const ACCOUNTS: &str = "accounts";
 
 /// The first particle of `points` that is not finite or farther than `reach` from `centre`, as the error of step `step`.
 pub(super) fn check_reach(points: &[f64], centre: &[f64], reach: f64, step: usize) -> Result<(), FlowError> {
@@ -116,13 +145,4 @@ pub(super) fn reach_of(start: &Cloud, law: &Mixture) -> f64 {
 pub(super) fn mean_square(cloud: &Cloud, rows: &[f64]) -> f64 {
     let squares = rows.chunks_exact(cloud.dim()).map(|row| row.iter().map(|u| u * u).sum::<f64>());
     squares.enumerate().map(|(i, square)| cloud.weight(i) * square).sum()
-}
-
-/// `points` under the weights of `cloud`.
-pub(super) fn moved_to(cloud: &Cloud, points: Vec<f64>) -> Result<Cloud, FlowError> {
-    let moved = Cloud::new(points, cloud.dim())?;
-    Ok(match cloud.weights() {
-        Some(weights) => moved.with_weights(weights.to_vec())?,
-        None => moved,
-    })
 }

@@ -7,20 +7,22 @@
 //! Given the particles, the law of the next ones is itself a mixture, ρ_{k+1} = Σ_j N(x_j + τ∇log π(x_j), 2τI)/n, so its free
 //! energy and score need no bandwidth: E over the particles of log ρ_{k+1} + V is an unbiased estimate. The accounts are those of
 //! the first particles of the run; a particle's path depends on its index alone. Mode weights are those of the basins of V until
-//! the particles cross its barriers.
+//! the particles cross its barriers; [`Langevin::annealed`] goes around them.
 
 use std::f64::consts::TAU;
 
-use crate::backend::{Device, Noise};
+use crate::backend::{Backend, BackendError, Device, Noise, Task};
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Descent, check_reach, reach_of};
+use crate::gradient_flow::jko::{ACCOUNTS, Account, Descent, Progress, check_reach, reach_of};
 use crate::gradient_flow::kernel::Kernel;
+use crate::io::Checkpoint;
 use crate::measure::{Cloud, Mixture};
 use crate::path::Level;
 use crate::random::{Philox, Stream};
-use crate::sampler::program::{Program, Step};
-use crate::sampler::{Observe, RunError};
+use crate::sampler::langevin::{DATA, drift};
+use crate::sampler::program::{Program, STATE};
+use crate::sampler::{Observe, RunError, Underway};
 
 /// The Langevin scheme to a law.
 #[derive(Clone, Debug)]
@@ -28,14 +30,18 @@ pub struct Langevin<'a> {
     law: &'a Mixture,
     field: Field,
     tau: f64,
+    /// The first level of noise and the number of steps over which it falls to none.
+    anneal: Option<(f64, usize)>,
     seed: u32,
     device: &'a Device,
 }
 
+/// The last level of noise over the least deviation of the law: there one law is all but the other.
+const LAST_NOISE: f64 = 0.1;
 /// Particles whose free energy is accounted for.
 const ACCOUNTED: usize = 4096;
-/// The noise level that stands for none: its square, 1e-12, is added to the law's variances.
-const DATA: Level = Level { t: 1.0, alpha: 1.0, sigma: 1e-6, alpha_dot: 0.0, sigma_dot: 0.0 };
+/// The record in a checkpoint that no more accounts are to come.
+const ACCOUNTED_ALL: &str = "accounted all";
 
 impl<'a> Langevin<'a> {
     /// The scheme to `law` in steps `tau`, with the noise of `seed`.
@@ -44,12 +50,35 @@ impl<'a> Langevin<'a> {
     /// [`FlowError::Tau`] unless `tau` is finite and above zero.
     pub fn new(law: &'a Mixture, tau: f64, seed: u32, device: &'a Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
-        Ok(Self { law, field: Field::Mixture(law.clone()), tau, seed, device })
+        Ok(Self { law, field: Field::Mixture(law.clone()), tau, anneal: None, seed, device })
     }
 
-    /// `steps` steps as a program: x + τ∇log π = x̂₀ + (σ − τ/σ) ε̂ at the level (1, σ) with σ → 0, and the noise.
-    pub fn program(tau: f64, steps: usize) -> Program {
-        std::iter::repeat_n(drift(tau).add_noise((2.0 * tau).sqrt()), steps).collect()
+    /// The scheme by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps` steps, with
+    /// τ_k = τ (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between them.
+    pub fn annealed(self, sigma: f64, steps: usize) -> Self {
+        Self { anneal: Some((sigma, steps)), ..self }
+    }
+
+    /// Level and length of step `k`.
+    fn step(&self, k: usize) -> (Level, f64) {
+        let least = self.law.least_variance();
+        match self.anneal {
+            Some((first, steps)) if k < steps => {
+                let last = LAST_NOISE * least.sqrt();
+                let sigma = first * (last / first).powf(k as f64 / steps as f64);
+                (Level { sigma, ..DATA }, self.tau * (1.0 + sigma * sigma / least))
+            }
+            _ => (DATA, self.tau),
+        }
+    }
+
+    /// `steps` steps.
+    fn program(&self, steps: usize) -> Program {
+        let step = |k| {
+            let (level, tau) = self.step(k);
+            drift(level, tau).add_noise((2.0 * tau).sqrt())
+        };
+        (0..steps).map(step).collect()
     }
 
     /// The relative excess of the stationary variance around a mode of variance `variance`: 1/(1 − τ/2σ²) − 1; none where τ ≥ 2σ².
@@ -58,8 +87,8 @@ impl<'a> Langevin<'a> {
         (share < 1.0).then(|| share / (1.0 - share))
     }
 
-    /// Makes `steps` steps from `start`; with `start_law` its free energy is known too. `progress` as for
-    /// [`descend`](crate::gradient_flow::descend).
+    /// Makes `steps` steps from `start`, those in `checkpoint` not again; with `start_law` its free energy is known too. `progress`
+    /// and stops as for [`descend`](crate::gradient_flow::descend).
     ///
     /// # Errors
     /// [`FlowError`] when the dimensions differ or the device fails; a runaway particle halts the descent at the last good state.
@@ -68,86 +97,119 @@ impl<'a> Langevin<'a> {
         start: &Cloud,
         start_law: Option<&Mixture>,
         steps: usize,
-        progress: &dyn Fn(usize, &Account) -> bool,
+        checkpoint: &mut Checkpoint,
+        progress: Progress<'_>,
     ) -> Result<Descent, FlowError> {
         if start.dim() != self.law.dim() {
             return Err(FlowError::Dimensions { particles: start.dim(), target: self.law.dim() });
         }
-        let (d, n) = (start.dim(), start.len().min(ACCOUNTED));
-        let mut state = start.points()[..n * d].to_vec();
-        let mut accounts = vec![self.first_account(&state, start_law)];
-        let (centre, reach) = (start.mean(), reach_of(start, self.law));
-        for k in 0..steps {
-            if !progress(k, &accounts[k]) {
-                return Err(FlowError::Stopped { steps: k });
+        let reach = Reach { centre: start.mean(), radius: reach_of(start, self.law) };
+        let mut accounts = self.accounts(start, start_law, steps, &reach, checkpoint, progress)?;
+        let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(start.points().to_vec()));
+        let (program, latest) = (self.program(steps), accounts.last().cloned().unwrap_or_default());
+        let mut go_on = true;
+        while run.made < steps {
+            let mut watch = |made: usize| {
+                go_on = progress(made, &latest);
+                go_on && !checkpoint.is_due()
+            };
+            program.advance(&self.field, &mut run, self.noise(0), self.device, Observe::Progress(&mut watch))?;
+            if run.made < steps {
+                run.keep(checkpoint);
+                if !go_on {
+                    return Err(FlowError::Stopped { steps: run.made });
+                }
+                checkpoint.save();
             }
-            let drifted = self.drifted(&state)?;
-            let next = self.add_noise(&drifted, d, k as u32);
-            if check_reach(&next, &centre, reach, k).is_err() {
-                break; // the whole run below says where
-            }
-            let account = self.account(&drifted, &next, d, k + 1)?;
-            let last = &mut accounts[k];
-            // The speed of the flow itself is |∇log ρ/π|.
-            last.w2_squared_step = last.dissipation.map(|rate| self.tau * self.tau * rate);
-            let gain = last.free_energy.zip(account.free_energy).map(|(before, after)| before - after);
-            last.energy_inequality = gain.zip(last.dissipation).map(|(gain, rate)| gain - 0.5 * self.tau * rate);
-            accounts.push(account);
-            state = next;
         }
-        let mut halted = None;
-        let mut points = self.particles(start.points(), 0, steps)?;
-        let mut made = steps;
+        let mut points = run.registers.swap_remove(STATE);
+        let (mut halted, mut made) = (None, steps);
         // Each turn goes back to where its particle was near, until all are.
-        while let Err(FlowError::Runaway { particle, .. }) = check_reach(&points, &centre, reach, made) {
-            let step = self.last_good(start.row(particle), particle, made, &centre, reach)?;
+        while let Err(FlowError::Runaway { particle, .. }) = reach.check(&points, made) {
+            let step = self.last_good(start.row(particle), particle, made, &reach)?;
             halted = Some(FlowError::Runaway { step, particle });
-            points = self.particles(start.points(), 0, step)?;
+            points = self.particles(start.points(), step, &mut |made| progress(made, &latest))?;
             accounts.truncate(step + 1);
             made = step;
         }
-        Ok(Descent { state: Cloud::new(points, d)?, accounts, halted })
+        Ok(Descent { state: start.with_points(points)?, accounts, halted })
     }
 
-    /// x + τ∇log π(x) of each of `points`.
-    fn drifted(&self, points: &[f64]) -> Result<Vec<f64>, RunError> {
-        let program: Program = [drift(self.tau)].into_iter().collect();
+    /// The accounts of the first particles, step by step; fewer than `steps` + 1 where one runs away.
+    fn accounts(
+        &self,
+        start: &Cloud,
+        start_law: Option<&Mixture>,
+        steps: usize,
+        reach: &Reach,
+        checkpoint: &mut Checkpoint,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Account>, FlowError> {
+        let (d, n) = (start.dim(), start.len().min(ACCOUNTED));
+        let first = &start.points()[..n * d];
+        let mut accounts: Vec<Account> = match checkpoint.record(ACCOUNTS) {
+            Some(accounts) => accounts,
+            None => vec![self.first_account(first, start_law)?],
+        };
+        if checkpoint.record(ACCOUNTED_ALL) == Some(true) {
+            return Ok(accounts);
+        }
+        let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(first.to_vec()));
+        for k in run.made..steps {
+            let go_on = progress(k, &accounts[k]);
+            if !go_on || checkpoint.is_due() {
+                checkpoint.keep_record(ACCOUNTS, &accounts);
+                run.keep(checkpoint);
+                if !go_on {
+                    return Err(FlowError::Stopped { steps: k });
+                }
+                checkpoint.save();
+            }
+            let (level, tau) = self.step(k);
+            let drifted = self.drifted(&run.registers[STATE], level, tau)?;
+            let kick = Kick { points: &drifted, dim: d, scale: (2.0 * tau).sqrt(), noise: self.noise(0), step: k as u32 };
+            run = Underway { made: k + 1, registers: vec![self.device.run(kick)?] };
+            let state = &run.registers[STATE];
+            if reach.check(state, k).is_err() {
+                break; // the whole run says where
+            }
+            let account = self.account(&drifted, state, tau, k + 1)?;
+            let last = &mut accounts[k];
+            // The speed of the flow itself is |∇log ρ/π|.
+            let rate = last.dissipation.filter(|_| level == DATA); // with noise the step descends another energy
+            last.w2_squared_step = rate.map(|rate| tau * tau * rate);
+            let gain = last.free_energy.zip(account.free_energy).map(|(before, after)| before - after);
+            last.energy_inequality = gain.zip(rate).map(|(gain, rate)| gain - 0.5 * tau * rate);
+            accounts.push(account);
+        }
+        checkpoint.keep_record(ACCOUNTS, &accounts);
+        checkpoint.keep_record(ACCOUNTED_ALL, &true);
+        Underway::from(start.points().to_vec()).keep(checkpoint);
+        Ok(accounts)
+    }
+
+    /// x + τ∇log p(x) of each of `points`.
+    fn drifted(&self, points: &[f64], level: Level, tau: f64) -> Result<Vec<f64>, RunError> {
+        let program: Program = [drift(level, tau)].into_iter().collect();
         program.run(&self.field, points, Noise::Given(&[]), self.device, Observe::Progress(&mut |_| true))
     }
 
-    /// The particles after the noise of step `k`.
-    fn add_noise(&self, drifted: &[f64], d: usize, k: u32) -> Vec<f64> {
-        let (philox, scale) = (Philox::new(self.seed, Stream::Noise), (2.0 * self.tau).sqrt());
-        let mut z = vec![0.0f32; d];
-        let mut next = drifted.to_vec();
-        for (i, x) in next.chunks_exact_mut(d).enumerate() {
-            philox.normals(i as u32, k, 0, &mut z);
-            x.iter_mut().zip(&z).for_each(|(x, z)| *x += scale * f64::from(*z));
-        }
-        next
-    }
-
-    /// log π of each of `points`.
-    fn log_law(&self, points: &[f64]) -> Vec<f64> {
-        points.chunks_exact(self.law.dim()).map(|x| self.law.log_density(DATA, x)).collect()
-    }
-
-    fn first_account(&self, points: &[f64], start_law: Option<&Mixture>) -> Account {
-        let Some(law) = start_law else { return Account::default() };
-        let own = points.chunks_exact(law.dim()).map(|x| law.log_density(DATA, x));
-        let terms: Vec<f64> = own.zip(self.log_law(points)).map(|(own, target)| own - target).collect();
-        let rates = points.chunks_exact(law.dim()).map(|x| {
-            let pairs = law.score(DATA, x).into_iter().zip(self.law.score(DATA, x));
-            pairs.map(|(own, target)| (own - target).powi(2)).sum::<f64>()
-        });
-        let dissipation = Some(rates.sum::<f64>() / terms.len() as f64);
+    fn first_account(&self, points: &[f64], start_law: Option<&Mixture>) -> Result<Account, FlowError> {
+        let Some(law) = start_law else { return Ok(Account::default()) };
+        let (own, cloud) = (Field::Mixture(law.clone()), Cloud::new(points.to_vec(), law.dim())?);
+        let log = |field: &Field| Ok::<_, BackendError>(field.log_density(DATA, &cloud, self.device)?.unwrap_or_default());
+        let terms: Vec<f64> = log(&own)?.iter().zip(log(&self.field)?).map(|(own, target)| own - target).collect();
+        let score = |field: &Field| field.score(DATA, points, self.device);
+        let squares = score(&own)?.into_iter().zip(score(&self.field)?).map(|(own, target)| (own - target).powi(2));
+        let dissipation = Some(squares.sum::<f64>() / terms.len() as f64);
         let (free_energy, standard_error) = estimate(&terms);
-        Account { free_energy, standard_error, dissipation, ..Account::default() }
+        Ok(Account { free_energy, standard_error, dissipation, ..Account::default() })
     }
 
     /// The accounts of the mixture Σ_j N(`drifted`_j, 2τI)/n, from the particles `points` drawn from it.
-    fn account(&self, drifted: &[f64], points: &[f64], d: usize, k: usize) -> Result<Account, FlowError> {
-        let (n, width_squared) = (points.len() / d, 2.0 * self.tau);
+    fn account(&self, drifted: &[f64], points: &[f64], tau: f64, k: usize) -> Result<Account, FlowError> {
+        let d = self.law.dim();
+        let (n, width_squared) = (points.len() / d, 2.0 * tau);
         let sums = |rows: &[f64], columns: &[f64]| {
             let m = columns.len() / d;
             let log_weights = vec![-(m as f64).ln(); m];
@@ -155,7 +217,9 @@ impl<'a> Langevin<'a> {
         };
         let all = sums(points, drifted)?;
         let constant = 0.5 * d as f64 * (TAU * width_squared).ln();
-        let terms: Vec<f64> = all.log.iter().zip(self.log_law(points)).map(|(log, law)| log - constant - law).collect();
+        let cloud = Cloud::new(points.to_vec(), d)?;
+        let log_law = self.field.log_density(DATA, &cloud, self.device)?.unwrap_or_default();
+        let terms: Vec<f64> = all.log.iter().zip(log_law).map(|(log, law)| log - constant - law).collect();
         let (free_energy, standard_error) = estimate(&terms);
         // The product of two scores from separate thirds of the particles, at the points of the third: noise cancels in it.
         let third = n / 3 * d;
@@ -164,7 +228,7 @@ impl<'a> Langevin<'a> {
         } else {
             let rows = &points[..third];
             let (first, second) = (sums(rows, &drifted[third..2 * third])?, sums(rows, &drifted[2 * third..3 * third])?);
-            let target: Vec<f64> = rows.chunks_exact(d).flat_map(|x| self.law.score(DATA, x)).collect();
+            let target = self.field.score(DATA, rows, self.device)?;
             let relative = |mean: &[f64], i: usize| (mean[i] - rows[i]) / width_squared - target[i];
             let product = (0..third).map(|i| relative(&first.mean, i) * relative(&second.mean, i)).sum::<f64>();
             Some((product * d as f64 / third as f64).max(0.0))
@@ -173,10 +237,14 @@ impl<'a> Langevin<'a> {
         Ok(Account { k, free_energy, standard_error, dissipation, effective_neighbours, ..Account::default() })
     }
 
-    /// The particles from `first` on after `steps` steps, fused.
-    fn particles(&self, start: &[f64], first: u32, steps: usize) -> Result<Vec<f64>, RunError> {
-        let program = Self::program(self.tau, steps);
-        program.run(&self.field, start, self.noise(first), self.device, Observe::Progress(&mut |_| true))
+    /// The particles after `steps` steps, fused.
+    fn particles(
+        &self,
+        start: &[f64],
+        steps: usize,
+        go_on: &mut (dyn FnMut(usize) -> bool + Send),
+    ) -> Result<Vec<f64>, RunError> {
+        self.program(steps).run(&self.field, start, self.noise(0), self.device, Observe::Progress(go_on))
     }
 
     fn noise(&self, first: u32) -> Noise<'static> {
@@ -184,14 +252,14 @@ impl<'a> Langevin<'a> {
     }
 
     /// The number of steps after which a runaway particle was last within reach.
-    fn last_good(&self, start: &[f64], particle: usize, steps: usize, centre: &[f64], reach: f64) -> Result<usize, FlowError> {
+    fn last_good(&self, start: &[f64], particle: usize, steps: usize, reach: &Reach) -> Result<usize, FlowError> {
         let mut good = 0;
         let mut watch = |step: usize, state: &[f64]| {
-            let near = check_reach(state, centre, reach, step).is_ok();
+            let near = reach.check(state, step).is_ok();
             good = if near && step == good + 1 { step } else { good };
             near
         };
-        let program = Self::program(self.tau, steps);
+        let program = self.program(steps);
         let watched = Observe::States(&mut watch);
         match program.run(&self.field, start, self.noise(particle as u32), self.device, watched) {
             Ok(_) | Err(RunError::Stopped { .. }) => Ok(good),
@@ -200,9 +268,36 @@ impl<'a> Langevin<'a> {
     }
 }
 
-/// x ← x + τ∇log π(x).
-fn drift(tau: f64) -> Step {
-    Step::evaluate(DATA, 1.0, DATA.sigma - tau / DATA.sigma)
+/// x + s z with the normals z of one step.
+struct Kick<'a> {
+    points: &'a [f64],
+    dim: usize,
+    scale: f64,
+    noise: Noise<'a>,
+    step: u32,
+}
+
+impl Task for Kick<'_> {
+    type Output = Result<Vec<f64>, BackendError>;
+
+    fn run<B: Backend>(self, backend: &B) -> Self::Output {
+        let mut registers = [backend.upload_reals(self.points)?, backend.zeros(self.points.len())?];
+        backend.normals(self.noise, self.step, 0, 0, self.dim, &mut registers[1])?;
+        backend.combine(&mut registers, 0, &[(0, 1.0), (1, self.scale)])?;
+        backend.download_reals(&registers[0])
+    }
+}
+
+/// Where a particle has not run away.
+struct Reach {
+    centre: Vec<f64>,
+    radius: f64,
+}
+
+impl Reach {
+    fn check(&self, points: &[f64], step: usize) -> Result<(), FlowError> {
+        check_reach(points, &self.centre, self.radius, step)
+    }
 }
 
 /// The mean of `terms` and its standard error.

@@ -10,6 +10,7 @@
 use crate::backend::Device;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::jko::{Account, Cost, Scheme};
+use crate::io::Checkpoint;
 use crate::measure::Cloud;
 use crate::transport::{Potentials, Problem, SemiUnbalanced, Sinkhorn};
 
@@ -21,7 +22,8 @@ pub struct SemiUnbalancedJko<'a> {
     eps: f64,
     tau: f64,
     device: &'a Device,
-    /// KL(ρ_k‖m); none at a start that lies elsewhere.
+    /// The weights on the target's points as the last step gave them, and KL(ρ_k‖m); none at a start that lies elsewhere.
+    weights: Vec<f64>,
     free_energy: Option<f64>,
     warm: Option<Vec<f64>>,
     own_warm: Option<Potentials>,
@@ -40,7 +42,8 @@ impl<'a> SemiUnbalancedJko<'a> {
         if eps >= tau {
             return Err(FlowError::EpsOfStep { eps, tau });
         }
-        Ok(Self { state: start, target, eps, tau, device, free_energy: None, warm: None, own_warm: None })
+        let weights = Vec::new();
+        Ok(Self { state: start, target, eps, tau, device, weights, free_energy: None, warm: None, own_warm: None })
     }
 
     /// The variance at which the scheme settles, over that of a Gaussian target, minus one: −(ε/2)/(τ + ε), in the limit of small ε.
@@ -65,7 +68,8 @@ impl Scheme for SemiUnbalancedJko<'_> {
             charged = (step.cost - own.dual - self.eps * free_energy) / self.tau;
             self.own_warm = Some(own.potentials);
         }
-        self.state = self.target.clone().with_weights(step.weights)?;
+        self.state = self.target.clone().with_weights(step.weights.clone())?;
+        self.weights = step.weights;
         self.free_energy = Some(step.kl);
         self.warm = Some(step.g);
         // Of J_ε(ρ′, ρ) − J_ε(ρ, ρ), which → ½W₂² as ε → 0.
@@ -74,5 +78,29 @@ impl Scheme for SemiUnbalancedJko<'_> {
 
     fn state(&self) -> &Cloud {
         &self.state
+    }
+
+    fn keep(&self, checkpoint: &mut Checkpoint) {
+        if let (Some(free_energy), Some(g)) = (self.free_energy, &self.warm) {
+            checkpoint.keep_array("weights", self.weights.clone());
+            checkpoint.keep_array("free energy", vec![free_energy]);
+            checkpoint.keep_array("g", g.clone());
+        }
+        if let Some(own) = &self.own_warm {
+            checkpoint.keep_array("own f", own.f.clone());
+            checkpoint.keep_array("own g", own.g.clone());
+        }
+    }
+
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError> {
+        let kept = |name: &str| checkpoint.array(name).map(<[f64]>::to_vec);
+        if let Some(weights) = kept("weights") {
+            self.state = self.target.clone().with_weights(weights.clone())?;
+            self.weights = weights;
+            self.free_energy = checkpoint.array("free energy").and_then(|value| value.first().copied());
+            self.warm = kept("g");
+            self.own_warm = kept("own f").zip(kept("own g")).map(|(f, g)| Potentials { f, g });
+        }
+        Ok(())
     }
 }

@@ -10,7 +10,8 @@
 
 use crate::backend::Device;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square, moved_to};
+use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square};
+use crate::io::Checkpoint;
 use crate::measure::Cloud;
 use crate::transport::{Potentials, Problem, Sinkhorn};
 
@@ -63,12 +64,33 @@ impl Scheme for SinkhornFlow<'_> {
         let reach = 10.0 * (self.target.radius() + self.state.radius()) + distance(&self.state.mean(), &self.target.mean());
         check_reach(&moved, &self.target.mean(), reach, k)?;
         let w2_squared = self.tau * self.tau * mean_square(&self.state, &self.velocity);
-        self.state = moved_to(&self.state, moved)?;
+        self.state = self.state.with_points(moved)?;
         Ok(Cost { w2_squared, charged: w2_squared / (2.0 * self.tau) })
     }
 
     fn state(&self) -> &Cloud {
         &self.state
+    }
+
+    fn keep(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.keep_array("points", self.state.points().to_vec());
+        checkpoint.keep_array("velocity", self.velocity.clone());
+        if let Some((potentials, own)) = &self.warm {
+            checkpoint.keep_array("f", potentials.f.clone());
+            checkpoint.keep_array("g", potentials.g.clone());
+            checkpoint.keep_array("own f", own.f.clone());
+            checkpoint.keep_array("own g", own.g.clone());
+        }
+    }
+
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError> {
+        let kept = ["points", "velocity", "f", "g", "own f", "own g"].map(|name| checkpoint.array(name).map(<[f64]>::to_vec));
+        if let [Some(points), Some(velocity), Some(f), Some(g), Some(own_f), Some(own_g)] = kept {
+            self.state = self.state.with_points(points)?;
+            self.velocity = velocity;
+            self.warm = Some((Potentials { f, g }, Potentials { f: own_f, g: own_g }));
+        }
+        Ok(())
     }
 }
 

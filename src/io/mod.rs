@@ -4,6 +4,7 @@
 //! and remedy when it is not that. Files are written whole or not at all.
 
 pub mod array;
+pub mod checkpoint;
 mod csv;
 mod format;
 mod mixture;
@@ -18,6 +19,7 @@ mod safetensors;
 pub mod write;
 
 pub use array::Array;
+pub use checkpoint::{Checkpoint, checksum};
 #[cfg(feature = "image")]
 pub use picture::{PictureError, PictureFormat, encode_picture, on_canvas, read_picture};
 pub use problem::{Problem, ReadError};

@@ -135,6 +135,22 @@ pub enum Problem {
     /// A mixture where numbers are needed.
     #[error("a .json file holds a mixture, not an array; give a .npy, .npz, .csv or .safetensors file")]
     NotAnArray,
+    /// Nothing to go on from.
+    #[error("there is no checkpoint to resume; leave --resume out to start anew")]
+    NoCheckpoint,
+    /// A checkpoint that another command, version or input left.
+    #[error(
+        "this is the checkpoint of another run: {key} is {there} there and {here} here; repeat that run's command line, or leave \
+         --resume out"
+    )]
+    OtherRun {
+        /// What differs.
+        key: String,
+        /// Its value in the checkpoint.
+        there: String,
+        /// Its value now.
+        here: String,
+    },
     /// A network where points are needed.
     #[error("this is a network, not points; it is a FIELD of sample, or the model of compare MODEL --target DATA")]
     Network,

@@ -111,6 +111,17 @@ impl Cloud {
         Ok(self)
     }
 
+    /// Other points, row-major n × d, under the same weights.
+    ///
+    /// # Errors
+    /// [`CloudError`] when the count differs from n, or a coordinate is not finite.
+    pub fn with_points(&self, points: Vec<f64>) -> Result<Self, CloudError> {
+        if points.len() != self.points.len() {
+            return Err(CloudError::Ragged { len: points.len(), dim: self.dim });
+        }
+        Ok(Self { weights: self.weights.clone(), ..Self::new(points, self.dim)? })
+    }
+
     /// Number of points n.
     #[allow(clippy::len_without_is_empty)] // a cloud is never empty
     pub fn len(&self) -> usize {
@@ -219,14 +230,8 @@ impl Cloud {
 
     /// `n` independent draws from Σ_i a_i δ_{x_i}, with replacement, a function of (seed, stream, step, row) alone.
     pub fn resample(&self, n: usize, seed: u32, stream: Stream, step: u32) -> Self {
-        let philox = Philox::new(seed, stream);
-        let mut total = 0.0;
-        let cumulative: Vec<f64> = (0..self.len()).map(|i| (total += self.weight(i), total).1).collect();
-        let last = self.len() - 1;
-        let chosen = (0..n).map(|i| {
-            let u = philox.uniform(i as u32, step, 1) * total;
-            cumulative.partition_point(|&c| c <= u).min(last)
-        });
+        let (philox, inverse) = (Philox::new(seed, stream), self.inverse_cdf());
+        let chosen = (0..n).map(|i| inverse.index(philox.uniform(i as u32, step, 1)));
         Self::of_known(chosen.flat_map(|i| self.row(i)).copied().collect(), self.dim)
     }
 }

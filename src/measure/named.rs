@@ -4,6 +4,7 @@ use std::f64::consts::TAU;
 
 use thiserror::Error;
 
+use crate::error::{edits, nearest};
 use crate::measure::digits::digits;
 use crate::measure::{Measure, Mixture, Shape};
 
@@ -62,15 +63,14 @@ pub fn named(name: &str, dim: Option<usize>) -> Result<Measure, NameError> {
         _ => match name.strip_prefix("normal:").map(str::parse) {
             Some(Ok(d)) if (1..=LARGEST_DIM).contains(&d) => Measure::Law(Mixture::standard_normal(d)),
             Some(_) => return Err(NameError::Dimension { name: name.into() }),
-            None => return Err(NameError::Unknown { name: name.into(), nearest: nearest(name) }),
+            None => return Err(NameError::Unknown { name: name.into(), nearest: resembled(name) }),
         },
     })
 }
 
-/// The name that is the fewest edits away, if they are fewer than half its letters.
-fn nearest(name: &str) -> Option<&'static str> {
-    let edits = |known: &&str| strsim::damerau_levenshtein(&name.to_lowercase(), known);
-    NAMES.into_iter().min_by_key(edits).filter(|known| 2 * edits(known) <= known.len())
+/// The nearest name, if it is fewer edits away than half its letters: `name` may be a file that is not there.
+fn resembled(name: &str) -> Option<&'static str> {
+    Some(nearest(name, &NAMES)).filter(|known| 2 * edits(name, known) <= known.len())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Flags: what a number means, or why it does not.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A distance under this share of its noise floor is suspiciously good.
 pub const BELOW_FLOOR: f64 = 0.5;
@@ -12,7 +12,7 @@ pub const INFLATED: f64 = 1.1;
 pub const MEMORISED: f64 = 0.5;
 
 /// What a number means, or why it does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flag {
     /// The distance is under half the noise floor: suspiciously good.

@@ -1,6 +1,6 @@
 //! The one ruler: every cloud is measured against the same reference in the same units, |x−y|².
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::Device;
 use crate::measure::{Cloud, Measure};
@@ -33,7 +33,7 @@ pub struct Reading {
 }
 
 /// Distances between two independent clouds of the same law: below them no number means anything. In units of |x−y|².
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NoiseFloor {
     /// Debiased Sinkhorn divergence, 2 S_ε.
     pub divergence: f64,

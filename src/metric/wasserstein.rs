@@ -68,20 +68,11 @@ pub fn paired_cost(start: &Cloud, end: &Cloud, seed: u32) -> Result<PairedCost, 
 /// `size` rows of `cloud` for draw `step`: a permutation's start when uniform, independent draws by weight otherwise.
 fn subsample(cloud: &Cloud, size: usize, seed: u32, step: u32) -> Vec<usize> {
     let philox = Philox::new(seed, Stream::Metric);
-    let Some(weights) = cloud.weights() else {
+    if cloud.weights().is_none() {
         return philox.permutation(cloud.len(), size, step);
-    };
-    let levels: Vec<f64> = weights
-        .iter()
-        .scan(0.0, |sum, w| {
-            *sum += w;
-            Some(*sum)
-        })
-        .collect();
-    // The last level is within rounding of one; scaled by it, u never passes the last row with mass.
-    let total = levels[levels.len() - 1];
-    let pick = |u: f64| levels.partition_point(|&level| level <= u * total);
-    (0..size).map(|i| pick(philox.uniform(i as u32, step, 0))).collect()
+    }
+    let inverse = cloud.inverse_cdf();
+    (0..size).map(|i| inverse.index(philox.uniform(i as u32, step, 0))).collect()
 }
 
 /// The coordinates of the rows `chosen`, row-major.

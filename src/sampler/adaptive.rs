@@ -4,7 +4,7 @@
 //! err = ‖h Σ e_i k_i / (atol + rtol max(|y|, |y′|))‖, accepted when ≤ 1        h ← h clip(0.9 err^{−1/p}, 0.2 or 1, 10)
 //! ```
 //!
-//! with the RMS norm. Each particle has steps of its own, so its path does not depend on the others, and no step passes the last
+//! with the RMS norm, a tolerance of each step; [`Adaptive::to_tolerance`] makes it one of the whole run. Each particle has steps of its own, so its path does not depend on the others, and no step passes the last
 //! time. States at times inside a step are read off a quartic through both ends, both slopes and the middle. The published
 //! solvers differ in three ways, which have their switches: one step for the whole batch
 //! ([`Adaptive::integrate`] on all particles as one system, `compat batch_error_norm`), [`Adaptive::overshoot`] and
@@ -60,6 +60,9 @@ pub enum AdaptiveError {
     },
 }
 
+/// Most rounds of [`Adaptive::to_tolerance`].
+const ROUNDS: usize = 6;
+
 /// Slopes dy/dt at (t, y).
 pub type Slope<'a> = &'a mut dyn FnMut(f64, &[f64]) -> Vec<f64>;
 
@@ -83,9 +86,40 @@ impl Adaptive {
     ) -> Result<Solution, AdaptiveError> {
         let one = |x: &[f64]| self.integrate(&mut |t, y| slope(t, y), times, x, &[dim]);
         let solved: Vec<Solution> = start.par_chunks(dim).map(one).collect::<Result<_, _>>()?;
-        let at = |i: usize| solved.iter().flat_map(|solution| solution.states[i].iter().copied()).collect();
-        let evaluated = solved.iter().flat_map(|solution| solution.evaluated.iter().copied()).collect();
-        Ok(Solution { states: (0..times.len()).map(at).collect(), evaluated })
+        Ok(joined(&solved, times.len()))
+    }
+
+    /// Solves each particle at tolerances that fall by ten until two answers agree within the one asked for at all of `times`. That
+    /// tolerance is then of the whole run and not of a step, also where the flow drives neighbours apart. After six rounds, near a
+    /// separatrix, the last answer is given. The rest as for [`Adaptive::particles`].
+    ///
+    /// # Errors
+    /// [`AdaptiveError`] of the first particle that fails.
+    pub fn to_tolerance(
+        &self,
+        slope: impl Fn(f64, &[f64]) -> Vec<f64> + Sync,
+        times: &[f64],
+        start: &[f64],
+        dim: usize,
+    ) -> Result<Solution, AdaptiveError> {
+        let agree = |(a, b): (&f64, &f64)| (a - b).abs() <= self.atol + self.rtol * b.abs();
+        let one = |x: &[f64]| {
+            let solve = |method: &Self| method.integrate(&mut |t, y| slope(t, y), times, x, &[dim]);
+            let (mut method, mut last) = (*self, solve(self)?);
+            for _ in 0..ROUNDS {
+                method = Self { rtol: 0.1 * method.rtol, atol: 0.1 * method.atol, ..method };
+                let mut next = solve(&method)?;
+                let settled = last.states.iter().flatten().zip(next.states.iter().flatten()).all(agree);
+                next.evaluated.extend_from_slice(&last.evaluated);
+                last = next;
+                if settled {
+                    break;
+                }
+            }
+            Ok(last)
+        };
+        let solved: Vec<Solution> = start.par_chunks(dim).map(one).collect::<Result<_, _>>()?;
+        Ok(joined(&solved, times.len()))
     }
 
     /// Solves one system. `parts` are the lengths of the parts of y; the norm is the largest of their RMS.
@@ -181,6 +215,13 @@ impl Adaptive {
         let slope = slopes.pop().unwrap_or_default();
         (Node { t: to, y, slope }, norm(&error, parts), middle)
     }
+}
+
+/// The solutions of all particles as one.
+fn joined(solved: &[Solution], times: usize) -> Solution {
+    let at = |i: usize| solved.iter().flat_map(|solution| solution.states[i].iter().copied()).collect();
+    let evaluated = solved.iter().flat_map(|solution| solution.evaluated.iter().copied()).collect();
+    Solution { states: (0..times).map(at).collect(), evaluated }
 }
 
 /// A time, the state and its slope.

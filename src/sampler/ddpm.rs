@@ -74,6 +74,27 @@ impl Ddpm {
     }
 }
 
+/// DDPM as its published code ends (`compat ddpm_noise_at_last_step`): with noise also in the step to the data.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NoisyDdpm(pub Ddpm);
+
+/// The least variance of the published code.
+const VARIANCE_FLOOR: f64 = 1e-20;
+
+impl Method for NoisyDdpm {
+    fn program(&self, grid: &Grid) -> Program {
+        let step = |(from, to): (Level, Level)| match to.sigma {
+            0.0 => self.0.noisy_last_step(from, to, VARIANCE_FLOOR),
+            _ => self.0.step(from, to),
+        };
+        grid.steps().map(step).collect()
+    }
+
+    fn order(&self) -> Option<u32> {
+        None
+    }
+}
+
 impl Method for Ddpm {
     fn program(&self, grid: &Grid) -> Program {
         grid.steps().map(|(from, to)| self.step(from, to)).collect()

@@ -1,6 +1,7 @@
 //! Normals for methods whose steps are not known beforehand, and so are no programs.
 
 use crate::backend::Noise;
+use crate::sampler::RunError;
 
 /// The draws of a run, one n × d block after another.
 pub(super) struct Draws<'a> {
@@ -14,8 +15,16 @@ impl<'a> Draws<'a> {
         Self { noise, dim, made: 0 }
     }
 
-    /// The next `len` = n × d normals; none when the given ones are used up.
-    pub fn next(&mut self, len: usize) -> Option<Vec<f64>> {
+    /// The next `len` = n × d normals.
+    ///
+    /// # Errors
+    /// [`RunError::Noise`] when the given ones are used up.
+    pub fn take(&mut self, len: usize) -> Result<Vec<f64>, RunError> {
+        let given = if let Noise::Given(given) = self.noise { given.len() } else { 0 };
+        self.next(len).ok_or(RunError::Noise { needed: self.made * len, given, draws: self.made })
+    }
+
+    fn next(&mut self, len: usize) -> Option<Vec<f64>> {
         let call = self.made;
         self.made += 1;
         match self.noise {
@@ -30,10 +39,5 @@ impl<'a> Draws<'a> {
                 Some(normals)
             }
         }
-    }
-
-    /// Blocks asked for so far.
-    pub fn made(&self) -> usize {
-        self.made
     }
 }

@@ -6,6 +6,7 @@
 pub mod adaptive;
 mod ancestral;
 pub mod annealed_langevin;
+pub mod compat;
 pub mod ddim;
 pub mod ddpm;
 pub mod dpm_2;
@@ -20,8 +21,10 @@ pub mod energy_matching;
 pub mod euler;
 mod forward;
 pub mod heun;
+pub mod langevin;
 pub mod likelihood;
 pub mod lms;
+pub mod looped;
 pub mod pair;
 pub mod predictor_corrector;
 pub mod program;
@@ -38,8 +41,9 @@ use crate::path::{Grid, Schedule};
 
 pub use adaptive::{Adaptive, AdaptiveError, Solution};
 pub use annealed_langevin::AnnealedLangevin;
-pub use ddim::Ddim;
-pub use ddpm::{Ddpm, Variance};
+pub use compat::{COMPATS, Compat, UnknownCompat};
+pub use ddim::{Ddim, StridedDdim};
+pub use ddpm::{Ddpm, NoisyDdpm, Variance};
 pub use dpm_2::Dpm2;
 pub use dpm_adaptive::{AdaptiveRun, DpmAdaptive};
 pub use dpm_plus_plus::{DpmPlusPlus, SecondOrder};
@@ -50,13 +54,15 @@ pub use edm::{Churn, Edm};
 pub use energy_matching::EnergyMatching;
 pub use euler::Euler;
 pub use heun::Heun;
+pub use langevin::Langevin;
 pub use likelihood::ChangeOfVariables;
 pub use lms::Lms;
+pub use looped::{LOOPS, Loop, LoopOptions, Looped};
 pub use pair::Pair;
 pub use predictor_corrector::{Corrected, Corrector, Predictor, PredictorCorrector, Sde};
 pub use program::{Op, Program, Register, STATE, Step};
 pub use renoise::Renoise;
-pub use run::{Observe, RunError};
+pub use run::{Observe, RunError, Underway};
 pub use runge_kutta::{RungeKutta, Tableau};
 pub use start::start;
 pub use stochastic_interpolant::{Diffusion, LastStep, StochasticInterpolant};
@@ -94,28 +100,43 @@ pub struct Options {
     pub updates: usize,
     /// Whether [`Heun`] and [`RungeKutta`] end with an Euler step: the field knows only x̂₀ at σ = 0.
     pub euler_last: bool,
+    /// S_churn of [`Edm`].
+    pub churn: f64,
+    /// τ of [`Langevin`].
+    pub step: f64,
+    /// Defects of published codes to reproduce.
+    pub compat: Vec<Compat>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { schedule: Schedule::CondOt, eta: 0.0, updates: 5, euler_last: false }
+        let (schedule, compat) = (Schedule::CondOt, Vec::new());
+        Self { schedule, eta: 0.0, updates: 5, euler_last: false, churn: 0.0, step: 0.01, compat }
     }
 }
 
 /// All named methods. `pf-*` and `fm-*` are the same two methods on different schedules; `annealed-langevin` is at its best on
 /// the grid of [`AnnealedLangevin::of_length`].
-pub const METHODS: [Entry; 20] = [
+pub const METHODS: [Entry; 23] = [
     Entry {
         name: "ddpm",
         about: "ancestral sampling with the posterior's variance (Ho et al. 2020); stochastic",
         schedule: "linear-vp",
-        make: |_| Box::new(Ddpm { variance: Variance::Posterior }),
+        make: |options| {
+            let ddpm = Ddpm { variance: Variance::Posterior };
+            let noisy = options.compat.contains(&Compat::DDPM_NOISE_AT_LAST_STEP);
+            if noisy { Box::new(NoisyDdpm(ddpm)) } else { Box::new(ddpm) }
+        },
     },
     Entry {
         name: "ddim",
         about: "steps along the model's own noise (Song, Meng, Ermon 2021); order 1, stochastic with --eta",
         schedule: "linear-vp",
-        make: |options| Box::new(Ddim { eta: options.eta }),
+        make: |options| {
+            let ddim = Ddim { eta: options.eta };
+            let strided = options.compat.contains(&Compat::DDIM_PREV_STEP);
+            if strided { Box::new(StridedDdim { ddim, schedule: options.schedule.clone() }) } else { Box::new(ddim) }
+        },
     },
     Entry {
         name: "pf-euler",
@@ -163,7 +184,10 @@ pub const METHODS: [Entry; 20] = [
         name: "dpmpp-3m",
         about: "DPM-Solver++(3M) (Lu et al. 2023); order 3, one evaluation a step",
         schedule: "linear-vp",
-        make: |_| Box::new(DpmPlusPlus::ode(3)),
+        make: |options| {
+            let half_curvature = options.compat.contains(&Compat::HALF_CURVATURE);
+            Box::new(DpmPlusPlus { half_curvature, ..DpmPlusPlus::ode(3) })
+        },
     },
     Entry {
         name: "dpmpp-2m-sde",
@@ -197,9 +221,15 @@ pub const METHODS: [Entry; 20] = [
     },
     Entry {
         name: "edm-heun",
-        about: "Heun steps in sigma (Karras et al. 2022); order 2, two evaluations a step, best with --grid karras",
+        about: "Heun steps in sigma (Karras et al. 2022); order 2, stochastic with --churn, two evaluations a step, best with --grid karras",
         schedule: "ve",
-        make: |_| Box::new(Edm { second_order: true, churn: Churn::NONE, churn_after_model: false }),
+        make: |options| edm(true, options),
+    },
+    Entry {
+        name: "edm-euler",
+        about: "Euler steps in sigma; order 1, stochastic with --churn, best with --grid karras",
+        schedule: "ve",
+        make: |options| edm(false, options),
     },
     Entry {
         name: "fm-midpoint",
@@ -228,7 +258,28 @@ pub const METHODS: [Entry; 20] = [
             Box::new(StochasticInterpolant { diffusion, heun: false, last, stage_time: false })
         },
     },
+    Entry {
+        name: "sit-heun",
+        about: "Heun steps of the path's SDE with noise level sigma; stochastic, two evaluations a step",
+        schedule: "condot",
+        make: |options| {
+            let (diffusion, last) = (Diffusion::Sigma(1.0), LastStep::Mean);
+            let stage_time = options.compat.contains(&Compat::STAGE_TIME);
+            Box::new(StochasticInterpolant { diffusion, heun: true, last, stage_time })
+        },
+    },
+    Entry {
+        name: "langevin",
+        about: "unadjusted Langevin on a law from N(0, I), in steps of --step; stochastic",
+        schedule: "condot",
+        make: |options| Box::new(Langevin { tau: options.step }),
+    },
 ];
+
+fn edm(second_order: bool, options: &Options) -> Box<dyn Method> {
+    let churn_after_model = options.compat.contains(&Compat::CHURN_AFTER_MODEL);
+    Box::new(Edm { second_order, churn: Churn { amount: options.churn, ..Churn::NONE }, churn_after_model })
+}
 
 fn runge_kutta(tableau: Tableau, options: &Options) -> Box<dyn Method> {
     Box::new(RungeKutta { tableau, schedule: options.schedule.clone(), euler_last: options.euler_last })

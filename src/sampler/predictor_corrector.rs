@@ -136,33 +136,29 @@ impl PredictorCorrector {
         (t * (self.levels - 1) as f64).floor() as usize
     }
 
-    /// Moves the particles at `start`, n × d; `observe` sees the state after each level.
+    /// Moves the particles at `start`, n × d; `observe` sees the state after each level and says whether to go on.
     ///
     /// # Errors
-    /// [`RunError`] when sizes disagree, given noise runs out, or the device fails.
+    /// [`RunError`] when sizes disagree, given noise runs out, the device fails, or `observe` says stop.
     pub fn run(
         &self,
         field: &Field,
         start: &[f64],
         noise: Noise<'_>,
         device: &Device,
-        mut observe: impl FnMut(&[f64]),
+        mut observe: impl FnMut(&[f64]) -> bool,
     ) -> Result<Corrected, RunError> {
         let d = field.dim();
         let mut draws = Draws::new(noise, d);
         let mut run = Corrected { state: start.to_vec(), mean: start.to_vec(), nfe: 0 };
-        let draw = |draws: &mut Draws<'_>| {
-            let given = if let Noise::Given(given) = noise { given.len() } else { 0 };
-            draws.next(start.len()).ok_or(RunError::Noise { needed: draws.made() * start.len(), given, draws: draws.made() })
-        };
-        for t in self.times() {
+        for (level_number, t) in self.times().into_iter().enumerate() {
             let level = self.sde.level(t);
             let j = self.index(t);
             let keep = if let Sde::Ve(..) = self.sde { 1.0 } else { 1.0 - self.sde.table(Some(j), self.levels) };
             let corrections = if self.corrector == Corrector::None { 0 } else { self.corrections };
             for _ in 0..corrections {
                 let score = field.score(level, &run.state, device)?;
-                let z = draw(&mut draws)?;
+                let z = draws.take(start.len())?;
                 let steps = match self.corrector {
                     Corrector::Langevin(snr) => {
                         self.ratios(&z, &score, d).iter().map(|r| 2.0 * keep * (snr * r).powi(2)).collect()
@@ -181,12 +177,14 @@ impl PredictorCorrector {
             run.nfe += 1;
             let (of_x, of_score, noise) = self.predict(t, j);
             let (of_score, noise) = if self.probability_flow { (0.5 * of_score, 0.0) } else { (of_score, noise) };
-            let z = if noise > 0.0 || self.unused_draws { draw(&mut draws)? } else { vec![0.0; start.len()] };
+            let z = if noise > 0.0 || self.unused_draws { draws.take(start.len())? } else { vec![0.0; start.len()] };
             for (i, x) in run.state.iter_mut().enumerate() {
                 run.mean[i] = of_x * *x + of_score * score[i];
                 *x = run.mean[i] + noise * z[i];
             }
-            observe(&run.state);
+            if !observe(&run.state) && level_number + 1 < self.levels {
+                return Err(RunError::Stopped { steps: level_number + 1 });
+            }
         }
         Ok(run)
     }

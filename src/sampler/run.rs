@@ -6,8 +6,10 @@ use thiserror::Error;
 use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows, Scale, Task};
 use crate::field::network::LevelError;
 use crate::field::{Field, MixtureProgram, fold};
+use crate::io::Checkpoint;
 use crate::measure::Cloud;
 use crate::path::Level;
+use crate::sampler::adaptive::AdaptiveError;
 use crate::sampler::forward::Forward;
 use crate::sampler::program::{Op, Program, STATE, Step};
 
@@ -60,6 +62,20 @@ pub enum RunError {
         /// Steps made.
         steps: usize,
     },
+    /// A method that needs the field of each particle at a time or noise of its own, or the score of the data.
+    #[error(
+        "{method} needs the field of a law: 8gaussians, normal:D or a .json mixture; for points take pf-heun, or a pc method"
+    )]
+    NeedsLaw {
+        /// The method.
+        method: &'static str,
+    },
+    /// σ/α from pure noise on.
+    #[error("the run is one in sigma/alpha, which is infinite at pure noise; take a schedule such as ve or linear-vp")]
+    PureNoise,
+    /// The error of a step could not be kept.
+    #[error(transparent)]
+    Adaptive(#[from] AdaptiveError),
     /// The device could not do it.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -104,20 +120,74 @@ impl Field {
     }
 }
 
+/// The record of a run's steps and registers in a checkpoint.
+const MADE: &str = "steps made and registers";
+
+/// A run under way: all that it takes to go on, bit for bit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Underway {
+    /// Steps made.
+    pub made: usize,
+    /// The registers after them, each n × d; after the last step only the state.
+    pub registers: Vec<Vec<f64>>,
+}
+
+impl Underway {
+    /// A run that begins at `start`, n × d row-major.
+    pub fn from(start: Vec<f64>) -> Self {
+        Self { made: 0, registers: vec![start] }
+    }
+
+    /// Keeps the run.
+    pub fn keep(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.keep_record(MADE, &(self.made, self.registers.len()));
+        for (register, values) in self.registers.iter().enumerate() {
+            checkpoint.keep_array(&format!("register {register}"), values.clone());
+        }
+    }
+
+    /// The run that was kept.
+    pub fn kept(checkpoint: &Checkpoint) -> Option<Self> {
+        let (made, count) = checkpoint.record::<(usize, usize)>(MADE)?;
+        let register = |register| checkpoint.array(&format!("register {register}")).map(<[f64]>::to_vec);
+        Some(Self { made, registers: (0..count).map(register).collect::<Option<_>>()? })
+    }
+}
+
 impl Program {
     /// The end points of the particles that start at `start`, n × d row-major, moved by `field`.
     ///
     /// # Errors
     /// [`RunError`] when sizes disagree, a field of points is asked for noise at σ = 0, or the observer stops the run.
-    pub fn run<'a>(
-        &'a self,
-        field: &'a Field,
-        start: &'a [f64],
-        noise: Noise<'a>,
+    pub fn run(
+        &self,
+        field: &Field,
+        start: &[f64],
+        noise: Noise<'_>,
         device: &Device,
-        observe: Observe<'a>,
+        observe: Observe<'_>,
     ) -> Result<Vec<f64>, RunError> {
-        let d = field.dim();
+        let mut run = Underway::from(start.to_vec());
+        self.advance(field, &mut run, noise, device, observe)?;
+        if run.made < self.steps.len() {
+            return Err(RunError::Stopped { steps: run.made });
+        }
+        Ok(run.registers.swap_remove(STATE))
+    }
+
+    /// Goes on with `run` until the last step is made or the observer says stop; it may be continued.
+    ///
+    /// # Errors
+    /// As [`Program::run`], but that a stop is no error.
+    pub fn advance(
+        &self,
+        field: &Field,
+        run: &mut Underway,
+        noise: Noise<'_>,
+        device: &Device,
+        observe: Observe<'_>,
+    ) -> Result<(), RunError> {
+        let (d, start) = (field.dim(), &run.registers[STATE]);
         if !start.len().is_multiple_of(d) {
             return Err(RunError::Dimension { start: start.len(), field: d });
         }
@@ -136,33 +206,34 @@ impl Program {
             }
             _ => {}
         }
-        device.run(Run { program: self, field, start, noise, observe })
+        device.run(Run { program: self, field, run, noise, observe })
     }
 }
 
 /// Steps that are fused into one launch when only progress is watched.
 const FUSED: usize = 128;
 
-struct Run<'a> {
+struct Run<'a, 'o> {
     program: &'a Program,
     field: &'a Field,
-    start: &'a [f64],
+    run: &'a mut Underway,
     noise: Noise<'a>,
-    observe: Observe<'a>,
+    observe: Observe<'o>,
 }
 
-impl Task for Run<'_> {
-    type Output = Result<Vec<f64>, RunError>;
+impl Task for Run<'_, '_> {
+    type Output = Result<(), RunError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        let Self { program, field, start, noise, mut observe } = self;
-        let mut registers = Vec::with_capacity(program.registers() + 1);
-        registers.push(backend.upload_reals(start)?);
-        for _ in 1..program.registers() {
-            registers.push(backend.zeros(start.len())?);
+        let Self { program, field, run, noise, mut observe } = self;
+        let (len, count) = (run.registers[STATE].len(), program.registers());
+        let mut registers = Vec::with_capacity(count + 1);
+        for register in 0..count {
+            registers
+                .push(run.registers.get(register).map_or_else(|| backend.zeros(len), |values| backend.upload_reals(values))?);
         }
         let d = field.dim();
-        let n = start.len() / d;
+        let n = len / d;
         let mut stepper = match field {
             Field::Mixture(mixture) => Stepper::Fused(fold(mixture, program)),
             Field::DataSet(cloud) => Stepper::Staged(Box::new(Points::new(backend, cloud, None, n)?)),
@@ -170,23 +241,26 @@ impl Task for Run<'_> {
             Field::Network(network) => Stepper::Staged(Box::new(Forward::new(backend, network, n)?)),
         };
         if matches!(stepper, Stepper::Staged(_)) {
-            registers.push(backend.zeros(start.len())?); // workspace of `Evaluate::evaluate`
+            registers.push(backend.zeros(len)?); // workspace of `Evaluate::evaluate`
         }
         let stride = match (&stepper, &observe) {
             (Stepper::Fused(_), Observe::Progress(_)) => FUSED,
             _ => 1,
         };
-        let (mut made, mut calls) = (0, 0);
+        let is_draw = |op: &&Op| matches!(op, Op::Draw { .. });
+        let mut made = run.made;
+        let mut calls = program.steps[..made].iter().flat_map(|step| &step.ops).filter(is_draw).count();
         loop {
             let go_on = match &mut observe {
                 Observe::Progress(progress) => progress(made),
                 Observe::States(states) => states(made, &backend.download_reals(&registers[STATE])?),
             };
-            if made == program.steps.len() {
-                return Ok(backend.download_reals(&registers[STATE])?);
-            }
-            if !go_on {
-                return Err(RunError::Stopped { steps: made });
+            let done = made == program.steps.len();
+            if done || !go_on {
+                run.made = made;
+                let kept = registers.iter().take(if done { 1 } else { count });
+                run.registers = kept.map(|register| backend.download_reals(register)).collect::<Result<_, _>>()?;
+                return Ok(());
             }
             let next = program.steps.len().min(made + stride);
             match &mut stepper {

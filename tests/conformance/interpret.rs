@@ -67,7 +67,7 @@ pub fn interpreted<B: Backend>(backend: &B, folded: &MixtureProgram, x: &[f64], 
     backend.download_reals(&registers[STATE]).unwrap()
 }
 
-fn interpret<B: Backend>(backend: &B) {
+pub fn interpret<B: Backend>(backend: &B) {
     let philox = Philox::new(3, Stream::Noise);
     for (components, d, isotropic) in
         [1, 8].into_iter().flat_map(|k| [1, 2, 3, 5, 8].into_iter().flat_map(move |d| [true, false].map(|i| (k, d, i))))
@@ -121,7 +121,7 @@ fn a_program_moves_particles_as_its_operations_say_in_f64() {
 }
 
 /// The noise of a step is a function of its number in the program, so a run may stop and go on.
-fn in_pieces<B: Backend>(backend: &B) {
+pub fn in_pieces<B: Backend>(backend: &B) {
     for isotropic in [true, false] {
         let mixture = mixture(8, 3, isotropic);
         for (name, program) in programs() {

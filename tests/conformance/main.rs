@@ -1,12 +1,17 @@
 //! Conformance: every operation of the seam against a plain f64 reference of its equation, one suite for every backend.
 //!
 //! A suite is generic over `B: Backend`; each test runs it on one precision of the processor, with every instruction set that
-//! is here. Inputs are rounded to the precision of the backend first, so that a tolerance is about its arithmetic alone.
+//! is here, or on CUDA: emulated, in three thread orders that must give the same bits, and on the first GPU where there is one.
+//! What is left out for want of a compiler or a GPU says so on stderr and is counted. Inputs are rounded to the precision of the backend first, so that a tolerance is about its arithmetic alone.
 
 #[path = "../reference/mod.rs"]
 mod reference;
 
 mod cost_matrix;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "cuda")]
+mod emulated;
 mod interpret;
 mod nearest;
 mod normals;

@@ -23,7 +23,7 @@ fn expect_nearest<B: Backend>(backend: &B, x: &[f64], y: &[f64], d: usize, what:
     }
 }
 
-fn nearest<B: Backend>(backend: &B) {
+pub fn nearest<B: Backend>(backend: &B) {
     for (n, m, d) in SIZES {
         let (x, y) = (normals(n * d, 1), normals(m * d, 2));
         let scaled = |v: &[f64], s: f64, offset: f64| v.iter().map(|v| offset + s * v).collect::<Vec<_>>();

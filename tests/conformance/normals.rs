@@ -5,7 +5,7 @@ use brenier::random::{Philox, Stream};
 
 use crate::{normals, on_each, rounded};
 
-fn counted<B: Backend>(backend: &B) {
+pub fn counted<B: Backend>(backend: &B) {
     let philox = Philox::new(5, Stream::Noise);
     // The last range ends at the last particle that there is.
     for (n, d, first) in [(1, 1, 0), (777, 3, 0), (256, 4, 1_000_000), (257, 5, 7), (3, 784, 2), (300, 2, u32::MAX - 299)] {
@@ -19,7 +19,7 @@ fn counted<B: Backend>(backend: &B) {
     }
 }
 
-fn given<B: Backend>(backend: &B) {
+pub fn given<B: Backend>(backend: &B) {
     let (n, d, draws) = (67, 3, 4);
     let noise = normals(draws * n * d, 1);
     for call in 0..draws {

@@ -4,7 +4,7 @@ use brenier::backend::{Backend, PairKernel, Rows};
 
 use crate::{SIZES, assert_near, normals, on_each, rounded, squared_distance};
 
-fn pair_sum<B: Backend>(backend: &B) {
+pub fn pair_sum<B: Backend>(backend: &B) {
     for (n, m, d) in SIZES {
         let (x, y) = (rounded::<B>(&normals(n * d, 1)), rounded::<B>(&normals(m * d, 2)));
         let (a, b) = (rounded::<B>(&normals(n, 3)), rounded::<B>(&normals(m, 4)));

@@ -39,7 +39,7 @@ fn check<B: Backend>(backend: &B, case: &Case, values: &[f64], p: usize) {
     }
 }
 
-fn soft_mean<B: Backend>(backend: &B) {
+pub fn soft_mean<B: Backend>(backend: &B) {
     for case in SIZES.into_iter().flat_map(Case::all::<B>) {
         check(backend, &case, &rounded::<B>(&normals(case.m * 3, 6)), 3);
     }
@@ -60,7 +60,7 @@ fn soft_mean_is_the_mean_under_the_softmax_in_f64() {
 }
 
 /// Values of size 1e15 on rows whose shift is 40 too small: neither sums nor products overflow in f32.
-fn large_values<B: Backend>(backend: &B) {
+pub fn large_values<B: Backend>(backend: &B) {
     let case = Case::random::<B>((20, 70, 3));
     let values: Vec<f64> = normals(case.m, 8).iter().map(|z| 1e15 * (3.0 + z)).collect();
     check(backend, &case, &rounded::<B>(&values), 1);
@@ -73,7 +73,7 @@ fn large_values_do_not_overflow() {
 }
 
 /// A million columns, the sum of so many roundings: 1e-5 is asked for, plain summation in f32 would lose up to 1e-2.
-fn a_million_columns<B: Backend>(backend: &B) {
+pub fn a_million_columns<B: Backend>(backend: &B) {
     let (n, m, d) = (3, 1_000_000, 3);
     let random = Case::random::<B>((n, m, d));
     // With equal columns every addition rounds the same way: the worst case of a sum.

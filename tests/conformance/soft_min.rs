@@ -129,7 +129,7 @@ pub fn shifts<B: Backend>(answer: &[f64]) -> Vec<Option<(Vec<f64>, f64)>> {
     ]
 }
 
-fn soft_min<B: Backend>(backend: &B) {
+pub fn soft_min<B: Backend>(backend: &B) {
     let u = rounding::<B>();
     for case in SIZES.into_iter().flat_map(Case::all::<B>) {
         let (x, packed) = case.upload(backend);
@@ -161,7 +161,7 @@ fn soft_min_is_the_log_of_the_sum_of_exponentials_in_f64() {
 }
 
 /// A row that sees no mass at all has a log-sum as good as −∞, and no NaN.
-fn massless<B: Backend>(backend: &B) {
+pub fn massless<B: Backend>(backend: &B) {
     let mut case = Case::random::<B>((5, 60, 3));
     case.bias.fill(f64::NEG_INFINITY);
     let (x, packed) = case.upload(backend);

@@ -20,7 +20,7 @@ fn assert_rounded<B: Backend>(backend: &B, found: &Reals<B>, expected: impl Iter
     }
 }
 
-fn combine<B: Backend>(backend: &B) {
+pub fn combine<B: Backend>(backend: &B) {
     for n in LENGTHS {
         let host: Vec<Vec<f64>> = (0..3).map(|r| rounded::<B>(&normals(n, r))).collect();
         // `dst` is no term, one term, and two.
@@ -39,7 +39,7 @@ fn combine<B: Backend>(backend: &B) {
     }
 }
 
-fn clip<B: Backend>(backend: &B) {
+pub fn clip<B: Backend>(backend: &B) {
     for n in LENGTHS {
         let host = rounded::<B>(&normals(n, 1));
         // Where the bounds cross, min(max(x, low), high) is high.
@@ -52,7 +52,7 @@ fn clip<B: Backend>(backend: &B) {
     }
 }
 
-fn axpby<B: Backend>(backend: &B) {
+pub fn axpby<B: Backend>(backend: &B) {
     for n in LENGTHS {
         let (x, y) = (rounded::<B>(&normals(n, 1)), rounded::<B>(&normals(n, 2)));
         let mut out = up(backend, &y);
@@ -63,7 +63,7 @@ fn axpby<B: Backend>(backend: &B) {
 }
 
 /// Sums are in f64 from exact inputs: 1e-13 of the terms' size in either precision.
-fn reductions<B: Backend>(backend: &B) {
+pub fn reductions<B: Backend>(backend: &B) {
     for n in LENGTHS {
         let (x, y) = (rounded::<B>(&normals(n, 1)), rounded::<B>(&normals(n, 2)));
         let (bx, by) = (up(backend, &x), up(backend, &y));
@@ -85,7 +85,7 @@ fn reductions<B: Backend>(backend: &B) {
 }
 
 /// What is not a number must not look like agreement.
-fn not_a_number<B: Backend>(backend: &B) {
+pub fn not_a_number<B: Backend>(backend: &B) {
     let mut host = vec![0.0; 5000];
     let zero = up(backend, &host);
     host[123] = f64::NAN;
@@ -95,7 +95,7 @@ fn not_a_number<B: Backend>(backend: &B) {
     assert!(backend.marginal_error(&up(backend, &[1.0; 5000]), &bad).unwrap().is_nan());
 }
 
-fn gather<B: Backend>(backend: &B) {
+pub fn gather<B: Backend>(backend: &B) {
     for (m, d, n) in [(1, 1, 5), (10, 3, 7), (50, 784, 20), (9, 2, 9000)] {
         let points = rounded::<B>(&normals(m * d, 1));
         let index: Vec<u32> = (0..n).map(|r| (r * 7 + r / 3) as u32 % m as u32).collect();

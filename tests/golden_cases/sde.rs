@@ -94,7 +94,10 @@ fn predictor_corrector(case: &Case) -> Result<Produced, Trouble> {
     let (start, noise) = (case.start()?, case.noise()?);
     let mut states = vec![start.clone()];
     let run = sampler
-        .run(&case.field()?, &start, Noise::Given(&noise), &Case::device(), |state| states.push(state.to_vec()))
+        .run(&case.field()?, &start, Noise::Given(&noise), &Case::device(), |state| {
+            states.push(state.to_vec());
+            true
+        })
         .map_err(failed)?;
     if case.flag("denoise") {
         states.push(run.mean.clone());

@@ -19,6 +19,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use bytemuck::Pod;
+use half::f16;
 
 use crate::backend::{Backend, BackendError, Columns, Cost, Dense, Noise, PairKernel, Rows, Scale};
 use crate::field::MixtureProgram;
@@ -75,6 +76,10 @@ impl<T: Simd> Backend for Cpu<T> {
 
     fn download<E: Pod + Send + Sync>(&self, buf: &Vec<E>) -> Result<Vec<E>, BackendError> {
         Ok(buf.clone())
+    }
+
+    fn synchronize(&self) -> Result<(), BackendError> {
+        Ok(())
     }
 
     fn pack(
@@ -175,7 +180,18 @@ impl<T: Simd> Backend for Cpu<T> {
     }
 
     fn cost_matrix(&self, rows: Rows<'_, Self>, points: &Vec<T>, cost: Cost, out: &mut Vec<T>) -> Result<(), BackendError> {
-        pairs::cost_matrix(rows.points, points, rows.d, cost, out);
+        pairs::cost_matrix(rows.points, points, rows.d, cost, out, T::from_f64);
+        Ok(())
+    }
+
+    fn cost_matrix_half(
+        &self,
+        rows: Rows<'_, Self>,
+        points: &Vec<T>,
+        cost: Cost,
+        out: &mut Vec<f16>,
+    ) -> Result<(), BackendError> {
+        pairs::cost_matrix(rows.points, points, rows.d, cost, out, f16::from_f64);
         Ok(())
     }
 

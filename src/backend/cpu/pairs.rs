@@ -22,16 +22,26 @@ pub fn squared_distance<T: Real>(x: &[T], y: &[T]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// `out_ij = c(x_i, y_j)`.
-pub fn cost_matrix<T: Real>(x: &[T], y: &[T], d: usize, cost: Cost, out: &mut [T]) {
+/// c(x, y).
+fn pair_cost<T: Real>(cost: Cost, x: &[T], y: &[T]) -> f64 {
+    match cost {
+        Cost::HalfSquaredEuclidean => 0.5 * squared_distance(x, y),
+        Cost::Euclidean => squared_distance(x, y).sqrt(),
+        Cost::Lp(p) => x.iter().zip(y).map(|(x, y)| (x.to_f64() - y.to_f64()).abs().powf(p)).sum::<f64>().powf(1.0 / p),
+        Cost::Cosine => {
+            let dot = |x: &[T], y: &[T]| x.iter().zip(y).map(|(x, y)| x.to_f64() * y.to_f64()).sum::<f64>();
+            let lengths = (dot(x, x) * dot(y, y)).sqrt();
+            if lengths > 0.0 { 1.0 - dot(x, y) / lengths } else { 1.0 }
+        }
+    }
+}
+
+/// `out_ij = c(x_i, y_j)`, rounded by `round`.
+pub fn cost_matrix<T: Real, E: Send>(x: &[T], y: &[T], d: usize, cost: Cost, out: &mut [E], round: impl Fn(f64) -> E + Sync) {
     let m = y.len() / d;
     out.par_chunks_mut(m).zip(x.par_chunks_exact(d)).for_each(|(out, x)| {
         for (c, y) in out.iter_mut().zip(y.chunks_exact(d)) {
-            let squared = squared_distance(x, y);
-            *c = T::from_f64(match cost {
-                Cost::HalfSquaredEuclidean => 0.5 * squared,
-                Cost::Euclidean => squared.sqrt(),
-            });
+            *c = round(pair_cost(cost, x, y));
         }
     });
 }

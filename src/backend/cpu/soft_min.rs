@@ -13,13 +13,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::backend::Real;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
+use crate::backend::{LARGEST_BIAS, Real};
 
 /// Columns whose weights are held at a time; a multiple of every C below.
 pub(super) const TILE: usize = 48;
-/// Largest magnitude of a packed bias: log of a zero weight is as good as this, and differences stay finite.
-const LARGEST: f64 = 1e36;
 
 /// Factor k of the product, as the caller's buffers hold it.
 pub enum Factor<'a, T> {
@@ -64,7 +62,7 @@ pub fn pack<T: Real>(points: &[T], d: usize, factor: Factor<'_, T>, bias: &[T], 
             *o = T::from_f64(k * y.to_f64());
         }
         let h = bias[j].to_f64() + potential.map_or(0.0, |(g, c)| c * g[j].to_f64());
-        out[d] = T::from_f64((LOG2_E * h).clamp(-LARGEST, LARGEST));
+        out[d] = T::from_f64((LOG2_E * h).clamp(-LARGEST_BIAS, LARGEST_BIAS));
     });
 }
 
@@ -342,7 +340,7 @@ impl<L: Lane, const R: usize> State<L, R> {
     #[inline(always)]
     pub fn new(shift: Option<[L; R]>) -> Self {
         let zero = [L::splat(L::Elem::from_f64(0.0)); R];
-        let lowest = [L::splat(L::Elem::from_f64(-2.0 * LARGEST)); R];
+        let lowest = [L::splat(L::Elem::from_f64(-2.0 * LARGEST_BIAS)); R];
         Self { shift: shift.unwrap_or(lowest), sum: zero, lost: zero }
     }
 

@@ -3,15 +3,19 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use brenier::backend::Device;
 use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, NoiseFloor, Row};
 use brenier::field::Network;
-use brenier::io::{is_network, read_network};
+use brenier::io::{Checkpoint, is_network, read_network};
 use brenier::report;
 use clap::Args;
 
 use crate::output::{columns, count, in_words, maybe, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, machine, progress, signal, values};
+
+/// Where results go unless --out says.
+const FOLDER: &str = "brenier-out/compare";
 
 /// Compare diffusion and transport between the same ends
 ///
@@ -54,6 +58,10 @@ impl Compare {
     /// Compares.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
+        session.resumable("compare", Some(FOLDER), &device, |checkpoint| self.compare(session, &device, checkpoint))
+    }
+
+    fn compare(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let model = self.model()?;
         let name = self.data.as_ref().unwrap_or(&self.target);
         let (source, target) = input::ends((&self.source, None), (name, None))?;
@@ -68,7 +76,7 @@ impl Compare {
             return Err(format!("points of dimension {d} are not images of {height}x{width}; leave --image out").into());
         }
         machine::require("a comparison of that many points", 12 * u64::from(self.n) * d as u64)?;
-        let folder = session.folder(Some("brenier-out/compare"))?;
+        let folder = session.folder(Some(FOLDER))?;
 
         let bar = progress::bar(session, "noise floor", 1);
         let tell = |what: &str, done: usize, all: usize| {
@@ -84,8 +92,8 @@ impl Compare {
         let compare = experiment::Compare { n: self.n as usize, steps, seed: session.shared.seed };
         let (target, source) = (Named { name, measure: &target }, Named { name: &self.source, measure: &source });
         let mut comparison = match &model {
-            Some(network) => compare.run_model(&self.target, network, target, &device, &tell)?,
-            None => compare.run(target, source, &device, &tell)?,
+            Some(network) => compare.run_model(&self.target, network, target, device, checkpoint, &tell)?,
+            None => compare.run(target, source, device, checkpoint, &tell)?,
         };
         comparison.record.wall_seconds = session.wall_seconds();
         bar.finish_and_clear();

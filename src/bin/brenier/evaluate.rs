@@ -40,7 +40,7 @@ struct Record<'a> {
     record: &'a EvaluateRecord,
     seconds: f64,
     wall_seconds: f64,
-    device: &'static str,
+    device: &'a str,
     precision: &'static str,
     seed: u32,
 }

@@ -122,7 +122,7 @@ struct Record<'a> {
     variance_ratio: f64,
     seconds: f64,
     wall_seconds: f64,
-    device: &'static str,
+    device: &'a str,
     precision: &'static str,
     seed: u32,
     flags: Vec<Flag>,

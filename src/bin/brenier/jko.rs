@@ -3,15 +3,19 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use brenier::backend::Device;
 use brenier::experiment::{Descend, DescentRecord, SchemeName};
 use brenier::gradient_flow::Account;
-use brenier::io::Float;
+use brenier::io::{Checkpoint, Float};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::output::{self, columns, count, maybe, number, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, progress, signal};
+use crate::{Failure, flags, input, machine, progress, signal, values};
+
+/// Where results go unless --out says.
+const FOLDER: &str = "brenier-out/jko";
 
 /// Free-energy descent from a source to a target, step by step
 ///
@@ -21,7 +25,7 @@ use crate::{Failure, flags, input, machine, progress, signal};
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier jko normal --target digits --steps 20",
-    "brenier jko normal --target 8gaussians --scheme langevin --steps 200",
+    "brenier jko normal --target 8gaussians --scheme langevin --anneal 4 --steps 400",
     "brenier jko normal --target moons --scheme semi-unbalanced --tau 0.2 --eps 0.02",
     "brenier jko normal --target mixture.json --scheme blob --n 10000",
 ]))]
@@ -40,6 +44,10 @@ pub struct Jko {
     /// Regularisation in units of |x-y|²/2; for blob the squared width of the kernel [default: follows scheme and target]
     #[arg(long, value_name = "E", allow_negative_numbers = true)]
     eps: Option<f64>,
+    /// For langevin: noise that joins the modes at first and falls to none over the first half of the steps; without it mass stays
+    /// in the basins it starts in
+    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, value_parser = values::positive)]
+    anneal: Option<f64>,
     /// Steps
     #[arg(long, value_name = "K", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
@@ -73,7 +81,7 @@ struct Record<'a> {
     record: &'a DescentRecord,
     seconds: f64,
     wall_seconds: f64,
-    device: &'static str,
+    device: &'a str,
     precision: &'static str,
     seed: u32,
 }
@@ -82,9 +90,13 @@ impl Jko {
     /// Runs the descent.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
+        session.resumable("jko", Some(FOLDER), &device, |checkpoint| self.descend(session, &device, checkpoint))
+    }
+
+    fn descend(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let (source, target) = input::ends((&self.source, None), (&self.target, None))?;
         machine::require("this many particles", 24 * u64::from(self.n) * (target.dim() as u64 + 1))?;
-        let folder = session.folder(Some("brenier-out/jko"))?;
+        let folder = session.folder(Some(FOLDER))?;
         let scheme = match self.scheme {
             Scheme::Auto => None,
             Scheme::SinkhornFlow => Some(SchemeName::SinkhornFlow),
@@ -101,8 +113,8 @@ impl Jko {
             !signal::interrupted()
         };
         let begun = Instant::now();
-        let descend = Descend { scheme, tau: self.tau, eps: self.eps, steps, n, seed };
-        let (found, state) = descend.run(&source, &target, &device, &tell)?;
+        let descend = Descend { scheme, tau: self.tau, eps: self.eps, anneal: self.anneal, steps, n, seed };
+        let (found, state) = descend.run(&source, &target, device, checkpoint, &tell)?;
         let taken = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
         signal::check()?;

@@ -1,5 +1,6 @@
 //! The command line: parse, call, print. No mathematics.
 
+mod bench;
 mod compare;
 mod completions;
 mod couple;
@@ -15,6 +16,7 @@ mod output;
 mod progress;
 mod run;
 mod sample;
+mod selftest;
 mod session;
 mod signal;
 mod transport;
@@ -58,6 +60,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Work(Box<Work>),
+    Run(run::Run),
+    Completions(completions::Completions),
+}
+
+/// The commands that do something themselves.
+#[derive(Subcommand)]
+enum Work {
     Compare(compare::Compare),
     Transport(transport::Transport),
     Couple(couple::Couple),
@@ -66,9 +77,31 @@ enum Command {
     Jko(jko::Jko),
     Sample(sample::Sample),
     Generate(generate::Generate),
-    Run(run::Run),
     Devices(devices::Devices),
-    Completions(completions::Completions),
+    Selftest(selftest::Selftest),
+    Bench(bench::Bench),
+}
+
+impl Work {
+    fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Compare(compare) => compare.run(session),
+            Self::Transport(transport) => transport.run(session),
+            Self::Couple(couple) => couple.run(session),
+            Self::Evaluate(evaluate) => evaluate.run(session),
+            Self::Geodesic(geodesic) => geodesic.run(session),
+            Self::Jko(jko) => jko.run(session),
+            Self::Sample(sample) => sample.run(session),
+            Self::Generate(generate) => generate.run(session),
+            Self::Devices(devices) => devices.run(session),
+            Self::Selftest(selftest) => selftest.run(session),
+            Self::Bench(bench) => bench.run(session),
+        }
+    }
+
+    fn keeps_checkpoint(&self) -> bool {
+        matches!(self, Self::Compare(_) | Self::Jko(_) | Self::Sample(_))
+    }
 }
 
 fn main() -> ExitCode {
@@ -94,15 +127,14 @@ fn main() -> ExitCode {
 fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
     let matches = Cli::command().try_get_matches_from(argv)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    if let Command::Run(run) = &cli.command {
-        return start(&run.argv(&Cli::command(), &matches)?, started);
-    }
-    if cli.shared.resume {
+    let work = match cli.command {
+        Command::Run(run) => return start(&run.argv(&Cli::command(), &matches)?, started),
+        Command::Completions(completions) => return completions.print(&mut Cli::command()),
+        Command::Work(work) => work,
+    };
+    if cli.shared.resume && !work.keeps_checkpoint() {
         let why = "nothing that this command does can be resumed: it keeps no checkpoint; leave --resume out";
         return Err(Cli::command().error(ErrorKind::ArgumentConflict, why).into());
-    }
-    if let Command::Completions(completions) = &cli.command {
-        return completions.print(&mut Cli::command());
     }
     signal::install()?;
     flags::log(cli.shared.verbose);
@@ -111,16 +143,5 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
     }
     let inputs = flags::inputs(&Cli::command(), &matches);
     let session = Session { shared: cli.shared, inputs, started };
-    match cli.command {
-        Command::Compare(compare) => compare.run(&session),
-        Command::Transport(transport) => transport.run(&session),
-        Command::Couple(couple) => couple.run(&session),
-        Command::Evaluate(evaluate) => evaluate.run(&session),
-        Command::Geodesic(geodesic) => geodesic.run(&session),
-        Command::Jko(jko) => jko.run(&session),
-        Command::Sample(sample) => sample.run(&session),
-        Command::Generate(generate) => generate.run(&session),
-        Command::Devices(devices) => devices.run(&session),
-        Command::Run(_) | Command::Completions(_) => unreachable!("answered above"),
-    }
+    work.run(&session)
 }

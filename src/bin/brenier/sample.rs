@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use brenier::backend::Noise;
+use brenier::backend::{Device, Noise};
 use brenier::field::Field;
-use brenier::io::{is_network, read_array, read_network};
+use brenier::io::{Checkpoint, is_network, read_array, read_network};
 use brenier::measure::Measure;
 use brenier::path::{Grid, Level, Schedule};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::{self, AnnealedLangevin, Method, Observe, Options, Program};
+use brenier::sampler::{
+    self, AnnealedLangevin, Compat, Loop, LoopOptions, Looped, Method, Observe, Options, Program, STATE, Underway,
+};
 use clap::Args;
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::output::{Summary, count, seconds};
@@ -24,6 +27,12 @@ const DEFAULT_N: u32 = 4096;
 /// Draws that stand for a law where points are needed.
 const LAW_DRAWS: u32 = 4096;
 const ANNEALED: &str = "annealed-langevin";
+const LANGEVIN: &str = "langevin";
+/// Step of langevin over the law's least variance.
+const STEP_OF_VARIANCE: f64 = 0.1;
+/// Where results go unless --out says, and the array of a checkpoint with the states so far.
+const FOLDER: &str = "brenier-out/sample";
+const TRAJECTORY: &str = "trajectory";
 
 /// Move particles from noise to data with any method over any field
 ///
@@ -35,6 +44,7 @@ const ANNEALED: &str = "annealed-langevin";
     "brenier sample digits --method ddpm --schedule ddpm --steps 100 --n 64 --out digits",
     "brenier sample model.safetensors --method fm-heun --steps 10",
     "brenier sample mixture.json --method pf-heun --grid karras --steps 18 --trajectory",
+    "brenier sample 8gaussians --method dopri5 --tol 1e-6",
     "brenier sample normal:3 --method fm-heun --n 1000000 --particles 0..500000 --out first-half",
 ]))]
 pub struct Sample {
@@ -51,6 +61,21 @@ pub struct Sample {
     /// Steps; for annealed-langevin updates in all, or with --schedule levels of 5 updates
     #[arg(long, value_name = "K", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
+    /// Tolerance of the adaptive methods: of each particle's end, not of a step [default: 1e-5; 0.05 for dpm-adaptive]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = values::positive)]
+    tol: Option<f64>,
+    /// Signal-to-noise ratio of the corrector of pc-ve, pc-vp and pc-subvp
+    #[arg(long, value_name = "R", default_value_t = 0.16, allow_negative_numbers = true, value_parser = values::positive)]
+    snr: f64,
+    /// Step of langevin [default: a tenth of the law's least variance]
+    #[arg(long, value_name = "TAU", allow_negative_numbers = true, value_parser = values::positive)]
+    step: Option<f64>,
+    /// Noise put back by edm-euler and edm-heun, over all steps
+    #[arg(long, value_name = "S", default_value_t = 0.0, allow_negative_numbers = true, value_parser = values::not_negative)]
+    churn: f64,
+    /// Reproduce a known defect of the published codes; may be repeated
+    #[arg(long, value_name = "NAME")]
+    compat: Vec<String>,
     /// Noise of ddim, from 0 (none) to 1 (that of ddpm)
     #[arg(long, value_name = "ETA", default_value_t = 0.0, allow_negative_numbers = true, value_parser = values::eta)]
     eta: f64,
@@ -71,6 +96,12 @@ pub struct Sample {
     trajectory: bool,
 }
 
+/// How the particles are moved.
+enum Movement {
+    Program(Program),
+    Loop(Loop, LoopOptions),
+}
+
 #[derive(Serialize)]
 struct Record<'a> {
     command: &'static str,
@@ -83,7 +114,7 @@ struct Record<'a> {
     d: usize,
     seconds: f64,
     wall_seconds: f64,
-    device: &'static str,
+    device: &'a str,
     precision: &'static str,
     seed: u32,
     flags: Vec<String>,
@@ -93,9 +124,13 @@ impl Sample {
     /// Runs the method.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
+        session.resumable("sample", Some(FOLDER), &device, |checkpoint| self.move_particles(session, &device, checkpoint))
+    }
+
+    fn move_particles(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let field = self.read_field(session)?;
         let d = field.dim();
-        let (program, first) = self.program(&field, session.shared.seed)?;
+        let (movement, first) = self.movement(&field, session.shared.seed)?;
         let whole = self.start.as_deref().map(|path| self.read_start(path, d)).transpose()?;
         let n = whole.as_ref().map_or(self.n.unwrap_or(DEFAULT_N), |rows| (rows.len() / d) as u32);
         let particles = self.particles.clone().unwrap_or(0..n);
@@ -106,9 +141,12 @@ impl Sample {
             )
             .into());
         }
-        let states = if self.trajectory { program.steps.len() + 1 } else { 0 };
-        let arrays = (states + program.registers() + 3) as u64;
-        machine::require("this many particles", arrays * particles.len() as u64 * d as u64)?;
+        let (program, steps, registers) = match &movement {
+            Movement::Program(program) => (Some(program), program.steps.len(), program.registers()),
+            Movement::Loop(_, options) => (None, options.steps, 2),
+        };
+        let states = if self.trajectory { steps + 1 } else { 0 };
+        machine::require("this many particles", (states + registers + 3) as u64 * particles.len() as u64 * d as u64)?;
         let rows = |whole: &[f64]| whole[particles.start as usize * d..particles.end as usize * d].to_vec();
         let start = match &whole {
             Some(whole) => rows(whole),
@@ -116,7 +154,7 @@ impl Sample {
         };
         let given = self.noise.as_deref().map(|path| read_noise(path, n as usize, d)).transpose()?;
         let given = given.map(|draws| draws.chunks_exact(n as usize * d).flat_map(rows).collect::<Vec<f64>>());
-        if given.is_some() && program.is_deterministic() {
+        if given.is_some() && program.is_some_and(Program::is_deterministic) {
             session.note(&format!("{} draws no noise, so the file given is not used", self.method));
         }
         let noise = match &given {
@@ -124,22 +162,23 @@ impl Sample {
             None => Noise::Counter { philox: Philox::new(session.shared.seed, Stream::Noise), first: particles.start },
         };
 
-        let folder = session.folder(Some("brenier-out/sample"))?;
-        let steps = program.steps.len();
+        let folder = session.folder(Some(FOLDER))?;
         let bar = progress::bar(session, &self.method, steps);
-        let mut trajectory = Vec::with_capacity(states * start.len());
-        let mut tell = |made: usize| {
-            bar.set_position(made as u64);
-            !signal::interrupted()
-        };
-        let mut keep = |made: usize, state: &[f64]| {
-            bar.set_position(made as u64);
-            trajectory.extend_from_slice(state);
-            !signal::interrupted()
-        };
-        let observe = if self.trajectory { Observe::States(&mut keep) } else { Observe::Progress(&mut tell) };
         let begun = Instant::now();
-        let samples = program.run(&field, &start, noise, &device, observe)?;
+        let (samples, nfe, trajectory) = match &movement {
+            Movement::Program(program) => {
+                let (samples, trajectory) = self.run_program(program, &field, start, noise, device, checkpoint, &bar)?;
+                (samples, program.nfe(), trajectory)
+            }
+            Movement::Loop(entry, options) => {
+                let mut tell = |made: usize| {
+                    bar.set_position(made as u64);
+                    !signal::interrupted()
+                };
+                let Looped { points, nfe } = entry.run(&field, &start, noise, options, device, &mut tell)?;
+                (points, nfe, Vec::new())
+            }
+        };
         let solver_seconds = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
 
@@ -156,7 +195,7 @@ impl Sample {
             field: &self.field,
             method: &self.method,
             steps,
-            nfe: program.nfe(),
+            nfe,
             n: particles.len(),
             d,
             seconds: solver_seconds,
@@ -196,10 +235,71 @@ impl Sample {
         })
     }
 
-    /// The method's steps and the level they start at.
-    fn program(&self, field: &Field, seed: u32) -> Result<(Program, Level), Failure> {
-        let entry = sampler::named(&self.method)?;
+    /// The end points, and all states where they are to be kept.
+    #[allow(clippy::too_many_arguments)]
+    fn run_program(
+        &self,
+        program: &Program,
+        field: &Field,
+        start: Vec<f64>,
+        noise: Noise<'_>,
+        device: &Device,
+        checkpoint: &mut Checkpoint,
+        bar: &ProgressBar,
+    ) -> Result<(Vec<f64>, Vec<f64>), Failure> {
+        let mut trajectory = checkpoint.array(TRAJECTORY).unwrap_or_default().to_vec();
+        let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(start));
+        while run.made < program.steps.len() {
+            let tell = |made: usize| {
+                bar.set_position(made as u64);
+                !signal::interrupted() && !checkpoint.is_due()
+            };
+            let mut keep = |made: usize, state: &[f64]| {
+                // The state at which a run is resumed is there already.
+                if trajectory.len() == made * state.len() {
+                    trajectory.extend_from_slice(state);
+                }
+                tell(made)
+            };
+            let observe = if self.trajectory { Observe::States(&mut keep) } else { Observe::Progress(&mut { tell }) };
+            program.advance(field, &mut run, noise, device, observe)?;
+            if run.made < program.steps.len() {
+                run.keep(checkpoint);
+                checkpoint.keep_array(TRAJECTORY, trajectory.clone());
+                signal::check()?;
+                checkpoint.save();
+            }
+        }
+        Ok((run.registers.swap_remove(STATE), trajectory))
+    }
+
+    /// How the particles are moved, and the level they start at.
+    fn movement(&self, field: &Field, seed: u32) -> Result<(Movement, Level), Failure> {
+        let compat = self.compat.iter().map(|name| self.compat_of_method(name)).collect::<Result<Vec<Compat>, Failure>>()?;
         let steps = self.steps as usize;
+        if let Some(entry) = Loop::named(&self.method) {
+            let spec = match (&self.schedule, entry.schedule) {
+                (Some(_), None) => return Err(format!("{} has a schedule of its own; leave --schedule out", entry.name).into()),
+                (given, own) => given.as_deref().or(own).unwrap_or("condot"),
+            };
+            if self.trajectory {
+                let name = entry.name;
+                return Err(format!("{name} keeps no trajectory: each particle has its own times; leave --trajectory out").into());
+            }
+            let schedule = Schedule::parse(spec)?;
+            let start = entry.start(&schedule);
+            let options = LoopOptions { schedule, steps, tolerance: self.tol, snr: self.snr, compat };
+            return Ok((Movement::Loop(entry, options), start));
+        }
+        let entry = sampler::named(&self.method)?;
+        let step = match (self.step, field) {
+            (given, Field::Mixture(law)) => given.unwrap_or_else(|| STEP_OF_VARIANCE * law.least_variance()),
+            _ if self.method == LANGEVIN => {
+                let remedy = "8gaussians, normal:D or a .json mixture; for points take annealed-langevin";
+                return Err(format!("langevin needs the score of a law: {remedy}").into());
+            }
+            _ => 0.0,
+        };
         let network = match field {
             Field::Network(network) => Some(network.schedule()),
             _ => None,
@@ -211,12 +311,22 @@ impl Sample {
         };
         if let (ANNEALED, None, Some(sigma_max)) = (self.method.as_str(), &self.schedule, widest(field, seed)) {
             let (method, grid) = AnnealedLangevin::of_length(steps, sigma_max)?;
-            return Ok((method.program(&grid), grid.start()));
+            return Ok((Movement::Program(method.program(&grid)), grid.start()));
         }
         let grid = Grid::spaced(&schedule, steps, self.grid.into())?;
         let euler_last = !field.is_regular_at_data();
-        let options = Options { schedule, eta: self.eta, euler_last, ..Options::default() };
-        Ok(((entry.make)(&options).program(&grid), grid.start()))
+        let options = Options { schedule, eta: self.eta, euler_last, churn: self.churn, step, compat, ..Options::default() };
+        Ok((Movement::Program((entry.make)(&options).program(&grid)), grid.start()))
+    }
+
+    /// The defect called `name`, which the method must have.
+    fn compat_of_method(&self, name: &str) -> Result<Compat, Failure> {
+        let compat = Compat::named(name)?;
+        if compat.methods.contains(&self.method.as_str()) {
+            return Ok(compat);
+        }
+        let (methods, method) = (compat.methods.join(", "), &self.method);
+        Err(format!("compat {name} is a defect of {methods}; {method} does not have it: leave it out").into())
     }
 
     /// The start points of the whole run, n × d.

@@ -1,18 +1,23 @@
 //! One run of one command: its shared flags, and how it ends.
 
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::{Device, Precision};
-use brenier::io::Float;
+use brenier::io::{Checkpoint, Float, checksum};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::Failure;
 use crate::flags::Shared;
 use crate::output::{self, Folder};
+use crate::signal;
+
+/// Name of the checkpoint in the folder for results.
+const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// One run of one command.
 pub struct Session {
@@ -55,6 +60,53 @@ impl Session {
     pub fn folder(&self, default: Option<&str>) -> Result<Option<Folder>, Failure> {
         let path = self.shared.out.as_deref().or(default.map(Path::new));
         path.map(Folder::open).transpose()
+    }
+
+    /// Does `work`, which keeps a checkpoint in the folder for results, or in `default`: from the start, or with --resume from where
+    /// it was left. Without a folder there is none.
+    pub fn resumable(
+        &self,
+        command: &str,
+        default: Option<&str>,
+        device: &Device,
+        work: impl FnOnce(&mut Checkpoint) -> Result<ExitCode, Failure>,
+    ) -> Result<ExitCode, Failure> {
+        let folder = self.shared.out.as_deref().or(default.map(Path::new));
+        let mut checkpoint = match folder.map(|folder| folder.join(CHECKPOINT)) {
+            Some(path) if self.shared.resume => Checkpoint::resume(path, self.identity(command, device)?)?,
+            Some(path) => Checkpoint::begin(path, self.identity(command, device)?),
+            None if self.shared.resume => {
+                return Err("a checkpoint lies in the folder of the run; say which with --out DIR".into());
+            }
+            None => Checkpoint::none(),
+        };
+        let ended = work(&mut checkpoint);
+        match &ended {
+            Ok(_) => checkpoint.remove(),
+            Err(_) if signal::interrupted() => {
+                checkpoint.write()?;
+                if let Some(folder) = folder {
+                    let folder = folder.display();
+                    self.note(&format!("a checkpoint is in {folder}: the same command line with --resume goes on from there"));
+                }
+            }
+            Err(_) => {}
+        }
+        ended
+    }
+
+    /// What a run depends on: its command line, the files it names, the version and the device.
+    fn identity(&self, command: &str, device: &Device) -> Result<Map<String, Value>, Failure> {
+        let mut identity = self.inputs.clone();
+        identity.remove("threads"); // no result depends on it
+        for (key, value) in &self.inputs {
+            if let Some(path) = value.as_str().map(Path::new).filter(|path| path.is_file()) {
+                identity.insert(format!("contents of {key}"), checksum(File::open(path)?)?.into());
+            }
+        }
+        let about = [("command", command), ("version", env!("CARGO_PKG_VERSION")), ("device", device.name())];
+        identity.extend(about.map(|(key, value)| (key.to_owned(), value.into())));
+        Ok(identity)
     }
 
     /// A sentence that a person should see, unless they asked for quiet.

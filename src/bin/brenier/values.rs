@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use brenier::path::{SCHEDULES, Spacing};
-use brenier::sampler::METHODS;
+use brenier::sampler::{LOOPS, METHODS};
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
@@ -36,7 +36,9 @@ impl From<GridName> for Spacing {
 
 /// The names of the methods.
 pub fn methods() -> PossibleValuesParser {
-    METHODS.map(|entry| PossibleValue::new(entry.name).help(entry.about)).into()
+    let loops = LOOPS.into_iter().map(|entry| PossibleValue::new(entry.name).help(entry.about));
+    let all = METHODS.into_iter().map(|entry| PossibleValue::new(entry.name).help(entry.about)).chain(loops);
+    all.collect::<Vec<_>>().into()
 }
 
 /// The help of --schedule.
@@ -67,6 +69,22 @@ pub fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(tol) if tol >= 0.0 && tol.is_finite() => Ok(tol),
         _ => Err("the tolerance is a finite number, 0 or more".into()),
+    }
+}
+
+/// A finite number above zero.
+pub fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x > 0.0 && x.is_finite() => Ok(x),
+        _ => Err("a finite number above zero is needed".into()),
+    }
+}
+
+/// A finite number, 0 or more.
+pub fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x >= 0.0 && x.is_finite() => Ok(x),
+        _ => Err("a finite number, 0 or more, is needed".into()),
     }
 }
 

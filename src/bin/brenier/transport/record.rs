@@ -31,7 +31,7 @@ pub struct Record<'a> {
     pub divergence: Option<f64>,
     pub seconds: f64,
     pub wall_seconds: f64,
-    pub device: &'static str,
+    pub device: &'a str,
     pub precision: &'static str,
     pub seed: u32,
     pub flags: Vec<Flag>,

@@ -1,0 +1,45 @@
+// Sums and maxima over a vector, in double, in one fixed order: 4096 numbers a block, 16 a thread, then a tree over the 256 threads, and
+// the same again over the blocks. A thread's numbers lie 256 apart, so that reads coalesce.
+// Why double and not compensated f32: the stopping test subtracts, and 3 double operations for 8 bytes read stay within the memory's
+// time even where doubles run at 1/64 rate. Twin: src/backend/cpu/vector.rs.
+#include "reduce.cuh"
+
+struct Dot {
+    static constexpr bool maximum = false;
+    __device__ static double term(float x, float y) { return static_cast<double>(x) * y; }
+};
+struct MaxDifference {
+    static constexpr bool maximum = true;
+    __device__ static double term(float x, float y) { return fabs(static_cast<double>(x) - y); }
+};
+// a |exp(r) - 1|
+struct MarginalError {
+    static constexpr bool maximum = false;
+    __device__ static double term(float a, float r) { return a * fabs(expm1(static_cast<double>(r))); }
+};
+
+template <class Term>
+__device__ __forceinline__ void partial(uint64_t n, const float* x, const float* y, double* out) {
+    double total = 0.0;
+    for (uint32_t e = 0; e < 16; ++e) {
+        uint64_t i = (static_cast<uint64_t>(blockIdx.x) * 16 + e) * 256 + threadIdx.x;
+        if (i < n) total = joined<Term::maximum>(total, Term::term(x[i], y[i]));
+    }
+    total = over_block<Term::maximum>(total);
+    if (threadIdx.x == 0) out[blockIdx.x] = total;
+}
+
+// The whole of `count` partial results.
+template <bool MAXIMUM>
+__device__ __forceinline__ void whole(uint64_t count, const double* partials, double* out) {
+    double total = 0.0;
+    for (uint64_t i = threadIdx.x; i < count; i += 256) total = joined<MAXIMUM>(total, partials[i]);
+    total = over_block<MAXIMUM>(total);
+    if (threadIdx.x == 0) *out = total;
+}
+
+extern "C" __global__ void __launch_bounds__(256) dot(uint64_t n, const float* x, const float* y, double* out) { partial<Dot>(n, x, y, out); }
+extern "C" __global__ void __launch_bounds__(256) max_difference(uint64_t n, const float* x, const float* y, double* out) { partial<MaxDifference>(n, x, y, out); }
+extern "C" __global__ void __launch_bounds__(256) marginal_error(uint64_t n, const float* a, const float* r, double* out) { partial<MarginalError>(n, a, r, out); }
+extern "C" __global__ void __launch_bounds__(256) total_sum(uint64_t count, const double* partials, double* out) { whole<false>(count, partials, out); }
+extern "C" __global__ void __launch_bounds__(256) total_maximum(uint64_t count, const double* partials, double* out) { whole<true>(count, partials, out); }

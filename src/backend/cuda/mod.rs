@@ -1,0 +1,286 @@
+//! NVIDIA GPUs: the kernels of `kernels/`, one launcher file a kernel file, over the [`Launcher`] of a driver or an emulator.
+//!
+//! Arithmetic is in single precision, sums are in double. Every launch is a function of the sizes alone, so a result repeats bit
+//! for bit on one device.
+
+mod buffer;
+mod cost;
+mod draws;
+mod driver;
+mod interpret;
+pub mod launcher;
+mod modules;
+mod nearest;
+mod normals;
+mod nvrtc;
+mod pack;
+mod pair_sum;
+mod reduce;
+mod soft_min;
+mod staging;
+mod vector;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytemuck::Pod;
+use half::f16;
+
+use crate::backend::{Backend, BackendError, Columns, Cost, CudaAbsence, Noise, PairKernel, Rows, Scale};
+use crate::field::MixtureProgram;
+
+pub use buffer::Buffer;
+pub use driver::Driver;
+pub(super) use driver::{architectures, gpus};
+pub use launcher::Launcher;
+use launcher::{Argument, Shape};
+
+use reduce::Reduction;
+
+/// A GPU in single precision.
+#[derive(Clone)]
+pub struct Cuda {
+    name: String,
+    launcher: Arc<dyn Launcher>,
+    scratch: Arc<Mutex<Buffer<u64>>>,
+}
+
+impl fmt::Debug for Cuda {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cuda").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Cuda {
+    /// GPU number `ordinal`.
+    ///
+    /// # Errors
+    /// [`CudaAbsence`] when it cannot be used.
+    pub fn open(ordinal: usize) -> Result<Self, CudaAbsence> {
+        let driver = Arc::new(Driver::open(ordinal)?);
+        Self::over(driver, format!("cuda:{ordinal}"))
+            .map_err(|why| CudaAbsence::Failed { call: "the first buffer".into(), reason: why.to_string() })
+    }
+
+    /// The backend over `launcher`, called `name` where results are printed.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the device has no memory at all.
+    pub fn over(launcher: Arc<dyn Launcher>, name: String) -> Result<Self, BackendError> {
+        let scratch = Arc::new(Mutex::new(Buffer::new(launcher.clone(), 0)?));
+        Ok(Self { name, launcher, scratch })
+    }
+
+    /// Name of the device.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device's memory and kernels.
+    pub fn launcher(&self) -> &dyn Launcher {
+        &*self.launcher
+    }
+
+    /// Submits `kernel`.
+    fn launch(&self, kernel: &str, shape: Shape, arguments: &[&dyn Argument]) -> Result<(), BackendError> {
+        if shape.grid.contains(&0) {
+            return Ok(());
+        }
+        let mut params: Vec<_> = arguments.iter().map(|argument| argument.address()).collect();
+        // SAFETY: each launcher file passes what its kernel file declares; the conformance suite runs every one of them.
+        unsafe { self.launcher.launch(kernel, shape.grid, shape.block, shape.shared, &mut params) }
+    }
+
+    /// A buffer whose contents are not defined yet.
+    fn room<T: Pod>(&self, len: usize) -> Result<Buffer<T>, BackendError> {
+        Buffer::new(self.launcher.clone(), len)
+    }
+
+    /// Working memory of at least `bytes` bytes, kept from one operation to the next. It is free again for the next operation
+    /// when the guard is dropped, because operations take effect in the order they are submitted.
+    fn scratch(&self, bytes: usize) -> Result<MutexGuard<'_, Buffer<u64>>, BackendError> {
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = bytes.div_ceil(size_of::<u64>());
+        if scratch.len() < words {
+            *scratch = self.room(words.next_power_of_two())?;
+        }
+        Ok(scratch)
+    }
+}
+
+/// How many splits of how many columns, whole tiles of 64, give some 512 blocks beside `tiles` tiles of rows: four for each
+/// multiprocessor of the largest devices. For operations whose result does not depend on the splits, or that are sums in double.
+fn split_columns(tiles: u32, m: usize) -> (u32, u64) {
+    let wanted = 512usize.div_ceil(tiles.max(1) as usize).clamp(1, m.div_ceil(64).max(1));
+    let columns = m.div_ceil(wanted).next_multiple_of(64).max(64);
+    (m.div_ceil(columns) as u32, columns as u64)
+}
+
+impl Backend for Cuda {
+    type Real = f32;
+    type Buf<T: Pod + Send + Sync> = Buffer<T>;
+
+    fn zeros<T: Pod + Send + Sync>(&self, len: usize) -> Result<Buffer<T>, BackendError> {
+        let mut buffer = self.room(len)?;
+        buffer.clear()?;
+        Ok(buffer)
+    }
+
+    fn upload<T: Pod + Send + Sync>(&self, host: &[T]) -> Result<Buffer<T>, BackendError> {
+        let mut buffer = self.room(host.len())?;
+        buffer.write(host)?;
+        Ok(buffer)
+    }
+
+    fn download<T: Pod + Send + Sync>(&self, buf: &Buffer<T>) -> Result<Vec<T>, BackendError> {
+        buf.read(buf.len())
+    }
+
+    fn synchronize(&self) -> Result<(), BackendError> {
+        self.launcher.synchronize()
+    }
+
+    fn pack(
+        &self,
+        points: &Buffer<f32>,
+        d: usize,
+        scale: Scale<'_, Self>,
+        bias: &Buffer<f32>,
+        potential: Option<(&Buffer<f32>, f64)>,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), BackendError> {
+        pack::pack(self, points, d, scale, bias, potential, out)
+    }
+
+    fn soft_min(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: Option<(&Buffer<f32>, f64)>,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), BackendError> {
+        soft_min::soft_min(self, rows, columns, shift, out, None)
+    }
+
+    fn soft_mean(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: Option<(&Buffer<f32>, f64)>,
+        values: &Buffer<f32>,
+        p: usize,
+        out: &mut Buffer<f32>,
+        mean: &mut Buffer<f32>,
+    ) -> Result<(), BackendError> {
+        soft_min::soft_min(self, rows, columns, shift, out, Some(soft_min::Mean { values, p, out: mean }))
+    }
+
+    fn sample_plan(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: (&Buffer<f32>, f64),
+        first: &Buffer<u32>,
+        quantiles: &Buffer<f64>,
+        index: &mut Buffer<u32>,
+    ) -> Result<(), BackendError> {
+        draws::sample_plan(self, rows, columns, shift, first, quantiles, index)
+    }
+
+    fn top_k(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        k: usize,
+        index: &mut Buffer<u32>,
+        logit: &mut Buffer<f32>,
+    ) -> Result<(), BackendError> {
+        draws::top_k(self, rows, columns, k, index, logit)
+    }
+
+    fn nearest(&self, rows: Rows<'_, Self>, points: &Buffer<f32>, index: &mut Buffer<u32>) -> Result<(), BackendError> {
+        nearest::nearest(self, rows, points, index)
+    }
+
+    fn cost_matrix(
+        &self,
+        rows: Rows<'_, Self>,
+        points: &Buffer<f32>,
+        cost: Cost,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), BackendError> {
+        cost::cost_matrix(self, rows, points, cost, out)
+    }
+
+    fn cost_matrix_half(
+        &self,
+        rows: Rows<'_, Self>,
+        points: &Buffer<f32>,
+        cost: Cost,
+        out: &mut Buffer<f16>,
+    ) -> Result<(), BackendError> {
+        cost::cost_matrix(self, rows, points, cost, out)
+    }
+
+    fn pair_sum(
+        &self,
+        rows: Rows<'_, Self>,
+        a: &Buffer<f32>,
+        points: &Buffer<f32>,
+        b: &Buffer<f32>,
+        kernel: PairKernel,
+    ) -> Result<f64, BackendError> {
+        pair_sum::pair_sum(self, rows, a, points, b, kernel)
+    }
+
+    fn normals(
+        &self,
+        noise: Noise<'_>,
+        step: u32,
+        draw: u32,
+        call: usize,
+        d: usize,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), BackendError> {
+        normals::fill(self, noise, step, draw, call, d, out)
+    }
+
+    fn interpret(
+        &self,
+        program: &MixtureProgram,
+        steps: Range<usize>,
+        noise: Noise<'_>,
+        registers: &mut [Buffer<f32>],
+    ) -> Result<(), BackendError> {
+        interpret::interpret(self, program, steps, noise, registers)
+    }
+
+    fn combine(&self, registers: &mut [Buffer<f32>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError> {
+        vector::combine(self, registers, dst, terms)
+    }
+
+    fn clip(&self, x: &mut Buffer<f32>, low: f64, high: f64) -> Result<(), BackendError> {
+        vector::clip(self, x, low, high)
+    }
+
+    fn axpby(&self, a: f64, x: &Buffer<f32>, b: f64, y: &mut Buffer<f32>) -> Result<(), BackendError> {
+        vector::axpby(self, a, x, b, y)
+    }
+
+    fn dot(&self, x: &Buffer<f32>, y: &Buffer<f32>) -> Result<f64, BackendError> {
+        reduce::reduce(self, Reduction::Dot, x, y)
+    }
+
+    fn max_difference(&self, x: &Buffer<f32>, y: &Buffer<f32>) -> Result<f64, BackendError> {
+        reduce::reduce(self, Reduction::MaxDifference, x, y)
+    }
+
+    fn marginal_error(&self, a: &Buffer<f32>, log_ratio: &Buffer<f32>) -> Result<f64, BackendError> {
+        reduce::reduce(self, Reduction::MarginalError, a, log_ratio)
+    }
+
+    fn gather(&self, points: &Buffer<f32>, d: usize, index: &Buffer<u32>, out: &mut Buffer<f32>) -> Result<(), BackendError> {
+        vector::gather(self, points, d, index, out)
+    }
+}

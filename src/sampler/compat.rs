@@ -1,0 +1,102 @@
+//! Known defects of published codes, reproduced only where they are named.
+
+use thiserror::Error;
+
+use crate::error::nearest;
+
+/// A defect by its name: one row of [`COMPATS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compat {
+    /// Its name.
+    pub name: &'static str,
+    /// What the published code does.
+    pub about: &'static str,
+    /// The named methods that have it.
+    pub methods: &'static [&'static str],
+}
+
+const RUNGE_KUTTA: &[&str] = &["dopri5", "bosh3", "dopri8", "adaptive-heun"];
+
+impl Compat {
+    /// One error and one step for the whole batch.
+    pub const BATCH_ERROR_NORM: Self = Self {
+        name: "batch_error_norm",
+        about: "one error and one step for the whole batch",
+        methods: &["dopri5", "bosh3", "dopri8", "adaptive-heun", "dpm-adaptive"],
+    };
+    /// The corrector's step from norms averaged over the batch.
+    pub const BATCH_MEAN_NORMS: Self = Self {
+        name: "batch_mean_norms",
+        about: "the corrector's step from norms averaged over the batch",
+        methods: &["pc-ve", "pc-vp", "pc-subvp"],
+    };
+    /// The model evaluated before the churn's noise is added.
+    pub const CHURN_AFTER_MODEL: Self = Self {
+        name: "churn_after_model",
+        about: "the model evaluated before the churn's noise is added",
+        methods: &["edm-euler", "edm-heun"],
+    };
+    /// DDIM to the entry ⌊T/n⌋ below, not to the next of the grid.
+    pub const DDIM_PREV_STEP: Self = Self {
+        name: "ddim_prev_step",
+        about: "on a table, to the entry T/n below and not to the next of the grid",
+        methods: &["ddim"],
+    };
+    /// DDPM's noise also in the last step.
+    pub const DDPM_NOISE_AT_LAST_STEP: Self =
+        Self { name: "ddpm_noise_at_last_step", about: "noise also in the last step", methods: &["ddpm"] };
+    /// Energy Matching's clock of the plane: the share of steps made, not the time elapsed.
+    pub const GIBBS_CLOCK: Self = Self {
+        name: "gibbs_clock",
+        about: "the clock is the share of steps made and not the time elapsed",
+        methods: &["energy-matching"],
+    };
+    /// The third order of DPM-Solver++ with half its curvature.
+    pub const HALF_CURVATURE: Self =
+        Self { name: "half_curvature", about: "half of the curvature, so order 2", methods: &["dpmpp-3m"] };
+    /// Steps past the end, read off by interpolation.
+    pub const OVERSHOOT_AND_INTERPOLATE: Self =
+        Self { name: "overshoot_and_interpolate", about: "steps past the end and interpolates back", methods: RUNGE_KUTTA };
+    /// Both stages of Heun at the later time.
+    pub const STAGE_TIME: Self =
+        Self { name: "stage_time", about: "both stages of Heun at the later time: order 1", methods: &["sit-heun"] };
+    /// The slope at the predictor as the next first slope.
+    pub const STALE_SLOPE: Self = Self {
+        name: "stale_slope",
+        about: "the slope at the predictor serves as the first slope of the next step",
+        methods: &["adaptive-heun"],
+    };
+
+    /// The row of [`COMPATS`] called `name`.
+    ///
+    /// # Errors
+    /// [`UnknownCompat`] with the nearest known name.
+    pub fn named(name: &str) -> Result<Self, UnknownCompat> {
+        let unknown = || UnknownCompat { name: name.to_owned(), nearest: nearest(name, &COMPATS.map(|compat| compat.name)) };
+        COMPATS.into_iter().find(|compat| compat.name == name).ok_or_else(unknown)
+    }
+}
+
+/// All known defects.
+pub const COMPATS: [Compat; 10] = [
+    Compat::BATCH_ERROR_NORM,
+    Compat::BATCH_MEAN_NORMS,
+    Compat::CHURN_AFTER_MODEL,
+    Compat::DDIM_PREV_STEP,
+    Compat::DDPM_NOISE_AT_LAST_STEP,
+    Compat::GIBBS_CLOCK,
+    Compat::HALF_CURVATURE,
+    Compat::OVERSHOOT_AND_INTERPOLATE,
+    Compat::STAGE_TIME,
+    Compat::STALE_SLOPE,
+];
+
+/// A defect's name that is not known.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("there is no compat {name:?}; did you mean {nearest:?}? known: {}", COMPATS.map(|compat| compat.name).join(", "))]
+pub struct UnknownCompat {
+    /// The name asked for.
+    pub name: String,
+    /// The nearest known name.
+    pub nearest: &'static str,
+}

@@ -1,0 +1,145 @@
+//! Runs that are interrupted and resumed: the same bits as if nothing had happened.
+#![cfg(unix)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use brenier::random::{Philox, Stream};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const INTERRUPTS: u32 = 10;
+
+fn start(folder: &Path, args: &str) -> Child {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("brenier"));
+    command.current_dir(folder).args(args.split(' ')).args(["--out", "made"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The exit code and what was said.
+fn end(mut child: Child) -> (Option<i32>, String) {
+    let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    (child.wait().as_ref().ok().and_then(ExitStatus::code), said)
+}
+
+/// All results, without what may differ between two equal runs: the flag --resume and times.
+fn results(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let keep = |mut value: Value| {
+        for key in ["seconds", "wall_seconds"] {
+            value.as_object_mut().unwrap().remove(key);
+        }
+        for row in value.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten() {
+            row.as_object_mut().unwrap().remove("seconds");
+        }
+        value
+    };
+    let files = ["", "samples"].map(|sub| fs::read_dir(folder.join("made").join(sub)));
+    let paths = files.into_iter().flatten().flatten().map(|entry| entry.unwrap().path());
+    let wanted = paths.filter(|path| path.extension().is_some_and(|ending| ending == "npy" || ending == "json"));
+    let read = |path: std::path::PathBuf| {
+        let bytes = fs::read(&path).unwrap();
+        let json = path.extension().is_some_and(|ending| ending == "json");
+        let bytes = if json { keep(serde_json::from_slice(&bytes).unwrap()).to_string().into_bytes() } else { bytes };
+        (path.file_name().unwrap().to_string_lossy().into_owned(), bytes)
+    };
+    wanted.map(read).collect()
+}
+
+/// Interrupts a run at ten random moments, resuming it each time, and lets the last one end.
+fn check(args: &str, longest: Duration) {
+    let whole = TempDir::new().unwrap();
+    let (code, said) = end(start(whole.path(), args));
+    assert_eq!(code, Some(0), "{said}");
+    let folder = TempDir::new().unwrap();
+    let checkpoint = folder.path().join("made/checkpoint.safetensors");
+    let moments = Philox::new(std::process::id(), Stream::Source);
+    let again = |folder: &TempDir| {
+        let resume = if checkpoint.exists() { " --resume" } else { "" };
+        start(folder.path(), &format!("{args}{resume}"))
+    };
+    let mut stopped = 0;
+    for interrupt in 0..INTERRUPTS {
+        let child = again(&folder);
+        std::thread::sleep(longest.mul_f64(moments.uniform(interrupt, 0, 0)));
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        match end(child) {
+            (Some(130), _) => stopped += 1,
+            (None, _) => {} // before the program could listen
+            (Some(0), _) => break,
+            (code, said) => panic!("{code:?}: {said}"),
+        }
+    }
+    assert!(stopped > 0, "no interrupt hit {args}");
+    if !folder.path().join("made/run.json").exists() {
+        let (code, said) = end(again(&folder));
+        assert_eq!(code, Some(0), "{said}");
+    }
+    assert_eq!(results(folder.path()).keys().collect::<Vec<_>>(), results(whole.path()).keys().collect::<Vec<_>>());
+    for (name, bytes) in results(folder.path()) {
+        assert!(bytes == results(whole.path())[&name], "{args}: {name} differs");
+    }
+    assert!(!checkpoint.exists(), "a run that is complete needs no checkpoint");
+}
+
+#[test]
+fn a_multistep_run_on_data_with_its_trajectory_is_resumed_to_the_bit() {
+    check("sample digits --method dpmpp-2m --n 1000 --steps 400 --trajectory", Duration::from_millis(400));
+}
+
+#[test]
+fn a_stochastic_run_on_a_law_is_resumed_to_the_bit() {
+    check("sample 8gaussians --method ddpm --n 200000 --steps 2000", Duration::from_millis(400));
+}
+
+#[test]
+fn the_sinkhorn_flow_is_resumed_to_the_bit() {
+    check("jko normal --target moons --n 600 --steps 30", Duration::from_millis(400));
+}
+
+#[test]
+fn the_semi_unbalanced_scheme_is_resumed_to_the_bit() {
+    check("jko normal --target moons --scheme semi-unbalanced --n 800 --steps 40", Duration::from_millis(400));
+}
+
+#[test]
+fn the_blob_is_resumed_to_the_bit() {
+    check("jko normal --target 8gaussians --scheme blob --n 1000 --steps 60", Duration::from_millis(400));
+}
+
+#[test]
+fn langevin_is_resumed_to_the_bit_in_both_of_its_passes() {
+    check("jko normal --target 8gaussians --n 1000000 --steps 25", Duration::from_millis(400));
+}
+
+#[test]
+fn a_comparison_is_resumed_to_the_bit() {
+    check("compare moons --n 300 --steps 2,5,10", Duration::from_millis(800));
+}
+
+#[test]
+fn what_is_no_checkpoint_of_the_run_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let refused = |args: &str, code: i32, words: &str| {
+        let (ended, said) = end(start(folder.path(), args));
+        assert!(ended == Some(code) && said.contains(words), "{args}: {ended:?}\n{said}");
+    };
+    const LONG: &str = "sample 8gaussians --n 1000000 --steps 100000";
+    refused(&format!("{LONG} --resume"), 1, "there is no checkpoint to resume; leave --resume out");
+    let child = start(folder.path(), LONG);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let (code, said) = end(child);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("the same command line with --resume goes on from there"), "{said}");
+    refused(&format!("{LONG} --seed 1 --resume"), 1, "another run: seed is 0 there and 1 here");
+    refused("jko normal --target moons --resume", 1, "another run: command is \"sample\" there and \"jko\" here");
+    refused("evaluate moons moons --resume", 2, "it keeps no checkpoint");
+    let path = folder.path().join("made/checkpoint.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    refused(&format!("{LONG} --resume"), 1, "damaged or cut short");
+}

@@ -1,0 +1,166 @@
+//! CUDA among the backends: the suites on the emulator and on a GPU, and what only CUDA must show.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use brenier::backend::cuda::Cuda;
+use brenier::backend::{BackendError, Device, Precision};
+use brenier::experiment::selftest::selftest;
+use brenier::measure::Cloud;
+use brenier::random::{Philox, Stream};
+use brenier::transport::{Problem, Sinkhorn};
+use emulator::Order;
+
+use crate::emulated::Emulator;
+use crate::{cost_matrix, interpret, nearest, pair_sum, repeat};
+use crate::{normals, soft_mean, soft_min, vector};
+
+/// Says that a test did not run, past the harness's capture, and counts.
+fn skip(why: &str) {
+    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+    let count = 1 + SKIPPED.fetch_add(1, Ordering::Relaxed);
+    let _ = writeln!(std::io::stderr(), "skipped ({count} so far): {why}");
+}
+
+fn emulated(order: Order) -> (Arc<Emulator>, Cuda) {
+    let launcher = Arc::new(Emulator::new(order));
+    (launcher.clone(), Cuda::over(launcher, "emulator".into()).unwrap())
+}
+
+/// Runs `suite` on the emulator in each thread order; all that it reads back must be the same, bit for bit.
+fn on_emulator(suite: impl Fn(&Cuda)) {
+    if !emulator::COMPILED {
+        return skip("no C++ compiler to emulate CUDA with");
+    }
+    let digests = Order::ALL.map(|order| {
+        let (launcher, cuda) = emulated(order);
+        suite(&cuda);
+        launcher.digest()
+    });
+    assert!(digests[1..] == [digests[0]; 2], "the thread order changes the bits");
+}
+
+/// Runs `suite` on the first GPU.
+fn on_gpu(suite: impl Fn(&Cuda)) {
+    match Cuda::open(0) {
+        Ok(cuda) => suite(&cuda),
+        Err(why) => skip(&why.to_string()),
+    }
+}
+
+/// One test on the emulator and one on a GPU for each suite.
+macro_rules! suites {
+    ($($emulated:ident, $gpu:ident: $suite:path;)*) => {
+        $(
+            #[test]
+            fn $emulated() {
+                on_emulator($suite);
+            }
+
+            #[test]
+            fn $gpu() {
+                on_gpu($suite);
+            }
+        )*
+    };
+}
+
+suites! {
+    soft_min_on_emulated_cuda, soft_min_on_a_gpu: soft_min::soft_min;
+    massless_rows_on_emulated_cuda, massless_rows_on_a_gpu: soft_min::massless;
+    soft_mean_on_emulated_cuda, soft_mean_on_a_gpu: soft_mean::soft_mean;
+    large_values_on_emulated_cuda, large_values_on_a_gpu: soft_mean::large_values;
+    a_million_columns_on_emulated_cuda, a_million_columns_on_a_gpu: soft_mean::a_million_columns;
+    nearest_on_emulated_cuda, nearest_on_a_gpu: nearest::nearest;
+    cost_matrix_on_emulated_cuda, cost_matrix_on_a_gpu: cost_matrix::cost_matrix;
+    pair_sum_on_emulated_cuda, pair_sum_on_a_gpu: pair_sum::pair_sum;
+    normals_are_the_bits_of_philox_on_emulated_cuda, normals_are_the_bits_of_philox_on_a_gpu: normals::counted;
+    given_noise_on_emulated_cuda, given_noise_on_a_gpu: normals::given;
+    interpret_on_emulated_cuda, interpret_on_a_gpu: interpret::interpret;
+    interpret_in_pieces_on_emulated_cuda, interpret_in_pieces_on_a_gpu: interpret::in_pieces;
+    combine_on_emulated_cuda, combine_on_a_gpu: vector::combine;
+    clip_on_emulated_cuda, clip_on_a_gpu: vector::clip;
+    axpby_on_emulated_cuda, axpby_on_a_gpu: vector::axpby;
+    gather_on_emulated_cuda, gather_on_a_gpu: vector::gather;
+    reductions_on_emulated_cuda, reductions_on_a_gpu: vector::reductions;
+    not_a_number_on_emulated_cuda, not_a_number_on_a_gpu: vector::not_a_number;
+    rows_alone_on_emulated_cuda, rows_alone_on_a_gpu: repeat::rows_alone;
+    ranges_on_emulated_cuda, ranges_on_a_gpu: repeat::ranges;
+}
+
+/// What a user would see of a GPU that computes as the emulator does.
+#[test]
+fn the_selftest_passes_on_emulated_cuda() {
+    on_emulator(|cuda| {
+        let checks = selftest(&Device::Cuda(cuda.clone()), &mut |_| true).unwrap();
+        for check in &checks {
+            assert!(check.passed, "{check:?}");
+        }
+    });
+}
+
+/// A launch that no device could do is refused before it runs.
+#[test]
+fn launches_beyond_the_limits_are_refused() {
+    if !emulator::COMPILED {
+        return skip("no C++ compiler to emulate CUDA with");
+    }
+    let (_, cuda) = emulated(Order::Forward);
+    let launch =
+        |kernel: &str, block: u32, shared: u32| unsafe { cuda.launcher().launch(kernel, [1; 3], [block, 1, 1], shared, &mut []) };
+    for (kernel, block, shared) in [("clip", 257, 0), ("clip", 0, 0), ("clip", 256, 1 << 20), ("clap", 1, 0)] {
+        assert!(matches!(launch(kernel, block, shared), Err(BackendError::Launch { .. })), "{kernel} {block} {shared}");
+    }
+}
+
+/// Points whose potentials are looked at: n × d normals about `offset`, as f64 files have them.
+fn cloud(n: usize, d: usize, offset: f64, step: u32) -> Cloud {
+    Cloud::new(normals(n * d, step).into_iter().map(|z| offset + z).collect(), d).unwrap()
+}
+
+/// Sinkhorn's potentials on emulated CUDA against those in f64, at ε = 0.05 × mean cost: within 2e-5 of the largest, gauge fixed,
+/// split products at d = 64 included; and 1e4 added to every coordinate changes nothing above 1e-6.
+#[test]
+fn potentials_on_emulated_cuda_are_those_of_f64() {
+    if !emulator::COMPILED {
+        return skip("no C++ compiler to emulate CUDA with");
+    }
+    let (_, cuda) = emulated(Order::Forward);
+    let device = Device::Cuda(cuda);
+    let sinkhorn = Sinkhorn { tol: 0.0, max_iter: 20, ..Sinkhorn::default() };
+    for d in [3, 64] {
+        let eps = 0.05 * d as f64; // the mean of ½|x − y|² is d
+        let solve = |offset: f64, device: &Device| {
+            let (x, y) = (cloud(150, d, offset, 1), cloud(170, d, offset, 2));
+            let outcome = sinkhorn.solve(&Problem::new(&x, &y, eps).unwrap(), device, None, None).unwrap();
+            [outcome.potentials.f, outcome.potentials.g].concat()
+        };
+        let (exact, found) = (solve(0.0, &Device::cpu(Precision::F64)), solve(0.0, &device));
+        let size = exact.iter().fold(0.0, |size: f64, f| size.max(f.abs()));
+        let off = |a: &[f64], b: &[f64]| a.iter().zip(b).fold(0.0, |off: f64, (a, b)| off.max((a - b).abs())) / size;
+        assert!(off(&found, &exact) < 2e-5, "d = {d}: {:e}", off(&found, &exact));
+        let moved = solve(1e4, &device);
+        assert!(off(&moved, &found) < 1e-6, "d = {d}, moved: {:e}", off(&moved, &found));
+    }
+}
+
+/// A stochastic sampler's particles on emulated CUDA are within 1e-6 of the processor's, the noise being the same bits.
+#[test]
+fn samples_on_emulated_cuda_are_those_of_the_processor() {
+    if !emulator::COMPILED {
+        return skip("no C++ compiler to emulate CUDA with");
+    }
+    let (_, cuda) = emulated(Order::Forward);
+    let noise = brenier::backend::Noise::Counter { philox: Philox::new(3, Stream::Noise), first: 0 };
+    let mixture = interpret::mixture(8, 2, true);
+    let start: Vec<f64> = normals(2 * 200, 1);
+    let (_, program) = interpret::programs().swap_remove(4);
+    let folded = brenier::field::fold(&mixture, &program);
+    let steps = [folded.steps.len()];
+    let on_gpu = interpret::interpreted(&cuda, &folded, &start, noise, &steps);
+    let on_cpu = interpret::interpreted(&brenier::backend::cpu::Cpu::<f32>::new(), &folded, &start, noise, &steps);
+    for (i, (found, expected)) in on_gpu.iter().zip(&on_cpu).enumerate() {
+        assert!((found - expected).abs() <= 1e-6, "number {i}: {found} for {expected}");
+    }
+}

@@ -1,0 +1,238 @@
+//! What only the kernels promise, run on the host in three thread orders: a row's bits depend on nothing but the row and the
+//! columns, and a particle's on nothing but the particle. Their agreement with the equations is the conformance suite's matter.
+
+#[path = "conformance/emulated.rs"]
+mod emulated;
+
+use std::sync::Arc;
+
+use brenier::backend::cpu::Cpu;
+use brenier::backend::cuda::Cuda;
+use brenier::backend::{Backend, Columns, Noise, Rows, Scale};
+use brenier::field::{MixtureProgram, fold};
+use brenier::measure::Mixture;
+use brenier::measure::mixture::Covariance;
+use brenier::path::Level;
+use brenier::random::{Philox, Stream};
+use brenier::sampler::program::{Op, Program, STATE, Step};
+use emulated::Emulator;
+use emulator::Order;
+
+/// The kernels on the host in each order; nothing, loudly, without a C++ compiler.
+fn orders() -> Vec<Cuda> {
+    if !emulator::COMPILED {
+        eprintln!("SKIPPED: no C++ compiler, so the kernels are not run on the host");
+        return Vec::new();
+    }
+    Order::ALL.map(|order| Cuda::over(Arc::new(Emulator::new(order)), "emulator".into()).unwrap()).into()
+}
+
+fn normals(count: usize, step: u32) -> Vec<f64> {
+    let mut z = vec![0.0; count];
+    Philox::new(29, Stream::Source).normals(0, step, 0, &mut z);
+    z.into_iter().map(f64::from).collect()
+}
+
+/// Log-sums and means of `rows` against m random columns with logits of a few units.
+struct Softmax {
+    d: usize,
+    m: usize,
+    p: usize,
+    rows: Vec<f64>,
+    shift: Option<Vec<f64>>,
+}
+
+impl Softmax {
+    fn run<B: Backend>(&self, backend: &B) -> (Vec<f64>, Vec<f64>) {
+        let (n, m, d, p) = (self.rows.len() / self.d, self.m, self.d, self.p);
+        let up = |host: &[f64]| backend.upload_reals(host).unwrap();
+        let mut packed = backend.zeros(m * (d + 1)).unwrap();
+        let scale = Scale::Uniform(2.0 / (d as f64).sqrt());
+        backend.pack(&up(&normals(m * d, 2)), d, scale, &up(&normals(m, 3)), None, &mut packed).unwrap();
+        let (mut out, mut mean) = (backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
+        let x = up(&self.rows);
+        let shift = self.shift.as_ref().map(|shift| up(shift));
+        let shift = shift.as_ref().map(|shift| (shift, 1.0));
+        let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
+        if p == 0 {
+            backend.soft_min(rows, columns, shift, &mut out).unwrap();
+        } else {
+            backend.soft_mean(rows, columns, shift, &up(&normals(m * p, 4)), p, &mut out, &mut mean).unwrap();
+        }
+        (backend.download_reals(&out).unwrap(), backend.download_reals(&mean).unwrap())
+    }
+
+    /// The shift that makes the log-sum of every row 0.3, but of every fifth 400, and of every seventh −400.
+    fn shifted(mut self) -> Self {
+        let (log_sums, _) = self.run(&Cpu::<f64>::new());
+        let off = |i: usize| if i % 5 == 0 { 400.0 } else { 0.3 } - if i % 7 == 0 { 800.0 } else { 0.0 };
+        self.shift = Some(log_sums.iter().enumerate().map(|(i, l)| f64::from((l - off(i)) as f32)).collect());
+        self
+    }
+}
+
+/// Dimensions and numbers of values of every kernel: in registers, on tensor cores with the rows resident and streamed, with one
+/// chunk of values, several, and a ragged one.
+const SHAPES: [(usize, usize); 16] = [
+    (1, 0),
+    (1, 2),
+    (2, 0),
+    (2, 2),
+    (3, 0),
+    (3, 3),
+    (3, 4),
+    (4, 0),
+    (4, 5),
+    (8, 0),
+    (8, 9),
+    (3, 7),
+    (5, 0),
+    (40, 40),
+    (64, 0),
+    (100, 3),
+];
+
+/// Errors of a log-sum of units: rounding of its logits, of its sum, and of what it is relative to.
+#[test]
+fn log_sums_and_means_agree_with_f64_whatever_the_shift() {
+    for cuda in orders().iter().take(1) {
+        for (d, p) in SHAPES {
+            for shifted in [false, true] {
+                let case = Softmax { d, m: 601, p, rows: normals(37 * d, 1), shift: None };
+                let case = if shifted { case.shifted() } else { case };
+                let ((log_sums, means), (expected, expected_means)) = (case.run(cuda), case.run(&Cpu::<f64>::new()));
+                for (log_sum, expected) in log_sums.iter().zip(&expected) {
+                    assert!(
+                        (log_sum - expected).abs() <= 1e-6 * (4.0 + expected.abs()),
+                        "d {d}, p {p}: {log_sum} for {expected}"
+                    );
+                }
+                for (mean, expected) in means.iter().zip(&expected_means) {
+                    assert!((mean - expected).abs() <= 4e-6, "d {d}, p {p}: mean {mean} for {expected}");
+                }
+            }
+        }
+    }
+}
+
+/// Two hundred thousand terms: uncompensated, a running f32 sum would be off by about 1e-4.
+#[test]
+fn the_sum_of_many_columns_keeps_the_accuracy_of_f32() {
+    for cuda in orders().iter().take(1) {
+        let case = Softmax { d: 2, m: 200_000, p: 0, rows: normals(6, 1), shift: None };
+        for case in [case.shifted()] {
+            let ((log_sums, _), (expected, _)) = (case.run(cuda), case.run(&Cpu::<f64>::new()));
+            for (log_sum, expected) in log_sums.iter().zip(&expected) {
+                assert!((log_sum - expected).abs() <= 2e-7 * (4.0 + expected.abs()), "{log_sum} for {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_every_batch_and_thread_order() {
+    let mut known: Vec<Vec<(Vec<f64>, Vec<f64>)>> = vec![Vec::new(); SHAPES.len()];
+    for cuda in orders() {
+        for ((d, p), known) in SHAPES.into_iter().zip(&mut known) {
+            let whole = Softmax { d, m: 300, p, rows: normals(40 * d, 1), shift: None }.shifted();
+            let (log_sums, means) = whole.run(&cuda);
+            for range in [0..1, 17..40] {
+                let part = Softmax {
+                    rows: whole.rows[range.start * d..range.end * d].to_vec(),
+                    shift: whole.shift.as_ref().map(|shift| shift[range.clone()].to_vec()),
+                    ..whole
+                };
+                let (some, some_means) = part.run(&cuda);
+                assert_eq!(some, log_sums[range.clone()], "d {d}, p {p}");
+                assert_eq!(some_means, means[range.start * p..range.end * p], "d {d}, p {p}");
+            }
+            known.push((log_sums, means));
+        }
+    }
+    assert!(known.iter().all(|orders| orders.windows(2).all(|pair| pair[0] == pair[1])), "the thread order shows");
+}
+
+fn mixture(components: usize, d: usize, isotropic: bool) -> Mixture {
+    let covariance = |k: usize| {
+        let variance = 0.2 + 0.05 * k as f64;
+        let axis = normals(d, 60 + k as u32);
+        let entry = |i: usize, j: usize| 0.3 / d as f64 * axis[i] * axis[j] + if i == j { variance } else { 0.0 };
+        match isotropic {
+            true => Covariance::Isotropic(variance),
+            false => Covariance::from_matrix(&(0..d * d).map(|at| entry(at / d, at % d)).collect::<Vec<_>>(), d).unwrap(),
+        }
+    };
+    let means = (0..components).map(|k| normals(d, 90 + k as u32)).collect();
+    Mixture::new((0..components).map(|k| 1.0 + k as f64).collect(), means, (0..components).map(covariance).collect()).unwrap()
+}
+
+/// Two steps that use every operation, three registers and two draws.
+fn program() -> Program {
+    let level = |alpha: f64, sigma: f64| Level { t: alpha, alpha, sigma, alpha_dot: 1.0, sigma_dot: -1.0 };
+    let step = |alpha, sigma| {
+        Step::evaluate(level(alpha, sigma), 0.7, 0.5)
+            .then(Op::Draw { dst: 1, draw: 0 })
+            .then(Op::Draw { dst: 2, draw: 1 })
+            .then(Op::Combine { dst: 2, terms: vec![(STATE, 0.9), (1, 0.2), (2, 0.1)] })
+            .then(Op::Evaluate { level: level(alpha, sigma), src: 2, p: 1.0, q: 0.1, dst: 1 })
+            .then(Op::Combine { dst: STATE, terms: vec![(1, 0.8), (2, 0.3)] })
+            .then(Op::Clip { register: STATE, low: -1.5, high: 1.6 })
+    };
+    Program::from_iter([step(0.3, 0.9), step(0.8, 0.5)])
+}
+
+/// All registers after the program, from particle `first` on.
+fn integrate<B: Backend>(backend: &B, folded: &MixtureProgram, x: &[f64], noise: Noise<'_>) -> Vec<Vec<f64>> {
+    let mut registers = vec![backend.upload_reals(x).unwrap()];
+    registers.extend((1..folded.registers).map(|_| backend.zeros(x.len()).unwrap()));
+    backend.interpret(folded, 0..1, noise, &mut registers).unwrap();
+    backend.interpret(folded, 1..2, noise, &mut registers).unwrap();
+    registers.iter().map(|register| backend.download_reals(register).unwrap()).collect()
+}
+
+/// Errors against f64 of the size that the processor has in f32: a softmax of logits as large as d amplifies their rounding.
+fn assert_no_worse(registers: &[Vec<f64>], folded: &MixtureProgram, x: &[f64], noise: Noise<'_>) {
+    let exact = integrate(&Cpu::<f64>::new(), folded, x, noise).concat();
+    let error = |of: &[Vec<f64>]| of.concat().iter().zip(&exact).fold(0.0, |worst: f64, (x, exact)| worst.max((x - exact).abs()));
+    let (here, there) = (error(registers), error(&integrate(&Cpu::<f32>::new(), folded, x, noise)));
+    assert!(here <= 4.0 * there + 1e-6, "K {}, d {}: error {here}, the processor's is {there}", folded.components, folded.dim);
+}
+
+/// Components below, at and above a group; dimensions of a thread, of part of a warp and of several rounds of one.
+#[test]
+fn particles_are_as_exact_as_on_the_processor_and_do_not_know_their_batch() {
+    let philox = Philox::new(5, Stream::Noise);
+    let shapes = [1, 4, 5, 8, 9, 19].into_iter().flat_map(|k| [1, 2, 3, 6, 40].map(|d| (k, d)));
+    let mut known = vec![None; 6 * 5 * 2];
+    for cuda in orders() {
+        let cases = shapes.clone().flat_map(|shape| [(shape, true), (shape, false)]);
+        for (((components, d), isotropic), known) in cases.zip(&mut known) {
+            let folded = fold(&mixture(components, d, isotropic), &program());
+            let (n, start) = (70, 33);
+            let x: Vec<f64> = normals(n * d, 7);
+            let counter = |first| Noise::Counter { philox, first };
+            let registers = integrate(&cuda, &folded, &x, counter(1000));
+            assert_no_worse(&registers, &folded, &x, counter(1000));
+            assert_eq!(known.get_or_insert_with(|| registers.clone()), &registers, "the thread order shows");
+            let rest = integrate(&cuda, &folded, &x[start * d..], counter(1000 + start as u32));
+            assert!(rest.iter().zip(&registers).all(|(rest, all)| rest[..] == all[start * d..]), "K {components}, d {d}");
+            let given = normals(4 * n * d, 8);
+            let noise = Noise::Given(&given);
+            assert_no_worse(&integrate(&cuda, &folded, &x, noise), &folded, &x, noise);
+        }
+    }
+}
+
+/// Philox and Box–Muller, on the device and on the processor: not close, the same.
+#[test]
+fn normals_drawn_in_the_kernel_are_those_of_the_processor_bit_for_bit() {
+    let noise = Noise::Counter { philox: Philox::new(17, Stream::Noise), first: 123_456 };
+    let draw = Step::default().then(Op::Draw { dst: STATE, draw: 2 });
+    for cuda in orders() {
+        for d in [1, 2, 3, 4, 9] {
+            let folded = fold(&mixture(2, d, true), &Program::from_iter([Step::default(), draw.clone()]));
+            let zeros = vec![0.0; 130 * d];
+            assert_eq!(integrate(&cuda, &folded, &zeros, noise), integrate(&Cpu::<f32>::new(), &folded, &zeros, noise));
+        }
+    }
+}
