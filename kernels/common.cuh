@@ -46,8 +46,8 @@ __device__ __forceinline__ float from_half(uint16_t bits) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
     return x;
 #else
-    int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    float magnitude = exponent ? ldexpf(1024.0f + fraction, exponent - 25) : ldexpf(fraction, -24);
+    // Its bits as the top of an f32 are 2^-112 of it, infinities apart.
+    float magnitude = __uint_as_float((bits & 0x7fffu) << 13) * 5192296858534827628530496329220096.0f;
     return bits & 0x8000 ? -magnitude : magnitude;
 #endif
 }

@@ -165,6 +165,16 @@ fn a_device_that_is_not_there_is_refused_and_never_replaced() {
             refused(folder.path(), &format!("{command} --device {device}"), 1, &[device, "not there", "--device cpu"]);
         }
     }
+    // Where CUDA cannot be used at all, the refusal says why, as `devices` does: without kernels, how to get them.
+    let devices = brenier(folder.path(), "devices --json");
+    let record: Value = serde_json::from_slice(&devices.stdout).unwrap();
+    if let Some(why) = record["cuda"].as_str() {
+        refused(folder.path(), "transport x.npy y.npy --device cuda", 1, &["\"cuda\" is not there", why, "--device cpu"]);
+        if record["kernels"].as_array().unwrap().is_empty() {
+            assert!(why.contains("pip install nvidia-cuda-nvrtc-cu12") || why.contains("no NVIDIA driver"), "{why}");
+        }
+    }
+    refused(folder.path(), "sample 8gaussians --device cuda --precision f64", 1, &["f32 alone", "--device cpu"]);
     refused(folder.path(), "transport x.npy y.npy --device gpu", 1, &["\"gpu\"", "auto and cpu"]);
 }
 
@@ -261,7 +271,7 @@ fn an_interrupt_in_mid_run_leaves_nothing_half_done_and_a_checkpoint() {
     use std::process::Stdio;
     use std::time::Duration;
 
-    let checkpoint = ["made/checkpoint.safetensors"].as_slice();
+    let checkpoint = ["checkpoint.safetensors"].as_slice();
     for (args, left) in [
         ("transport moons 8gaussians --n 20000 --eps 0.001 --tol 1e-9 --out made", [].as_slice()),
         ("sample digits --n 50000 --steps 1000 --out made", checkpoint),

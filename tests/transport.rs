@@ -246,13 +246,14 @@ fn a_unit_of_length_changes_nothing_even_where_squares_overflow() {
 fn a_cloud_transported_to_itself_by_one_potential_is_that_by_two() {
     let device = Device::cpu(Precision::F64);
     let x = normals(150, &[1.0, 2.0, 0.5], 0.0, 0);
-    let problem = Problem::new(&x, &x, 0.3).unwrap();
-    let solve = |plain| Sinkhorn { tol: 1e-9, max_iter: 100_000, plain }.solve(&problem, &device, None, None).unwrap();
+    let problem = Problem::new(&x, &x, 2.0).unwrap();
+    // At small ε the alternation would creep for tens of thousands of iterations.
+    let solve = |plain| Sinkhorn { tol: 1e-10, max_iter: 20_000, plain }.solve(&problem, &device, None, None).unwrap();
     let (one, two) = (solve(false), solve(true));
     assert!(one.converged && two.converged);
     assert!((one.dual - two.dual).abs() < 1e-9, "{} {}", one.dual, two.dual);
     assert!((one.transport_cost - two.transport_cost).abs() < 1e-8);
-    assert!(one.iterations < 30 && one.iterations < two.iterations / 10, "{} {}", one.iterations, two.iterations);
+    assert!(one.iterations < 20 && one.iterations < two.iterations / 2, "{} {}", one.iterations, two.iterations);
 }
 
 /// Acceleration changes the road, not the end: the same values in a small share of the iterations, and never more of them.

@@ -144,9 +144,11 @@ impl Checkpoint {
             .and_then(|text| serde_json::from_str(text).ok())
             .ok_or_else(|| damaged("it does not say of which run it is"))?;
         let run = &self.run;
-        if let Some(key) = there.keys().chain(run.keys()).find(|key| there.get(*key) != run.get(*key)) {
+        let first = ["command", "version"].into_iter(); // the rest differs with these
+        let mut keys = first.chain(there.keys().chain(run.keys()).map(String::as_str));
+        if let Some(key) = keys.find(|key| there.get(*key) != run.get(*key)) {
             let words = |run: &Map<String, Value>| run.get(key).map_or("not given".into(), Value::to_string);
-            return Err(Problem::OtherRun { key: key.clone(), there: words(&there), here: words(run) });
+            return Err(Problem::OtherRun { key: key.to_owned(), there: words(&there), here: words(run) });
         }
         let mut all = tensors.tensors();
         all.sort_by(|a, b| a.0.cmp(&b.0));

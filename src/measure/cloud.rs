@@ -214,6 +214,11 @@ impl Cloud {
         }
     }
 
+    /// The points at `indices`, at least one, in that order and of equal weights: draws that the weights have already chosen.
+    pub(crate) fn uniform_at(&self, indices: &[usize]) -> Self {
+        Self::of_known(indices.iter().flat_map(|&i| self.row(i)).copied().collect(), self.dim)
+    }
+
     /// Two halves A and B of ⌈n/2⌉ and ⌊n/2⌋ points, a uniformly random split by `seed` (stream 0); each has mass one.
     ///
     /// # Errors

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 use crate::measure::Cloud;
 use crate::metric::MetricError;
 use crate::random::{Philox, Stream};
-use crate::transport::assignment::{assign_points, squared_distance};
+use crate::transport::assign;
+use crate::transport::exact::squared_distance;
 
 /// The largest subsample an exact distance is computed on.
 pub const LARGEST_SUBSAMPLE: usize = 1024;
@@ -29,7 +30,7 @@ pub fn w2_squared_exact(a: &Cloud, b: &Cloud, seed: u32) -> Result<f64, MetricEr
     let size = w2_size(a, b);
     let one = |draw: u32| -> Result<f64, MetricError> {
         let (x, y) = (subsample(a, size, seed, 2 * draw), subsample(b, size, seed, 2 * draw + 1));
-        Ok(assign_points(&rows(a, &x), &rows(b, &y), a.dim())?.w2_squared)
+        Ok(assign(&a.uniform_at(&x), &b.uniform_at(&y))?.w2_squared)
     };
     let whole = |cloud: &Cloud| cloud.len() == size && cloud.weights().is_none();
     if whole(a) && whole(b) {
@@ -61,7 +62,7 @@ pub fn paired_cost(start: &Cloud, end: &Cloud, seed: u32) -> Result<PairedCost, 
     }
     let chosen = subsample(start, w2_size(start, end), seed, 0);
     let own: f64 = chosen.iter().map(|&i| squared_distance(start.row(i), end.row(i))).sum();
-    let w2_squared = assign_points(&rows(start, &chosen), &rows(end, &chosen), start.dim())?.w2_squared;
+    let w2_squared = assign(&start.uniform_at(&chosen), &end.uniform_at(&chosen))?.w2_squared;
     Ok(PairedCost { own_cost: own / chosen.len() as f64, rows: chosen, w2_squared })
 }
 
@@ -73,11 +74,6 @@ fn subsample(cloud: &Cloud, size: usize, seed: u32, step: u32) -> Vec<usize> {
     }
     let inverse = cloud.inverse_cdf();
     (0..size).map(|i| inverse.index(philox.uniform(i as u32, step, 0))).collect()
-}
-
-/// The coordinates of the rows `chosen`, row-major.
-fn rows(cloud: &Cloud, chosen: &[usize]) -> Vec<f64> {
-    chosen.iter().flat_map(|&i| cloud.row(i)).copied().collect()
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@
 
 use nalgebra::{DMatrix, DVector};
 
-/// Differences kept. Between 6 and 20 the iteration counts are within 5 %.
+/// Differences kept. From 6 to 20 the iterations over 27 hard problems differ by 6 %.
 const MEMORY: usize = 10;
-/// A residual this many times the best one drops the memory and goes back. Less would forbid the growth that precedes a
-/// large reduction: a factor of 1.4 instead doubles the iterations at small ε.
+/// A residual this many times the best one drops the memory and goes back. It only has to end an excursion: from 1.4 to 10 the
+/// iterations over 27 hard problems differ by 3 %.
 const GROWTH: f64 = 10.0;
 /// Added to the Gram matrix's diagonal, relative to its trace, so that differences lost in rounding get no weight.
 const RIDGE: f64 = 1e-14;

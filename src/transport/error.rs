@@ -24,10 +24,10 @@ pub enum TransportError {
         /// Points of the target.
         m: usize,
     },
-    /// More points than the cubic algorithm should be given.
-    #[error("exact assignment takes at most {limit} points, not {n}; take a subsample, or solve with a small eps")]
+    /// More points than the exact algorithm should be given.
+    #[error("exact transport takes at most {limit} points a side, not {n}; take a subsample, or solve with a small eps")]
     TooMany {
-        /// Points of each cloud.
+        /// Points of the larger cloud.
         n: usize,
         /// The largest number accepted.
         limit: usize,
@@ -38,6 +38,17 @@ pub enum TransportError {
     /// Points so far apart that their squared distance is not a number.
     #[error("the squared distance between two points overflows; rescale the clouds")]
     Overflow,
+    /// Too many way-stations, or none.
+    #[error("a plan of rank {rank} needs a rank from 1 to {most}, the points of the smaller cloud and at most 5,000")]
+    Rank {
+        /// The rank asked for.
+        rank: usize,
+        /// The largest for these clouds.
+        most: usize,
+    },
+    /// A mean over no directions.
+    #[error("a sliced distance is a mean over directions; give it one or more")]
+    NoDirections,
     /// The quantile coupling exists on the line only.
     #[error("the quantile coupling needs points on a line, not in dimension {dim}")]
     NotALine {
@@ -95,6 +106,20 @@ pub enum TransportError {
     /// Second derivatives are those of balanced problems.
     #[error("Hessian-vector products are of balanced problems; this one has a free marginal")]
     Balanced,
+    /// Labels that do not fit the clouds or the table.
+    #[error(
+        "class costs need {n} source labels below {rows} and {m} target labels below {columns}, the finite table's rows and columns"
+    )]
+    Labels {
+        /// Points of the source.
+        n: usize,
+        /// Points of the target.
+        m: usize,
+        /// Rows of the table.
+        rows: usize,
+        /// Columns of the table.
+        columns: usize,
+    },
     /// ε that the precision cannot hold.
     #[error(
         "eps = {eps:e} is too small for these points in {precision}\n  their largest squared radius about the mean is {radius:.3}, so \

@@ -10,6 +10,7 @@
 //! cross-covariance C, the problem is max tr(Σ₀^½ K Σ₁^½) + ½ε log det(I − KKᵀ), solved along the singular vectors of
 //! Σ₀^½ Σ₁^½: a singular value s gives k with s(1 − k²) = εk, so 2sk = (4s² + ε²)^½ − ε.
 
+mod barycenter;
 mod flow;
 mod unbalanced;
 

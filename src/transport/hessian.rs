@@ -11,7 +11,7 @@
 //! weighted means an iteration.
 
 use crate::backend::{Backend, Device, Task};
-use crate::transport::problem::{Problem, Side, dot, scale};
+use crate::transport::problem::{Problem, dot};
 use crate::transport::sinkhorn::{Potentials, Run};
 use crate::transport::{Outcome, TransportError};
 
@@ -65,9 +65,7 @@ impl Task for Product<'_, '_> {
         /// Conjugate gradients end here whatever the residual: a plan of separate pieces has no unique ġ to find.
         const MOST: usize = 1000;
         let Self { potentials, problem, v, tol } = self;
-        let scale = scale(problem.source(), problem.target());
-        let x = Side::new(backend, problem.source(), scale)?;
-        let y = Side::new(backend, problem.target(), scale)?;
+        let (x, y) = problem.sides(backend)?;
         let mut run = Run::new(backend, problem, &x, &y, None)?;
         run.start_from(potentials)?;
         let (d, eps) = (x.d, run.eps);

@@ -8,24 +8,13 @@
 //! |x−y|². Sorting dominates: O((n + m) log(n + m)), at most n + m − 1 pairs.
 
 use crate::measure::Cloud;
-use crate::transport::TransportError;
-
-/// One entry P_ij > 0 of a plan.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LinePair {
-    /// Row i of the source.
-    pub source: usize,
-    /// Row j of the target.
-    pub target: usize,
-    /// Mass moved from x_i to y_j; all add up to one.
-    pub mass: f64,
-}
+use crate::transport::{PlanEntry, TransportError};
 
 /// The monotone plan between two clouds on the line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinePlan {
     /// The plan in order of x and of y.
-    pub pairs: Vec<LinePair>,
+    pub pairs: Vec<PlanEntry>,
     /// W₁ = Σ P_ij |x_i − y_j|.
     pub w1: f64,
     /// W₂² = Σ P_ij |x_i − y_j|².
@@ -54,7 +43,7 @@ impl LinePlan {
             let reached = until.min(target_until);
             let mass = reached - level;
             if mass > 0.0 {
-                plan.pairs.push(LinePair { source: row, target: column, mass });
+                plan.pairs.push(PlanEntry { source: row, target: column, mass });
                 plan.w1 += mass * (x - y).abs();
                 plan.w2_squared += mass * (x - y).powi(2);
             }

@@ -144,7 +144,8 @@ impl<B: Backend> Run<'_, B> {
     pub fn outcome(mut self, problem: &Problem<'_>, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
         let eps = self.eps;
         let (x, y) = (self.x, self.y);
-        let (log_ratio, mut map) = self.row_means(eps, &y.centred, y.d)?;
+        let (log_ratio, means) = self.row_means(eps, y.coordinates(), y.width)?;
+        let mut map: Vec<f64> = means.chunks_exact(y.width).flat_map(|row| &row[..y.d]).copied().collect();
         let mut f: Vec<f64> = self.hold_x.ground.iter().zip(&self.phi).map(|(ground, phi)| ground - phi).collect();
         let mut g: Vec<f64> = self.hold_y.ground.iter().zip(&self.psi).map(|(ground, psi)| ground - psi).collect();
 
@@ -159,7 +160,8 @@ impl<B: Backend> Run<'_, B> {
         let weighted = |mass: &[f64], points: &[f64], k: usize| {
             mass.iter().zip(points.chunks_exact(x.d)).map(|(mass, x)| mass * x[k]).sum::<f64>()
         };
-        let product: f64 = (0..x.n).map(|i| p[i] * dot(&x.centred[i * x.d..][..x.d], &map[i * x.d..][..x.d])).sum();
+        let pairs = x.coordinates().chunks_exact(x.width).zip(means.chunks_exact(y.width));
+        let product: f64 = p.iter().zip(pairs).map(|(p, (x, mean))| p * dot(x, mean)).sum();
         let shift: f64 = (0..x.d)
             .map(|k| self.gap[k] * (weighted(&p, &x.centred, k) - weighted(&q, &y.centred, k) + 0.5 * mass * self.gap[k]))
             .sum();

@@ -13,6 +13,21 @@ pub struct Problem<'a> {
     target: &'a Cloud,
     eps: f64,
     rho: [Option<f64>; 2],
+    labels: Option<LabelCost<'a>>,
+}
+
+/// A cost of classes, added to that of the points: c(x_i, y_j) = ½|x_i−y_j|² + W(label of x_i, label of y_j), as the distances
+/// between classes of Alvarez-Melis, Fusi 2020 (OTDD, eq. 6).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LabelCost<'a> {
+    /// Row of the table for each source point, of length n.
+    pub source: &'a [u32],
+    /// Column of the table for each target point, of length m.
+    pub target: &'a [u32],
+    /// W in units of c, row-major.
+    pub table: &'a [f64],
+    /// Columns of the table.
+    pub columns: usize,
 }
 
 /// Rounding errors of the exponent that are still accepted: the plan is off by at most this share.
@@ -30,7 +45,7 @@ impl<'a> Problem<'a> {
         if !(eps > 0.0 && eps.is_finite()) {
             return Err(TransportError::Eps { eps });
         }
-        Ok(Self { source, target, eps, rho: [None; 2] })
+        Ok(Self { source, target, eps, rho: [None; 2], labels: None })
     }
 
     /// The problem with free marginals: the first costs ρ₁ KL(P₁ ‖ a), the second ρ₂ KL(P₂ ‖ b), in units of c, where given;
@@ -45,9 +60,46 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// The same problem between other clouds of the same dimension.
-    pub(crate) fn between<'b>(&self, source: &'b Cloud, target: &'b Cloud) -> Problem<'b> {
-        Problem { source, target, eps: self.eps, rho: self.rho }
+    /// The problem with a cost of classes added to that of the points.
+    ///
+    /// # Errors
+    /// [`TransportError::Labels`] unless each point has a label within the table and the table is finite.
+    pub fn with_labels(self, labels: LabelCost<'a>) -> Result<Self, TransportError> {
+        let LabelCost { source, target, table, columns } = labels;
+        let within = |labels: &[u32], classes: usize| labels.iter().all(|&label| (label as usize) < classes);
+        let rows = table.len() / columns.max(1);
+        let fits = (source.len(), target.len()) == (self.source.len(), self.target.len())
+            && rows * columns == table.len()
+            && within(source, rows)
+            && within(target, columns)
+            && table.iter().all(|w| w.is_finite());
+        match fits {
+            true => Ok(Self { labels: Some(labels), ..self }),
+            false => Err(TransportError::Labels { n: self.source.len(), m: self.target.len(), rows, columns }),
+        }
+    }
+
+    /// The cost of classes, if there is one.
+    pub fn labels(&self) -> Option<LabelCost<'a>> {
+        self.labels
+    }
+
+    /// Both clouds on a device, in the problem's own unit of length.
+    ///
+    /// W is a product too: of its row for the source's label, with a minus, and the unit vector of the target's. These join the
+    /// coordinates on the device, so that class costs are as fast as points of so many dimensions more.
+    pub(crate) fn sides<B: Backend>(&self, backend: &B) -> Result<(Side<B>, Side<B>), BackendError> {
+        let scale = scale(self.source, self.target);
+        let extra = self.labels.map(|LabelCost { source, target, table, columns }| {
+            let row = |label: &u32| table[*label as usize * columns..][..columns].iter().map(|w| -w * scale * scale);
+            let unit = |label: &u32| {
+                let label = *label as usize;
+                (0..columns).map(move |k| if k == label { 1.0 } else { 0.0 })
+            };
+            (source.iter().flat_map(row).collect::<Vec<_>>(), target.iter().flat_map(unit).collect::<Vec<_>>())
+        });
+        let (of_source, of_target) = extra.as_ref().map_or((&[][..], &[][..]), |(x, y)| (x, y));
+        Ok((Side::with(backend, self.source, scale, of_source)?, Side::with(backend, self.target, scale, of_target)?))
     }
 
     /// The cloud that is moved: x, a.
@@ -72,12 +124,15 @@ impl<'a> Problem<'a> {
 
     /// Whether source and target are the same measure, held alike: then f = g.
     pub(crate) fn is_symmetric(&self) -> bool {
-        self.rho[0] == self.rho[1] && (std::ptr::eq(self.source, self.target) || self.source == self.target)
+        self.rho[0] == self.rho[1]
+            && self.labels.is_none()
+            && (std::ptr::eq(self.source, self.target) || self.source == self.target)
     }
 
     /// Refuses an ε whose exponents the precision of `B` cannot hold.
     pub(crate) fn check_precision<B: Backend>(&self) -> Result<(), TransportError> {
-        let radius = largest_squared_radius(self.source).max(largest_squared_radius(self.target));
+        let class = self.labels.map_or(0.0, |labels| labels.table.iter().fold(0.0, |largest: f64, w| largest.max(w.abs())));
+        let radius = largest_squared_radius(self.source).max(largest_squared_radius(self.target)) + class;
         let rounding = B::Real::ROUNDING;
         let smallest = radius * rounding / ACCEPTED;
         if self.eps < smallest {
@@ -122,6 +177,8 @@ pub fn mean_cost(source: &Cloud, target: &Cloud, seed: u32) -> f64 {
 pub(crate) struct Side<B: Backend> {
     pub n: usize,
     pub d: usize,
+    /// Coordinates on the device: d, and those of a class cost.
+    pub width: usize,
     /// The factor by which every length here is that of the input.
     pub scale: f64,
     pub mean: Vec<f64>,
@@ -129,7 +186,9 @@ pub(crate) struct Side<B: Backend> {
     pub centred: Vec<f64>,
     /// Weights a in f64.
     pub mass: Vec<f64>,
-    /// x − mean.
+    /// All coordinates where there are more than d, n × width.
+    extended: Option<Vec<f64>>,
+    /// All coordinates, n × width.
     pub points: Reals<B>,
     /// Weights a.
     pub weights: Reals<B>,
@@ -140,22 +199,39 @@ pub(crate) struct Side<B: Backend> {
 impl<B: Backend> Side<B> {
     /// `cloud` with lengths multiplied by `scale`, a power of two.
     pub fn new(backend: &B, cloud: &Cloud, scale: f64) -> Result<Self, BackendError> {
+        Self::with(backend, cloud, scale, &[])
+    }
+
+    /// [`Side::new`] with as many `extra` coordinates for each point, which are taken as they are.
+    fn with(backend: &B, cloud: &Cloud, scale: f64, extra: &[f64]) -> Result<Self, BackendError> {
         let mut mean = cloud.mean();
         let mut centred = cloud.relative_to(&mean);
         mean.iter_mut().chain(&mut centred).for_each(|x| *x *= scale);
         let mass: Vec<f64> = (0..cloud.len()).map(|i| cloud.weight(i)).collect();
+        let more = extra.len() / cloud.len();
+        let extended = (more > 0).then(|| {
+            let rows = centred.chunks_exact(cloud.dim()).zip(extra.chunks_exact(more));
+            rows.flat_map(|(x, extra)| x.iter().chain(extra).copied()).collect::<Vec<f64>>()
+        });
         let log: Vec<f64> = mass.iter().map(|a| a.ln()).collect();
         Ok(Self {
             n: cloud.len(),
             d: cloud.dim(),
+            width: cloud.dim() + more,
             scale,
-            points: backend.upload_reals(&centred)?,
+            points: backend.upload_reals(extended.as_ref().unwrap_or(&centred))?,
             weights: backend.upload_reals(&mass)?,
             log_weights: backend.upload_reals(&log)?,
             mean,
             centred,
+            extended,
             mass,
         })
+    }
+
+    /// All coordinates in f64, n × width.
+    pub fn coordinates(&self) -> &[f64] {
+        self.extended.as_ref().unwrap_or(&self.centred)
     }
 
     /// ½|x − mean|² of each point.

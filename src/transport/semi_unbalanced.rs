@@ -10,7 +10,7 @@
 
 use crate::backend::{Backend, Device, Task};
 use crate::transport::TransportError;
-use crate::transport::problem::{Problem, Side, dot, scale};
+use crate::transport::problem::{Problem, dot};
 use crate::transport::sinkhorn::{Potentials, Run, Sinkhorn};
 
 /// A problem whose second marginal is free but for κ KL(P₂ ‖ b).
@@ -62,9 +62,7 @@ impl Task for Solve<'_> {
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let Self { problem, solver, warm } = self;
         problem.check_precision::<B>()?;
-        let scale = scale(problem.source(), problem.target());
-        let x = Side::new(backend, problem.source(), scale)?;
-        let y = Side::new(backend, problem.target(), scale)?;
+        let (x, y) = problem.sides(backend)?;
         let mut run = Run::new(backend, &problem, &x, &y, None)?;
         if let Some(g) = warm {
             run.start_from(&Potentials { f: vec![0.0; x.n], g: g.to_vec() })?;

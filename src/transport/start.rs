@@ -53,7 +53,7 @@ fn covariance<B: Backend>(side: &Side<B>) -> Option<DMatrix<f64>> {
 }
 
 /// The potentials of a seeded subsample of `n` points a cloud, extended to all points: f by a soft c-transform, g = 0, which the
-/// solver's first update replaces.
+/// solver's first update replaces. Class costs are left out: they are the solver's to bring in.
 ///
 /// # Errors
 /// [`TransportError`] as for [`Sinkhorn::solve`].
@@ -67,7 +67,9 @@ pub fn subsample(
 ) -> Result<Potentials, TransportError> {
     let x = problem.source().resample(n, seed, Stream::Split, 0);
     let y = problem.target().resample(n, seed, Stream::Split, 1);
-    let small = solver.solve(&problem.between(&x, &y), device, None, progress)?;
+    let [rho_x, rho_y] = problem.rho();
+    let small = Problem::new(&x, &y, problem.eps())?.with_rho(rho_x, rho_y)?;
+    let small = solver.solve(&small, device, None, progress)?;
     let map = EntropicMap { target: &y, g: &small.potentials.g, eps: problem.eps() };
     Ok(Potentials { f: map.potential(problem.source(), device)?, g: vec![0.0; problem.target().len()] })
 }

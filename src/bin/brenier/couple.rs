@@ -164,7 +164,7 @@ impl Couple {
             record.most_uses = uses.iter().copied().max();
         }
         (record.seconds, record.wall_seconds, record.seed) = (seconds, session.wall_seconds(), seed);
-        (record.device, record.precision) = (device.name(), device.precision().name());
+        (record.device, record.precision) = (device.name().into(), device.precision().name());
         if !record.converged {
             session.note("a plan has not converged; raise --max-iter or --eps, or lower --batch");
         }

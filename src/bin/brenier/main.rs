@@ -1,5 +1,6 @@
 //! The command line: parse, call, print. No mathematics.
 
+mod barycenter;
 mod bench;
 mod compare;
 mod completions;
@@ -71,6 +72,7 @@ enum Command {
 enum Work {
     Compare(compare::Compare),
     Transport(transport::Transport),
+    Barycenter(barycenter::Barycenter),
     Couple(couple::Couple),
     Evaluate(evaluate::Evaluate),
     Geodesic(geodesic::Geodesic),
@@ -87,6 +89,7 @@ impl Work {
         match self {
             Self::Compare(compare) => compare.run(session),
             Self::Transport(transport) => transport.run(session),
+            Self::Barycenter(barycenter) => barycenter.run(session),
             Self::Couple(couple) => couple.run(session),
             Self::Evaluate(evaluate) => evaluate.run(session),
             Self::Geodesic(geodesic) => geodesic.run(session),

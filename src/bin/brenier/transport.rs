@@ -3,18 +3,21 @@
 mod estimate;
 mod record;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
-use brenier::io::{Float, NamedArray, Numbers};
+use brenier::io::{Float, NamedArray, Numbers, read_array};
 use brenier::measure::Cloud;
 use brenier::transport::problem::mean_cost;
-use brenier::transport::{Convention, LinePlan, Outcome, Plan, Potentials, Problem, Sinkhorn, Verdict, assign, subsample};
+use brenier::transport::{
+    Convention, ExactPlan, LabelCost, LinePlan, LowRank, Outcome, Plan, PlanEntry, Potentials, Problem, Sinkhorn, SlicedDistance,
+    Verdict, sliced_w2, subsample,
+};
 use clap::{Args, ValueEnum};
 use estimate::Estimate;
-use record::{Entropic, Record};
+use record::{Entropic, Record, Sliced};
 
 use crate::output::{Folder, count, number, seconds};
 use crate::session::Session;
@@ -22,13 +25,19 @@ use crate::{Failure, flags, input, machine, output, progress, signal, values};
 
 /// ε over the mean cost when neither --eps nor --blur is given.
 const DEFAULT_EPS: f64 = 0.05;
-const FILES: [&str; 4] = ["f.npy", "g.npy", "map.npy", "partners.npz"];
+const FILES: [&str; 5] = ["f.npy", "g.npy", "map.npy", "plan.npz", "partners.npz"];
+/// Stations of a low-rank plan go as far as its cost falls by this share over ten steps.
+const LOW_RANK_TOL: f64 = 1e-4;
+
+/// The flags of the entropic problem.
+const ENTROPIC: [&str; 10] =
+    ["eps", "blur", "reach", "reach_source", "reach_target", "class_costs", "debias", "plain", "start_subsample", "start_from"];
 
 /// Distance, potentials and map between two measures
 ///
 /// Solves the entropic problem min <P, c> + eps KL(P | a x b) with c = |x-y|²/2, or, on a line and with --exact, the exact one.
 /// With --out the folder gets f.npy and g.npy (potentials), map.npy (where each source point goes) and run.json; an exact plan
-/// has no potentials.
+/// adds plan.npz (row, column, mass of each entry) and on a line has no potentials; neither has a plan of low rank.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier transport moons 8gaussians",
@@ -36,6 +45,8 @@ const FILES: [&str; 4] = ["f.npy", "g.npy", "map.npy", "partners.npz"];
     "brenier transport x.npy y.npy --reach 0.5",
     "brenier transport x.npy y.npy --source-weights a.npy --eps 0.01 --precision f64 --json",
     "brenier transport normal digits --n 1797 --exact",
+    "brenier transport x.npy y.npy --target-weights b.npy --exact --out result",
+    "brenier transport x.npy y.npy --rank 20 --sliced 500",
 ]))]
 pub struct Transport {
     /// What is moved: a .npy, .npz, .csv or .safetensors file of points, a .json mixture, or a named source such as moons
@@ -67,16 +78,23 @@ pub struct Transport {
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     max_iter: usize,
     /// The Sinkhorn divergence as well, which is 0 between equal measures
-    #[arg(long)]
+    #[arg(long, conflicts_with = "class_costs")]
     debias: bool,
-    /// The exact plan: on a line, or between uniform clouds of the same size, at most 2,048
-    #[arg(long, conflicts_with_all = ["eps", "blur", "reach", "reach_source", "reach_target", "debias", "plain"])]
+    /// The exact plan: on a line, or of at most 5,000 points a side, with any weights
+    #[arg(long, conflicts_with_all = ENTROPIC)]
     exact: bool,
+    /// A plan through R way-stations instead: an upper bound of the exact cost, for many points
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ENTROPIC)]
+    #[arg(conflicts_with = "exact")]
+    rank: Option<u32>,
+    /// The sliced distance over K random directions as well
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    sliced: Option<u32>,
     /// Neither annealing, nor acceleration, nor a start from the clouds' moments
     #[arg(long)]
     plain: bool,
     /// The K likeliest partners of each source point as well: partners.npz with index and probability, n x K
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "exact")]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["exact", "rank", "class_costs"])]
     top_k: Option<u32>,
     /// Start from the potentials of a subsample of N points a cloud
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "plain")]
@@ -84,6 +102,15 @@ pub struct Transport {
     /// Start from the f.npy and g.npy of an earlier run's folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["start_subsample", "plain"])]
     start_from: Option<PathBuf>,
+    /// File of n classes 0, 1, … for the source, whose costs --class-costs adds to those of the points
+    #[arg(long, value_name = "FILE", requires_all = ["target_labels", "class_costs"])]
+    source_labels: Option<PathBuf>,
+    /// File of m classes for the target
+    #[arg(long, value_name = "FILE", requires = "source_labels")]
+    target_labels: Option<PathBuf>,
+    /// File of the table W: a row for each class of the source, a column for each of the target, in units of |x-y|²/2
+    #[arg(long, value_name = "FILE", requires = "source_labels")]
+    class_costs: Option<PathBuf>,
     /// File of n weights for the source
     #[arg(long, value_name = "FILE")]
     source_weights: Option<PathBuf>,
@@ -123,9 +150,19 @@ impl Library {
     }
 }
 
+/// Classes of the points and what they cost each other.
+struct Classes {
+    source: Vec<u32>,
+    target: Vec<u32>,
+    table: Vec<f64>,
+    columns: usize,
+}
+
 /// A plan as the solver that was chosen describes it.
 struct Solved {
     outcome: Outcome,
+    /// The entries of an exact plan.
+    plan: Vec<PlanEntry>,
     kind: &'static str,
     divergence: Option<f64>,
     seconds: f64,
@@ -146,13 +183,19 @@ impl Transport {
             return Err("--top-k writes partners.npz; say into which folder with --out DIR".into());
         }
         let reach = self.reach.or(self.reach_source).or(self.reach_target);
-        let on_a_line =
-            x.dim() == 1 && y.dim() == 1 && self.eps.or(self.blur).or(reach).is_none() && !self.debias && self.top_k.is_none();
-        let solved = match self.exact || on_a_line {
-            true => exact(&x, &y)?,
-            false => self.entropic(&x, &y, &device, session)?,
+        let on_a_line = x.dim() == 1
+            && y.dim() == 1
+            && self.eps.or(self.blur).or(reach).is_none()
+            && self.class_costs.is_none()
+            && !self.debias
+            && self.top_k.is_none();
+        let solved = match self.rank {
+            Some(rank) => self.low_rank(&x, &y, rank as usize, session)?,
+            None if self.exact || on_a_line => exact(&x, &y)?,
+            None => self.entropic(&x, &y, &device, session)?,
         };
         signal::check()?;
+        let sliced = self.sliced.map(|directions| sliced_w2(&x, &y, directions as usize, seed)).transpose()?;
         if let Some(folder) = &folder {
             folder.clear(&FILES)?;
             write(folder, &x, &y, &solved)?;
@@ -165,7 +208,7 @@ impl Transport {
                 folder.arrays("partners.npz", &[index, probability])?;
             }
         }
-        self.finish(session, &device, (&x, &y), &solved, folder.as_ref())
+        self.finish(session, &device, (&x, &y), (&solved, sliced), folder.as_ref())
     }
 
     /// ε, and where it comes from.
@@ -191,6 +234,23 @@ impl Transport {
         Ok([rho(self.reach.or(self.reach_source))?, rho(self.reach.or(self.reach_target))?])
     }
 
+    /// Labels and their table, where they are given.
+    fn classes(&self) -> Result<Option<Classes>, Failure> {
+        let (Some(source), Some(target), Some(table)) = (&self.source_labels, &self.target_labels, &self.class_costs) else {
+            return Ok(None);
+        };
+        let labels = |path: &Path| -> Result<Vec<u32>, Failure> {
+            let values = read_array(path, "labels")?.values;
+            match values.iter().position(|l| !(*l >= 0.0 && *l < 4e9 && l.fract() == 0.0)) {
+                Some(at) => Err(format!("{}: label {} is {}; classes are 0, 1, …", path.display(), at, values[at]).into()),
+                None => Ok(values.iter().map(|&l| l as u32).collect()),
+            }
+        };
+        let costs = read_array(table, "costs")?;
+        let columns = costs.shape.last().copied().unwrap_or(0);
+        Ok(Some(Classes { source: labels(source)?, target: labels(target)?, table: costs.values, columns }))
+    }
+
     /// Where ε comes from, in words.
     fn origin(&self) -> String {
         match (self.eps, self.blur) {
@@ -210,7 +270,11 @@ impl Transport {
         if self.debias && rho_source != rho_target {
             return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
         }
-        let problem = Problem::new(x, y, self.eps(x, y, seed)?)?.with_rho(rho_source, rho_target)?;
+        let classes = self.classes()?;
+        let mut problem = Problem::new(x, y, self.eps(x, y, seed)?)?.with_rho(rho_source, rho_target)?;
+        if let Some(Classes { source, target, table, columns }) = &classes {
+            problem = problem.with_labels(LabelCost { source, target, table, columns: *columns })?;
+        }
         let solver = Sinkhorn { tol: self.tol, max_iter: self.max_iter, plain: self.plain };
         let spinner = progress::spinner(session, "transport");
         let estimate = Estimate::new(self.tol, problem.eps());
@@ -223,8 +287,8 @@ impl Transport {
         let begun = Instant::now();
         let warm = match (&self.start_from, self.start_subsample) {
             (Some(folder), _) => Some(Potentials {
-                f: brenier::io::read_array(&folder.join("f.npy"), "f")?.values,
-                g: brenier::io::read_array(&folder.join("g.npy"), "g")?.values,
+                f: read_array(&folder.join("f.npy"), "f")?.values,
+                g: read_array(&folder.join("g.npy"), "g")?.values,
             }),
             (None, Some(n)) => Some(subsample(&problem, n as usize, seed, solver, device, Some(&tell))?),
             (None, None) => None,
@@ -244,7 +308,38 @@ impl Transport {
         let seconds = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
         let kind = if self.debias { "debiased" } else { "entropic" };
-        Ok(Solved { outcome, kind, divergence, seconds })
+        Ok(Solved { outcome, plan: Vec::new(), kind, divergence, seconds })
+    }
+
+    /// The plan of low rank: no ε and no potentials.
+    fn low_rank(&self, x: &Cloud, y: &Cloud, rank: usize, session: &Session) -> Result<Solved, Failure> {
+        // A factor and its gradient on both sides.
+        machine::require("a plan of that rank", 2 * (x.len() + y.len()) as u64 * rank as u64)?;
+        let solver = LowRank { rank, tol: LOW_RANK_TOL, max_iter: self.max_iter, seed: session.shared.seed };
+        let spinner = progress::spinner(session, "plan of low rank");
+        let begun = Instant::now();
+        let plan = solver.solve(
+            x,
+            y,
+            Some(&|iteration, cost| {
+                spinner.set_message(format!("step {}   cost {}", count(iteration), number(cost)));
+                !signal::interrupted()
+            }),
+        )?;
+        let seconds = begun.elapsed().as_secs_f64();
+        spinner.finish_and_clear();
+        let verdict = match plan.converged {
+            true => Verdict::Converged,
+            false => Verdict::Slow { tol: LOW_RANK_TOL, missing: None },
+        };
+        let outcome = Outcome {
+            iterations: plan.iterations,
+            converged: plan.converged,
+            verdict,
+            marginal_error: plan.marginal_error,
+            ..unregularised(plan.transport_cost, plan.map)
+        };
+        Ok(Solved { outcome, plan: Vec::new(), kind: "low_rank", divergence: None, seconds })
     }
 
     fn finish(
@@ -252,10 +347,10 @@ impl Transport {
         session: &Session,
         device: &Device,
         (x, y): (&Cloud, &Cloud),
-        solved: &Solved,
+        (solved, sliced): (&Solved, Option<SlicedDistance>),
         folder: Option<&Folder>,
     ) -> Result<ExitCode, Failure> {
-        let Solved { outcome, kind, divergence, seconds } = solved;
+        let Solved { outcome, kind, divergence, seconds, .. } = solved;
         let [rho_source, rho_target] = self.rho()?;
         let mut record = Record {
             command: "transport",
@@ -274,7 +369,7 @@ impl Transport {
             w2_squared_kind: kind,
             dual: outcome.dual,
             regularised_cost: outcome.regularised_cost,
-            entropic: (*kind != "exact").then_some(Entropic {
+            entropic: matches!(*kind, "entropic" | "debiased").then_some(Entropic {
                 gap: outcome.gap(),
                 entropy: outcome.entropy,
                 mass: outcome.mass,
@@ -284,6 +379,8 @@ impl Transport {
                 residuals: &outcome.residuals,
             }),
             divergence: *divergence,
+            rank: self.rank,
+            sliced: sliced.map(Sliced::from),
             seconds: *seconds,
             wall_seconds: session.wall_seconds(),
             device: device.name(),
@@ -310,18 +407,23 @@ impl Transport {
     }
 }
 
-/// The exact plan: quantiles on a line, an assignment elsewhere. ε = 0, so every cost is the transport cost.
+/// The exact plan: quantiles on a line, network simplex elsewhere.
 fn exact(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
     let begun = Instant::now();
-    let (map, w2_squared) = if x.dim() == 1 && y.dim() == 1 {
+    let (plan, potentials, map, w2_squared) = if x.dim() == 1 && y.dim() == 1 {
         let plan = LinePlan::new(x, y)?;
-        (plan.map, plan.w2_squared)
+        (plan.pairs, Potentials { f: Vec::new(), g: Vec::new() }, plan.map, plan.w2_squared)
     } else {
-        let plan = assign(x, y)?;
-        (plan.partner.iter().flat_map(|&j| y.row(j)).copied().collect(), plan.w2_squared)
+        let plan = ExactPlan::new(x, y)?;
+        (plan.entries, plan.potentials, plan.map, plan.w2_squared)
     };
-    let cost = 0.5 * w2_squared;
-    let outcome = Outcome {
+    let outcome = Outcome { potentials, ..unregularised(0.5 * w2_squared, map) };
+    Ok(Solved { outcome, plan, kind: "exact", divergence: None, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// The outcome of a plan without ε, so that every cost is the transport cost.
+fn unregularised(cost: f64, map: Vec<f64>) -> Outcome {
+    Outcome {
         potentials: Potentials { f: Vec::new(), g: Vec::new() },
         eps: 0.0,
         iterations: 0,
@@ -335,16 +437,23 @@ fn exact(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
         regularised_cost: cost,
         entropy: f64::NAN,
         map,
-    };
-    Ok(Solved { outcome, kind: "exact", divergence: None, seconds: begun.elapsed().as_secs_f64() })
+    }
 }
 
 /// The files, in f64: potentials carry more digits than the particles they were computed from.
 fn write(folder: &Folder, x: &Cloud, y: &Cloud, solved: &Solved) -> Result<(), Failure> {
     let outcome = &solved.outcome;
-    if solved.kind != "exact" {
+    if !outcome.potentials.f.is_empty() {
         folder.array("f.npy", &outcome.potentials.f, &[x.len()], Float::F64)?;
         folder.array("g.npy", &outcome.potentials.g, &[y.len()], Float::F64)?;
+    }
+    if !solved.plan.is_empty() {
+        let index = |of: fn(&PlanEntry) -> usize| solved.plan.iter().map(|entry| of(entry) as u32).collect::<Vec<u32>>();
+        let (rows, columns) = (index(|entry| entry.source), index(|entry| entry.target));
+        let mass: Vec<f64> = solved.plan.iter().map(|entry| entry.mass).collect();
+        let array = |name, numbers| NamedArray { name, numbers, shape: vec![mass.len()] };
+        let (row, column) = (array("row", Numbers::Indices(&rows)), array("column", Numbers::Indices(&columns)));
+        folder.arrays("plan.npz", &[row, column, array("mass", Numbers::Reals(&mass, Float::F64))])?;
     }
     folder.array("map.npy", &outcome.map, &[x.len(), y.dim()], Float::F64)
 }

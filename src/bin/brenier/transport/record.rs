@@ -2,9 +2,25 @@
 
 use brenier::metric::Flag;
 use brenier::transport::Residual;
+use brenier::transport::SlicedDistance;
 use serde::Serialize;
 
 use crate::output::{Summary, count, number, seconds};
+
+/// The sliced distance, in units of |x-y|²; no error from one direction.
+#[derive(Serialize)]
+pub struct Sliced {
+    pub w2_squared: f64,
+    pub standard_error: Option<f64>,
+    pub directions: usize,
+}
+
+impl From<SlicedDistance> for Sliced {
+    fn from(sliced: SlicedDistance) -> Self {
+        let SlicedDistance { w2_squared, standard_error, directions } = sliced;
+        Self { w2_squared, standard_error: Some(standard_error).filter(|error| error.is_finite()), directions }
+    }
+}
 
 /// The JSON, key by key as interface.md names them.
 #[derive(Serialize)]
@@ -29,6 +45,10 @@ pub struct Record<'a> {
     pub entropic: Option<Entropic<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub divergence: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sliced: Option<Sliced>,
     pub seconds: f64,
     pub wall_seconds: f64,
     pub device: &'a str,
@@ -68,6 +88,9 @@ impl Record<'_> {
         summary.line("points", format!("{} to {}", count(self.n), count(self.m)), format!("in dimension {}", self.d));
         if self.w2_squared_kind == "exact" {
             summary.line("W2²", number(self.w2_squared), "exact");
+        } else if let Some(rank) = self.rank {
+            summary.line("W2²", number(self.w2_squared), format!("of a plan of rank {rank}: an upper bound"));
+            summary.line("iterations", count(self.iterations), if self.converged { "converged" } else { "not converged" });
         } else {
             summary.line("W2²", number(self.w2_squared), self.w2_squared_kind);
             summary.line("eps", number(self.eps), origin);
@@ -89,6 +112,10 @@ impl Record<'_> {
                 if self.converged { "converged" } else { "not converged" },
             );
             summary.line("iterations", count(self.iterations), "");
+        }
+        if let Some(Sliced { w2_squared, standard_error, directions }) = &self.sliced {
+            let error = standard_error.map_or(String::new(), |error| format!("± {} ", number(error)));
+            summary.line("sliced W2²", number(*w2_squared), format!("{error}over {} directions", count(*directions)));
         }
         summary.line("time", seconds(self.seconds), format!("{} in {}", self.device, self.precision));
         summary

@@ -1,0 +1,143 @@
+//! `brenier barycenter`: the cloud between several clouds.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use brenier::transport::problem::mean_cost;
+use brenier::transport::{Barycenter as Solver, Coupling, Sinkhorn};
+use clap::Args;
+use serde::Serialize;
+
+use crate::output::{Summary, count, number, seconds};
+use crate::session::Session;
+use crate::{Failure, flags, input, machine, output, progress, signal};
+
+/// ε over the mean cost between the first two clouds, where more than the exact solver takes are asked for.
+const DEFAULT_EPS: f64 = 0.01;
+
+/// The cloud between several clouds: the one of least weighted W2² to them
+///
+/// Its points move to the average of their images in all clouds, under exact plans up to 5,000 points a side and entropic,
+/// debiased ones above or with --eps. With --out the folder gets points.npy and run.json.
+#[derive(Args)]
+#[command(after_help = flags::examples(&[
+    "brenier barycenter moons circles --n 1000 --out between",
+    "brenier barycenter a.npy b.npy c.npy --weights 2,1,1 --json",
+    "brenier barycenter a.npy b.npy --eps 0.01 --n 20000",
+]))]
+pub struct Barycenter {
+    /// Two clouds or more: files of points, .json mixtures, or named sources such as moons
+    #[arg(required = true, num_args = 2.., value_name = "CLOUD")]
+    clouds: Vec<String>,
+    /// One weight a cloud, as in 2,1,1; equal by default
+    #[arg(long, value_name = "W,…", value_delimiter = ',', allow_negative_numbers = true)]
+    weights: Vec<f64>,
+    /// Points of the barycenter, and points to draw from a law or a shape
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    n: u32,
+    /// Most steps
+    #[arg(long, value_name = "K", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Entropic plans at this regularisation, in units of |x-y|²/2, debiased
+    #[arg(long, value_name = "E", allow_negative_numbers = true)]
+    eps: Option<f64>,
+}
+
+/// Movement of the points, relative to their radius, at which they have arrived.
+const TOL: f64 = 1e-6;
+
+#[derive(Serialize)]
+struct Record<'a> {
+    command: &'static str,
+    version: &'static str,
+    clouds: &'a [String],
+    n: usize,
+    d: usize,
+    eps: f64,
+    steps: usize,
+    converged: bool,
+    moved: f64,
+    objective: Vec<f64>,
+    seconds: f64,
+    wall_seconds: f64,
+    device: &'a str,
+    precision: &'static str,
+    seed: u32,
+}
+
+impl Barycenter {
+    /// Finds it.
+    pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+        let (device, seed) = (session.device()?, session.shared.seed);
+        let mut measures = Vec::new();
+        for spec in &self.clouds {
+            measures.push(input::measure(spec, None, measures.first().map(brenier::measure::Measure::dim))?);
+        }
+        let clouds: Vec<_> =
+            measures.into_iter().zip(0..).map(|(measure, k)| input::cloud(measure, self.n, seed, k)).collect::<Result<_, _>>()?;
+        let weights = if self.weights.is_empty() { vec![1.0; clouds.len()] } else { self.weights.clone() };
+        if weights.len() != clouds.len() {
+            return Err(format!("{} weights for {} clouds; give one weight a cloud", weights.len(), clouds.len()).into());
+        }
+        machine::require("a barycenter of that many points", 8 * u64::from(self.n) * clouds[0].dim() as u64)?;
+        let few = clouds.iter().all(|cloud| cloud.len() <= 5_000) && self.n <= 5_000;
+        let eps = self.eps.or_else(|| (!few).then(|| DEFAULT_EPS * mean_cost(&clouds[0], &clouds[1], seed)));
+        let entropic = |eps| Coupling::Entropic { eps, debias: true, solver: Sinkhorn::default() };
+        let coupling = eps.map_or(Coupling::Exact, entropic);
+        let solver = Solver { n: self.n as usize, coupling, tol: TOL, max_iter: self.steps as usize, seed };
+        let folder = session.folder(None)?;
+        let bar = progress::bar(session, "barycenter", solver.max_iter);
+        let begun = Instant::now();
+        let found = solver.solve(
+            &clouds,
+            &weights,
+            &device,
+            Some(&|step, _| {
+                bar.set_position(step as u64);
+                !signal::interrupted()
+            }),
+        )?;
+        let taken = begun.elapsed().as_secs_f64();
+        bar.finish_and_clear();
+        signal::check()?;
+        let (n, d) = (found.cloud.len(), found.cloud.dim());
+        if let Some(folder) = &folder {
+            folder.clear(&["points.npy"])?;
+            folder.array("points.npy", found.cloud.points(), &[n, d], session.float())?;
+        }
+        if !found.converged {
+            let words = format!("the points still moved by {} in the last step; raise --steps", number(found.moved));
+            if session.shared.strict { output::error(&words) } else { session.note(&words) }
+        }
+        let record = Record {
+            command: "barycenter",
+            version: env!("CARGO_PKG_VERSION"),
+            clouds: &self.clouds,
+            n,
+            d,
+            eps: eps.unwrap_or(0.0),
+            steps: found.objective.len(),
+            converged: found.converged,
+            moved: found.moved,
+            objective: found.objective,
+            seconds: taken,
+            wall_seconds: session.wall_seconds(),
+            device: device.name(),
+            precision: device.precision().name(),
+            seed,
+        };
+        let mut summary = Summary::new(format!("barycenter of {}", self.clouds.join(", ")));
+        summary.line("points", count(n), format!("in dimension {d}"));
+        let plans =
+            if record.eps == 0.0 { "exact plans".into() } else { format!("entropic plans at eps {}", number(record.eps)) };
+        summary.line(
+            "objective",
+            record.objective.last().map_or(String::new(), |&o| number(o)),
+            format!("weighted W2², {plans}"),
+        );
+        summary.line("steps", count(record.steps), if record.converged { "converged" } else { "not converged" });
+        summary.line("time", seconds(taken), format!("{} in {}", record.device, record.precision));
+        let code = session.finish(&record, folder.as_ref(), &summary.text())?;
+        Ok(if session.shared.strict && !record.converged { ExitCode::FAILURE } else { code })
+    }
+}

@@ -1,0 +1,206 @@
+//! Exact optimal transport between two weighted clouds: the linear programme itself, by network simplex.
+//!
+//! ```text
+//! ½W₂² = min Σ P_ij c_ij    over P ≥ 0, P1 = a, Pᵀ1 = b
+//!      = max Σ a_i f_i + Σ b_j g_j    over f_i + g_j ≤ c_ij            c = ½|x−y|²
+//! ```
+//!
+//! A basis is a spanning tree of the bipartite graph; a pivot brings in a pair with c_ij < f_i + g_j and takes out one of the
+//! cycle that closes (Ahuja, Magnanti, Orlin 1993, chapter 11). Strongly feasible trees (Cunningham 1976) cannot cycle, and masses
+//! are whole numbers of units, so no tolerance decides what is zero. Three things make it fast: potentials of a coarser problem
+//! of the same kind to start from, pivots among a short list of pairs a point (Gottschlich, Schuhmacher 2014), and a pass over all
+//! pairs only to add those that the list lacks, which at the end is the proof of optimality.
+//!
+//! O((n + m) d) memory up to dimension 8, and nm numbers above.
+
+mod costs;
+mod simplex;
+mod start;
+mod tree;
+
+use crate::measure::Cloud;
+use crate::transport::{Potentials, TransportError};
+use costs::Costs;
+pub(crate) use costs::Ground;
+
+/// The most points a side may have, unless the other has one.
+pub const LARGEST: usize = 5_000;
+
+/// Costs above this are refused: potentials add up many of them.
+const LARGEST_COST: f64 = 1e300;
+/// Units of mass in a weighted cloud. Their rounding, 2⁻⁶⁰ of the whole, is below that of the weights.
+const UNITS: i64 = 1 << 60;
+/// Entries under this share of both their points are roundings of the weights.
+const NEGLIGIBLE: f64 = 1e-14;
+
+/// One entry P_ij > 0 of a plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlanEntry {
+    /// Row i of the source.
+    pub source: usize,
+    /// Row j of the target.
+    pub target: usize,
+    /// Mass moved from x_i to y_j; all add up to one.
+    pub mass: f64,
+}
+
+/// An optimal plan, and the potentials that prove it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExactPlan {
+    /// The entries, at most n + m − 1, in order of the source and then of the target.
+    pub entries: Vec<PlanEntry>,
+    /// f and g with f_i + g_j ≤ c_ij, and equality on the entries of the plan, up to rounding; Σ_j b_j g_j = 0.
+    pub potentials: Potentials,
+    /// W₂² = Σ P_ij |x_i − y_j|².
+    pub w2_squared: f64,
+    /// Σ a_i f_i + Σ b_j g_j, in units of c: ½W₂² up to rounding.
+    pub dual: f64,
+    /// The barycentric map Σ_j P_ij y_j / a_i, n × d row-major; a point without mass goes to the j of least c_ij − g_j.
+    pub map: Vec<f64>,
+}
+
+impl ExactPlan {
+    /// The optimal plan from `source` to `target`, of at most [`LARGEST`] points each, or of any number against one.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the dimensions differ, a cloud has too many points, or a squared distance overflows.
+    pub fn new(source: &Cloud, target: &Cloud) -> Result<Self, TransportError> {
+        let optimum = solve(source, target, Ground::HalfSquare)?;
+        let squared = |entry: &PlanEntry| squared_distance(source.row(entry.source), target.row(entry.target));
+        let w2_squared = optimum.entries.iter().map(|entry| entry.mass * squared(entry)).sum();
+        let dual = dot(source, &optimum.potentials.f);
+        let map = barycentric(source, target, &optimum);
+        Ok(Self { entries: optimum.entries, potentials: optimum.potentials, w2_squared, dual, map })
+    }
+}
+
+/// An optimal plan for any ground cost, with Σ_j b_j g_j = 0.
+pub(crate) struct Optimum {
+    pub entries: Vec<PlanEntry>,
+    pub potentials: Potentials,
+}
+
+/// Solves the linear programme of `ground`.
+pub(crate) fn solve(source: &Cloud, target: &Cloud, ground: Ground) -> Result<Optimum, TransportError> {
+    if source.dim() != target.dim() {
+        return Err(TransportError::Dimensions { source_dim: source.dim(), target_dim: target.dim() });
+    }
+    let (n, m, d) = (source.len(), target.len(), source.dim());
+    if n.max(m) > LARGEST && n.min(m) > 1 {
+        return Err(TransportError::TooMany { n: n.max(m), limit: LARGEST });
+    }
+    let (a, b) = units(source, target);
+    let support = |mass: &[i64]| (0..mass.len()).filter(|&i| mass[i] > 0).collect::<Vec<usize>>();
+    let (rows, columns) = (support(&a), support(&b));
+    // Squared distances split into a function of x, one of y and x·y, so each cloud may have its own origin, and rounding is
+    // that of the clouds' own size; distances allow a common one only.
+    let origin = source.mean();
+    let target_origin = if ground == Ground::HalfSquare { target.mean() } else { origin.clone() };
+    let (x, y) = (source.relative_to(&origin), target.relative_to(&target_origin));
+    let gather = |points: &[f64], chosen: &[usize]| chosen.iter().flat_map(|&i| &points[i * d..][..d]).copied().collect();
+    let costs = Costs::new(gather(&x, &rows), gather(&y, &columns), d, ground);
+    let between: f64 = origin.iter().zip(&target_origin).map(|(p, q)| (p - q).powi(2)).sum();
+    if !(costs.bound() <= LARGEST_COST && between <= LARGEST_COST) {
+        return Err(TransportError::Overflow);
+    }
+    let pick = |mass: &[i64], chosen: &[usize]| chosen.iter().map(|&i| mass[i]).collect::<Vec<i64>>();
+    let basis = simplex::solve(&costs, &pick(&a, &rows), &pick(&b, &columns));
+
+    let total = a.iter().map(|&units| units as f64).sum::<f64>();
+    let flows = basis.flows.iter().map(|&(i, j, flow)| (rows[i], columns[j], flow));
+    let kept = flows.filter(|&(i, j, flow)| flow as f64 > NEGLIGIBLE * a[i].min(b[j]) as f64);
+    let mut entries: Vec<PlanEntry> =
+        kept.map(|(i, j, flow)| PlanEntry { source: i, target: j, mass: flow as f64 / total }).collect();
+    entries.sort_unstable_by_key(|entry| (entry.source, entry.target));
+
+    // Points without mass get the largest potentials that the others allow: the c-transform.
+    let (all_rows, all_columns) = (rows.len() == n, columns.len() == m);
+    let f = if all_rows { basis.u } else { Costs::new(x.clone(), gather(&y, &columns), d, ground).row_transform(&basis.v) };
+    let g = if all_columns { basis.v } else { Costs::new(x.clone(), y.clone(), d, ground).column_transform(&f) };
+    let potentials = in_input_coordinates(Potentials { f, g }, (&x, &y), (&origin, &target_origin), target);
+    Ok(Optimum { entries, potentials })
+}
+
+/// c = ½|x̃ − ỹ|² + Δ·x̃ − Δ·ỹ + ½|Δ|² for points relative to origins that lie Δ apart; and the gauge Σ_j b_j g_j = 0.
+fn in_input_coordinates(centred: Potentials, (x, y): (&[f64], &[f64]), origins: (&[f64], &[f64]), target: &Cloud) -> Potentials {
+    let gap: Vec<f64> = origins.0.iter().zip(origins.1).map(|(p, q)| p - q).collect();
+    let along = |point: &[f64]| gap.iter().zip(point).map(|(g, p)| g * p).sum::<f64>();
+    let quarter = 0.25 * gap.iter().map(|g| g * g).sum::<f64>();
+    let shifted = |potential: Vec<f64>, points: &[f64], sign: f64| -> Vec<f64> {
+        potential.iter().zip(points.chunks_exact(gap.len())).map(|(f, p)| f + sign * along(p) + quarter).collect()
+    };
+    let (mut f, mut g) = (shifted(centred.f, x, 1.0), shifted(centred.g, y, -1.0));
+    let gauge = dot(target, &g);
+    f.iter_mut().for_each(|f| *f += gauge);
+    g.iter_mut().for_each(|g| *g -= gauge);
+    Potentials { f, g }
+}
+
+/// Σ a_i f_i.
+fn dot(cloud: &Cloud, potential: &[f64]) -> f64 {
+    potential.iter().enumerate().map(|(i, f)| cloud.weight(i) * f).sum()
+}
+
+/// |x−y|².
+pub(crate) fn squared_distance(x: &[f64], y: &[f64]) -> f64 {
+    let (x_blocks, x_rest) = x.as_chunks::<8>();
+    let (y_blocks, y_rest) = y.as_chunks::<8>();
+    // Eight running sums, so that it vectorises.
+    let mut sums = [0.0; 8];
+    for (a, b) in x_blocks.iter().zip(y_blocks) {
+        for (sum, (p, q)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += (p - q) * (p - q);
+        }
+    }
+    let rest: f64 = x_rest.iter().zip(y_rest).map(|(p, q)| (p - q) * (p - q)).sum();
+    sums.iter().sum::<f64>() + rest
+}
+
+/// Σ_j P_ij y_j / Σ_j P_ij.
+fn barycentric(source: &Cloud, target: &Cloud, optimum: &Optimum) -> Vec<f64> {
+    let d = source.dim();
+    let (mut map, mut mass) = (vec![0.0; source.len() * d], vec![0.0; source.len()]);
+    for entry in &optimum.entries {
+        mass[entry.source] += entry.mass;
+        let image = &mut map[entry.source * d..][..d];
+        image.iter_mut().zip(target.row(entry.target)).for_each(|(t, y)| *t += entry.mass * y);
+    }
+    for (i, image) in map.chunks_exact_mut(d).enumerate() {
+        if mass[i] > 0.0 {
+            image.iter_mut().for_each(|t| *t /= mass[i]);
+        } else {
+            let slack = |j: usize| 0.5 * squared_distance(source.row(i), target.row(j)) - optimum.potentials.g[j];
+            let partner = (0..target.len()).min_by(|&j, &k| slack(j).total_cmp(&slack(k))).unwrap_or(0);
+            image.copy_from_slice(target.row(partner));
+        }
+    }
+    map
+}
+
+/// The masses of both clouds in whole units of the same total.
+fn units(source: &Cloud, target: &Cloud) -> (Vec<i64>, Vec<i64>) {
+    let uniform = |cloud: &Cloud| cloud.weights().is_none_or(|w| w.iter().all(|x| *x == w[0]));
+    let (n, m) = (source.len(), target.len());
+    if uniform(source) && uniform(target) {
+        let common = gcd(n, m);
+        return (vec![(m / common) as i64; n], vec![(n / common) as i64; m]);
+    }
+    (apportioned(source), apportioned(target))
+}
+
+/// The masses in units of 2⁻⁶⁰: what the weights' own sum lacks is shared by weight, and the last few units go to the largest.
+fn apportioned(cloud: &Cloud) -> Vec<i64> {
+    let share = |whole: i64, i: usize| (cloud.weight(i) * whole as f64).round() as i64;
+    let mut mass: Vec<i64> = (0..cloud.len()).map(|i| share(UNITS, i)).collect();
+    let lacking = UNITS - mass.iter().sum::<i64>();
+    mass.iter_mut().enumerate().for_each(|(i, mass)| *mass += share(lacking, i));
+    let rest = UNITS - mass.iter().sum::<i64>();
+    if let Some(largest) = mass.iter_mut().max() {
+        *largest += rest;
+    }
+    mass
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

@@ -1,0 +1,92 @@
+//! Class costs, c(x_i, y_j) = ½|x_i−y_j|² + W(label, label), against dense Sinkhorn on the whole cost matrix.
+
+use brenier::backend::{Device, Precision};
+use brenier::measure::Cloud;
+use brenier::random::{Philox, Stream};
+use brenier::transport::{LabelCost, Outcome, Problem, Sinkhorn, TransportError};
+
+const EPS: f64 = 0.3;
+const TIGHT: Sinkhorn = Sinkhorn { tol: 1e-11, max_iter: 100_000, plain: false };
+
+fn normals(n: usize, step: u32) -> Cloud {
+    let mut z = vec![0.0f32; 2 * n];
+    Philox::new(8, Stream::Source).normals(0, step, 0, &mut z);
+    Cloud::new(z.into_iter().map(f64::from).collect(), 2).unwrap()
+}
+
+fn labels(n: usize, classes: u32) -> Vec<u32> {
+    (0..n as u32).map(|i| (i * i + 1) % classes).collect()
+}
+
+fn solve(x: &Cloud, y: &Cloud, labels: Option<LabelCost<'_>>, rho: Option<f64>) -> Outcome {
+    let problem = Problem::new(x, y, EPS).unwrap().with_rho(rho, rho).unwrap();
+    let problem = labels.map_or(problem, |labels| problem.with_labels(labels).unwrap());
+    let outcome = TIGHT.solve(&problem, &Device::cpu(Precision::F64), None, None).unwrap();
+    assert!(outcome.converged, "{}", outcome.verdict);
+    outcome
+}
+
+#[test]
+fn the_plan_with_class_costs_is_that_of_the_whole_cost_matrix() {
+    let (x, y) = (normals(40, 0), normals(30, 1));
+    let (of_x, of_y) = (labels(40, 2), labels(30, 3));
+    let table = [0.0, 1.5, 0.2, 0.7, 0.0, 3.0];
+    let cost = |i: usize, j: usize| {
+        let squared: f64 = x.row(i).iter().zip(y.row(j)).map(|(x, y)| (x - y).powi(2)).sum();
+        0.5 * squared + table[of_x[i] as usize * 3 + of_y[j] as usize]
+    };
+    for rho in [None, Some(0.8)] {
+        let damping = rho.map_or(1.0, |rho| rho / (rho + EPS));
+        let (mut f, mut g) = (vec![0.0f64; 40], vec![0.0f64; 30]);
+        for _ in 0..5000 {
+            for (j, g) in g.iter_mut().enumerate() {
+                *g = -damping * EPS * (0..40).map(|i| ((f[i] - cost(i, j)) / EPS).exp() / 40.0).sum::<f64>().ln();
+            }
+            for (i, f) in f.iter_mut().enumerate() {
+                *f = -damping * EPS * (0..30).map(|j| ((g[j] - cost(i, j)) / EPS).exp() / 30.0).sum::<f64>().ln();
+            }
+        }
+        let entry = |i: usize, j: usize| ((f[i] + g[j] - cost(i, j)) / EPS).exp() / 1200.0;
+        let transport: f64 = (0..1200).map(|ij| entry(ij / 30, ij % 30) * cost(ij / 30, ij % 30)).sum();
+        let outcome = solve(&x, &y, Some(LabelCost { source: &of_x, target: &of_y, table: &table, columns: 3 }), rho);
+        assert!((outcome.transport_cost - transport).abs() < 1e-8, "{} for {transport}", outcome.transport_cost);
+        assert!(outcome.gap().abs() < 1e-8, "{}", outcome.gap());
+        for i in 0..40 {
+            let mass: f64 = (0..30).map(|j| entry(i, j)).sum();
+            for k in 0..2 {
+                let mean = (0..30).map(|j| entry(i, j) * y.row(j)[k]).sum::<f64>() / mass;
+                assert!((outcome.map[2 * i + k] - mean).abs() < 1e-8);
+            }
+        }
+    }
+}
+
+/// A table of one constant adds it to the value and leaves the plan; a forbidding one keeps each class to itself.
+#[test]
+fn a_constant_changes_the_value_alone_and_a_wall_separates_the_classes() {
+    let (x, y) = (normals(40, 0), normals(40, 1));
+    let (of_x, of_y) = (labels(40, 2), labels(40, 2));
+    let with = |table: &[f64]| solve(&x, &y, Some(LabelCost { source: &of_x, target: &of_y, table, columns: 2 }), None);
+    let (bare, constant) = (solve(&x, &y, None, None), with(&[2.0; 4]));
+    assert!((constant.regularised_cost - bare.regularised_cost - 2.0).abs() < 1e-9);
+    assert!(constant.map.iter().zip(&bare.map).all(|(a, b)| (a - b).abs() < 1e-8));
+    let wall = with(&[0.0, 50.0, 50.0, 0.0]);
+    let class = |cloud: &Cloud, labels: &[u32]| {
+        let members: Vec<usize> = (0..40).filter(|&i| labels[i] == 0).collect();
+        (cloud.select(&members).unwrap(), members)
+    };
+    let ((x0, members), (y0, _)) = (class(&x, &of_x), class(&y, &of_y));
+    let alone = solve(&x0, &y0, None, None);
+    for (at, i) in members.iter().enumerate() {
+        // e^{−50/ε} of the mass leaks.
+        assert!((wall.map[2 * i] - alone.map[2 * at]).abs() < 1e-7, "{} {}", wall.map[2 * i], alone.map[2 * at]);
+    }
+}
+
+#[test]
+fn labels_outside_the_table_are_refused() {
+    let (x, y) = (normals(3, 0), normals(2, 1));
+    let problem = Problem::new(&x, &y, EPS).unwrap();
+    let refused = problem.with_labels(LabelCost { source: &[0, 1, 2], target: &[0, 1], table: &[0.0; 4], columns: 2 });
+    assert_eq!(refused.unwrap_err(), TransportError::Labels { n: 3, m: 2, rows: 2, columns: 2 });
+}

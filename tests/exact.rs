@@ -1,0 +1,141 @@
+//! Exact transport proved optimal by its own potentials, and against POT and scipy.
+
+use brenier::measure::Cloud;
+use brenier::random::{Philox, Stream};
+use brenier::transport::{ExactPlan, Gaussian, LinePlan, TransportError};
+
+/// n points of [0, 1)^d, the k-th coordinate of them times k + 1.
+fn uniforms(n: usize, d: usize, step: u32) -> Cloud {
+    let philox = Philox::new(1, Stream::Metric);
+    let points = (0..n * d).map(|i| philox.uniform(i as u32, step, 0) * (i % d + 1) as f64).collect();
+    Cloud::new(points, d).unwrap()
+}
+
+/// The same points under weights that spread over `decades` powers of ten.
+fn weighted(cloud: Cloud, decades: f64, step: u32) -> Cloud {
+    let philox = Philox::new(2, Stream::Metric);
+    let weights = (0..cloud.len()).map(|i| 10f64.powf(-decades * philox.uniform(i as u32, step, 0))).collect();
+    cloud.with_weights(weights).unwrap()
+}
+
+fn half_square(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(p, q)| 0.5 * (p - q).powi(2)).sum()
+}
+
+/// The whole certificate: marginals, feasible potentials, complementary slackness, and equal values, all to `rounding`.
+fn optimal(x: &Cloud, y: &Cloud, rounding: f64) -> ExactPlan {
+    let plan = ExactPlan::new(x, y).unwrap();
+    let (f, g) = (&plan.potentials.f, &plan.potentials.g);
+    let (mut rows, mut columns) = (vec![0.0; x.len()], vec![0.0; y.len()]);
+    let mut primal = 0.0;
+    for entry in &plan.entries {
+        let (i, j) = (entry.source, entry.target);
+        rows[i] += entry.mass;
+        columns[j] += entry.mass;
+        let cost = half_square(x.row(i), y.row(j));
+        primal += entry.mass * cost;
+        assert!(entry.mass > 0.0 && (cost - f[i] - g[j]).abs() < rounding, "slack {} where mass moves", cost - f[i] - g[j]);
+    }
+    // Each weight is rounded to 2⁻⁶⁰ of the whole, the largest by as much as all of them; dropped entries are 1e-14 of a weight.
+    let marginal = |weight: f64| 1e-13 * weight + 1e-16;
+    (0..x.len()).for_each(|i| assert!((rows[i] - x.weight(i)).abs() <= marginal(x.weight(i)), "row {i}"));
+    (0..y.len()).for_each(|j| assert!((columns[j] - y.weight(j)).abs() <= marginal(y.weight(j)), "column {j}"));
+    for (i, p) in x.rows().enumerate() {
+        for (j, q) in y.rows().enumerate() {
+            assert!(f[i] + g[j] <= half_square(p, q) + rounding, "{i} {j} is worth more than it costs");
+        }
+    }
+    assert!(plan.entries.len() < x.len() + y.len());
+    assert!((plan.dual - primal).abs() < rounding && (0.5 * plan.w2_squared - primal).abs() < rounding);
+    plan
+}
+
+#[test]
+fn every_kind_of_problem_comes_with_a_proof_that_it_is_solved() {
+    // Costs are of the order of ten; potentials add up some hundred of them.
+    let rounding = 1e-12;
+    for (n, m, d) in [(1, 1, 2), (1, 300, 3), (300, 1, 3), (2, 3, 2), (250, 250, 2), (700, 400, 3), (300, 500, 12)] {
+        let (x, y) = (uniforms(n, d, 0), uniforms(m, d, 1));
+        optimal(&x, &y, rounding);
+        optimal(&weighted(x.clone(), 0.5, 0), &y, rounding);
+        optimal(&weighted(x, 6.0, 0), &weighted(y, 6.0, 1), rounding);
+    }
+}
+
+#[test]
+fn ties_duplicates_and_equal_clouds_are_solved() {
+    let lattice = |n: usize, side: usize| {
+        let points = (0..n).flat_map(|i| [(i % side) as f64, (i / side % side) as f64]).collect();
+        Cloud::new(points, 2).unwrap()
+    };
+    optimal(&lattice(600, 7), &lattice(450, 5), 1e-12);
+    optimal(&weighted(lattice(600, 3), 3.0, 0), &lattice(600, 4), 1e-12);
+    assert_eq!(optimal(&lattice(500, 30), &lattice(500, 30), 1e-12).w2_squared, 0.0);
+    let point = |n: usize, at: f64| Cloud::new(vec![at; 2 * n], 2).unwrap();
+    assert!((optimal(&point(300, 0.0), &point(400, 3.0), 1e-12).w2_squared - 18.0).abs() < 1e-12); // sums of 600 masses
+}
+
+/// Points without mass move nothing, and their potentials are the largest that are feasible.
+#[test]
+fn points_without_mass_change_nothing() {
+    let (x, y) = (uniforms(300, 2, 0), uniforms(200, 2, 1));
+    let zero = |cloud: &Cloud| {
+        let weights = (0..cloud.len()).map(|i| if i % 3 == 0 { 0.0 } else { 1.0 + (i % 5) as f64 }).collect();
+        cloud.clone().with_weights(weights).unwrap()
+    };
+    let (x, y) = (zero(&x), zero(&y));
+    let plan = optimal(&x, &y, 1e-12);
+    let massive = |cloud: &Cloud| cloud.select(&(0..cloud.len()).filter(|i| i % 3 != 0).collect::<Vec<_>>()).unwrap();
+    let without = ExactPlan::new(&massive(&x), &massive(&y)).unwrap();
+    assert!((plan.w2_squared - without.w2_squared).abs() < 1e-13);
+    assert!(plan.map.chunks(2).all(|t| (0.0..=1.0).contains(&t[0]) && (0.0..=2.0).contains(&t[1])), "the map stays in the hull");
+}
+
+/// W₂²(a, b) = W₂²(ã, b̃) + |Δ|² for the centred clouds, and each potential keeps its digits 10⁴ from the origin.
+#[test]
+fn an_offset_changes_nothing() {
+    let (x, y) = (weighted(uniforms(400, 2, 0), 1.0, 0), uniforms(300, 2, 1));
+    let far = |cloud: &Cloud| {
+        let moved = Cloud::new(cloud.points().iter().map(|p| p + 1e4).collect(), 2).unwrap();
+        moved.with_weights((0..cloud.len()).map(|i| cloud.weight(i)).collect()).unwrap()
+    };
+    let (near, moved) = (optimal(&x, &y, 1e-12), optimal(&far(&x), &far(&y), 1e-10));
+    // Coordinates of size 1e4 carry roundings of 1e-12.
+    assert!((near.w2_squared - moved.w2_squared).abs() < 1e-11);
+    assert!(near.potentials.f.iter().zip(&moved.potentials.f).all(|(p, q)| (p - q).abs() < 1e-10));
+}
+
+#[test]
+fn on_a_line_the_plan_is_the_quantile_coupling() {
+    let (x, y) = (weighted(uniforms(400, 1, 0), 2.0, 0), weighted(uniforms(350, 1, 1), 2.0, 1));
+    let (exact, line) = (optimal(&x, &y, 1e-12), LinePlan::new(&x, &y).unwrap());
+    assert!((exact.w2_squared - line.w2_squared).abs() < 1e-13);
+    assert!(exact.map.iter().zip(&line.map).all(|(p, q)| (p - q).abs() < 1e-9));
+}
+
+/// x ↦ m + A(x − m₀) with A positive definite is the gradient of a convex function, hence optimal for any cloud (Brenier).
+#[test]
+fn the_optimal_map_of_gaussians_is_optimal_for_any_cloud() {
+    let map = Gaussian::new(vec![0.3, 0.8], &[1.0, 0.2, 0.2, 0.5])
+        .unwrap()
+        .map_to(&Gaussian::new(vec![-1.0, 2.0], &[0.7, -0.3, -0.3, 1.4]).unwrap())
+        .unwrap();
+    let x = weighted(uniforms(500, 2, 0), 3.0, 0);
+    let images: Vec<f64> = x.rows().flat_map(|p| map.apply(p).unwrap()).collect();
+    let y = Cloud::new(images.clone(), 2).unwrap().with_weights(x.weights().unwrap().to_vec()).unwrap();
+    let plan = optimal(&x, &y, 1e-12);
+    assert!(plan.map.iter().zip(&images).all(|(p, q)| (p - q).abs() < 1e-9));
+}
+
+#[test]
+fn too_many_points_are_refused_with_the_number_unless_there_is_one_against_them() {
+    let many = uniforms(5_001, 2, 0);
+    let error = ExactPlan::new(&many, &uniforms(2, 2, 1));
+    assert_eq!(error, Err(TransportError::TooMany { n: 5_001, limit: 5_000 }));
+    let one = Cloud::new(vec![0.5, 1.0], 2).unwrap();
+    let mean = many.rows().map(|p| 2.0 * half_square(p, one.row(0))).sum::<f64>() / 5_001.0;
+    assert!((ExactPlan::new(&many, &one).unwrap().w2_squared - mean).abs() < 1e-13);
+    assert!(matches!(ExactPlan::new(&one, &uniforms(2, 3, 1)), Err(TransportError::Dimensions { .. })));
+    let far = Cloud::new(vec![-1e200, 1e200], 1).unwrap();
+    assert_eq!(ExactPlan::new(&far, &uniforms(2, 1, 0)), Err(TransportError::Overflow));
+}

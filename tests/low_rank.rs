@@ -1,0 +1,77 @@
+//! Low-rank plans are plans: dearer than the exact one, equal to it where it has low rank, and closer with every station.
+
+use brenier::measure::Cloud;
+use brenier::random::{Philox, Stream};
+use brenier::transport::low_rank::LowRank;
+use brenier::transport::{ExactPlan, TransportError};
+
+fn normals(n: usize, d: usize, offset: f64, step: u32) -> Cloud {
+    let philox = Philox::new(4, Stream::Source);
+    let mut z = vec![0.0f32; d];
+    let point = |i: usize| {
+        philox.normals(i as u32, step, 0, &mut z);
+        z.iter().map(|&z| offset + f64::from(z)).collect::<Vec<f64>>()
+    };
+    Cloud::new((0..n).flat_map(point).collect(), d).unwrap()
+}
+
+const SOLVER: LowRank = LowRank { rank: 1, tol: 1e-4, max_iter: 500, seed: 0 };
+
+/// Rank one couples independently: ½(|m₀ − m₁|² + both variances).
+#[test]
+fn rank_one_is_the_independent_coupling() {
+    let (x, y) = (normals(200, 3, 0.0, 0), normals(300, 3, 1.0, 1));
+    let plan = SOLVER.solve(&x, &y, None).unwrap();
+    let squared: f64 = x.mean().iter().zip(y.mean()).map(|(p, q)| (p - q).powi(2)).sum();
+    assert!((plan.transport_cost - 0.5 * (squared + x.variance() + y.variance())).abs() < 1e-12);
+    assert!(plan.map.chunks(3).all(|t| t.iter().zip(y.mean()).all(|(t, m)| (t - m).abs() < 1e-12)));
+}
+
+#[test]
+fn the_cost_is_that_of_a_plan_with_the_marginals_and_falls_towards_the_exact_one() {
+    let weights = |n: usize| (0..n).map(|i| 1.0 + (i % 7) as f64).collect();
+    let x = normals(240, 2, 0.0, 0).with_weights(weights(240)).unwrap();
+    let y = normals(200, 2, 1.0, 1).with_weights(weights(200)).unwrap();
+    let exact = 0.5 * ExactPlan::new(&x, &y).unwrap().w2_squared;
+    let mut last = f64::INFINITY;
+    for rank in [1, 4, 16, 64] {
+        let plan = LowRank { rank, ..SOLVER }.solve(&x, &y, None).unwrap();
+        let (q, r, g) = (&plan.q, &plan.r, &plan.g);
+        // The matrix itself: its cost, and marginals off by what the plan says.
+        let (mut cost, mut rows, mut columns) = (0.0, vec![0.0; 240], vec![0.0; 200]);
+        for i in 0..240 {
+            for j in 0..200 {
+                let mass: f64 = (0..rank).map(|k| q[i * rank + k] * r[j * rank + k] / g[k]).sum();
+                cost += mass * x.row(i).iter().zip(y.row(j)).map(|(p, q)| 0.5 * (p - q).powi(2)).sum::<f64>();
+                rows[i] += mass;
+                columns[j] += mass;
+            }
+        }
+        let error: f64 = (0..240).map(|i| (rows[i] - x.weight(i)).abs()).sum::<f64>()
+            + (0..200).map(|j| (columns[j] - y.weight(j)).abs()).sum::<f64>();
+        assert!(plan.marginal_error < 1e-12 && error < 1e-12, "{error} {}", plan.marginal_error);
+        assert!((cost - plan.transport_cost).abs() < 1e-12 * cost, "{cost} {}", plan.transport_cost);
+        assert!(cost > exact && cost < last, "rank {rank}: {cost}, exact {exact}, before {last}");
+        last = cost;
+    }
+    // Clusters of 1/64 of the mass in the plane have about 1/64 of the variance, 2 on each side.
+    assert!(last < 1.1 * exact, "{last} for {exact}");
+}
+
+/// Where the target sits on r points, the exact plan has rank r: it is found to the accuracy of a descent.
+#[test]
+fn a_plan_of_low_rank_is_found() {
+    let x = normals(300, 2, 0.0, 0);
+    let y = Cloud::new(vec![-2.0, 0.0, 2.0, 0.0, 0.0, 3.0], 2).unwrap();
+    let exact = 0.5 * ExactPlan::new(&x, &y).unwrap().w2_squared;
+    let plan = LowRank { rank: 3, tol: 1e-7, max_iter: 2_000, seed: 0 }.solve(&x, &y, None).unwrap();
+    assert!((1.0 - 1e-12..1.0 + 2e-3).contains(&(plan.transport_cost / exact)), "{} for {exact}", plan.transport_cost);
+}
+
+#[test]
+fn a_rank_out_of_range_is_refused() {
+    let (x, y) = (normals(20, 2, 0.0, 0), normals(30, 2, 1.0, 1));
+    for rank in [0, 21] {
+        assert_eq!(LowRank { rank, ..SOLVER }.solve(&x, &y, None), Err(TransportError::Rank { rank, most: 20 }));
+    }
+}
