@@ -229,28 +229,24 @@ pub trait Backend: Send + Sync {
     /// A shift near the row's log-sum makes it one pass over the columns, however many draws a row has.
     fn sample_plan(
         &self,
-        _rows: Rows<'_, Self>,
-        _columns: Columns<'_, Self>,
-        _shift: (&Reals<Self>, f64),
-        _first: &Self::Buf<u32>,
-        _quantiles: &Self::Buf<f64>,
-        _index: &mut Self::Buf<u32>,
-    ) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported { what: "draw from a plan" })
-    }
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: (&Reals<Self>, f64),
+        first: &Self::Buf<u32>,
+        quantiles: &Self::Buf<f64>,
+        index: &mut Self::Buf<u32>,
+    ) -> Result<(), BackendError>;
 
     /// The `k` ≤ m columns of largest `logit_ij = h_j + k_j x_i·y_j` of each row in falling order, n × k; of equals the lowest index
     /// first.
     fn top_k(
         &self,
-        _rows: Rows<'_, Self>,
-        _columns: Columns<'_, Self>,
-        _k: usize,
-        _index: &mut Self::Buf<u32>,
-        _logit: &mut Reals<Self>,
-    ) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported { what: "rank the partners of a point" })
-    }
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        k: usize,
+        index: &mut Self::Buf<u32>,
+        logit: &mut Reals<Self>,
+    ) -> Result<(), BackendError>;
 
     /// The soft-min of a cloud with itself: `out_i = log Σ_j a_j exp(k x_i·x_j − s_i − s_j)`, length n, with s a factor times a
     /// buffer; `weights` are a and log a, `packed` is workspace of n × (d + 1).

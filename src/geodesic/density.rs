@@ -2,7 +2,7 @@
 //! by the Brownian bridge of variance εt(1−t).
 //!
 //! Nothing is random: a pixel has [`PARTNERS`] partners, quantiles of its conditional law at (r + ½)/[`PARTNERS`], and the spread is a
-//! convolution. So t = 0 is the first picture exactly, and t = 1 the second up to these quantiles.
+//! convolution. What the quantiles bring too much or too little to a pixel is settled on the way, linearly in t: both ends are exact.
 
 use crate::backend::Device;
 use crate::transport::{Draws, Plan, TransportError};
@@ -16,6 +16,8 @@ pub struct DensityBridge<'a> {
     plan: Plan<'a>,
     side: usize,
     partner: Vec<u32>,
+    /// b_j over the mass that the partners bring to j.
+    missing: Vec<f64>,
 }
 
 impl<'a> DensityBridge<'a> {
@@ -30,10 +32,17 @@ impl<'a> DensityBridge<'a> {
         let first: Vec<u32> = (0..=plan.source().len() as u32).map(|i| i * PARTNERS).collect();
         let one: Vec<f64> = (0..PARTNERS).map(|r| (f64::from(r) + 0.5) / f64::from(PARTNERS)).collect();
         let draws = Draws { first: &first, quantiles: &one.repeat(plan.source().len()) };
-        Ok(Self { plan, side, partner: plan.partners().draw(plan.source(), draws, device)? })
+        let partner = plan.partners().draw(plan.source(), draws, device)?;
+        let mut brought = vec![0.0; plan.target().len()];
+        for (k, &j) in partner.iter().enumerate() {
+            brought[j as usize] += plan.source().weight(k / PARTNERS as usize) / f64::from(PARTNERS);
+        }
+        let ratio = |(j, brought): (usize, &f64)| if *brought > 0.0 { plan.target().weight(j) / brought } else { 0.0 };
+        let missing = brought.iter().enumerate().map(ratio).collect();
+        Ok(Self { plan, side, partner, missing })
     }
 
-    /// The mass in each pixel at `t` ∈ [0, 1], side × side; together it is one.
+    /// The mass in each pixel at `t` ∈ [0, 1], side × side; together it is one, but for targets that are nobody's quantile.
     pub fn at(&self, t: f64) -> Vec<f64> {
         let (x, y, side) = (self.plan.source(), self.plan.target(), self.side as f64);
         let mut mass = vec![0.0; self.side * self.side];
@@ -41,6 +50,7 @@ impl<'a> DensityBridge<'a> {
             let share = x.weight(i) / f64::from(PARTNERS);
             for &j in partners {
                 let [u, v] = [0, 1].map(|k| side * ((1.0 - t) * x.row(i)[k] + t * y.row(j as usize)[k]) - 0.5);
+                let share = share * (1.0 - t + t * self.missing[j as usize]);
                 for (column, part) in cells(u, self.side) {
                     for (row, other) in cells(v, self.side) {
                         mass[row * self.side + column] += share * part * other;

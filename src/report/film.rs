@@ -29,6 +29,8 @@ impl Film {
     /// # Errors
     /// [`ReportError::Page`] when the template fails.
     pub fn html(&self) -> Result<String, ReportError> {
+        // In a script element nothing may look like its end.
+        let script = |value: serde_json::Value| value.to_string().replace('<', "\\u003c");
         let mut environment = Environment::new();
         environment.add_template("film.html", include_str!("film.html"))?;
         let page = environment.get_template("film.html")?.render(context! {
@@ -36,7 +38,10 @@ impl Film {
             reading => &self.reading,
             alt => &self.alt,
             facts => &self.facts,
-            frames => &self.frames,
+            first => self.frames.first(),
+            last => self.frames.len().saturating_sub(1),
+            frames_json => script(self.frames.clone().into()),
+            alt_json => script(self.alt.clone().into()),
             ends => &self.ends,
             width => self.width,
             version => env!("CARGO_PKG_VERSION"),

@@ -270,15 +270,15 @@ impl Task for Entropy<'_> {
         let values: Vec<f64> = columns.flat_map(|(y, bias)| y.iter().copied().chain([finite(*bias)])).collect();
         let (log_sum, mean) = pairs.soft_mean(backend, &values, d + 1)?;
         let x = backend.download_reals(&pairs.x)?;
-        let shift = match &pairs.phi {
+        let shift: Vec<f64> = match &pairs.phi {
             Some(phi) => backend.download_reals(phi)?.into_iter().map(|phi| phi / eps).collect(),
             None => vec![0.0; pairs.n],
         };
-        let rows = mean.chunks_exact(d + 1).zip(x.chunks_exact(d)).zip(log_sum.iter().zip(shift));
-        let entropy = |((mean, x), (log_sum, shift)): ((&[f64], &[f64]), (&f64, f64))| {
+        let entropy = |i: usize| {
+            let (x, mean): (&[f64], &[f64]) = (&x[i * d..][..d], &mean[i * (d + 1)..][..d + 1]);
             let product: f64 = x.iter().zip(mean).map(|(x, y)| x * y).sum();
-            (log_sum + shift - mean[d] - product / eps).max(0.0)
+            (log_sum[i] + shift[i] - mean[d] - product / eps).max(0.0)
         };
-        Ok(rows.map(entropy).collect())
+        Ok((0..pairs.n).map(entropy).collect())
     }
 }

@@ -5,6 +5,7 @@
 
 mod buffer;
 mod cost;
+mod draws;
 mod driver;
 mod interpret;
 pub mod launcher;
@@ -173,6 +174,29 @@ impl Backend for Cuda {
         mean: &mut Buffer<f32>,
     ) -> Result<(), BackendError> {
         soft_min::soft_min(self, rows, columns, shift, out, Some(soft_min::Mean { values, p, out: mean }))
+    }
+
+    fn sample_plan(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: (&Buffer<f32>, f64),
+        first: &Buffer<u32>,
+        quantiles: &Buffer<f64>,
+        index: &mut Buffer<u32>,
+    ) -> Result<(), BackendError> {
+        draws::sample_plan(self, rows, columns, shift, first, quantiles, index)
+    }
+
+    fn top_k(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        k: usize,
+        index: &mut Buffer<u32>,
+        logit: &mut Buffer<f32>,
+    ) -> Result<(), BackendError> {
+        draws::top_k(self, rows, columns, k, index, logit)
     }
 
     fn nearest(&self, rows: Rows<'_, Self>, points: &Buffer<f32>, index: &mut Buffer<u32>) -> Result<(), BackendError> {

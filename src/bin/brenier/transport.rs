@@ -105,7 +105,7 @@ pub struct Transport {
     #[arg(long)]
     plain: bool,
     /// The K likeliest partners of each source point as well: partners.npz with index and probability, n x K
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "exact")]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["exact", "rank", "class_costs"])]
     top_k: Option<u32>,
     /// Start from the potentials of a subsample of N points a cloud
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "plain")]
