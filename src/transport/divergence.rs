@@ -2,9 +2,9 @@
 
 use crate::backend::{Backend, Device, Task};
 use crate::measure::Cloud;
-use crate::transport::TransportError;
 use crate::transport::problem::Problem;
-use crate::transport::sinkhorn::{SelfPlan, Sinkhorn, self_transport};
+use crate::transport::sinkhorn::{Outcome, Potentials, SelfPlan, Sinkhorn, self_transport};
+use crate::transport::{TransportError, multiscale};
 
 /// Sinkhorn divergences to one fixed cloud, whose self-term is solved once.
 ///
@@ -60,6 +60,11 @@ impl Task for SelfTransport<'_> {
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let problem = Problem::new(self.cloud, self.cloud, self.eps)?;
+        if multiscale::serves(&problem, &self.solver) {
+            let warm = self.warm.map(|f| Potentials { f: f.to_vec(), g: f.to_vec() });
+            let Outcome { dual, potentials, map, .. } = multiscale::solve(backend, &problem, &self.solver, warm.as_ref(), None)?;
+            return Ok(SelfPlan { value: dual, potential: potentials.f, map });
+        }
         self_transport(backend, &problem, self.warm, self.solver.tol, self.solver.max_iter)
     }
 }

@@ -6,6 +6,7 @@ pub mod error;
 pub mod gaussian;
 pub mod line;
 pub mod map;
+mod multiscale;
 pub mod pairs;
 pub mod problem;
 pub mod semi_unbalanced;

@@ -11,6 +11,7 @@
 
 use crate::backend::{Backend, BackendError, Columns, Device, Reals, Rows, Scale, Task};
 use crate::transport::TransportError;
+use crate::transport::multiscale;
 use crate::transport::problem::{Problem, Side, dot};
 
 /// The solver and when it stops.
@@ -52,6 +53,8 @@ pub struct Outcome {
     pub converged: bool,
     /// Σ_i |Σ_j P_ij − a_i| of the plan of `potentials`.
     pub marginal_error: f64,
+    /// A bound of the plan's mass in pairs of points that were left out of the sums; 0 when none was.
+    pub skipped_mass_bound: f64,
     /// ⟨P, c⟩.
     pub transport_cost: f64,
     /// Σ a f + Σ b g − ε(|P| − 1): a lower bound of OT_ε.
@@ -94,6 +97,9 @@ impl Task for Solve<'_, '_> {
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let Self { solver, problem, warm, progress } = self;
+        if multiscale::serves(problem, &solver) {
+            return multiscale::solve(backend, problem, &solver, warm, progress);
+        }
         problem.check_precision::<B>()?;
         let x = Side::new(backend, problem.source())?;
         let y = Side::new(backend, problem.target())?;
@@ -279,6 +285,7 @@ impl<'a, B: Backend> Run<'a, B> {
             iterations: self.iterations,
             converged: tol > 0.0 && marginal_error <= tol,
             marginal_error,
+            skipped_mass_bound: 0.0,
             transport_cost,
             dual,
             regularised_cost,

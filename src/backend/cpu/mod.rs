@@ -9,6 +9,7 @@ mod nearest;
 mod normals;
 mod pairs;
 mod soft_min;
+mod tiles;
 mod vector;
 
 use std::marker::PhantomData;
@@ -16,7 +17,7 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Noise, PairKernel, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, Cost, Noise, PairKernel, Rows, Scale, TileList, TileMean, Tiles};
 use crate::field::MixtureProgram;
 
 pub use lane::Isa;
@@ -115,6 +116,22 @@ impl<T: Simd> Backend for Cpu<T> {
         let pairs =
             soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(|(s, c)| (s.as_slice(), c)) };
         soft_min::soft_min(self.isa, pairs, out, Some(soft_min::Mean { values, p, out: mean }));
+        Ok(())
+    }
+
+    fn soft_min_tiles(
+        &self,
+        rows: &Tiles<'_, Self>,
+        columns: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Vec<T>,
+        out: &mut Vec<T>,
+        mean: Option<TileMean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        let packed = &mut packed[..columns.n * (columns.d + 1)];
+        tiles::pack(columns, eps, packed);
+        tiles::soft_min(self.isa, tiles::Pairs { rows, columns, packed, list, eps }, out, mean);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
 /// Columns whose weights are held at a time; a multiple of every C below.
 const TILE: usize = 48;
 /// Largest magnitude of a packed bias: log of a zero weight is as good as this, and differences stay finite.
-const LARGEST: f64 = 1e36;
+pub(super) const LARGEST: f64 = 1e36;
 
 /// Factor k of the product, as the caller's buffers hold it.
 pub enum Factor<'a, T> {
@@ -237,20 +237,20 @@ fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), rows
 
 /// Whether a sum is neither lost in the clamp of the exponential nor, times the values of a mean, near overflow.
 #[inline(always)]
-fn is_usable<T: Real>(sum: T) -> bool {
+pub(super) fn is_usable<T: Real>(sum: T) -> bool {
     (2f64.powi(-64)..2f64.powi(64)).contains(&sum.to_f64())
 }
 
 /// Σ_j 2^(logit_ij − shift_i) of R vectors of rows, compensated (Kahan) from tile to tile.
-struct State<L, const R: usize> {
-    shift: [L; R],
-    sum: [L; R],
+pub(super) struct State<L, const R: usize> {
+    pub shift: [L; R],
+    pub sum: [L; R],
     lost: [L; R],
 }
 
 impl<L: Lane, const R: usize> State<L, R> {
     #[inline(always)]
-    fn new(shift: Option<[L; R]>) -> Self {
+    pub fn new(shift: Option<[L; R]>) -> Self {
         let zero = [L::splat(L::Elem::from_f64(0.0)); R];
         let lowest = [L::splat(L::Elem::from_f64(-2.0 * LARGEST)); R];
         Self { shift: shift.unwrap_or(lowest), sum: zero, lost: zero }
@@ -258,7 +258,7 @@ impl<L: Lane, const R: usize> State<L, R> {
 
     /// Raises the shift to the largest logit of the tile and returns the factor by which the sums so far shrink.
     #[inline(always)]
-    fn raise_shift(&mut self, logits: &[[L; R]]) -> [L; R] {
+    pub fn raise_shift(&mut self, logits: &[[L; R]]) -> [L; R] {
         let mut rescale = self.shift;
         for r in 0..R {
             let raised = logits.iter().fold(self.shift[r], |max, logit| max.max(logit[r]));
@@ -272,7 +272,7 @@ impl<L: Lane, const R: usize> State<L, R> {
 
     /// Replaces the logits by their exponentials and adds these to the sums.
     #[inline(always)]
-    fn add_exponentials(&mut self, logits: &mut [[L; R]]) {
+    pub fn add_exponentials(&mut self, logits: &mut [[L; R]]) {
         let mut tile = [L::splat(L::Elem::from_f64(0.0)); R];
         for weights in logits {
             for r in 0..R {
@@ -281,6 +281,12 @@ impl<L: Lane, const R: usize> State<L, R> {
                 weights[r] = weight;
             }
         }
+        self.add(tile);
+    }
+
+    /// Adds the sums over a tile.
+    #[inline(always)]
+    pub fn add(&mut self, tile: [L; R]) {
         for ((sum, lost), term) in self.sum.iter_mut().zip(&mut self.lost).zip(tile) {
             (*sum, *lost) = add_compensated(*sum, *lost, term);
         }
@@ -288,7 +294,7 @@ impl<L: Lane, const R: usize> State<L, R> {
 
     /// Whether the first `rows` sums are usable.
     #[inline(always)]
-    fn in_range(&self, rows: usize) -> bool {
+    pub fn in_range(&self, rows: usize) -> bool {
         let mut lanes = [L::Elem::from_f64(0.0); 16];
         (0..R).all(|r| {
             self.sum[r].store(&mut lanes);
@@ -325,7 +331,7 @@ fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::Elem],
 
 /// `mean[k][row] += Σ_j w_j,row v_jk`, in blocks of up to six values, compensated like the sum.
 #[inline(always)]
-fn add_mean<L: Lane, const R: usize>(weights: &[[L; R]], values: &[L::Elem], p: usize, mean: &mut [L::Elem]) {
+pub(super) fn add_mean<L: Lane, const R: usize>(weights: &[[L; R]], values: &[L::Elem], p: usize, mean: &mut [L::Elem]) {
     let mut k = 0;
     while k < p {
         let step = match p - k {

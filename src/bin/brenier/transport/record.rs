@@ -19,6 +19,7 @@ pub struct Record<'a> {
     pub iterations: usize,
     pub converged: bool,
     pub marginal_error: f64,
+    pub skipped_mass_bound: f64,
     pub transport_cost: f64,
     pub w2_squared: f64,
     pub w2_squared_kind: &'static str,
