@@ -27,6 +27,8 @@ const FALL: f64 = 1.6;
 /// Variance within blocks, in units of ε, up to which a coarse cloud stands for the fine one. At 1 the levels are semi-discrete
 /// problems and take ten times the iterations, at ¼ they cost twice as much each.
 const COARSENESS: f64 = 0.5;
+/// Marginal error at which a coarser level is left at the latest: what is extrapolated from it is no better.
+const COARSE_TOL: f64 = 1e-3;
 /// Most iterations of a coarser level, which only has to start the next one well.
 const PER_LEVEL: usize = 100;
 /// The coarsest clouds have at least this many points.
@@ -176,7 +178,8 @@ fn descend<B: Backend, const D: usize>(
         if k > 0 {
             level = level.finer(step.clone(), scales(step))?;
         }
-        error = level.solve(solver.tol, if last { usize::MAX } else { PER_LEVEL }, &mut budget)?;
+        let (tol, most) = if last { (solver.tol, usize::MAX) } else { (solver.tol.max(COARSE_TOL), PER_LEVEL) };
+        error = level.solve(tol, most, &mut budget)?;
     }
 
     let (mut map, log_ratio) = level.barycentric_map()?;
