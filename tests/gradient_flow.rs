@@ -48,7 +48,7 @@ fn gaussian_step(s2: f64, kappa: f64, eps: f64) -> f64 {
 #[test]
 fn the_semi_unbalanced_step_of_a_gaussian_is_the_closed_one() {
     let (kappa, eps, m) = (0.2, 0.02, grid(1.0));
-    let tight = Sinkhorn { tol: 1e-10, max_iter: 1000, plain: true };
+    let tight = Sinkhorn { tol: 1e-10, max_iter: 1000, plain: false };
     let source = grid(1.6);
     let soft = SemiUnbalanced { problem: Problem::new(&source, &m, eps).unwrap(), kappa };
     let plan = soft.solve(tight, None, &cpu()).unwrap();
@@ -57,7 +57,7 @@ fn the_semi_unbalanced_step_of_a_gaussian_is_the_closed_one() {
     assert!((after.variance() - truth).abs() < 1e-7, "{} for {truth}", after.variance());
     let kl = Gaussian::new(vec![0.0], &[truth]).unwrap().kl(&Gaussian::new(vec![0.0], &[1.0]).unwrap()).unwrap();
     assert!((plan.kl - kl).abs() < 1e-7, "{} for {kl}", plan.kl);
-    assert!(plan.iterations < 60, "over-relaxed by the known rate: {}", plan.iterations);
+    assert!(plan.iterations < 60, "accelerated: {}", plan.iterations);
 
     let settled = (0..300).fold(1.0, |v, _| gaussian_step(v, kappa, eps));
     let device = cpu();

@@ -111,3 +111,19 @@ fn an_offset_and_a_small_eps_cost_no_digits_in_single_precision() {
     let (near, offset) = (solve(&x, &y, 1e-5, 1e-2, &double), solve(&far(&x), &far(&y), 1e-5, 1e-2, &single));
     assert!((near.dual - offset.dual).abs() < 1e-7, "{} {}", near.dual, offset.dual); // ε × the marginal error
 }
+
+/// Damped updates of all pairs of points move no potential of the tiled solver by more than its tolerance.
+#[test]
+fn free_marginals_are_those_of_the_dense_solver() {
+    let (x, y, device) = (cube(1100, &[1.0, 1.0], 12), cube(1000, &[1.5, 0.8], 13), Device::cpu(Precision::F64));
+    for (rho_x, rho_y) in [(Some(0.05), Some(0.02)), (None, Some(0.05)), (Some(0.1), None)] {
+        let problem = Problem::new(&x, &y, 5e-3).unwrap().with_rho(rho_x, rho_y).unwrap();
+        let found = Sinkhorn { tol: 1e-7, ..Sinkhorn::default() }.solve(&problem, &device, None, None).unwrap();
+        assert!(found.converged, "{} after {} iterations", found.marginal_error, found.iterations);
+        let one = Sinkhorn { tol: 0.0, max_iter: 1, plain: true };
+        let after = one.solve(&problem, &device, Some(&found.potentials), None).unwrap();
+        let moved = found.potentials.f.iter().zip(&after.potentials.f).map(|(f, g)| (f - g).abs()).fold(0.0, f64::max);
+        assert!(moved <= 5e-3 * 2e-7, "{moved:e}"); // ε × the tolerance, and what is skipped of a row
+        assert!((found.mass - after.mass).abs() < 1e-6 && (found.dual - after.dual).abs() < 1e-8);
+    }
+}

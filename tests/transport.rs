@@ -4,7 +4,7 @@ use brenier::backend::{Device, Precision};
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
 use brenier::transport::problem::mean_cost;
-use brenier::transport::{Divergence, EntropicMap, Problem, Sinkhorn};
+use brenier::transport::{Divergence, EntropicMap, Outcome, Potentials, Problem, Sinkhorn, TransportError, Verdict, subsample};
 
 /// n draws of N(offset, deviation²) in each of `deviation.len()` coordinates.
 fn normals(n: usize, deviation: &[f64], offset: f64, step: u32) -> Cloud {
@@ -200,4 +200,115 @@ fn tolerance_zero_makes_exactly_the_iterations_asked_for() {
     };
     let error: f64 = (0..80).map(|i| (mass(i) - 1.0).abs() / 80.0).sum();
     assert!((error - outcome.marginal_error).abs() < 1e-12, "{error} {}", outcome.marginal_error);
+}
+
+/// A warm start is judged by the plan it makes: an f far from the solution with its own c-transform has one exact marginal and is
+/// not a solution.
+#[test]
+fn a_warm_start_with_one_exact_marginal_is_not_taken_as_solved() {
+    let device = Device::cpu(Precision::F64);
+    let (x, y) = (normals(80, &[1.0, 2.0], 0.0, 0), normals(90, &[2.0, 1.0], 1.0, 1));
+    let problem = Problem::new(&x, &y, 0.2).unwrap();
+    // f is the c-transform of an arbitrary g, so the first marginal is exact and the second is not.
+    let g: Vec<f64> = (0..90).map(|j| (j as f64).sin()).collect();
+    let f = EntropicMap { target: &y, g: &g, eps: 0.2 }.potential(&x, &device).unwrap();
+    let solver = Sinkhorn { tol: 1e-9, ..Sinkhorn::default() };
+    let warm = Potentials { f, g };
+    let outcome = solver.solve(&problem, &device, Some(&warm), None).unwrap();
+    let cold = solver.solve(&problem, &device, None, None).unwrap();
+    assert!(outcome.iterations > 0 && outcome.converged);
+    assert!((outcome.dual - cold.dual).abs() < 1e-9, "{} for {}", outcome.dual, cold.dual);
+}
+
+/// Lengths are scaled by a power of two before single precision sees them, which changes no digit.
+#[test]
+fn a_unit_of_length_changes_nothing_even_where_squares_overflow() {
+    let device = Device::cpu(Precision::F32);
+    let (x, y) = (normals(200, &[1.0, 2.0], 0.0, 0), normals(150, &[2.0, 1.0], 1.0, 1));
+    let solve = |exponent: i32| {
+        let unit = 2f64.powi(exponent);
+        let scaled = |cloud: &Cloud| Cloud::new(cloud.points().iter().map(|x| x * unit).collect(), 2).unwrap();
+        let (x, y) = (scaled(&x), scaled(&y));
+        let problem = Problem::new(&x, &y, 0.1 * unit * unit).unwrap();
+        (Sinkhorn::default().solve(&problem, &device, None, None).unwrap(), unit)
+    };
+    let (whole, _) = solve(0);
+    for exponent in [-200, -75, 70, 200] {
+        let (other, unit) = solve(exponent);
+        assert!(other.converged && other.iterations == whole.iterations, "2^{exponent}: {}", other.verdict);
+        assert_eq!(other.dual, whole.dual * unit * unit);
+        assert!(other.map.iter().zip(&whole.map).all(|(a, b)| *a == b * unit));
+    }
+}
+
+/// Between a cloud and itself the symmetric iteration finds what the alternating one does.
+#[test]
+fn a_cloud_transported_to_itself_by_one_potential_is_that_by_two() {
+    let device = Device::cpu(Precision::F64);
+    let x = normals(150, &[1.0, 2.0, 0.5], 0.0, 0);
+    let problem = Problem::new(&x, &x, 0.3).unwrap();
+    let solve = |plain| Sinkhorn { tol: 1e-9, max_iter: 100_000, plain }.solve(&problem, &device, None, None).unwrap();
+    let (one, two) = (solve(false), solve(true));
+    assert!(one.converged && two.converged);
+    assert!((one.dual - two.dual).abs() < 1e-9, "{} {}", one.dual, two.dual);
+    assert!((one.transport_cost - two.transport_cost).abs() < 1e-8);
+    assert!(one.iterations < 30 && one.iterations < two.iterations / 10, "{} {}", one.iterations, two.iterations);
+}
+
+/// Acceleration changes the road, not the end: the same values in a small share of the iterations, and never more of them.
+#[test]
+fn the_accelerated_solver_finds_the_plain_solution_in_fewer_iterations() {
+    let device = Device::cpu(Precision::F64);
+    let (x, y) = (normals(200, &[1.0, 2.0], 0.0, 0), normals(250, &[2.0, 1.0], 1.0, 1));
+    for (eps, share) in [(1.0, 1.0), (0.1, 0.5), (0.01, 0.2)] {
+        let problem = Problem::new(&x, &y, eps).unwrap();
+        let solve = |plain| Sinkhorn { tol: 1e-6, max_iter: 100_000, plain }.solve(&problem, &device, None, None).unwrap();
+        let (fast, plain) = (solve(false), solve(true));
+        assert!(fast.converged && plain.converged);
+        assert!((fast.dual - plain.dual).abs() < 1e-6 * eps, "{} {}", fast.dual, plain.dual);
+        assert!(fast.iterations as f64 <= share * plain.iterations as f64, "{eps}: {} of {}", fast.iterations, plain.iterations);
+    }
+}
+
+#[test]
+fn a_subsample_starts_the_solver_nearer_than_nothing() {
+    let device = Device::cpu(Precision::F64);
+    let (x, y) = (normals(800, &[1.0, 2.0], 0.0, 0), normals(900, &[2.0, 1.0], 1.0, 1));
+    let problem = Problem::new(&x, &y, 0.2).unwrap();
+    let solver = Sinkhorn::default();
+    let warm = subsample(&problem, 200, 0, solver, &device, None).unwrap();
+    let first = |outcome: &Outcome| outcome.residuals.iter().find(|r| r.eps == 0.2).unwrap().error;
+    let (warm, cold) = (
+        solver.solve(&problem, &device, Some(&warm), None).unwrap(),
+        Sinkhorn { plain: true, ..solver }.solve(&problem, &device, None, None).unwrap(),
+    );
+    assert!(first(&warm) < 0.5 * first(&cold), "{} {}", first(&warm), first(&cold));
+    assert!((warm.dual - cold.dual).abs() < 1e-3 * 0.2);
+}
+
+/// What cannot be reached is said, and what would help; the entropy of a product plan is the sum of its marginals'.
+#[test]
+fn the_verdict_tells_rounding_from_patience() {
+    let (x, y) = (normals(300, &[1.0, 2.0], 0.0, 0), normals(300, &[2.0, 1.0], 1.0, 1));
+    let problem = Problem::new(&x, &y, 0.05).unwrap();
+    let solve = |tol, max_iter| {
+        Sinkhorn { tol, max_iter, plain: false }.solve(&problem, &Device::cpu(Precision::F32), None, None).unwrap()
+    };
+    let rounded = solve(1e-12, 10_000);
+    assert!(matches!(rounded.verdict, Verdict::Rounding { single: true, .. }), "{:?}", rounded.verdict);
+    assert!(rounded.iterations < 2_000, "{}", rounded.iterations);
+    assert!(matches!(solve(1e-3, 3).verdict, Verdict::Slow { .. }));
+    assert_eq!(solve(0.0, 3).verdict, Verdict::Counted);
+    let loose = Problem::new(&x, &y, 1e6).unwrap();
+    let product = Sinkhorn::default().solve(&loose, &Device::cpu(Precision::F64), None, None).unwrap();
+    assert!((product.entropy - 2.0 * 300f64.ln()).abs() < 1e-4, "{}", product.entropy);
+}
+
+#[test]
+fn a_map_with_potentials_of_another_problem_is_refused() {
+    let (x, y, device) = (normals(5, &[1.0], 0.0, 0), normals(7, &[1.0], 0.0, 1), Device::cpu(Precision::F64));
+    let apply = |g: &[f64], eps: f64| EntropicMap { target: &y, g, eps }.apply(&x, &device);
+    assert_eq!(apply(&[0.0; 6], 0.1), Err(TransportError::Potential { m: 7, found: 6 }));
+    assert_eq!(apply(&[f64::NAN; 7], 0.1), Err(TransportError::Potential { m: 7, found: 0 }));
+    assert_eq!(apply(&[0.0; 7], -0.1), Err(TransportError::Eps { eps: -0.1 }));
 }

@@ -10,6 +10,7 @@ use bytemuck::Pod;
 use thiserror::Error;
 
 use crate::field::MixtureProgram;
+use crate::field::network::Activation;
 use crate::random::Philox;
 
 pub use device::{Device, DeviceError, Precision, Task};
@@ -56,6 +57,12 @@ pub enum BackendError {
         needed: u64,
         /// Bytes free.
         free: u64,
+    },
+    /// An operation that the backend does not have.
+    #[error("the {backend} backend does not evaluate networks yet; use --device cpu")]
+    NoNetworks {
+        /// Name of the backend.
+        backend: &'static str,
     },
 }
 
@@ -121,6 +128,14 @@ pub struct TileMean<'a, B: Backend + ?Sized> {
     pub p: usize,
     /// Where the means go, n × p.
     pub out: &'a mut Reals<B>,
+}
+
+/// One layer W x + b of [`Backend::perceptron`].
+pub struct Dense<'a, B: Backend + ?Sized> {
+    /// W, outputs × inputs, row-major.
+    pub weight: &'a Reals<B>,
+    /// b, of length outputs.
+    pub bias: &'a Reals<B>,
 }
 
 /// Factor k of the product x_i · y_j.
@@ -228,6 +243,25 @@ pub trait Backend: Send + Sync {
         mean: &mut Reals<Self>,
     ) -> Result<(), BackendError>;
 
+    /// The soft-min of a cloud with itself: `out_i = log Σ_j a_j exp(k x_i·x_j − s_i − s_j)`, length n, with s a factor times a
+    /// buffer; `weights` are a and log a, `packed` is workspace of n × (d + 1).
+    ///
+    /// A backend may use that the exponents are symmetric and visit each pair once; this visits it twice.
+    fn soft_min_self(
+        &self,
+        rows: Rows<'_, Self>,
+        k: f64,
+        weights: (&Reals<Self>, &Reals<Self>),
+        shift: (&Reals<Self>, f64),
+        packed: &mut Reals<Self>,
+        out: &mut Reals<Self>,
+    ) -> Result<(), BackendError> {
+        let (potential, factor) = shift;
+        self.pack(rows.points, rows.d, Scale::Uniform(k), weights.1, Some((potential, -factor)), packed)?;
+        let columns = Columns { packed, m: rows.n, d: rows.d };
+        self.soft_min(rows, columns, Some(shift), out)
+    }
+
     /// The soft-min over kept pairs of tiles: `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)`, length n, j in the tiles that
     /// the tile of i keeps; the mean behind it where asked. `packed` is workspace of m × (d + 1) or more.
     #[allow(clippy::too_many_arguments)]
@@ -284,6 +318,18 @@ pub trait Backend: Send + Sync {
         noise: Noise<'_>,
         registers: &mut [Reals<Self>],
     ) -> Result<(), BackendError>;
+
+    /// A multilayer perceptron: `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs of the last layer, with s the `scale`.
+    fn perceptron(
+        &self,
+        _rows: Rows<'_, Self>,
+        _scale: f64,
+        _layers: &[Dense<'_, Self>],
+        _activation: Activation,
+        _out: &mut Reals<Self>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::NoNetworks { backend: "CUDA" })
+    }
 
     /// `registers[dst] ← Σ coefficient · register`; `dst` may be among the terms.
     fn combine(&self, registers: &mut [Reals<Self>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError>;

@@ -186,7 +186,8 @@ impl Bench<'_> {
 
     pub fn account_walk(&mut self, name: &str, walk: &Walk, regression: Option<Estimate>) -> Result<(), Error> {
         let end = Cloud::new(walk.end.clone(), self.start.dim())?;
-        let path = Path { name, start: self.start, end: &end, action: &walk.action };
+        let start = Cloud::new(walk.states[0].1.clone(), self.start.dim())?;
+        let path = Path { name, start: &start, end: &end, action: &walk.action };
         self.ledger.push(ledger(&path, regression, self.compare.seed)?);
         Ok(())
     }

@@ -5,10 +5,10 @@ use std::time::Instant;
 use crate::Error;
 use crate::backend::Device;
 use crate::experiment::bench::{Bench, Parts};
-use crate::experiment::families::EPS_TRANSPORT;
+use crate::experiment::families::{EPS_TRANSPORT, network_methods};
 use crate::experiment::record::{CompareRecord, Comparison};
-use crate::field::Field;
-use crate::measure::{Cloud, Covariance, Measure};
+use crate::field::{Field, Network};
+use crate::measure::{Cloud, Covariance, Measure, Mixture};
 use crate::metric::{Law, Ruler, median_distance};
 use crate::random::{Philox, Stream};
 use crate::transport::problem::mean_cost;
@@ -57,22 +57,87 @@ impl Compare {
         device: &Device,
         progress: Progress<'_>,
     ) -> Result<Comparison, Error> {
+        let noisy = is_standard_normal(source.measure);
+        let parts = if noisy { 9 } else { 2 } * self.steps.len() + if noisy { 5 } else { 3 };
+        self.judge(target, source, device, progress, parts, |bench, record| {
+            let law = match target.measure {
+                Measure::Law(mixture) => Some(Field::Mixture(mixture.clone())),
+                _ => None,
+            };
+            record.law = law.is_some();
+            if noisy {
+                let data = if record.law { target.measure.clone() } else { Measure::Finite(bench.train.clone()) };
+                let field = law.unwrap_or_else(|| Field::DataSet(bench.train.clone()));
+                record.free_energy = bench.diffusion(&field, &data)?;
+                bench.flow_matching(&field, &data)?;
+            } else {
+                record.notes.push(format!(
+                    "The source \"{}\" is not a standard normal: the diffusion and fm-* rows, whose exact fields need Gaussian noise, are left out.",
+                    source.name
+                ));
+            }
+            let eps = EPS_TRANSPORT * mean_cost(bench.start, bench.train, self.seed);
+            record.eps_transport = Some(eps);
+            bench.optimal_transport(eps, &mut record.notes)?;
+            if !record.law {
+                record.notes.push(
+                    "The exact field of a data set memorises by construction: its flow ends on points of A. A flagged row is never called best."
+                        .into(),
+                );
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs the methods of the network's schedule over it, from a standard normal, judged against `target`.
+    ///
+    /// # Errors
+    /// [`Error`] as for [`Compare::run`], or where the network does not determine a step.
+    pub fn run_model(
+        &self,
+        name: &str,
+        network: &Network,
+        target: Named<'_>,
+        device: &Device,
+        progress: Progress<'_>,
+    ) -> Result<Comparison, Error> {
+        let normal = Measure::Law(Mixture::standard_normal(network.dim()));
+        let source = Named { name: "normal", measure: &normal };
+        let parts = network_methods(network).1.len() * self.steps.len() + 1;
+        self.judge(target, source, device, progress, parts, |bench, record| {
+            record.model = Some(name.into());
+            record.model_limit = Some(bench.network(network)?);
+            if let Measure::Finite(_) = target.measure {
+                record.notes.push(format!(
+                    "{name} is judged by B, the half of {} that A leaves. If it was trained on B too, \"memorised\" cannot tell: give points it has not seen.",
+                    target.name
+                ));
+            }
+            Ok(())
+        })
+    }
+
+    /// Splits the target in A and B, has `rows` fill the bench and the record, and closes both.
+    fn judge(
+        &self,
+        target: Named<'_>,
+        source: Named<'_>,
+        device: &Device,
+        progress: Progress<'_>,
+        parts: usize,
+        rows: impl FnOnce(&mut Bench<'_>, &mut CompareRecord) -> Result<(), Error>,
+    ) -> Result<Comparison, Error> {
         let begun = Instant::now();
         let (train, heldout) = match target.measure {
             Measure::Finite(cloud) => cloud.halves(self.seed)?,
             law => (law.sample(self.n, self.seed, Stream::Source, 1), law.sample(self.n, self.seed, Stream::Source, 2)),
         };
         let start = start_points(source.measure, train.len().min(MOST_PARTICLES), self.seed)?;
-        let law = match target.measure {
-            Measure::Law(mixture) => Some(Field::Mixture(mixture.clone())),
-            _ => None,
-        };
         let ruler = Ruler::new(&heldout, self.seed, device)?;
         let origin = match target.measure {
             Measure::Finite(_) => Law::Halves(&train, &heldout),
             law => Law::Draws(law),
         };
-        let noisy = is_standard_normal(source.measure);
         let mut bench = Bench {
             compare: self,
             floor: ruler.noise_floor(origin, start.len(), device)?,
@@ -82,37 +147,16 @@ impl Compare {
             start: &start,
             device,
             progress,
-            parts: Parts::new(if noisy { 9 } else { 2 } * self.steps.len() + if noisy { 5 } else { 3 }),
+            parts: Parts::new(parts),
             rows: Vec::new(),
             samples: Vec::new(),
             ledger: Vec::new(),
             trajectories: Vec::new(),
         };
-        let mut notes = Vec::new();
-        let mut free_energy = Vec::new();
-        if noisy {
-            let data = if law.is_some() { target.measure.clone() } else { Measure::Finite(train.clone()) };
-            let field = law.clone().unwrap_or_else(|| Field::DataSet(train.clone()));
-            free_energy = bench.diffusion(&field, &data)?;
-            bench.flow_matching(&field, &data)?;
-        } else {
-            notes.push(format!(
-                "The source \"{}\" is not a standard normal: the diffusion and fm-* rows, whose exact fields need Gaussian noise, are left out.",
-                source.name
-            ));
-        }
-        let eps = EPS_TRANSPORT * mean_cost(&start, &train, self.seed);
-        bench.optimal_transport(eps, &mut notes)?;
-        if law.is_none() {
-            notes.push(
-                "The exact field of a data set memorises by construction: its flow ends on points of A. A flagged row is never called best."
-                    .into(),
-            );
-        }
-        let Bench { rows, samples, ledger, trajectories, floor, .. } = bench;
-        let record = CompareRecord {
+        let mut record = CompareRecord {
             command: "compare".into(),
             version: env!("CARGO_PKG_VERSION").into(),
+            model: None,
             target: target.name.into(),
             source: source.name.into(),
             n: start.len(),
@@ -121,17 +165,21 @@ impl Compare {
             seed: self.seed,
             device: device.name().into(),
             precision: device.precision().name().into(),
-            law: law.is_some(),
+            law: false,
             eps_metric: ruler.eps(),
-            eps_transport: eps,
-            noise_floor: floor,
-            rows,
-            ledger,
-            free_energy,
-            notes,
+            eps_transport: None,
+            noise_floor: bench.floor,
+            model_limit: None,
+            rows: Vec::new(),
+            ledger: Vec::new(),
+            free_energy: Vec::new(),
+            notes: Vec::new(),
             flags: Vec::new(),
-            wall_seconds: begun.elapsed().as_secs_f64(),
+            wall_seconds: 0.0,
         };
+        rows(&mut bench, &mut record)?;
+        let Bench { rows, samples, ledger, trajectories, .. } = bench;
+        let record = CompareRecord { rows, ledger, wall_seconds: begun.elapsed().as_secs_f64(), ..record };
         Ok(Comparison { record, samples, train, heldout, trajectories })
     }
 }

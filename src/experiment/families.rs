@@ -7,8 +7,9 @@ use crate::experiment::bench::{Bench, END_OF_DIFFUSION, Made, Setting};
 use crate::experiment::ledger::{Path, ledger};
 use crate::experiment::record::{Family, FreeEnergy};
 use crate::experiment::walk::mean;
-use crate::field::Field;
+use crate::field::{Field, Network};
 use crate::measure::{Cloud, Measure};
+use crate::metric::NoiseFloor;
 use crate::path::Schedule;
 use crate::sampler::{AnnealedLangevin, Ddim, Ddpm, Euler, Heun, Method, Variance};
 use crate::transport::{Potentials, Problem, Sinkhorn};
@@ -76,6 +77,22 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// A network by the methods of its schedule's family; returns what its own flow scores.
+    pub fn network(&mut self, network: &Network) -> Result<NoiseFloor, Error> {
+        let (family, methods) = network_methods(network);
+        let (field, schedule) = (Field::Network(network.clone()), network.schedule());
+        let heun = if family == Family::Flow { "fm-heun" } else { "pf-heun" };
+        let reference = self.reference(heun, schedule, &field, !network.is_regular_at_data())?;
+        let setting = Setting { family, field: &field, schedule, reference: &reference, eps: None };
+        for (name, method) in &methods {
+            self.sweep(name, method.as_ref(), &setting)?;
+        }
+        self.account_walk("model", &reference, None)?;
+        self.draw(family, heun, &reference)?;
+        let limit = self.ruler.measure(&Cloud::new(reference.end, network.dim())?, self.device)?;
+        Ok(NoiseFloor { divergence: limit.divergence, w2_squared_exact: limit.w2_squared_exact })
+    }
+
     fn couple(&self, eps: f64, notes: &mut Vec<String>) -> Result<Coupling, Error> {
         let problem = Problem::new(self.start, self.train, eps)?;
         let clock = Instant::now();
@@ -120,6 +137,28 @@ impl Bench<'_> {
             self.add(Family::Diffusion, "annealed-langevin", made)?;
         }
         Ok(())
+    }
+}
+
+/// Methods by their names.
+pub type Methods = Vec<(&'static str, Box<dyn Method>)>;
+
+/// The family of a network's schedule, and its methods.
+pub fn network_methods(network: &Network) -> (Family, Methods) {
+    let euler_last = !network.is_regular_at_data();
+    match network.schedule() {
+        Schedule::CondOt | Schedule::Polynomial(_) => {
+            (Family::Flow, vec![("fm-euler", Box::new(Euler)), ("fm-heun", Box::new(Heun { euler_last }))])
+        }
+        _ => (
+            Family::Diffusion,
+            vec![
+                ("ddpm", Box::new(Ddpm { variance: Variance::Posterior })),
+                ("ddim", Box::new(Ddim { eta: 0.0 })),
+                ("pf-euler", Box::new(Euler)),
+                ("pf-heun", Box::new(Heun { euler_last })),
+            ],
+        ),
     }
 }
 

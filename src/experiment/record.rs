@@ -98,6 +98,8 @@ pub struct CompareRecord {
     pub command: String,
     /// Version of brenier.
     pub version: String,
+    /// Name of the network that is the field; none where the fields are made from the target.
+    pub model: Option<String>,
     /// Name of the target.
     pub target: String,
     /// Name of the source.
@@ -118,10 +120,12 @@ pub struct CompareRecord {
     pub law: bool,
     /// ε of the metric, 0.05 × mean c of B, in units of c.
     pub eps_metric: f64,
-    /// ε of the ot rows, 0.002 × mean c, in units of c.
-    pub eps_transport: f64,
+    /// ε of the ot rows, 0.002 × mean c, in units of c; none where there are no such rows.
+    pub eps_transport: Option<f64>,
     /// Noise floor at (n, m).
     pub noise_floor: NoiseFloor,
+    /// What the network's own flow scores at 1,024 Heun steps: no number of steps brings it further. None without a network.
+    pub model_limit: Option<NoiseFloor>,
     /// One row a method and number of steps.
     pub rows: Vec<Row>,
     /// One ledger a deterministic path.
@@ -134,6 +138,20 @@ pub struct CompareRecord {
     pub flags: Vec<Flag>,
     /// Seconds of the whole command.
     pub wall_seconds: f64,
+}
+
+impl CompareRecord {
+    /// The divergence that counts as reached: 1.2 × the noise floor, or 1.2 × what a network can reach where that is more.
+    pub fn reached(&self) -> f64 {
+        let limit = self.model_limit.map_or(0.0, |limit| limit.divergence);
+        1.2 * limit.max(self.noise_floor.divergence)
+    }
+
+    /// The unflagged row of `family` that reaches it with fewest evaluations: the answer to "how many steps?".
+    pub fn enough(&self, family: Family) -> Option<&Row> {
+        let reaches = |row: &&Row| row.flags.is_empty() && row.divergence.is_some_and(|d| d <= self.reached());
+        self.rows.iter().filter(|row| row.family == family).filter(reaches).min_by_key(|row| row.nfe)
+    }
 }
 
 /// A few particles' paths, for the picture.

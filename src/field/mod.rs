@@ -3,10 +3,12 @@
 pub mod density;
 pub mod likelihood;
 pub mod mixture;
+pub mod network;
 
 use crate::measure::{Cloud, Mixture};
 
 pub use mixture::{Form, MixtureProgram, MixtureStep, fold};
+pub use network::Network;
 
 /// A field: at a level (α, σ) and a point x it gives the denoised point x̂₀ = E[data | x] and the noise ε̂ = (x − α x̂₀)/σ.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,4 +27,6 @@ pub enum Field {
         /// ε in units of c = ½|x−y|².
         eps: f64,
     },
+    /// A network trained elsewhere.
+    Network(Network),
 }

@@ -11,8 +11,7 @@ use crate::backend::Device;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::jko::{Account, Cost, Scheme};
 use crate::measure::Cloud;
-use crate::transport::divergence::SelfTransport;
-use crate::transport::{Problem, SemiUnbalanced, Sinkhorn};
+use crate::transport::{Potentials, Problem, SemiUnbalanced, Sinkhorn};
 
 /// The entropic JKO scheme on the points of the target.
 #[derive(Debug)]
@@ -25,10 +24,10 @@ pub struct SemiUnbalancedJko<'a> {
     /// KL(ρ_k‖m); none at a start that lies elsewhere.
     free_energy: Option<f64>,
     warm: Option<Vec<f64>>,
-    own_warm: Option<Vec<f64>>,
+    own_warm: Option<Potentials>,
 }
 
-const SOLVER: Sinkhorn = Sinkhorn { tol: 1e-3, max_iter: 10_000, plain: true };
+const SOLVER: Sinkhorn = Sinkhorn { tol: 1e-3, max_iter: 10_000, plain: false };
 
 impl<'a> SemiUnbalancedJko<'a> {
     /// The scheme from `start` to `target` in steps `tau`, at `eps`, both in units of c.
@@ -61,10 +60,10 @@ impl Scheme for SemiUnbalancedJko<'_> {
         let mut charged = 0.0;
         if let Some(free_energy) = self.free_energy {
             // J_ε(ρ, ρ) = OT_ε(ρ, ρ) + ε KL(ρ‖m): the reference is ρ⊗m.
-            let own = SelfTransport { cloud: &self.state, eps: self.eps, solver: SOLVER, warm: self.own_warm.as_deref() };
-            let own = self.device.run(own)?;
-            charged = (step.cost - own.value - self.eps * free_energy) / self.tau;
-            self.own_warm = Some(own.potential);
+            let own_problem = Problem::new(&self.state, &self.state, self.eps)?;
+            let own = SOLVER.solve(&own_problem, self.device, self.own_warm.as_ref(), None)?;
+            charged = (step.cost - own.dual - self.eps * free_energy) / self.tau;
+            self.own_warm = Some(own.potentials);
         }
         self.state = self.target.clone().with_weights(step.weights)?;
         self.free_energy = Some(step.kl);

@@ -12,7 +12,6 @@ use crate::backend::Device;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square, moved_to};
 use crate::measure::Cloud;
-use crate::transport::divergence::SelfTransport;
 use crate::transport::{Potentials, Problem, Sinkhorn};
 
 /// The Sinkhorn-divergence flow under way.
@@ -27,7 +26,7 @@ pub struct SinkhornFlow<'a> {
     target_term: f64,
     /// T_{ρ→m} − T_{ρ→ρ} at the present state.
     velocity: Vec<f64>,
-    warm: Option<(Potentials, Vec<f64>)>,
+    warm: Option<(Potentials, Potentials)>,
 }
 
 /// Tight enough that F, whose error is of second order in it, falls visibly at every step.
@@ -41,7 +40,7 @@ impl<'a> SinkhornFlow<'a> {
     pub fn new(start: Cloud, target: &'a Cloud, tau: f64, eps: f64, device: &'a Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
         Problem::new(&start, target, eps)?;
-        let target_term = device.run(SelfTransport { cloud: target, eps, solver: SOLVER, warm: None })?.value;
+        let target_term = SOLVER.solve(&Problem::new(target, target, eps)?, device, None, None)?.dual;
         Ok(Self { state: start, target, eps, tau, device, target_term, velocity: Vec::new(), warm: None })
     }
 }
@@ -49,12 +48,12 @@ impl<'a> SinkhornFlow<'a> {
 impl Scheme for SinkhornFlow<'_> {
     fn account(&mut self) -> Result<Account, FlowError> {
         let problem = Problem::new(&self.state, self.target, self.eps)?;
-        let (warm, own_warm) = (self.warm.as_ref().map(|w| &w.0), self.warm.as_ref().map(|w| w.1.as_slice()));
+        let (warm, own_warm) = (self.warm.as_ref().map(|w| &w.0), self.warm.as_ref().map(|w| &w.1));
         let cross = SOLVER.solve(&problem, self.device, warm, None)?;
-        let own = self.device.run(SelfTransport { cloud: &self.state, eps: self.eps, solver: SOLVER, warm: own_warm })?;
+        let own = SOLVER.solve(&Problem::new(&self.state, &self.state, self.eps)?, self.device, own_warm, None)?;
         self.velocity = cross.map.iter().zip(&own.map).map(|(to, own)| to - own).collect();
-        let free_energy = cross.dual - 0.5 * (own.value + self.target_term);
-        self.warm = Some((cross.potentials, own.potential));
+        let free_energy = cross.dual - 0.5 * (own.dual + self.target_term);
+        self.warm = Some((cross.potentials, own.potentials));
         Ok(Account { free_energy: Some(free_energy), ..Account::default() })
     }
 

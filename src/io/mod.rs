@@ -7,6 +7,7 @@ pub mod array;
 mod csv;
 mod format;
 mod mixture;
+mod network;
 mod npy;
 mod npz;
 pub mod problem;
@@ -16,5 +17,5 @@ pub mod write;
 
 pub use array::Array;
 pub use problem::{Problem, ReadError};
-pub use read::{read_array, read_measure};
+pub use read::{is_network, read_array, read_measure, read_network};
 pub use write::{Float, WriteError, check_ending, write_array, write_npy, write_text, write_whole};

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::field::network::{LevelError, NetworkError};
 use crate::measure::{CloudError, MixtureError, NameError};
+use crate::path::ScheduleError;
 
 /// Why a measure or an array could not be read.
 #[derive(Debug, Error)]
@@ -133,6 +135,69 @@ pub enum Problem {
     /// A mixture where numbers are needed.
     #[error("a .json file holds a mixture, not an array; give a .npy, .npz, .csv or .safetensors file")]
     NotAnArray,
+    /// A network where points are needed.
+    #[error("this is a network, not points; it is a FIELD of sample, or the model of compare MODEL --target DATA")]
+    Network,
+    /// Something else where a network is needed.
+    #[error("this is no network; a model is a .safetensors file with metadata as examples/export_mlp.py writes them")]
+    NoNetwork,
+    /// Metadata without a key.
+    #[error("its metadata have no \"{key}\"; save a network with the keys that examples/export_mlp.py writes")]
+    NoKey {
+        /// The key.
+        key: &'static str,
+    },
+    /// Metadata with a key that means nothing.
+    #[error("its metadata have \"{key}\", which is no key of a network; did you mean \"{nearest}\"?")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The nearest one there is.
+        nearest: &'static str,
+    },
+    /// A value of the metadata that is none of those known.
+    #[error("its metadata say \"{key}\" = \"{found}\"; that must be {wanted}")]
+    Metadata {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What is needed.
+        wanted: String,
+    },
+    /// A tensor of the wrong shape.
+    #[error("tensor \"{tensor}\" has shape {shape:?} where {wanted} is needed; save the tensor in that shape")]
+    Tensor {
+        /// Its name.
+        tensor: String,
+        /// Shape found.
+        shape: Vec<usize>,
+        /// Shape needed.
+        wanted: String,
+    },
+    /// A tensor that no layer uses.
+    #[error("tensor \"{tensor}\" belongs to no layer that the metadata name; add its layer to \"layers\", or leave it out")]
+    Unused {
+        /// Its name.
+        tensor: String,
+    },
+    /// A network that does not give its own check.
+    #[error(
+        "its network does not give its own check: the predictions differ from tensor \"check.y\" by {share:.1e} of their size; one of the keys \"activation\", \"prediction\", \"time\", \"clock\" or \"schedule\" does not say what was trained"
+    )]
+    Check {
+        /// RMS difference over the RMS of the check.
+        share: f64,
+    },
+    /// Layers that do not make a network.
+    #[error(transparent)]
+    Layers(#[from] NetworkError),
+    /// A check at a level where there is no answer.
+    #[error("tensors \"check.t\": {0}")]
+    Level(LevelError),
+    /// A schedule that is none.
+    #[error("its metadata say \"schedule\": {0}")]
+    Schedule(#[from] ScheduleError),
     /// Numbers that do not make a mixture.
     #[error(transparent)]
     Mixture(#[from] MixtureError),

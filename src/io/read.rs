@@ -6,8 +6,9 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
+use crate::field::Network;
 use crate::io::format::Format;
-use crate::io::{Array, Problem, ReadError, csv, mixture, npy, npz, safetensors};
+use crate::io::{Array, Problem, ReadError, csv, mixture, network, npy, npz, safetensors};
 use crate::measure::{Cloud, CloudError, Measure, NameError, named};
 
 /// The measure that `spec` stands for: a named source ([`named()`]), or the path of a file.
@@ -35,6 +36,32 @@ pub fn read_measure(spec: &str, weights: Option<&Path>, dim: Option<usize>) -> R
     }
 }
 
+/// Whether the file at `path` is a `.safetensors` file that holds a network, with its metadata or without.
+///
+/// # Errors
+/// [`ReadError`] when it ends in `.safetensors` and cannot be read.
+pub fn is_network(path: &Path) -> Result<bool, ReadError> {
+    match Format::of(path) {
+        Ok(Format::Safetensors) => in_file(path, |path| load(path, |_, bytes| network::is_network(bytes))),
+        _ => Ok(false),
+    }
+}
+
+/// The network in the `.safetensors` file at `path`.
+///
+#[doc = include_str!("../../docs/networks.md")]
+///
+/// # Errors
+/// [`ReadError`], which names file, tensor or key, what was found and what is needed.
+pub fn read_network(path: &Path) -> Result<Network, ReadError> {
+    in_file(path, |path| {
+        load(path, |format, bytes| match format {
+            Format::Safetensors => network::read(bytes),
+            _ => Err(Problem::NoNetwork),
+        })
+    })
+}
+
 /// The array in the file at `path`, of any shape; in `.npz` and `.safetensors` files the one called `name`.
 ///
 /// # Errors
@@ -60,6 +87,9 @@ fn measure(path: &Path) -> Result<Measure, Problem> {
     load(path, |format, bytes| {
         if format == Format::Json {
             return Ok(Measure::Law(mixture::read(bytes)?));
+        }
+        if format == Format::Safetensors && network::is_network(bytes)? {
+            return Err(Problem::Network);
         }
         let (points, dim) = array(format, bytes, "points")?.into_points()?;
         let cloud = Cloud::new(points, dim)?;

@@ -1,5 +1,7 @@
 //! `.safetensors`: a JSON header with names, types and offsets, then the numbers, little-endian in C order.
 
+use std::collections::HashMap;
+
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::io::Problem;
@@ -7,8 +9,26 @@ use crate::io::array::{Array, Layout, Number};
 
 /// The tensor `name` of a whole `.safetensors` file.
 pub(super) fn read(bytes: &[u8], name: &str) -> Result<Array, Problem> {
-    let damaged = |error: SafeTensorError| Problem::Damaged { why: error.to_string() };
-    let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    array(&open(bytes)?, name)
+}
+
+/// The tensors of a whole file.
+pub(super) fn open(bytes: &[u8]) -> Result<SafeTensors<'_>, Problem> {
+    SafeTensors::deserialize(bytes).map_err(damaged)
+}
+
+/// The metadata of a whole file, empty where there are none.
+pub(super) fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, Problem> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    Ok(header.metadata().clone().unwrap_or_default())
+}
+
+fn damaged(error: SafeTensorError) -> Problem {
+    Problem::Damaged { why: error.to_string() }
+}
+
+/// The tensor `name`.
+pub(super) fn array(tensors: &SafeTensors<'_>, name: &str) -> Result<Array, Problem> {
     let present = || tensors.names().into_iter().map(str::to_owned).collect();
     let tensor = match tensors.tensor(name) {
         Err(SafeTensorError::TensorNotFound(_)) => return Err(Problem::NoArray { name: name.into(), present: present() }),

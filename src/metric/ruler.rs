@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::backend::Device;
 use crate::measure::{Cloud, Measure};
+use crate::metric::wasserstein::LARGEST_SUBSAMPLE;
 use crate::metric::{MetricError, mean_distance, variance_ratio, w2_squared_exact};
 use crate::random::Stream;
 use crate::transport::problem::mean_cost;
@@ -91,7 +92,7 @@ impl<'a> Ruler<'a> {
     /// What two independent clouds of n and m points of the same law score on this ruler; below it no number means anything.
     ///
     /// For a law the mean over 8 fresh pairs of draws. For a finite set half against half, scaled to the sizes n and m by
-    /// (1/n + 1/m)/(1/n₁ + 1/n₂); `halves` are those of the set.
+    /// (1/n + 1/m)/(1/n₁ + 1/n₂), for the exact W₂² with the sizes of its subsamples; `halves` are those of the set.
     ///
     /// # Errors
     /// [`MetricError`] as for [`Ruler::measure`].
@@ -102,7 +103,9 @@ impl<'a> Ruler<'a> {
                 let reading = Ruler::at(second, self.eps, self.seed, device)?.measure(first, device)?;
                 let inverse = |a: usize, b: usize| 1.0 / a as f64 + 1.0 / b as f64;
                 let scale = inverse(n, m) / inverse(first.len(), second.len());
-                Ok(NoiseFloor { divergence: scale * reading.divergence, w2_squared_exact: scale * reading.w2_squared_exact })
+                let size = |a: usize, b: usize| a.min(b).min(LARGEST_SUBSAMPLE) as f64;
+                let exact = size(first.len(), second.len()) / size(n, m);
+                Ok(NoiseFloor { divergence: scale * reading.divergence, w2_squared_exact: exact * reading.w2_squared_exact })
             }
             Law::Draws(measure) => {
                 let mut floor = NoiseFloor { divergence: 0.0, w2_squared_exact: 0.0 };
@@ -126,4 +129,22 @@ pub enum Law<'a> {
     Draws(&'a Measure),
     /// A finite set, as two disjoint halves.
     Halves(&'a Cloud, &'a Cloud),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Precision;
+
+    #[test]
+    fn the_floor_of_the_exact_distance_is_that_of_its_subsamples_whatever_the_clouds() {
+        let device = Device::cpu(Precision::F32);
+        let (first, second) =
+            Measure::Law(crate::measure::Mixture::standard_normal(2)).sample(5000, 0, Stream::Source, 0).halves(0).unwrap();
+        let ruler = Ruler::new(&second, 0, &device).unwrap();
+        let [all, fewer, few] = [2500, 1250, 512].map(|n| ruler.noise_floor(Law::Halves(&first, &second), n, &device).unwrap());
+        assert_eq!(all.w2_squared_exact, fewer.w2_squared_exact); // subsamples of 1,024 in both
+        assert_eq!(2.0 * all.w2_squared_exact, few.w2_squared_exact);
+        assert!((fewer.divergence / all.divergence - 1.5).abs() < 1e-12);
+    }
 }

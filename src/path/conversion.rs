@@ -70,7 +70,13 @@ pub fn convert(from: Prediction, to: Prediction, level: Level) -> Result<(f64, f
         return Ok((0.0, 1.0));
     }
     let Level { alpha, sigma, .. } = level;
-    let ((p, q), (p_to, q_to)) = (from.coefficients(level), to.coefficients(level));
+    combination(from, to.coefficients(level), level).ok_or(ConversionError { from, to, alpha, sigma })
+}
+
+/// (a, b) such that p x̂₀ + q ε̂ = a x + b `from` at `level`, for `to` = (p, q); none where x and `from` do not determine it.
+pub fn combination(from: Prediction, to: (f64, f64), level: Level) -> Option<(f64, f64)> {
+    let Level { alpha, sigma, .. } = level;
+    let ((p, q), (p_to, q_to)) = (from.coefficients(level), to);
     let of_x = p_to * q - q_to * p;
     let (a, b) = if of_x == 0.0 {
         (0.0, if q != 0.0 { q_to / q } else { p_to / p }) // proportional: x is not needed
@@ -78,5 +84,5 @@ pub fn convert(from: Prediction, to: Prediction, level: Level) -> Result<(f64, f
         let determinant = alpha * q - sigma * p;
         (of_x / determinant, (q_to * alpha - p_to * sigma) / determinant)
     };
-    if a.is_finite() && b.is_finite() { Ok((a, b)) } else { Err(ConversionError { from, to, alpha, sigma }) }
+    (a.is_finite() && b.is_finite()).then_some((a, b))
 }

@@ -94,6 +94,12 @@ pub enum ScheduleError {
         /// σ/α at t = 1.
         cleanest: f64,
     },
+    /// A name with numbers that are not a schedule's.
+    #[error("\"{spec}\" is no schedule: write linear-vp:0.1,20 or ve:0.01,50, or a name without numbers")]
+    Spec {
+        /// What was written.
+        spec: String,
+    },
     /// A name that is not known.
     #[error("there is no schedule {name:?}; did you mean {nearest:?}? known: {}", SCHEDULES.join(", "))]
     Unknown {
@@ -196,6 +202,20 @@ impl Schedule {
             "scaled-linear" => Self::scaled_linear(),
             _ => return Err(ScheduleError::Unknown { name: name.to_owned(), nearest: nearest(name, &SCHEDULES) }),
         })
+    }
+
+    /// The schedule that `spec` names: one of [`SCHEDULES`], `linear-vp:BETA_MIN,BETA_MAX` or `ve:SIGMA_MIN,SIGMA_MAX`.
+    ///
+    /// # Errors
+    /// [`ScheduleError`] for a name that is not known, or ends that are not two numbers in their domain.
+    pub fn parse(spec: &str) -> Result<Self, ScheduleError> {
+        let Some((name, ends)) = spec.split_once(':') else { return Self::named(spec) };
+        let ends = ends.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        match (name, ends) {
+            ("linear-vp", Some((beta_min, beta_max))) => Self::linear_vp(beta_min, beta_max),
+            ("ve", Some((sigma_min, sigma_max))) => Self::ve(sigma_min, sigma_max),
+            _ => Err(ScheduleError::Spec { spec: spec.to_owned() }),
+        }
     }
 
     /// The level at time t ∈ [0, 1], derivatives included.

@@ -23,6 +23,10 @@ fn ledger(record: &CompareRecord) -> Vec<[String; 7]> {
 /// The page of `record` with `figures` in their order.
 pub(super) fn html(record: &CompareRecord, figures: &[Figure]) -> Result<String, ReportError> {
     let count = |n: usize| n.to_string();
+    let field = match &record.model {
+        Some(_) => "the network's".into(),
+        None => if record.law { "the law's own" } else { "of the training half" }.into(),
+    };
     let facts = [
         ("target", record.target.clone()),
         ("source", record.source.clone()),
@@ -31,13 +35,14 @@ pub(super) fn html(record: &CompareRecord, figures: &[Figure]) -> Result<String,
         ("dimension d", count(record.d)),
         ("seed", record.seed.to_string()),
         ("device", format!("{}, {}", record.device, record.precision)),
-        ("field", if record.law { "the law's own" } else { "of the training half" }.into()),
+        ("field", field),
         ("noise floor, divergence", number(record.noise_floor.divergence)),
         ("noise floor, W₂² exact", number(record.noise_floor.w2_squared_exact)),
         ("ε of the metric", number(record.eps_metric)),
-        ("ε of ot-* and displacement", number(record.eps_transport)),
         ("wall time", format!("{} s", number(record.wall_seconds))),
     ];
+    let limit = record.model_limit.map(|limit| ("network in 1,024 Heun steps, divergence", number(limit.divergence)));
+    let eps_transport = record.eps_transport.map(|eps| ("ε of ot-* and displacement", number(eps)));
     let figures: Vec<_> = figures
         .iter()
         .map(|f| context! { name => f.name, title => &f.title, reading => &f.reading, panels => &f.panels, width => f.panel_width })
@@ -47,9 +52,16 @@ pub(super) fn html(record: &CompareRecord, figures: &[Figure]) -> Result<String,
     let page = environment.get_template("report.html")?.render(context! {
         style => STYLE,
         target => &record.target,
-        source => &record.source,
+        source => record.model.as_ref().unwrap_or(&record.source),
         version => &record.version,
-        facts,
+        model => &record.model,
+        title => if record.model.is_some() { "how many steps" } else { "diffusion and flow with one ruler" },
+        reached => if record.model_limit.is_some_and(|limit| limit.divergence > record.noise_floor.divergence) {
+            "what the network reaches in 1,024 Heun steps"
+        } else {
+            "the noise floor"
+        },
+        facts => facts.into_iter().chain(limit).chain(eps_transport).collect::<Vec<_>>(),
         notes => &record.notes,
         flags => record.flags.iter().map(|f| flag(*f)).collect::<Vec<_>>(),
         answers => answers(record),

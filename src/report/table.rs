@@ -95,14 +95,11 @@ fn best(rows: &[Row], column: &Column) -> Option<usize> {
     numbers.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(i, _)| i)
 }
 
-/// For each family the unflagged row within 1.2 × the noise floor that takes fewest evaluations: the answer to "how many steps?".
+/// For each family the row that is enough: the answer to "how many steps?".
 pub(super) fn answers(record: &CompareRecord) -> Vec<(&'static str, String)> {
-    let reached = 1.2 * record.noise_floor.divergence;
     let answer = |wanted: Family| {
-        let rows = record.rows.iter().filter(|r| r.family == wanted);
-        rows.clone().next()?; // a family left out has no answer
-        let enough = rows.filter(|r| r.flags.is_empty() && r.divergence.is_some_and(|d| d <= reached));
-        let told = enough.min_by_key(|r| r.nfe).map(|r| format!("{} NFE ({})", r.nfe, row_title(&r.label, r.steps)));
+        record.rows.iter().find(|row| row.family == wanted)?; // a family left out has no answer
+        let told = record.enough(wanted).map(|row| format!("{} NFE ({})", row.nfe, row_title(&row.label, row.steps)));
         Some((family(wanted), told.unwrap_or_else(|| "none".into())))
     };
     [Family::Diffusion, Family::Flow].into_iter().filter_map(answer).collect()

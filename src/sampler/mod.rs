@@ -18,6 +18,7 @@ mod draws;
 pub mod edm;
 pub mod energy_matching;
 pub mod euler;
+mod forward;
 pub mod heun;
 pub mod likelihood;
 pub mod lms;

@@ -1,11 +1,14 @@
-//! Runs a program over a field: fused over all steps for a mixture, stage by stage for fields that are soft-mins over points.
+//! Runs a program over a field: fused over all steps for a mixture, stage by stage for networks and for fields that are
+//! soft-mins over points.
 
 use thiserror::Error;
 
 use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows, Scale, Task};
+use crate::field::network::LevelError;
 use crate::field::{Field, MixtureProgram, fold};
 use crate::measure::Cloud;
 use crate::path::Level;
+use crate::sampler::forward::Forward;
 use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// Why a program cannot run on a field.
@@ -48,6 +51,9 @@ pub enum RunError {
     /// ε̂ of a field of points at σ = 0.
     #[error("at sigma = 0 a field of points knows only the nearest point, not the noise; end with an Euler step (euler_last)")]
     NoiseAtData,
+    /// A level at which a network does not determine the step.
+    #[error(transparent)]
+    Level(#[from] LevelError),
     /// The observer stopped the run.
     #[error("stopped after {steps} steps")]
     Stopped {
@@ -73,6 +79,7 @@ impl Field {
         match self {
             Self::Mixture(mixture) => mixture.dim(),
             Self::DataSet(cloud) | Self::Transport { target: cloud, .. } => cloud.dim(),
+            Self::Network(network) => network.dim(),
         }
     }
 
@@ -86,9 +93,14 @@ impl Field {
         program.run(self, points, Noise::Given(&[]), device, Observe::Progress(&mut |_| true))
     }
 
-    /// Whether the field at σ = 0 is known beyond x̂₀: for a law with a density, not for points.
+    /// Whether the field at σ = 0 is known beyond x̂₀: for a law with a density and for a network whose prediction says it, not
+    /// for points.
     pub fn is_regular_at_data(&self) -> bool {
-        matches!(self, Self::Mixture(_))
+        match self {
+            Self::Mixture(_) => true,
+            Self::DataSet(_) | Self::Transport { .. } => false,
+            Self::Network(network) => network.is_regular_at_data(),
+        }
     }
 }
 
@@ -149,14 +161,16 @@ impl Task for Run<'_> {
         for _ in 1..program.registers() {
             registers.push(backend.zeros(start.len())?);
         }
-        let n = start.len() / field.dim();
+        let d = field.dim();
+        let n = start.len() / d;
         let mut stepper = match field {
             Field::Mixture(mixture) => Stepper::Fused(fold(mixture, program)),
             Field::DataSet(cloud) => Stepper::Staged(Box::new(Points::new(backend, cloud, None, n)?)),
             Field::Transport { target, g, eps } => Stepper::Staged(Box::new(Points::new(backend, target, Some((g, *eps)), n)?)),
+            Field::Network(network) => Stepper::Staged(Box::new(Forward::new(backend, network, n)?)),
         };
         if matches!(stepper, Stepper::Staged(_)) {
-            registers.push(backend.zeros(start.len())?); // workspace of `Points::evaluate`
+            registers.push(backend.zeros(start.len())?); // workspace of `Evaluate::evaluate`
         }
         let stride = match (&stepper, &observe) {
             (Stepper::Fused(_), Observe::Progress(_)) => FUSED,
@@ -177,8 +191,20 @@ impl Task for Run<'_> {
             let next = program.steps.len().min(made + stride);
             match &mut stepper {
                 Stepper::Fused(folded) => backend.interpret(folded, made..next, noise, &mut registers)?,
-                Stepper::Staged(points) => {
-                    points.step(backend, &program.steps[made].ops, made as u32, noise, &mut calls, &mut registers)?;
+                Stepper::Staged(field) => {
+                    for op in &program.steps[made].ops {
+                        match *op {
+                            Op::Evaluate { level, src, p, q, dst } => {
+                                field.evaluate(backend, level, src, (p, q), dst, &mut registers)?;
+                            }
+                            Op::Draw { dst, draw } => {
+                                backend.normals(noise, made as u32, draw, calls, d, &mut registers[dst])?;
+                                calls += 1;
+                            }
+                            Op::Combine { dst, ref terms } => backend.combine(&mut registers, dst, terms)?,
+                            Op::Clip { register, low, high } => backend.clip(&mut registers[register], low, high)?,
+                        }
+                    }
                 }
             }
             made = next;
@@ -186,9 +212,23 @@ impl Task for Run<'_> {
     }
 }
 
-enum Stepper<B: Backend> {
+enum Stepper<'a, B: Backend> {
     Fused(MixtureProgram),
-    Staged(Box<Points<B>>),
+    Staged(Box<dyn Evaluate<B> + 'a>),
+}
+
+/// A field that is evaluated stage by stage.
+pub(super) trait Evaluate<B: Backend> {
+    /// `dst ← p x̂₀ + q ε̂` at the points in `src`; the last register is workspace.
+    fn evaluate(
+        &mut self,
+        backend: &B,
+        level: Level,
+        src: usize,
+        of: (f64, f64),
+        dst: usize,
+        registers: &mut [Reals<B>],
+    ) -> Result<(), RunError>;
 }
 
 /// A field that is a softmax over points: x̂₀ = Σ_j w_j y_j.
@@ -236,31 +276,10 @@ impl<B: Backend> Points<B> {
             index: backend.zeros(n)?,
         })
     }
+}
 
-    fn step(
-        &mut self,
-        backend: &B,
-        ops: &[Op],
-        step: u32,
-        noise: Noise<'_>,
-        calls: &mut usize,
-        registers: &mut [Reals<B>],
-    ) -> Result<(), RunError> {
-        for op in ops {
-            match *op {
-                Op::Evaluate { level, src, p, q, dst } => self.evaluate(backend, level, src, (p, q), dst, registers)?,
-                Op::Draw { dst, draw } => {
-                    backend.normals(noise, step, draw, *calls, self.d, &mut registers[dst])?;
-                    *calls += 1;
-                }
-                Op::Combine { dst, ref terms } => backend.combine(registers, dst, terms)?,
-                Op::Clip { register, low, high } => backend.clip(&mut registers[register], low, high)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// `dst ← p A + q (src − α A)/σ`, with A the softmax mean of the points; the last register is workspace.
+impl<B: Backend> Evaluate<B> for Points<B> {
+    /// `dst ← p A + q (src − α A)/σ`, with A the softmax mean of the points.
     fn evaluate(
         &mut self,
         backend: &B,

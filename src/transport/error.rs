@@ -65,12 +65,35 @@ pub enum TransportError {
         /// The ε given.
         eps: f64,
     },
-    /// A κ that draws the second marginal nowhere.
-    #[error("kappa = {kappa}; the semi-unbalanced problem needs a finite kappa above zero, in units of |x-y|^2/2")]
-    Kappa {
-        /// The κ given.
-        kappa: f64,
+    /// A ρ that draws a marginal nowhere.
+    #[error(
+        "rho = {rho}; a free marginal needs a finite rho above zero, in units of |x-y|^2/2, or none at all to be held exactly"
+    )]
+    Rho {
+        /// The ρ given.
+        rho: f64,
     },
+    /// Potentials that are not those of the cloud.
+    #[error(
+        "a map needs a finite potential for each of the {m} target points, and {found} were given; use those of this problem"
+    )]
+    Potential {
+        /// Points of the target.
+        m: usize,
+        /// Finite potentials given.
+        found: usize,
+    },
+    /// A direction that is not one number a coordinate of the source.
+    #[error("a direction for these source points has {expected} numbers, not {found}")]
+    Direction {
+        /// Numbers given.
+        found: usize,
+        /// Numbers needed.
+        expected: usize,
+    },
+    /// Second derivatives are those of balanced problems.
+    #[error("Hessian-vector products are of balanced problems; this one has a free marginal")]
+    Balanced,
     /// ε that the precision cannot hold.
     #[error(
         "eps = {eps:e} is too small for these points in {precision}\n  their largest squared radius about the mean is {radius:.3}, so \

@@ -11,8 +11,11 @@
 //! Σ₀^½ Σ₁^½: a singular value s gives k with s(1 − k²) = εk, so 2sk = (4s² + ε²)^½ − ε.
 
 mod flow;
+mod unbalanced;
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
+
+pub use unbalanced::UnbalancedPlan;
 
 use crate::transport::TransportError;
 

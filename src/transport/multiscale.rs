@@ -15,8 +15,9 @@ mod tiles;
 use crate::backend::{Backend, Real};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
-use crate::transport::problem::{Problem, dot};
-use crate::transport::sinkhorn::{Outcome, Potentials, Progress, Sinkhorn};
+use crate::transport::outcome::{Outcome, Plan, Values, Verdict};
+use crate::transport::problem::{Problem, dot, scale};
+use crate::transport::sinkhorn::{Hold, Potentials, Progress, Sinkhorn};
 use level::{Budget, Level, Step};
 use tiles::{LARGEST_DIM, Scale};
 
@@ -31,13 +32,17 @@ const COARSENESS: f64 = 0.5;
 const COARSE_TOL: f64 = 1e-3;
 /// Most iterations of a coarser level, which only has to start the next one well.
 const PER_LEVEL: usize = 100;
+/// The largest share of a row's sum that may be skipped, however loose the tolerance.
+const LARGEST_SHARE: f64 = 0.1;
+/// Rounding errors of exponents about tile centres beyond which ε is judged as for the dense solver.
+const TILE_ROUNDING: f64 = 1e-2;
 /// The coarsest clouds have at least this many points.
 const FEWEST_POINTS: usize = 512;
 
 /// Whether `problem` is one for this solver: few dimensions, many pairs, and acceleration asked for.
 pub(super) fn serves(problem: &Problem<'_>, solver: &Sinkhorn) -> bool {
     let (x, y) = (problem.source(), problem.target());
-    x.dim() <= LARGEST_DIM && x.len() * y.len() >= FEWEST_PAIRS && !solver.plain && solver.tol > 0.0
+    x.dim() <= LARGEST_DIM && x.len() * y.len() >= FEWEST_PAIRS && solver.accelerated()
 }
 
 /// Solves `problem`, from `warm` if given; between a cloud and itself by symmetric averaging.
@@ -58,6 +63,7 @@ pub(super) fn solve<B: Backend>(
 
 /// A cloud in k-d order relative to its mean, and the clouds of its blocks.
 struct Pyramid<const D: usize> {
+    /// In the units of the input.
     mean: Vec<f64>,
     order: Vec<u32>,
     /// The cloud of blocks of 2^k points, for each k.
@@ -67,10 +73,11 @@ struct Pyramid<const D: usize> {
 }
 
 impl<const D: usize> Pyramid<D> {
-    fn new(cloud: &Cloud) -> Self {
+    /// `cloud` with lengths multiplied by `unit`.
+    fn new(cloud: &Cloud, unit: f64) -> Self {
         let mean = cloud.mean();
         let order = order::order(cloud.points(), D);
-        let centred = order.iter().flat_map(|&i| cloud.row(i as usize).iter().zip(&mean).map(|(x, m)| x - m)).collect();
+        let centred = order.iter().flat_map(|&i| cloud.row(i as usize).iter().zip(&mean).map(|(x, m)| unit * (x - m))).collect();
         let weights = order.iter().map(|&i| cloud.weight(i as usize)).collect();
         let (mut scales, mut lost) = (vec![Scale { points: centred, weights }], vec![0.0]);
         while scales[scales.len() - 1].len() >= 2 * FEWEST_POINTS {
@@ -100,13 +107,13 @@ impl<const D: usize> Pyramid<D> {
         }
         out
     }
+}
 
-    /// φ + f = ½|x|² ± Δ·x + ¼|Δ|² of each point: c = ½|x|² + ½|y|² − x·y + Δ·x − Δ·y + ½|Δ|² with Δ = mean x − mean y.
-    fn ground(&self, gap: &[f64], sign: f64) -> Vec<f64> {
-        let half = self.scales[0].half_squares();
-        let along = (0..half.len()).map(|i| sign * dot(gap, &self.scales[0].point(i)) + 0.25 * dot(gap, gap));
-        half.iter().zip(along).map(|(half, along)| half + along).collect()
-    }
+/// How the marginal of `scale` is held: φ at f = 0 is ½|x|² ± Δ·x + ¼|Δ|², as c = ½|x|² + ½|y|² − x·y + Δ·x − Δ·y + ½|Δ|² with
+/// Δ = mean x − mean y.
+fn hold<const D: usize>(scale: &Scale<D>, rho: Option<f64>, gap: &[f64], sign: f64) -> Hold {
+    let along = |x: &[f64]| sign * dot(gap, x) + 0.25 * dot(gap, gap);
+    Hold { rho, ground: scale.points.chunks_exact(D).map(|x| 0.5 * dot(x, x) + along(x)).collect() }
 }
 
 /// The levels from the spread of the clouds down to `eps`.
@@ -128,89 +135,96 @@ fn descend<B: Backend, const D: usize>(
     warm: Option<&Potentials>,
     progress: Option<Progress<'_>>,
 ) -> Result<Outcome, TransportError> {
-    let (source, target, eps) = (problem.source(), problem.target(), problem.eps());
-    let symmetric = std::ptr::eq(source, target) || source == target;
+    let (source, target) = (problem.source(), problem.target());
+    let unit = scale(source, target);
+    let (square, symmetric) = (unit * unit, problem.is_symmetric());
+    let eps = problem.eps() * square;
     let pyramids = match symmetric {
-        true => vec![Pyramid::<D>::new(source)],
+        true => vec![Pyramid::<D>::new(source, unit)],
         false => {
-            let (x, y) = rayon::join(|| Pyramid::new(source), || Pyramid::new(target));
+            let (x, y) = rayon::join(|| Pyramid::new(source, unit), || Pyramid::new(target, unit));
             vec![x, y]
         }
     };
     let (x, y) = (&pyramids[0], &pyramids[pyramids.len() - 1]);
     let widest = pyramids.iter().map(|pyramid| pyramid.scales[0].widest_tile()).fold(0.0, f64::max);
-    if widest * B::Real::ROUNDING > 1e-2 * eps {
+    let rounding = widest * B::Real::ROUNDING;
+    if rounding > TILE_ROUNDING * eps {
         problem.check_precision::<B>()?;
     }
-    let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
-    let grounds = [x.ground(&gap, 1.0), y.ground(&gap, -1.0)];
-    let mut budget = Budget { iterations: 0, most: solver.max_iter, progress };
+    let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| unit * (x - y)).collect();
+    let sides = |step: &Step| -> Vec<(&Scale<D>, Hold)> {
+        let ends = pyramids.iter().zip(&step.log2).zip(problem.rho()).zip([1.0, -1.0]);
+        ends.map(|(((pyramid, &log2), rho), sign)| {
+            let scale = &pyramid.scales[log2 as usize];
+            (scale, hold(scale, rho.map(|rho| rho * square), &gap, sign))
+        })
+        .collect()
+    };
 
+    let finest = Step { eps, log2: vec![0; pyramids.len()] };
     let (steps, start) = match warm {
-        None => {
-            let steps = schedule(&pyramids, eps);
-            let start = pyramids.iter().zip(&steps[0].log2).map(|(pyramid, &log2)| pyramid.scales[log2 as usize].half_squares());
-            let start = start.collect();
-            (steps, start)
-        }
+        None => (schedule(&pyramids, eps), None),
         Some(Potentials { f, g }) => {
             let (n, m) = (source.len(), target.len());
             if (f.len(), g.len()) != (n, m) {
                 return Err(TransportError::WarmStart { f: f.len(), g: g.len(), n, m });
             }
-            let convex = |pyramid: &Pyramid<D>, ground: &[f64], f: &[f64]| -> Vec<f64> {
-                pyramid.order.iter().zip(ground).map(|(&i, ground)| ground - f[i as usize]).collect()
+            // The potentials of a symmetric problem may differ by a constant.
+            let halves: Vec<f64> = f.iter().zip(g).map(|(f, g)| 0.5 * (f + g)).collect();
+            let given: Vec<&[f64]> = if symmetric { vec![&halves] } else { vec![f, g] };
+            let convex = |(((_, hold), pyramid), f): (((&Scale<D>, Hold), &Pyramid<D>), &[f64])| -> Vec<f64> {
+                pyramid.order.iter().zip(&hold.ground).map(|(&i, ground)| ground - square * f[i as usize]).collect()
             };
-            let (phi, psi) = (convex(x, &grounds[0], f), convex(y, &grounds[1], g));
-            let start = match symmetric {
-                true => vec![phi.iter().zip(&psi).map(|(phi, psi)| 0.5 * (phi + psi)).collect()],
-                false => vec![phi, psi],
-            };
-            (vec![Step { eps, log2: vec![0; pyramids.len()] }], start)
+            let start = sides(&finest).into_iter().zip(&pyramids).zip(given).map(convex).collect();
+            (vec![finest], Some(start))
         }
     };
-    let scales = |step: &Step| pyramids.iter().zip(&step.log2).map(|(p, &log2)| &p.scales[log2 as usize]).collect::<Vec<_>>();
-    let cut = solver.tol.min(0.1).ln();
-    let mut level = Level::new(backend, steps[0].clone(), scales(&steps[0]), start, cut)?;
+    let cut = solver.tol.min(LARGEST_SHARE).ln();
+    let mut budget = Budget { iterations: 0, most: solver.max_iter, history: Vec::new(), progress, square };
+    let mut level = Level::new(backend, steps[0].clone(), sides(&steps[0]), start, cut)?;
     let mut error = f64::NAN;
     for (k, step) in steps.iter().enumerate() {
-        let last = k + 1 == steps.len();
         if k > 0 {
-            level = level.finer(step.clone(), scales(step))?;
+            level = level.finer(step.clone(), sides(step))?;
         }
+        let last = k + 1 == steps.len();
         let (tol, most) = if last { (solver.tol, usize::MAX) } else { (solver.tol.max(COARSE_TOL), PER_LEVEL) };
         error = level.solve(tol, most, &mut budget)?;
     }
 
     let (mut map, log_ratio) = level.barycentric_map()?;
-    let (a, b) = (&x.scales[0].weights, &y.scales[0].weights);
-    let convex = level.potentials();
-    let potential = |ground: &[f64], convex: &[f64]| ground.iter().zip(convex).map(|(g, c)| g - c).collect::<Vec<f64>>();
-    let (mut f, mut g) = (potential(&grounds[0], convex[0]), potential(&grounds[1], convex[convex.len() - 1]));
-    // The last update was of g, so the second marginal is b; a symmetric plan has the first one twice.
-    let p: Vec<f64> = a.iter().zip(&log_ratio).map(|(a, r)| a * r.exp()).collect();
-    let q = if symmetric { &p } else { b };
-    let total: f64 = p.iter().sum();
-    let gauge = dot(b, &g);
-    g.iter_mut().for_each(|g| *g -= gauge);
-    f.iter_mut().for_each(|f| *f += gauge);
-    let product: f64 = (0..a.len()).map(|i| p[i] * dot(&x.scales[0].point(i), &map[i * D..][..D])).sum();
-    let transport_cost = dot(&p, &grounds[0]) + dot(q, &grounds[1]) - product;
-    let dual = dot(a, &f) + dot(b, &g) - eps * (total - 1.0);
-    let regularised_cost = dot(&p, &f) + dot(q, &g) - eps * (total - 1.0);
+    let products: Vec<f64> = x.scales[0].points.chunks_exact(D).zip(map.chunks_exact(D)).map(|(x, t)| dot(x, t)).collect();
+    let [first, second] = level.sides();
+    let plan = Plan {
+        eps,
+        mass: [&first.scale.weights, &second.scale.weights],
+        holds: [&first.hold, &second.hold],
+        convex: [&first.potential, &second.potential],
+        log_ratio: &log_ratio,
+        products: &products,
+        symmetric,
+    };
+    let Values { potentials: Potentials { mut f, mut g }, mass, transport_cost, dual, regularised_cost, entropy } = plan.values();
+    f.iter_mut().chain(&mut g).for_each(|f| *f /= square);
     for row in map.chunks_exact_mut(D) {
-        row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t += m);
+        row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t = *t / unit + m);
     }
+    let verdict = Verdict::new(error, solver, &budget.history, rounding / eps);
     Ok(Outcome {
         potentials: Potentials { f: x.restored(&f, 1), g: y.restored(&g, 1) },
-        eps,
+        eps: problem.eps(),
         iterations: budget.iterations,
-        converged: error <= solver.tol,
+        converged: verdict == Verdict::Converged,
+        verdict,
         marginal_error: error,
         skipped_mass_bound: level.skipped(),
-        transport_cost,
-        dual,
-        regularised_cost,
+        residuals: budget.history,
+        mass,
+        transport_cost: transport_cost / square,
+        dual: dual / square,
+        regularised_cost: regularised_cost / square,
+        entropy,
         map: x.restored(&map, D),
     })
 }

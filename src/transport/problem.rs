@@ -5,12 +5,14 @@ use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::TransportError;
 
-/// OT_ε(a, b) = min ⟨P, c⟩ + ε KL(P ‖ a⊗b) over plans P with marginals a and b, c(x, y) = ½|x−y|².
+/// OT_ε(a, b) = min ⟨P, c⟩ + ε KL(P ‖ a⊗b) over plans P with marginals a and b, c(x, y) = ½|x−y|²; a marginal that is not held
+/// adds ρ KL(P₁ ‖ a) instead.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem<'a> {
     source: &'a Cloud,
     target: &'a Cloud,
     eps: f64,
+    rho: [Option<f64>; 2],
 }
 
 /// Rounding errors of the exponent that are still accepted: the plan is off by at most this share.
@@ -28,7 +30,24 @@ impl<'a> Problem<'a> {
         if !(eps > 0.0 && eps.is_finite()) {
             return Err(TransportError::Eps { eps });
         }
-        Ok(Self { source, target, eps })
+        Ok(Self { source, target, eps, rho: [None; 2] })
+    }
+
+    /// The problem with free marginals: the first costs ρ₁ KL(P₁ ‖ a), the second ρ₂ KL(P₂ ‖ b), in units of c, where given;
+    /// KL(p ‖ a) = Σ p log(p/a) − p + a. None holds a marginal exactly: both None is balanced, one None semi-unbalanced.
+    ///
+    /// # Errors
+    /// [`TransportError::Rho`] unless each ρ is finite and above zero.
+    pub fn with_rho(self, source: Option<f64>, target: Option<f64>) -> Result<Self, TransportError> {
+        match [source, target].into_iter().flatten().find(|rho| !(*rho > 0.0 && rho.is_finite())) {
+            Some(rho) => Err(TransportError::Rho { rho }),
+            None => Ok(Self { rho: [source, target], ..self }),
+        }
+    }
+
+    /// The same problem between other clouds of the same dimension.
+    pub(crate) fn between<'b>(&self, source: &'b Cloud, target: &'b Cloud) -> Problem<'b> {
+        Problem { source, target, eps: self.eps, rho: self.rho }
     }
 
     /// The cloud that is moved: x, a.
@@ -46,6 +65,16 @@ impl<'a> Problem<'a> {
         self.eps
     }
 
+    /// ρ of the first and the second marginal in units of c; none where it is held exactly.
+    pub fn rho(&self) -> [Option<f64>; 2] {
+        self.rho
+    }
+
+    /// Whether source and target are the same measure, held alike: then f = g.
+    pub(crate) fn is_symmetric(&self) -> bool {
+        self.rho[0] == self.rho[1] && (std::ptr::eq(self.source, self.target) || self.source == self.target)
+    }
+
     /// Refuses an ε whose exponents the precision of `B` cannot hold.
     pub(crate) fn check_precision<B: Backend>(&self) -> Result<(), TransportError> {
         let radius = largest_squared_radius(self.source).max(largest_squared_radius(self.target));
@@ -57,6 +86,14 @@ impl<'a> Problem<'a> {
         }
         Ok(())
     }
+}
+
+/// The power of two that brings the largest coordinate about the means into [½, 1): no digit changes, and squares neither over-
+/// nor underflow in single precision.
+pub(crate) fn scale(source: &Cloud, target: &Cloud) -> f64 {
+    let extent = |cloud: &Cloud| cloud.relative_to(&cloud.mean()).into_iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    let largest = extent(source).max(extent(target));
+    if largest > 0.0 && largest.is_finite() { 2f64.powi(-(largest.log2().floor() as i32) - 1) } else { 1.0 }
 }
 
 fn largest_squared_radius(cloud: &Cloud) -> f64 {
@@ -85,6 +122,8 @@ pub fn mean_cost(source: &Cloud, target: &Cloud, seed: u32) -> f64 {
 pub(crate) struct Side<B: Backend> {
     pub n: usize,
     pub d: usize,
+    /// The factor by which every length here is that of the input.
+    pub scale: f64,
     pub mean: Vec<f64>,
     /// x − mean in f64, for results.
     pub centred: Vec<f64>,
@@ -99,14 +138,17 @@ pub(crate) struct Side<B: Backend> {
 }
 
 impl<B: Backend> Side<B> {
-    pub fn new(backend: &B, cloud: &Cloud) -> Result<Self, BackendError> {
-        let mean = cloud.mean();
-        let centred = cloud.relative_to(&mean);
+    /// `cloud` with lengths multiplied by `scale`, a power of two.
+    pub fn new(backend: &B, cloud: &Cloud, scale: f64) -> Result<Self, BackendError> {
+        let mut mean = cloud.mean();
+        let mut centred = cloud.relative_to(&mean);
+        mean.iter_mut().chain(&mut centred).for_each(|x| *x *= scale);
         let mass: Vec<f64> = (0..cloud.len()).map(|i| cloud.weight(i)).collect();
         let log: Vec<f64> = mass.iter().map(|a| a.ln()).collect();
         Ok(Self {
             n: cloud.len(),
             d: cloud.dim(),
+            scale,
             points: backend.upload_reals(&centred)?,
             weights: backend.upload_reals(&mass)?,
             log_weights: backend.upload_reals(&log)?,
@@ -119,6 +161,12 @@ impl<B: Backend> Side<B> {
     /// ½|x − mean|² of each point.
     pub fn half_squares(&self) -> Vec<f64> {
         self.centred.chunks_exact(self.d).map(|x| 0.5 * dot(x, x)).collect()
+    }
+
+    /// The rounding error of the products x·y with `other`; over ε, that of the exponents.
+    pub fn rounding(&self, other: &Self) -> f64 {
+        let largest = self.half_squares().into_iter().chain(other.half_squares()).fold(0.0, f64::max);
+        2.0 * largest * B::Real::ROUNDING
     }
 }
 

@@ -5,13 +5,13 @@
 //!                                                g ← −ωε log Σ_i a_i e^{(f_i − c_ij)/ε}      ω = κ/(κ+ε)
 //! ```
 //!
-//! ω = 1 is balanced transport, ω = 0 the empirical denoiser. The iteration contracts by ω at least, whatever the points, so the
-//! best over-relaxation is known beforehand.
+//! ω = 1 is balanced transport, ω = 0 the empirical denoiser. [`Problem::with_rho`] with a free target and κ = ρ; what is special
+//! here is the answer: the second marginal, exact for a first one that is a.
 
 use crate::backend::{Backend, Device, Task};
 use crate::transport::TransportError;
-use crate::transport::problem::{Problem, Side, dot};
-use crate::transport::sinkhorn::{Damping, Run, Sinkhorn, convex};
+use crate::transport::problem::{Problem, Side, dot, scale};
+use crate::transport::sinkhorn::{Potentials, Run, Sinkhorn};
 
 /// A problem whose second marginal is free but for κ KL(P₂ ‖ b).
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,8 @@ pub struct SoftPlan {
     pub g: Vec<f64>,
     /// Iterations made.
     pub iterations: usize,
-    /// Σ_i |Σ_j P_ij − a_i| before the last update, which made it zero.
-    pub marginal_error: f64,
+    /// ‖Δf‖∞/ε of the last update, after which the first marginal is a.
+    pub residual: f64,
 }
 
 impl SemiUnbalanced<'_> {
@@ -45,49 +45,38 @@ impl SemiUnbalanced<'_> {
     /// # Errors
     /// [`TransportError`] when κ is not positive, ε is too small for the precision, or `warm` has another length than m.
     pub fn solve(&self, solver: Sinkhorn, warm: Option<&[f64]>, device: &Device) -> Result<SoftPlan, TransportError> {
-        if !(self.kappa > 0.0 && self.kappa.is_finite()) {
-            return Err(TransportError::Kappa { kappa: self.kappa });
-        }
-        device.run(Solve { soft: self, solver, warm })
+        let problem = self.problem.with_rho(None, Some(self.kappa))?;
+        device.run(Solve { problem, solver, warm })
     }
 }
 
-struct Solve<'a, 'p> {
-    soft: &'a SemiUnbalanced<'p>,
+struct Solve<'a> {
+    problem: Problem<'a>,
     solver: Sinkhorn,
     warm: Option<&'a [f64]>,
 }
 
-impl Task for Solve<'_, '_> {
+impl Task for Solve<'_> {
     type Output = Result<SoftPlan, TransportError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        let Self { soft: SemiUnbalanced { problem, kappa }, solver, warm } = self;
+        let Self { problem, solver, warm } = self;
         problem.check_precision::<B>()?;
-        let eps = problem.eps();
-        let x = Side::new(backend, problem.source())?;
-        let y = Side::new(backend, problem.target())?;
-        let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
-        let ground = convex(&y, &vec![0.0; y.n], &gap, -1.0);
-        let mut run = Run::new(backend, &x, &y, None)?;
+        let scale = scale(problem.source(), problem.target());
+        let x = Side::new(backend, problem.source(), scale)?;
+        let y = Side::new(backend, problem.target(), scale)?;
+        let mut run = Run::new(backend, &problem, &x, &y, None)?;
         if let Some(g) = warm {
-            if g.len() != y.n {
-                return Err(TransportError::WarmStart { f: x.n, g: g.len(), n: x.n, m: y.n });
-            }
-            let psi: Vec<f64> = ground.iter().zip(g).map(|(ground, g)| ground - g).collect();
-            run.psi = backend.upload_reals(&psi)?;
+            run.start_from(&Potentials { f: vec![0.0; x.n], g: g.to_vec() })?;
+            run.update_phi(run.eps)?;
         }
-        run.damping = Some(Damping { omega: kappa / (kappa + eps), ground: backend.upload_reals(&ground)? });
-        let marginal_error = run.solve(eps, solver.tol, solver.max_iter)?;
-        backend.axpby(eps, &run.ratio_x, 1.0, &mut run.phi)?;
-        run.second_marginal(eps)?;
-
-        let log_ratio = backend.download_reals(&run.ratio_y)?;
+        let residual = run.solve(run.eps, &solver, solver.max_iter)?;
+        run.update_phi(run.eps)?;
+        let log_ratio = run.second_marginal(run.eps)?;
         let mass: Vec<f64> = log_ratio.iter().zip(&y.mass).map(|(r, b)| b * r.exp()).collect();
         let total: f64 = mass.iter().sum();
         let weights: Vec<f64> = mass.iter().map(|mass| mass / total).collect();
-        let f = convex(&x, &backend.download_reals(&run.phi)?, &gap, 1.0);
-        let g = convex(&y, &backend.download_reals(&run.psi)?, &gap, -1.0);
+        let Potentials { f, g } = run.potentials();
         // A point without mass adds nothing, although its ratio may be infinite.
         let held = |(weight, ratio): (&f64, &f64)| if *weight > 0.0 { weight * (ratio - total.ln()) } else { 0.0 };
         Ok(SoftPlan {
@@ -96,7 +85,7 @@ impl Task for Solve<'_, '_> {
             weights,
             g,
             iterations: run.iterations,
-            marginal_error,
+            residual,
         })
     }
 }

@@ -15,6 +15,7 @@ mod repeat;
 mod run;
 mod soft_mean;
 mod soft_min;
+mod soft_min_self;
 mod vector;
 
 use brenier::backend::cpu::{Cpu, Isa};

@@ -160,6 +160,7 @@ fn comparison(target: &str, law: bool, train: Cloud, heldout: Cloud, samples: im
         ],
         record: CompareRecord {
             command: "compare".into(),
+            model: None,
             version: "0.1.0".into(),
             target: target.into(),
             source: "normal".into(),
@@ -171,8 +172,9 @@ fn comparison(target: &str, law: bool, train: Cloud, heldout: Cloud, samples: im
             precision: "f32".into(),
             law,
             eps_metric: 0.41,
-            eps_transport: 0.0164,
+            eps_transport: Some(0.0164),
             noise_floor: NoiseFloor { divergence: floor, w2_squared_exact: 0.031 * d as f64 },
+            model_limit: None,
             rows,
             ledger: ledger(),
             free_energy: if law { free_energy } else { Vec::new() },

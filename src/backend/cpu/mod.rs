@@ -8,7 +8,9 @@ mod lane;
 mod nearest;
 mod normals;
 mod pairs;
+mod perceptron;
 mod soft_min;
+mod soft_min_self;
 mod tiles;
 mod vector;
 
@@ -17,8 +19,9 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Noise, PairKernel, Rows, Scale, TileList, TileMean, Tiles};
+use crate::backend::{Backend, BackendError, Columns, Cost, Dense, Noise, PairKernel, Rows, Scale, TileList, TileMean, Tiles};
 use crate::field::MixtureProgram;
+use crate::field::network::Activation;
 
 pub use lane::Isa;
 use lane::Simd;
@@ -135,6 +138,25 @@ impl<T: Simd> Backend for Cpu<T> {
         Ok(())
     }
 
+    fn soft_min_self(
+        &self,
+        rows: Rows<'_, Self>,
+        k: f64,
+        weights: (&Vec<T>, &Vec<T>),
+        shift: (&Vec<T>, f64),
+        packed: &mut Vec<T>,
+        out: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let (d, (potential, factor)) = (rows.d, shift);
+        soft_min_self::soft_min_self(self.isa, rows.points, d, k, weights.0, (potential, factor), packed, out);
+        if out.iter().all(|sum| sum.to_f64().is_finite()) {
+            return Ok(());
+        }
+        // A shift far from the answer: the running maximum needs both directions.
+        self.pack(rows.points, d, Scale::Uniform(k), weights.1, Some((potential, -factor)), packed)?;
+        self.soft_min(rows, Columns { packed, m: out.len(), d }, Some(shift), out)
+    }
+
     fn nearest(&self, rows: Rows<'_, Self>, points: &Vec<T>, index: &mut Vec<u32>) -> Result<(), BackendError> {
         nearest::nearest(self.isa, rows.points, points, rows.d, index);
         Ok(())
@@ -177,6 +199,19 @@ impl<T: Simd> Backend for Cpu<T> {
         registers: &mut [Vec<T>],
     ) -> Result<(), BackendError> {
         interpret::interpret(self.isa, program, steps, noise, registers);
+        Ok(())
+    }
+
+    fn perceptron(
+        &self,
+        rows: Rows<'_, Self>,
+        scale: f64,
+        layers: &[Dense<'_, Self>],
+        activation: Activation,
+        out: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let layers: Vec<_> = layers.iter().map(|layer| perceptron::Layer { weight: layer.weight, bias: layer.bias }).collect();
+        perceptron::perceptron(self.isa, rows.points, rows.d, scale, &layers, activation, out);
         Ok(())
     }
 

@@ -68,8 +68,89 @@ pub fn pack<T: Real>(points: &[T], d: usize, factor: Factor<'_, T>, bias: &[T], 
     });
 }
 
+/// Columns of a part: more of them are cut into parts whose results are merged in order, a rule of m alone, so that a row's sum
+/// does not depend on how many rows share the threads.
+const PART: usize = 1365 * TILE;
+/// Rows whose parts are held at a time.
+const PANEL: usize = 4096;
+
 /// `out_i = log Σ_j exp(h_j + k_j x_i·y_j − shift_i)` and, where asked, `mean_i = Σ_j w_ij v_j`.
 pub fn soft_min<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, out: &mut [T], mean: Option<Mean<'_, T>>) {
+    if pairs.y.len() <= PART * (pairs.d + 1) {
+        return part(isa, pairs, false, out, mean);
+    }
+    let (values, p, means) = match mean {
+        Some(mean) => (mean.values, mean.p, mean.out),
+        None => (&[][..], 0, &mut [][..]),
+    };
+    for (panel, out) in out.chunks_mut(PANEL).enumerate() {
+        let first = panel * PANEL;
+        let x = &pairs.x[first * pairs.d..][..out.len() * pairs.d];
+        let shift = pairs.shift.map(|(shift, factor)| (&shift[first..][..out.len()], factor));
+        let panel = Panel { isa, pairs: Pairs { x, shift, ..pairs }, values, p };
+        panel.run(out, &mut means[first * p..][..out.len() * p]);
+    }
+}
+
+/// Some rows against all columns, part by part.
+struct Panel<'a, T> {
+    isa: Isa,
+    pairs: Pairs<'a, T>,
+    values: &'a [T],
+    p: usize,
+}
+
+impl<T: Simd> Panel<'_, T> {
+    fn run(&self, out: &mut [T], means: &mut [T]) {
+        self.merge(&self.parts(self.pairs.shift), out, means, |_, _| true, |_| 0.0);
+        let Some((shift, factor)) = self.pairs.shift else { return };
+        // As within a part: a row whose sum is lost against its shift takes the result of a run without.
+        let lost = |log_sum: T| !(log_sum.to_f64().abs() < 64.0 * LN_2);
+        if out.iter().any(|&log_sum| lost(log_sum)) {
+            self.merge(&self.parts(None), out, means, |_, log_sum| lost(log_sum), |i| factor * shift[i].to_f64());
+        }
+    }
+
+    /// Log-sums and means of all rows over each part.
+    fn parts(&self, shift: Option<(&[T], f64)>) -> Vec<(Vec<T>, Vec<T>)> {
+        let (d, p) = (self.pairs.d, self.p);
+        let columns = self.pairs.y.par_chunks(PART * (d + 1)).enumerate();
+        let one = |(k, y): (usize, &[T])| {
+            let n = self.pairs.x.len() / d;
+            let (mut out, mut means) = (vec![T::zeroed(); n], vec![T::zeroed(); n * p]);
+            let values = if p == 0 { &[][..] } else { &self.values[k * PART * p..][..y.len() / (d + 1) * p] };
+            let mean = (p > 0).then_some(Mean { values, p, out: &mut means });
+            part(self.isa, Pairs { y, shift, ..self.pairs }, true, &mut out, mean);
+            (out, means)
+        };
+        columns.map(one).collect()
+    }
+
+    /// Merges the parts of the rows that are `wanted`, relative to `shift`.
+    fn merge(
+        &self,
+        parts: &[(Vec<T>, Vec<T>)],
+        out: &mut [T],
+        means: &mut [T],
+        wanted: impl Fn(usize, T) -> bool,
+        shift: impl Fn(usize) -> f64,
+    ) {
+        for (i, out) in out.iter_mut().enumerate().filter(|(i, out)| wanted(*i, **out)) {
+            let log_sums = || parts.iter().map(|(log_sums, _)| log_sums[i].to_f64());
+            let top = log_sums().fold(f64::NEG_INFINITY, f64::max);
+            // No part has any mass: the logarithm of nothing, not of a difference of infinities.
+            let total = if top == f64::NEG_INFINITY { top } else { top + log_sums().map(|l| (l - top).exp()).sum::<f64>().ln() };
+            *out = T::from_f64(total - shift(i));
+            for (k, mean) in means[i * self.p..][..self.p].iter_mut().enumerate() {
+                let weighted = log_sums().zip(parts).map(|(l, (_, part))| (l - total).exp() * part[i * self.p + k].to_f64());
+                *mean = T::from_f64(weighted.sum());
+            }
+        }
+    }
+}
+
+/// [`soft_min`] over columns that are all there are, or a part of them.
+fn part<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, is_part: bool, out: &mut [T], mean: Option<Mean<'_, T>>) {
     // Whatever the lanes, a task has 64 rows: enough to reuse a column from the first-level cache many times.
     const ROWS: usize = 64;
     let (values, p, means) = match mean {
@@ -78,7 +159,7 @@ pub fn soft_min<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, out: &mut [T], mean: Opt
     };
     let scratch = || Scratch { x: Vec::new(), mean: Vec::new() };
     let task = |scratch: &mut Scratch<T>, b: usize, out: &mut [T], means: &mut [T]| {
-        T::dispatch(isa, Block { pairs, first: b * ROWS, out, values, p, means, scratch });
+        T::dispatch(isa, Block { pairs, is_part, first: b * ROWS, out, values, p, means, scratch });
     };
     if p == 0 {
         out.par_chunks_mut(ROWS).enumerate().for_each_init(scratch, |s, (b, out)| task(s, b, out, &mut []));
@@ -99,6 +180,8 @@ struct Scratch<T> {
 /// The rows of one task against all columns.
 struct Block<'a, T> {
     pairs: Pairs<'a, T>,
+    /// Whether other columns add to the sums, so that a sum of next to nothing is one.
+    is_part: bool,
     first: usize,
     out: &'a mut [T],
     values: &'a [T],
@@ -143,7 +226,8 @@ impl<T: Simd> Block<'_, T> {
             let mut state = State::<L, R>::new(given);
             self.stream::<L, R, C, D>(&mut state, given.is_none());
             self.finish(&state, None, given, rows.clone());
-            if given.is_some() && !state.in_range(rows.len()) {
+            let usable = |sum: T| is_usable(sum) || (self.is_part && sum.to_f64() < LEAST);
+            if given.is_some() && !state.all(rows.len(), usable) {
                 // Only the rows that need it take the second result: none depends on its neighbours.
                 let first = std::mem::replace(&mut state, State::new(None));
                 self.stream::<L, R, C, D>(&mut state, true);
@@ -209,7 +293,8 @@ impl<T: Simd> Block<'_, T> {
                 first.sum[r].store(&mut before);
             }
             let start = rows.start + r * L::N;
-            let here = || (start..rows.end.min(start + L::N)).enumerate().filter(|&(l, _)| !is_usable(before[l]));
+            let usable = |sum: T| is_usable(sum) || (self.is_part && first.is_some() && sum.to_f64() < LEAST);
+            let here = || (start..rows.end.min(start + L::N)).enumerate().filter(|&(l, _)| !usable(before[l]));
             for (l, i) in here() {
                 self.out[i] = T::from_f64(LN_2 * shift[l].to_f64() + sum[l].to_f64().ln());
             }
@@ -226,7 +311,7 @@ impl<T: Simd> Block<'_, T> {
 
 /// The shift of R vectors of rows in units of log 2; lanes beyond the last row repeat it.
 #[inline(always)]
-fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), rows: Range<usize>) -> [L; R] {
+pub(super) fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), rows: Range<usize>) -> [L; R] {
     std::array::from_fn(|r| {
         let mut lanes = [L::Elem::from_f64(0.0); 16];
         transpose(shift, 1, (rows.start + r * L::N).min(rows.end - 1)..rows.end, L::N, &mut lanes[..L::N]);
@@ -235,10 +320,15 @@ fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), rows
     })
 }
 
+/// Sums below this are lost in the clamp of the exponential…
+const LEAST: f64 = 1.0 / 18_446_744_073_709_551_616.0;
+/// …and above this their products with values may overflow: 2^±64.
+const MOST: f64 = 1.0 / LEAST;
+
 /// Whether a sum is neither lost in the clamp of the exponential nor, times the values of a mean, near overflow.
 #[inline(always)]
 pub(super) fn is_usable<T: Real>(sum: T) -> bool {
-    (2f64.powi(-64)..2f64.powi(64)).contains(&sum.to_f64())
+    (LEAST..MOST).contains(&sum.to_f64())
 }
 
 /// Σ_j 2^(logit_ij − shift_i) of R vectors of rows, compensated (Kahan) from tile to tile.
@@ -292,14 +382,14 @@ impl<L: Lane, const R: usize> State<L, R> {
         }
     }
 
-    /// Whether the first `rows` sums are usable.
+    /// Whether the first `rows` sums are all `usable`.
     #[inline(always)]
-    pub fn in_range(&self, rows: usize) -> bool {
+    pub fn all(&self, rows: usize, usable: impl Fn(L::Elem) -> bool) -> bool {
         let mut lanes = [L::Elem::from_f64(0.0); 16];
         (0..R).all(|r| {
             self.sum[r].store(&mut lanes);
             let here = rows.saturating_sub(r * L::N).min(L::N);
-            lanes[..here].iter().all(|&sum| is_usable(sum))
+            lanes[..here].iter().all(|&sum| usable(sum))
         })
     }
 }
@@ -314,7 +404,7 @@ fn add_compensated<L: Lane>(sum: L, lost: L, term: L) -> (L, L) {
 
 /// Logits of C columns for R vectors of rows: bias plus product.
 #[inline(always)]
-fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::Elem], d: usize, out: &mut [[L; R]]) {
+pub(super) fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::Elem], d: usize, out: &mut [[L; R]]) {
     let stride = d + 1;
     let mut acc: [[L; R]; C] = std::array::from_fn(|c| [L::splat(y[c * stride + d]); R]);
     for k in 0..d {

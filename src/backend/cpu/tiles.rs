@@ -126,7 +126,7 @@ impl<T: Simd> RowTile<'_, T> {
             let mut state = State::new(Some([L::splat(T::zeroed()); R]));
             self.stream(&lanes, &mut state, false);
             self.finish(&state, None, &rows);
-            if !state.in_range(rows.len()) {
+            if !state.all(rows.len(), is_usable) {
                 let first = std::mem::replace(&mut state, State::new(None));
                 self.stream(&lanes, &mut state, true);
                 self.finish(&state, Some(&first), &rows);

@@ -1,8 +1,11 @@
 //! `brenier compare`: both principles from the same ends, measured with one ruler.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, Row};
+use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, NoiseFloor, Row};
+use brenier::field::Network;
+use brenier::io::{is_network, read_network};
 use brenier::report;
 use clap::Args;
 
@@ -12,6 +15,8 @@ use crate::{Failure, flags, input, machine, progress, signal, values};
 
 /// Compare diffusion and transport between the same ends
 ///
+/// With --target the first argument is a network: its own samplers at every number of steps, so how many it needs.
+///
 /// Moves the same particles from the source to the target by every method and number of steps, and measures each row against
 /// held-out points. The folder (brenier-out/compare unless --out is given) gets report.html, run.json, rows.csv, figures and the
 /// samples of every row.
@@ -20,11 +25,16 @@ use crate::{Failure, flags, input, machine, progress, signal, values};
     "brenier compare 8gaussians",
     "brenier compare digits",
     "brenier compare data.npy --image 28x28 --steps 5,10,20 --out result",
+    "brenier compare model.safetensors --target data.npy       how many steps a network needs",
     "brenier compare 8gaussians --source moons        diffusion needs Gaussian noise and is left out",
 ]))]
 pub struct Compare {
-    /// Data (split in halves: one makes the fields, one judges), a .json mixture, or a named source
+    /// Data (split in halves: one makes the fields, one judges), a .json mixture, or a named source; or, with --target, a network
+    /// (.safetensors)
     target: String,
+    /// What the network is judged against, as TARGET otherwise; "data" in a file for run
+    #[arg(long = "target", value_name = "DATA")]
+    data: Option<String>,
     /// Where the particles start
     #[arg(long, value_name = "S", default_value = "normal")]
     source: String,
@@ -44,9 +54,16 @@ impl Compare {
     /// Compares.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
-        let (source, target) = input::ends((&self.source, None), (&self.target, None))?;
+        let model = self.model()?;
+        let name = self.data.as_ref().unwrap_or(&self.target);
+        let (source, target) = input::ends((&self.source, None), (name, None))?;
         let d = target.dim();
-        let image = self.image.or((self.target == "digits").then_some((8, 8)));
+        if let Some(network) = model.as_ref().filter(|network| network.dim() != d) {
+            let (model, dim) = (&self.target, network.dim());
+            let why = "give data like those that the network was trained on";
+            return Err(format!("{model} moves points of dimension {dim} and {name} has dimension {d}; {why}").into());
+        }
+        let image = self.image.or((name == "digits").then_some((8, 8)));
         if let Some((height, width)) = image.filter(|(h, w)| h * w != d) {
             return Err(format!("points of dimension {d} are not images of {height}x{width}; leave --image out").into());
         }
@@ -65,8 +82,11 @@ impl Compare {
         };
         let steps = self.steps.iter().map(|&steps| steps as usize).collect();
         let compare = experiment::Compare { n: self.n as usize, steps, seed: session.shared.seed };
-        let (target, source) = (Named { name: &self.target, measure: &target }, Named { name: &self.source, measure: &source });
-        let mut comparison = compare.run(target, source, &device, &tell)?;
+        let (target, source) = (Named { name, measure: &target }, Named { name: &self.source, measure: &source });
+        let mut comparison = match &model {
+            Some(network) => compare.run_model(&self.target, network, target, &device, &tell)?,
+            None => compare.run(target, source, &device, &tell)?,
+        };
         comparison.record.wall_seconds = session.wall_seconds();
         bar.finish_and_clear();
 
@@ -90,20 +110,42 @@ impl Compare {
         }
         Ok(code)
     }
+
+    /// The network, where there is one.
+    fn model(&self) -> Result<Option<Network>, Failure> {
+        let path = Path::new(&self.target);
+        match (&self.data, is_network(path)?) {
+            (None, false) => Ok(None),
+            (None, true) => {
+                Err(format!("{} is a network; say with --target DATA what to judge it against", path.display()).into())
+            }
+            (Some(_), _) if self.source != "normal" => {
+                Err("a network starts from a normal, so it is compared with no other --source; leave --source out".into())
+            }
+            (Some(_), _) => Ok(Some(read_network(path)?)),
+        }
+    }
 }
 
 fn summary(record: &CompareRecord) -> String {
-    let CompareRecord { target, source, n, m, d, noise_floor, .. } = record;
+    let CompareRecord { model, target, source, n, m, d, noise_floor, .. } = record;
+    let source = model.as_ref().unwrap_or(source);
     let mut text =
         format!("compare {target} from {source}: {} particles against {} held out, in dimension {d}\n\n", count(*n), count(*m));
     let heading = ["family", "method", "steps", "nfe", "time", "solver error", "divergence", "W2² exact", "variance", "flags"];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     lines.extend(record.rows.iter().map(row));
-    let mut floor = vec![String::new(); heading.len()];
-    floor[1] = "noise floor".into();
-    floor[6] = number(noise_floor.divergence);
-    floor[7] = number(noise_floor.w2_squared_exact);
-    lines.push(floor);
+    let mut level = |name: &str, level: &NoiseFloor| {
+        let mut line = vec![String::new(); heading.len()];
+        line[1] = name.into();
+        line[6] = number(level.divergence);
+        line[7] = number(level.w2_squared_exact);
+        lines.push(line);
+    };
+    if let Some(limit) = &record.model_limit {
+        level("its 1,024", limit);
+    }
+    level("noise floor", noise_floor);
     text += &columns(&lines, |column| (2..9).contains(&column));
     if !record.ledger.is_empty() {
         text += "\n\n";
@@ -111,6 +153,16 @@ fn summary(record: &CompareRecord) -> String {
         let mut lines = vec![heading.map(str::to_owned).to_vec()];
         lines.extend(record.ledger.iter().map(account));
         text += &columns(&lines, |column| (1..6).contains(&column));
+    }
+    if model.is_some() {
+        let enough = [Family::Diffusion, Family::Flow].into_iter().find_map(|family| record.enough(family));
+        text += &match enough {
+            Some(row) => format!(
+                "\n\nEnough: {} with {} steps ({} evaluations) comes within 1.2 × of what the network, or a cloud of this size, can reach.",
+                row.method, row.steps, row.nfe
+            ),
+            None => "\n\nNo row is within 1.2 × of what the network or a cloud of this size can reach; try more --steps.".into(),
+        };
     }
     if !record.notes.is_empty() {
         text += &format!("\n\n{}", record.notes.join("\n"));

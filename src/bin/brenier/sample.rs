@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use brenier::backend::Noise;
 use brenier::field::Field;
-use brenier::io::read_array;
+use brenier::io::{is_network, read_array, read_network};
 use brenier::measure::Measure;
-use brenier::path::{Grid, Level};
+use brenier::path::{Grid, Level, Schedule};
 use brenier::random::{Philox, Stream};
 use brenier::sampler::{self, AnnealedLangevin, Method, Observe, Options, Program};
 use clap::Args;
@@ -28,16 +28,17 @@ const ANNEALED: &str = "annealed-langevin";
 /// Move particles from noise to data with any method over any field
 ///
 /// The field of a law is its own, in closed form. The exact field of a data set ends on the points of that set, which it
-/// therefore memorises. The folder (brenier-out/sample unless --out is given) gets samples.npy and run.json.
+/// therefore memorises. A network runs on the schedule it was trained on unless --schedule says another. The folder (brenier-out/sample unless --out is given) gets samples.npy and run.json.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier sample 8gaussians --method ddim --steps 20",
     "brenier sample digits --method ddpm --schedule ddpm --steps 100 --n 64 --out digits",
+    "brenier sample model.safetensors --method fm-heun --steps 10",
     "brenier sample mixture.json --method pf-heun --grid karras --steps 18 --trajectory",
     "brenier sample normal:3 --method fm-heun --n 1000000 --particles 0..500000 --out first-half",
 ]))]
 pub struct Sample {
-    /// A law (8gaussians, normal:D, a .json mixture) or data (digits, a file of points)
+    /// A law (8gaussians, normal:D, a .json mixture), data (digits, a file of points), or a network (.safetensors)
     field: String,
     /// Sampling method
     #[arg(long, value_name = "M", default_value = "ddim", value_parser = values::methods())]
@@ -177,8 +178,12 @@ impl Sample {
         session.finish(&record, folder.as_ref(), &summary.text())
     }
 
-    /// The field of the law or of the data.
+    /// The field of the law or of the data, or the network.
     fn read_field(&self, session: &Session) -> Result<Field, Failure> {
+        let path = Path::new(&self.field);
+        if is_network(path)? {
+            return Ok(Field::Network(read_network(path)?));
+        }
         Ok(match input::measure(&self.field, None, None)? {
             Measure::Law(mixture) => Field::Mixture(mixture),
             Measure::Finite(cloud) => Field::DataSet(cloud),
@@ -195,11 +200,19 @@ impl Sample {
     fn program(&self, field: &Field, seed: u32) -> Result<(Program, Level), Failure> {
         let entry = sampler::named(&self.method)?;
         let steps = self.steps as usize;
-        if self.method == ANNEALED && self.schedule.is_none() {
-            let (method, grid) = AnnealedLangevin::of_length(steps, widest(field, seed))?;
+        let network = match field {
+            Field::Network(network) => Some(network.schedule()),
+            _ => None,
+        };
+        let schedule = match (&self.schedule, network) {
+            (Some(spec), _) => Schedule::parse(spec)?,
+            (None, Some(own)) => own.clone(),
+            (None, None) => Schedule::parse(entry.schedule)?,
+        };
+        if let (ANNEALED, None, Some(sigma_max)) = (self.method.as_str(), &self.schedule, widest(field, seed)) {
+            let (method, grid) = AnnealedLangevin::of_length(steps, sigma_max)?;
             return Ok((method.program(&grid), grid.start()));
         }
-        let schedule = values::schedule(self.schedule.as_deref().unwrap_or(entry.schedule))?;
         let grid = Grid::spaced(&schedule, steps, self.grid.into())?;
         let euler_last = !field.is_regular_at_data();
         let options = Options { schedule, eta: self.eta, euler_last, ..Options::default() };
@@ -233,12 +246,14 @@ impl Sample {
 }
 
 /// At least the largest distance between two points of the data, or of draws of the law: noise that joins them all (Song, Ermon
-/// 2020, technique 1), as compare chooses it.
-fn widest(field: &Field, seed: u32) -> f64 {
-    2.0 * match field {
+/// 2020, technique 1), as compare chooses it. None for a network, which does not tell how wide its data are.
+fn widest(field: &Field, seed: u32) -> Option<f64> {
+    let radius = match field {
         Field::Mixture(mixture) => mixture.sample(LAW_DRAWS as usize, seed, Stream::Source, 1).radius(),
         Field::DataSet(cloud) | Field::Transport { target: cloud, .. } => cloud.radius(),
-    }
+        Field::Network(_) => return None,
+    };
+    Some(2.0 * radius)
 }
 
 /// The noise of the whole run, draws × n × d.

@@ -1,5 +1,6 @@
 //! `brenier transport`: the distance, the potentials and the map between two measures.
 
+mod estimate;
 mod record;
 
 use std::path::PathBuf;
@@ -10,11 +11,12 @@ use brenier::backend::Device;
 use brenier::io::Float;
 use brenier::measure::Cloud;
 use brenier::transport::problem::mean_cost;
-use brenier::transport::{Divergence, LinePlan, Outcome, Potentials, Problem, Sinkhorn, assign};
-use clap::Args;
-use record::Record;
+use brenier::transport::{Convention, LinePlan, Outcome, Potentials, Problem, Sinkhorn, Verdict, assign, subsample};
+use clap::{Args, ValueEnum};
+use estimate::Estimate;
+use record::{Entropic, Record};
 
-use crate::output::{Folder, count, number};
+use crate::output::{Folder, count, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, machine, output, progress, signal, values};
 
@@ -31,6 +33,7 @@ const FILES: [&str; 3] = ["f.npy", "g.npy", "map.npy"];
 #[command(after_help = flags::examples(&[
     "brenier transport moons 8gaussians",
     "brenier transport x.npy y.csv --blur 0.1 --debias --out result",
+    "brenier transport x.npy y.npy --reach 0.5",
     "brenier transport x.npy y.npy --source-weights a.npy --eps 0.01 --precision f64 --json",
     "brenier transport normal digits --n 1797 --exact",
 ]))]
@@ -45,7 +48,19 @@ pub struct Transport {
     /// Regularisation as a length: eps = S²
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     blur: Option<f64>,
-    /// L1 error of the marginal at which to stop; 0 makes exactly --max-iter iterations without annealing
+    /// Free marginals: mass that would move farther than about S is destroyed and created instead, at S² KL
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    reach: Option<f64>,
+    /// The same for the source alone, whose marginal is held exactly otherwise
+    #[arg(long, value_name = "S", allow_negative_numbers = true, conflicts_with = "reach")]
+    reach_source: Option<f64>,
+    /// The same for the target alone
+    #[arg(long, value_name = "S", allow_negative_numbers = true, conflicts_with = "reach")]
+    reach_target: Option<f64>,
+    /// Whose reading of --eps, --blur and the reaches: brenier and geomloss in |x-y|²/2, ott, pot and flash in |x-y|²
+    #[arg(long, value_enum, default_value_t)]
+    convention: Library,
+    /// L1 error of the marginal at which to stop, or largest change of f/eps with free marginals; 0 makes exactly --max-iter iterations without annealing
     #[arg(long, value_name = "T", default_value = "1e-3", allow_negative_numbers = true, value_parser = values::tolerance)]
     tol: f64,
     /// Most iterations, all annealing levels counted
@@ -55,11 +70,17 @@ pub struct Transport {
     #[arg(long)]
     debias: bool,
     /// The exact plan: on a line, or between uniform clouds of the same size, at most 2,048
-    #[arg(long, conflicts_with_all = ["eps", "blur", "debias", "plain"])]
+    #[arg(long, conflicts_with_all = ["eps", "blur", "reach", "reach_source", "reach_target", "debias", "plain"])]
     exact: bool,
-    /// Neither annealing nor acceleration
+    /// Neither annealing, nor acceleration, nor a start from the clouds' moments
     #[arg(long)]
     plain: bool,
+    /// Start from the potentials of a subsample of N points a cloud
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "plain")]
+    start_subsample: Option<u32>,
+    /// Start from the f.npy and g.npy of an earlier run's folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["start_subsample", "plain"])]
+    start_from: Option<PathBuf>,
     /// File of n weights for the source
     #[arg(long, value_name = "FILE")]
     source_weights: Option<PathBuf>,
@@ -69,6 +90,34 @@ pub struct Transport {
     /// Points to draw from an end that is a law or a shape
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
+}
+
+/// A library whose numbers are known by heart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Library {
+    /// ε in units of |x-y|²/2
+    #[default]
+    Brenier,
+    /// GeomLoss, SamplesLoss with p = 2
+    Geomloss,
+    /// OTT-JAX, PointCloud
+    Ott,
+    /// POT with sqeuclidean costs
+    Pot,
+    /// FlashSinkhorn, SamplesLoss
+    Flash,
+}
+
+impl Library {
+    fn convention(self) -> Convention {
+        match self {
+            Self::Brenier => Convention::Brenier,
+            Self::Geomloss => Convention::Geomloss,
+            Self::Ott => Convention::Ott,
+            Self::Pot => Convention::Pot,
+            Self::Flash => Convention::Flash,
+        }
+    }
 }
 
 /// A plan as the solver that was chosen describes it.
@@ -90,7 +139,8 @@ impl Transport {
         let x = input::cloud(source, self.n, seed, 0)?;
         let y = input::cloud(target, self.n, seed, 1)?;
         let folder = session.folder(None)?;
-        let on_a_line = x.dim() == 1 && y.dim() == 1 && self.eps.is_none() && self.blur.is_none() && !self.debias;
+        let reach = self.reach.or(self.reach_source).or(self.reach_target);
+        let on_a_line = x.dim() == 1 && y.dim() == 1 && self.eps.or(self.blur).or(reach).is_none() && !self.debias;
         let solved = match self.exact || on_a_line {
             true => exact(&x, &y)?,
             false => self.entropic(&x, &y, &device, session)?,
@@ -106,8 +156,8 @@ impl Transport {
     /// ε, and where it comes from.
     fn eps(&self, x: &Cloud, y: &Cloud, seed: u32) -> Result<f64, Failure> {
         match (self.eps, self.blur) {
-            (Some(eps), _) => Ok(eps),
-            (None, Some(blur)) if blur > 0.0 && blur.is_finite() => Ok(blur * blur),
+            (Some(eps), _) => Ok(self.convention.convention().strength(eps)),
+            (None, Some(blur)) if blur > 0.0 && blur.is_finite() => Ok(self.convention.convention().of_length(blur)),
             (None, Some(blur)) => {
                 Err(format!("blur = {blur}; the entropic problem needs a finite blur above zero, a length").into())
             }
@@ -115,10 +165,23 @@ impl Transport {
         }
     }
 
+    /// ρ of both marginals, where they are free.
+    fn rho(&self) -> Result<[Option<f64>; 2], Failure> {
+        let rho = |reach: Option<f64>| match reach {
+            Some(reach) if !(reach > 0.0 && reach.is_finite()) => {
+                Err(format!("reach = {reach}; a free marginal needs a finite reach above zero, a length"))
+            }
+            reach => Ok(reach.map(|reach| self.convention.convention().of_length(reach))),
+        };
+        Ok([rho(self.reach.or(self.reach_source))?, rho(self.reach.or(self.reach_target))?])
+    }
+
     /// Where ε comes from, in words.
     fn origin(&self) -> String {
         match (self.eps, self.blur) {
+            (Some(eps), _) if self.convention.convention().strength(eps) != eps => format!("{eps} in units of |x-y|²"),
             (Some(_), _) => String::new(),
+            (None, Some(blur)) if self.convention == Library::Flash => format!("blur {blur} squared, in units of |x-y|²"),
             (None, Some(blur)) => format!("blur {blur} squared"),
             (None, None) => format!("{DEFAULT_EPS} x the mean cost"),
         }
@@ -127,22 +190,39 @@ impl Transport {
     fn entropic(&self, x: &Cloud, y: &Cloud, device: &Device, session: &Session) -> Result<Solved, Failure> {
         // Coordinates and potentials on both sides in f64 and in the precision of the run, and the columns of the soft-min.
         machine::require("solving this problem", ((x.len() + y.len()) * (4 * x.dim() + 8)) as u64)?;
-        let problem = Problem::new(x, y, self.eps(x, y, session.shared.seed)?)?;
+        let seed = session.shared.seed;
+        let [rho_source, rho_target] = self.rho()?;
+        if self.debias && rho_source != rho_target {
+            return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
+        }
+        let problem = Problem::new(x, y, self.eps(x, y, seed)?)?.with_rho(rho_source, rho_target)?;
         let solver = Sinkhorn { tol: self.tol, max_iter: self.max_iter, plain: self.plain };
         let spinner = progress::spinner(session, "transport");
+        let estimate = Estimate::new(self.tol, problem.eps());
         let tell = |iteration: usize, eps: f64, error: f64| {
             tracing::debug!(iteration, eps, error);
-            let message = format!("eps {}   iteration {}   marginal error {error:.1e}", number(eps), count(iteration));
-            spinner.set_message(message);
+            let left = estimate.left(eps, error).map_or(String::new(), |left| format!("   about {} left", seconds(left)));
+            spinner.set_message(format!("eps {}   iteration {}   error {error:.1e}{left}", number(eps), count(iteration)));
             !signal::interrupted()
         };
         let begun = Instant::now();
-        let outcome = solver.solve(&problem, device, None, Some(&tell))?;
+        let warm = match (&self.start_from, self.start_subsample) {
+            (Some(folder), _) => Some(Potentials {
+                f: brenier::io::read_array(&folder.join("f.npy"), "f")?.values,
+                g: brenier::io::read_array(&folder.join("g.npy"), "g")?.values,
+            }),
+            (None, Some(n)) => Some(subsample(&problem, n as usize, seed, solver, device, Some(&tell))?),
+            (None, None) => None,
+        };
+        let outcome = solver.solve(&problem, device, warm.as_ref(), Some(&tell))?;
         let divergence = match self.debias {
             true => {
-                spinner.set_message("the self-transport of both ends");
-                let divergence = Divergence::to(y, problem.eps(), solver, device)?;
-                Some(divergence.debias(x, outcome.dual, device)?)
+                // The two self-terms, with the same progress and the same way to stop.
+                let own = |cloud| {
+                    let problem = Problem::new(cloud, cloud, problem.eps())?.with_rho(rho_source, rho_source)?;
+                    solver.solve(&problem, device, None, Some(&tell))
+                };
+                Some(outcome.dual - 0.5 * own(x)?.dual - 0.5 * own(y)?.dual)
             }
             false => None,
         };
@@ -161,6 +241,7 @@ impl Transport {
         folder: Option<&Folder>,
     ) -> Result<ExitCode, Failure> {
         let Solved { outcome, kind, divergence, seconds } = solved;
+        let [rho_source, rho_target] = self.rho()?;
         let mut record = Record {
             command: "transport",
             version: env!("CARGO_PKG_VERSION"),
@@ -173,12 +254,21 @@ impl Transport {
             iterations: outcome.iterations,
             converged: outcome.converged,
             marginal_error: outcome.marginal_error,
-            skipped_mass_bound: outcome.skipped_mass_bound,
             transport_cost: outcome.transport_cost,
             w2_squared: 2.0 * divergence.unwrap_or(outcome.transport_cost),
             w2_squared_kind: kind,
             dual: outcome.dual,
             regularised_cost: outcome.regularised_cost,
+            entropic: (*kind != "exact").then_some(Entropic {
+                gap: outcome.gap(),
+                entropy: outcome.entropy,
+                mass: outcome.mass,
+                skipped_mass_bound: outcome.skipped_mass_bound,
+                rho_source,
+                rho_target,
+                verdict: outcome.verdict.to_string(),
+                residuals: &outcome.residuals,
+            }),
             divergence: *divergence,
             seconds: *seconds,
             wall_seconds: session.wall_seconds(),
@@ -192,12 +282,8 @@ impl Transport {
                 .note("some values are not finite, so JSON has null for them: the plan is far from converged; use a larger eps");
         }
         if !record.converged {
-            let advice = match self.tol {
-                0.0 => "--tol 0 makes exactly --max-iter iterations and tests nothing".into(),
-                tol => format!("the tolerance is {tol:e}; raise --max-iter or --eps"),
-            };
             let error = number(record.marginal_error);
-            let iterations = count(record.iterations);
+            let (iterations, advice) = (count(record.iterations), outcome.verdict);
             let sentence = format!("not converged: marginal error {error} after {iterations} iterations ({advice})");
             if session.shared.strict {
                 output::error(&sentence);
@@ -226,11 +312,15 @@ fn exact(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
         eps: 0.0,
         iterations: 0,
         converged: true,
+        verdict: Verdict::Converged,
         marginal_error: 0.0,
         skipped_mass_bound: 0.0,
+        residuals: Vec::new(),
+        mass: 1.0,
         transport_cost: cost,
         dual: cost,
         regularised_cost: cost,
+        entropy: f64::NAN,
         map,
     };
     Ok(Solved { outcome, kind: "exact", divergence: None, seconds: begun.elapsed().as_secs_f64() })

@@ -2,12 +2,10 @@
 
 use std::ops::Range;
 
-use brenier::path::{SCHEDULES, Schedule, Spacing};
+use brenier::path::{SCHEDULES, Spacing};
 use brenier::sampler::METHODS;
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-
-use crate::Failure;
 
 /// A spacing by its name.
 #[derive(Clone, Copy, ValueEnum)]
@@ -62,17 +60,6 @@ pub fn range(text: &str) -> Result<Range<u32>, String> {
     let ends = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
     ends.filter(|range| !range.is_empty())
         .ok_or_else(|| "a range is two whole numbers, as in 0..500000, the second larger".into())
-}
-
-/// The schedule called `spec`, or one of the two with parameters.
-pub fn schedule(spec: &str) -> Result<Schedule, Failure> {
-    let Some((name, ends)) = spec.split_once(':') else { return Ok(Schedule::named(spec)?) };
-    let ends = ends.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-    match (name, ends) {
-        ("linear-vp", Some((beta_min, beta_max))) => Ok(Schedule::linear_vp(beta_min, beta_max)?),
-        ("ve", Some((sigma_min, sigma_max))) => Ok(Schedule::ve(sigma_min, sigma_max)?),
-        _ => Err(format!("\"{spec}\" is no schedule: write linear-vp:0.1,20 or ve:0.01,50, or a name without numbers").into()),
-    }
 }
 
 /// A tolerance: finite, not negative.

@@ -17,7 +17,8 @@ use crate::backend::{Backend, BackendError, Reals};
 use crate::transport::TransportError;
 use crate::transport::multiscale::side::{Kept, Side, Trend};
 use crate::transport::multiscale::tiles::Scale;
-use crate::transport::sinkhorn::Progress;
+use crate::transport::outcome::Residual;
+use crate::transport::sinkhorn::{Hold, Progress};
 
 /// Nats by which exponents may rise before the list is made anew; one nat more keeps a tenth more pairs.
 const MARGIN: f64 = 1.5;
@@ -42,7 +43,21 @@ pub struct Step {
 pub struct Budget<'a> {
     pub iterations: usize,
     pub most: usize,
+    pub history: Vec<Residual>,
     pub progress: Option<Progress<'a>>,
+    /// The square of the factor by which lengths here are those of the input.
+    pub square: f64,
+}
+
+impl Budget<'_> {
+    fn tell(&mut self, eps: f64, error: f64) -> Result<(), TransportError> {
+        let (iteration, eps) = (self.iterations, eps / self.square);
+        self.history.push(Residual { iteration, eps, error });
+        match self.progress.is_none_or(|progress| progress(iteration, eps, error)) {
+            true => Ok(()),
+            false => Err(TransportError::Stopped { iterations: iteration }),
+        }
+    }
 }
 
 pub struct Level<'a, B: Backend, const D: usize> {
@@ -61,15 +76,17 @@ pub struct Level<'a, B: Backend, const D: usize> {
 }
 
 impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
+    /// The first level, from f = g = 0 about the means or from `start`.
     pub fn new(
         backend: &'a B,
         step: Step,
-        scales: Vec<&'a Scale<D>>,
-        start: Vec<Vec<f64>>,
+        sides: Vec<(&'a Scale<D>, Hold)>,
+        start: Option<Vec<Vec<f64>>>,
         cut: f64,
     ) -> Result<Self, BackendError> {
-        let sides = scales.iter().zip(start).map(|(scale, start)| Side::new(backend, scale, start)).collect::<Result<_, _>>()?;
-        Self::of(backend, step, sides, cut, None)
+        let start = start.unwrap_or_else(|| sides.iter().map(|(scale, _)| scale.half_squares()).collect());
+        let sides = sides.into_iter().zip(start).map(|((scale, hold), start)| Side::new(backend, scale, hold, start));
+        Self::of(backend, step, sides.collect::<Result<_, _>>()?, cut, None)
     }
 
     fn of(
@@ -113,12 +130,12 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
         self.lists[0].skipped * self.risen().exp()
     }
 
-    /// φ and ψ, or the one potential of a symmetric problem.
-    pub fn potentials(&self) -> Vec<&[f64]> {
-        self.sides.iter().map(|side| &side.potential[..]).collect()
+    /// Source and target.
+    pub fn sides(&self) -> [&Side<'a, B, D>; 2] {
+        [&self.sides[0], &self.sides[self.opposite(0)]]
     }
 
-    /// log r of side `s` and the error of its marginal, Σ a |r − 1|.
+    /// log r of side `s` and the error of its marginal: Σ a |r − 1|, or ‖Δφ‖∞/ε when one of them is free.
     fn marginal(&mut self, s: usize) -> Result<f64, BackendError> {
         if self.risen() > MARGIN {
             self.sides.iter_mut().try_for_each(|side| side.fit(self.backend))?;
@@ -126,11 +143,12 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
         }
         let sides = (&self.sides[s], &self.sides[self.opposite(s)]);
         self.lists[s].log_ratio(self.backend, sides, self.step.eps, &mut self.packed, &mut self.log_ratio[s])?;
-        self.sides[s].error(self.backend, &self.log_ratio[s])
+        let balanced = self.sides.iter().all(|side| side.hold.rho.is_none());
+        self.sides[s].error(self.backend, self.step.eps, &self.log_ratio[s], balanced)
     }
 
     fn advance(&mut self, s: usize, relaxation: f64) -> Result<(), BackendError> {
-        self.sides[s].advance(self.backend, relaxation * self.step.eps, &self.log_ratio[s])
+        self.sides[s].advance(self.backend, self.step.eps, relaxation, &self.log_ratio[s])
     }
 
     /// Iterates until the error of the first marginal is at most `tol` with the second exact, or `max_iter` iterations are made;
@@ -145,9 +163,7 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
         let (mut least, mut before) = (f64::INFINITY, f64::INFINITY);
         loop {
             let error = self.marginal(0)?;
-            if !budget.progress.is_none_or(|progress| progress(budget.iterations, self.step.eps, error)) {
-                return Err(TransportError::Stopped { iterations: budget.iterations });
-            }
+            budget.tell(self.step.eps, error)?;
             if budget.iterations >= last || (error <= tol && exact) {
                 return Ok(error);
             }
@@ -172,16 +188,16 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
     }
 
     /// The next level, on `scales`, started from this one.
-    pub fn finer(mut self, step: Step, scales: Vec<&'a Scale<D>>) -> Result<Self, BackendError> {
+    pub fn finer(mut self, step: Step, scales: Vec<(&'a Scale<D>, Hold)>) -> Result<Self, BackendError> {
         let (backend, eps) = (self.backend, self.step.eps);
         let log2: Vec<u32> = self.step.log2.iter().zip(&step.log2).map(|(coarse, fine)| coarse - fine).collect();
         let mut sides = Vec::new();
-        for (s, scale) in scales.into_iter().enumerate() {
+        for (s, (scale, hold)) in scales.into_iter().enumerate() {
             let same = log2.iter().all(|log2| *log2 == 0);
             sides.push(if same {
-                Side::new(backend, scale, self.sides[s].potential.clone())?
+                Side::new(backend, scale, hold, self.sides[s].potential.clone())?
             } else {
-                self.carry(s, scale, log2[s])?
+                self.carry(s, scale, hold, log2[s])?
             });
         }
         let carried: Vec<Vec<f64>> = sides.iter().map(|side| side.potential.clone()).collect();
@@ -195,14 +211,14 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
     }
 
     /// The potential of side `s` on a finer cloud: the c-transform of the opposite one, as it stands, about an affine guess.
-    fn carry(&mut self, s: usize, scale: &'a Scale<D>, log2: u32) -> Result<Side<'a, B, D>, BackendError> {
+    fn carry(&mut self, s: usize, scale: &'a Scale<D>, hold: Hold, log2: u32) -> Result<Side<'a, B, D>, BackendError> {
         let (backend, eps) = (self.backend, self.step.eps);
-        let mut fine = Side::new(backend, scale, self.sides[s].on_blocks(scale, log2))?;
+        let mut fine = Side::new(backend, scale, hold, self.sides[s].on_blocks(scale, log2))?;
         let opposite = &self.sides[self.opposite(s)];
         let kept = Kept::new(backend, &fine, opposite, eps, self.cut - CARRY_MARGIN)?;
         let mut log_ratio = backend.zeros(scale.len())?;
         kept.log_ratio(backend, (&fine, opposite), eps, &mut self.packed, &mut log_ratio)?;
-        fine.advance(backend, eps, &log_ratio)?;
+        fine.advance(backend, eps, 1.0, &log_ratio)?;
         fine.fit(backend)?;
         Ok(fine)
     }

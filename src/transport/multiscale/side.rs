@@ -2,11 +2,13 @@
 
 use rayon::prelude::*;
 
-use crate::backend::{Backend, BackendError, Real, Reals, TILE, TileList, TileMean, Tiles};
+use crate::backend::{Backend, BackendError, Reals, TILE, TileList, TileMean, Tiles};
 use crate::transport::multiscale::tiles::{Cell, List, Scale, affine, cells, list};
+use crate::transport::sinkhorn::Hold;
 
 pub struct Side<'a, B: Backend, const D: usize> {
     pub scale: &'a Scale<D>,
+    pub hold: Hold,
     /// φ = ½|x|² − f.
     pub potential: Vec<f64>,
     pub cells: Vec<Vec<Cell<D>>>,
@@ -21,7 +23,7 @@ pub struct Side<'a, B: Backend, const D: usize> {
 }
 
 impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
-    pub fn new(backend: &B, scale: &'a Scale<D>, potential: Vec<f64>) -> Result<Self, BackendError> {
+    pub fn new(backend: &B, scale: &'a Scale<D>, hold: Hold, potential: Vec<f64>) -> Result<Self, BackendError> {
         let log_weights: Vec<f64> = scale.weights.iter().map(|a| a.ln()).collect();
         let mut side = Self {
             cells: Vec::new(),
@@ -33,6 +35,7 @@ impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
             on_device: backend.upload(&potential)?,
             frames: backend.zeros(0)?,
             scale,
+            hold,
             potential,
         };
         side.fit(backend)?;
@@ -49,13 +52,18 @@ impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
         Ok(())
     }
 
-    /// φ ← φ + `factor` · log r.
-    pub fn advance(&mut self, backend: &B, factor: f64, log_ratio: &Reals<B>) -> Result<(), BackendError> {
-        let log_ratio = backend.download(log_ratio)?;
-        let moved = self.potential.par_iter_mut().zip(log_ratio).zip(&self.fitted).with_min_len(4096);
+    /// The change of the potential that an update makes, given log r.
+    fn change(&self, backend: &B, eps: f64, log_ratio: &Reals<B>) -> Result<Vec<f64>, BackendError> {
+        Ok(self.hold.change(eps, &self.potential, &backend.download_reals(log_ratio)?))
+    }
+
+    /// φ moves by `relaxation` times what an update makes of it.
+    pub fn advance(&mut self, backend: &B, eps: f64, relaxation: f64, log_ratio: &Reals<B>) -> Result<(), BackendError> {
+        let change = self.change(backend, eps, log_ratio)?;
+        let moved = self.potential.par_iter_mut().zip(change).zip(&self.fitted).with_min_len(4096);
         self.fallen = moved
-            .map(|((phi, r), fitted)| {
-                *phi += factor * r.to_f64();
+            .map(|((phi, change), fitted)| {
+                *phi += relaxation * change;
                 fitted - *phi
             })
             .reduce(|| 0.0, f64::max);
@@ -71,9 +79,14 @@ impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
         self.fit(backend)
     }
 
-    /// Σ a |r − 1|.
-    pub fn error(&self, backend: &B, log_ratio: &Reals<B>) -> Result<f64, BackendError> {
-        backend.marginal_error(&self.weights, log_ratio)
+    /// Σ a |r − 1| or, unless `balanced`, ‖Δφ‖∞/ε of an update.
+    pub fn error(&self, backend: &B, eps: f64, log_ratio: &Reals<B>, balanced: bool) -> Result<f64, BackendError> {
+        if balanced {
+            return backend.marginal_error(&self.weights, log_ratio);
+        }
+        let change = self.change(backend, eps, log_ratio)?;
+        let held = change.iter().zip(&self.scale.weights).filter(|(_, mass)| **mass > 0.0);
+        Ok(held.map(|(change, _)| change.abs()).fold(0.0, f64::max) / eps)
     }
 
     fn tiles(&self) -> Tiles<'_, B> {

@@ -10,6 +10,7 @@ mod x86;
 use std::ops::Range;
 
 use crate::backend::Real;
+use crate::backend::cpu::perceptron::Gemm;
 
 /// An instruction set of the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,7 +185,7 @@ pub trait Kernel<T> {
 }
 
 /// A precision whose kernels are compiled for every instruction set.
-pub trait Simd: Real {
+pub trait Simd: Real + Gemm {
     /// Runs `kernel` with the lanes of `isa`.
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K);
 }

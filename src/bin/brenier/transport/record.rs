@@ -1,6 +1,7 @@
 //! What `brenier transport` prints.
 
 use brenier::metric::Flag;
+use brenier::transport::Residual;
 use serde::Serialize;
 
 use crate::output::{Summary, count, number, seconds};
@@ -19,12 +20,13 @@ pub struct Record<'a> {
     pub iterations: usize,
     pub converged: bool,
     pub marginal_error: f64,
-    pub skipped_mass_bound: f64,
     pub transport_cost: f64,
     pub w2_squared: f64,
     pub w2_squared_kind: &'static str,
     pub dual: f64,
     pub regularised_cost: f64,
+    #[serde(flatten)]
+    pub entropic: Option<Entropic<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub divergence: Option<f64>,
     pub seconds: f64,
@@ -33,6 +35,21 @@ pub struct Record<'a> {
     pub precision: &'static str,
     pub seed: u32,
     pub flags: Vec<Flag>,
+}
+
+/// What an exact plan does not have.
+#[derive(Serialize)]
+pub struct Entropic<'a> {
+    pub gap: f64,
+    pub entropy: f64,
+    pub mass: f64,
+    pub skipped_mass_bound: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rho_source: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rho_target: Option<f64>,
+    pub verdict: String,
+    pub residuals: &'a [Residual],
 }
 
 impl Record<'_> {
@@ -61,6 +78,12 @@ impl Record<'_> {
             summary.line("transport cost", number(self.transport_cost), "<P, c> with c = |x-y|²/2");
             summary.line("regularised cost", number(self.regularised_cost), "OT_eps");
             summary.line("dual", number(self.dual), "a lower bound of it");
+            if let Some(Entropic { entropy, mass, rho_source, rho_target, .. }) = self.entropic {
+                if rho_source.or(rho_target).is_some() {
+                    summary.line("mass moved", number(mass), "of 1; the rest is destroyed and created");
+                }
+                summary.line("entropy", number(entropy), format!("the plan is spread over {} pairs", number(entropy.exp())));
+            }
             summary.line(
                 "marginal error",
                 format!("{:.1e}", self.marginal_error),

@@ -1,0 +1,165 @@
+//! A multilayer perceptron: a block of rows goes through all layers while it is in the cache.
+//!
+//! The products are those of `matrixmultiply`, whose sums run over k in blocks of a fixed size whatever the number of rows; so
+//! row i does not depend on its neighbours. It chooses its own instruction set.
+
+use std::f64::consts::{FRAC_1_SQRT_2, LOG2_E};
+
+use rayon::prelude::*;
+
+use crate::backend::Real;
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
+use crate::field::network::{Activation, GELU_CUBE, GELU_TANH};
+
+/// Numbers of the widest layer in a block: with those of the layer before, they stay in the second-level cache.
+const BLOCK: usize = 1 << 16;
+/// Most rows of a block, so that there are blocks for every thread; they repay packing a layer's weights many times.
+const ROWS: usize = 512;
+
+/// One layer: W row-major, outputs × inputs, and b.
+pub struct Layer<'a, T> {
+    /// W.
+    pub weight: &'a [T],
+    /// b.
+    pub bias: &'a [T],
+}
+
+/// `matrixmultiply`'s product C ← s A B + t C: m, k, n, s, then each matrix with its strides between rows and columns, t before C.
+type Product<T> = unsafe fn(usize, usize, usize, T, *const T, isize, isize, *const T, isize, isize, T, *mut T, isize, isize);
+
+/// A precision with a matrix product.
+pub trait Gemm: Sized {
+    /// The product.
+    const PRODUCT: Product<Self>;
+}
+
+impl Gemm for f32 {
+    const PRODUCT: Product<f32> = matrixmultiply::sgemm;
+}
+
+impl Gemm for f64 {
+    const PRODUCT: Product<f64> = matrixmultiply::dgemm;
+}
+
+/// C ← s W X + C with W m × k row-major; X is k × n and C m × n, row-major or, where so said, their transposes.
+fn gemm<T: Simd>(n: usize, s: T, w: &[T], (x, x_transposed): (&[T], bool), (c, c_transposed): (&mut [T], bool)) {
+    let (m, k) = (c.len() / n, x.len() / n);
+    assert!(x.len() == k * n && c.len() == m * n && w.len() == m * k, "the matrices of a product do not fit");
+    let strides = |transposed, rows, columns| if transposed { (1, rows as isize) } else { (columns as isize, 1) };
+    let ((x_row, x_column), (c_row, c_column)) = (strides(x_transposed, k, n), strides(c_transposed, m, n));
+    let one = T::from_f64(1.0);
+    // SAFETY: the slices hold m × k, k × n and m × n numbers, and the strides are those of such matrices.
+    unsafe {
+        let (w, x, c) = (w.as_ptr(), x.as_ptr(), c.as_mut_ptr());
+        T::PRODUCT(m, k, n, s, w, k as isize, 1, x, x_row, x_column, one, c, c_row, c_column);
+    }
+}
+
+/// `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs. Between the layers a state is transposed, features × rows, so that
+/// the product finds it in the order in which it wants it.
+pub fn perceptron<T: Simd>(isa: Isa, x: &[T], d: usize, s: f64, layers: &[Layer<'_, T>], activation: Activation, out: &mut [T]) {
+    let Some((last, hidden)) = layers.split_last() else { return };
+    let widest = hidden.iter().map(|layer| layer.bias.len()).max().unwrap_or(d);
+    let rows = (BLOCK / widest).clamp(16, ROWS);
+    let blocks = out.par_chunks_mut(rows * last.bias.len()).zip(x.par_chunks(rows * d));
+    blocks.for_each_init(
+        || (Vec::new(), Vec::new()),
+        |(state, next), (out, x)| {
+            let n = x.len() / d;
+            let (mut s, mut first) = (T::from_f64(s), true);
+            for layer in hidden {
+                next.clear();
+                layer.bias.iter().for_each(|&b| next.extend(std::iter::repeat_n(b, n)));
+                gemm(n, s, layer.weight, if first { (x, true) } else { (&state[..], false) }, (next, false));
+                T::dispatch(isa, Activate { activation, values: next });
+                std::mem::swap(state, next);
+                (s, first) = (T::from_f64(1.0), false);
+            }
+            out.chunks_exact_mut(last.bias.len()).for_each(|row| row.copy_from_slice(last.bias));
+            gemm(n, s, last.weight, if first { (x, true) } else { (&state[..], false) }, (out, true));
+        },
+    );
+}
+
+/// The activation of every value, in place.
+struct Activate<'a, T> {
+    activation: Activation,
+    values: &'a mut [T],
+}
+
+impl<T: Simd> Kernel<T> for Activate<'_, T> {
+    #[inline(always)]
+    fn run<L: Lane<Elem = T>>(self) {
+        let Self { activation, values } = self;
+        match activation {
+            Activation::Relu => each::<L, RELU>(values),
+            Activation::Silu => each::<L, SILU>(values),
+            Activation::Tanh => each::<L, TANH>(values),
+            Activation::GeluTanh => each::<L, GELU_BY_TANH>(values),
+            Activation::Gelu if T::ROUNDING > GELU_ERROR => each::<L, GELU>(values),
+            Activation::Gelu | Activation::Softplus => {
+                values.iter_mut().for_each(|x| *x = T::from_f64(activation.value(x.to_f64())));
+            }
+        }
+    }
+}
+
+const RELU: u8 = 0;
+const SILU: u8 = 1;
+const TANH: u8 = 2;
+const GELU_BY_TANH: u8 = 3;
+const GELU: u8 = 4;
+
+/// Of the error function's tail e^{z²} erfc(z) in 1/(1 + 0.3275911 z), z ≥ 0, from its first power (Abramowitz, Stegun 1964, 7.1.26).
+const TAIL: [f64; 5] = [0.254_829_592, -0.284_496_736, 1.421_413_741, -1.453_152_027, 1.061_405_429];
+/// A precision coarser than this loses nothing by an error of 1.5e-7 in erfc.
+const GELU_ERROR: f64 = 1e-8;
+
+/// The activation of every value, a vector at a time.
+#[inline(always)]
+fn each<L: Lane, const A: u8>(values: &mut [L::Elem]) {
+    let mut chunks = values.chunks_exact_mut(L::N);
+    for chunk in &mut chunks {
+        activate::<L, A>(L::load(chunk)).store(chunk);
+    }
+    let rest = chunks.into_remainder();
+    let mut lanes = [L::Elem::from_f64(0.0); 16];
+    lanes[..rest.len()].copy_from_slice(rest);
+    activate::<L, A>(L::load(&lanes)).store(&mut lanes);
+    rest.copy_from_slice(&lanes[..rest.len()]);
+}
+
+#[inline(always)]
+fn activate<L: Lane, const A: u8>(x: L) -> L {
+    match A {
+        RELU => constant::<L>(0.0).max(x), // in this order a NaN stays one
+        SILU => x.div(one_and_exp(x)),
+        TANH => constant::<L>(2.0).div(one_and_exp(x.add(x))).sub(constant(1.0)),
+        GELU => {
+            // x Φ(x) = max(x, 0) − |x| Φ(−|x|)
+            let size = x.max(constant::<L>(0.0).sub(x));
+            let t = constant::<L>(1.0).div(size.mul_add(constant(0.327_591_1 * FRAC_1_SQRT_2), constant(1.0)));
+            let mut tail = constant(TAIL[4]);
+            for k in (0..4).rev() {
+                tail = t.mul_add(tail, constant(TAIL[k]));
+            }
+            let bell = x.mul(x).mul(constant(-0.5 * LOG2_E)).exp2();
+            constant::<L>(0.0).max(x).sub(size.mul(constant(0.5)).mul(t.mul(tail)).mul(bell))
+        }
+        _ => {
+            let cubic = x.mul(x).mul_add(constant(GELU_CUBE), constant(1.0)).mul(x);
+            x.div(one_and_exp(cubic.mul(constant(GELU_TANH))))
+        }
+    }
+}
+
+/// 1 + e^{−u}; above 2^126 its inverse is zero but for a denormal.
+#[inline(always)]
+fn one_and_exp<L: Lane>(u: L) -> L {
+    u.mul(constant(-LOG2_E)).min(constant(126.0)).exp2().add(constant(1.0))
+}
+
+#[inline(always)]
+fn constant<L: Lane>(x: f64) -> L {
+    L::splat(L::Elem::from_f64(x))
+}

@@ -1,0 +1,390 @@
+//! A network trained elsewhere as a field: a multilayer perceptron, and what its output means.
+//!
+//! ```text
+//! F(x, c) = W_L a(… a(W_1 (s x, φ(c)) + b_1) …) + b_L        φ(c) = nothing, c, or (sin ω_k c, cos ω_k c)
+//! ```
+//!
+//! F is a [`Prediction`] on the schedule it was trained on: at each level one combination of x̂₀ and ε̂, so with x = α x̂₀ + σ ε̂
+//! it gives both. Or F is the inner network of Karras et al. 2022, eq. 7, for data of standard deviation s_d; with their
+//! σ = σ/α and x = x/α, and S = σ² + α² s_d²,
+//!
+//! ```text
+//! x̂₀ = (α s_d²/S) x + (σ s_d/√S) F        ε̂ = (σ/S) x − (α s_d/√S) F        F is given s x, s = 1/√S
+//! ```
+//!
+//! which is regular at both ends of every schedule.
+//!
+//! The field depends on a level only through σ/α: on levels of another schedule, x is scaled to the level of the network's own
+//! schedule that has the same σ/α. So any method runs on any network, within the noise levels that it was trained on.
+
+use thiserror::Error;
+
+use crate::path::{Level, Prediction, Schedule, ScheduleError, combination};
+
+/// The function between the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// max(x, 0).
+    Relu,
+    /// x/(1 + e^{−x}).
+    Silu,
+    /// tanh x.
+    Tanh,
+    /// x Φ(x), with the normal distribution function Φ (Hendrycks, Gimpel 2016): PyTorch's default.
+    Gelu,
+    /// ½ x (1 + tanh √(2/π) (x + 0.044715 x³)): PyTorch's `approximate="tanh"`.
+    GeluTanh,
+    /// log(1 + e^x).
+    Softplus,
+}
+
+impl Activation {
+    /// The function at `x`.
+    pub fn value(self, x: f64) -> f64 {
+        match self {
+            Self::Relu => x.max(0.0),
+            Self::Silu => x / (1.0 + (-x).exp()),
+            Self::Tanh => x.tanh(),
+            Self::Gelu => 0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
+            Self::GeluTanh => x / (1.0 + (-GELU_TANH * (x + GELU_CUBE * x * x * x)).exp()),
+            Self::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        }
+    }
+}
+
+/// 2 √(2/π): ½ (1 + tanh u) = 1/(1 + e^{−2u}).
+pub(crate) const GELU_TANH: f64 = 1.595_769_121_605_730_8;
+pub(crate) const GELU_CUBE: f64 = 0.044_715;
+
+/// The number that tells the network how noisy x is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// t, 0 at noise and 1 at data.
+    Time,
+    /// 1 − t, 1 at noise and 0 at data.
+    Remaining,
+    /// σ/α.
+    Ratio,
+    /// log(σ/α).
+    LogRatio,
+}
+
+/// How the network is told the time: φ(c) with c = scale · clock + offset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Time {
+    /// The clock.
+    pub clock: Clock,
+    /// Factor of the clock.
+    pub scale: f64,
+    /// Added to it.
+    pub offset: f64,
+    /// ω of the features (sin ω_1 c, …, sin ω_k c, cos ω_1 c, …, cos ω_k c); with none, c itself is the one feature.
+    pub frequencies: Option<Vec<f64>>,
+}
+
+/// One layer W x + b.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// Its name in the file.
+    pub name: String,
+    /// W, outputs × inputs, row-major.
+    pub weight: Vec<f64>,
+    /// b, of length outputs.
+    pub bias: Vec<f64>,
+}
+
+impl Layer {
+    /// Length of b.
+    pub fn outputs(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Columns of W.
+    pub fn inputs(&self) -> usize {
+        self.weight.len() / self.bias.len().max(1)
+    }
+}
+
+/// What F means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Output {
+    /// A prediction at the level.
+    Prediction(Prediction),
+    /// The inner network of Karras et al. for data of this standard deviation.
+    Preconditioned {
+        /// s_d.
+        sigma_data: f64,
+    },
+}
+
+/// A multilayer perceptron as a field. Made by [`Network::new`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    layers: Vec<Layer>,
+    activation: Activation,
+    time: Option<Time>,
+    output: Output,
+    schedule: Schedule,
+}
+
+/// Why layers do not make a network. Tensors are called as in the file.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum NetworkError {
+    /// No layers.
+    #[error("the network has no layers; name at least one under \"layers\"")]
+    Empty,
+    /// A layer without outputs, or a weight that is not outputs × inputs.
+    #[error(
+        "tensor \"{layer}.weight\" holds {found} numbers, which are no {outputs} rows of equal length; save W as outputs × inputs"
+    )]
+    Ragged {
+        /// Name of the layer.
+        layer: String,
+        /// Numbers found.
+        found: usize,
+        /// Length of the bias.
+        outputs: usize,
+    },
+    /// Layers that do not follow one another.
+    #[error(
+        "tensor \"{layer}.weight\" has shape [{outputs}, {found}] where [{outputs}, {expected}] is needed: {why}; check \"layers\" and \"time\""
+    )]
+    Inputs {
+        /// Name of the layer.
+        layer: String,
+        /// Its outputs.
+        outputs: usize,
+        /// Inputs found.
+        found: usize,
+        /// Inputs needed.
+        expected: usize,
+        /// Where that number comes from.
+        why: String,
+    },
+    /// A number that is not finite.
+    #[error(
+        "number {index} of tensor \"{tensor}\" is {value}; every weight must be finite: train the network again, it has diverged"
+    )]
+    NotFinite {
+        /// Name of the tensor.
+        tensor: String,
+        /// Index in C order, from 0.
+        index: usize,
+        /// The value.
+        value: f64,
+    },
+    /// s_d not a positive number.
+    #[error("sigma_data is {0}; it is the standard deviation of the data, above zero")]
+    SigmaData(f64),
+}
+
+/// Why a network has no answer at a level.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum LevelError {
+    /// F and x say nothing about what is asked.
+    #[error(
+        "the network's {prediction:?} and x do not determine the step at alpha = {alpha}, sigma = {sigma}; train one that predicts v or velocity, or on a schedule without that end, such as linear-vp or ddpm-cosine"
+    )]
+    Undetermined {
+        /// What the network predicts.
+        prediction: Prediction,
+        /// α of the level.
+        alpha: f64,
+        /// σ of the level.
+        sigma: f64,
+    },
+    /// A clock that is infinite.
+    #[error(
+        "the network's clock {clock:?} is infinite at alpha = {alpha}, sigma = {sigma}; give it t, or train on a schedule without that end, such as linear-vp"
+    )]
+    Clock {
+        /// The clock.
+        clock: Clock,
+        /// α of the level.
+        alpha: f64,
+        /// σ of the level.
+        sigma: f64,
+    },
+    /// A noise level that the network was not trained on.
+    #[error("the network was not trained at that noise level: {0}; leave --schedule out for its own")]
+    Schedule(#[from] ScheduleError),
+}
+
+/// A network at a level: p x̂₀ + q ε̂ = `of_x` x + `of_output` F, where F is that of `scale` x and `bias`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Factor of x on its way in.
+    pub scale: f64,
+    /// Bias of the first layer, with the features of time in it.
+    pub bias: Vec<f64>,
+    /// Factor of x.
+    pub of_x: f64,
+    /// Factor of F.
+    pub of_output: f64,
+}
+
+impl Network {
+    /// The network of `layers` with `activation` between them, trained on `schedule`; points have the dimension of the last
+    /// layer's outputs, and the first layer takes them with the features of `time` behind.
+    ///
+    /// # Errors
+    /// [`NetworkError`] when the shapes do not fit or a number is not finite.
+    pub fn new(
+        layers: Vec<Layer>,
+        activation: Activation,
+        time: Option<Time>,
+        output: Output,
+        schedule: Schedule,
+    ) -> Result<Self, NetworkError> {
+        let dim = layers.last().ok_or(NetworkError::Empty)?.outputs();
+        let network = Self { layers, activation, time, output, schedule };
+        let mut expected = dim + network.features();
+        let mut why = format!("{dim} outputs of the last layer and {} features of time", network.features());
+        for layer in &network.layers {
+            let (name, outputs, found) = (layer.name.clone(), layer.outputs(), layer.weight.len());
+            if outputs == 0 || found == 0 || !found.is_multiple_of(outputs) {
+                return Err(NetworkError::Ragged { layer: name, found, outputs });
+            }
+            if layer.inputs() != expected {
+                return Err(NetworkError::Inputs { layer: name, outputs, found: layer.inputs(), expected, why });
+            }
+            for (part, values) in [("weight", &layer.weight), ("bias", &layer.bias)] {
+                if let Some(index) = values.iter().position(|x| !x.is_finite()) {
+                    let tensor = format!("{name}.{part}");
+                    return Err(NetworkError::NotFinite { tensor, index, value: values[index] });
+                }
+            }
+            expected = outputs;
+            why = format!("\"{name}\" has {outputs} outputs");
+        }
+        match output {
+            Output::Preconditioned { sigma_data } if !(sigma_data > 0.0 && sigma_data.is_finite()) => {
+                Err(NetworkError::SigmaData(sigma_data))
+            }
+            _ => Ok(network),
+        }
+    }
+
+    /// Dimension d of the points.
+    pub fn dim(&self) -> usize {
+        self.layers.last().map_or(0, Layer::outputs)
+    }
+
+    /// The layers in order.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The function between the layers.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// The schedule it was trained on.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The columns of the first layer that multiply x, outputs × d.
+    pub fn weight_of_x(&self) -> Vec<f64> {
+        let first = &self.layers[0];
+        first.weight.chunks_exact(first.inputs()).flat_map(|row| &row[..self.dim()]).copied().collect()
+    }
+
+    /// How p x̂₀ + q ε̂ at `level` comes out of the network.
+    ///
+    /// # Errors
+    /// [`LevelError`] where the network does not determine it.
+    pub fn read(&self, level: Level, p: f64, q: f64) -> Result<Reading, LevelError> {
+        let own = self.own(level)?;
+        let Level { alpha, sigma, .. } = own;
+        // x = α x̂₀ + σ ε̂ at both levels, so x there is this factor times x here.
+        let shift = (alpha + sigma) / (level.alpha + level.sigma);
+        let (scale, of_x, of_output) = match self.output {
+            Output::Prediction(prediction) => {
+                let undetermined = LevelError::Undetermined { prediction, alpha: level.alpha, sigma: level.sigma };
+                let (of_x, of_output) = combination(prediction, (p, q), own).ok_or(undetermined)?;
+                (1.0, of_x, of_output)
+            }
+            Output::Preconditioned { sigma_data } => {
+                let signal = alpha * sigma_data;
+                let total = sigma.hypot(signal);
+                let of_x = (p * signal * sigma_data + q * sigma) / (total * total);
+                (1.0 / total, of_x, (p * sigma * sigma_data - q * signal) / total)
+            }
+        };
+        Ok(Reading { scale: shift * scale, bias: self.first_bias(own)?, of_x: shift * of_x, of_output })
+    }
+
+    /// What the network predicts at one point `x`, layer by layer in f64: the reference of the backends. A preconditioned network
+    /// predicts x̂₀.
+    ///
+    /// # Errors
+    /// [`LevelError`] where the network does not determine it.
+    pub fn predict(&self, level: Level, x: &[f64]) -> Result<Vec<f64>, LevelError> {
+        let (p, q) = match self.output {
+            Output::Prediction(prediction) => prediction.coefficients(level),
+            Output::Preconditioned { .. } => (1.0, 0.0),
+        };
+        let reading = self.read(level, p, q)?;
+        let mut state: Vec<f64> = x.iter().map(|x| reading.scale * x).collect();
+        for (k, layer) in self.layers.iter().enumerate() {
+            if k > 0 {
+                state.iter_mut().for_each(|x| *x = self.activation.value(*x));
+            }
+            let bias = if k == 0 { &reading.bias } else { &layer.bias };
+            let product = |row: &[f64]| row.iter().zip(&state).map(|(w, x)| w * x).sum::<f64>();
+            state = layer.weight.chunks_exact(layer.inputs()).zip(bias).map(|(row, b)| product(row) + b).collect();
+        }
+        Ok(state.iter().zip(x).map(|(f, x)| reading.of_x * x + reading.of_output * f).collect())
+    }
+
+    /// Whether noise is known at the end of the network's own schedule.
+    pub fn is_regular_at_data(&self) -> bool {
+        self.read(self.schedule.level(1.0), 0.0, 1.0).is_ok()
+    }
+
+    /// The level of the network's own schedule with the same σ/α.
+    fn own(&self, level: Level) -> Result<Level, ScheduleError> {
+        let same = self.schedule.level(level.t);
+        if (same.alpha, same.sigma) == (level.alpha, level.sigma) {
+            return Ok(same);
+        }
+        Ok(self.schedule.level(self.schedule.time(level.ratio())?))
+    }
+
+    /// Features of time.
+    fn features(&self) -> usize {
+        self.time.as_ref().map_or(0, |time| time.frequencies.as_ref().map_or(1, |omega| 2 * omega.len()))
+    }
+
+    /// b_1 + W_1 (0, φ(c)).
+    fn first_bias(&self, level: Level) -> Result<Vec<f64>, LevelError> {
+        let first = &self.layers[0];
+        let Some(time) = &self.time else { return Ok(first.bias.clone()) };
+        let features = time.features(level)?;
+        let rows = first.weight.chunks_exact(first.inputs());
+        let product = |row: &[f64]| row[self.dim()..].iter().zip(&features).map(|(w, f)| w * f).sum::<f64>();
+        Ok(rows.zip(&first.bias).map(|(row, b)| b + product(row)).collect())
+    }
+}
+
+impl Time {
+    /// φ(c) at `level`.
+    fn features(&self, level: Level) -> Result<Vec<f64>, LevelError> {
+        let now = match self.clock {
+            Clock::Time => level.t,
+            Clock::Remaining => 1.0 - level.t,
+            Clock::Ratio => level.ratio(),
+            Clock::LogRatio => level.ratio().ln(),
+        };
+        let c = self.scale * now + self.offset;
+        if !c.is_finite() {
+            return Err(LevelError::Clock { clock: self.clock, alpha: level.alpha, sigma: level.sigma });
+        }
+        Ok(match &self.frequencies {
+            None => vec![c],
+            Some(omega) => omega.iter().map(|w| (w * c).sin()).chain(omega.iter().map(|w| (w * c).cos())).collect(),
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! Networks as `.safetensors`: the tensors of the layers, and metadata that say what they are, as `docs/networks.md` lists them.
+
+use std::collections::HashMap;
+
+use ::safetensors::SafeTensors;
+
+use crate::error::nearest;
+use crate::field::Network;
+use crate::field::network::{Activation, Clock, Layer, Output, Time};
+use crate::io::{Array, Problem, safetensors};
+use crate::path::{Prediction, Schedule};
+
+const KEYS: [&str; 10] =
+    ["brenier", "layers", "activation", "prediction", "schedule", "time", "clock", "clock_scale", "clock_offset", "sigma_data"];
+const ACTIVATIONS: [(&str, Activation); 6] = [
+    ("relu", Activation::Relu),
+    ("silu", Activation::Silu),
+    ("tanh", Activation::Tanh),
+    ("gelu", Activation::Gelu),
+    ("gelu-tanh", Activation::GeluTanh),
+    ("softplus", Activation::Softplus),
+];
+const PREDICTIONS: [(&str, Prediction); 5] = [
+    ("velocity", Prediction::Velocity),
+    ("v", Prediction::V),
+    ("x0", Prediction::Denoised),
+    ("eps", Prediction::Noise),
+    ("score", Prediction::Score),
+];
+const CLOCKS: [(&str, Clock); 4] =
+    [("t", Clock::Time), ("1-t", Clock::Remaining), ("sigma", Clock::Ratio), ("log-sigma", Clock::LogRatio)];
+const FREQUENCIES: &str = "frequencies";
+/// Relative RMS by which the check may be off: what half precision loses, and far below what a wrong key does.
+const CHECK: f64 = 0.01;
+
+/// The network of a whole `.safetensors` file.
+pub(super) fn read(bytes: &[u8]) -> Result<Network, Problem> {
+    let tensors = safetensors::open(bytes)?;
+    let metadata = Metadata(safetensors::metadata(bytes)?);
+    metadata.check_keys()?;
+    let (mut layers, mut used) = (Vec::new(), Vec::new());
+    for name in metadata.text("layers")?.split(',').map(str::trim) {
+        let mut tensor = |part: &str| {
+            used.push(format!("{name}.{part}"));
+            safetensors::array(&tensors, &used[used.len() - 1])
+        };
+        let (weight, bias) = (tensor("weight")?, tensor("bias")?);
+        layers.push(layer(name, weight, bias)?);
+    }
+    let time = match metadata.one_of("time", &[("none", None), ("append", Some(false)), ("sinusoidal", Some(true))])? {
+        None => None,
+        Some(sinusoidal) => Some(Time {
+            clock: metadata.one_of("clock", &CLOCKS)?,
+            scale: metadata.number("clock_scale")?.unwrap_or(1.0),
+            offset: metadata.number("clock_offset")?.unwrap_or(0.0),
+            frequencies: if sinusoidal {
+                used.push(FREQUENCIES.into());
+                Some(vector(FREQUENCIES, safetensors::array(&tensors, FREQUENCIES)?, None)?)
+            } else {
+                None
+            },
+        }),
+    };
+    let prediction = metadata.one_of("prediction", &PREDICTIONS)?;
+    let output = match metadata.number("sigma_data")? {
+        None => Output::Prediction(prediction),
+        Some(sigma_data) if prediction == Prediction::Denoised => Output::Preconditioned { sigma_data },
+        Some(_) => return Err(metadata.wrong("prediction", "x0 where there is \"sigma_data\"")),
+    };
+    let schedule = Schedule::parse(metadata.text("schedule")?)?;
+    let network = Network::new(layers, metadata.one_of("activation", &ACTIVATIONS)?, time, output, schedule)?;
+    if let Some(unused) = tensors.names().into_iter().find(|name| !used.iter().any(|u| u == name) && !name.starts_with("check."))
+    {
+        return Err(Problem::Unused { tensor: unused.to_owned() });
+    }
+    if tensors.names().iter().any(|name| name.starts_with("check.")) {
+        check(&network, &tensors)?;
+    }
+    Ok(network)
+}
+
+/// Whether the file says that it is a network, or looks like one whose metadata are missing.
+pub(super) fn is_network(bytes: &[u8]) -> Result<bool, Problem> {
+    let tensors = safetensors::open(bytes)?;
+    let names = tensors.names();
+    let weights = names.iter().any(|name| name.ends_with(".weight")) && !names.contains(&"points");
+    Ok(weights || safetensors::metadata(bytes)?.contains_key(KEYS[0]))
+}
+
+struct Metadata(HashMap<String, String>);
+
+impl Metadata {
+    /// Every key must be known; `format` is what safetensors' own savers add.
+    fn check_keys(&self) -> Result<(), Problem> {
+        match self.0.keys().find(|key| !KEYS.contains(&key.as_str()) && *key != "format") {
+            Some(key) => Err(Problem::UnknownKey { key: key.clone(), nearest: nearest(key, &KEYS) }),
+            None => self.one_of("brenier", &[("mlp", ())]),
+        }
+    }
+
+    fn text(&self, key: &'static str) -> Result<&str, Problem> {
+        self.0.get(key).map(String::as_str).ok_or(Problem::NoKey { key })
+    }
+
+    fn one_of<T: Clone>(&self, key: &'static str, values: &[(&'static str, T)]) -> Result<T, Problem> {
+        let text = self.text(key)?;
+        let found = values.iter().find(|(name, _)| *name == text);
+        found.map(|(_, value)| value.clone()).ok_or_else(|| {
+            let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+            self.wrong(key, &names.join(", "))
+        })
+    }
+
+    fn number(&self, key: &'static str) -> Result<Option<f64>, Problem> {
+        let Some(text) = self.0.get(key) else { return Ok(None) };
+        match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Some(number)),
+            _ => Err(self.wrong(key, "a finite number")),
+        }
+    }
+
+    fn wrong(&self, key: &'static str, wanted: &str) -> Problem {
+        Problem::Metadata { key, found: self.0.get(key).cloned().unwrap_or_default(), wanted: wanted.into() }
+    }
+}
+
+fn layer(name: &str, weight: Array, bias: Array) -> Result<Layer, Problem> {
+    let [outputs, inputs] = weight.shape[..] else {
+        let wanted = "[outputs, inputs]".into();
+        return Err(Problem::Tensor { tensor: format!("{name}.weight"), shape: weight.shape, wanted });
+    };
+    if outputs == 0 || inputs == 0 {
+        let wanted = "[outputs, inputs], neither of them 0".into();
+        return Err(Problem::Tensor { tensor: format!("{name}.weight"), shape: weight.shape, wanted });
+    }
+    Ok(Layer { name: name.into(), weight: weight.values, bias: vector(&format!("{name}.bias"), bias, Some(outputs))? })
+}
+
+/// The numbers of a tensor of one axis, of the given length and not empty.
+fn vector(name: &str, array: Array, length: Option<usize>) -> Result<Vec<f64>, Problem> {
+    match array.shape[..] {
+        [n] if n > 0 && length.is_none_or(|length| n == length) => Ok(array.values),
+        _ => {
+            let wanted = length.map_or("[k]".into(), |length| format!("[{length}]"));
+            Err(Problem::Tensor { tensor: name.into(), shape: array.shape, wanted })
+        }
+    }
+}
+
+/// Refuses a network that does not give its own check.
+fn check(network: &Network, tensors: &SafeTensors<'_>) -> Result<(), Problem> {
+    let d = network.dim();
+    let times = vector("check.t", safetensors::array(tensors, "check.t")?, None)?;
+    let rows = |name: &str| {
+        let array = safetensors::array(tensors, name)?;
+        if array.shape != [times.len(), d] {
+            let wanted = format!("[{}, {d}]", times.len());
+            return Err(Problem::Tensor { tensor: name.into(), shape: array.shape, wanted });
+        }
+        Ok(array.values)
+    };
+    let (x, y) = (rows("check.x")?, rows("check.y")?);
+    let (mut error, mut size) = (0.0, 0.0);
+    for ((&t, x), y) in times.iter().zip(x.chunks_exact(d)).zip(y.chunks_exact(d)) {
+        let prediction = network.predict(network.schedule().level(t), x).map_err(Problem::Level)?;
+        error += prediction.iter().zip(y).map(|(p, y)| (p - y).powi(2)).sum::<f64>();
+        size += y.iter().map(|y| y * y).sum::<f64>();
+    }
+    let share = (error / size).sqrt();
+    if share <= CHECK { Ok(()) } else { Err(Problem::Check { share }) }
+}

@@ -1,0 +1,247 @@
+//! What the solver found: potentials, values, map, and why it stopped where it did.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::backend::Backend;
+use crate::transport::TransportError;
+use crate::transport::problem::{Problem, dot};
+use crate::transport::sinkhorn::{Hold, Potentials, Run, Sinkhorn};
+
+/// What the solver found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The potentials.
+    pub potentials: Potentials,
+    /// ε in units of c.
+    pub eps: f64,
+    /// Iterations made, those of all annealing levels counted.
+    pub iterations: usize,
+    /// Whether the error reached the tolerance.
+    pub converged: bool,
+    /// Why the solver stopped.
+    pub verdict: Verdict,
+    /// Σ_i |Σ_j P_ij − a_i| of the plan of `potentials`; with a free marginal ‖Δf‖∞/ε of one more iteration.
+    pub marginal_error: f64,
+    /// A bound of the plan's mass in pairs of points that were left out of the sums; 0 when none was.
+    pub skipped_mass_bound: f64,
+    /// The error before each iteration, level by level.
+    pub residuals: Vec<Residual>,
+    /// |P|, the mass moved: 1 unless a marginal is free.
+    pub mass: f64,
+    /// ⟨P, c⟩.
+    pub transport_cost: f64,
+    /// Σ a f + Σ b g − ε(|P| − 1), a lower bound of OT_ε; a free marginal has −ρ Σ a (e^{−f/ρ} − 1) for Σ a f.
+    pub dual: f64,
+    /// ⟨P, c⟩ + ε KL(P ‖ a⊗b), and ρ KL of each free marginal: OT_ε at convergence.
+    pub regularised_cost: f64,
+    /// −Σ P log P in nats; exp of it is the number of pairs the plan is spread over.
+    pub entropy: f64,
+    /// Barycentric map T(x_i) = Σ_j P_ij y_j / Σ_j P_ij, n × d row-major.
+    pub map: Vec<f64>,
+}
+
+impl Outcome {
+    /// `regularised_cost` − `dual`: 0 at the optimum. It may be negative by as much as the marginal error allows, because the plan
+    /// of unfinished potentials is not quite feasible.
+    pub fn gap(&self) -> f64 {
+        self.regularised_cost - self.dual
+    }
+}
+
+/// The error of the plan before an iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Residual {
+    /// Iterations made before, all levels counted.
+    pub iteration: usize,
+    /// ε of the level, in units of c.
+    pub eps: f64,
+    /// The error, as [`Outcome::marginal_error`].
+    pub error: f64,
+}
+
+/// Why the solver stopped, and what would change that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// The error is within the tolerance.
+    Converged,
+    /// A number of iterations was asked for, not a tolerance.
+    Counted,
+    /// The iterations were used up.
+    Slow {
+        /// The tolerance.
+        tol: f64,
+        /// Iterations more that would reach it at the rate of the last ones; none while the error does not fall.
+        missing: Option<usize>,
+    },
+    /// The error is down to the rounding of the exponents.
+    Rounding {
+        /// The smallest tolerance that can be reached.
+        reachable: f64,
+        /// Whether double precision would reach further.
+        single: bool,
+    },
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Converged => write!(f, "converged"),
+            Self::Counted => write!(f, "--tol 0 makes exactly --max-iter iterations and tests nothing"),
+            Self::Slow { tol, missing: Some(missing) } => {
+                write!(f, "the tolerance is {tol:e}; about {missing} iterations more would reach it: raise --max-iter, or --eps")
+            }
+            Self::Slow { tol, missing: None } => {
+                write!(f, "the tolerance is {tol:e} and the error hardly falls: raise --eps, or --max-iter by far")
+            }
+            Self::Rounding { reachable, single } => {
+                let further = if *single { ", or use --precision f64 (cpu)" } else { "" };
+                write!(f, "rounding keeps the error above {reachable:.0e} at this eps: raise --tol or --eps{further}")
+            }
+        }
+    }
+}
+
+impl Verdict {
+    /// Of a run that ended at `error` with these residuals, where exponents are rounded to `rounding`.
+    pub(super) fn new(error: f64, solver: &Sinkhorn, residuals: &[Residual], rounding: f64) -> Self {
+        let tol = solver.tol;
+        if tol == 0.0 {
+            return Self::Counted;
+        }
+        if error <= tol {
+            return Self::Converged;
+        }
+        if error <= 10.0 * rounding {
+            return Self::Rounding { reachable: 10.0 * rounding, single: rounding > 1e-10 };
+        }
+        // The rate over the last half of the level; acceleration makes single steps erratic.
+        let level = residuals.last().map_or(0.0, |last| last.eps);
+        let level: Vec<_> = residuals.iter().filter(|r| r.eps == level).collect();
+        let fall = level.get(level.len() / 2).map(|half| (half.error / error).ln() / (level.len() - level.len() / 2) as f64);
+        let missing = fall.filter(|fall| *fall > 0.0).map(|fall| ((error / tol).ln() / fall).ceil());
+        Self::Slow { tol, missing: missing.filter(|n| *n < 1e6).map(|n| n as usize) }
+    }
+}
+
+impl Hold {
+    /// −ρ Σ a (e^{−f/ρ} − 1), or Σ a f.
+    fn dual(&self, mass: &[f64], potential: &[f64]) -> f64 {
+        match self.rho {
+            None => dot(mass, potential),
+            Some(rho) => -rho * mass.iter().zip(potential).map(|(a, f)| a * (-f / rho).exp_m1()).sum::<f64>(),
+        }
+    }
+
+    /// ρ KL(p ‖ a), p = a e^r.
+    fn penalty(&self, mass: &[f64], log_ratio: &[f64]) -> f64 {
+        let Some(rho) = self.rho else { return 0.0 };
+        rho * mass.iter().zip(log_ratio).filter(|(a, _)| **a > 0.0).map(|(a, r)| a * (r * r.exp() - r.exp_m1())).sum::<f64>()
+    }
+}
+
+/// A plan as a solver leaves it, with its own lengths, in any order of the points; the last update was of ψ.
+pub(super) struct Plan<'a> {
+    pub eps: f64,
+    /// Weights of source and target.
+    pub mass: [&'a [f64]; 2],
+    pub holds: [&'a Hold; 2],
+    /// φ and ψ.
+    pub convex: [&'a [f64]; 2],
+    /// log of the first marginal's density.
+    pub log_ratio: &'a [f64],
+    /// The barycentre of x_i's partners times x_i, about the means.
+    pub products: &'a [f64],
+    pub symmetric: bool,
+}
+
+/// Potentials and values of a [`Plan`], with its lengths.
+pub(super) struct Values {
+    pub potentials: Potentials,
+    pub mass: f64,
+    pub transport_cost: f64,
+    pub dual: f64,
+    pub regularised_cost: f64,
+    pub entropy: f64,
+}
+
+impl Plan<'_> {
+    pub fn values(&self) -> Values {
+        let Self { eps, mass: [a, b], holds: [hold_x, hold_y], log_ratio, .. } = *self;
+        let potential = |hold: &Hold, convex: &[f64]| hold.ground.iter().zip(convex).map(|(ground, phi)| ground - phi).collect();
+        let (mut f, mut g): (Vec<f64>, Vec<f64>) = (potential(hold_x, self.convex[0]), potential(hold_y, self.convex[1]));
+
+        // The last update was of g, so the second marginal is b e^{−g/ρ}, or b; a symmetric plan has the first one twice.
+        let log_second: Vec<f64> = match self.symmetric {
+            true => log_ratio.to_vec(),
+            false => g.iter().map(|g| hold_y.rho.map_or(0.0, |rho| -g / rho)).collect(),
+        };
+        let moved = |mass: &[f64], log: &[f64]| mass.iter().zip(log).map(|(a, r)| a * r.exp()).collect::<Vec<f64>>();
+        let (p, q) = (moved(a, log_ratio), moved(b, &log_second));
+        let mass: f64 = p.iter().sum();
+        // c = ground(x) + ground(y) − x·y.
+        let transport_cost = dot(&p, &hold_x.ground) + dot(&q, &hold_y.ground) - dot(&p, self.products);
+
+        let plan_divergence = (dot(&p, &f) + dot(&q, &g) - transport_cost) / eps;
+        let log_product = |p: &[f64], a: &[f64]| p.iter().zip(a).filter(|(_, a)| **a > 0.0).map(|(p, a)| p * a.ln()).sum::<f64>();
+        let regularised_cost =
+            dot(&p, &f) + dot(&q, &g) - eps * (mass - 1.0) + hold_x.penalty(a, log_ratio) + hold_y.penalty(b, &log_second);
+        let dual = hold_x.dual(a, &f) + hold_y.dual(b, &g) - eps * (mass - 1.0);
+
+        let balanced = hold_x.rho.is_none() && hold_y.rho.is_none();
+        let gauge = if balanced { dot(b, &g) } else { 0.0 };
+        f.iter_mut().for_each(|f| *f += gauge);
+        g.iter_mut().for_each(|g| *g -= gauge);
+        Values {
+            potentials: Potentials { f, g },
+            mass,
+            transport_cost,
+            dual,
+            regularised_cost,
+            entropy: -plan_divergence - log_product(&p, a) - log_product(&q, b),
+        }
+    }
+}
+
+impl<B: Backend> Run<'_, B> {
+    /// Values, map and potentials of the plan, in f64 and in the input coordinates.
+    pub fn outcome(mut self, problem: &Problem<'_>, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
+        let (x, y) = (self.x, self.y);
+        let (log_ratio, mut map) = self.row_means(self.eps, &y.centred, y.d)?;
+        let products: Vec<f64> = x.centred.chunks_exact(x.d).zip(map.chunks_exact(y.d)).map(|(x, t)| dot(x, t)).collect();
+        let plan = Plan {
+            eps: self.eps,
+            mass: [&x.mass, &y.mass],
+            holds: [&self.hold_x, &self.hold_y],
+            convex: [&self.phi, &self.psi],
+            log_ratio: &log_ratio,
+            products: &products,
+            symmetric: self.symmetric,
+        };
+        let values = plan.values();
+        for row in map.chunks_exact_mut(y.d) {
+            row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t = (*t + m) / x.scale);
+        }
+        let verdict = Verdict::new(error, solver, &self.history, self.rounding / self.eps);
+        let square = x.scale * x.scale;
+        let Potentials { mut f, mut g } = values.potentials;
+        f.iter_mut().chain(&mut g).for_each(|f| *f /= square);
+        Ok(Outcome {
+            potentials: Potentials { f, g },
+            eps: problem.eps(),
+            iterations: self.iterations,
+            converged: verdict == Verdict::Converged,
+            verdict,
+            marginal_error: error,
+            skipped_mass_bound: 0.0,
+            residuals: self.history,
+            mass: values.mass,
+            transport_cost: values.transport_cost / square,
+            dual: values.dual / square,
+            regularised_cost: values.regularised_cost / square,
+            entropy: values.entropy,
+            map,
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! Networks as fields: closed-form flows, PyTorch's numbers, and the same particle whatever the batch.
+
+use std::path::Path;
+
+use brenier::backend::cpu::{Cpu, Isa};
+use brenier::backend::{Backend, BackendError, Dense, Device, Noise, Precision, Rows, Task};
+use brenier::field::network::{Activation, Clock, Layer, LevelError, Output, Time};
+use brenier::field::{Field, Network};
+use brenier::io::{read_array, read_network};
+use brenier::measure::Mixture;
+use brenier::path::{Grid, Level, Prediction, Schedule};
+use brenier::random::Stream;
+use brenier::sampler::{Ddim, Euler, Heun, Method, Observe, Program, RunError, Step};
+
+const FIXTURES: [(&str, f64); 6] =
+    // Half precision keeps its rounded weights exactly, so the tolerance is that of f32 arithmetic for all.
+    [("velocity", 1e-5), ("eps", 1e-5), ("edm", 1e-5), ("v", 1e-5), ("score", 1e-5), ("x0", 1e-5)];
+
+fn fixture(name: &str) -> Network {
+    read_network(Path::new(&format!("tests/data/networks/{name}.safetensors"))).unwrap()
+}
+
+fn reference(name: &str) -> Vec<f64> {
+    read_array(Path::new("tests/data/networks/reference.safetensors"), name).unwrap().values
+}
+
+fn run(program: &Program, field: &Field, start: &[f64], precision: Precision) -> Result<Vec<f64>, RunError> {
+    program.run(field, start, Noise::Given(&[]), &Device::cpu(precision), Observe::Progress(&mut |_| true))
+}
+
+fn evaluate(field: &Field, level: Level, (p, q): (f64, f64), x: &[f64], precision: Precision) -> Result<Vec<f64>, RunError> {
+    run(&[Step::evaluate(level, p, q)].into_iter().collect(), field, x, precision)
+}
+
+fn layer(name: &str, weight: &[f64], bias: &[f64]) -> Layer {
+    Layer { name: name.into(), weight: weight.to_vec(), bias: bias.to_vec() }
+}
+
+fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |most, x| if x > most || x.is_nan() { x } else { most })
+}
+
+#[test]
+fn predictions_denoised_points_and_noise_are_those_of_pytorch() {
+    for (name, tolerance) in FIXTURES {
+        let network = fixture(name);
+        let (d, schedule) = (network.dim(), network.schedule().clone());
+        let [x, t, y, x0, eps] = ["x", "t", "y", "x0", "eps"].map(|part| reference(&format!("{name}.{part}")));
+        let field = Field::Network(network.clone());
+        for (i, &t) in t.iter().enumerate() {
+            let (level, row) = (schedule.level(t), i * d..(i + 1) * d);
+            let exact = network.predict(level, &x[row.clone()]).unwrap();
+            assert!(largest_difference(&exact, &y[row.clone()]) < 1e-12 * size(&y), "{name} at t = {t}");
+            for precision in [Precision::F32, Precision::F64] {
+                for ((p, q), expected) in [((1.0, 0.0), &x0), ((0.0, 1.0), &eps)] {
+                    let found = evaluate(&field, level, (p, q), &x[row.clone()], precision).unwrap();
+                    let error = largest_difference(&found, &expected[row.clone()]);
+                    // Relative to the largest: x̂₀ = (x − σ ε̂)/α is as large as 1/α at the noisy end.
+                    let tolerance = if precision == Precision::F32 { tolerance } else { 1e-9 };
+                    assert!(
+                        error < tolerance * size(&expected[row.clone()]).max(1.0),
+                        "{name} at t = {t}, ({p}, {q}): {error:.1e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn size(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |most, x| x.abs().max(most))
+}
+
+/// Velocity W x + b t + c with W = −1, b = 1, c = 0: dx/dt = t − x, x(t) = t − 1 + (x(0) + 1) e^{−t}.
+fn affine() -> Field {
+    let time = Time { clock: Clock::Time, scale: 1.0, offset: 0.0, frequencies: None };
+    let velocity = Output::Prediction(Prediction::Velocity);
+    let layers = vec![layer("0", &[-1.0, 1.0], &[0.0])];
+    Field::Network(Network::new(layers, Activation::Relu, Some(time), velocity, Schedule::CondOt).unwrap())
+}
+
+/// The velocity of the path from N(0, I) to N(m, I) on the quarter circle is α̇ m = ½π m cos(½πt).
+fn moving(m: &[f64]) -> Field {
+    let d = m.len();
+    let time = Time { clock: Clock::Remaining, scale: 1.0, offset: 0.0, frequencies: Some(vec![std::f64::consts::FRAC_PI_2]) };
+    // cos(½πt) = sin(½π(1 − t)), the first feature.
+    let weight: Vec<f64> = m.iter().flat_map(|m| [vec![0.0; d], vec![std::f64::consts::FRAC_PI_2 * m, 0.0]].concat()).collect();
+    let layers = vec![layer("only", &weight, &vec![0.0; d])];
+    let velocity = Output::Prediction(Prediction::Velocity);
+    Field::Network(Network::new(layers, Activation::Silu, Some(time), velocity, Schedule::Trigonometric).unwrap())
+}
+
+/// With F = 0 the preconditioned network is the denoiser of N(0, s_d² I), on every schedule.
+fn gaussian(sigma_data: f64, schedule: Schedule) -> Field {
+    let layers = vec![layer("a", &[0.5, -1.0, 2.0, 1.0, 0.0, 3.0], &[1.0, 0.0, -1.0]), layer("b", &[0.0; 6], &[0.0; 2])];
+    let output = Output::Preconditioned { sigma_data };
+    Field::Network(Network::new(layers, Activation::Gelu, None, output, schedule).unwrap())
+}
+
+#[test]
+fn heun_has_order_two_and_euler_one_on_an_affine_velocity() {
+    let (field, start) = (affine(), [0.7, -2.0]);
+    let exact = start.map(|x| (x + 1.0) * (-1.0f64).exp());
+    let error = |method: &dyn Method, steps| {
+        let program = method.program(&Grid::uniform(&Schedule::CondOt, steps).unwrap());
+        largest_difference(&run(&program, &field, &start, Precision::F64).unwrap(), &exact)
+    };
+    for (method, order) in [(&Euler as &dyn Method, 1.0), (&Heun { euler_last: false }, 2.0)] {
+        let slope = (error(method, 100) / error(method, 200)).log2();
+        assert!((slope - order).abs() < 0.02, "{slope}");
+    }
+}
+
+#[test]
+fn a_gaussian_moves_by_its_mean_along_the_quarter_circle() {
+    let m = [3.0, -1.0, 0.5];
+    let start = [0.1, 0.2, 0.3, -4.0, 5.0, 6.0];
+    let field = moving(&m);
+    let exact: Vec<f64> = start.iter().zip(m.iter().cycle()).map(|(x, m)| x + m).collect();
+    let error = |steps| {
+        let program = Heun { euler_last: false }.program(&Grid::uniform(&Schedule::Trigonometric, steps).unwrap());
+        largest_difference(&run(&program, &field, &start, Precision::F64).unwrap(), &exact)
+    };
+    // The trapezoidal rule of ½π cos(½πt) is off by (½π)² h²/12, times the largest m.
+    let predicted = 3.0 * std::f64::consts::FRAC_PI_2.powi(2) / 12.0 / 50f64.powi(2);
+    assert!((error(50) / predicted - 1.0).abs() < 1e-3, "{} {predicted}", error(50));
+}
+
+#[test]
+fn a_zero_network_with_preconditioning_is_the_exact_gaussian_on_every_schedule() {
+    let s: f64 = 0.6;
+    let mixture = Field::Mixture(
+        Mixture::new(vec![1.0], vec![vec![0.0; 2]], vec![brenier::measure::Covariance::Isotropic(s * s)]).unwrap(),
+    );
+    for own in ["condot", "linear-vp", "ve", "trigonometric", "cosine"] {
+        let field = gaussian(s, Schedule::named(own).unwrap());
+        // Other schedules too: a level is found by its σ/α. A range that all of them have.
+        for levels in ["condot", "cosine", "linear-vp"] {
+            for t in [0.3, 0.6, 0.9] {
+                let level = Schedule::named(levels).unwrap().level(t);
+                let x = [0.3, -1.2];
+                let [found, exact] =
+                    [&field, &mixture].map(|field| evaluate(field, level, (0.7, -1.3), &x, Precision::F64).unwrap());
+                assert!(largest_difference(&found, &exact) < 1e-12, "{own} at {levels}, {t}: {found:?} {exact:?}");
+            }
+        }
+    }
+    // Both ends are regular: x̂₀ = 0 and ε̂ = x at pure noise, x̂₀ = x and ε̂ = 0 at the data.
+    let field = gaussian(s, Schedule::CondOt);
+    for (t, (p, q), factor) in [(0.0, (1.0, 0.0), 0.0), (0.0, (0.0, 1.0), 1.0), (1.0, (1.0, 0.0), 1.0), (1.0, (0.0, 1.0), 0.0)] {
+        let found = evaluate(&field, Schedule::CondOt.level(t), (p, q), &[2.0, -3.0], Precision::F64).unwrap();
+        assert!(largest_difference(&found, &[2.0 * factor, -3.0 * factor]) < 1e-15);
+    }
+    assert!(field.is_regular_at_data());
+}
+
+#[test]
+fn what_a_prediction_does_not_determine_at_an_end_is_refused() {
+    let linear = |prediction, schedule| {
+        let output = Output::Prediction(prediction);
+        let layers = vec![layer("0", &[0.5], &[0.25])];
+        Field::Network(Network::new(layers, Activation::Tanh, None, output, schedule).unwrap())
+    };
+    let (noise, data) = (Schedule::CondOt.level(0.0), Schedule::CondOt.level(1.0));
+    let value = |prediction, level, of| evaluate(&linear(prediction, Schedule::CondOt), level, of, &[2.0], Precision::F64);
+    for prediction in [Prediction::Velocity, Prediction::V] {
+        for (level, of) in [(noise, (1.0, 0.0)), (data, (0.0, 1.0))] {
+            assert!(value(prediction, level, of).is_ok(), "{prediction:?}");
+        }
+        assert!(linear(prediction, Schedule::CondOt).is_regular_at_data());
+    }
+    // F = 0.5·2 + 0.25 = 1.25 is ε̂ itself at α = 0, and x̂₀ itself at σ = 0.
+    assert_eq!(value(Prediction::Noise, noise, (0.0, 1.0)).unwrap(), [1.25]);
+    assert_eq!(value(Prediction::Denoised, data, (1.0, 0.0)).unwrap(), [1.25]);
+    for (prediction, level, of) in
+        [(Prediction::Noise, noise, (1.0, 0.0)), (Prediction::Score, noise, (1.0, 0.0)), (Prediction::Denoised, data, (0.0, 1.0))]
+    {
+        let refused = value(prediction, level, of);
+        assert!(matches!(refused, Err(RunError::Level(LevelError::Undetermined { .. }))), "{prediction:?} {refused:?}");
+    }
+    assert!(!linear(Prediction::Denoised, Schedule::CondOt).is_regular_at_data());
+    assert!(!linear(Prediction::Velocity, Schedule::named("linear-vp").unwrap()).is_regular_at_data());
+}
+
+#[test]
+fn a_noise_level_outside_of_the_training_is_refused() {
+    let field = gaussian(1.0, Schedule::named("linear-vp").unwrap());
+    let noisier = Schedule::CondOt.level(0.0);
+    assert!(matches!(
+        evaluate(&field, noisier, (1.0, 0.0), &[1.0, 1.0], Precision::F32),
+        Err(RunError::Level(LevelError::Schedule(_)))
+    ));
+}
+
+#[test]
+fn a_particle_is_the_same_bit_for_bit_whatever_the_batch_and_the_threads() {
+    // Wide enough for more than one block of k (256) and of columns, and a width that fills no vector.
+    for (d, width) in [(2, 300), (5, 37), (64, 16)] {
+        let draw = |n: usize, seed| Mixture::standard_normal(1).sample(n, seed, Stream::Source, 0).points().to_vec();
+        let scaled = |n: usize, seed| draw(n, seed).iter().map(|x| x / (width as f64).sqrt()).collect::<Vec<f64>>();
+        let time = Time { clock: Clock::Time, scale: 1.0, offset: 0.0, frequencies: Some(vec![1.0, 3.0]) };
+        let layers = vec![
+            layer("0", &scaled(width * (d + 4), 1), &scaled(width, 2)),
+            layer("1", &scaled(width * width, 3), &scaled(width, 4)),
+            layer("2", &scaled(d * width, 5), &scaled(d, 6)),
+        ];
+        for activation in [Activation::Silu, Activation::Gelu] {
+            let velocity = Output::Prediction(Prediction::Velocity);
+            let network = Network::new(layers.clone(), activation, Some(time.clone()), velocity, Schedule::CondOt).unwrap();
+            let (field, program) =
+                (Field::Network(network), Ddim { eta: 0.0 }.program(&Grid::uniform(&Schedule::CondOt, 3).unwrap()));
+            let start = draw(600 * d, 7);
+            for precision in [Precision::F32, Precision::F64] {
+                let whole = run(&program, &field, &start, precision).unwrap();
+                for n in [1, 2, 3, 7, 8, 15, 16, 17, 64, 255, 256, 257, 599] {
+                    for first in [0, 600 - n] {
+                        let rows = first * d..(first + n) * d;
+                        let part = run(&program, &field, &start[rows.clone()], precision).unwrap();
+                        assert_eq!(part, whole[rows], "d = {d}, {n} particles from {first}");
+                    }
+                }
+                let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+                assert_eq!(one.install(|| run(&program, &field, &start, precision).unwrap()), whole);
+            }
+        }
+    }
+}
+
+/// Applies the seam's operation to one layer of weight 1 and one of weight 1: out = a(x).
+struct Activated<'a>(&'a [f64], Activation);
+
+impl Task for Activated<'_> {
+    type Output = Result<Vec<f64>, BackendError>;
+
+    fn run<B: Backend>(self, backend: &B) -> Self::Output {
+        let (x, one, zero) = (backend.upload_reals(self.0)?, backend.upload_reals(&[1.0])?, backend.upload_reals(&[0.0])?);
+        let layers = [Dense { weight: &one, bias: &zero }, Dense { weight: &one, bias: &zero }];
+        let mut out = backend.zeros(self.0.len())?;
+        backend.perceptron(Rows { points: &x, n: self.0.len(), d: 1 }, 1.0, &layers, self.1, &mut out)?;
+        backend.download_reals(&out)
+    }
+}
+
+#[test]
+fn activations_are_those_of_their_formulas_to_rounding_on_every_instruction_set() {
+    let x: Vec<f64> = (-2000..=2000).map(|i| f64::from(i) / 64.0).chain([-1e4, -300.0, -90.0, 90.0, 300.0, 1e4]).collect();
+    for activation in
+        [Activation::Relu, Activation::Silu, Activation::Tanh, Activation::Gelu, Activation::GeluTanh, Activation::Softplus]
+    {
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let (single, double) = (Cpu::<f32>::with(isa), Cpu::<f64>::with(isa));
+            for (found, rounding) in
+                [(Activated(&x, activation).run(&single), 1e-6), (Activated(&x, activation).run(&double), 4e-15)]
+            {
+                for (x, y) in x.iter().zip(&found.unwrap()) {
+                    let exact = activation.value(*x);
+                    assert!(
+                        (y - exact).abs() <= rounding * exact.abs().max(0.5),
+                        "{isa:?} {activation:?}({x}) = {exact}, not {y}"
+                    );
+                }
+            }
+        }
+    }
+    assert!((Activation::Gelu.value(1.0) - 0.841_344_746_068_542_9).abs() < 1e-15); // Φ(1)
+    assert!((Activation::GeluTanh.value(1.0) - 0.841_191_990_607_477_4).abs() < 1e-9); // PyTorch
+}
