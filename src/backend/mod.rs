@@ -103,6 +103,47 @@ pub struct Columns<'a, B: Backend + ?Sized> {
     pub d: usize,
 }
 
+/// Points of a tile: [`Backend::soft_min_tiles`] keeps or skips pairs of tiles whole.
+pub const TILE: usize = 32;
+
+/// One cloud of a tiled soft-min: [`TILE`] consecutive points a tile, which lie close together.
+///
+/// Each tile has a frame, an affine function that is near the potential on it: at offset δ from the centre the potential is
+/// level + slope·δ + rest. Only offsets, rests and one number a pair of tiles meet in an exponent, so that no digits are lost
+/// however small ε is against the extent of the cloud.
+pub struct Tiles<'a, B: Backend + ?Sized> {
+    /// Coordinates, n × d row-major.
+    pub points: &'a B::Buf<f64>,
+    /// Potential φ or ψ, of length n.
+    pub potential: &'a B::Buf<f64>,
+    /// log a or log b, of length n; read of columns only.
+    pub log_weights: &'a B::Buf<f64>,
+    /// (centre, slope, level) a tile: ⌈n/TILE⌉ × (2d + 1).
+    pub frames: &'a B::Buf<f64>,
+    /// Number of points n.
+    pub n: usize,
+    /// Dimension d ≤ 4.
+    pub d: usize,
+}
+
+/// The column tiles that each row tile keeps.
+pub struct TileList<'a, B: Backend + ?Sized> {
+    /// Row tile r keeps `runs[starts[r]..starts[r + 1]]`.
+    pub starts: &'a B::Buf<u32>,
+    /// Column tiles from the first number up to, not including, the second.
+    pub runs: &'a B::Buf<[u32; 2]>,
+}
+
+/// The weighted mean to take in the same pass as a tiled soft-min: `mean_i = Σ_j w_ij v_j`.
+pub struct TileMean<'a, B: Backend + ?Sized> {
+    /// Values v, m × p.
+    pub values: &'a Reals<B>,
+    /// Numbers a value.
+    pub p: usize,
+    /// Where the means go, n × p.
+    pub out: &'a mut Reals<B>,
+}
+
 /// One layer W x + b of [`Backend::perceptron`].
 pub struct Dense<'a, B: Backend + ?Sized> {
     /// W, outputs × inputs, row-major.
@@ -164,6 +205,8 @@ pub trait Backend: Send + Sync {
     type Real: Real;
     /// Memory of the device: reals, labels, lists.
     type Buf<T: Pod + Send + Sync>: Send + Sync;
+    /// Whether [`Backend::soft_min_tiles`] is there.
+    const TILES: bool = false;
 
     /// A buffer of `len` zeros.
     fn zeros<T: Pod + Send + Sync>(&self, len: usize) -> Result<Self::Buf<T>, BackendError>;
@@ -265,6 +308,22 @@ pub trait Backend: Send + Sync {
         self.pack(rows.points, rows.d, Scale::Uniform(k), weights.1, Some((potential, -factor)), packed)?;
         let columns = Columns { packed, m: rows.n, d: rows.d };
         self.soft_min(rows, columns, Some(shift), out)
+    }
+
+    /// The soft-min over kept pairs of tiles: `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)`, length n, j in the tiles that
+    /// the tile of i keeps; the mean behind it where asked. `packed` is workspace of m × (d + 1) or more.
+    #[allow(clippy::too_many_arguments)]
+    fn soft_min_tiles(
+        &self,
+        _rows: &Tiles<'_, Self>,
+        _columns: &Tiles<'_, Self>,
+        _list: &TileList<'_, Self>,
+        _eps: f64,
+        _packed: &mut Reals<Self>,
+        _out: &mut Reals<Self>,
+        _mean: Option<TileMean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::Unsupported { what: "solve by tiles" })
     }
 
     /// The nearest column of each row, the limit of the soft-min at infinite scale: `index_i = argmin_j |x_i − y_j|²`.

@@ -14,6 +14,7 @@ pub mod hessian;
 pub mod line;
 pub mod low_rank;
 pub mod map;
+mod multiscale;
 pub mod outcome;
 pub mod pairs;
 pub mod plan;

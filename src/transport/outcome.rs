@@ -24,6 +24,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Σ_i |Σ_j P_ij − a_i| of the plan of `potentials`; with a free marginal ‖Δf‖∞/ε of one more iteration.
     pub marginal_error: f64,
+    /// A bound of the plan's mass in pairs of points that were left out of the sums; 0 when none was.
+    pub skipped_mass_bound: f64,
     /// The error before each iteration, level by level.
     pub residuals: Vec<Residual>,
     /// |P|, the mass moved: 1 unless a marginal is free.
@@ -103,7 +105,7 @@ impl fmt::Display for Verdict {
 
 impl Verdict {
     /// Of a run that ended at `error` with these residuals, where exponents are rounded to `rounding`.
-    fn new(error: f64, solver: &Sinkhorn, residuals: &[Residual], rounding: f64) -> Self {
+    pub(super) fn new(error: f64, solver: &Sinkhorn, residuals: &[Residual], rounding: f64) -> Self {
         let tol = solver.tol;
         if tol == 0.0 {
             return Self::Counted;
@@ -139,49 +141,94 @@ impl Hold {
     }
 }
 
-impl<B: Backend> Run<'_, B> {
-    /// Values, map and potentials of the plan, in f64 and in the input coordinates.
-    pub fn outcome(mut self, problem: &Problem<'_>, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
-        let eps = self.eps;
-        let (x, y) = (self.x, self.y);
-        let (log_ratio, means) = self.row_means(eps, y.coordinates(), y.width)?;
-        let mut map: Vec<f64> = means.chunks_exact(y.width).flat_map(|row| &row[..y.d]).copied().collect();
-        let mut f: Vec<f64> = self.hold_x.ground.iter().zip(&self.phi).map(|(ground, phi)| ground - phi).collect();
-        let mut g: Vec<f64> = self.hold_y.ground.iter().zip(&self.psi).map(|(ground, psi)| ground - psi).collect();
+/// A plan as a solver leaves it, with its own lengths, in any order of the points; the last update was of ψ.
+pub(super) struct Plan<'a> {
+    pub eps: f64,
+    /// Weights of source and target.
+    pub mass: [&'a [f64]; 2],
+    pub holds: [&'a Hold; 2],
+    /// φ and ψ.
+    pub convex: [&'a [f64]; 2],
+    /// log of the first marginal's density.
+    pub log_ratio: &'a [f64],
+    /// The barycentre of x_i's partners times x_i, about the means.
+    pub products: &'a [f64],
+    pub symmetric: bool,
+}
+
+/// Potentials and values of a [`Plan`], with its lengths.
+pub(super) struct Values {
+    pub potentials: Potentials,
+    pub mass: f64,
+    pub transport_cost: f64,
+    pub dual: f64,
+    pub regularised_cost: f64,
+    pub entropy: f64,
+}
+
+impl Plan<'_> {
+    pub fn values(&self) -> Values {
+        let Self { eps, mass: [a, b], holds: [hold_x, hold_y], log_ratio, .. } = *self;
+        let potential = |hold: &Hold, convex: &[f64]| hold.ground.iter().zip(convex).map(|(ground, phi)| ground - phi).collect();
+        let (mut f, mut g): (Vec<f64>, Vec<f64>) = (potential(hold_x, self.convex[0]), potential(hold_y, self.convex[1]));
 
         // The last update was of g, so the second marginal is b e^{−g/ρ}, or b; a symmetric plan has the first one twice.
         let log_second: Vec<f64> = match self.symmetric {
-            true => log_ratio.clone(),
-            false => g.iter().map(|g| self.hold_y.rho.map_or(0.0, |rho| -g / rho)).collect(),
+            true => log_ratio.to_vec(),
+            false => g.iter().map(|g| hold_y.rho.map_or(0.0, |rho| -g / rho)).collect(),
         };
         let moved = |mass: &[f64], log: &[f64]| mass.iter().zip(log).map(|(a, r)| a * r.exp()).collect::<Vec<f64>>();
-        let (p, q) = (moved(&x.mass, &log_ratio), moved(&y.mass, &log_second));
+        let (p, q) = (moved(a, log_ratio), moved(b, &log_second));
         let mass: f64 = p.iter().sum();
-        let weighted = |mass: &[f64], points: &[f64], k: usize| {
-            mass.iter().zip(points.chunks_exact(x.d)).map(|(mass, x)| mass * x[k]).sum::<f64>()
-        };
-        let pairs = x.coordinates().chunks_exact(x.width).zip(means.chunks_exact(y.width));
-        let product: f64 = p.iter().zip(pairs).map(|(p, (x, mean))| p * dot(x, mean)).sum();
-        let shift: f64 = (0..x.d)
-            .map(|k| self.gap[k] * (weighted(&p, &x.centred, k) - weighted(&q, &y.centred, k) + 0.5 * mass * self.gap[k]))
-            .sum();
-        let transport_cost = dot(&p, &x.half_squares()) + dot(&q, &y.half_squares()) - product + shift;
+        // c = ground(x) + ground(y) − x·y.
+        let transport_cost = dot(&p, &hold_x.ground) + dot(&q, &hold_y.ground) - dot(&p, self.products);
 
         let plan_divergence = (dot(&p, &f) + dot(&q, &g) - transport_cost) / eps;
         let log_product = |p: &[f64], a: &[f64]| p.iter().zip(a).filter(|(_, a)| **a > 0.0).map(|(p, a)| p * a.ln()).sum::<f64>();
-        let regularised_cost = dot(&p, &f) + dot(&q, &g) - eps * (mass - 1.0)
-            + self.hold_x.penalty(&x.mass, &log_ratio)
-            + self.hold_y.penalty(&y.mass, &log_second);
-        let dual = self.hold_x.dual(&x.mass, &f) + self.hold_y.dual(&y.mass, &g) - eps * (mass - 1.0);
+        let regularised_cost =
+            dot(&p, &f) + dot(&q, &g) - eps * (mass - 1.0) + hold_x.penalty(a, log_ratio) + hold_y.penalty(b, &log_second);
+        let dual = hold_x.dual(a, &f) + hold_y.dual(b, &g) - eps * (mass - 1.0);
 
-        let gauge = if self.balanced() { dot(&y.mass, &g) } else { 0.0 };
-        let square = x.scale * x.scale;
-        f.iter_mut().for_each(|f| *f = (*f + gauge) / square);
-        g.iter_mut().for_each(|g| *g = (*g - gauge) / square);
+        let balanced = hold_x.rho.is_none() && hold_y.rho.is_none();
+        let gauge = if balanced { dot(b, &g) } else { 0.0 };
+        f.iter_mut().for_each(|f| *f += gauge);
+        g.iter_mut().for_each(|g| *g -= gauge);
+        Values {
+            potentials: Potentials { f, g },
+            mass,
+            transport_cost,
+            dual,
+            regularised_cost,
+            entropy: -plan_divergence - log_product(&p, a) - log_product(&q, b),
+        }
+    }
+}
+
+impl<B: Backend> Run<'_, B> {
+    /// Values, map and potentials of the plan, in f64 and in the input coordinates.
+    pub fn outcome(mut self, problem: &Problem<'_>, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
+        let (x, y) = (self.x, self.y);
+        let (log_ratio, means) = self.row_means(self.eps, y.coordinates(), y.width)?;
+        let pairs = x.coordinates().chunks_exact(x.width).zip(means.chunks_exact(y.width));
+        let products: Vec<f64> = pairs.map(|(x, mean)| dot(x, mean)).collect();
+        let mut map: Vec<f64> = means.chunks_exact(y.width).flat_map(|row| &row[..y.d]).copied().collect();
+        let plan = Plan {
+            eps: self.eps,
+            mass: [&x.mass, &y.mass],
+            holds: [&self.hold_x, &self.hold_y],
+            convex: [&self.phi, &self.psi],
+            log_ratio: &log_ratio,
+            products: &products,
+            symmetric: self.symmetric,
+        };
+        let values = plan.values();
         for row in map.chunks_exact_mut(y.d) {
             row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t = (*t + m) / x.scale);
         }
-        let verdict = Verdict::new(error, solver, &self.history, self.rounding / eps);
+        let verdict = Verdict::new(error, solver, &self.history, self.rounding / self.eps);
+        let square = x.scale * x.scale;
+        let Potentials { mut f, mut g } = values.potentials;
+        f.iter_mut().chain(&mut g).for_each(|f| *f /= square);
         Ok(Outcome {
             potentials: Potentials { f, g },
             eps: problem.eps(),
@@ -189,12 +236,13 @@ impl<B: Backend> Run<'_, B> {
             converged: verdict == Verdict::Converged,
             verdict,
             marginal_error: error,
+            skipped_mass_bound: 0.0,
             residuals: self.history,
-            mass,
-            transport_cost: transport_cost / square,
-            dual: dual / square,
-            regularised_cost: regularised_cost / square,
-            entropy: -plan_divergence - log_product(&p, &x.mass) - log_product(&q, &y.mass),
+            mass: values.mass,
+            transport_cost: values.transport_cost / square,
+            dual: values.dual / square,
+            regularised_cost: values.regularised_cost / square,
+            entropy: values.entropy,
             map,
         })
     }

@@ -19,6 +19,7 @@
 use crate::backend::{Backend, BackendError, Columns, Device, Reals, Rows, Scale, Task};
 use crate::transport::TransportError;
 use crate::transport::anderson::Anderson;
+use crate::transport::multiscale;
 use crate::transport::outcome::{Outcome, Residual};
 use crate::transport::problem::{Problem, Side, dot};
 use crate::transport::start;
@@ -87,6 +88,9 @@ impl Task for Solve<'_, '_> {
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let Self { solver, problem, warm, progress } = self;
+        if multiscale::serves::<B>(problem, &solver) {
+            return multiscale::solve(backend, problem, &solver, warm, progress);
+        }
         problem.check_precision::<B>()?;
         let (x, y) = problem.sides(backend)?;
         let mut run = Run::new(backend, problem, &x, &y, progress)?;
@@ -133,7 +137,7 @@ pub(super) struct Hold {
 
 impl Hold {
     /// The change of φ that an update makes, given the log of the marginal's density.
-    fn change(&self, eps: f64, phi: &[f64], log_ratio: &[f64]) -> Vec<f64> {
+    pub fn change(&self, eps: f64, phi: &[f64], log_ratio: &[f64]) -> Vec<f64> {
         let Some(rho) = self.rho else { return log_ratio.iter().map(|r| eps * r).collect() };
         let omega = rho / (rho + eps);
         let pairs = log_ratio.iter().zip(self.ground.iter().zip(phi));
@@ -147,8 +151,6 @@ pub(super) struct Run<'a, B: Backend> {
     pub x: &'a Side<B>,
     pub y: &'a Side<B>,
     pub eps: f64,
-    /// Δ = mean x − mean y.
-    pub gap: Vec<f64>,
     pub hold_x: Hold,
     pub hold_y: Hold,
     /// Whether ψ is φ.
@@ -182,7 +184,6 @@ impl<'a, B: Backend> Run<'a, B> {
             eps: problem.eps() * square,
             hold_x: Hold { rho: rho_x, ground: convex(x, &vec![0.0; x.n], &gap, 1.0) },
             hold_y: Hold { rho: rho_y, ground: convex(y, &vec![0.0; y.n], &gap, -1.0) },
-            gap,
             symmetric: false,
             phi: x.half_squares(),
             psi: y.half_squares(),

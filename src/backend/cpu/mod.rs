@@ -12,6 +12,7 @@ mod perceptron;
 mod sample_plan;
 mod soft_min;
 mod soft_min_self;
+mod tiles;
 mod top_k;
 mod vector;
 
@@ -21,7 +22,7 @@ use std::ops::Range;
 use bytemuck::Pod;
 use half::f16;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Dense, Noise, PairKernel, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, Cost, Dense, Noise, PairKernel, Rows, Scale, TileList, TileMean, Tiles};
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
 
@@ -65,6 +66,7 @@ impl<T> Cpu<T> {
 impl<T: Simd> Backend for Cpu<T> {
     type Real = T;
     type Buf<E: Pod + Send + Sync> = Vec<E>;
+    const TILES: bool = true;
 
     fn zeros<E: Pod + Send + Sync>(&self, len: usize) -> Result<Vec<E>, BackendError> {
         Ok(vec![E::zeroed(); len])
@@ -152,6 +154,22 @@ impl<T: Simd> Backend for Cpu<T> {
     ) -> Result<(), BackendError> {
         let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: None };
         top_k::top_k(self.isa, pairs, k, index, logit);
+        Ok(())
+    }
+
+    fn soft_min_tiles(
+        &self,
+        rows: &Tiles<'_, Self>,
+        columns: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Vec<T>,
+        out: &mut Vec<T>,
+        mean: Option<TileMean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        let packed = &mut packed[..columns.n * (columns.d + 1)];
+        tiles::pack(columns, eps, packed);
+        tiles::soft_min(self.isa, tiles::Pairs { rows, columns, packed, list, eps }, out, mean);
         Ok(())
     }
 

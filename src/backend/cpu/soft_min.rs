@@ -331,7 +331,7 @@ pub(super) fn is_usable<T: Real>(sum: T) -> bool {
 
 /// Σ_j 2^(logit_ij − shift_i) of R vectors of rows, compensated (Kahan) from tile to tile.
 pub(super) struct State<L, const R: usize> {
-    shift: [L; R],
+    pub shift: [L; R],
     pub sum: [L; R],
     lost: [L; R],
 }
@@ -346,7 +346,7 @@ impl<L: Lane, const R: usize> State<L, R> {
 
     /// Raises the shift to the largest logit of the tile and returns the factor by which the sums so far shrink.
     #[inline(always)]
-    fn raise_shift(&mut self, logits: &[[L; R]]) -> [L; R] {
+    pub fn raise_shift(&mut self, logits: &[[L; R]]) -> [L; R] {
         let mut rescale = self.shift;
         for r in 0..R {
             let raised = logits.iter().fold(self.shift[r], |max, logit| max.max(logit[r]));
@@ -369,6 +369,12 @@ impl<L: Lane, const R: usize> State<L, R> {
                 weights[r] = weight;
             }
         }
+        self.add(tile);
+    }
+
+    /// Adds the sums over a tile.
+    #[inline(always)]
+    pub fn add(&mut self, tile: [L; R]) {
         for ((sum, lost), term) in self.sum.iter_mut().zip(&mut self.lost).zip(tile) {
             (*sum, *lost) = add_compensated(*sum, *lost, term);
         }
@@ -376,7 +382,7 @@ impl<L: Lane, const R: usize> State<L, R> {
 
     /// Whether the first `rows` sums are all `usable`.
     #[inline(always)]
-    fn all(&self, rows: usize, usable: impl Fn(L::Elem) -> bool) -> bool {
+    pub fn all(&self, rows: usize, usable: impl Fn(L::Elem) -> bool) -> bool {
         let mut lanes = [L::Elem::from_f64(0.0); 16];
         (0..R).all(|r| {
             self.sum[r].store(&mut lanes);
@@ -413,7 +419,7 @@ pub(super) fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: 
 
 /// `mean[k][row] += Σ_j w_j,row v_jk`, in blocks of up to six values, compensated like the sum.
 #[inline(always)]
-fn add_mean<L: Lane, const R: usize>(weights: &[[L; R]], values: &[L::Elem], p: usize, mean: &mut [L::Elem]) {
+pub(super) fn add_mean<L: Lane, const R: usize>(weights: &[[L; R]], values: &[L::Elem], p: usize, mean: &mut [L::Elem]) {
     let mut k = 0;
     while k < p {
         let step = match p - k {

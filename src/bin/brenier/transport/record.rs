@@ -63,6 +63,7 @@ pub struct Entropic<'a> {
     pub gap: f64,
     pub entropy: f64,
     pub mass: f64,
+    pub skipped_mass_bound: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rho_source: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,230 @@
+//! Multiscale Sinkhorn for d ≤ 4: coarse clouds first and, of every level, only the pairs of tiles that can hold mass.
+//!
+//! Both clouds are put in k-d order, in which blocks of 2^k points merge into clouds 2^k times smaller. ε falls level by level to
+//! the one asked for, each level on the coarsest clouds whose blocks are small against √ε. A level starts from the c-transforms of
+//! the potentials of the one before, moved on by the change between the two before it, extrapolated linearly in ε.
+//!
+//! The plan is that of the dense solver but for the pairs that [`tiles`] skips, whose mass is bounded and reported. Potentials are
+//! held in f64 and exponents formed about tile centres, so that single precision serves for any ε that resolves a tile.
+
+mod level;
+mod order;
+mod side;
+mod tiles;
+
+use crate::backend::{Backend, Real};
+use crate::measure::Cloud;
+use crate::transport::TransportError;
+use crate::transport::outcome::{Outcome, Plan, Values, Verdict};
+use crate::transport::problem::{Problem, dot, scale};
+use crate::transport::sinkhorn::{Hold, Potentials, Progress, Sinkhorn};
+use level::{Budget, Level, Step};
+use tiles::{LARGEST_DIM, Scale};
+
+/// Pairs of points from which on the levels pay for themselves.
+const FEWEST_PAIRS: usize = 1 << 20;
+/// ε of a level over that of the next: twice fewer points a level at d = 3.
+const FALL: f64 = 1.6;
+/// Variance within blocks, in units of ε, up to which a coarse cloud stands for the fine one. At 1 the levels are semi-discrete
+/// problems and take ten times the iterations, at ¼ they cost twice as much each.
+const COARSENESS: f64 = 0.5;
+/// Marginal error at which a coarser level is left at the latest: what is extrapolated from it is no better.
+const COARSE_TOL: f64 = 1e-3;
+/// Most iterations of a coarser level, which only has to start the next one well.
+const PER_LEVEL: usize = 100;
+/// The largest share of a row's sum that may be skipped, however loose the tolerance.
+const LARGEST_SHARE: f64 = 0.1;
+/// Rounding errors of exponents about tile centres beyond which ε is judged as for the dense solver.
+const TILE_ROUNDING: f64 = 1e-2;
+/// The coarsest clouds have at least this many points.
+const FEWEST_POINTS: usize = 512;
+
+/// Whether `problem` is one for this solver: few dimensions, many pairs, and acceleration asked for.
+pub(super) fn serves<B: Backend>(problem: &Problem<'_>, solver: &Sinkhorn) -> bool {
+    let (x, y) = (problem.source(), problem.target());
+    B::TILES && problem.labels().is_none() && x.dim() <= LARGEST_DIM && x.len() * y.len() >= FEWEST_PAIRS && solver.accelerated()
+}
+
+/// Solves `problem`, from `warm` if given; between a cloud and itself by symmetric averaging.
+pub(super) fn solve<B: Backend>(
+    backend: &B,
+    problem: &Problem<'_>,
+    solver: &Sinkhorn,
+    warm: Option<&Potentials>,
+    progress: Option<Progress<'_>>,
+) -> Result<Outcome, TransportError> {
+    match problem.source().dim() {
+        1 => descend::<B, 1>(backend, problem, solver, warm, progress),
+        2 => descend::<B, 2>(backend, problem, solver, warm, progress),
+        3 => descend::<B, 3>(backend, problem, solver, warm, progress),
+        _ => descend::<B, 4>(backend, problem, solver, warm, progress),
+    }
+}
+
+/// A cloud in k-d order relative to its mean, and the clouds of its blocks.
+struct Pyramid<const D: usize> {
+    /// In the units of the input.
+    mean: Vec<f64>,
+    order: Vec<u32>,
+    /// The cloud of blocks of 2^k points, for each k.
+    scales: Vec<Scale<D>>,
+    /// Variance within the blocks of 2^k points.
+    lost: Vec<f64>,
+}
+
+impl<const D: usize> Pyramid<D> {
+    /// `cloud` with lengths multiplied by `unit`.
+    fn new(cloud: &Cloud, unit: f64) -> Self {
+        let mean = cloud.mean();
+        let order = order::order(cloud.points(), D);
+        let centred = order.iter().flat_map(|&i| cloud.row(i as usize).iter().zip(&mean).map(|(x, m)| unit * (x - m))).collect();
+        let weights = order.iter().map(|&i| cloud.weight(i as usize)).collect();
+        let (mut scales, mut lost) = (vec![Scale { points: centred, weights }], vec![0.0]);
+        while scales[scales.len() - 1].len() >= 2 * FEWEST_POINTS {
+            let (merged, variance) = scales[scales.len() - 1].merged();
+            lost.push(lost[lost.len() - 1] + variance);
+            scales.push(merged);
+        }
+        Self { mean, order, scales, lost }
+    }
+
+    /// log₂ of the largest blocks that stand for their points at `eps`.
+    fn coarsest(&self, eps: f64) -> u32 {
+        self.lost.iter().rposition(|lost| *lost <= COARSENESS * eps).unwrap_or(0) as u32
+    }
+
+    /// ½ Σ a |x|².
+    fn spread(&self) -> f64 {
+        let coarse = &self.scales[self.scales.len() - 1];
+        coarse.half_squares().iter().zip(&coarse.weights).map(|(half, a)| half * a).sum()
+    }
+
+    /// Values of `width` numbers a point, from k-d order to the order of the cloud.
+    fn restored(&self, values: &[f64], width: usize) -> Vec<f64> {
+        let mut out = vec![0.0; values.len()];
+        for (value, &i) in values.chunks_exact(width).zip(&self.order) {
+            out[i as usize * width..][..width].copy_from_slice(value);
+        }
+        out
+    }
+}
+
+/// How the marginal of `scale` is held: φ at f = 0 is ½|x|² ± Δ·x + ¼|Δ|², as c = ½|x|² + ½|y|² − x·y + Δ·x − Δ·y + ½|Δ|² with
+/// Δ = mean x − mean y.
+fn hold<const D: usize>(scale: &Scale<D>, rho: Option<f64>, gap: &[f64], sign: f64) -> Hold {
+    let along = |x: &[f64]| sign * dot(gap, x) + 0.25 * dot(gap, gap);
+    Hold { rho, ground: scale.points.chunks_exact(D).map(|x| 0.5 * dot(x, x) + along(x)).collect() }
+}
+
+/// The levels from the spread of the clouds down to `eps`.
+fn schedule<const D: usize>(pyramids: &[Pyramid<D>], eps: f64) -> Vec<Step> {
+    let spread = pyramids.iter().map(Pyramid::spread).sum::<f64>() * 2.0 / pyramids.len() as f64;
+    let count = ((spread / eps).ln() / FALL.ln()).ceil().max(0.0) as i32;
+    let at = |eps: f64| Step { eps, log2: pyramids.iter().map(|pyramid| pyramid.coarsest(eps)).collect() };
+    let mut steps: Vec<Step> = (0..=count).rev().map(|k| at(eps * FALL.powi(k))).collect();
+    if steps.last().is_some_and(|last| last.log2.iter().any(|log2| *log2 > 0)) {
+        steps.push(Step { eps, log2: vec![0; pyramids.len()] });
+    }
+    steps
+}
+
+fn descend<B: Backend, const D: usize>(
+    backend: &B,
+    problem: &Problem<'_>,
+    solver: &Sinkhorn,
+    warm: Option<&Potentials>,
+    progress: Option<Progress<'_>>,
+) -> Result<Outcome, TransportError> {
+    let (source, target) = (problem.source(), problem.target());
+    let unit = scale(source, target);
+    let (square, symmetric) = (unit * unit, problem.is_symmetric());
+    let eps = problem.eps() * square;
+    let pyramids = match symmetric {
+        true => vec![Pyramid::<D>::new(source, unit)],
+        false => {
+            let (x, y) = rayon::join(|| Pyramid::new(source, unit), || Pyramid::new(target, unit));
+            vec![x, y]
+        }
+    };
+    let (x, y) = (&pyramids[0], &pyramids[pyramids.len() - 1]);
+    let widest = pyramids.iter().map(|pyramid| pyramid.scales[0].widest_tile()).fold(0.0, f64::max);
+    let rounding = widest * B::Real::ROUNDING;
+    if rounding > TILE_ROUNDING * eps {
+        problem.check_precision::<B>()?;
+    }
+    let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| unit * (x - y)).collect();
+    let sides = |step: &Step| -> Vec<(&Scale<D>, Hold)> {
+        let ends = pyramids.iter().zip(&step.log2).zip(problem.rho()).zip([1.0, -1.0]);
+        ends.map(|(((pyramid, &log2), rho), sign)| {
+            let scale = &pyramid.scales[log2 as usize];
+            (scale, hold(scale, rho.map(|rho| rho * square), &gap, sign))
+        })
+        .collect()
+    };
+
+    let finest = Step { eps, log2: vec![0; pyramids.len()] };
+    let (steps, start) = match warm {
+        None => (schedule(&pyramids, eps), None),
+        Some(Potentials { f, g }) => {
+            let (n, m) = (source.len(), target.len());
+            if (f.len(), g.len()) != (n, m) {
+                return Err(TransportError::WarmStart { f: f.len(), g: g.len(), n, m });
+            }
+            // The potentials of a symmetric problem may differ by a constant.
+            let halves: Vec<f64> = f.iter().zip(g).map(|(f, g)| 0.5 * (f + g)).collect();
+            let given: Vec<&[f64]> = if symmetric { vec![&halves] } else { vec![f, g] };
+            let convex = |(((_, hold), pyramid), f): (((&Scale<D>, Hold), &Pyramid<D>), &[f64])| -> Vec<f64> {
+                pyramid.order.iter().zip(&hold.ground).map(|(&i, ground)| ground - square * f[i as usize]).collect()
+            };
+            let start = sides(&finest).into_iter().zip(&pyramids).zip(given).map(convex).collect();
+            (vec![finest], Some(start))
+        }
+    };
+    let cut = solver.tol.min(LARGEST_SHARE).ln();
+    let mut budget = Budget { iterations: 0, most: solver.max_iter, history: Vec::new(), progress, square };
+    let mut level = Level::new(backend, steps[0].clone(), sides(&steps[0]), start, cut)?;
+    let mut error = f64::NAN;
+    for (k, step) in steps.iter().enumerate() {
+        if k > 0 {
+            level = level.finer(step.clone(), sides(step))?;
+        }
+        let last = k + 1 == steps.len();
+        let (tol, most) = if last { (solver.tol, usize::MAX) } else { (solver.tol.max(COARSE_TOL), PER_LEVEL) };
+        error = level.solve(tol, most, &mut budget)?;
+    }
+
+    let (mut map, log_ratio) = level.barycentric_map()?;
+    let products: Vec<f64> = x.scales[0].points.chunks_exact(D).zip(map.chunks_exact(D)).map(|(x, t)| dot(x, t)).collect();
+    let [first, second] = level.sides();
+    let plan = Plan {
+        eps,
+        mass: [&first.scale.weights, &second.scale.weights],
+        holds: [&first.hold, &second.hold],
+        convex: [&first.potential, &second.potential],
+        log_ratio: &log_ratio,
+        products: &products,
+        symmetric,
+    };
+    let Values { potentials: Potentials { mut f, mut g }, mass, transport_cost, dual, regularised_cost, entropy } = plan.values();
+    f.iter_mut().chain(&mut g).for_each(|f| *f /= square);
+    for row in map.chunks_exact_mut(D) {
+        row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t = *t / unit + m);
+    }
+    let verdict = Verdict::new(error, solver, &budget.history, rounding / eps);
+    Ok(Outcome {
+        potentials: Potentials { f: x.restored(&f, 1), g: y.restored(&g, 1) },
+        eps: problem.eps(),
+        iterations: budget.iterations,
+        converged: verdict == Verdict::Converged,
+        verdict,
+        marginal_error: error,
+        skipped_mass_bound: level.skipped(),
+        residuals: budget.history,
+        mass,
+        transport_cost: transport_cost / square,
+        dual: dual / square,
+        regularised_cost: regularised_cost / square,
+        entropy,
+        map: x.restored(&map, D),
+    })
+}

@@ -1,0 +1,188 @@
+//! One cloud of a level: its potential, its cells, and what of them lies on the device.
+
+use rayon::prelude::*;
+
+use crate::backend::{Backend, BackendError, Reals, TILE, TileList, TileMean, Tiles};
+use crate::transport::multiscale::tiles::{Cell, List, Scale, affine, cells, list};
+use crate::transport::sinkhorn::Hold;
+
+pub struct Side<'a, B: Backend, const D: usize> {
+    pub scale: &'a Scale<D>,
+    pub hold: Hold,
+    /// φ = ½|x|² − f.
+    pub potential: Vec<f64>,
+    pub cells: Vec<Vec<Cell<D>>>,
+    /// How far the potential has fallen anywhere below the one the cells belong to: how far exponents can have risen.
+    pub fallen: f64,
+    fitted: Vec<f64>,
+    weights: Reals<B>,
+    points: B::Buf<f64>,
+    log_weights: B::Buf<f64>,
+    on_device: B::Buf<f64>,
+    frames: B::Buf<f64>,
+}
+
+impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
+    pub fn new(backend: &B, scale: &'a Scale<D>, hold: Hold, potential: Vec<f64>) -> Result<Self, BackendError> {
+        let log_weights: Vec<f64> = scale.weights.iter().map(|a| a.ln()).collect();
+        let mut side = Self {
+            cells: Vec::new(),
+            fallen: 0.0,
+            fitted: Vec::new(),
+            weights: backend.upload_reals(&scale.weights)?,
+            points: backend.upload(&scale.points)?,
+            log_weights: backend.upload(&log_weights)?,
+            on_device: backend.upload(&potential)?,
+            frames: backend.zeros(0)?,
+            scale,
+            hold,
+            potential,
+        };
+        side.fit(backend)?;
+        Ok(side)
+    }
+
+    /// Cells and frames of the potential as it is now.
+    pub fn fit(&mut self, backend: &B) -> Result<(), BackendError> {
+        self.cells = cells(self.scale, &self.potential);
+        let frame = |cell: &Cell<D>| cell.centre.into_iter().chain(cell.slope).chain([cell.level]).collect::<Vec<f64>>();
+        self.frames = backend.upload(&self.cells[0].iter().flat_map(frame).collect::<Vec<f64>>())?;
+        self.fitted.clone_from(&self.potential);
+        self.fallen = 0.0;
+        Ok(())
+    }
+
+    /// The change of the potential that an update makes, given log r.
+    fn change(&self, backend: &B, eps: f64, log_ratio: &Reals<B>) -> Result<Vec<f64>, BackendError> {
+        Ok(self.hold.change(eps, &self.potential, &backend.download_reals(log_ratio)?))
+    }
+
+    /// φ moves by `relaxation` times what an update makes of it.
+    pub fn advance(&mut self, backend: &B, eps: f64, relaxation: f64, log_ratio: &Reals<B>) -> Result<(), BackendError> {
+        let change = self.change(backend, eps, log_ratio)?;
+        let moved = self.potential.par_iter_mut().zip(change).zip(&self.fitted).with_min_len(4096);
+        self.fallen = moved
+            .map(|((phi, change), fitted)| {
+                *phi += relaxation * change;
+                fitted - *phi
+            })
+            .reduce(|| 0.0, f64::max);
+        self.on_device = backend.upload(&self.potential)?;
+        Ok(())
+    }
+
+    /// The potential plus `share` of a trend, as the start of a level.
+    pub fn extrapolate(&mut self, backend: &B, share: f64, trend: &Trend<'_, D>) -> Result<(), BackendError> {
+        let scale = self.scale;
+        self.potential.par_iter_mut().enumerate().for_each(|(i, phi)| *phi += share * trend.at(i, &scale.point(i)));
+        self.on_device = backend.upload(&self.potential)?;
+        self.fit(backend)
+    }
+
+    /// Σ a |r − 1| or, unless `balanced`, ‖Δφ‖∞/ε of an update.
+    pub fn error(&self, backend: &B, eps: f64, log_ratio: &Reals<B>, balanced: bool) -> Result<f64, BackendError> {
+        if balanced {
+            return backend.marginal_error(&self.weights, log_ratio);
+        }
+        let change = self.change(backend, eps, log_ratio)?;
+        let held = change.iter().zip(&self.scale.weights).filter(|(_, mass)| **mass > 0.0);
+        Ok(held.map(|(change, _)| change.abs()).fold(0.0, f64::max) / eps)
+    }
+
+    fn tiles(&self) -> Tiles<'_, B> {
+        Tiles {
+            points: &self.points,
+            potential: &self.on_device,
+            log_weights: &self.log_weights,
+            frames: &self.frames,
+            n: self.scale.len(),
+            d: D,
+        }
+    }
+
+    /// The potential on a finer cloud, each of whose blocks of 2^`log2` points is a point here: affine on a block.
+    pub fn on_blocks(&self, fine: &Scale<D>, log2: u32) -> Vec<f64> {
+        let at = |i: usize| {
+            let parent = i >> log2;
+            let (x, from, slope) = (fine.point(i), self.scale.point(parent), self.cells[0][parent / TILE].slope);
+            self.potential[parent] + (0..D).map(|k| slope[k] * (x[k] - from[k])).sum::<f64>()
+        };
+        (0..fine.len()).into_par_iter().map(at).collect()
+    }
+}
+
+/// The change of a potential from one level to the next, as an affine function a tile: what changes with ε is smooth, and what
+/// single points do differently is noise that extrapolation would magnify.
+pub struct Trend<'a, const D: usize> {
+    cells: &'a [Cell<D>],
+    fits: Vec<([f64; D], f64)>,
+    /// log₂ of the points that stand for one of the level it was taken from.
+    log2: u32,
+}
+
+impl<'a, const D: usize> Trend<'a, D> {
+    /// From `carried`, the potential that `side` was given by the coarser level, to the one it has.
+    pub fn new<B: Backend>(side: &'a Side<'_, B, D>, carried: &[f64], log2: u32) -> Self {
+        let change: Vec<f64> = side.potential.iter().zip(carried).map(|(now, then)| now - then).collect();
+        let tiles = side.scale.points.par_chunks(TILE * D).zip(change.par_chunks(TILE)).zip(&side.cells[0]);
+        Self { cells: &side.cells[0], fits: tiles.map(|((x, change), cell)| affine(x, change, &cell.centre)).collect(), log2 }
+    }
+
+    /// The change at point `i` of a finer cloud.
+    fn at(&self, i: usize, x: &[f64; D]) -> f64 {
+        let tile = (i >> self.log2) / TILE;
+        let ((slope, level), centre) = (self.fits[tile], self.cells[tile].centre);
+        level + (0..D).map(|k| slope[k] * (x[k] - centre[k])).sum::<f64>()
+    }
+}
+
+/// The kept pairs of tiles of two sides.
+pub struct Kept<B: Backend> {
+    starts: B::Buf<u32>,
+    runs: B::Buf<[u32; 2]>,
+    /// A bound of the plan's mass in the pairs that were skipped, for the potentials the cells belong to.
+    pub skipped: f64,
+}
+
+impl<B: Backend> Kept<B> {
+    pub fn new<const D: usize>(
+        backend: &B,
+        rows: &Side<'_, B, D>,
+        columns: &Side<'_, B, D>,
+        eps: f64,
+        cut: f64,
+    ) -> Result<Self, BackendError> {
+        let List { starts, runs, skipped } = list(&rows.cells, &columns.cells, eps, cut);
+        Ok(Self { starts: backend.upload(&starts)?, runs: backend.upload(&runs)?, skipped })
+    }
+
+    /// log r_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε) of each row over the kept pairs.
+    pub fn log_ratio<const D: usize>(
+        &self,
+        backend: &B,
+        (rows, columns): (&Side<'_, B, D>, &Side<'_, B, D>),
+        eps: f64,
+        packed: &mut Reals<B>,
+        out: &mut Reals<B>,
+    ) -> Result<(), BackendError> {
+        let list = TileList { starts: &self.starts, runs: &self.runs };
+        backend.soft_min_tiles(&rows.tiles(), &columns.tiles(), &list, eps, packed, out, None)
+    }
+
+    /// Barycentre Σ_j P_ij y_j / Σ_j P_ij and log r of each row.
+    pub fn mean<const D: usize>(
+        &self,
+        backend: &B,
+        (rows, columns): (&Side<'_, B, D>, &Side<'_, B, D>),
+        eps: f64,
+        packed: &mut Reals<B>,
+    ) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
+        let n = rows.scale.len();
+        let values = backend.upload_reals(&columns.scale.points)?;
+        let (mut mean, mut log_ratio) = (backend.zeros(n * D)?, backend.zeros(n)?);
+        let list = TileList { starts: &self.starts, runs: &self.runs };
+        let wanted = Some(TileMean { values: &values, p: D, out: &mut mean });
+        backend.soft_min_tiles(&rows.tiles(), &columns.tiles(), &list, eps, packed, &mut log_ratio, wanted)?;
+        Ok((backend.download_reals(&mean)?, backend.download_reals(&log_ratio)?))
+    }
+}
