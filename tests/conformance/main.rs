@@ -16,6 +16,7 @@ mod run;
 mod soft_mean;
 mod soft_min;
 mod soft_min_self;
+mod soft_min_tiles;
 mod vector;
 
 use brenier::backend::cpu::{Cpu, Isa};
