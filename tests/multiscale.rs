@@ -59,7 +59,7 @@ fn clusters_duplicates_and_uneven_weights_change_nothing() {
             [0.2 * row[0] + 4.0 * home, 0.3 * row[1] - home * home]
         };
         let points = Cloud::new((0..n).flat_map(at).collect(), 2).unwrap();
-        let weight = |i: usize| if i % 17 == 0 { 0.0 } else { 10f64.powf(6.0 * (i * 7919 % n) as f64 / n as f64 - 6.0) };
+        let weight = |i: usize| if i.is_multiple_of(17) { 0.0 } else { 10f64.powf(6.0 * (i * 7919 % n) as f64 / n as f64 - 6.0) };
         points.with_weights((0..n).map(weight).collect()).unwrap()
     };
     assert_same_plan(&blobs(2000, 3, 1), &blobs(2500, 4, 25), 0.02, 1e-3);

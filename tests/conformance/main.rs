@@ -22,6 +22,7 @@ mod sample_plan;
 mod soft_mean;
 mod soft_min;
 mod soft_min_self;
+mod soft_min_tiles;
 mod top_k;
 mod vector;
 

@@ -145,13 +145,13 @@ impl<T: Simd> RowTile<'_, T> {
             for l in 0..L::N {
                 let i = self.tile * TILE + (rows.start + r * L::N + l).min(rows.end - 1);
                 let point = &x.points[i * D..][..D];
-                for k in 0..D {
-                    offset[k][l] = T::from_f64(point[k] - frame.centre[k]);
+                for ((offset, x), centre) in offset.iter_mut().zip(point).zip(frame.centre) {
+                    offset[l] = T::from_f64(x - centre);
                 }
                 rest[l] = T::from_f64(-LOG2_E / eps * frame.rest(point, x.potential[i]));
             }
-            for k in 0..D {
-                lanes.offset[k][r] = L::load(&offset[k]);
+            for (lanes, offset) in lanes.offset.iter_mut().zip(&offset) {
+                lanes[r] = L::load(offset);
             }
             lanes.rest[r] = L::load(&rest);
         }
@@ -181,12 +181,12 @@ impl<T: Simd> RowTile<'_, T> {
             }
             let mut base = lanes.rest.map(|rest| rest.add(L::splat(T::from_f64(k * product))));
             let mut x = lanes.offset;
-            for c in 0..D {
+            for (c, x) in x.iter_mut().enumerate() {
                 let along = L::splat(T::from_f64(k * (column.centre[c] - row.slope[c])));
                 let across = L::splat(T::from_f64(row.centre[c] - column.slope[c]));
                 for r in 0..R {
                     base[r] = lanes.offset[c][r].mul_add(along, base[r]);
-                    x[c][r] = lanes.offset[c][r].add(across);
+                    x[r] = lanes.offset[c][r].add(across);
                 }
             }
             let packed = &packed[tile * TILE * (D + 1)..columns.n.min((tile + 1) * TILE) * (D + 1)];

@@ -274,8 +274,8 @@ impl Transport {
     }
 
     fn entropic(&self, x: &Cloud, y: &Cloud, device: &Device, session: &Session) -> Result<Solved, Failure> {
-        // Coordinates and potentials on both sides in f64 and in the precision of the run, and the columns of the soft-min.
-        machine::require("solving this problem", ((x.len() + y.len()) * (4 * x.dim() + 8)) as u64)?;
+        // Coordinates and potentials on both sides and at every scale, in f64 and in the precision of the run, and what is kept of the pairs.
+        machine::require("solving this problem", ((x.len() + y.len()) * (8 * x.dim() + 12)) as u64)?;
         let seed = session.shared.seed;
         let [rho_source, rho_target] = self.rho()?;
         if self.debias && rho_source != rho_target {
