@@ -63,8 +63,11 @@ mod kernels {
         }
     }
 
-    /// Compiles every file of `kernels/`: the version of NVRTC, and for each file its name and the architectures made.
-    fn compile_all(out: &Path) -> Result<((i32, i32), Vec<(String, Vec<u32>)>), Failure> {
+    /// The version of NVRTC, and for each file its name and the architectures made.
+    type Compiled = ((i32, i32), Vec<(String, Vec<u32>)>);
+
+    /// Compiles every file of `kernels/`.
+    fn compile_all(out: &Path) -> Result<Compiled, Failure> {
         let _held = open_nvrtc();
         // Without a library any other call panics.
         if !unsafe { sys::is_culib_present() } {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const TRANSPORT: &str = "command n m d eps iterations converged marginal_error transport_cost w2_squared w2_squared_kind dual \
-    regularised_cost seconds wall_seconds device precision seed flags version inputs source target";
+    regularised_cost gap entropy mass verdict residuals skipped_mass_bound seconds wall_seconds device precision seed flags version inputs source target";
 const EVALUATE: &str = "divergence w2_squared_exact w2_size noise_floor variance_ratio mean_distance nn_a_to_b flags \
     command version inputs a b n m d eps seconds wall_seconds device precision seed";
 const SAMPLE: &str = "method steps nfe n d seconds wall_seconds command version inputs field device precision seed flags";

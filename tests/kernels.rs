@@ -76,7 +76,7 @@ impl Softmax {
     /// The shift that makes the log-sum of every row 0.3, but of every fifth 400, and of every seventh −400.
     fn shifted(mut self) -> Self {
         let (log_sums, _) = self.run(&Cpu::<f64>::new());
-        let off = |i: usize| if i % 5 == 0 { 400.0 } else { 0.3 } - if i % 7 == 0 { 800.0 } else { 0.0 };
+        let off = |i: usize| if i.is_multiple_of(5) { 400.0 } else { 0.3 } - if i.is_multiple_of(7) { 800.0 } else { 0.0 };
         self.shift = Some(log_sums.iter().enumerate().map(|(i, l)| f64::from((l - off(i)) as f32)).collect());
         self
     }

@@ -133,6 +133,7 @@ mod tests {
         pixels[5] = [10; 3];
         let canvas = on_canvas(&Picture { width: 4, height: 2, pixels }, 8);
         assert_eq!((canvas.width, canvas.height, canvas.pixels[0]), (8, 8, [250; 3]));
-        assert!(canvas.pixels[4 * 8 + 2][0] < 100, "the dark pixel lies left of the middle, in its lower half");
+        // Twice the size, its neighbour 3/4 of it: 250 − ¾ 240, left of the middle and in its lower half.
+        assert_eq!(canvas.pixels[5 * 8 + 2][0], 70);
     }
 }
