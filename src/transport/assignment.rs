@@ -5,7 +5,7 @@
 //! ```
 //!
 //! In units of |x−y|², twice the cost c of the rest of the crate. Every basic plan between equal masses is a permutation
-//! (Birkhoff), so the network simplex of [`exact`](crate::transport::exact) gives one.
+//! (Birkhoff), so the network simplex of [`exact`] gives one.
 
 use crate::measure::Cloud;
 use crate::transport::TransportError;
