@@ -7,194 +7,26 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod device;
+mod error;
+mod operand;
+mod real;
 
 use bytemuck::Pod;
 use half::f16;
-use thiserror::Error;
 
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
-use crate::random::Philox;
 
 pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
-
-/// The floating-point type of a backend.
-pub trait Real: Pod + Send + Sync + PartialOrd + std::fmt::Debug + 'static {
-    /// Half the spacing of numbers at one: the largest relative rounding error.
-    const ROUNDING: f64;
-    /// The nearest number of this type.
-    fn from_f64(x: f64) -> Self;
-    /// The number in f64, exactly.
-    fn to_f64(self) -> f64;
-}
-
-impl Real for f32 {
-    const ROUNDING: f64 = 0.5 * f32::EPSILON as f64;
-    fn from_f64(x: f64) -> Self {
-        x as f32
-    }
-    fn to_f64(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Real for f64 {
-    const ROUNDING: f64 = 0.5 * f64::EPSILON;
-    fn from_f64(x: f64) -> Self {
-        x
-    }
-    fn to_f64(self) -> f64 {
-        self
-    }
-}
-
-/// Why a backend could not do what it was asked.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum BackendError {
-    /// Not enough memory.
-    #[error("{what} needs {needed} bytes and {free} are free; use fewer points")]
-    OutOfMemory {
-        /// What was to be allocated.
-        what: &'static str,
-        /// Bytes needed.
-        needed: u64,
-        /// Bytes free.
-        free: u64,
-    },
-    /// An operation that the CUDA backend does not have.
-    #[error("the CUDA backend cannot {what} yet; use --device cpu")]
-    Unsupported {
-        /// What it cannot do.
-        what: &'static str,
-    },
-    /// The device failed.
-    #[error("{what} failed on the GPU: {reason}")]
-    Launch {
-        /// The kernel, or the call to the driver.
-        what: String,
-        /// What the device says.
-        reason: String,
-    },
-}
+pub use error::BackendError;
+pub use operand::{Columns, Cost, Dense, Noise, PairKernel, Rows, Scale, TILE, TileList, TileMean, Tiles};
+pub use real::Real;
 
 /// Largest magnitude of a packed bias: log of a zero weight is as good as this, and differences stay finite.
 const LARGEST_BIAS: f64 = 1e36;
 
 /// A buffer of reals of backend `B`.
 pub type Reals<B> = <B as Backend>::Buf<<B as Backend>::Real>;
-
-/// Row points x: n × d, row-major.
-pub struct Rows<'a, B: Backend + ?Sized> {
-    /// The coordinates.
-    pub points: &'a Reals<B>,
-    /// Number of rows n.
-    pub n: usize,
-    /// Dimension d.
-    pub d: usize,
-}
-
-/// Column points packed by [`Backend::pack`]: m × (d + 1).
-pub struct Columns<'a, B: Backend + ?Sized> {
-    /// (k_j y_j, h_j) a column, in units of log 2.
-    pub packed: &'a Reals<B>,
-    /// Number of columns m.
-    pub m: usize,
-    /// Dimension d.
-    pub d: usize,
-}
-
-/// Points of a tile: [`Backend::soft_min_tiles`] keeps or skips pairs of tiles whole.
-pub const TILE: usize = 32;
-
-/// One cloud of a tiled soft-min: [`TILE`] consecutive points a tile, which lie close together.
-///
-/// Each tile has a frame, an affine function that is near the potential on it: at offset δ from the centre the potential is
-/// level + slope·δ + rest. Only offsets, rests and one number a pair of tiles meet in an exponent, so that no digits are lost
-/// however small ε is against the extent of the cloud.
-pub struct Tiles<'a, B: Backend + ?Sized> {
-    /// Coordinates, n × d row-major.
-    pub points: &'a B::Buf<f64>,
-    /// Potential φ or ψ, of length n.
-    pub potential: &'a B::Buf<f64>,
-    /// log a or log b, of length n; read of columns only.
-    pub log_weights: &'a B::Buf<f64>,
-    /// (centre, slope, level) a tile: ⌈n/TILE⌉ × (2d + 1).
-    pub frames: &'a B::Buf<f64>,
-    /// Number of points n.
-    pub n: usize,
-    /// Dimension d ≤ 4.
-    pub d: usize,
-}
-
-/// The column tiles that each row tile keeps.
-pub struct TileList<'a, B: Backend + ?Sized> {
-    /// Row tile r keeps `runs[starts[r]..starts[r + 1]]`.
-    pub starts: &'a B::Buf<u32>,
-    /// Column tiles from the first number up to, not including, the second.
-    pub runs: &'a B::Buf<[u32; 2]>,
-}
-
-/// The weighted mean to take in the same pass as a tiled soft-min: `mean_i = Σ_j w_ij v_j`.
-pub struct TileMean<'a, B: Backend + ?Sized> {
-    /// Values v, m × p.
-    pub values: &'a Reals<B>,
-    /// Numbers a value.
-    pub p: usize,
-    /// Where the means go, n × p.
-    pub out: &'a mut Reals<B>,
-}
-
-/// One layer W x + b of [`Backend::perceptron`].
-pub struct Dense<'a, B: Backend + ?Sized> {
-    /// W, outputs × inputs, row-major.
-    pub weight: &'a Reals<B>,
-    /// b, of length outputs.
-    pub bias: &'a Reals<B>,
-}
-
-/// Factor k of the product x_i · y_j.
-pub enum Scale<'a, B: Backend + ?Sized> {
-    /// One k for all columns.
-    Uniform(f64),
-    /// k_j for column j, of length m.
-    PerColumn(&'a Reals<B>),
-}
-
-/// Where the normals of a run come from.
-#[derive(Clone, Copy, Debug)]
-pub enum Noise<'a> {
-    /// Philox at (first + row, step, draw).
-    Counter {
-        /// The keyed generator.
-        philox: Philox,
-        /// Index of the first particle within the whole run.
-        first: u32,
-    },
-    /// Given numbers, draws × n × d, used in call order.
-    Given(&'a [f64]),
-}
-
-/// The cost of a pair in [`Backend::cost_matrix`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cost {
-    /// ½|x−y|².
-    HalfSquaredEuclidean,
-    /// |x−y|.
-    Euclidean,
-    /// (Σ_k |x_k − y_k|^p)^(1/p) for p ≥ 1.
-    Lp(f64),
-    /// 1 − x·y / (|x||y|); 1 where a point is zero.
-    Cosine,
-}
-
-/// A kernel of [`Backend::pair_sum`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum PairKernel {
-    /// |x−y|.
-    Distance,
-    /// exp(−|x−y|²/(2b²)) with bandwidth b.
-    Gaussian(f64),
-}
 
 /// The domain operations of a device.
 ///

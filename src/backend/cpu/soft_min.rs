@@ -8,6 +8,10 @@
 //! it. At d = 3 a pair costs 3 FMA for the product, 1 subtraction, 1 maximum, 1 rounding, 1 subtraction, 5 FMA, 1 scaling and
 //! 1 addition: 14 operations.
 
+mod panel;
+mod product;
+mod state;
+
 use std::f64::consts::{LN_2, LOG2_E};
 use std::ops::Range;
 
@@ -15,6 +19,10 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
 use crate::backend::{LARGEST_BIAS, Real};
+use panel::{PANEL, PART, Panel};
+pub(super) use product::{add_mean, logits};
+use state::LEAST;
+pub(super) use state::{State, given_shift, is_usable};
 
 /// Columns whose weights are held at a time; a multiple of every C below.
 pub(super) const TILE: usize = 48;
@@ -66,12 +74,6 @@ pub fn pack<T: Real>(points: &[T], d: usize, factor: Factor<'_, T>, bias: &[T], 
     });
 }
 
-/// Columns of a part: more of them are cut into parts whose results are merged in order, a rule of m alone, so that a row's sum
-/// does not depend on how many rows share the threads.
-const PART: usize = 1365 * TILE;
-/// Rows whose parts are held at a time.
-const PANEL: usize = 4096;
-
 /// `out_i = log Σ_j exp(h_j + k_j x_i·y_j − shift_i)` and, where asked, `mean_i = Σ_j w_ij v_j`.
 pub fn soft_min<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, out: &mut [T], mean: Option<Mean<'_, T>>) {
     if pairs.y.len() <= PART * (pairs.d + 1) {
@@ -87,63 +89,6 @@ pub fn soft_min<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, out: &mut [T], mean: Opt
         let shift = pairs.shift.map(|(shift, factor)| (&shift[first..][..out.len()], factor));
         let panel = Panel { isa, pairs: Pairs { x, shift, ..pairs }, values, p };
         panel.run(out, &mut means[first * p..][..out.len() * p]);
-    }
-}
-
-/// Some rows against all columns, part by part.
-struct Panel<'a, T> {
-    isa: Isa,
-    pairs: Pairs<'a, T>,
-    values: &'a [T],
-    p: usize,
-}
-
-impl<T: Simd> Panel<'_, T> {
-    fn run(&self, out: &mut [T], means: &mut [T]) {
-        self.merge(&self.parts(self.pairs.shift), out, means, |_| true, |_| 0.0);
-        let Some((shift, factor)) = self.pairs.shift else { return };
-        // As within a part: a row whose sum is lost against its shift takes the result of a run without.
-        let kept = |log_sum: T| log_sum.to_f64().abs() < 64.0 * LN_2;
-        if !out.iter().all(|&log_sum| kept(log_sum)) {
-            self.merge(&self.parts(None), out, means, |log_sum| !kept(log_sum), |i| factor * shift[i].to_f64());
-        }
-    }
-
-    /// Log-sums and means of all rows over each part.
-    fn parts(&self, shift: Option<(&[T], f64)>) -> Vec<(Vec<T>, Vec<T>)> {
-        let (d, p) = (self.pairs.d, self.p);
-        let columns = self.pairs.y.par_chunks(PART * (d + 1)).enumerate();
-        let one = |(k, y): (usize, &[T])| {
-            let n = self.pairs.x.len() / d;
-            let (mut out, mut means) = (vec![T::zeroed(); n], vec![T::zeroed(); n * p]);
-            let values = if p == 0 { &[][..] } else { &self.values[k * PART * p..][..y.len() / (d + 1) * p] };
-            let mean = (p > 0).then_some(Mean { values, p, out: &mut means });
-            part(self.isa, Pairs { y, shift, ..self.pairs }, true, &mut out, mean);
-            (out, means)
-        };
-        columns.map(one).collect()
-    }
-
-    /// Merges the parts of the rows that are `wanted`, relative to `shift`.
-    fn merge(
-        &self,
-        parts: &[(Vec<T>, Vec<T>)],
-        out: &mut [T],
-        means: &mut [T],
-        wanted: impl Fn(T) -> bool,
-        shift: impl Fn(usize) -> f64,
-    ) {
-        for (i, out) in out.iter_mut().enumerate().filter(|(_, out)| wanted(**out)) {
-            let log_sums = || parts.iter().map(|(log_sums, _)| log_sums[i].to_f64());
-            let top = log_sums().fold(f64::NEG_INFINITY, f64::max);
-            // No part has any mass: the logarithm of nothing, not of a difference of infinities.
-            let total = if top == f64::NEG_INFINITY { top } else { top + log_sums().map(|l| (l - top).exp()).sum::<f64>().ln() };
-            *out = T::from_f64(total - shift(i));
-            for (k, mean) in means[i * self.p..][..self.p].iter_mut().enumerate() {
-                let weighted = log_sums().zip(parts).map(|(l, (_, part))| (l - total).exp() * part[i * self.p + k].to_f64());
-                *mean = T::from_f64(weighted.sum());
-            }
-        }
     }
 }
 
@@ -305,160 +250,4 @@ impl<T: Simd> Block<'_, T> {
             }
         }
     }
-}
-
-/// The shift of R vectors of rows in units of log 2; lanes beyond the last row repeat it.
-#[inline(always)]
-pub(super) fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), rows: Range<usize>) -> [L; R] {
-    std::array::from_fn(|r| {
-        let mut lanes = [L::Elem::from_f64(0.0); 16];
-        transpose(shift, 1, (rows.start + r * L::N).min(rows.end - 1)..rows.end, L::N, &mut lanes[..L::N]);
-        lanes.iter_mut().for_each(|lane| *lane = L::Elem::from_f64(LOG2_E * factor * lane.to_f64()));
-        L::load(&lanes)
-    })
-}
-
-/// Sums below this are lost in the clamp of the exponential…
-const LEAST: f64 = 1.0 / 18_446_744_073_709_551_616.0;
-/// …and above this their products with values may overflow: 2^±64.
-const MOST: f64 = 1.0 / LEAST;
-
-/// Whether a sum is neither lost in the clamp of the exponential nor, times the values of a mean, near overflow.
-#[inline(always)]
-pub(super) fn is_usable<T: Real>(sum: T) -> bool {
-    (LEAST..MOST).contains(&sum.to_f64())
-}
-
-/// Σ_j 2^(logit_ij − shift_i) of R vectors of rows, compensated (Kahan) from tile to tile.
-pub(super) struct State<L, const R: usize> {
-    pub shift: [L; R],
-    pub sum: [L; R],
-    lost: [L; R],
-}
-
-impl<L: Lane, const R: usize> State<L, R> {
-    #[inline(always)]
-    pub fn new(shift: Option<[L; R]>) -> Self {
-        let zero = [L::splat(L::Elem::from_f64(0.0)); R];
-        let lowest = [L::splat(L::Elem::from_f64(-2.0 * LARGEST_BIAS)); R];
-        Self { shift: shift.unwrap_or(lowest), sum: zero, lost: zero }
-    }
-
-    /// Raises the shift to the largest logit of the tile and returns the factor by which the sums so far shrink.
-    #[inline(always)]
-    pub fn raise_shift(&mut self, logits: &[[L; R]]) -> [L; R] {
-        let mut rescale = self.shift;
-        for r in 0..R {
-            let raised = logits.iter().fold(self.shift[r], |max, logit| max.max(logit[r]));
-            rescale[r] = self.shift[r].sub(raised).exp2();
-            self.shift[r] = raised;
-            self.sum[r] = self.sum[r].mul(rescale[r]);
-            self.lost[r] = self.lost[r].mul(rescale[r]);
-        }
-        rescale
-    }
-
-    /// Replaces the logits by their exponentials and adds these to the sums.
-    #[inline(always)]
-    pub fn add_exponentials(&mut self, logits: &mut [[L; R]]) {
-        let mut tile = [L::splat(L::Elem::from_f64(0.0)); R];
-        for weights in logits {
-            for r in 0..R {
-                let weight = weights[r].sub(self.shift[r]).exp2();
-                tile[r] = tile[r].add(weight);
-                weights[r] = weight;
-            }
-        }
-        self.add(tile);
-    }
-
-    /// Adds the sums over a tile.
-    #[inline(always)]
-    pub fn add(&mut self, tile: [L; R]) {
-        for ((sum, lost), term) in self.sum.iter_mut().zip(&mut self.lost).zip(tile) {
-            (*sum, *lost) = add_compensated(*sum, *lost, term);
-        }
-    }
-
-    /// Whether the first `rows` sums are all `usable`.
-    #[inline(always)]
-    pub fn all(&self, rows: usize, usable: impl Fn(L::Elem) -> bool) -> bool {
-        let mut lanes = [L::Elem::from_f64(0.0); 16];
-        (0..R).all(|r| {
-            self.sum[r].store(&mut lanes);
-            let here = rows.saturating_sub(r * L::N).min(L::N);
-            lanes[..here].iter().all(|&sum| usable(sum))
-        })
-    }
-}
-
-/// `sum + term`, and what rounding added to it, to be taken off the next term (Kahan).
-#[inline(always)]
-fn add_compensated<L: Lane>(sum: L, lost: L, term: L) -> (L, L) {
-    let term = term.sub(lost);
-    let total = sum.add(term);
-    (total, total.sub(sum).sub(term))
-}
-
-/// Logits of C columns for R vectors of rows: bias plus product.
-#[inline(always)]
-pub(super) fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::Elem], d: usize, out: &mut [[L; R]]) {
-    let stride = d + 1;
-    let mut acc: [[L; R]; C] = std::array::from_fn(|c| [L::splat(y[c * stride + d]); R]);
-    for k in 0..d {
-        let rows: [L; R] = std::array::from_fn(|r| L::load(&x[(k * R + r) * L::N..]));
-        for (c, acc) in acc.iter_mut().enumerate() {
-            let y = L::splat(y[c * stride + k]);
-            for r in 0..R {
-                acc[r] = rows[r].mul_add(y, acc[r]);
-            }
-        }
-    }
-    out.copy_from_slice(&acc);
-}
-
-/// `mean[k][row] += Σ_j w_j,row v_jk`, in blocks of up to six values, compensated like the sum.
-#[inline(always)]
-pub(super) fn add_mean<L: Lane, const R: usize>(weights: &[[L; R]], values: &[L::Elem], p: usize, mean: &mut [L::Elem]) {
-    let mut k = 0;
-    while k < p {
-        let step = match p - k {
-            1 => add_values::<L, R, 1>(weights, values, p, k, mean),
-            2 => add_values::<L, R, 2>(weights, values, p, k, mean),
-            3 => add_values::<L, R, 3>(weights, values, p, k, mean),
-            _ if L::REGISTERS >= 32 && p - k >= 6 => add_values::<L, R, 6>(weights, values, p, k, mean),
-            _ => add_values::<L, R, 4>(weights, values, p, k, mean),
-        };
-        k += step;
-    }
-}
-
-/// [`add_mean`] for the K values from `first`; returns K.
-#[inline(always)]
-fn add_values<L: Lane, const R: usize, const K: usize>(
-    weights: &[[L; R]],
-    values: &[L::Elem],
-    p: usize,
-    first: usize,
-    mean: &mut [L::Elem],
-) -> usize {
-    let mut acc = [[L::splat(L::Elem::from_f64(0.0)); R]; K];
-    for (w, v) in weights.iter().zip(values.chunks_exact(p)) {
-        let v: [L; K] = std::array::from_fn(|k| L::splat(v[first + k]));
-        for k in 0..K {
-            for r in 0..R {
-                acc[k][r] = w[r].mul_add(v[k], acc[k][r]);
-            }
-        }
-    }
-    // Plain loops: an iterator over `acc` would keep it in memory.
-    for k in 0..K {
-        for r in 0..R {
-            let (sum, lost) = mean[((first + k) * R + r) * 2 * L::N..].split_at_mut(L::N);
-            let (total, remainder) = add_compensated(L::load(sum), L::load(lost), acc[k][r]);
-            total.store(sum);
-            remainder.store(lost);
-        }
-    }
-    K
 }
