@@ -80,6 +80,14 @@ pub enum Scale<'a, B: Backend + ?Sized> {
     PerColumn(&'a Reals<B>),
 }
 
+/// How an update of a potential is held back: [`Backend::relax`].
+pub struct Damping<'a, B: Backend + ?Sized> {
+    /// The share ω of the whole update.
+    pub omega: f64,
+    /// What the potential is drawn to.
+    pub ground: &'a B::Buf<f64>,
+}
+
 /// Where the normals of a run come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Noise<'a> {
