@@ -8,7 +8,9 @@ use std::f64::consts::LN_2;
 use serde::Serialize;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::{Backend, BackendError, Columns, Cost, Device, Noise, PairKernel, Real, Reals, Rows, Scale, Task};
+use crate::backend::{
+    Anderson, Backend, BackendError, Columns, Cost, Damping, Device, Noise, PairKernel, Real, Reals, Rows, Scale, Task,
+};
 use crate::field::fold;
 use crate::measure::{Covariance, Mixture};
 use crate::path::{Grid, Schedule};
@@ -90,6 +92,8 @@ enum Operation {
     Combine,
     Clip,
     Axpby,
+    Relax,
+    Accelerate,
     Gather,
     Dot,
     MaxDifference,
@@ -97,7 +101,7 @@ enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::Normals,
         Self::SoftMin,
         Self::ShiftedSoftMin,
@@ -115,6 +119,8 @@ impl Operation {
         Self::Combine,
         Self::Clip,
         Self::Axpby,
+        Self::Relax,
+        Self::Accelerate,
         Self::Gather,
         Self::Dot,
         Self::MaxDifference,
@@ -133,6 +139,8 @@ impl Operation {
             Self::Combine => "combine",
             Self::Clip => "clip",
             Self::Axpby => "axpby",
+            Self::Relax => "relax",
+            Self::Accelerate => "accelerate",
             Self::Gather => "gather",
             Self::Dot => "dot",
             Self::MaxDifference => "max difference",
@@ -159,6 +167,9 @@ impl Operation {
             // In double on every device.
             Self::PairSum(..) => 1e-12,
             Self::Dot | Self::MaxDifference | Self::MarginalError => 1e-13,
+            Self::Relax => 1e-15,
+            // What the least squares make of roundings of 1e-16: three rates, a decade apart.
+            Self::Accelerate => 1e-10,
             // Logits of up to 50 bits, three steps that may triple an error each.
             Self::Interpret(..) => 2000.0 * u,
             Self::Combine | Self::Clip | Self::Axpby => 2.0 * u,
@@ -251,6 +262,25 @@ impl Operation {
                 let mut sum = up(n * d, 2)?;
                 backend.axpby(0.7, &x, -1.3, &mut sum)?;
                 backend.download_reals(&sum)
+            }
+            Self::Relax => {
+                let (mut potential, ground) = (backend.upload(&normals(n * d, 2))?, backend.upload(&normals(n * d, 3))?);
+                let mut change = backend.zeros(n * d)?;
+                let damping = Damping { omega: 0.3, ground: &ground };
+                backend.relax(&x, 0.1, Some(damping), 0.5, &potential, &mut change)?;
+                backend.advance(&change, &mut potential)?;
+                backend.download(&potential)
+            }
+            Self::Accelerate => {
+                let (mut memory, mass) = (Anderson::new(backend, n * d)?, backend.upload(&vec![1.0; n * d])?);
+                let mut point = backend.upload(&normals(n * d, 1))?;
+                for _ in 0..3 {
+                    let rates = [0.99, 0.9, 0.1].into_iter().cycle();
+                    let residual: Vec<f64> =
+                        backend.download(&point)?.iter().zip(rates).map(|(x, rate)| (rate - 1.0) * (x - 1.0)).collect();
+                    backend.accelerate(&mut memory, &mass, &backend.upload(&residual)?, &mut point)?;
+                }
+                backend.download(&point)
             }
             Self::Gather => {
                 let index: Vec<u32> = (0..n).map(|r| (r * 7 % m) as u32).collect();
