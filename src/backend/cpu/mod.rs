@@ -5,6 +5,7 @@
 
 mod anderson;
 mod assistant;
+mod gemm;
 mod interpret;
 mod lane;
 mod nearest;
@@ -15,6 +16,7 @@ mod potential;
 mod sample_plan;
 mod soft_min;
 mod soft_min_self;
+mod sweep;
 mod tiles;
 mod top_k;
 mod vector;
@@ -26,8 +28,8 @@ use bytemuck::Pod;
 use half::f16;
 
 use crate::backend::{
-    Anderson, Backend, BackendError, Columns, Cost, Damping, Dense, Noise, PairKernel, Rows, Scale, Ticket, TileList, TileMean,
-    Tiles,
+    Anderson, Backend, BackendError, Columns, Cost, Damping, Dense, Noise, PairKernel, Rows, Scale, Sweep, Ticket, TileList,
+    TileMean, Tiles,
 };
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
@@ -83,6 +85,7 @@ impl<T: Simd> Backend for Cpu<T> {
     type Buf<E: Pod + Send + Sync> = Vec<E>;
     type Recording = ();
     type Streamed = Self;
+    type Scores = sweep::Scores<T>;
     const TILES: bool = true;
     const AHEAD: usize = 0;
 
@@ -187,6 +190,20 @@ impl<T: Simd> Backend for Cpu<T> {
         let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: None };
         top_k::top_k(self.isa, pairs, k, index, logit);
         Ok(())
+    }
+
+    fn scores(&self, rows: Rows<'_, Self>, columns: Rows<'_, Self>) -> Result<Option<sweep::Scores<T>>, BackendError> {
+        Ok(sweep::Scores::keep(rows.points, columns.points, (rows.n, columns.n, rows.d)))
+    }
+
+    fn sweep(
+        &self,
+        scores: &mut sweep::Scores<T>,
+        sweep: &Sweep<'_, Self>,
+        log_sum: &mut Vec<T>,
+        log_ratio: &mut Vec<T>,
+    ) -> Result<bool, BackendError> {
+        Ok(scores.sweep(self.isa, sweep, log_sum, log_ratio))
     }
 
     fn soft_min_tiles(

@@ -26,6 +26,7 @@ mod staging;
 mod streamed;
 mod vector;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -35,7 +36,7 @@ use half::f16;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{
-    Anderson, Backend, BackendError, Columns, Cost, CudaAbsence, Damping, Noise, PairKernel, Rows, Scale, Ticket,
+    Anderson, Backend, BackendError, Columns, Cost, CudaAbsence, Damping, Noise, PairKernel, Rows, Scale, Sweep, Ticket,
 };
 use crate::field::MixtureProgram;
 
@@ -129,6 +130,8 @@ impl Backend for Cuda {
     type Recording = Recording;
     type Streamed = Cpu<f32>;
     const AHEAD: usize = 1;
+    /// Tensor cores find 64 products sooner than the memory delivers one.
+    type Scores = Infallible;
 
     fn zeros<T: Pod + Send + Sync>(&self, len: usize) -> Result<Buffer<T>, BackendError> {
         let mut buffer = self.room(len)?;
@@ -215,6 +218,20 @@ impl Backend for Cuda {
         logit: &mut Buffer<f32>,
     ) -> Result<(), BackendError> {
         draws::top_k(self, rows, columns, k, index, logit)
+    }
+
+    fn scores(&self, _rows: Rows<'_, Self>, _columns: Rows<'_, Self>) -> Result<Option<Infallible>, BackendError> {
+        Ok(None)
+    }
+
+    fn sweep(
+        &self,
+        scores: &mut Infallible,
+        _sweep: &Sweep<'_, Self>,
+        _log_sum: &mut Buffer<f32>,
+        _log_ratio: &mut Buffer<f32>,
+    ) -> Result<bool, BackendError> {
+        match *scores {}
     }
 
     fn nearest(&self, rows: Rows<'_, Self>, points: &Buffer<f32>, index: &mut Buffer<u32>) -> Result<(), BackendError> {

@@ -1,6 +1,6 @@
 //! The iteration at one ε, all of it on the device: potentials in f64, what the soft-min reads of them rounded, their changes.
 
-use crate::backend::{Anderson, Backend, BackendError, Damping, Reals, Rows, Ticket};
+use crate::backend::{Anderson, Backend, BackendError, Damping, Half, Reals, Sweep, Ticket};
 use crate::transport::sinkhorn::half_step::log_marginal;
 use crate::transport::sinkhorn::{Hold, Run};
 
@@ -25,6 +25,10 @@ impl<B: Backend> Potential<B> {
             change: backend.zeros(value.len())?,
             damping: damping.transpose()?,
         })
+    }
+
+    fn damping(&self) -> Option<Damping<'_, B>> {
+        self.damping.as_ref().map(|(omega, ground)| Damping { omega: *omega, ground })
     }
 
     fn relax(&mut self, backend: &B, log_ratio: &Reals<B>, eps: f64, share: f64) -> Result<(), BackendError> {
@@ -63,7 +67,7 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
         let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
         backend.round(&phi.value, &mut phi.rounded)?;
         if run.symmetric {
-            let rows = Rows { points: &x.points, n: x.n, d: x.width };
+            let rows = x.rows();
             let (weights, shift) = ((&x.weights, &x.log_weights), (&phi.rounded, 1.0 / eps));
             backend.soft_min_self(rows, 1.0 / eps, weights, shift, &mut run.packed_y, &mut run.ratio_x)?;
         } else {
@@ -81,8 +85,38 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
         }
     }
 
+    /// One update of ψ and then [`Alternation::residual`]: in one pass where scores are kept and the potentials are near.
+    pub fn half_steps(&mut self) -> Result<(), BackendError> {
+        if !self.sweep()? {
+            self.update_psi()?;
+            self.residual()?;
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self) -> Result<bool, BackendError> {
+        let Self { run, eps, phi, psi, .. } = self;
+        let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
+        let Some(scores) = &mut run.scores else { return Ok(false) };
+        backend.round(&phi.value, &mut phi.rounded)?;
+        backend.round(&psi.value, &mut psi.rounded)?;
+        let sweep = Sweep {
+            k: 1.0 / eps,
+            rows: Half { potential: &psi.rounded, weights: &y.weights },
+            columns: Half { potential: &phi.rounded, weights: &x.weights },
+            damping: psi.damping(),
+        };
+        if !backend.sweep(scores, &sweep, &mut run.ratio_y, &mut run.ratio_x)? {
+            return Ok(false);
+        }
+        psi.relax(backend, &run.ratio_y, eps, 1.0)?;
+        backend.advance(&psi.change, &mut psi.value)?;
+        phi.relax(backend, &run.ratio_x, eps, 1.0)?;
+        Ok(true)
+    }
+
     /// One update of ψ.
-    pub fn update_psi(&mut self) -> Result<(), BackendError> {
+    fn update_psi(&mut self) -> Result<(), BackendError> {
         let Self { run, eps, phi, psi, .. } = self;
         if run.symmetric {
             return Ok(());
@@ -102,8 +136,7 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
             Some(memory) => backend.accelerate(memory, &self.mass, &self.phi.change, &mut self.phi.value)?,
             None => backend.advance(&self.phi.change, &mut self.phi.value)?,
         }
-        self.update_psi()?;
-        self.residual()
+        self.half_steps()
     }
 
     /// Goes back to the best point, with the ψ that belongs to it, if there is one better than the present.
@@ -112,8 +145,7 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
         let Some(memory) = &self.memory else { return Ok(false) };
         let Some(best) = memory.better_than(backend, &self.mass, &self.phi.change)? else { return Ok(false) };
         self.phi.value = backend.upload(&best)?;
-        self.update_psi()?;
-        self.residual()?;
+        self.half_steps()?;
         Ok(true)
     }
 

@@ -1,6 +1,6 @@
 //! Half-steps by themselves: a marginal of the plan, the update it makes, and means under the plan's rows.
 
-use crate::backend::{Backend, BackendError, Columns, Reals, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, Reals, Scale};
 use crate::transport::problem::Side;
 use crate::transport::sinkhorn::Run;
 
@@ -53,7 +53,7 @@ fn means<B: Backend>(
     backend.pack(&columns.points, columns.width, scale, &columns.log_weights, Some((&psi, -1.0 / eps)), packed)?;
     let mut mean = backend.zeros(rows.n * p)?;
     let columns = Columns { packed, m: columns.n, d: columns.width };
-    let rows = Rows { points: &rows.points, n: rows.n, d: rows.width };
+    let rows = rows.rows();
     backend.soft_mean(rows, columns, Some((&phi, 1.0 / eps)), &values, p, ratio, &mut mean)?;
     Ok((backend.download_reals(ratio)?, backend.download_reals(&mean)?))
 }
@@ -69,7 +69,7 @@ pub(super) fn log_marginal<B: Backend>(
 ) -> Result<(), BackendError> {
     let scale = Scale::Uniform(1.0 / eps);
     backend.pack(&columns.points, columns.width, scale, &columns.log_weights, Some((psi, -1.0 / eps)), packed)?;
-    let rows = Rows { points: &rows.points, n: rows.n, d: rows.width };
+    let rows = rows.rows();
     let columns = Columns { packed, m: columns.n, d: columns.width };
     backend.soft_min(rows, columns, Some((phi, 1.0 / eps)), out)
 }

@@ -29,6 +29,8 @@ pub struct Run<'a, B: Backend> {
     pub(super) packed_y: Reals<B>,
     pub(super) ratio_x: Reals<B>,
     pub(super) ratio_y: Reals<B>,
+    /// The products of all pairs, target × source, where the device keeps them.
+    pub(super) scores: Option<B::Scores>,
     pub iterations: usize,
     pub history: Vec<Residual>,
     /// Rounding error of the products in the exponents.
@@ -59,6 +61,7 @@ impl<'a, B: Backend> Run<'a, B> {
             packed_y: backend.zeros(y.n * (y.width + 1))?,
             ratio_x: backend.zeros(x.n)?,
             ratio_y: backend.zeros(y.n)?,
+            scores: None,
             iterations: 0,
             history: Vec::new(),
             rounding: x.rounding(y),
@@ -102,12 +105,16 @@ impl<'a, B: Backend> Run<'a, B> {
         let (input_eps, floor) = (eps / self.x.scale.powi(2), 10.0 * self.rounding / eps);
         let progress = self.progress;
         let (mut history, mut iterations) = (Vec::new(), first);
-        let mut at = Alternation::new(self, eps, solver.accelerated())?;
-        // Whatever ψ was, after this it belongs to φ and the error of the first marginal is the whole error.
-        if tests {
-            at.update_psi()?;
+        if tests && !self.symmetric && self.scores.is_none() {
+            self.scores = backend.scores(self.y.rows(), self.x.rows())?;
         }
-        at.residual()?;
+        let mut at = Alternation::new(self, eps, solver.accelerated())?;
+        // Whatever ψ was, with an update of it it belongs to φ and the error of the first marginal is the whole error.
+        if tests {
+            at.half_steps()?
+        } else {
+            at.residual()?
+        }
         let (mut recording, mut under_way) = (B::Recording::default(), VecDeque::new());
         let (mut least, mut stopped) = ((f64::INFINITY, first), false);
         let error = loop {
