@@ -22,10 +22,10 @@ use serde::Serialize;
 
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
+use crate::solver::{DEFAULT_EPS, Regularisation};
 use crate::{Failure, flags, input, machine, progress, signal};
 
-/// ε over the mean cost when neither --eps nor --blur is given; also that of the divergence at the end.
-const DEFAULT_EPS: f64 = 0.05;
+const UNCONVERGED: &str = "the plan has not converged; use a larger eps";
 
 /// Straight paths of optimal transport between two measures
 ///
@@ -42,19 +42,11 @@ const DEFAULT_EPS: f64 = 0.05;
     "brenier geodesic A.jpg B.jpg --as colour --steps 24     geodesic.html plays the frames",
 ]))]
 pub struct Geodesic {
-    /// Where the paths start: a file of points, a .json mixture, or a named source such as moons
-    source: String,
-    /// Where they end
-    target: String,
     /// Pieces K of the path
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
-    /// Regularisation, in units of |x-y|²/2 [default: 0.05 x the mean cost; on a line the map is exact instead]
-    #[arg(long, value_name = "E", allow_negative_numbers = true, conflicts_with = "blur")]
-    eps: Option<f64>,
-    /// Regularisation as a length: eps = S²
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
-    blur: Option<f64>,
+    #[command(flatten)]
+    regularisation: Regularisation,
     /// End at partners drawn from the plan instead of at their mean
     #[arg(long)]
     pairs: bool,
@@ -75,15 +67,8 @@ pub struct Geodesic {
     #[cfg(feature = "image")]
     #[arg(long, value_name = "PIXELS", default_value_t = 96, requires = "as", value_parser = clap::value_parser!(u32).range(2..=1024))]
     canvas: u32,
-    /// File of n weights for the source
-    #[arg(long, value_name = "FILE")]
-    source_weights: Option<PathBuf>,
-    /// File of m weights for the target
-    #[arg(long, value_name = "FILE")]
-    target_weights: Option<PathBuf>,
-    /// Points to draw from an end that is a law or a shape
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
-    n: u32,
+    #[command(flatten)]
+    ends: input::Ends,
 }
 
 /// An integrator by its name.
@@ -154,10 +139,7 @@ impl Geodesic {
         }
         let device = session.device()?;
         let seed = session.shared.seed;
-        let source = (self.source.as_str(), self.source_weights.as_deref());
-        let target = (self.target.as_str(), self.target_weights.as_deref());
-        let (source, target) = input::ends(source, target)?;
-        let (x, y) = (input::cloud(source, self.n, seed, 0)?, input::cloud(target, self.n, seed, 1)?);
+        let (x, y) = self.ends.clouds(seed)?;
         let d = y.dim();
         let new = self.points.as_deref().map(|path| read_points(path, d)).transpose()?;
         let moved = new.as_ref().map_or(x.len(), Cloud::len);
@@ -166,7 +148,7 @@ impl Geodesic {
 
         let spinner = progress::spinner(session, "transport");
         let begun = Instant::now();
-        let on_a_line = d == 1 && self.eps.is_none() && self.blur.is_none() && !(self.pairs || self.bridge) && new.is_none();
+        let on_a_line = d == 1 && !self.regularisation.is_given() && !(self.pairs || self.bridge) && new.is_none();
         let (coupling, paths) = if on_a_line {
             let plan = LinePlan::new(&x, &y)?;
             (None, self.straight(&x, plan.map, "exact")?)
@@ -195,8 +177,8 @@ impl Geodesic {
         let record = Record {
             command: "geodesic",
             version: env!("CARGO_PKG_VERSION"),
-            source: &self.source,
-            target: &self.target,
+            source: &self.ends.source,
+            target: &self.ends.target,
             n: moved,
             m: y.len(),
             d,
@@ -221,16 +203,12 @@ impl Geodesic {
             folder.clear(&["path.npy"])?;
             folder.array("path.npy", &paths.states, &[self.steps as usize + 1, moved, d], session.float())?;
         }
-        if !record.converged {
-            session.note("the plan has not converged; use a larger eps");
-        }
-        let code = session.finish(&record, folder.as_ref(), &self.summary(&record).text())?;
-        Ok(if session.shared.strict && !record.converged { ExitCode::FAILURE } else { code })
+        let unconverged = (!record.converged).then_some(UNCONVERGED);
+        session.finish_solve(&record, folder.as_ref(), &self.summary(&record).text(), unconverged)
     }
 
     fn couple(&self, x: &Cloud, y: &Cloud, device: &Device, seed: u32) -> Result<Coupling, Failure> {
-        let blur = self.blur.map(|blur| blur * blur);
-        let eps = self.eps.or(blur).unwrap_or_else(|| DEFAULT_EPS * mean_cost(x, y, seed));
+        let eps = self.regularisation.or_share(DEFAULT_EPS, (x, y), seed)?;
         let go_on = |_: usize, _: f64, _: f64| !signal::interrupted();
         let outcome = Sinkhorn::default().solve(&Problem::new(x, y, eps)?, device, None, Some(&go_on))?;
         Ok(Coupling { eps, converged: outcome.converged, map: outcome.map, potentials: outcome.potentials })
@@ -279,7 +257,7 @@ impl Geodesic {
     }
 
     fn summary(&self, record: &Record) -> Summary {
-        let mut summary = Summary::new(format!("geodesic {} to {}", self.source, self.target));
+        let mut summary = Summary::new(format!("geodesic {} to {}", self.ends.source, self.ends.target));
         summary.line("points", format!("{} to {}", count(record.n), count(record.m)), format!("in dimension {}", record.d));
         let kind = match record.w2_squared_kind {
             "map" => "of the map: the mean of |T(x)-x|²",
@@ -288,8 +266,7 @@ impl Geodesic {
         };
         summary.line("W2²", number(record.w2_squared), kind);
         if let Some(eps) = record.eps {
-            let given = self.eps.is_some() || self.blur.is_some();
-            summary.line("eps", number(eps), if given { String::new() } else { format!("{DEFAULT_EPS} x the mean cost") });
+            summary.line("eps", number(eps), self.regularisation.origin(DEFAULT_EPS));
         }
         if let (Some(action), Some(length), Some(deviation)) = (record.action, record.length, record.speed_deviation) {
             summary.line("action", number(action), "of Benamou and Brenier: the mean of the integral of |v|²");

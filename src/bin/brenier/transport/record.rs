@@ -1,11 +1,10 @@
 //! What `brenier transport` prints.
 
 use brenier::metric::Flag;
-use brenier::transport::Residual;
-use brenier::transport::SlicedDistance;
+use brenier::transport::{Residual, SlicedDistance};
 use serde::Serialize;
 
-use crate::output::{Summary, count, number, seconds};
+use crate::output::{Summary, count, maybe, number, seconds};
 
 /// The sliced distance, in units of |x-y|²; no error from one direction.
 #[derive(Serialize)]
@@ -39,10 +38,10 @@ pub struct Record<'a> {
     pub transport_cost: f64,
     pub w2_squared: f64,
     pub w2_squared_kind: &'static str,
-    pub dual: f64,
-    pub regularised_cost: f64,
+    pub dual: Option<f64>,
+    pub regularised_cost: Option<f64>,
     #[serde(flatten)]
-    pub entropic: Option<Entropic<'a>>,
+    pub entropic: Option<Diagnostics>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub divergence: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,9 +56,9 @@ pub struct Record<'a> {
     pub flags: Vec<Flag>,
 }
 
-/// What an exact plan does not have.
+/// What only an entropic plan has.
 #[derive(Serialize)]
-pub struct Entropic<'a> {
+pub struct Diagnostics {
     pub gap: f64,
     pub entropy: f64,
     pub mass: f64,
@@ -69,14 +68,15 @@ pub struct Entropic<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rho_target: Option<f64>,
     pub verdict: String,
-    pub residuals: &'a [Residual],
+    pub residuals: Vec<Residual>,
 }
 
 impl Record<'_> {
     /// Flags the values that JSON cannot hold; whether there are any.
     pub fn flag_not_finite(&mut self) -> bool {
-        let costs = [self.transport_cost, self.w2_squared, self.dual, self.regularised_cost];
-        let finite = costs.into_iter().chain([self.eps, self.marginal_error]).chain(self.divergence).all(f64::is_finite);
+        let always = [self.transport_cost, self.w2_squared, self.eps, self.marginal_error];
+        let sometimes = [self.dual, self.regularised_cost, self.divergence];
+        let finite = always.into_iter().chain(sometimes.into_iter().flatten()).all(f64::is_finite);
         if !finite {
             self.flags.push(Flag::NotFinite);
         }
@@ -99,15 +99,15 @@ impl Record<'_> {
                 summary.line("divergence", number(divergence), "S_eps, in units of |x-y|²/2");
             }
             summary.line("transport cost", number(self.transport_cost), "<P, c> with c = |x-y|²/2");
-            summary.line("regularised cost", number(self.regularised_cost), "OT_eps");
-            summary.line("dual", number(self.dual), "a lower bound of it");
-            if let Some(Entropic { entropy, mass, rho_source, rho_target, .. }) = self.entropic {
-                if rho_source.or(rho_target).is_some() {
-                    summary.line("mass moved", number(mass), "of 1; the rest is destroyed and created");
+            summary.line("regularised cost", maybe(self.regularised_cost), "OT_eps");
+            summary.line("dual", maybe(self.dual), "a lower bound of it");
+            if let Some(Diagnostics { entropy, mass, rho_source, rho_target, .. }) = &self.entropic {
+                if rho_source.or(*rho_target).is_some() {
+                    summary.line("mass moved", number(*mass), "of 1; the rest is destroyed and created");
                 }
                 // Of the plan as a law of mass one.
                 let pairs = (entropy / mass + mass.ln()).exp();
-                summary.line("entropy", number(entropy), format!("the plan is spread over {} pairs", number(pairs)));
+                summary.line("entropy", number(*entropy), format!("the plan is spread over {} pairs", number(pairs)));
             }
             summary.line(
                 "marginal error",
