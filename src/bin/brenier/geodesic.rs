@@ -2,6 +2,7 @@
 
 #[cfg(feature = "image")]
 mod pictures;
+mod record;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,18 +13,17 @@ use brenier::experiment::walk::Walk;
 use brenier::field::Field;
 use brenier::geodesic::{Bridge, Displacement};
 use brenier::measure::{Cloud, Measure};
-use brenier::metric::{Flag, paired_cost, variance_ratio};
+use brenier::metric::{paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
 use brenier::sampler::{Euler, Heun, Method};
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{Divergence, LinePlan, Plan, Potentials, Problem, Sinkhorn};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
-use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
 use crate::solver::{DEFAULT_EPS, Regularisation};
 use crate::{Failure, flags, input, machine, progress, signal};
+use record::Record;
 
 const UNCONVERGED: &str = "the plan has not converged; use a larger eps";
 
@@ -80,39 +80,6 @@ enum Integrator {
     Heun,
 }
 
-#[derive(Serialize)]
-struct Record<'a> {
-    command: &'static str,
-    version: &'static str,
-    source: &'a str,
-    target: &'a str,
-    n: usize,
-    m: usize,
-    d: usize,
-    /// None where the map is exact.
-    eps: Option<f64>,
-    converged: bool,
-    steps: u32,
-    w2_squared: f64,
-    w2_squared_kind: &'static str,
-    /// ∫E|v|² dt; null along the random paths of the bridge, like what follows.
-    action: Option<f64>,
-    /// Σ of the root mean squares of the pieces.
-    length: Option<f64>,
-    /// The largest deviation of a piece's length from the mean, as a share of it: 0 at constant speed.
-    speed_deviation: Option<f64>,
-    /// 2 S_ε between the end points and the target, in units of |x−y|².
-    endpoint_divergence: f64,
-    /// Total variance of the end points over that of the target.
-    variance_ratio: f64,
-    seconds: f64,
-    wall_seconds: f64,
-    device: &'a str,
-    precision: &'static str,
-    seed: u32,
-    flags: Vec<Flag>,
-}
-
 /// A plan in the form the paths need.
 struct Coupling {
     eps: f64,
@@ -139,7 +106,7 @@ impl Geodesic {
         }
         let device = session.device()?;
         let seed = session.shared.seed;
-        let (x, y) = self.ends.clouds(seed)?;
+        let (x, y) = self.ends.points(self.ends.measures()?, seed)?;
         let d = y.dim();
         let new = self.points.as_deref().map(|path| read_points(path, d)).transpose()?;
         let moved = new.as_ref().map_or(x.len(), Cloud::len);
@@ -204,7 +171,12 @@ impl Geodesic {
             folder.array("path.npy", &paths.states, &[self.steps as usize + 1, moved, d], session.float())?;
         }
         let unconverged = (!record.converged).then_some(UNCONVERGED);
-        session.finish_solve(&record, folder.as_ref(), &self.summary(&record).text(), unconverged)
+        session.finish_solve(
+            &record,
+            folder.as_ref(),
+            &record.summary(self.regularisation.origin(DEFAULT_EPS)).text(),
+            unconverged,
+        )
     }
 
     fn couple(&self, x: &Cloud, y: &Cloud, device: &Device, seed: u32) -> Result<Coupling, Failure> {
@@ -254,30 +226,6 @@ impl Geodesic {
         };
         let end = Displacement::new(start, bridge.run(start.points(), &grid, seed, device, &mut keep)?)?;
         Ok(Paths { states, end: end.end()?, w2_squared: end.action(), kind: "entropic", action: None })
-    }
-
-    fn summary(&self, record: &Record) -> Summary {
-        let mut summary = Summary::new(format!("geodesic {} to {}", self.ends.source, self.ends.target));
-        summary.line("points", format!("{} to {}", count(record.n), count(record.m)), format!("in dimension {}", record.d));
-        let kind = match record.w2_squared_kind {
-            "map" => "of the map: the mean of |T(x)-x|²",
-            "entropic" => "entropic: the mean square from start to end",
-            _ => "exact",
-        };
-        summary.line("W2²", number(record.w2_squared), kind);
-        if let Some(eps) = record.eps {
-            summary.line("eps", number(eps), self.regularisation.origin(DEFAULT_EPS));
-        }
-        if let (Some(action), Some(length), Some(deviation)) = (record.action, record.length, record.speed_deviation) {
-            summary.line("action", number(action), "of Benamou and Brenier: the mean of the integral of |v|²");
-            let speed = format!("its pieces are equal to {:.0e}: the speed is constant where that is rounding", deviation);
-            summary.line("length", number(length), speed);
-        }
-        let shrunk = if record.variance_ratio < 0.9 { ": the map has shrunk, use a smaller eps" } else { "" };
-        let variance = format!("variance {:.3} of the target's{shrunk}", record.variance_ratio);
-        summary.line("endpoint divergence", number(record.endpoint_divergence), variance);
-        summary.line("time", seconds(record.seconds), format!("{} in {}", record.device, record.precision));
-        summary
     }
 }
 

@@ -35,9 +35,8 @@ impl Ends {
         ends((&self.source, self.source_weights.as_deref()), (&self.target, self.target_weights.as_deref()))
     }
 
-    /// Both ends as points.
-    pub fn clouds(&self, seed: u32) -> Result<(Cloud, Cloud), Failure> {
-        let (source, target) = self.measures()?;
+    /// Points of both ends, which are drawn where they are laws.
+    pub fn points(&self, (source, target): (Measure, Measure), seed: u32) -> Result<(Cloud, Cloud), Failure> {
         Ok((cloud(source, self.n, seed, 0)?, cloud(target, self.n, seed, 1)?))
     }
 }

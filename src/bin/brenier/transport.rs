@@ -1,5 +1,6 @@
 //! `brenier transport`: the distance, the potentials and the map between two measures.
 
+mod closed_form;
 mod convention;
 mod entropic;
 mod estimate;
@@ -12,8 +13,7 @@ mod record;
 use std::process::ExitCode;
 
 use brenier::backend::Device;
-use brenier::measure::Cloud;
-use brenier::transport::{PlanEntry, Potentials, SlicedDistance, sliced_w2};
+use brenier::transport::{ClosedForm, PlanEntry, Potentials, SlicedDistance, sliced_w2};
 use clap::Args;
 
 use crate::output::{Folder, count, number};
@@ -22,12 +22,27 @@ use crate::{Failure, flags, input, signal};
 use entropic::{ENTROPIC, Entropic};
 use record::{Diagnostics, Record, Sliced};
 
+/// The flags of what is computed from points.
+const SAMPLED: [&str; 12] = [
+    "n",
+    "exact",
+    "rank",
+    "sliced",
+    "class_costs",
+    "debias",
+    "plain",
+    "tol",
+    "max_iter",
+    "start_subsample",
+    "start_from",
+    "top_k",
+];
+
 /// Distance, potentials and map between two measures
 ///
 /// Solves the entropic problem min <P, c> + eps KL(P | a x b) with c = |x-y|²/2, or the exact one: with --exact, and on a line
 /// unless a flag asks for the entropic one. With --out the folder gets f.npy and g.npy (potentials), map.npy (where each source
-/// point goes) and run.json; an exact plan adds plan.npz (row, column, mass of each entry) and on a line has no potentials; neither
-/// has a plan of low rank.
+/// point goes) and run.json; an exact plan adds plan.npz (row, column, mass of each entry), and one of low rank has no potentials.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier transport moons 8gaussians",
@@ -37,6 +52,7 @@ use record::{Diagnostics, Record, Sliced};
     "brenier transport normal digits --n 1797 --exact",
     "brenier transport x.npy y.npy --target-weights b.npy --exact --out result",
     "brenier transport x.npy y.npy --rank 20 --sliced 500",
+    "brenier transport normal:8 gaussian.json --eps 0.5 --reach 2 --closed-form",
 ]))]
 pub struct Transport {
     #[command(flatten)]
@@ -48,6 +64,9 @@ pub struct Transport {
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ENTROPIC)]
     #[arg(conflicts_with = "exact")]
     rank: Option<u32>,
+    /// What is known in closed form between Gaussian laws, and no draws of them; with draws it stands beside their values
+    #[arg(long, conflicts_with_all = SAMPLED)]
+    closed_form: bool,
     /// The sliced distance over K random directions as well
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     sliced: Option<u32>,
@@ -65,7 +84,9 @@ struct Solved {
     /// What would make it converge.
     verdict: String,
     marginal_error: f64,
-    transport_cost: f64,
+    /// None where the closed form has none.
+    transport_cost: Option<f64>,
+    w2_squared: f64,
     /// None where the solver has no dual problem.
     dual: Option<f64>,
     /// OT_ε, the transport cost itself for an exact plan.
@@ -84,8 +105,17 @@ impl Transport {
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
         let seed = session.shared.seed;
-        let (x, y) = self.ends.clouds(seed)?;
+        let measures = self.ends.measures()?;
         let folder = session.folder(None)?;
+        let laws = closed_form::laws(&measures, self.closed_form)?;
+        if let (Some(laws), true) = (&laws, self.closed_form) {
+            let (solved, values) = closed_form::solve(laws, &self.entropic)?;
+            if let Some(folder) = &folder {
+                folder.clear(&files::FILES)?;
+            }
+            return self.finish(session, &device, (None, laws[0].dim()), (solved, None, Some(values)), folder.as_ref());
+        }
+        let (x, y) = self.ends.points(measures, seed)?;
         if self.entropic.top_k.is_some() && folder.is_none() {
             return Err("--top-k writes partners.npz; say into which folder with --out DIR".into());
         }
@@ -103,15 +133,16 @@ impl Transport {
                 files::write_partners(folder, (&x, &y), (solved.eps, potentials), k as usize, &device)?;
             }
         }
-        self.finish(session, &device, (&x, &y), (solved, sliced), folder.as_ref())
+        let values = laws.map(|laws| closed_form::values(&laws, solved.eps, &self.entropic)).transpose()?;
+        self.finish(session, &device, (Some((x.len(), y.len())), x.dim()), (solved, sliced, values), folder.as_ref())
     }
 
     fn finish(
         &self,
         session: &Session,
         device: &Device,
-        (x, y): (&Cloud, &Cloud),
-        (solved, sliced): (Solved, Option<SlicedDistance>),
+        (points, d): (Option<(usize, usize)>, usize),
+        (solved, sliced, closed_form): (Solved, Option<SlicedDistance>, Option<ClosedForm>),
         folder: Option<&Folder>,
     ) -> Result<ExitCode, Failure> {
         let mut record = Record {
@@ -119,15 +150,15 @@ impl Transport {
             version: env!("CARGO_PKG_VERSION"),
             source: &self.ends.source,
             target: &self.ends.target,
-            n: x.len(),
-            m: y.len(),
-            d: x.dim(),
+            n: points.map(|(n, _)| n),
+            m: points.map(|(_, m)| m),
+            d,
             eps: solved.eps,
             iterations: solved.iterations,
             converged: solved.converged,
             marginal_error: solved.marginal_error,
             transport_cost: solved.transport_cost,
-            w2_squared: 2.0 * solved.divergence.unwrap_or(solved.transport_cost),
+            w2_squared: solved.w2_squared,
             w2_squared_kind: solved.kind,
             dual: solved.dual,
             regularised_cost: solved.regularised_cost,
@@ -135,6 +166,7 @@ impl Transport {
             divergence: solved.divergence,
             rank: self.rank,
             sliced: sliced.map(Sliced::from),
+            closed_form,
             seconds: solved.seconds,
             wall_seconds: session.wall_seconds(),
             device: device.name(),

@@ -12,7 +12,7 @@ use brenier::io::{PictureFormat, encode_picture, on_canvas, read_picture};
 use brenier::measure::{Cloud, Picture};
 use brenier::metric::Flag;
 use brenier::report::film::Film;
-use brenier::transport::{Convention, EntropicMap, Outcome, Plan, Problem, Sinkhorn};
+use brenier::transport::{Convention, Outcome, Plan, Problem, Sinkhorn};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -23,8 +23,6 @@ use crate::{Failure, machine, progress, signal};
 
 /// Blur between colours: about the least difference that is seen in Oklab.
 const COLOUR_BLUR: f64 = 0.02;
-/// Most colours of a palette.
-const PALETTE: usize = 8192;
 /// Blur between densities, in pixels.
 const DENSITY_BLUR: f64 = 1.5;
 
@@ -86,11 +84,11 @@ pub fn run(geodesic: &Geodesic, kind: PictureKind, session: &Session) -> Result<
     let folder = session.folder(Some("brenier-out/geodesic"))?;
     let begun = Instant::now();
     let side = geodesic.canvas as usize;
-    let (x, y, default) = match kind {
-        PictureKind::Colour => (a.palette(COLOUR_BLUR, PALETTE)?, b.palette(COLOUR_BLUR, PALETTE)?, COLOUR_BLUR),
+    let ((x, places), y, default) = match kind {
+        PictureKind::Colour => (a.palette()?, b.palette()?.0, COLOUR_BLUR),
         PictureKind::Density => {
             (a, b) = (on_canvas(&a, side), on_canvas(&b, side));
-            (a.density()?, b.density()?, DENSITY_BLUR / side as f64)
+            ((a.density()?, Vec::new()), b.density()?, DENSITY_BLUR / side as f64)
         }
     };
     let eps = geodesic.regularisation.given(Convention::Brenier)?.unwrap_or(default * default);
@@ -103,7 +101,7 @@ pub fn run(geodesic: &Geodesic, kind: PictureKind, session: &Session) -> Result<
     let outcome = Sinkhorn::default().solve(&problem, &device, None, Some(&tell))?;
     spinner.set_message("frames");
     let frames = match kind {
-        PictureKind::Colour => recolour(geodesic, &a, &y, &outcome, &device)?,
+        PictureKind::Colour => recolour(geodesic, (&a, &places), &x, &outcome)?,
         PictureKind::Density => morph(geodesic, (&a, &b), &problem, &outcome, &device)?,
     };
     let taken = begun.elapsed().as_secs_f64();
@@ -183,18 +181,17 @@ pub fn run(geodesic: &Geodesic, kind: PictureKind, session: &Session) -> Result<
     session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged)
 }
 
-/// Every pixel's colour on its way to where the map between the palettes takes it.
-fn recolour(geodesic: &Geodesic, a: &Picture, y: &Cloud, outcome: &Outcome, device: &Device) -> Result<Frames, Failure> {
-    let colours = Cloud::new(a.colours(), 3)?;
-    let map = EntropicMap { target: y, g: &outcome.potentials.g, eps: outcome.eps };
-    let line = Displacement::new(&colours, map.apply(&colours, device)?)?;
+/// Every pixel's colour on its way to the mean of its partners.
+fn recolour(geodesic: &Geodesic, (a, places): (&Picture, &[u32]), x: &Cloud, outcome: &Outcome) -> Result<Frames, Failure> {
+    let line = Displacement::new(x, outcome.map.clone())?;
     Ok(Frames {
-        pixels: colours.len(),
-        pictures: times(geodesic).map(|t| a.recoloured(&line.at(t))).collect(),
+        pixels: a.pixels.len(),
+        pictures: times(geodesic).map(|t| a.recoloured(&line.at(t), places)).collect(),
         format: PictureFormat::Jpeg,
         reading: "The pixels of A stay where they are; their colours, a cloud in the colour space Oklab, move along the geodesic of W₂ \
-                  to the colours of B. Both clouds are first gathered into cells about as wide as the least difference that is seen, \
-                  and the entropic map between the two palettes then moves every pixel's own colour."
+                  to the colours of B. Every pixel of both pictures is a point of the plan, equal colours being one point of so much \
+                  more weight; each colour goes to the mean of its partners, which are about as near together as the least \
+                  difference that is seen."
             .into(),
         alt: format!("{} with its colours moved towards those of {}", file_name(&geodesic.ends.source), file_name(&geodesic.ends.target)),
         width: 640,

@@ -90,8 +90,13 @@ impl Entropic {
         }
     }
 
+    /// ε as it is given, if it is.
+    pub fn given_eps(&self) -> Result<Option<f64>, Failure> {
+        self.regularisation.given(self.convention.into())
+    }
+
     /// ρ of both marginals, where they are free.
-    fn rho(&self) -> Result<[Option<f64>; 2], Failure> {
+    pub fn rho(&self) -> Result<[Option<f64>; 2], Failure> {
         let rho = |reach: Option<f64>| match reach {
             Some(reach) if !(reach > 0.0 && reach.is_finite()) => {
                 Err(format!("reach = {reach}; a free marginal needs a finite reach above zero, a length"))
@@ -111,7 +116,7 @@ impl Entropic {
             return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
         }
         let classes = self.labels.read()?;
-        let eps = self.regularisation.given(self.convention.into())?.unwrap_or_else(|| DEFAULT_EPS * mean_cost(x, y, seed));
+        let eps = self.given_eps()?.unwrap_or_else(|| DEFAULT_EPS * mean_cost(x, y, seed));
         let mut problem = Problem::new(x, y, eps)?.with_rho(rho_source, rho_target)?;
         if let Some(classes) = &classes {
             problem = problem.with_labels(classes.cost())?;
@@ -155,7 +160,8 @@ impl Entropic {
             converged: outcome.converged,
             verdict: outcome.verdict.to_string(),
             marginal_error: outcome.marginal_error,
-            transport_cost: outcome.transport_cost,
+            transport_cost: Some(outcome.transport_cost),
+            w2_squared: 2.0 * divergence.unwrap_or(outcome.transport_cost),
             dual: Some(outcome.dual),
             regularised_cost: Some(outcome.regularised_cost),
             diagnostics: Some(Diagnostics {

@@ -11,13 +11,15 @@ use crate::Failure;
 /// Solves the problem without regularisation.
 pub fn solve(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
     let begun = Instant::now();
-    let (plan, potentials, map, w2_squared, dual) = if x.dim() == 1 && y.dim() == 1 {
-        let LinePlan { pairs, map, w2_squared, .. } = LinePlan::new(x, y)?;
-        (pairs, None, map, w2_squared, 0.5 * w2_squared)
+    let (plan, potentials, map, w2_squared) = if x.dim() == 1 && y.dim() == 1 {
+        let LinePlan { pairs, potentials, map, w2_squared, .. } = LinePlan::new(x, y)?;
+        (pairs, potentials, map, w2_squared)
     } else {
-        let ExactPlan { entries, potentials, map, w2_squared, dual } = ExactPlan::new(x, y)?;
-        (entries, Some(potentials), map, w2_squared, dual)
+        let ExactPlan { entries, potentials, map, w2_squared, .. } = ExactPlan::new(x, y)?;
+        (entries, potentials, map, w2_squared)
     };
+    // Σ a f + Σ b g, of which the second sum is zero.
+    let dual = potentials.f.iter().enumerate().map(|(i, f)| x.weight(i) * f).sum();
     Ok(Solved {
         kind: "exact",
         eps: 0.0,
@@ -25,12 +27,13 @@ pub fn solve(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
         converged: true,
         verdict: Verdict::Converged.to_string(),
         marginal_error: 0.0,
-        transport_cost: 0.5 * w2_squared,
+        transport_cost: Some(0.5 * w2_squared),
+        w2_squared,
         dual: Some(dual),
         regularised_cost: Some(0.5 * w2_squared),
         diagnostics: None,
         divergence: None,
-        potentials,
+        potentials: Some(potentials),
         map,
         plan,
         seconds: begun.elapsed().as_secs_f64(),

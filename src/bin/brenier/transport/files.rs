@@ -9,7 +9,8 @@ use super::Solved;
 use crate::Failure;
 use crate::output::Folder;
 
-const FILES: [&str; 5] = ["f.npy", "g.npy", "map.npy", "plan.npz", "partners.npz"];
+/// Every file that the command may write.
+pub const FILES: [&str; 5] = ["f.npy", "g.npy", "map.npy", "plan.npz", "partners.npz"];
 
 /// Potentials, the entries of an exact plan, and the map, after those of an earlier run are removed.
 pub fn write(folder: &Folder, x: &Cloud, y: &Cloud, solved: &Solved) -> Result<(), Failure> {
