@@ -16,6 +16,7 @@ mod interpret;
 mod nearest;
 mod normals;
 mod pair_sum;
+mod potential;
 mod repeat;
 mod run;
 mod sample_plan;
@@ -23,6 +24,7 @@ mod soft_mean;
 mod soft_min;
 mod soft_min_self;
 mod soft_min_tiles;
+mod sweep;
 mod top_k;
 mod vector;
 

@@ -1,0 +1,38 @@
+//! How a marginal is held, and what that makes of an update.
+
+use crate::backend::Backend;
+use crate::transport::problem::{Side, dot};
+
+/// φ = ½|x|² − f in centred coordinates: c = ½|x|² + ½|y|² − x·y + Δ·x − Δ·y + ½|Δ|² with Δ = mean x − mean y.
+pub fn convex<B: Backend>(side: &Side<B>, potential: &[f64], gap: &[f64], sign: f64) -> Vec<f64> {
+    let rows = side.centred.chunks_exact(side.d);
+    rows.zip(side.half_squares())
+        .zip(potential)
+        .map(|((x, half), f)| half + sign * dot(gap, x) + 0.25 * dot(gap, gap) - f)
+        .collect()
+}
+
+/// How strongly a marginal is held: the potential's update is ω times the balanced one.
+pub struct Hold {
+    /// ρ; none holds the marginal exactly.
+    pub rho: Option<f64>,
+    /// φ at f = 0.
+    pub ground: Vec<f64>,
+}
+
+impl Hold {
+    /// The change of φ that an update makes, given the log of the marginal's density.
+    pub fn change(&self, eps: f64, phi: &[f64], log_ratio: &[f64]) -> Vec<f64> {
+        match self.damping(eps, phi) {
+            None => log_ratio.iter().map(|r| eps * r).collect(),
+            Some((omega, offset)) => log_ratio.iter().zip(offset).map(|(r, offset)| eps * (omega * r + offset)).collect(),
+        }
+    }
+
+    /// ω and the part of the change that does not depend on the marginal, over ε; none where it is held.
+    pub fn damping(&self, eps: f64, phi: &[f64]) -> Option<(f64, Vec<f64>)> {
+        let omega = self.rho? / (self.rho? + eps);
+        let offset = self.ground.iter().zip(phi).map(|(ground, phi)| (1.0 - omega) * (ground - phi) / eps);
+        Some((omega, offset.collect()))
+    }
+}
