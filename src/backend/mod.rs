@@ -37,8 +37,6 @@ pub trait Backend: Send + Sync {
     type Real: Real;
     /// Memory of the device: reals, labels, lists.
     type Buf<T: Pod + Send + Sync>: Send + Sync;
-    /// Whether [`Backend::soft_min_tiles`] is there.
-    const TILES: bool = false;
 
     /// A buffer of `len` zeros.
     fn zeros<T: Pod + Send + Sync>(&self, len: usize) -> Result<Self::Buf<T>, BackendError>;
@@ -147,16 +145,14 @@ pub trait Backend: Send + Sync {
     #[allow(clippy::too_many_arguments)]
     fn soft_min_tiles(
         &self,
-        _rows: &Tiles<'_, Self>,
-        _columns: &Tiles<'_, Self>,
-        _list: &TileList<'_, Self>,
-        _eps: f64,
-        _packed: &mut Reals<Self>,
-        _out: &mut Reals<Self>,
-        _mean: Option<TileMean<'_, Self>>,
-    ) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported { what: "solve by tiles" })
-    }
+        rows: &Tiles<'_, Self>,
+        columns: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Reals<Self>,
+        out: &mut Reals<Self>,
+        mean: Option<TileMean<'_, Self>>,
+    ) -> Result<(), BackendError>;
 
     /// The nearest column of each row, the limit of the soft-min at infinite scale: `index_i = argmin_j |x_i − y_j|²`.
     /// `points` are the columns, m × d, unpacked; of equal distances the lowest index wins.
@@ -213,14 +209,12 @@ pub trait Backend: Send + Sync {
     /// A multilayer perceptron: `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs of the last layer, with s the `scale`.
     fn perceptron(
         &self,
-        _rows: Rows<'_, Self>,
-        _scale: f64,
-        _layers: &[Dense<'_, Self>],
-        _activation: Activation,
-        _out: &mut Reals<Self>,
-    ) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported { what: "evaluate networks" })
-    }
+        rows: Rows<'_, Self>,
+        scale: f64,
+        layers: &[Dense<'_, Self>],
+        activation: Activation,
+        out: &mut Reals<Self>,
+    ) -> Result<(), BackendError>;
 
     /// `registers[dst] ← Σ coefficient · register`; `dst` may be among the terms.
     fn combine(&self, registers: &mut [Reals<Self>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError>;

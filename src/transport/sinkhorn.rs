@@ -93,7 +93,7 @@ impl Task for Solve<'_, '_> {
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let Self { solver, problem, warm, progress } = self;
-        if multiscale::serves::<B>(problem, &solver) {
+        if multiscale::serves(problem, &solver) {
             return multiscale::solve(backend, problem, &solver, warm, progress);
         }
         problem.check_precision::<B>()?;

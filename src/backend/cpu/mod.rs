@@ -66,7 +66,6 @@ impl<T> Cpu<T> {
 impl<T: Simd> Backend for Cpu<T> {
     type Real = T;
     type Buf<E: Pod + Send + Sync> = Vec<E>;
-    const TILES: bool = true;
 
     fn zeros<E: Pod + Send + Sync>(&self, len: usize) -> Result<Vec<E>, BackendError> {
         Ok(vec![E::zeroed(); len])

@@ -15,9 +15,11 @@ mod normals;
 mod nvrtc;
 mod pack;
 mod pair_sum;
+mod perceptron;
 mod reduce;
 mod soft_min;
 mod staging;
+mod tiles;
 mod vector;
 
 use std::fmt;
@@ -27,8 +29,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytemuck::Pod;
 use half::f16;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, CudaAbsence, Noise, PairKernel, Rows, Scale};
+use crate::backend::{
+    Backend, BackendError, Columns, Cost, CudaAbsence, Dense, Noise, PairKernel, Rows, Scale, TileList, TileMean, Tiles,
+};
 use crate::field::MixtureProgram;
+use crate::field::network::Activation;
 
 pub use buffer::Buffer;
 pub use driver::Driver;
@@ -199,6 +204,19 @@ impl Backend for Cuda {
         draws::top_k(self, rows, columns, k, index, logit)
     }
 
+    fn soft_min_tiles(
+        &self,
+        rows: &Tiles<'_, Self>,
+        columns: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Buffer<f32>,
+        out: &mut Buffer<f32>,
+        mean: Option<TileMean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        tiles::soft_min(self, (rows, columns), list, eps, packed, out, mean)
+    }
+
     fn nearest(&self, rows: Rows<'_, Self>, points: &Buffer<f32>, index: &mut Buffer<u32>) -> Result<(), BackendError> {
         nearest::nearest(self, rows, points, index)
     }
@@ -254,6 +272,17 @@ impl Backend for Cuda {
         registers: &mut [Buffer<f32>],
     ) -> Result<(), BackendError> {
         interpret::interpret(self, program, steps, noise, registers)
+    }
+
+    fn perceptron(
+        &self,
+        rows: Rows<'_, Self>,
+        scale: f64,
+        layers: &[Dense<'_, Self>],
+        activation: Activation,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), BackendError> {
+        perceptron::perceptron(self, rows, scale, layers, activation, out)
     }
 
     fn combine(&self, registers: &mut [Buffer<f32>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError> {
