@@ -64,6 +64,26 @@ pub struct TileMean<'a, B: Backend + ?Sized> {
     pub out: &'a mut Reals<B>,
 }
 
+/// A marginal in a Sinkhorn iteration, of length n.
+pub struct Half<'a, B: Backend + ?Sized> {
+    /// Potential p, before the iteration.
+    pub potential: &'a Reals<B>,
+    /// Weights of the points, not their logarithms.
+    pub weights: &'a Reals<B>,
+}
+
+/// A Sinkhorn iteration over kept scores: what [`Backend::sweep`] renews the potential of the rows from.
+pub struct Sweep<'a, B: Backend + ?Sized> {
+    /// Factor of scores and potentials, 1/ε.
+    pub k: f64,
+    /// The side whose potential is renewed.
+    pub rows: Half<'a, B>,
+    /// The side whose marginal is asked for.
+    pub columns: Half<'a, B>,
+    /// How the rows' update is held back, if it is.
+    pub damping: Option<Damping<'a, B>>,
+}
+
 /// One layer W x + b of [`Backend::perceptron`].
 pub struct Dense<'a, B: Backend + ?Sized> {
     /// W, outputs × inputs, row-major.
@@ -78,6 +98,14 @@ pub enum Scale<'a, B: Backend + ?Sized> {
     Uniform(f64),
     /// k_j for column j, of length m.
     PerColumn(&'a Reals<B>),
+}
+
+/// How an update of a potential is held back: [`Backend::relax`].
+pub struct Damping<'a, B: Backend + ?Sized> {
+    /// The share ω of the whole update.
+    pub omega: f64,
+    /// What the potential is drawn to.
+    pub ground: &'a B::Buf<f64>,
 }
 
 /// Where the normals of a run come from.

@@ -17,6 +17,7 @@ mod nearest;
 mod normals;
 mod pair_sum;
 mod perceptron;
+mod potential;
 mod repeat;
 mod run;
 mod sample_plan;
@@ -24,6 +25,7 @@ mod soft_mean;
 mod soft_min;
 mod soft_min_self;
 mod soft_min_tiles;
+mod sweep;
 mod top_k;
 mod vector;
 

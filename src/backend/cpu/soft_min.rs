@@ -19,10 +19,11 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
 use crate::backend::{LARGEST_BIAS, Real};
+pub use panel::merge;
 use panel::{PANEL, PART, Panel};
 pub(super) use product::{add_mean, logits};
 use state::LEAST;
-pub(super) use state::{State, given_shift, is_usable};
+pub(super) use state::{State, add_compensated, given_shift, is_usable};
 
 /// Columns whose weights are held at a time; a multiple of every C below.
 pub(super) const TILE: usize = 48;

@@ -1,25 +1,10 @@
-//! Half-steps: a marginal of the plan, the update it makes, and means under the plan's rows.
+//! Half-steps by themselves: a marginal of the plan, the update it makes, and means under the plan's rows.
 
-use crate::backend::{Backend, BackendError, Columns, Reals, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, Reals, Scale};
 use crate::transport::problem::Side;
 use crate::transport::sinkhorn::Run;
 
 impl<B: Backend> Run<'_, B> {
-    /// log of the first marginal's density with respect to a, also left in `ratio_x`.
-    pub(super) fn first_marginal(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
-        let Self { backend, x, y, .. } = *self;
-        let phi = backend.upload_reals(&self.phi)?;
-        if self.symmetric {
-            let rows = Rows { points: &x.points, n: x.n, d: x.width };
-            let (weights, shift) = ((&x.weights, &x.log_weights), (&phi, 1.0 / eps));
-            backend.soft_min_self(rows, 1.0 / eps, weights, shift, &mut self.packed_y, &mut self.ratio_x)?;
-        } else {
-            let psi = backend.upload_reals(&self.psi)?;
-            log_marginal(backend, eps, (x, &phi), (y, &psi), &mut self.packed_y, &mut self.ratio_x)?;
-        }
-        backend.download_reals(&self.ratio_x)
-    }
-
     /// log of the second marginal's density with respect to b.
     pub fn second_marginal(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
         let Self { backend, x, y, .. } = *self;
@@ -30,20 +15,11 @@ impl<B: Backend> Run<'_, B> {
 
     /// One update of φ.
     pub fn update_phi(&mut self, eps: f64) -> Result<(), BackendError> {
-        let (change, _) = self.residual(eps)?;
+        let Self { backend, x, y, .. } = *self;
+        let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
+        log_marginal(backend, eps, (x, &phi), (y, &psi), &mut self.packed_y, &mut self.ratio_x)?;
+        let change = self.hold_x.change(eps, &self.phi, &backend.download_reals(&self.ratio_x)?);
         self.phi.iter_mut().zip(change).for_each(|(phi, change)| *phi += change);
-        Ok(())
-    }
-
-    /// One update of ψ.
-    pub fn update_psi(&mut self, eps: f64) -> Result<(), BackendError> {
-        if self.symmetric {
-            self.psi.clone_from(&self.phi);
-            return Ok(());
-        }
-        let log_ratio = self.second_marginal(eps)?;
-        let change = self.hold_y.change(eps, &self.psi, &log_ratio);
-        self.psi.iter_mut().zip(change).for_each(|(psi, change)| *psi += change);
         Ok(())
     }
 
@@ -77,13 +53,13 @@ fn means<B: Backend>(
     backend.pack(&columns.points, columns.width, scale, &columns.log_weights, Some((&psi, -1.0 / eps)), packed)?;
     let mut mean = backend.zeros(rows.n * p)?;
     let columns = Columns { packed, m: columns.n, d: columns.width };
-    let rows = Rows { points: &rows.points, n: rows.n, d: rows.width };
+    let rows = rows.rows();
     backend.soft_mean(rows, columns, Some((&phi, 1.0 / eps)), &values, p, ratio, &mut mean)?;
     Ok((backend.download_reals(ratio)?, backend.download_reals(&mean)?))
 }
 
 /// `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)`, the log of a marginal's density; each side comes with its potential.
-fn log_marginal<B: Backend>(
+pub(super) fn log_marginal<B: Backend>(
     backend: &B,
     eps: f64,
     (rows, phi): (&Side<B>, &Reals<B>),
@@ -93,7 +69,7 @@ fn log_marginal<B: Backend>(
 ) -> Result<(), BackendError> {
     let scale = Scale::Uniform(1.0 / eps);
     backend.pack(&columns.points, columns.width, scale, &columns.log_weights, Some((psi, -1.0 / eps)), packed)?;
-    let rows = Rows { points: &rows.points, n: rows.n, d: rows.width };
+    let rows = rows.rows();
     let columns = Columns { packed, m: columns.n, d: columns.width };
     backend.soft_min(rows, columns, Some((phi, 1.0 / eps)), out)
 }

@@ -1,13 +1,16 @@
 //! The iteration at one ε: potentials, workspace, acceleration and when to stop.
 
+use std::collections::VecDeque;
+
 use crate::backend::{Backend, BackendError, Reals};
 use crate::transport::TransportError;
-use crate::transport::anderson::Anderson;
 use crate::transport::outcome::Residual;
 use crate::transport::problem::{Problem, Side};
+use crate::transport::sinkhorn::alternation::Alternation;
 use crate::transport::sinkhorn::hold::{Hold, convex};
 use crate::transport::sinkhorn::{Potentials, Progress, Sinkhorn};
 
+/// Iterations without a new least error after which an error near the rounding of the exponents is taken as final.
 const PATIENCE: usize = 50;
 
 /// The state of a solve: potentials in f64, workspace on the device. Lengths are in units of the problem's scale.
@@ -26,6 +29,8 @@ pub struct Run<'a, B: Backend> {
     pub(super) packed_y: Reals<B>,
     pub(super) ratio_x: Reals<B>,
     pub(super) ratio_y: Reals<B>,
+    /// The products of all pairs, target × source, where the device keeps them.
+    pub(super) scores: Option<B::Scores>,
     pub iterations: usize,
     pub history: Vec<Residual>,
     /// Rounding error of the products in the exponents.
@@ -56,6 +61,7 @@ impl<'a, B: Backend> Run<'a, B> {
             packed_y: backend.zeros(y.n * (y.width + 1))?,
             ratio_x: backend.zeros(x.n)?,
             ratio_y: backend.zeros(y.n)?,
+            scores: None,
             iterations: 0,
             history: Vec::new(),
             rounding: x.rounding(y),
@@ -90,57 +96,54 @@ impl<'a, B: Backend> Run<'a, B> {
 
     /// Iterates at `eps` until the error is at most `tol` or `max_iter` iterations are made; returns the error of the plan it
     /// leaves.
+    ///
+    /// The device is kept [`Backend::AHEAD`] iterations ahead of the error that is looked at. Where an error says stop, the plan
+    /// that there is by then must say so too.
     pub fn solve(&mut self, eps: f64, solver: &Sinkhorn, max_iter: usize) -> Result<f64, TransportError> {
-        let last = self.iterations + max_iter;
-        // Whatever ψ was, after this it belongs to φ and the error of the first marginal is the whole error.
-        if solver.tol > 0.0 {
-            self.update_psi(eps)?;
+        let (first, last, tests) = (self.iterations, self.iterations + max_iter, solver.tol > 0.0);
+        let (backend, unit) = (self.backend, if self.balanced() { 1.0 } else { eps });
+        let (input_eps, floor) = (eps / self.x.scale.powi(2), 10.0 * self.rounding / eps);
+        let progress = self.progress;
+        let (mut history, mut iterations) = (Vec::new(), first);
+        if tests && !self.symmetric && self.scores.is_none() {
+            self.scores = backend.scores(self.y.rows(), self.x.rows())?;
         }
-        let mut anderson = Anderson::new(&self.x.mass);
-        let mut least = (f64::INFINITY, self.iterations);
-        loop {
-            let (residual, error) = self.residual(eps)?;
-            self.history.push(Residual { iteration: self.iterations, eps: eps / self.x.scale.powi(2), error });
-            if !self.progress.is_none_or(|progress| progress(self.iterations, eps / self.x.scale.powi(2), error)) {
-                return Err(TransportError::Stopped { iterations: self.iterations });
-            }
-            if error < least.0 {
-                least = (error, self.iterations);
-            }
-            let stalled = self.iterations >= least.1 + PATIENCE && error <= 10.0 * self.rounding / eps;
-            if solver.tol > 0.0 && error <= solver.tol {
-                return Ok(error);
-            }
-            if self.iterations >= last || (solver.tol > 0.0 && stalled) {
-                let Some(phi) = anderson.better_than(&residual) else { return Ok(error) };
-                self.phi = phi;
-                self.update_psi(eps)?;
-                return Ok(self.residual(eps)?.1);
-            }
-            let phi = std::mem::take(&mut self.phi);
-            self.phi = match solver.accelerated() {
-                true => anderson.next(phi, residual),
-                false => phi.iter().zip(&residual).map(|(phi, change)| phi + change).collect(),
-            };
-            self.update_psi(eps)?;
-            self.iterations += 1;
-        }
-    }
-
-    /// The change of φ an iteration would make, and the error of the plan of φ and ψ.
-    pub(super) fn residual(&mut self, eps: f64) -> Result<(Vec<f64>, f64), BackendError> {
-        let log_ratio = self.first_marginal(eps)?;
-        let mut change = self.hold_x.change(eps, &self.phi, &log_ratio);
-        if self.symmetric {
-            change.iter_mut().for_each(|change| *change *= 0.5);
-        }
-        let error = if self.balanced() {
-            self.backend.marginal_error(&self.x.weights, &self.ratio_x)?
+        let mut at = Alternation::new(self, eps, solver.accelerated())?;
+        // Whatever ψ was, with an update of it it belongs to φ and the error of the first marginal is the whole error.
+        if tests {
+            at.half_steps()?
         } else {
-            let held = change.iter().zip(&self.x.mass).filter(|(_, mass)| **mass > 0.0);
-            held.map(|(change, _)| change.abs()).fold(0.0, f64::max) / eps
+            at.residual()?
+        }
+        let (mut recording, mut under_way) = (B::Recording::default(), VecDeque::new());
+        let (mut least, mut stopped) = ((f64::INFINITY, first), false);
+        let error = loop {
+            under_way.push_back((iterations, at.error()?));
+            let (mut looks, mut error, mut stalled) = (iterations >= last, f64::NAN, false);
+            while under_way.len() > if looks { 0 } else { B::AHEAD } {
+                let Some((iteration, ticket)) = under_way.pop_front() else { break };
+                error = ticket.read()? / unit;
+                history.push(Residual { iteration, eps: input_eps, error });
+                stopped |= !progress.is_none_or(|progress| progress(iteration, input_eps, error));
+                if error < least.0 {
+                    least = (error, iteration);
+                }
+                stalled = iteration >= least.1 + PATIENCE && error <= floor;
+                looks |= stopped || tests && (error <= solver.tol || stalled);
+            }
+            if looks && (stopped || tests && error <= solver.tol) {
+                break error;
+            }
+            if looks && (iterations >= last || stalled) {
+                break if at.go_back()? { at.error()?.read()? / unit } else { error };
+            }
+            backend.repeat(&mut recording, &mut || at.iterate())?;
+            iterations += 1;
         };
-        Ok((change, error))
+        at.finish()?;
+        self.iterations = iterations;
+        self.history.extend(history);
+        if stopped { Err(TransportError::Stopped { iterations }) } else { Ok(error) }
     }
 
     /// Whether both marginals are held exactly.
