@@ -47,8 +47,6 @@ pub trait Backend: Send + Sync {
     type Streamed: Backend;
     /// Products x_i·y_j of all pairs of two clouds, kept; uninhabited where recomputing them is faster than reading them.
     type Scores: Send + Sync;
-    /// Whether [`Backend::soft_min_tiles`] is there.
-    const TILES: bool = false;
     /// Iterations that a loop submits before it reads the number it may stop by; 0 where numbers are there at once.
     const AHEAD: usize;
 
@@ -193,15 +191,27 @@ pub trait Backend: Send + Sync {
     #[allow(clippy::too_many_arguments)]
     fn soft_min_tiles(
         &self,
-        _rows: &Tiles<'_, Self>,
-        _columns: &Tiles<'_, Self>,
-        _list: &TileList<'_, Self>,
-        _eps: f64,
-        _packed: &mut Reals<Self>,
-        _out: &mut Reals<Self>,
-        _mean: Option<TileMean<'_, Self>>,
+        rows: &Tiles<'_, Self>,
+        columns: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Reals<Self>,
+        out: &mut Reals<Self>,
+        mean: Option<TileMean<'_, Self>>,
+    ) -> Result<(), BackendError>;
+
+    /// [`Backend::soft_min_tiles`] of a cloud with itself: e_ij is symmetric, so half the pairs may do, those whose earlier tile keeps
+    /// the later one. The list must be symmetric but for pairs whose exponentials are negligible. `packed` is workspace of
+    /// ⌈n/[`TILE`]⌉ [`TILE`] × 2(d + 2) numbers or more.
+    fn soft_min_tiles_self(
+        &self,
+        tiles: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Reals<Self>,
+        out: &mut Reals<Self>,
     ) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported { what: "solve by tiles" })
+        self.soft_min_tiles(tiles, tiles, list, eps, packed, out, None)
     }
 
     /// The nearest column of each row, the limit of the soft-min at infinite scale: `index_i = argmin_j |x_i − y_j|²`.
@@ -259,14 +269,12 @@ pub trait Backend: Send + Sync {
     /// A multilayer perceptron: `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs of the last layer, with s the `scale`.
     fn perceptron(
         &self,
-        _rows: Rows<'_, Self>,
-        _scale: f64,
-        _layers: &[Dense<'_, Self>],
-        _activation: Activation,
-        _out: &mut Reals<Self>,
-    ) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported { what: "evaluate networks" })
-    }
+        rows: Rows<'_, Self>,
+        scale: f64,
+        layers: &[Dense<'_, Self>],
+        activation: Activation,
+        out: &mut Reals<Self>,
+    ) -> Result<(), BackendError>;
 
     /// `registers[dst] ← Σ coefficient · register`; `dst` may be among the terms.
     fn combine(&self, registers: &mut [Reals<Self>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError>;
