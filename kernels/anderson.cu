@@ -57,11 +57,16 @@ anderson_products(uint64_t n, const double* mass, const double* point, const dou
 // gamma = (gram + ridge trace)^-1 right by Cholesky over the first k places; false where that is singular or not finite.
 __device__ bool least_squares(const State& state, uint32_t k, const double* right, double ridge, double* gamma) {
     double factor[MEMORY][MEMORY], trace = 0.0;
+    // A thread's work of microseconds: unrolled it would be 20 KiB.
+#pragma unroll 1
     for (uint32_t i = 0; i < k; ++i) trace += state.gram[i][i];
+#pragma unroll 1
     for (uint32_t i = 0; i < k; ++i) {
         double forward = right[i];
+#pragma unroll 1
         for (uint32_t j = 0; j <= i; ++j) {
             double rest = state.gram[i][j] + (i == j ? ridge * trace : 0.0);
+#pragma unroll 1
             for (uint32_t l = 0; l < j; ++l) rest -= factor[i][l] * factor[j][l];
             if (i == j && !(rest > 0.0)) return false;
             factor[i][j] = i == j ? sqrt(rest) : rest / factor[j][j];
@@ -69,7 +74,9 @@ __device__ bool least_squares(const State& state, uint32_t k, const double* righ
         }
         gamma[i] = forward / factor[i][i];
     }
+#pragma unroll 1
     for (uint32_t i = k; i-- > 0;) {
+#pragma unroll 1
         for (uint32_t j = i + 1; j < k; ++j) gamma[i] -= factor[j][i] * gamma[j];
         gamma[i] /= factor[i][i];
         if (!(fabs(gamma[i]) < 1e300)) return false;
