@@ -8,12 +8,17 @@
 struct HalfSquared : SquaredDistance<float> {
     __device__ static float cost(float sum, float) { return 0.5f * sum; }
 };
-struct Euclidean : SquaredDistance<float> {
-    __device__ static float cost(float sum, float) { return __fsqrt_rn(sum); }
-};
-// Out of line: powf is long, and there would be 32 of it.
+// Out of line: these are long, and there would be 16 or 32 of each.
 __device__ __noinline__ float power(float x, float p) { return powf(x, p); }
+__device__ __noinline__ float root(float x) { return __fsqrt_rn(x); }
+__device__ __noinline__ float cosine(float xy, float xx, float yy) {
+    float lengths = __fsqrt_rn(xx) * __fsqrt_rn(yy);
+    return lengths > 0.0f ? 1.0f - xy / lengths : 1.0f;
+}
 
+struct Euclidean : SquaredDistance<float> {
+    __device__ static float cost(float sum, float) { return root(sum); }
+};
 // (sum |x - y|^p)^(1/p)
 struct Lp {
     using State = float;
@@ -28,10 +33,7 @@ struct Cosine {
         sums.xx = fmaf(x, x, sums.xx);
         sums.yy = fmaf(y, y, sums.yy);
     }
-    __device__ static float cost(State sums, float) {
-        float lengths = __fsqrt_rn(sums.xx) * __fsqrt_rn(sums.yy);
-        return lengths > 0.0f ? 1.0f - sums.xy / lengths : 1.0f;
-    }
+    __device__ static float cost(State sums, float) { return cosine(sums.xy, sums.xx, sums.yy); }
 };
 
 template <class Cost>
