@@ -3,22 +3,10 @@
 // `half` is 1 for entries of half precision, 0 for f32: a choice at run time, because the writing has room for it.
 // Why tiles: each coordinate is read from memory once for 64 pairs; at small d the writing of the matrix binds.
 // Twin: src/backend/cpu/pairs.rs.
-#include "tile.cuh"
+#include "norm.cuh"
 
 struct HalfSquared : SquaredDistance<float> {
     __device__ static float cost(float sum, float) { return 0.5f * sum; }
-};
-struct Euclidean : SquaredDistance<float> {
-    __device__ static float cost(float sum, float) { return __fsqrt_rn(sum); }
-};
-// Out of line: powf is long, and there would be 32 of it.
-__device__ __noinline__ float power(float x, float p) { return powf(x, p); }
-
-// (sum |x - y|^p)^(1/p)
-struct Lp {
-    using State = float;
-    __device__ static void step(State& sum, float x, float y, float p) { sum += power(fabsf(x - y), p); }
-    __device__ static float cost(float sum, float p) { return power(sum, 1.0f / p); }
 };
 // 1 - x.y / (|x||y|)
 struct Cosine {
@@ -40,7 +28,7 @@ __device__ __forceinline__ void cost_matrix(const float* x, uint64_t n, const fl
     uint64_t across = (m + SIDE - 1) / SIDE;
     uint64_t row = blockIdx.x / across * SIDE, column = blockIdx.x % across * SIDE;
     typename Cost::State states[EACH][EACH] = {};
-    accumulate<Cost>(tile, states, x, row, n, y, column, m, d, p);
+    accumulate<Cost>(tile, states, x, row, n, y, column, m, d, p, d);
     uint32_t tx = threadIdx.x % 16, ty = threadIdx.x / 16;
 #pragma unroll
     for (uint32_t a = 0; a < EACH; ++a) {

@@ -19,7 +19,9 @@ use crate::field::network::Activation;
 
 pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
 pub use error::BackendError;
-pub use operand::{Columns, Cost, Dense, Half, Noise, PairKernel, Rows, Scale, Sweep, TILE, TileList, TileMean, Tiles};
+pub use operand::{
+    Columns, Cost, CostMean, Dense, Half, Noise, PairCost, PairKernel, Rows, Scale, Sweep, TILE, TileList, TileMean, Tiles,
+};
 pub use real::Real;
 
 /// Largest magnitude of a packed bias: log of a zero weight is as good as this, and differences stay finite.
@@ -37,7 +39,7 @@ pub trait Backend: Send + Sync {
     type Real: Real;
     /// Memory of the device: reals, labels, lists.
     type Buf<T: Pod + Send + Sync>: Send + Sync;
-    /// Products x_i·y_j of all pairs of two clouds, kept; uninhabited where recomputing them is faster than reading them.
+    /// Products x_i·y_j of all pairs of two clouds, or −c_ij, kept; uninhabited where recomputing them is faster than reading them.
     type Scores: Send + Sync;
     /// Whether [`Backend::soft_min_tiles`] is there.
     const TILES: bool = false;
@@ -144,8 +146,13 @@ pub trait Backend: Send + Sync {
         self.soft_min(rows, columns, Some(shift), out)
     }
 
-    /// The scores of `rows` against `columns`, where keeping them pays and memory allows it.
-    fn scores(&self, rows: Rows<'_, Self>, columns: Rows<'_, Self>) -> Result<Option<Self::Scores>, BackendError>;
+    /// The scores of `rows` against `columns`, products or of a cost, where keeping them pays and memory allows it.
+    fn scores(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Rows<'_, Self>,
+        cost: Option<PairCost<'_>>,
+    ) -> Result<Option<Self::Scores>, BackendError>;
 
     /// Both half-steps of a Sinkhorn iteration in one pass over kept scores s, with the potentials p of rows and q of columns, and
     /// their weights b and a:
@@ -179,6 +186,23 @@ pub trait Backend: Send + Sync {
         _mean: Option<TileMean<'_, Self>>,
     ) -> Result<(), BackendError> {
         Err(BackendError::Unsupported { what: "solve by tiles" })
+    }
+
+    /// The soft-min over a cost that is no product: `out_i = log Σ_j exp(h_j − k c(x_i, y_j) − shift_i)`, length n, and where asked
+    /// the means behind it. `columns` are packed with scale [`LN_2`](std::f64::consts::LN_2), so that they hold y_j itself beside
+    /// log₂e h_j.
+    #[allow(clippy::too_many_arguments)]
+    fn soft_min_cost(
+        &self,
+        _rows: Rows<'_, Self>,
+        _columns: Columns<'_, Self>,
+        _cost: PairCost<'_>,
+        _k: f64,
+        _shift: Option<(&Reals<Self>, f64)>,
+        _out: &mut Reals<Self>,
+        _mean: Option<CostMean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::Unsupported { what: "stream costs other than |x-y|²/2 and cosine" })
     }
 
     /// The nearest column of each row, the limit of the soft-min at infinite scale: `index_i = argmin_j |x_i − y_j|²`.

@@ -14,7 +14,7 @@ use emulator::Order;
 
 use crate::emulated::Emulator;
 use crate::{cost_matrix, interpret, nearest, pair_sum, repeat};
-use crate::{normals, soft_mean, soft_min, vector};
+use crate::{normals, soft_mean, soft_min, soft_min_cost, vector};
 
 /// Says that a test did not run, past the harness's capture, and counts.
 fn skip(why: &str) {
@@ -80,6 +80,7 @@ suites! {
     in_one_order: soft_mean_on_emulated_cuda, soft_mean_on_a_gpu: soft_mean::soft_mean;
     on_emulator: large_values_on_emulated_cuda, large_values_on_a_gpu: soft_mean::large_values;
     in_one_order: a_million_columns_on_emulated_cuda, a_million_columns_on_a_gpu: soft_mean::a_million_columns;
+    in_one_order: soft_min_cost_on_emulated_cuda, soft_min_cost_on_a_gpu: soft_min_cost::norms;
     on_emulator: nearest_on_emulated_cuda, nearest_on_a_gpu: nearest::nearest;
     on_emulator: cost_matrix_on_emulated_cuda, cost_matrix_on_a_gpu: cost_matrix::cost_matrix;
     on_emulator: pair_sum_on_emulated_cuda, pair_sum_on_a_gpu: pair_sum::pair_sum;

@@ -23,7 +23,7 @@ pub fn squared_distance<T: Real>(x: &[T], y: &[T]) -> f64 {
 }
 
 /// c(x, y).
-fn pair_cost<T: Real>(cost: Cost, x: &[T], y: &[T]) -> f64 {
+pub fn pair_cost<T: Real>(cost: Cost, x: &[T], y: &[T]) -> f64 {
     match cost {
         Cost::HalfSquaredEuclidean => 0.5 * squared_distance(x, y),
         Cost::Euclidean => squared_distance(x, y).sqrt(),

@@ -17,6 +17,7 @@ mod pack;
 mod pair_sum;
 mod reduce;
 mod soft_min;
+mod soft_min_cost;
 mod staging;
 mod vector;
 
@@ -28,7 +29,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytemuck::Pod;
 use half::f16;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, CudaAbsence, Noise, PairKernel, Rows, Scale, Sweep};
+use crate::backend::{
+    Backend, BackendError, Columns, Cost, CostMean, CudaAbsence, Noise, PairCost, PairKernel, Rows, Scale, Sweep,
+};
 use crate::field::MixtureProgram;
 
 pub use buffer::Buffer;
@@ -202,7 +205,12 @@ impl Backend for Cuda {
         draws::top_k(self, rows, columns, k, index, logit)
     }
 
-    fn scores(&self, _rows: Rows<'_, Self>, _columns: Rows<'_, Self>) -> Result<Option<Infallible>, BackendError> {
+    fn scores(
+        &self,
+        _rows: Rows<'_, Self>,
+        _columns: Rows<'_, Self>,
+        _cost: Option<PairCost<'_>>,
+    ) -> Result<Option<Infallible>, BackendError> {
         Ok(None)
     }
 
@@ -214,6 +222,19 @@ impl Backend for Cuda {
         _log_ratio: &mut Buffer<f32>,
     ) -> Result<bool, BackendError> {
         match *scores {}
+    }
+
+    fn soft_min_cost(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        cost: PairCost<'_>,
+        k: f64,
+        shift: Option<(&Buffer<f32>, f64)>,
+        out: &mut Buffer<f32>,
+        mean: Option<CostMean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        soft_min_cost::soft_min_cost(self, rows, columns, cost, k, shift, out, mean)
     }
 
     fn nearest(&self, rows: Rows<'_, Self>, points: &Buffer<f32>, index: &mut Buffer<u32>) -> Result<(), BackendError> {

@@ -14,7 +14,7 @@ use crate::backend::{BackendError, Columns, Rows};
 const THREADS: usize = 128;
 const TILE: usize = 128;
 /// Bytes of working memory for the rows of a slab.
-const SLAB: usize = 64 << 20;
+pub(super) const SLAB: usize = 64 << 20;
 /// Blocks enough for the largest devices to share evenly, eight a multiprocessor; with fewer, blocks are made smaller.
 const EVEN: usize = 1056;
 
@@ -58,7 +58,7 @@ impl Kernels {
 }
 
 /// Columns a split: at most 64 splits, of at least two tiles.
-fn split(m: usize) -> usize {
+pub(super) fn split(m: usize) -> usize {
     m.div_ceil(64).next_multiple_of(TILE).max(2 * TILE)
 }
 
