@@ -3,6 +3,7 @@
 //! Each operation has an equation and a test. Outputs are passed in, so that an operation allocates nothing of its own size.
 //! A buffer belongs to one backend by its type: a CPU buffer handed to a CUDA operation does not compile.
 
+mod anderson;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -10,6 +11,7 @@ pub mod device;
 mod error;
 mod operand;
 mod real;
+mod ticket;
 
 use bytemuck::Pod;
 use half::f16;
@@ -17,12 +19,15 @@ use half::f16;
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
 
+pub use anderson::Anderson;
 pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
 pub use error::BackendError;
 pub use operand::{
-    Columns, Cost, CostMean, Dense, Half, Noise, PairCost, PairKernel, Rows, Scale, Sweep, TILE, TileList, TileMean, Tiles,
+    Columns, Cost, CostMean, Damping, Dense, Half, Noise, PairCost, PairKernel, Rows, Scale, Sweep, TILE, TileList, TileMean,
+    Tiles,
 };
 pub use real::Real;
+pub use ticket::Ticket;
 
 /// Largest magnitude of a packed bias: log of a zero weight is as good as this, and differences stay finite.
 const LARGEST_BIAS: f64 = 1e36;
@@ -39,10 +44,16 @@ pub trait Backend: Send + Sync {
     type Real: Real;
     /// Memory of the device: reals, labels, lists.
     type Buf<T: Pod + Send + Sync>: Send + Sync;
+    /// Operations that were recorded to be run again: [`Backend::repeat`].
+    type Recording: Default + Send;
+    /// This device for clouds that its memory does not hold: [`Backend::streamed`].
+    type Streamed: Backend;
     /// Products x_i·y_j of all pairs of two clouds, or −c_ij, kept; uninhabited where recomputing them is faster than reading them.
     type Scores: Send + Sync;
     /// Whether [`Backend::soft_min_tiles`] is there.
     const TILES: bool = false;
+    /// Iterations that a loop submits before it reads the number it may stop by; 0 where numbers are there at once.
+    const AHEAD: usize;
 
     /// A buffer of `len` zeros.
     fn zeros<T: Pod + Send + Sync>(&self, len: usize) -> Result<Self::Buf<T>, BackendError>;
@@ -53,6 +64,18 @@ pub trait Backend: Send + Sync {
 
     /// Waits until every operation so far is done; what a clock needs, and nothing else does.
     fn synchronize(&self) -> Result<(), BackendError>;
+
+    /// A backend whose buffers the host holds and whose soft-mins go through this device in tiles that fit; none where memory is
+    /// the host's anyway.
+    fn streamed(&self) -> Result<Option<Self::Streamed>, BackendError>;
+
+    /// Does `work`, whose operations must be the same on the same buffers each time: a device may record them and run them again
+    /// from the record. What they depend on beyond the sizes must lie in buffers.
+    fn repeat(
+        &self,
+        recording: &mut Self::Recording,
+        work: &mut dyn FnMut() -> Result<(), BackendError>,
+    ) -> Result<(), BackendError>;
 
     /// A copy of `host`, rounded to [`Backend::Real`].
     fn upload_reals(&self, host: &[f64]) -> Result<Reals<Self>, BackendError> {
@@ -158,8 +181,9 @@ pub trait Backend: Send + Sync {
     /// their weights b and a:
     ///
     /// ```text
-    /// log_sum_i   = log Σ_j a_j exp(k (s_ij − p_i − q_j))                                       length n
-    /// log_ratio_j = log Σ_i b_i exp(k (s_ij − p_i − q_j) − ω log_sum_i − offset_i)              length m
+    /// log_sum_i   = log Σ_j a_j exp(k (s_ij − p_i − q_j))                              length n
+    /// log_ratio_j = log Σ_i b_i exp(k (s_ij − p_i − change_i − q_j))                   length m
+    /// change_i    = ω log_sum_i / k + (1 − ω)(ground_i − p_i)                          ω = 1 without damping
     /// ```
     ///
     /// Returns false, and nothing of use, where the potentials are so far from the answer that a sum over- or underflows: soft-mins
@@ -279,13 +303,44 @@ pub trait Backend: Send + Sync {
     fn axpby(&self, a: f64, x: &Reals<Self>, b: f64, y: &mut Reals<Self>) -> Result<(), BackendError>;
 
     /// `Σ_i x_i y_i`, accumulated in f64.
-    fn dot(&self, x: &Reals<Self>, y: &Reals<Self>) -> Result<f64, BackendError>;
+    fn dot(&self, x: &Reals<Self>, y: &Reals<Self>) -> Result<Ticket, BackendError>;
 
-    /// `max_i |x_i − y_i|`.
-    fn max_difference(&self, x: &Reals<Self>, y: &Reals<Self>) -> Result<f64, BackendError>;
+    /// `max_i |x_i − y_i|`, NaN if any difference is.
+    fn max_difference(&self, x: &Reals<Self>, y: &Reals<Self>) -> Result<Ticket, BackendError>;
 
     /// `Σ_i a_i |exp(log_ratio_i) − 1|`: the L1 error of a marginal whose density with respect to a is exp(log_ratio).
-    fn marginal_error(&self, a: &Reals<Self>, log_ratio: &Reals<Self>) -> Result<f64, BackendError>;
+    fn marginal_error(&self, a: &Reals<Self>, log_ratio: &Reals<Self>) -> Result<Ticket, BackendError>;
+
+    /// `max_i |change_i|` over the points with mass, NaN if any of them is.
+    fn largest_change(&self, mass: &Self::Buf<f64>, change: &Self::Buf<f64>) -> Result<Ticket, BackendError>;
+
+    /// `out_i = x_i`, rounded to [`Backend::Real`].
+    fn round(&self, x: &Self::Buf<f64>, out: &mut Reals<Self>) -> Result<(), BackendError>;
+
+    /// What an update would change of a potential: `change = share (ω ε log_ratio + (1 − ω)(ground − potential))`, in f64; ω = 1
+    /// without damping.
+    #[allow(clippy::too_many_arguments)]
+    fn relax(
+        &self,
+        log_ratio: &Reals<Self>,
+        eps: f64,
+        damping: Option<Damping<'_, Self>>,
+        share: f64,
+        potential: &Self::Buf<f64>,
+        change: &mut Self::Buf<f64>,
+    ) -> Result<(), BackendError>;
+
+    /// `potential ← potential + change`, in f64.
+    fn advance(&self, change: &Self::Buf<f64>, potential: &mut Self::Buf<f64>) -> Result<(), BackendError>;
+
+    /// Moves `point`, whose residual is `residual`, to the next one by [`Anderson`]'s step in the norm of `mass`.
+    fn accelerate(
+        &self,
+        memory: &mut Anderson<Self>,
+        mass: &Self::Buf<f64>,
+        residual: &Self::Buf<f64>,
+        point: &mut Self::Buf<f64>,
+    ) -> Result<(), BackendError>;
 
     /// `out_r = points_{index_r}`, rows of length d.
     fn gather(&self, points: &Reals<Self>, d: usize, index: &Self::Buf<u32>, out: &mut Reals<Self>) -> Result<(), BackendError>;

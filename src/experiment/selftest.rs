@@ -258,11 +258,11 @@ impl Operation {
                 backend.gather(&y, d, &backend.upload(&index)?, &mut out)?;
                 backend.download_reals(&out)
             }
-            Self::Dot => Ok(vec![backend.dot(&x, &x)?]),
-            Self::MaxDifference => Ok(vec![backend.max_difference(&x, &up(n * d, 2)?)?]),
+            Self::Dot => Ok(vec![backend.dot(&x, &x)?.read()?]),
+            Self::MaxDifference => Ok(vec![backend.max_difference(&x, &up(n * d, 2)?)?.read()?]),
             Self::MarginalError => {
                 let weights = backend.upload_reals(&vec![1.0; n * d])?;
-                Ok(vec![backend.marginal_error(&weights, &x)?])
+                Ok(vec![backend.marginal_error(&weights, &x)?.read()?])
             }
         }
     }

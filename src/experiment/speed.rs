@@ -242,7 +242,7 @@ impl Case {
                 let mut out = backend.zeros(n * d)?;
                 timed(backend, || backend.normals(noise(), 0, 0, 0, d, &mut out))
             }
-            Kernel::Dot => timed(backend, || backend.dot(&x, &y).map(|_| ())),
+            Kernel::Dot => timed(backend, || backend.dot(&x, &y)?.read().map(|_| ())),
         }
     }
 }

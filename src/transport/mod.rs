@@ -1,6 +1,5 @@
 //! Optimal transport between two measures. Problem, solver and outcome are three types; exact where it is cheap or closed.
 
-mod anderson;
 pub mod assignment;
 pub mod barycenter;
 mod batch;

@@ -16,12 +16,13 @@
 //! Between a cloud and itself the two potentials are one: φ ← φ + ½ε log r (Feydy et al. 2019, §3.1) contracts by half where the
 //! alternation goes to and fro, at one soft-min an iteration.
 
+mod alternation;
 mod anneal;
 mod half_step;
 mod hold;
 mod run;
 
-use crate::backend::{Backend, Device, Task};
+use crate::backend::{Backend, BackendError, Device, Task};
 use crate::transport::TransportError;
 use crate::transport::multiscale;
 use crate::transport::outcome::Outcome;
@@ -82,6 +83,7 @@ impl Sinkhorn {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Solve<'a, 'p> {
     solver: Sinkhorn,
     problem: &'a Problem<'p>,
@@ -93,6 +95,21 @@ impl Task for Solve<'_, '_> {
     type Output = Result<Outcome, TransportError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
+        match self.on(backend) {
+            Err(TransportError::Backend(why @ BackendError::OutOfMemory { .. })) => match backend.streamed()? {
+                Some(streamed) => {
+                    tracing::warn!("{why}; now the clouds stay with the host and go through the device tile by tile");
+                    self.on(&streamed)
+                }
+                None => Err(why.into()),
+            },
+            done => done,
+        }
+    }
+}
+
+impl Solve<'_, '_> {
+    fn on<B: Backend>(self, backend: &B) -> Result<Outcome, TransportError> {
         let Self { solver, problem, warm, progress } = self;
         if multiscale::serves::<B>(problem, &solver) {
             return multiscale::solve(backend, problem, &solver, warm, progress);

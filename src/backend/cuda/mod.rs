@@ -3,11 +3,13 @@
 //! Arithmetic is in single precision, sums are in double. Every launch is a function of the sizes alone, so a result repeats bit
 //! for bit on one device.
 
+mod anderson;
 mod buffer;
 mod cost;
 mod draws;
 mod driver;
 mod interpret;
+mod late;
 pub mod launcher;
 mod modules;
 mod nearest;
@@ -15,22 +17,28 @@ mod normals;
 mod nvrtc;
 mod pack;
 mod pair_sum;
+mod potential;
+mod recording;
 mod reduce;
+mod scratch;
 mod soft_min;
 mod soft_min_cost;
 mod staging;
+mod streamed;
 mod vector;
 
 use std::convert::Infallible;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytemuck::Pod;
 use half::f16;
 
+use crate::backend::cpu::Cpu;
 use crate::backend::{
-    Backend, BackendError, Columns, Cost, CostMean, CudaAbsence, Noise, PairCost, PairKernel, Rows, Scale, Sweep,
+    Anderson, Backend, BackendError, Columns, Cost, CostMean, CudaAbsence, Damping, Noise, PairCost, PairKernel, Rows, Scale,
+    Sweep, Ticket,
 };
 use crate::field::MixtureProgram;
 
@@ -39,15 +47,17 @@ pub use driver::Driver;
 pub(super) use driver::{architectures, gpus};
 pub use launcher::Launcher;
 use launcher::{Argument, Shape};
-
+pub use recording::Recording;
 use reduce::Reduction;
+use scratch::Scratch;
+use streamed::Streamed;
 
 /// A GPU in single precision.
 #[derive(Clone)]
 pub struct Cuda {
     name: String,
     launcher: Arc<dyn Launcher>,
-    scratch: Arc<Mutex<Buffer<u64>>>,
+    scratch: Arc<Mutex<Arc<Buffer<u64>>>>,
 }
 
 impl fmt::Debug for Cuda {
@@ -72,7 +82,7 @@ impl Cuda {
     /// # Errors
     /// [`BackendError`] when the device has no memory at all.
     pub fn over(launcher: Arc<dyn Launcher>, name: String) -> Result<Self, BackendError> {
-        let scratch = Arc::new(Mutex::new(Buffer::new(launcher.clone(), 0)?));
+        let scratch = Arc::new(Mutex::new(Arc::new(Buffer::new(launcher.clone(), 0)?)));
         Ok(Self { name, launcher, scratch })
     }
 
@@ -103,13 +113,8 @@ impl Cuda {
 
     /// Working memory of at least `bytes` bytes, kept from one operation to the next. It is free again for the next operation
     /// when the guard is dropped, because operations take effect in the order they are submitted.
-    fn scratch(&self, bytes: usize) -> Result<MutexGuard<'_, Buffer<u64>>, BackendError> {
-        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let words = bytes.div_ceil(size_of::<u64>());
-        if scratch.len() < words {
-            *scratch = self.room(words.next_power_of_two())?;
-        }
-        Ok(scratch)
+    fn scratch(&self, bytes: usize) -> Result<Scratch<'_>, BackendError> {
+        Scratch::of(self, bytes)
     }
 }
 
@@ -124,6 +129,9 @@ fn split_columns(tiles: u32, m: usize) -> (u32, u64) {
 impl Backend for Cuda {
     type Real = f32;
     type Buf<T: Pod + Send + Sync> = Buffer<T>;
+    type Recording = Recording;
+    type Streamed = Cpu<f32>;
+    const AHEAD: usize = 1;
     /// Tensor cores find 64 products sooner than the memory delivers one.
     type Scores = Infallible;
 
@@ -145,6 +153,15 @@ impl Backend for Cuda {
 
     fn synchronize(&self) -> Result<(), BackendError> {
         self.launcher.synchronize()
+    }
+
+    fn streamed(&self) -> Result<Option<Cpu<f32>>, BackendError> {
+        Scratch::release(self)?;
+        Ok(Some(Cpu::assisted(Arc::new(Streamed::new(self.clone())))))
+    }
+
+    fn repeat(&self, recording: &mut Recording, work: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<(), BackendError> {
+        recording.run(self, work)
     }
 
     fn pack(
@@ -306,16 +323,50 @@ impl Backend for Cuda {
         vector::axpby(self, a, x, b, y)
     }
 
-    fn dot(&self, x: &Buffer<f32>, y: &Buffer<f32>) -> Result<f64, BackendError> {
+    fn dot(&self, x: &Buffer<f32>, y: &Buffer<f32>) -> Result<Ticket, BackendError> {
         reduce::reduce(self, Reduction::Dot, x, y)
     }
 
-    fn max_difference(&self, x: &Buffer<f32>, y: &Buffer<f32>) -> Result<f64, BackendError> {
+    fn max_difference(&self, x: &Buffer<f32>, y: &Buffer<f32>) -> Result<Ticket, BackendError> {
         reduce::reduce(self, Reduction::MaxDifference, x, y)
     }
 
-    fn marginal_error(&self, a: &Buffer<f32>, log_ratio: &Buffer<f32>) -> Result<f64, BackendError> {
+    fn marginal_error(&self, a: &Buffer<f32>, log_ratio: &Buffer<f32>) -> Result<Ticket, BackendError> {
         reduce::reduce(self, Reduction::MarginalError, a, log_ratio)
+    }
+
+    fn largest_change(&self, mass: &Buffer<f64>, change: &Buffer<f64>) -> Result<Ticket, BackendError> {
+        reduce::reduce(self, Reduction::LargestChange, mass, change)
+    }
+
+    fn round(&self, x: &Buffer<f64>, out: &mut Buffer<f32>) -> Result<(), BackendError> {
+        potential::round(self, x, out)
+    }
+
+    fn relax(
+        &self,
+        log_ratio: &Buffer<f32>,
+        eps: f64,
+        damping: Option<Damping<'_, Self>>,
+        share: f64,
+        potential: &Buffer<f64>,
+        change: &mut Buffer<f64>,
+    ) -> Result<(), BackendError> {
+        potential::relax(self, log_ratio, eps, damping, share, potential, change)
+    }
+
+    fn advance(&self, change: &Buffer<f64>, potential: &mut Buffer<f64>) -> Result<(), BackendError> {
+        potential::advance(self, change, potential)
+    }
+
+    fn accelerate(
+        &self,
+        memory: &mut Anderson<Self>,
+        mass: &Buffer<f64>,
+        residual: &Buffer<f64>,
+        point: &mut Buffer<f64>,
+    ) -> Result<(), BackendError> {
+        anderson::accelerate(self, memory, mass, residual, point)
     }
 
     fn gather(&self, points: &Buffer<f32>, d: usize, index: &Buffer<u32>, out: &mut Buffer<f32>) -> Result<(), BackendError> {

@@ -82,7 +82,7 @@ impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
     /// Σ a |r − 1| or, unless `balanced`, ‖Δφ‖∞/ε of an update.
     pub fn error(&self, backend: &B, eps: f64, log_ratio: &Reals<B>, balanced: bool) -> Result<f64, BackendError> {
         if balanced {
-            return backend.marginal_error(&self.weights, log_ratio);
+            return backend.marginal_error(&self.weights, log_ratio)?.read();
         }
         let change = self.change(backend, eps, log_ratio)?;
         let held = change.iter().zip(&self.scale.weights).filter(|(_, mass)| **mass > 0.0);

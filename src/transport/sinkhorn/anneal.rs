@@ -16,7 +16,6 @@ const LEVEL_FACTOR: f64 = 4.0;
 const LOOSE: f64 = 5e-3;
 /// Most iterations of a level, which only has to start the next one well.
 const PER_LEVEL: usize = 100;
-/// Iterations without a new least error after which an error near the rounding of the exponents is taken as final.
 
 impl<B: Backend> Run<'_, B> {
     /// Solves the levels of ε above the one asked for, each from the two before, and leaves φ extrapolated to it.

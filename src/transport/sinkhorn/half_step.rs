@@ -1,9 +1,8 @@
-//! Half-steps: a marginal of the plan, the update it makes, and means under the plan's rows.
+//! Half-steps by themselves: a marginal of the plan, the update it makes, and means under the plan's rows.
 
 use std::f64::consts::LN_2;
 
-use crate::backend::{Backend, BackendError, Columns, CostMean, Half, PairCost, Reals, Rows, Scale, Sweep};
-use crate::transport::cost::Streamed;
+use crate::backend::{Backend, BackendError, Columns, CostMean, PairCost, Reals, Rows, Scale};
 use crate::transport::problem::{Side, dot};
 use crate::transport::sinkhorn::Run;
 
@@ -18,46 +17,6 @@ pub struct RowMeans {
 }
 
 impl<B: Backend> Run<'_, B> {
-    /// One update of ψ and log of the first marginal's density after it, also left in `ratio_x`: in one pass where scores are kept.
-    pub(super) fn half_steps(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
-        if let Some(scores) = &mut self.scores {
-            let backend = self.backend;
-            let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-            let damped = self.hold_y.damping(eps, &self.psi);
-            let offset = damped.as_ref().map(|(_, offset)| backend.upload_reals(offset)).transpose()?;
-            let sweep = Sweep {
-                k: 1.0 / eps,
-                rows: Half { potential: &psi, weights: &self.y.weights },
-                columns: Half { potential: &phi, weights: &self.x.weights },
-                omega: damped.map_or(1.0, |(omega, _)| omega),
-                offset: offset.as_ref(),
-            };
-            if backend.sweep(scores, &sweep, &mut self.ratio_y, &mut self.ratio_x)? {
-                let log_ratio = backend.download_reals(&self.ratio_y)?;
-                self.renew_psi(eps, &log_ratio);
-                return backend.download_reals(&self.ratio_x);
-            }
-        }
-        self.update_psi(eps)?;
-        self.first_marginal(eps)
-    }
-
-    /// log of the first marginal's density with respect to a, also left in `ratio_x`.
-    pub(super) fn first_marginal(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
-        let Self { backend, x, y, .. } = *self;
-        let phi = backend.upload_reals(&self.phi)?;
-        if self.symmetric && matches!(self.cost, Streamed::Product) {
-            let rows = x.rows();
-            let (weights, shift) = ((&x.weights, &x.log_weights), (&phi, 1.0 / eps));
-            backend.soft_min_self(rows, 1.0 / eps, weights, shift, &mut self.packed_y, &mut self.ratio_x)?;
-        } else {
-            let cost = self.cost.pair_cost(false);
-            let half = HalfStep { backend, eps, cost, rows: x, phi: &phi, columns: y, psi: &backend.upload_reals(&self.psi)? };
-            half.log_marginal(&mut self.packed_y, &mut self.ratio_x)?;
-        }
-        backend.download_reals(&self.ratio_x)
-    }
-
     /// log of the second marginal's density with respect to b.
     pub fn second_marginal(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
         let Self { backend, x, y, .. } = *self;
@@ -69,26 +28,13 @@ impl<B: Backend> Run<'_, B> {
 
     /// One update of φ.
     pub fn update_phi(&mut self, eps: f64) -> Result<(), BackendError> {
-        let log_ratio = self.first_marginal(eps)?;
-        let (change, _) = self.residual(eps, &log_ratio)?;
+        let Self { backend, x, y, .. } = *self;
+        let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
+        let half = HalfStep { backend, eps, cost: self.cost.pair_cost(false), rows: x, phi: &phi, columns: y, psi: &psi };
+        half.log_marginal(&mut self.packed_y, &mut self.ratio_x)?;
+        let change = self.hold_x.change(eps, &self.phi, &backend.download_reals(&self.ratio_x)?);
         self.phi.iter_mut().zip(change).for_each(|(phi, change)| *phi += change);
         Ok(())
-    }
-
-    /// One update of ψ.
-    pub fn update_psi(&mut self, eps: f64) -> Result<(), BackendError> {
-        if self.symmetric {
-            self.psi.clone_from(&self.phi);
-            return Ok(());
-        }
-        let log_ratio = self.second_marginal(eps)?;
-        self.renew_psi(eps, &log_ratio);
-        Ok(())
-    }
-
-    fn renew_psi(&mut self, eps: f64, log_ratio: &[f64]) {
-        let change = self.hold_y.change(eps, &self.psi, log_ratio);
-        self.psi.iter_mut().zip(change).for_each(|(psi, change)| *psi += change);
     }
 
     /// Σ_j P_ij v_j / Σ_j P_ij of `values` v, m × p, and before it the log of the first marginal's density, for a cost that is a
@@ -137,15 +83,15 @@ impl<B: Backend> Run<'_, B> {
 }
 
 /// Rows and columns of a plan, either way round, each side with its potential.
-struct HalfStep<'a, B: Backend> {
-    backend: &'a B,
-    eps: f64,
+pub struct HalfStep<'a, B: Backend> {
+    pub backend: &'a B,
+    pub eps: f64,
     /// The cost where it is no product.
-    cost: Option<PairCost<'a>>,
-    rows: &'a Side<B>,
-    phi: &'a Reals<B>,
-    columns: &'a Side<B>,
-    psi: &'a Reals<B>,
+    pub cost: Option<PairCost<'a>>,
+    pub rows: &'a Side<B>,
+    pub phi: &'a Reals<B>,
+    pub columns: &'a Side<B>,
+    pub psi: &'a Reals<B>,
 }
 
 impl<B: Backend> HalfStep<'_, B> {
@@ -164,7 +110,7 @@ impl<B: Backend> HalfStep<'_, B> {
     }
 
     /// `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)`, or with −c_ij for the product.
-    fn log_marginal(&self, packed: &mut Reals<B>, out: &mut Reals<B>) -> Result<(), BackendError> {
+    pub fn log_marginal(&self, packed: &mut Reals<B>, out: &mut Reals<B>) -> Result<(), BackendError> {
         let (rows, columns) = self.pack(packed)?;
         match self.cost {
             None => self.backend.soft_min(rows, columns, self.shift(), out),

@@ -1,11 +1,13 @@
 //! The iteration at one ε: potentials, workspace, acceleration and when to stop.
 
+use std::collections::VecDeque;
+
 use crate::backend::{Backend, BackendError, Reals};
 use crate::transport::TransportError;
-use crate::transport::anderson::Anderson;
 use crate::transport::cost::Streamed;
 use crate::transport::outcome::Residual;
 use crate::transport::problem::{Problem, Side};
+use crate::transport::sinkhorn::alternation::Alternation;
 use crate::transport::sinkhorn::hold::{Hold, convex};
 use crate::transport::sinkhorn::{Potentials, Progress, Sinkhorn};
 
@@ -97,60 +99,54 @@ impl<'a, B: Backend> Run<'a, B> {
 
     /// Iterates at `eps` until the error is at most `tol` or `max_iter` iterations are made; returns the error of the plan it
     /// leaves.
+    ///
+    /// The device is kept [`Backend::AHEAD`] iterations ahead of the error that is looked at. Where an error says stop, the plan
+    /// that there is by then must say so too.
     pub fn solve(&mut self, eps: f64, solver: &Sinkhorn, max_iter: usize) -> Result<f64, TransportError> {
-        let last = self.iterations + max_iter;
-        if self.scores.is_none() && solver.tol > 0.0 && !self.symmetric {
-            self.scores = self.backend.scores(self.y.rows(), self.x.rows(), self.cost.pair_cost(true))?;
+        let (first, last, tests) = (self.iterations, self.iterations + max_iter, solver.tol > 0.0);
+        let (backend, unit) = (self.backend, if self.balanced() { 1.0 } else { eps });
+        let (input_eps, floor) = (eps / self.x.unit, 10.0 * self.rounding / eps);
+        let progress = self.progress;
+        let (mut history, mut iterations) = (Vec::new(), first);
+        if tests && !self.symmetric && self.scores.is_none() {
+            self.scores = backend.scores(self.y.rows(), self.x.rows(), self.cost.pair_cost(true))?;
         }
-        // Whatever ψ was, with this update it belongs to φ and the error of the first marginal is the whole error.
-        let mut log_ratio = match solver.tol > 0.0 {
-            true => self.half_steps(eps)?,
-            false => self.first_marginal(eps)?,
-        };
-        let mut anderson = Anderson::new(&self.x.mass);
-        let mut least = (f64::INFINITY, self.iterations);
-        loop {
-            let (residual, error) = self.residual(eps, &log_ratio)?;
-            self.history.push(Residual { iteration: self.iterations, eps: eps / self.x.unit, error });
-            if !self.progress.is_none_or(|progress| progress(self.iterations, eps / self.x.unit, error)) {
-                return Err(TransportError::Stopped { iterations: self.iterations });
-            }
-            if error < least.0 {
-                least = (error, self.iterations);
-            }
-            let stalled = self.iterations >= least.1 + PATIENCE && error <= 10.0 * self.rounding / eps;
-            if solver.tol > 0.0 && error <= solver.tol {
-                return Ok(error);
-            }
-            if self.iterations >= last || (solver.tol > 0.0 && stalled) {
-                let Some(phi) = anderson.better_than(&residual) else { return Ok(error) };
-                self.phi = phi;
-                log_ratio = self.half_steps(eps)?;
-                return Ok(self.residual(eps, &log_ratio)?.1);
-            }
-            let phi = std::mem::take(&mut self.phi);
-            self.phi = match solver.accelerated() {
-                true => anderson.next(phi, residual),
-                false => phi.iter().zip(&residual).map(|(phi, change)| phi + change).collect(),
-            };
-            log_ratio = self.half_steps(eps)?;
-            self.iterations += 1;
-        }
-    }
-
-    /// The change of φ that the first marginal asks for, which is also in `ratio_x`, and the error of the plan of φ and ψ.
-    pub(super) fn residual(&self, eps: f64, log_ratio: &[f64]) -> Result<(Vec<f64>, f64), BackendError> {
-        let mut change = self.hold_x.change(eps, &self.phi, log_ratio);
-        if self.symmetric {
-            change.iter_mut().for_each(|change| *change *= 0.5);
-        }
-        let error = if self.balanced() {
-            self.backend.marginal_error(&self.x.weights, &self.ratio_x)?
+        let mut at = Alternation::new(self, eps, solver.accelerated())?;
+        // Whatever ψ was, with an update of it it belongs to φ and the error of the first marginal is the whole error.
+        if tests {
+            at.half_steps()?
         } else {
-            let held = change.iter().zip(&self.x.mass).filter(|(_, mass)| **mass > 0.0);
-            held.map(|(change, _)| change.abs()).fold(0.0, f64::max) / eps
+            at.residual()?
+        }
+        let (mut recording, mut under_way) = (B::Recording::default(), VecDeque::new());
+        let (mut least, mut stopped) = ((f64::INFINITY, first), false);
+        let error = loop {
+            under_way.push_back((iterations, at.error()?));
+            let (mut looks, mut error, mut stalled) = (iterations >= last, f64::NAN, false);
+            while under_way.len() > if looks { 0 } else { B::AHEAD } {
+                let Some((iteration, ticket)) = under_way.pop_front() else { break };
+                error = ticket.read()? / unit;
+                history.push(Residual { iteration, eps: input_eps, error });
+                stopped |= !progress.is_none_or(|progress| progress(iteration, input_eps, error));
+                if error < least.0 {
+                    least = (error, iteration);
+                }
+                stalled = iteration >= least.1 + PATIENCE && error <= floor;
+                looks |= stopped || tests && (error <= solver.tol || stalled);
+            }
+            if looks && (stopped || tests && error <= solver.tol) {
+                break error;
+            }
+            if looks && (iterations >= last || stalled) {
+                break if at.go_back()? { at.error()?.read()? / unit } else { error };
+            }
+            backend.repeat(&mut recording, &mut || at.iterate())?;
+            iterations += 1;
         };
-        Ok((change, error))
+        at.finish()?;
+        self.iterations = iterations;
+        self.history.extend(history);
+        if stopped { Err(TransportError::Stopped { iterations }) } else { Ok(error) }
     }
 
     /// Whether both marginals are held exactly.

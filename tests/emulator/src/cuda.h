@@ -98,12 +98,16 @@ struct Call<F> {
         F(*static_cast<std::remove_cv_t<A>*>(params[I])...);
     }
     static void run(void** params) { apply(params, std::index_sequence_for<A...>{}); }
+    static constexpr unsigned count = sizeof...(A);
+    static constexpr unsigned sizes[count] = {sizeof(A)...};
 };
 
 struct Kernel {
     const char* name;
     void (*run)(void**);
     unsigned largest_block;
+    const unsigned* sizes; // bytes of each argument
+    unsigned arguments;
 };
 } // namespace emulator
 
