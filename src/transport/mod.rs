@@ -33,7 +33,7 @@ pub use cost::{CostFunction, GroundCost};
 pub use divergence::Divergence;
 pub use error::TransportError;
 pub use exact::{ExactPlan, PlanEntry};
-pub use gaussian::{AffineMap, EntropicPlan, Gaussian, UnbalancedPlan};
+pub use gaussian::{AffineMap, ClosedForm, EntropicPlan, Gaussian, UnbalancedPlan};
 pub use gradient::Gradient;
 pub use hessian::HessianProduct;
 pub use line::LinePlan;
