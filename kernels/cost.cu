@@ -28,7 +28,7 @@ __device__ __forceinline__ void cost_matrix(const float* x, uint64_t n, const fl
     uint64_t across = (m + SIDE - 1) / SIDE;
     uint64_t row = blockIdx.x / across * SIDE, column = blockIdx.x % across * SIDE;
     typename Cost::State states[EACH][EACH] = {};
-    accumulate<Cost>(tile, states, x, row, n, y, column, m, d, p, d);
+    accumulate<Cost>(tile, states, x, row, n, y, column, m, d, p);
     uint32_t tx = threadIdx.x % 16, ty = threadIdx.x / 16;
 #pragma unroll
     for (uint32_t a = 0; a < EACH; ++a) {

@@ -45,7 +45,7 @@ nearest(const float* __restrict__ x, uint64_t n, const float* __restrict__ y, ui
     }
     for (uint64_t column = start; column < end; column += SIDE) {
         float squared[EACH][EACH] = {};
-        accumulate<SquaredDistance<float>>(tile, squared, x, row, n, y, column, end, d, 0.0f, d);
+        accumulate<SquaredDistance<float>>(tile, squared, x, row, n, y, column, end, d, 0.0f);
 #pragma unroll
         for (uint32_t a = 0; a < EACH; ++a) {
 #pragma unroll

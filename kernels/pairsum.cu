@@ -23,7 +23,7 @@ __device__ __forceinline__ void pair_sum(const float* x, const float* a, uint64_
     double total = 0.0;
     for (uint64_t column = start; column < end; column += SIDE) {
         double squared[EACH][EACH] = {};
-        accumulate<SquaredDistance<double>>(tile, squared, x, row, n, y, column, end, d, 0.0f, d);
+        accumulate<SquaredDistance<double>>(tile, squared, x, row, n, y, column, end, d, 0.0f);
         for (uint32_t r = 0; r < EACH; ++r) {
             for (uint32_t c = 0; c < EACH; ++c) {
                 uint64_t i = row + ty + 16 * r, j = column + tx + 16 * c;

@@ -47,7 +47,7 @@ __device__ __forceinline__ void stream(const float* x, const float* y, const flo
     }
     for (uint64_t column = start; column < end; column += SIDE) {
         typename Norm::State states[EACH][EACH] = {};
-        accumulate<Norm>(tile, states, x, row, n, y, column, end, d, power_of, d + 1);
+        accumulate<Norm>(tile, states, x, row, n, y, column, end, d, power_of, 1);
         float bias[EACH], value[EACH][P > 0 ? P : 1];
 #pragma unroll
         for (uint32_t b = 0; b < EACH; ++b) {

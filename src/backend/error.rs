@@ -15,10 +15,10 @@ pub enum BackendError {
         /// Bytes free.
         free: u64,
     },
-    /// An operation that the CUDA backend does not have.
-    #[error("the CUDA backend cannot {what} yet; use --device cpu")]
-    Unsupported {
-        /// What it cannot do.
+    /// What a GPU has no code for.
+    #[error("{what} is for the processor alone; use --device cpu")]
+    ProcessorOnly {
+        /// What was asked for.
         what: &'static str,
     },
     /// The device failed.

@@ -50,8 +50,6 @@ pub trait Backend: Send + Sync {
     type Streamed: Backend;
     /// Products x_i·y_j of all pairs of two clouds, or −c_ij, kept; uninhabited where recomputing them is faster than reading them.
     type Scores: Send + Sync;
-    /// Whether [`Backend::soft_min_tiles`] is there.
-    const TILES: bool = false;
     /// Iterations that a loop submits before it reads the number it may stop by; 0 where numbers are there at once.
     const AHEAD: usize;
 
@@ -201,16 +199,14 @@ pub trait Backend: Send + Sync {
     #[allow(clippy::too_many_arguments)]
     fn soft_min_tiles(
         &self,
-        _rows: &Tiles<'_, Self>,
-        _columns: &Tiles<'_, Self>,
-        _list: &TileList<'_, Self>,
-        _eps: f64,
-        _packed: &mut Reals<Self>,
-        _out: &mut Reals<Self>,
-        _mean: Option<TileMean<'_, Self>>,
-    ) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported { what: "solve by tiles" })
-    }
+        rows: &Tiles<'_, Self>,
+        columns: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Reals<Self>,
+        out: &mut Reals<Self>,
+        mean: Option<TileMean<'_, Self>>,
+    ) -> Result<(), BackendError>;
 
     /// The soft-min over a cost that is no product: `out_i = log Σ_j exp(h_j − k c(x_i, y_j) − shift_i)`, length n, and where asked
     /// the means behind it. `columns` are packed with scale [`LN_2`](std::f64::consts::LN_2), so that they hold y_j itself beside
@@ -218,16 +214,14 @@ pub trait Backend: Send + Sync {
     #[allow(clippy::too_many_arguments)]
     fn soft_min_cost(
         &self,
-        _rows: Rows<'_, Self>,
-        _columns: Columns<'_, Self>,
-        _cost: PairCost<'_>,
-        _k: f64,
-        _shift: Option<(&Reals<Self>, f64)>,
-        _out: &mut Reals<Self>,
-        _mean: Option<CostMean<'_, Self>>,
-    ) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported { what: "stream costs other than |x-y|²/2 and cosine" })
-    }
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        cost: PairCost<'_>,
+        k: f64,
+        shift: Option<(&Reals<Self>, f64)>,
+        out: &mut Reals<Self>,
+        mean: Option<CostMean<'_, Self>>,
+    ) -> Result<(), BackendError>;
 
     /// [`Backend::soft_min_tiles`] of a cloud with itself: e_ij is symmetric, so half the pairs may do, those whose earlier tile keeps
     /// the later one. The list must be symmetric but for pairs whose exponentials are negligible. `packed` is workspace of
@@ -298,14 +292,12 @@ pub trait Backend: Send + Sync {
     /// A multilayer perceptron: `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs of the last layer, with s the `scale`.
     fn perceptron(
         &self,
-        _rows: Rows<'_, Self>,
-        _scale: f64,
-        _layers: &[Dense<'_, Self>],
-        _activation: Activation,
-        _out: &mut Reals<Self>,
-    ) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported { what: "evaluate networks" })
-    }
+        rows: Rows<'_, Self>,
+        scale: f64,
+        layers: &[Dense<'_, Self>],
+        activation: Activation,
+        out: &mut Reals<Self>,
+    ) -> Result<(), BackendError>;
 
     /// `registers[dst] ← Σ coefficient · register`; `dst` may be among the terms.
     fn combine(&self, registers: &mut [Reals<Self>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError>;

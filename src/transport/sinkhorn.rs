@@ -111,7 +111,7 @@ impl Task for Solve<'_, '_> {
 impl Solve<'_, '_> {
     fn on<B: Backend>(self, backend: &B) -> Result<Outcome, TransportError> {
         let Self { solver, problem, warm, progress } = self;
-        if multiscale::serves::<B>(problem, &solver) {
+        if multiscale::serves(problem, &solver) {
             return multiscale::solve(backend, problem, &solver, warm, progress);
         }
         problem.check_precision::<B>()?;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use brenier::backend::cpu::{Cpu, Isa};
 use brenier::backend::cuda::Cuda;
 use brenier::backend::{BackendError, Device, Precision};
 use brenier::experiment::selftest::selftest;
@@ -13,8 +14,8 @@ use brenier::transport::{Potentials, Problem, Sinkhorn};
 use emulator::Order;
 
 use crate::emulated::Emulator;
-use crate::{cost_matrix, interpret, nearest, pair_sum, potential, repeat};
-use crate::{normals, soft_mean, soft_min, soft_min_cost, vector};
+use crate::{cost_matrix, interpret, nearest, normals, pair_sum, perceptron, potential, repeat};
+use crate::{sample_plan, soft_mean, soft_min, soft_min_cost, soft_min_self, soft_min_tiles, top_k, vector};
 
 /// Says that a test did not run, past the harness's capture, and counts.
 fn skip(why: &str) {
@@ -81,6 +82,14 @@ suites! {
     on_emulator: large_values_on_emulated_cuda, large_values_on_a_gpu: soft_mean::large_values;
     in_one_order: a_million_columns_on_emulated_cuda, a_million_columns_on_a_gpu: soft_mean::a_million_columns;
     in_one_order: soft_min_cost_on_emulated_cuda, soft_min_cost_on_a_gpu: soft_min_cost::norms;
+    in_one_order: sample_plan_on_emulated_cuda, sample_plan_on_a_gpu: sample_plan::sample_plan;
+    in_one_order: top_k_on_emulated_cuda, top_k_on_a_gpu: top_k::top_k;
+    on_emulator: ties_on_emulated_cuda, ties_on_a_gpu: top_k::ties;
+    on_emulator: partners_of_the_processor_on_emulated_cuda, partners_of_the_processor_on_a_gpu: partners;
+    on_emulator: perceptron_on_emulated_cuda, perceptron_on_a_gpu: perceptron::perceptron;
+    on_emulator: network_rows_alone_on_emulated_cuda, network_rows_alone_on_a_gpu: perceptron::rows_alone;
+    on_emulator: soft_min_tiles_on_emulated_cuda, soft_min_tiles_on_a_gpu: soft_min_tiles::soft_min_tiles;
+    in_one_order: soft_min_self_on_emulated_cuda, soft_min_self_on_a_gpu: soft_min_self::suite;
     on_emulator: nearest_on_emulated_cuda, nearest_on_a_gpu: nearest::nearest;
     on_emulator: cost_matrix_on_emulated_cuda, cost_matrix_on_a_gpu: cost_matrix::cost_matrix;
     on_emulator: pair_sum_on_emulated_cuda, pair_sum_on_a_gpu: pair_sum::pair_sum;
@@ -100,6 +109,16 @@ suites! {
     on_emulator: excursions_on_emulated_cuda, excursions_on_a_gpu: potential::excursions;
     on_emulator: rows_alone_on_emulated_cuda, rows_alone_on_a_gpu: repeat::rows_alone;
     on_emulator: ranges_on_emulated_cuda, ranges_on_a_gpu: repeat::ranges;
+}
+
+/// Draws and likeliest partners are those of the processor.
+fn partners(cuda: &Cuda) {
+    let cpu = Cpu::<f32>::new();
+    sample_plan::agree(&cpu, cuda);
+    // Without fused multiply-adds the processor rounds logits twice.
+    if cpu.isa() != Isa::Plain {
+        top_k::agree(&cpu, cuda);
+    }
 }
 
 /// What a user would see of a GPU that computes as the emulator does.
@@ -256,7 +275,7 @@ fn samples_on_emulated_cuda_are_those_of_the_processor() {
     let folded = brenier::field::fold(&mixture, &program);
     let steps = [folded.steps.len()];
     let on_gpu = interpret::interpreted(&cuda, &folded, &start, noise, &steps);
-    let on_cpu = interpret::interpreted(&brenier::backend::cpu::Cpu::<f32>::new(), &folded, &start, noise, &steps);
+    let on_cpu = interpret::interpreted(&Cpu::<f32>::new(), &folded, &start, noise, &steps);
     for (i, (found, expected)) in on_gpu.iter().zip(&on_cpu).enumerate() {
         assert!((found - expected).abs() <= 1e-6, "number {i}: {found} for {expected}");
     }

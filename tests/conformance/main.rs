@@ -16,6 +16,7 @@ mod interpret;
 mod nearest;
 mod normals;
 mod pair_sum;
+mod perceptron;
 mod potential;
 mod repeat;
 mod run;

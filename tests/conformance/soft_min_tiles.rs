@@ -58,26 +58,33 @@ fn keeps(row: usize, column: usize) -> bool {
     (row + column) % 3 != 1
 }
 
-fn soft_min_tiles<B: Backend>(backend: &B) {
+pub fn soft_min_tiles<B: Backend>(backend: &B) {
     let u = rounding::<B>();
-    for (n, m, d) in SIZES.into_iter().filter(|(.., d)| *d <= 4) {
+    // And more tiles than a warp works out at a time.
+    for (n, m, d) in SIZES.into_iter().filter(|(.., d)| *d <= 4).chain([(70, 5000, 3)]) {
         // The far ones leave the range of a sum without running maximum, above and below.
         for far in [0.0, 60.0, -60.0] {
             let (x, y) = (Host::new(n, d, 20, far), Host::new(m, d, 30, 0.0));
             let (rows, columns) = (Uploaded::new(backend, &x), Uploaded::new(backend, &y));
-            let (mut starts, mut runs) = (vec![0], Vec::new());
+            let (mut starts, mut runs) = (vec![0], Vec::<[u32; 2]>::new());
             for r in 0..n.div_ceil(TILE) {
-                runs.extend((0..m.div_ceil(TILE) as u32).filter(|&c| keeps(r, c as usize)).map(|c| [c, c + 1]));
+                // Tiles that follow one another are one run, but for those that a list may give singly.
+                for c in (0..m.div_ceil(TILE) as u32).filter(|&c| keeps(r, c as usize)) {
+                    match runs[starts[r] as usize..].last_mut() {
+                        Some([_, end]) if *end == c && r % 2 == 0 => *end = c + 1,
+                        _ => runs.push([c, c + 1]),
+                    }
+                }
                 starts.push(runs.len() as u32);
             }
             let (starts, runs) = (backend.upload(&starts).unwrap(), backend.upload(&runs).unwrap());
             let list = TileList { starts: &starts, runs: &runs };
-            let values = rounded::<B>(&normals(m * 2, 40));
-            let uploaded = backend.upload_reals(&values).unwrap();
-            for p in [0, 2] {
+            let values = rounded::<B>(&normals(m * 5, 40));
+            for p in [0, 2, 5] {
                 let mut packed = backend.zeros(m * (d + 1)).unwrap();
-                let (mut out, mut mean) = (backend.zeros(n).unwrap(), backend.zeros(n * 2).unwrap());
-                let wanted = (p > 0).then_some(TileMean { values: &uploaded, p: 2, out: &mut mean });
+                let (mut out, mut mean) = (backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
+                let uploaded = backend.upload_reals(&values[..m * p]).unwrap();
+                let wanted = (p > 0).then_some(TileMean { values: &uploaded, p, out: &mut mean });
                 let (rows, columns) = (rows.tiles(n, d), columns.tiles(m, d));
                 backend.soft_min_tiles(&rows, &columns, &list, EPS, &mut packed, &mut out, wanted).unwrap();
                 let (out, mean) = (backend.download_reals(&out).unwrap(), backend.download_reals(&mean).unwrap());
@@ -100,8 +107,8 @@ fn soft_min_tiles<B: Backend>(backend: &B) {
                     let tolerance = 32.0 * u * size;
                     assert_near(out[i], top + sum.ln(), tolerance, &what);
                     for k in 0..p {
-                        let weighted: f64 = kept.iter().map(|&j| (exponent(j) - top).exp() * values[j * 2 + k]).sum();
-                        assert_near(mean[i * 2 + k], weighted / sum, 8.0 * tolerance, &what);
+                        let weighted: f64 = kept.iter().map(|&j| (exponent(j) - top).exp() * values[j * p + k]).sum();
+                        assert_near(mean[i * p + k], weighted / sum, 8.0 * tolerance, &what);
                     }
                 }
             }

@@ -89,7 +89,6 @@ impl<T: Simd> Backend for Cpu<T> {
     type Recording = ();
     type Streamed = Self;
     type Scores = sweep::Scores<T>;
-    const TILES: bool = true;
     const AHEAD: usize = 0;
 
     fn zeros<E: Pod + Send + Sync>(&self, len: usize) -> Result<Vec<E>, BackendError> {

@@ -17,6 +17,7 @@ mod normals;
 mod nvrtc;
 mod pack;
 mod pair_sum;
+mod perceptron;
 mod potential;
 mod recording;
 mod reduce;
@@ -25,6 +26,7 @@ mod soft_min;
 mod soft_min_cost;
 mod staging;
 mod streamed;
+mod tiles;
 mod vector;
 
 use std::convert::Infallible;
@@ -37,10 +39,11 @@ use half::f16;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{
-    Anderson, Backend, BackendError, Columns, Cost, CostMean, CudaAbsence, Damping, Noise, PairCost, PairKernel, Rows, Scale,
-    Sweep, Ticket,
+    Anderson, Backend, BackendError, Columns, Cost, CostMean, CudaAbsence, Damping, Dense, Noise, PairCost, PairKernel, Rows,
+    Scale, Sweep, Ticket, TileList, TileMean, Tiles,
 };
 use crate::field::MixtureProgram;
+use crate::field::network::Activation;
 
 pub use buffer::Buffer;
 pub use driver::Driver;
@@ -222,6 +225,19 @@ impl Backend for Cuda {
         draws::top_k(self, rows, columns, k, index, logit)
     }
 
+    fn soft_min_tiles(
+        &self,
+        rows: &Tiles<'_, Self>,
+        columns: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Buffer<f32>,
+        out: &mut Buffer<f32>,
+        mean: Option<TileMean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        tiles::soft_min(self, (rows, columns), list, eps, packed, out, mean)
+    }
+
     fn scores(
         &self,
         _rows: Rows<'_, Self>,
@@ -309,6 +325,17 @@ impl Backend for Cuda {
         registers: &mut [Buffer<f32>],
     ) -> Result<(), BackendError> {
         interpret::interpret(self, program, steps, noise, registers)
+    }
+
+    fn perceptron(
+        &self,
+        rows: Rows<'_, Self>,
+        scale: f64,
+        layers: &[Dense<'_, Self>],
+        activation: Activation,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), BackendError> {
+        perceptron::perceptron(self, rows, scale, layers, activation, out)
     }
 
     fn combine(&self, registers: &mut [Buffer<f32>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError> {

@@ -29,9 +29,9 @@ pub fn soft_min_cost(
     let (norm, power) = match cost {
         PairCost::Euclidean | PairCost::Lp(2.0) => ("euclidean", 0.0),
         PairCost::Lp(p) => ("lp", p as f32),
-        PairCost::Given(_) => return Err(BackendError::Unsupported { what: "evaluate a cost given as a function" }),
+        PairCost::Given(_) => return Err(BackendError::ProcessorOnly { what: "a cost given as a function" }),
     };
-    let (n, m, chunk) = (rows.n, columns.m, split(columns.m));
+    let (n, m, chunk) = (rows.n, columns.m, split(columns.m, 64));
     let splits = m.div_ceil(chunk);
     let row_bytes = 4 * splits * (2 + VALUES);
     let slab = (SLAB / row_bytes).next_multiple_of(SIDE).min(n.next_multiple_of(SIDE));
