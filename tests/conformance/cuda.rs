@@ -15,7 +15,7 @@ use emulator::Order;
 
 use crate::emulated::Emulator;
 use crate::{cost_matrix, interpret, nearest, normals, pair_sum, perceptron, potential, repeat};
-use crate::{sample_plan, soft_mean, soft_min, soft_min_self, soft_min_tiles, top_k, vector};
+use crate::{sample_plan, soft_mean, soft_min, soft_min_cost, soft_min_self, soft_min_tiles, top_k, vector};
 
 /// Says that a test did not run, past the harness's capture, and counts.
 fn skip(why: &str) {
@@ -81,6 +81,7 @@ suites! {
     in_one_order: soft_mean_on_emulated_cuda, soft_mean_on_a_gpu: soft_mean::soft_mean;
     on_emulator: large_values_on_emulated_cuda, large_values_on_a_gpu: soft_mean::large_values;
     in_one_order: a_million_columns_on_emulated_cuda, a_million_columns_on_a_gpu: soft_mean::a_million_columns;
+    in_one_order: soft_min_cost_on_emulated_cuda, soft_min_cost_on_a_gpu: soft_min_cost::norms;
     in_one_order: sample_plan_on_emulated_cuda, sample_plan_on_a_gpu: sample_plan::sample_plan;
     in_one_order: top_k_on_emulated_cuda, top_k_on_a_gpu: top_k::top_k;
     on_emulator: ties_on_emulated_cuda, ties_on_a_gpu: top_k::ties;
