@@ -52,7 +52,7 @@ fn the_semi_unbalanced_step_of_a_gaussian_is_the_closed_one() {
     let tight = Sinkhorn { tol: 1e-10, max_iter: 1000, plain: false };
     let source = grid(1.6);
     let soft = SemiUnbalanced { problem: Problem::new(&source, &m, eps).unwrap(), kappa };
-    let plan = soft.solve(tight, None, &cpu()).unwrap();
+    let plan = soft.solve(tight, None, &cpu(), None).unwrap();
     let after = m.clone().with_weights(plan.weights.clone()).unwrap();
     let truth = gaussian_step(1.6 * 1.6, kappa, eps);
     assert!((after.variance() - truth).abs() < 1e-7, "{} for {truth}", after.variance());

@@ -20,12 +20,15 @@ mod anneal;
 mod half_step;
 mod hold;
 mod run;
+mod underway;
 
 use crate::backend::{Backend, Device, Task};
+use crate::io::Part;
 use crate::transport::TransportError;
 use crate::transport::multiscale;
 use crate::transport::outcome::Outcome;
 use crate::transport::problem::Problem;
+use crate::transport::watch::Watch;
 pub(super) use hold::{Hold, convex};
 pub(super) use run::Run;
 
@@ -72,7 +75,23 @@ impl Sinkhorn {
         warm: Option<&Potentials>,
         progress: Option<Progress<'_>>,
     ) -> Result<Outcome, TransportError> {
-        device.run(Solve { solver: *self, problem, warm, progress })
+        device.run(Solve { solver: *self, problem, warm, watch: Watch { progress, kept: None } })
+    }
+
+    /// As [`Sinkhorn::solve`], but that what `kept` has of this solve is not done again, bit for bit as if there had been no stop.
+    /// The state is saved there when that is due, and kept when `progress` says stop and at the end.
+    ///
+    /// # Errors
+    /// As [`Sinkhorn::solve`].
+    pub fn resume(
+        &self,
+        problem: &Problem<'_>,
+        device: &Device,
+        warm: Option<&Potentials>,
+        progress: Option<Progress<'_>>,
+        kept: Part<'_>,
+    ) -> Result<Outcome, TransportError> {
+        device.run(Solve { solver: *self, problem, warm, watch: Watch { progress, kept: Some(kept) } })
     }
 
     /// Whether the updates are accelerated: not when a number of iterations is asked for.
@@ -85,28 +104,25 @@ struct Solve<'a, 'p> {
     solver: Sinkhorn,
     problem: &'a Problem<'p>,
     warm: Option<&'a Potentials>,
-    progress: Option<Progress<'a>>,
+    watch: Watch<'a>,
 }
 
 impl Task for Solve<'_, '_> {
     type Output = Result<Outcome, TransportError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        let Self { solver, problem, warm, progress } = self;
+        let Self { solver, problem, warm, watch } = self;
         if multiscale::serves::<B>(problem, &solver) {
-            return multiscale::solve(backend, problem, &solver, warm, progress);
+            return multiscale::solve(backend, problem, &solver, warm, watch);
         }
         problem.check_precision::<B>()?;
         let (x, y) = problem.sides(backend)?;
-        let mut run = Run::new(backend, problem, &x, &y, progress)?;
+        let mut run = Run::new(backend, problem, &x, &y, watch)?;
         run.symmetric = solver.accelerated() && problem.is_symmetric();
-        match warm {
-            Some(warm) => run.start_from(warm)?,
-            None if solver.accelerated() => run.anneal(&solver)?,
-            None => {}
+        if let Some(warm) = warm {
+            run.start_from(warm)?;
         }
-        let left = solver.max_iter.saturating_sub(run.iterations);
-        let marginal_error = run.solve(run.eps, &solver, left)?;
+        let marginal_error = run.descend(&solver, warm.is_none() && solver.accelerated())?;
         run.outcome(problem, marginal_error, &solver)
     }
 }

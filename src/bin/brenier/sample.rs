@@ -175,7 +175,7 @@ impl Sample {
                     bar.set_position(made as u64);
                     !signal::interrupted()
                 };
-                let Looped { points, nfe } = entry.run(&field, &start, noise, options, device, &mut tell)?;
+                let Looped { points, nfe } = entry.run(&field, &start, noise, options, device, checkpoint, &mut tell)?;
                 (points, nfe, Vec::new())
             }
         };

@@ -6,8 +6,11 @@ use crate::transport::anderson::Anderson;
 use crate::transport::outcome::Residual;
 use crate::transport::problem::{Problem, Side};
 use crate::transport::sinkhorn::hold::{Hold, convex};
-use crate::transport::sinkhorn::{Potentials, Progress, Sinkhorn};
+use crate::transport::sinkhorn::underway::Iteration;
+use crate::transport::sinkhorn::{Potentials, Sinkhorn};
+use crate::transport::watch::Watch;
 
+/// Iterations without a new least error after which an error near the rounding of the exponents is taken as final.
 const PATIENCE: usize = 50;
 
 /// The state of a solve: potentials in f64, workspace on the device. Lengths are in units of the problem's scale.
@@ -30,7 +33,11 @@ pub struct Run<'a, B: Backend> {
     pub history: Vec<Residual>,
     /// Rounding error of the products in the exponents.
     pub rounding: f64,
-    progress: Option<Progress<'a>>,
+    /// Levels of ε above the one asked for that are left.
+    pub(super) level: u32,
+    /// ε and φ of the two levels before.
+    pub(super) before: Vec<(f64, Vec<f64>)>,
+    pub(super) watch: Watch<'a>,
 }
 
 impl<'a, B: Backend> Run<'a, B> {
@@ -40,7 +47,7 @@ impl<'a, B: Backend> Run<'a, B> {
         problem: &Problem<'_>,
         x: &'a Side<B>,
         y: &'a Side<B>,
-        progress: Option<Progress<'a>>,
+        watch: Watch<'a>,
     ) -> Result<Self, BackendError> {
         let square = x.scale * x.scale;
         let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
@@ -62,7 +69,9 @@ impl<'a, B: Backend> Run<'a, B> {
             backend,
             x,
             y,
-            progress,
+            level: 0,
+            before: Vec::new(),
+            watch,
         })
     }
 
@@ -91,35 +100,47 @@ impl<'a, B: Backend> Run<'a, B> {
     /// Iterates at `eps` until the error is at most `tol` or `max_iter` iterations are made; returns the error of the plan it
     /// leaves.
     pub fn solve(&mut self, eps: f64, solver: &Sinkhorn, max_iter: usize) -> Result<f64, TransportError> {
-        let last = self.iterations + max_iter;
-        // Whatever ψ was, after this it belongs to φ and the error of the first marginal is the whole error.
-        if solver.tol > 0.0 {
+        self.go_on(eps, solver, max_iter, None)
+    }
+
+    /// As [`Run::solve`], from the middle of the iteration where it is under way.
+    pub(super) fn go_on(
+        &mut self,
+        eps: f64,
+        solver: &Sinkhorn,
+        max_iter: usize,
+        under_way: Option<Iteration<'a>>,
+    ) -> Result<f64, TransportError> {
+        // Whatever ψ was at the start, after this it belongs to φ and the error of the first marginal is the whole error.
+        if under_way.is_none() && solver.tol > 0.0 {
             self.update_psi(eps)?;
         }
-        let mut anderson = Anderson::new(&self.x.mass);
-        let mut least = (f64::INFINITY, self.iterations);
+        let least = (f64::INFINITY, self.iterations);
+        let begin = || Iteration { anderson: Anderson::new(&self.x.mass), least, last: self.iterations + max_iter };
+        let mut at = under_way.unwrap_or_else(begin);
         loop {
             let (residual, error) = self.residual(eps)?;
-            self.history.push(Residual { iteration: self.iterations, eps: eps / self.x.scale.powi(2), error });
-            if !self.progress.is_none_or(|progress| progress(self.iterations, eps / self.x.scale.powi(2), error)) {
-                return Err(TransportError::Stopped { iterations: self.iterations });
+            let now = Residual { iteration: self.iterations, eps: eps / self.x.scale.powi(2), error };
+            let mut watch = std::mem::take(&mut self.watch);
+            watch.tell(now, |part| self.keep(&at, part))?;
+            self.watch = watch;
+            self.history.push(now);
+            if error < at.least.0 {
+                at.least = (error, self.iterations);
             }
-            if error < least.0 {
-                least = (error, self.iterations);
-            }
-            let stalled = self.iterations >= least.1 + PATIENCE && error <= 10.0 * self.rounding / eps;
+            let stalled = self.iterations >= at.least.1 + PATIENCE && error <= 10.0 * self.rounding / eps;
             if solver.tol > 0.0 && error <= solver.tol {
                 return Ok(error);
             }
-            if self.iterations >= last || (solver.tol > 0.0 && stalled) {
-                let Some(phi) = anderson.better_than(&residual) else { return Ok(error) };
+            if self.iterations >= at.last || (solver.tol > 0.0 && stalled) {
+                let Some(phi) = at.anderson.better_than(&residual) else { return Ok(error) };
                 self.phi = phi;
                 self.update_psi(eps)?;
                 return Ok(self.residual(eps)?.1);
             }
             let phi = std::mem::take(&mut self.phi);
             self.phi = match solver.accelerated() {
-                true => anderson.next(phi, residual),
+                true => at.anderson.next(phi, residual),
                 false => phi.iter().zip(&residual).map(|(phi, change)| phi + change).collect(),
             };
             self.update_psi(eps)?;

@@ -1,0 +1,62 @@
+//! A solve under way: what it takes to go on with the iteration, bit for bit.
+
+use crate::backend::Backend;
+use crate::io::Part;
+use crate::transport::anderson::Anderson;
+use crate::transport::outcome::Residual;
+use crate::transport::sinkhorn::Run;
+
+/// The iteration at one ε.
+pub struct Iteration<'a> {
+    pub anderson: Anderson<'a>,
+    /// The least error, and when.
+    pub least: (f64, usize),
+    /// The number at which it ends at the latest.
+    pub last: usize,
+}
+
+/// The record of where a solve is: level, iterations made, and of the level the last one and that of the least error.
+const AT: &str = "at";
+/// The error of the plan of a solve that is done.
+const DONE: &str = "error at the end";
+
+impl<'a, B: Backend> Run<'a, B> {
+    /// Keeps the state before an iteration.
+    pub fn keep(&self, at: &Iteration<'_>, part: &mut Part<'_>) {
+        self.keep_potentials(part);
+        part.keep_record(AT, &(self.level, self.iterations, at.last, at.least.1));
+        part.keep_array("least error", vec![at.least.0]);
+        for (k, (eps, phi)) in self.before.iter().enumerate() {
+            part.keep_array(&format!("level before {k}"), [&[*eps], &phi[..]].concat());
+        }
+        at.anderson.keep(part);
+    }
+
+    /// Keeps the potentials with which the iteration ended, and their `error`.
+    pub fn keep_end(&self, error: f64, part: &mut Part<'_>) {
+        self.keep_potentials(part);
+        part.keep_record(AT, &(0, self.iterations, self.iterations, self.iterations));
+        part.keep_array(DONE, vec![error]);
+    }
+
+    fn keep_potentials(&self, part: &mut Part<'_>) {
+        part.keep_array("phi", self.phi.clone());
+        part.keep_array("psi", self.psi.clone());
+        Residual::keep(&self.history, part);
+    }
+
+    /// Takes the state that `part` has: the iteration to go on with, or the error where it was done.
+    pub fn recall(&mut self, part: &Part<'_>) -> Option<Result<Iteration<'a>, f64>> {
+        let (level, iterations, last, least): (u32, usize, usize, usize) = part.record(AT)?;
+        let array = |name: &str| part.array(name).map(<[f64]>::to_vec);
+        let before = (0..).map_while(|k| part.array(&format!("level before {k}"))?.split_first());
+        (self.phi, self.psi, self.history) = (array("phi")?, array("psi")?, Residual::kept(part)?);
+        (self.level, self.iterations) = (level, iterations);
+        self.before = before.map(|(eps, phi)| (*eps, phi.to_vec())).collect();
+        if let Some(&[error]) = part.array(DONE) {
+            return Some(Err(error));
+        }
+        let anderson = Anderson::kept(&self.x.mass, part)?;
+        Some(Ok(Iteration { anderson, least: (*part.array("least error")?.first()?, least), last }))
+    }
+}
