@@ -6,14 +6,14 @@
 //! ```
 //!
 //! with A the mean of the particles under m_j φ_ij, and B and S mean and mass under m_j φ_ij/(φ∗ρ)_j: two kernel sums. A genuine
-//! gradient flow, so F falls: a step of length τ is made of Euler substeps, each halved until F_after + E|substep|²/2h ≤ F_before,
-//! which adds up to the energy inequality of the whole step. Around N(0, σ²) it settles at the variance u − ε,
+//! gradient flow, so F falls: a step of length τ is made of Euler substeps, each halved until F_after + E|substep|²/2h ≤ F_before
+//! but for the rounding of F, which adds up to the energy inequality of the whole step. Around N(0, σ²) it settles at the variance u − ε,
 //! u = σ²(1 + √(1 + 4ε/σ²))/2, which is σ² − ε²/σ² to first order. Mode weights are those of the basins of V;
 //! [`Blob::annealed`] goes around its barriers.
 
 use std::f64::consts::TAU;
 
-use crate::backend::{Device, Noise};
+use crate::backend::{Device, Noise, Precision};
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
@@ -108,6 +108,15 @@ impl<'a> Blob<'a> {
         Ok(Energy { value, neighbours: sums.neighbours(cloud.len()), log: sums.log, mean: sums.mean })
     }
 
+    /// The rounding error of F: that of the kernel's exponents, |x|²/ε in size, and independent from particle to particle.
+    fn noise(&self) -> f64 {
+        let rounding = match self.device.precision() {
+            Precision::F32 => f64::from(f32::EPSILON),
+            Precision::F64 => f64::EPSILON,
+        };
+        rounding * self.state.variance() / (self.eps * self.stage.widening) / (self.state.len() as f64).sqrt()
+    }
+
     /// The velocity ẋ of every particle, n × d.
     fn velocity(&self) -> Result<Vec<f64>, FlowError> {
         let (x, d) = (self.state.points(), self.state.dim());
@@ -139,6 +148,7 @@ impl Scheme for Blob<'_> {
             (self.stage, self.energy) = (stage, self.energy_of(&self.state, stage)?);
         }
         let tau = self.tau * stage.widening;
+        let noise = self.noise();
         let (before, mut left) = (self.state.clone(), tau);
         let centre = before.mean();
         while left > 1e-9 * tau {
@@ -158,7 +168,7 @@ impl Scheme for Blob<'_> {
                     Ok(()) => {
                         let state = before.with_points(moved)?;
                         let energy = self.energy_of(&state, stage)?;
-                        if smallest || energy.value + 0.5 * h * speed <= self.energy.value {
+                        if smallest || 0.5 * h * speed <= noise || energy.value + 0.5 * h * speed <= self.energy.value + noise {
                             break (state, energy);
                         }
                     }

@@ -38,6 +38,8 @@ pub struct Langevin<'a> {
 
 /// Particles whose free energy is accounted for.
 const ACCOUNTED: usize = 4096;
+/// The part of a checkpoint with the particles under way.
+const RUN: &str = "particles";
 /// The record in a checkpoint that no more accounts are to come.
 const ACCOUNTED_ALL: &str = "accounted all";
 
@@ -96,7 +98,7 @@ impl<'a> Langevin<'a> {
         }
         let reach = Reach { centre: start.mean(), radius: reach_of(start, self.law) };
         let mut accounts = self.accounts(start, start_law, steps, &reach, checkpoint, progress)?;
-        let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(start.points().to_vec()));
+        let mut run = Underway::kept(&checkpoint.part(RUN)).unwrap_or_else(|| Underway::from(start.points().to_vec()));
         let (program, latest) = (self.program(steps), accounts.last().cloned().unwrap_or_default());
         let mut go_on = true;
         while run.made < steps {
@@ -105,7 +107,7 @@ impl<'a> Langevin<'a> {
                 go_on && !checkpoint.is_due()
             };
             program.advance(&self.field, &mut run, self.noise(0), self.device, Observe::Progress(&mut watch))?;
-            if run.made < steps && !checkpoint.pass(go_on, |checkpoint| run.keep(checkpoint)) {
+            if run.made < steps && !checkpoint.pass(go_on, |checkpoint| run.keep(&mut checkpoint.part(RUN))) {
                 return Err(FlowError::Stopped { steps: run.made });
             }
         }
@@ -141,11 +143,11 @@ impl<'a> Langevin<'a> {
         if checkpoint.record(ACCOUNTED_ALL) == Some(true) {
             return Ok(accounts);
         }
-        let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(first.to_vec()));
+        let mut run = Underway::kept(&checkpoint.part(RUN)).unwrap_or_else(|| Underway::from(first.to_vec()));
         for k in run.made..steps {
             let keep = |checkpoint: &mut Checkpoint| {
                 checkpoint.keep_record(ACCOUNTS, &accounts);
-                run.keep(checkpoint);
+                run.keep(&mut checkpoint.part(RUN));
             };
             if !checkpoint.pass(progress(k, &accounts[k], None), keep) {
                 return Err(FlowError::Stopped { steps: k });
@@ -169,7 +171,7 @@ impl<'a> Langevin<'a> {
         }
         checkpoint.keep_record(ACCOUNTS, &accounts);
         checkpoint.keep_record(ACCOUNTED_ALL, &true);
-        Underway::from(start.points().to_vec()).keep(checkpoint);
+        Underway::from(start.points().to_vec()).keep(&mut checkpoint.part(RUN));
         Ok(accounts)
     }
 

@@ -227,6 +227,11 @@ impl Part<'_> {
         keep(self);
     }
 
+    /// As [`Checkpoint::is_due`].
+    pub fn is_due(&self) -> bool {
+        self.checkpoint.is_due()
+    }
+
     /// As [`Checkpoint::pass`]; what was kept in this part goes first.
     pub fn pass(&mut self, go_on: bool, keep: impl FnOnce(&mut Part<'_>)) -> bool {
         let (checkpoint, prefix) = (&mut *self.checkpoint, self.prefix.clone());

@@ -41,6 +41,10 @@ pub struct LoopOptions {
     pub tolerance: Option<f64>,
     /// Signal-to-noise ratio of the corrector.
     pub snr: f64,
+    /// Whether the predictor takes the step of the probability-flow ODE.
+    pub probability_flow: bool,
+    /// Path length after which a particle of Energy Matching in the plane stops.
+    pub length: Option<f64>,
     /// Defects to reproduce.
     pub compat: Vec<Compat>,
 }
@@ -172,9 +176,9 @@ impl Loop {
                     predictor: if of_sub_vp { Predictor::EulerMaruyama } else { Predictor::ReverseDiffusion },
                     corrector: Corrector::Langevin(options.snr),
                     corrections: 1,
-                    probability_flow: false,
+                    probability_flow: options.probability_flow,
                     batch_norms: options.compat.contains(&Compat::BATCH_MEAN_NORMS),
-                    unused_draws: false,
+                    unused_draws: options.compat.contains(&Compat::UNUSED_DRAWS),
                 };
                 let mut run = Corrected::kept(&pauses.part).unwrap_or_else(|| Corrected::from(start));
                 while run.made < sampler.levels {

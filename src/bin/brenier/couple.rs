@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
+use brenier::io::{Checkpoint, Part};
 use brenier::measure::Cloud;
-use brenier::metric::cfm_loss_floor;
+use brenier::metric::{Flag, cfm_loss_floor};
 use brenier::random::{Philox, Stream};
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{Outcome, Pairing, Plan, Problem, Sinkhorn};
@@ -24,6 +25,8 @@ use batch::End;
 use record::{Record, Straightness};
 use shards::Shards;
 
+/// Where results go unless --out says.
+const FOLDER: &str = "brenier-out/couple";
 /// ε over the mean cost when neither --eps nor --blur is given.
 const DEFAULT_EPS: f64 = 0.05;
 /// Pairs that the floor of the loss is estimated on.
@@ -96,6 +99,10 @@ impl Couple {
     /// Draws the pairs.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
+        session.resumable("couple", Some(FOLDER), &device, |checkpoint| self.draw(session, &device, checkpoint))
+    }
+
+    fn draw(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
         let source = (self.source.as_str(), self.source_weights.as_deref());
         let target = (self.target.as_str(), self.target_weights.as_deref());
@@ -107,7 +114,7 @@ impl Couple {
         // Both ends in f64 and in the precision of the run, with the columns of the soft-min; a round of draws; a file.
         let held = (source.len() + target.len()) * (4 * d + 8) + 6 * (source.len().max(1 << 20)) + shard * (2 * d + 1);
         machine::require("coupling that many points", held as u64)?;
-        let folder = session.folder(Some("brenier-out/couple"))?;
+        let folder = session.folder(Some(FOLDER))?;
         let mut shards = Shards::new(folder.as_ref(), self.format, shard, d, session.float())?;
 
         let bar = progress::bar(session, "pairs", pairs as usize);
@@ -122,19 +129,21 @@ impl Couple {
                 None => self.eps(&x.cloud, &y.cloud, seed)?,
             };
             let problem = Problem::new(&x.cloud, &y.cloud, eps)?;
-            let outcome = self.solve(&problem, &device, &bar)?;
+            let part = format!("plan {batches}");
+            let outcome = self.solve(&problem, device, &bar, checkpoint.part(&part))?;
             let left = pairs - shards.written();
             let here = if whole { left } else { left.min(x.cloud.len() as u64) };
             let mut pairing = Pairing::new(&problem, &outcome.potentials, here, self.without_replacement, (seed, batches))?;
             let mut first = true;
-            while let Some(drawn) = pairing.next_round(&device, Some(&|_, _, _| !signal::interrupted()))? {
+            while let Some(drawn) = pairing.next_round(device, Some(&|_, _, _| !signal::interrupted()))? {
+                signal::check()?;
                 if first {
                     first = false;
                     let record = told.get_or_insert_with(Record::default);
                     record.add(&outcome);
                     if batches == 0 {
                         bar.set_message("entropy and straightness");
-                        record.straightness = Some(straightness(&problem, &outcome, &drawn, &device, seed)?);
+                        record.straightness = Some(straightness(&problem, &outcome, &drawn, device, seed)?);
                         bar.set_message("pairs");
                     }
                 }
@@ -149,6 +158,9 @@ impl Couple {
                 }
             }
             batches += 1;
+            if shards.written() < pairs {
+                checkpoint.part(&part).close(|_| {});
+            }
         }
         let seconds = begun.elapsed().as_secs_f64();
         let (files, pair_cost) = shards.finish()?;
@@ -165,6 +177,9 @@ impl Couple {
         }
         (record.seconds, record.wall_seconds, record.seed) = (seconds, session.wall_seconds(), seed);
         (record.device, record.precision) = (device.name().into(), device.precision().name());
+        if record.straightness.as_ref().is_some_and(|s| !s.cfm_loss_floor.is_finite()) {
+            record.flags.push(Flag::NotFinite); // of one pair there is none
+        }
         if !record.converged {
             session.note("a plan has not converged; raise --max-iter or --eps, or lower --batch");
         }
@@ -182,13 +197,13 @@ impl Couple {
         }
     }
 
-    fn solve(&self, problem: &Problem<'_>, device: &Device, bar: &ProgressBar) -> Result<Outcome, Failure> {
+    fn solve(&self, problem: &Problem<'_>, device: &Device, bar: &ProgressBar, kept: Part<'_>) -> Result<Outcome, Failure> {
         let solver = Sinkhorn { tol: self.tol, max_iter: self.max_iter, plain: false };
         let tell = |iteration: usize, eps: f64, error: f64| {
             bar.set_message(format!("eps {} it {iteration} error {error:.0e}", number(eps)));
             !signal::interrupted()
         };
-        let outcome = solver.solve(problem, device, None, Some(&tell))?;
+        let outcome = solver.resume(problem, device, None, Some(&tell), kept)?;
         bar.set_message("pairs");
         Ok(outcome)
     }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
-use brenier::io::{Float, NamedArray, Numbers, read_array};
+use brenier::io::{Checkpoint, Float, NamedArray, Numbers, read_array};
 use brenier::measure::Cloud;
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{
@@ -183,6 +183,10 @@ impl Transport {
     /// Solves the problem.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
+        session.resumable("transport", None, &device, |checkpoint| self.solve(session, &device, checkpoint))
+    }
+
+    fn solve(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
         let source = (self.source.as_str(), self.source_weights.as_deref());
         let target = (self.target.as_str(), self.target_weights.as_deref());
@@ -203,7 +207,7 @@ impl Transport {
         let solved = match self.rank {
             Some(rank) => self.low_rank(&x, &y, rank as usize, session)?,
             None if self.exact || on_a_line => exact(&x, &y)?,
-            None => self.entropic(&x, &y, &device, session)?,
+            None => self.entropic(&x, &y, device, checkpoint, session)?,
         };
         signal::check()?;
         let sliced = self.sliced.map(|directions| sliced_w2(&x, &y, directions as usize, seed)).transpose()?;
@@ -212,14 +216,14 @@ impl Transport {
             write(folder, &x, &y, &solved)?;
             if let Some(k) = self.top_k {
                 let problem = Problem::new(&x, &y, solved.outcome.eps)?;
-                let top = Plan::new(&problem, &solved.outcome.potentials)?.partners().top(&x, k as usize, &device)?;
+                let top = Plan::new(&problem, &solved.outcome.potentials)?.partners().top(&x, k as usize, device)?;
                 let array = |name, numbers| NamedArray { name, numbers, shape: vec![x.len(), top.k] };
                 let index = array("index", Numbers::Indices(&top.index));
                 let probability = array("probability", Numbers::Reals(&top.probability, Float::F64));
                 folder.arrays("partners.npz", &[index, probability])?;
             }
         }
-        self.finish(session, &device, (&x, &y), (&solved, sliced), folder.as_ref())
+        self.finish(session, device, (&x, &y), (&solved, sliced), folder.as_ref())
     }
 
     /// ε, and where it comes from.
@@ -273,7 +277,14 @@ impl Transport {
         }
     }
 
-    fn entropic(&self, x: &Cloud, y: &Cloud, device: &Device, session: &Session) -> Result<Solved, Failure> {
+    fn entropic(
+        &self,
+        x: &Cloud,
+        y: &Cloud,
+        device: &Device,
+        checkpoint: &mut Checkpoint,
+        session: &Session,
+    ) -> Result<Solved, Failure> {
         // Coordinates and potentials on both sides and at every scale, in f64 and in the precision of the run, and what is kept of the pairs.
         machine::require("solving this problem", ((x.len() + y.len()) * (8 * x.dim() + 12)) as u64)?;
         let seed = session.shared.seed;
@@ -304,15 +315,15 @@ impl Transport {
             (None, Some(n)) => Some(subsample(&problem, n as usize, seed, solver, device, Some(&tell))?),
             (None, None) => None,
         };
-        let outcome = solver.solve(&problem, device, warm.as_ref(), Some(&tell))?;
+        let outcome = solver.resume(&problem, device, warm.as_ref(), Some(&tell), checkpoint.part("plan"))?;
         let divergence = match self.debias {
             true => {
                 // The two self-terms, with the same progress and the same way to stop.
-                let own = |cloud| {
+                let mut own = |cloud, part| {
                     let problem = Problem::new(cloud, cloud, problem.eps())?.with_rho(rho_source, rho_source)?;
-                    solver.solve(&problem, device, None, Some(&tell))
+                    solver.resume(&problem, device, None, Some(&tell), checkpoint.part(part))
                 };
-                Some(outcome.dual - 0.5 * own(x)?.dual - 0.5 * own(y)?.dual)
+                Some(outcome.dual - 0.5 * own(x, "source")?.dual - 0.5 * own(y, "target")?.dual)
             }
             false => None,
         };

@@ -11,7 +11,7 @@ use crate::sampler::looped::{DATA, LoopOptions, Looped, Pauses};
 use crate::sampler::{Adaptive, AdaptiveRun, Compat, DpmAdaptive, Pair, RunError};
 
 /// Particles between two looks at whether to go on.
-const BLOCK: usize = 4096;
+const BLOCK: usize = 1024;
 /// The record of the evaluations made so far, and the array of the end points.
 const EVALUATIONS: &str = "evaluations";
 const ENDS: &str = "ends";

@@ -11,6 +11,10 @@ use crate::sampler::{Compat, EnergyMatching, RunError};
 /// h, τ* and ε_max of Energy Matching in the plane and on images.
 const IN_THE_PLANE: EnergyMatching = EnergyMatching { tau_star: 0.8, epsilon_max: 0.15, step: 0.01 };
 const ON_IMAGES: EnergyMatching = EnergyMatching { tau_star: 1.0, epsilon_max: 0.01, step: 0.01 };
+/// The record of steps, evaluations and draws made, and the arrays of the state and of the lengths of paths.
+const PROGRESS: &str = "steps, evaluations and draws";
+const STATE: &str = "state";
+const LENGTHS: &str = "lengths";
 
 /// Moves the particles by the steps for the plane, or else those for images.
 pub fn run(
@@ -25,6 +29,9 @@ pub fn run(
     let (d, len) = (field.dim(), start.len());
     let (first, evaluations, drawn) = pauses.part.record(PROGRESS).unwrap_or((0, 0, 0));
     let mut x = pauses.part.array(STATE).unwrap_or(start).to_vec();
+    // A path is that of each particle or, as published, of all of them as one vector.
+    let stride = if options.compat.contains(&Compat::BATCH_PATH_LENGTH) { len } else { d };
+    let mut lengths = pauses.part.array(LENGTHS).map_or_else(|| vec![0.0; len / stride], <[f64]>::to_vec);
     let (evaluations, mut draws) = (Cell::new(evaluations), Draws::after(drawn, noise, d));
     let force = |x: &[f64]| {
         evaluations.set(evaluations.get() + 1);
@@ -34,6 +41,7 @@ pub fn run(
         pauses.pass(k, |part| {
             part.keep_record(PROGRESS, &(k, evaluations.get(), draws.made));
             part.keep_array(STATE, x.clone());
+            part.keep_array(LENGTHS, lengths.clone());
         })?;
         let mut normals = || draws.take(len);
         let elapsed = k as f64 * sampler.step;
@@ -43,11 +51,18 @@ pub fn run(
         }
         let gibbs = options.compat.contains(&Compat::GIBBS_CLOCK);
         let t = if gibbs { (k + 1) as f64 / options.steps as f64 } else { elapsed };
+        let before = x.clone();
         sampler.langevin_step(&mut x, &|_| t, d, &force, &mut normals)?;
+        let Some(limit) = options.length else { continue };
+        for (length, (x, before)) in lengths.iter_mut().zip(x.chunks_exact_mut(stride).zip(before.chunks_exact(stride))) {
+            match *length < limit {
+                true => *length += x.iter().zip(before).map(|(x, b)| (x - b).powi(2)).sum::<f64>().sqrt(),
+                false => x.copy_from_slice(before),
+            }
+        }
+        if lengths.iter().all(|length| *length >= limit) {
+            break;
+        }
     }
     Ok(Looped { points: x, nfe: evaluations.get() })
 }
-
-/// The record of steps, evaluations and draws made, and the array of the state.
-const PROGRESS: &str = "steps, evaluations and draws";
-const STATE: &str = "state";
