@@ -19,7 +19,7 @@ use crate::field::network::Activation;
 
 pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
 pub use error::BackendError;
-pub use operand::{Columns, Cost, Dense, Noise, PairKernel, Rows, Scale, TILE, TileList, TileMean, Tiles};
+pub use operand::{Columns, Cost, Dense, Half, Noise, PairKernel, Rows, Scale, Sweep, TILE, TileList, TileMean, Tiles};
 pub use real::Real;
 
 /// Largest magnitude of a packed bias: log of a zero weight is as good as this, and differences stay finite.
@@ -37,6 +37,8 @@ pub trait Backend: Send + Sync {
     type Real: Real;
     /// Memory of the device: reals, labels, lists.
     type Buf<T: Pod + Send + Sync>: Send + Sync;
+    /// Products x_i·y_j of all pairs of two clouds, kept; uninhabited where recomputing them is faster than reading them.
+    type Scores: Send + Sync;
     /// Whether [`Backend::soft_min_tiles`] is there.
     const TILES: bool = false;
 
@@ -141,6 +143,27 @@ pub trait Backend: Send + Sync {
         let columns = Columns { packed, m: rows.n, d: rows.d };
         self.soft_min(rows, columns, Some(shift), out)
     }
+
+    /// The scores of `rows` against `columns`, where keeping them pays and memory allows it.
+    fn scores(&self, rows: Rows<'_, Self>, columns: Rows<'_, Self>) -> Result<Option<Self::Scores>, BackendError>;
+
+    /// Both half-steps of a Sinkhorn iteration in one pass over kept scores s, with the potentials p of rows and q of columns, and
+    /// their weights b and a:
+    ///
+    /// ```text
+    /// log_sum_i   = log Σ_j a_j exp(k (s_ij − p_i − q_j))                                       length n
+    /// log_ratio_j = log Σ_i b_i exp(k (s_ij − p_i − q_j) − ω log_sum_i − offset_i)              length m
+    /// ```
+    ///
+    /// Returns false, and nothing of use, where the potentials are so far from the answer that a sum over- or underflows: soft-mins
+    /// have to bring them nearer.
+    fn sweep(
+        &self,
+        scores: &mut Self::Scores,
+        sweep: &Sweep<'_, Self>,
+        log_sum: &mut Reals<Self>,
+        log_ratio: &mut Reals<Self>,
+    ) -> Result<bool, BackendError>;
 
     /// The soft-min over kept pairs of tiles: `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)`, length n, j in the tiles that
     /// the tile of i keeps; the mean behind it where asked. `packed` is workspace of m × (d + 1) or more.

@@ -64,6 +64,28 @@ pub struct TileMean<'a, B: Backend + ?Sized> {
     pub out: &'a mut Reals<B>,
 }
 
+/// A marginal in a Sinkhorn iteration, of length n.
+pub struct Half<'a, B: Backend + ?Sized> {
+    /// Potential p, before the iteration.
+    pub potential: &'a Reals<B>,
+    /// Weights of the points, not their logarithms.
+    pub weights: &'a Reals<B>,
+}
+
+/// A Sinkhorn iteration over kept scores: what [`Backend::sweep`] renews the potential of the rows from.
+pub struct Sweep<'a, B: Backend + ?Sized> {
+    /// Factor of scores and potentials, 1/ε.
+    pub k: f64,
+    /// The side whose potential is renewed.
+    pub rows: Half<'a, B>,
+    /// The side whose marginal is asked for.
+    pub columns: Half<'a, B>,
+    /// The renewed potential is p_i + (ω log_sum_i + offset_i)/k: the damping ω of a free marginal, 1 for one that is held…
+    pub omega: f64,
+    /// …and its offset, of length n.
+    pub offset: Option<&'a Reals<B>>,
+}
+
 /// One layer W x + b of [`Backend::perceptron`].
 pub struct Dense<'a, B: Backend + ?Sized> {
     /// W, outputs × inputs, row-major.

@@ -1,6 +1,6 @@
 //! The entropic problem: two clouds, the cost ½|x−y|² and ε, in coordinates where single precision can hold it.
 
-use crate::backend::{Backend, BackendError, Precision, Real, Reals};
+use crate::backend::{Backend, BackendError, Precision, Real, Reals, Rows};
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::TransportError;
@@ -227,6 +227,11 @@ impl<B: Backend> Side<B> {
             extended,
             mass,
         })
+    }
+
+    /// The points on the device.
+    pub fn rows(&self) -> Rows<'_, B> {
+        Rows { points: &self.points, n: self.n, d: self.width }
     }
 
     /// All coordinates in f64, n × width.

@@ -23,6 +23,7 @@ mod soft_mean;
 mod soft_min;
 mod soft_min_self;
 mod soft_min_tiles;
+mod sweep;
 mod top_k;
 mod vector;
 

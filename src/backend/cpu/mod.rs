@@ -3,6 +3,7 @@
 //! Rows lie in the lanes, so a row's sums run over the columns in one fixed order on every instruction set, and no row
 //! depends on its neighbours or on the number of threads.
 
+mod gemm;
 mod interpret;
 mod lane;
 mod nearest;
@@ -12,6 +13,7 @@ mod perceptron;
 mod sample_plan;
 mod soft_min;
 mod soft_min_self;
+mod sweep;
 mod tiles;
 mod top_k;
 mod vector;
@@ -22,7 +24,9 @@ use std::ops::Range;
 use bytemuck::Pod;
 use half::f16;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Dense, Noise, PairKernel, Rows, Scale, TileList, TileMean, Tiles};
+use crate::backend::{
+    Backend, BackendError, Columns, Cost, Dense, Noise, PairKernel, Rows, Scale, Sweep, TileList, TileMean, Tiles,
+};
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
 
@@ -66,6 +70,7 @@ impl<T> Cpu<T> {
 impl<T: Simd> Backend for Cpu<T> {
     type Real = T;
     type Buf<E: Pod + Send + Sync> = Vec<E>;
+    type Scores = sweep::Scores<T>;
     const TILES: bool = true;
 
     fn zeros<E: Pod + Send + Sync>(&self, len: usize) -> Result<Vec<E>, BackendError> {
@@ -155,6 +160,20 @@ impl<T: Simd> Backend for Cpu<T> {
         let pairs = soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: None };
         top_k::top_k(self.isa, pairs, k, index, logit);
         Ok(())
+    }
+
+    fn scores(&self, rows: Rows<'_, Self>, columns: Rows<'_, Self>) -> Result<Option<sweep::Scores<T>>, BackendError> {
+        Ok(sweep::Scores::keep(rows.points, columns.points, (rows.n, columns.n, rows.d)))
+    }
+
+    fn sweep(
+        &self,
+        scores: &mut sweep::Scores<T>,
+        sweep: &Sweep<'_, Self>,
+        log_sum: &mut Vec<T>,
+        log_ratio: &mut Vec<T>,
+    ) -> Result<bool, BackendError> {
+        Ok(scores.sweep(self.isa, sweep, log_sum, log_ratio))
     }
 
     fn soft_min_tiles(

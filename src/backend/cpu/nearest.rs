@@ -120,7 +120,10 @@ fn lane<L: Lane>(vector: L, l: usize) -> L::Elem {
 fn squared_distances<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::Elem], d: usize, out: &mut [[L; R]]) {
     let mut acc = [[L::splat(L::Elem::from_f64(0.0)); R]; C];
     for k in 0..d {
-        let rows: [L; R] = std::array::from_fn(|r| L::load(&x[(k * R + r) * L::N..]));
+        let mut rows = [L::splat(L::Elem::from_f64(0.0)); R];
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = L::load(&x[(k * R + r) * L::N..]);
+        }
         for (c, acc) in acc.iter_mut().enumerate() {
             let y = L::splat(y[c * d + k]);
             for r in 0..R {

@@ -1,13 +1,11 @@
 //! A multilayer perceptron: a block of rows goes through all layers while it is in the cache.
-//!
-//! The products are those of `matrixmultiply`, whose sums run over k in blocks of a fixed size whatever the number of rows; so
-//! row i does not depend on its neighbours. It chooses its own instruction set.
 
 use std::f64::consts::{FRAC_1_SQRT_2, LOG2_E};
 
 use rayon::prelude::*;
 
 use crate::backend::Real;
+use crate::backend::cpu::gemm::gemm;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
 use crate::field::network::{Activation, GELU_CUBE, GELU_TANH};
 
@@ -24,35 +22,12 @@ pub struct Layer<'a, T> {
     pub bias: &'a [T],
 }
 
-/// `matrixmultiply`'s product C ← s A B + t C: m, k, n, s, then each matrix with its strides between rows and columns, t before C.
-type Product<T> = unsafe fn(usize, usize, usize, T, *const T, isize, isize, *const T, isize, isize, T, *mut T, isize, isize);
-
-/// A precision with a matrix product.
-pub trait Gemm: Sized {
-    /// The product.
-    const PRODUCT: Product<Self>;
-}
-
-impl Gemm for f32 {
-    const PRODUCT: Product<f32> = matrixmultiply::sgemm;
-}
-
-impl Gemm for f64 {
-    const PRODUCT: Product<f64> = matrixmultiply::dgemm;
-}
-
 /// C ← s W X + C with W m × k row-major; X is k × n and C m × n, row-major or, where so said, their transposes.
-fn gemm<T: Simd>(n: usize, s: T, w: &[T], (x, x_transposed): (&[T], bool), (c, c_transposed): (&mut [T], bool)) {
+fn product<T: Simd>(n: usize, s: T, w: &[T], (x, x_transposed): (&[T], bool), (c, c_transposed): (&mut [T], bool)) {
     let (m, k) = (c.len() / n, x.len() / n);
-    assert!(x.len() == k * n && c.len() == m * n && w.len() == m * k, "the matrices of a product do not fit");
-    let strides = |transposed, rows, columns| if transposed { (1, rows as isize) } else { (columns as isize, 1) };
+    let strides = |transposed, rows, columns| if transposed { (1, rows) } else { (columns, 1) };
     let ((x_row, x_column), (c_row, c_column)) = (strides(x_transposed, k, n), strides(c_transposed, m, n));
-    let one = T::from_f64(1.0);
-    // SAFETY: the slices hold m × k, k × n and m × n numbers, and the strides are those of such matrices.
-    unsafe {
-        let (w, x, c) = (w.as_ptr(), x.as_ptr(), c.as_mut_ptr());
-        T::PRODUCT(m, k, n, s, w, k as isize, 1, x, x_row, x_column, one, c, c_row, c_column);
-    }
+    gemm((m, k, n), s, (w, k, 1), (x, x_row, x_column), (c, c_row, c_column));
 }
 
 /// `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs. Between the layers a state is transposed, features × rows, so that
@@ -70,13 +45,13 @@ pub fn perceptron<T: Simd>(isa: Isa, x: &[T], d: usize, s: f64, layers: &[Layer<
             for layer in hidden {
                 next.clear();
                 layer.bias.iter().for_each(|&b| next.extend(std::iter::repeat_n(b, n)));
-                gemm(n, s, layer.weight, if first { (x, true) } else { (&state[..], false) }, (next, false));
+                product(n, s, layer.weight, if first { (x, true) } else { (&state[..], false) }, (next, false));
                 T::dispatch(isa, Activate { activation, values: next });
                 std::mem::swap(state, next);
                 (s, first) = (T::from_f64(1.0), false);
             }
             out.chunks_exact_mut(last.bias.len()).for_each(|row| row.copy_from_slice(last.bias));
-            gemm(n, s, last.weight, if first { (x, true) } else { (&state[..], false) }, (out, true));
+            product(n, s, last.weight, if first { (x, true) } else { (&state[..], false) }, (out, true));
         },
     );
 }

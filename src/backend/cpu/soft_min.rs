@@ -22,7 +22,7 @@ use crate::backend::{LARGEST_BIAS, Real};
 use panel::{PANEL, PART, Panel};
 pub(super) use product::{add_mean, logits};
 use state::LEAST;
-pub(super) use state::{State, given_shift, is_usable};
+pub(super) use state::{State, add_compensated, given_shift, is_usable};
 
 /// Columns whose weights are held at a time; a multiple of every C below.
 pub(super) const TILE: usize = 48;

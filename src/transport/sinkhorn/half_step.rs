@@ -1,16 +1,40 @@
 //! Half-steps: a marginal of the plan, the update it makes, and means under the plan's rows.
 
-use crate::backend::{Backend, BackendError, Columns, Reals, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, Half, Reals, Scale, Sweep};
 use crate::transport::problem::Side;
 use crate::transport::sinkhorn::Run;
 
 impl<B: Backend> Run<'_, B> {
+    /// One update of ψ and log of the first marginal's density after it, also left in `ratio_x`: in one pass where scores are kept.
+    pub(super) fn half_steps(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
+        if let Some(scores) = &mut self.scores {
+            let backend = self.backend;
+            let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
+            let damped = self.hold_y.damping(eps, &self.psi);
+            let offset = damped.as_ref().map(|(_, offset)| backend.upload_reals(offset)).transpose()?;
+            let sweep = Sweep {
+                k: 1.0 / eps,
+                rows: Half { potential: &psi, weights: &self.y.weights },
+                columns: Half { potential: &phi, weights: &self.x.weights },
+                omega: damped.map_or(1.0, |(omega, _)| omega),
+                offset: offset.as_ref(),
+            };
+            if backend.sweep(scores, &sweep, &mut self.ratio_y, &mut self.ratio_x)? {
+                let log_ratio = backend.download_reals(&self.ratio_y)?;
+                self.renew_psi(eps, &log_ratio);
+                return backend.download_reals(&self.ratio_x);
+            }
+        }
+        self.update_psi(eps)?;
+        self.first_marginal(eps)
+    }
+
     /// log of the first marginal's density with respect to a, also left in `ratio_x`.
     pub(super) fn first_marginal(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
         let Self { backend, x, y, .. } = *self;
         let phi = backend.upload_reals(&self.phi)?;
         if self.symmetric {
-            let rows = Rows { points: &x.points, n: x.n, d: x.width };
+            let rows = x.rows();
             let (weights, shift) = ((&x.weights, &x.log_weights), (&phi, 1.0 / eps));
             backend.soft_min_self(rows, 1.0 / eps, weights, shift, &mut self.packed_y, &mut self.ratio_x)?;
         } else {
@@ -30,7 +54,8 @@ impl<B: Backend> Run<'_, B> {
 
     /// One update of φ.
     pub fn update_phi(&mut self, eps: f64) -> Result<(), BackendError> {
-        let (change, _) = self.residual(eps)?;
+        let log_ratio = self.first_marginal(eps)?;
+        let (change, _) = self.residual(eps, &log_ratio)?;
         self.phi.iter_mut().zip(change).for_each(|(phi, change)| *phi += change);
         Ok(())
     }
@@ -42,9 +67,13 @@ impl<B: Backend> Run<'_, B> {
             return Ok(());
         }
         let log_ratio = self.second_marginal(eps)?;
-        let change = self.hold_y.change(eps, &self.psi, &log_ratio);
-        self.psi.iter_mut().zip(change).for_each(|(psi, change)| *psi += change);
+        self.renew_psi(eps, &log_ratio);
         Ok(())
+    }
+
+    fn renew_psi(&mut self, eps: f64, log_ratio: &[f64]) {
+        let change = self.hold_y.change(eps, &self.psi, log_ratio);
+        self.psi.iter_mut().zip(change).for_each(|(psi, change)| *psi += change);
     }
 
     /// Σ_j P_ij v_j / Σ_j P_ij of `values` v, m × p, and before it the log of the first marginal's density.
@@ -77,7 +106,7 @@ fn means<B: Backend>(
     backend.pack(&columns.points, columns.width, scale, &columns.log_weights, Some((&psi, -1.0 / eps)), packed)?;
     let mut mean = backend.zeros(rows.n * p)?;
     let columns = Columns { packed, m: columns.n, d: columns.width };
-    let rows = Rows { points: &rows.points, n: rows.n, d: rows.width };
+    let rows = rows.rows();
     backend.soft_mean(rows, columns, Some((&phi, 1.0 / eps)), &values, p, ratio, &mut mean)?;
     Ok((backend.download_reals(ratio)?, backend.download_reals(&mean)?))
 }
@@ -93,7 +122,7 @@ fn log_marginal<B: Backend>(
 ) -> Result<(), BackendError> {
     let scale = Scale::Uniform(1.0 / eps);
     backend.pack(&columns.points, columns.width, scale, &columns.log_weights, Some((psi, -1.0 / eps)), packed)?;
-    let rows = Rows { points: &rows.points, n: rows.n, d: rows.width };
+    let rows = rows.rows();
     let columns = Columns { packed, m: columns.n, d: columns.width };
     backend.soft_min(rows, columns, Some((phi, 1.0 / eps)), out)
 }

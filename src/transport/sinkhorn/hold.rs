@@ -23,9 +23,16 @@ pub struct Hold {
 impl Hold {
     /// The change of φ that an update makes, given the log of the marginal's density.
     pub fn change(&self, eps: f64, phi: &[f64], log_ratio: &[f64]) -> Vec<f64> {
-        let Some(rho) = self.rho else { return log_ratio.iter().map(|r| eps * r).collect() };
-        let omega = rho / (rho + eps);
-        let pairs = log_ratio.iter().zip(self.ground.iter().zip(phi));
-        pairs.map(|(r, (ground, phi))| omega * eps * r + (1.0 - omega) * (ground - phi)).collect()
+        match self.damping(eps, phi) {
+            None => log_ratio.iter().map(|r| eps * r).collect(),
+            Some((omega, offset)) => log_ratio.iter().zip(offset).map(|(r, offset)| eps * (omega * r + offset)).collect(),
+        }
+    }
+
+    /// ω and the part of the change that does not depend on the marginal, over ε; none where it is held.
+    pub fn damping(&self, eps: f64, phi: &[f64]) -> Option<(f64, Vec<f64>)> {
+        let omega = self.rho? / (self.rho? + eps);
+        let offset = self.ground.iter().zip(phi).map(|(ground, phi)| (1.0 - omega) * (ground - phi) / eps);
+        Some((omega, offset.collect()))
     }
 }

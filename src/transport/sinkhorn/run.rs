@@ -29,6 +29,8 @@ pub struct Run<'a, B: Backend> {
     pub(super) packed_y: Reals<B>,
     pub(super) ratio_x: Reals<B>,
     pub(super) ratio_y: Reals<B>,
+    /// The products of all pairs, target × source, where the device keeps them.
+    pub(super) scores: Option<B::Scores>,
     pub iterations: usize,
     pub history: Vec<Residual>,
     /// Rounding error of the products in the exponents.
@@ -63,6 +65,7 @@ impl<'a, B: Backend> Run<'a, B> {
             packed_y: backend.zeros(y.n * (y.width + 1))?,
             ratio_x: backend.zeros(x.n)?,
             ratio_y: backend.zeros(y.n)?,
+            scores: None,
             iterations: 0,
             history: Vec::new(),
             rounding: x.rounding(y),
@@ -111,15 +114,23 @@ impl<'a, B: Backend> Run<'a, B> {
         max_iter: usize,
         under_way: Option<Iteration<'a>>,
     ) -> Result<f64, TransportError> {
-        // Whatever ψ was at the start, after this it belongs to φ and the error of the first marginal is the whole error.
-        if under_way.is_none() && solver.tol > 0.0 {
-            self.update_psi(eps)?;
+        if self.scores.is_none() && solver.tol > 0.0 && !self.symmetric {
+            self.scores = self.backend.scores(self.y.rows(), self.x.rows())?;
         }
-        let least = (f64::INFINITY, self.iterations);
-        let begin = || Iteration { anderson: Anderson::new(&self.x.mass), least, last: self.iterations + max_iter };
-        let mut at = under_way.unwrap_or_else(begin);
+        let mut at = match under_way {
+            Some(at) => at,
+            None => {
+                // Whatever ψ was, with this update it belongs to φ and the error of the first marginal is the whole error.
+                let log_ratio = match solver.tol > 0.0 {
+                    true => self.half_steps(eps)?,
+                    false => self.first_marginal(eps)?,
+                };
+                let (least, last) = ((f64::INFINITY, self.iterations), self.iterations + max_iter);
+                Iteration { log_ratio, anderson: Anderson::new(&self.x.mass), least, last }
+            }
+        };
         loop {
-            let (residual, error) = self.residual(eps)?;
+            let (residual, error) = self.residual(eps, &at.log_ratio)?;
             let now = Residual { iteration: self.iterations, eps: eps / self.x.scale.powi(2), error };
             let mut watch = std::mem::take(&mut self.watch);
             watch.tell(now, |part| self.keep(&at, part))?;
@@ -135,23 +146,22 @@ impl<'a, B: Backend> Run<'a, B> {
             if self.iterations >= at.last || (solver.tol > 0.0 && stalled) {
                 let Some(phi) = at.anderson.better_than(&residual) else { return Ok(error) };
                 self.phi = phi;
-                self.update_psi(eps)?;
-                return Ok(self.residual(eps)?.1);
+                at.log_ratio = self.half_steps(eps)?;
+                return Ok(self.residual(eps, &at.log_ratio)?.1);
             }
             let phi = std::mem::take(&mut self.phi);
             self.phi = match solver.accelerated() {
                 true => at.anderson.next(phi, residual),
                 false => phi.iter().zip(&residual).map(|(phi, change)| phi + change).collect(),
             };
-            self.update_psi(eps)?;
+            at.log_ratio = self.half_steps(eps)?;
             self.iterations += 1;
         }
     }
 
-    /// The change of φ an iteration would make, and the error of the plan of φ and ψ.
-    pub(super) fn residual(&mut self, eps: f64) -> Result<(Vec<f64>, f64), BackendError> {
-        let log_ratio = self.first_marginal(eps)?;
-        let mut change = self.hold_x.change(eps, &self.phi, &log_ratio);
+    /// The change of φ that the first marginal asks for, which is also in `ratio_x`, and the error of the plan of φ and ψ.
+    pub(super) fn residual(&self, eps: f64, log_ratio: &[f64]) -> Result<(Vec<f64>, f64), BackendError> {
+        let mut change = self.hold_x.change(eps, &self.phi, log_ratio);
         if self.symmetric {
             change.iter_mut().for_each(|change| *change *= 0.5);
         }

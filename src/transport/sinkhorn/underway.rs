@@ -8,6 +8,8 @@ use crate::transport::sinkhorn::Run;
 
 /// The iteration at one ε.
 pub struct Iteration<'a> {
+    /// log of the first marginal's density.
+    pub log_ratio: Vec<f64>,
     pub anderson: Anderson<'a>,
     /// The least error, and when.
     pub least: (f64, usize),
@@ -26,6 +28,7 @@ impl<'a, B: Backend> Run<'a, B> {
         self.keep_potentials(part);
         part.keep_record(AT, &(self.level, self.iterations, at.last, at.least.1));
         part.keep_array("least error", vec![at.least.0]);
+        part.keep_array("log ratio", at.log_ratio.clone());
         for (k, (eps, phi)) in self.before.iter().enumerate() {
             part.keep_array(&format!("level before {k}"), [&[*eps], &phi[..]].concat());
         }
@@ -57,6 +60,8 @@ impl<'a, B: Backend> Run<'a, B> {
             return Some(Err(error));
         }
         let anderson = Anderson::kept(&self.x.mass, part)?;
-        Some(Ok(Iteration { anderson, least: (*part.array("least error")?.first()?, least), last }))
+        let log_ratio = array("log ratio")?;
+        self.ratio_x = self.backend.upload_reals(&log_ratio).ok()?;
+        Some(Ok(Iteration { log_ratio, anderson, least: (*part.array("least error")?.first()?, least), last }))
     }
 }

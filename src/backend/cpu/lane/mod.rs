@@ -10,7 +10,7 @@ mod x86;
 use std::ops::Range;
 
 use crate::backend::Real;
-use crate::backend::cpu::perceptron::Gemm;
+use crate::backend::cpu::gemm::Gemm;
 
 /// An instruction set of the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

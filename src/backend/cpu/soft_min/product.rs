@@ -8,9 +8,18 @@ use crate::backend::cpu::soft_min::state::add_compensated;
 #[inline(always)]
 pub fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::Elem], d: usize, out: &mut [[L; R]]) {
     let stride = d + 1;
-    let mut acc: [[L; R]; C] = std::array::from_fn(|c| [L::splat(y[c * stride + d]); R]);
+    let zero = L::splat(L::Elem::from_f64(0.0));
+    // Plain loops here and below: the closures of `array::from_fn` are not always inlined, and then are compiled without the
+    // instruction set.
+    let mut acc = [[zero; R]; C];
+    for (c, acc) in acc.iter_mut().enumerate() {
+        *acc = [L::splat(y[c * stride + d]); R];
+    }
     for k in 0..d {
-        let rows: [L; R] = std::array::from_fn(|r| L::load(&x[(k * R + r) * L::N..]));
+        let mut rows = [zero; R];
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = L::load(&x[(k * R + r) * L::N..]);
+        }
         for (c, acc) in acc.iter_mut().enumerate() {
             let y = L::splat(y[c * stride + k]);
             for r in 0..R {
@@ -48,14 +57,14 @@ fn add_values<L: Lane, const R: usize, const K: usize>(
 ) -> usize {
     let mut acc = [[L::splat(L::Elem::from_f64(0.0)); R]; K];
     for (w, v) in weights.iter().zip(values.chunks_exact(p)) {
-        let v: [L; K] = std::array::from_fn(|k| L::splat(v[first + k]));
         for k in 0..K {
+            let v = L::splat(v[first + k]);
             for r in 0..R {
-                acc[k][r] = w[r].mul_add(v[k], acc[k][r]);
+                acc[k][r] = w[r].mul_add(v, acc[k][r]);
             }
         }
     }
-    // Plain loops: an iterator over `acc` would keep it in memory.
+    // An iterator over `acc` would keep it in memory.
     for k in 0..K {
         for r in 0..R {
             let (sum, lost) = mean[((first + k) * R + r) * 2 * L::N..].split_at_mut(L::N);

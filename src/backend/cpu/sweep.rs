@@ -1,0 +1,207 @@
+//! A whole Sinkhorn iteration in one pass over kept scores.
+//!
+//! A row's exponentials are taken once: their sum renews the row's potential at once, and scaled by that they are the entries of
+//! the plan, which join the marginal of the columns. So a pair costs one read from memory, one exponential and two products,
+//! whatever the dimension, where two soft-mins take two exponentials and 2 d products.
+
+use std::f64::consts::{LN_2, LOG2_E};
+
+use memmap2::MmapMut;
+use rayon::prelude::*;
+
+use crate::backend::cpu::Cpu;
+use crate::backend::cpu::gemm::gemm;
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
+use crate::backend::cpu::soft_min::{add_compensated, is_usable};
+use crate::backend::{LARGEST_BIAS, Real, Sweep};
+
+/// Most memory of the scores: 10,000 × 10,000 in single precision, and a quarter more.
+const MOST_BYTES: usize = 500_000_000;
+/// Scores that stay in a cache are always worth keeping…
+const CACHE_BYTES: usize = 16 << 20;
+/// …others from the dimension on where their products cost more than reading them.
+const LEAST_DIMENSION: usize = 5;
+/// Numbers a row is padded to: the lanes of the widest vector, and a line of the cache.
+const PAD: usize = 16;
+/// Rows of a task, whose columns' sums are held in single precision; a rule of the sizes alone.
+const BLOCK: usize = 64;
+/// Rows that share a pass over the columns' sums.
+const ROWS: usize = 4;
+/// Vectors after which a row's sum is taken over into a compensated one.
+const TILE: usize = 64;
+
+/// Products x_i·y_j of all pairs.
+#[derive(Debug)]
+pub struct Scores<T> {
+    /// n × stride, in pages of the largest kind there is: in small ones their first touch would cost as much as the products.
+    values: MmapMut,
+    /// Padded number of columns.
+    stride: usize,
+    m: usize,
+    /// Sums of each block's columns.
+    sums: Vec<T>,
+}
+
+impl<T: Simd> Scores<T> {
+    /// The scores of n × m pairs in dimension d, where keeping them pays.
+    pub fn keep(x: &[T], y: &[T], (n, m, d): (usize, usize, usize)) -> Option<Self> {
+        let stride = m.next_multiple_of(PAD);
+        let bytes = n.checked_mul(stride)?.checked_mul(size_of::<T>())?;
+        if bytes > MOST_BYTES || (bytes > CACHE_BYTES && d < LEAST_DIMENSION) {
+            return None;
+        }
+        let mut values = MmapMut::map_anon(bytes).ok()?;
+        // Only advice: without it the pages are small ones.
+        #[cfg(target_os = "linux")]
+        let _ = values.advise(memmap2::Advice::HugePage);
+        // The more rows a product has, the more often its packed columns are used.
+        let rows = n.div_ceil(16).clamp(BLOCK, 8 * BLOCK);
+        bytemuck::cast_slice_mut::<u8, T>(&mut values).par_chunks_mut(rows * stride).zip(x.par_chunks(rows * d)).for_each(
+            |(out, x)| {
+                gemm((x.len() / d, d, m), T::ONE, (x, d, 1), (y, 1, d), (out, stride, 1));
+            },
+        );
+        Some(Self { values, stride, m, sums: vec![T::zeroed(); n.div_ceil(BLOCK) * stride] })
+    }
+
+    /// `log_sum_i = log Σ_j a_j exp(k (s_ij − p_i − q_j))` and `log_ratio_j = log Σ_i b_i exp(k (s_ij − p_i − q_j) − ω log_sum_i −
+    /// offset_i)`; whether no sum was lost.
+    pub fn sweep(&mut self, isa: Isa, sweep: &Sweep<'_, Cpu<T>>, log_sum: &mut [T], log_ratio: &mut [T]) -> bool {
+        let Self { values, stride, m, sums } = self;
+        let (stride, m) = (*stride, *m);
+        let k = LOG2_E * sweep.k;
+        let padded = |values: &mut dyn Iterator<Item = f64>, rest| -> Vec<T> {
+            values.chain(std::iter::repeat_n(rest, stride - m)).map(T::from_f64).collect()
+        };
+        let bias = padded(&mut sweep.columns.potential.iter().map(|q| -k * q.to_f64()), -LARGEST_BIAS);
+        let weights = padded(&mut sweep.columns.weights.iter().map(|a| a.to_f64()), 0.0);
+        let values: &[T] = bytemuck::cast_slice(values);
+        let tasks = values.par_chunks(BLOCK * stride).zip(sums.par_chunks_mut(stride)).zip(log_sum.par_chunks_mut(BLOCK));
+        tasks.enumerate().for_each_init(
+            || vec![T::zeroed(); ROWS * stride],
+            |entries, (block, ((scores, sums), log_sum))| {
+                let columns = Columns { bias: &bias, weights: &weights, sums };
+                T::dispatch(isa, Block { scores, k, sweep, first: block * BLOCK, columns, entries, log_sum });
+            },
+        );
+        log_ratio.par_iter_mut().enumerate().with_min_len(256).for_each(|(j, out)| {
+            *out = T::from_f64(sums[j..].iter().step_by(stride).map(|sum| sum.to_f64()).sum::<f64>().ln());
+        });
+        log_sum.iter().all(|log| log.to_f64().is_finite()) && log_ratio.iter().all(|log| log.to_f64().abs() < 64.0 * LN_2)
+    }
+}
+
+/// What a block knows of its columns, padded.
+struct Columns<'a, T> {
+    bias: &'a [T],
+    weights: &'a [T],
+    sums: &'a mut [T],
+}
+
+/// Some rows against all columns.
+struct Block<'a, T: Simd> {
+    scores: &'a [T],
+    k: f64,
+    sweep: &'a Sweep<'a, Cpu<T>>,
+    first: usize,
+    columns: Columns<'a, T>,
+    entries: &'a mut [T],
+    log_sum: &'a mut [T],
+}
+
+impl<T: Simd> Kernel<T> for Block<'_, T> {
+    #[inline(always)]
+    fn run<L: Lane<Elem = T>>(self) {
+        let Self { scores, k, sweep, first, columns, entries, log_sum } = self;
+        let (potential, weights) = (sweep.rows.potential, sweep.rows.weights);
+        let stride = columns.bias.len();
+        let zero = L::splat(T::zeroed());
+        columns.sums.fill(T::zeroed());
+        for (group, log_sums) in log_sum.chunks_mut(ROWS).enumerate() {
+            let scores = &scores[group * ROWS * stride..];
+            let mut factors = [zero; ROWS];
+            for (r, out) in log_sums.iter_mut().enumerate() {
+                let i = first + group * ROWS + r;
+                let row = Row { scores: &scores[r * stride..][..stride], k: L::splat(T::from_f64(k)), bias: columns.bias };
+                let entries = &mut entries[r * stride..][..stride];
+                let mut shift = T::from_f64(k * potential[i].to_f64());
+                let mut sum = row.exponentials(shift, columns.weights, entries);
+                let mut raised = 0.0;
+                if !is_usable(T::from_f64(sum)) {
+                    let largest = row.largest();
+                    raised = LN_2 * (largest.to_f64() - shift.to_f64());
+                    shift = largest;
+                    sum = row.exponentials(shift, columns.weights, entries);
+                }
+                // Lost all the same: the largest is that of a point without weight.
+                let log = if is_usable(T::from_f64(sum)) { raised + sum.ln() } else { f64::NAN };
+                let change = sweep.omega * log + sweep.offset.map_or(0.0, |offset| offset[i].to_f64());
+                *out = T::from_f64(log);
+                factors[r] = L::splat(T::from_f64(weights[i].to_f64() * (raised - change).exp()));
+            }
+            match log_sums.len() {
+                ROWS => add_entries::<L, ROWS>(entries, factors, columns.sums),
+                rows => (0..rows).for_each(|r| add_entries::<L, 1>(&entries[r * stride..], [factors[r]], columns.sums)),
+            }
+        }
+    }
+}
+
+/// One row of scores against all columns: exponents k s_j + bias_j.
+struct Row<'a, L: Lane> {
+    scores: &'a [L::Elem],
+    k: L,
+    bias: &'a [L::Elem],
+}
+
+impl<L: Lane> Row<'_, L> {
+    #[inline(always)]
+    fn exponents(&self, j: usize) -> L {
+        L::load(&self.scores[j..]).mul_add(self.k, L::load(&self.bias[j..]))
+    }
+
+    /// Writes the entries 2^(exponent_j − shift) and returns Σ_j a_j entry_j.
+    #[inline(always)]
+    fn exponentials(&self, shift: L::Elem, weights: &[L::Elem], entries: &mut [L::Elem]) -> f64 {
+        let (shift, zero) = (L::splat(shift), L::splat(L::Elem::from_f64(0.0)));
+        let (mut sum, mut lost) = (zero, zero);
+        for start in (0..entries.len()).step_by(TILE * L::N) {
+            let end = entries.len().min(start + TILE * L::N);
+            let mut tile = zero;
+            for j in (start..end).step_by(L::N) {
+                let entry = self.exponents(j).sub(shift).exp2();
+                entry.store(&mut entries[j..]);
+                tile = entry.mul_add(L::load(&weights[j..]), tile);
+            }
+            (sum, lost) = add_compensated(sum, lost, tile);
+        }
+        let mut lanes = [L::Elem::from_f64(0.0); PAD];
+        sum.store(&mut lanes);
+        lanes.iter().map(|lane| lane.to_f64()).sum()
+    }
+
+    /// The largest exponent.
+    #[inline(always)]
+    fn largest(&self) -> L::Elem {
+        let mut largest = L::splat(L::Elem::from_f64(-2.0 * LARGEST_BIAS));
+        for j in (0..self.scores.len()).step_by(L::N) {
+            largest = largest.max(self.exponents(j));
+        }
+        let mut lanes = [L::Elem::from_f64(-2.0 * LARGEST_BIAS); PAD];
+        largest.store(&mut lanes);
+        lanes.into_iter().fold(lanes[0], |a, b| if b > a { b } else { a })
+    }
+}
+
+/// `sums_j += Σ_r factor_r entry_rj`.
+#[inline(always)]
+fn add_entries<L: Lane, const R: usize>(entries: &[L::Elem], factors: [L; R], sums: &mut [L::Elem]) {
+    let stride = sums.len();
+    for j in (0..stride).step_by(L::N) {
+        let mut sum = L::load(&sums[j..]);
+        for r in 0..R {
+            sum = L::load(&entries[r * stride + j..]).mul_add(factors[r], sum);
+        }
+        sum.store(&mut sums[j..]);
+    }
+}
