@@ -28,7 +28,7 @@ const FOLDER: &str = "brenier-out/jko";
     "brenier jko normal --target digits --steps 20",
     "brenier jko normal --target 8gaussians --scheme langevin --anneal 4 --steps 400",
     "brenier jko normal --target moons --scheme semi-unbalanced --tau 0.2 --eps 0.02",
-    "brenier jko normal --target mixture.json --scheme blob --n 10000",
+    "brenier jko normal --target mixture.json --scheme blob --anneal 4 --steps 400 --n 1024",
 ]))]
 pub struct Jko {
     /// Where the particles start: a file of points, a .json mixture, or a named source such as normal
