@@ -170,6 +170,16 @@ fn the_bridge_and_its_plan_are_resumed_to_the_bit() {
 }
 
 #[test]
+fn the_flow_of_new_points_is_resumed_to_the_bit() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("new.npy");
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("brenier"));
+    assert!(command.args(["generate", "moons", "--quiet", "--n", "2000", "--out"]).arg(&file).status().unwrap().success());
+    let args = format!("geodesic moons 8gaussians --n 1000 --eps 0.01 --steps 200 --points {}", file.display());
+    check(&args, Duration::from_millis(400));
+}
+
+#[test]
 fn pairs_from_a_plan_are_resumed_to_the_bit() {
     check("couple normal digits --n 1800 --eps 2 --tol 1e-6 --pairs 200000", Duration::from_millis(400));
 }
