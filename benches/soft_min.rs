@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use brenier::backend::cpu::{Cpu, Isa};
-use brenier::backend::{Backend, Columns, Rows, Scale};
+use brenier::backend::{Backend, Columns, Half, Rows, Scale, Sweep};
 use brenier::random::{Philox, Stream};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -45,6 +45,16 @@ fn soft_min(c: &mut Criterion) {
             });
             group.bench_function(id("with mean of y"), |b| {
                 b.iter(|| cpu.soft_mean(rows(), columns(), Some((&shift, 1.0)), &y, d, &mut out, black_box(&mut mean)).unwrap());
+            });
+            // Both half-steps of an iteration, where keeping the scores of all pairs pays.
+            let Some(mut scores) = cpu.scores(rows(), Rows { points: &y, n, d }).unwrap() else { continue };
+            let half = |points: &[f32]| points.chunks(d).map(|x| 0.5 * x.iter().map(|x| x * x).sum::<f32>()).collect::<Vec<_>>();
+            let (p, q, weights) = (half(&x), half(&y), vec![1.0 / n as f32; n]);
+            let (rows, columns) = (Half { potential: &p, weights: &weights }, Half { potential: &q, weights: &weights });
+            let sweep = Sweep { k: 1.0 / eps, rows, columns, damping: None };
+            let mut ratio = vec![0.0; n];
+            group.bench_function(id("sweep of kept scores"), |b| {
+                b.iter(|| cpu.sweep(&mut scores, &sweep, &mut out, black_box(&mut ratio)).unwrap());
             });
         }
     }

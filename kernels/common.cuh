@@ -52,6 +52,17 @@ __device__ __forceinline__ float from_half(uint16_t bits) {
 #endif
 }
 
+// Two numbers in half precision, the second above the first.
+__device__ __forceinline__ uint32_t to_halves(float low, float high) {
+#ifndef BRENIER_HOST
+    uint32_t bits;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+    return bits;
+#else
+    return static_cast<uint32_t>(to_half(high)) << 16 | to_half(low);
+#endif
+}
+
 // 16 bytes from global to shared memory in the background, both aligned to 16; of the source only `bytes` are read, the rest is zero.
 __device__ __forceinline__ void copy_async16(void* to, const void* from, int bytes) {
 #ifndef BRENIER_HOST

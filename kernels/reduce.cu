@@ -17,9 +17,14 @@ struct MarginalError {
     static constexpr bool maximum = false;
     __device__ static double term(float a, float r) { return a * fabs(expm1(static_cast<double>(r))); }
 };
+// |change| of the points with mass
+struct LargestChange {
+    static constexpr bool maximum = true;
+    __device__ static double term(double mass, double change) { return mass > 0.0 ? fabs(change) : 0.0; }
+};
 
-template <class Term>
-__device__ __forceinline__ void partial(uint64_t n, const float* x, const float* y, double* out) {
+template <class Term, class T>
+__device__ __forceinline__ void partial(uint64_t n, const T* x, const T* y, double* out) {
     double total = 0.0;
     for (uint32_t e = 0; e < 16; ++e) {
         uint64_t i = (static_cast<uint64_t>(blockIdx.x) * 16 + e) * 256 + threadIdx.x;
@@ -41,5 +46,6 @@ __device__ __forceinline__ void whole(uint64_t count, const double* partials, do
 extern "C" __global__ void __launch_bounds__(256) dot(uint64_t n, const float* x, const float* y, double* out) { partial<Dot>(n, x, y, out); }
 extern "C" __global__ void __launch_bounds__(256) max_difference(uint64_t n, const float* x, const float* y, double* out) { partial<MaxDifference>(n, x, y, out); }
 extern "C" __global__ void __launch_bounds__(256) marginal_error(uint64_t n, const float* a, const float* r, double* out) { partial<MarginalError>(n, a, r, out); }
+extern "C" __global__ void __launch_bounds__(256) largest_change(uint64_t n, const double* mass, const double* change, double* out) { partial<LargestChange>(n, mass, change, out); }
 extern "C" __global__ void __launch_bounds__(256) total_sum(uint64_t count, const double* partials, double* out) { whole<false>(count, partials, out); }
 extern "C" __global__ void __launch_bounds__(256) total_maximum(uint64_t count, const double* partials, double* out) { whole<true>(count, partials, out); }

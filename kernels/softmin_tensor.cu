@@ -1,25 +1,19 @@
 // soft_min on tensor cores, for every dimension that softmin.cu has no registers for, and up to 32 values in the same pass.
 //   The same sums, columns splits, partial results and merge as softmin.cu, whose head says why; only the exponent differs.
 //
-// Split products: soft_min_split scales each row and each column by a power of two of its own, so that its largest coordinate
-// lies in [2^14, 2^15), and stores it as two f16 numbers, x' = hi + lo to 2^-24. Then x.y = hi hi + (hi lo + lo hi) + O(2^-24),
-// three m16n8k16 products. A tensor core truncates its sums, so it only ever adds up 16 coordinates, small terms first; sixteen
-// and sixteen are added in registers, rounded. The weighted mean is a product too, in tf32 (a weight may be as large as 2^64),
-// split in the same way, eight columns at a time.
+// Split products: soft_min_split scales each row and each column and stores them as halves, split.cuh says how. The weighted mean is
+// a product too, in tf32 (a weight may be as large as 2^64), split in the same way, eight columns at a time.
 //
 // Grid: (blocks of 128 rows, column splits), 4 warps of 32 rows. Tiles of 64 columns, 32 beside values, slices of 32 coordinates, copied in the
 // background two stages deep; up to 64 coordinates the rows stay in shared memory, beyond they are streamed with the columns.
-// A row of a slice is 40 halves wide, so that no two lanes of a fragment meet in a bank (20 words: 8 rows x 4 words, all apart).
 // Shared: 20480 for each of the two row slices, and TILE (320 + 16 + 8 (P + 4)) behind them: at most 61 KiB, which must be asked for.
 // Bound: the tensor pipe, 3 slots a pair and 16 coordinates at the peak, of which mma.sync reaches about
 // 60 %. Twin: src/backend/cpu/soft_min.rs. Checked on the host in three thread orders, tests/kernels.rs and
 // tests/conformance, where a product is summed in double; on no device yet, so the truncation of a real one has not been measured.
-#include "common.cuh"
+#include "split.cuh"
 
 constexpr int THREADS = 128;
 constexpr int ROWS = 128; // of a block
-constexpr int SLICE = 32; // coordinates
-constexpr int WIDTH = SLICE + 8;
 constexpr int ROW_SLICE = 2 * ROWS * WIDTH; // halves: hi, then lo
 // Columns of a tile: fewer beside values, whose means take registers too.
 template <int P> constexpr int TILE = P > 0 ? 32 : 64;
@@ -36,11 +30,7 @@ extern "C" __global__ void soft_min_split(const float* from, int count, int d, i
     float largest = 0.0f;
     for (int k = lane; k < d; k += 32) largest = fmaxf(largest, fabsf(from[k]));
     for (int offset = 16; offset > 0; offset /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, offset));
-    // The biased exponent of the scaling, 2^14 over the power of two at or below the largest; of zeros, or of less than 2^-112, it
-    // stays representable.
-    int exponent = min(254, 127 + 14 + 127 - static_cast<int>(__float_as_uint(largest) >> 23));
-    exponent = max(exponent, 1);
-    float up = __uint_as_float(static_cast<uint32_t>(exponent) << 23);
+    float up = scaling(largest);
     uint16_t *hi = halves + at * padded, *lo = hi + static_cast<uint64_t>(count) * padded;
     for (int k = lane; k < padded; k += 32) {
         float x = k < d ? from[k] * up : 0.0f;
@@ -49,7 +39,7 @@ extern "C" __global__ void soft_min_split(const float* from, int count, int d, i
     }
     if (lane == 0) {
         const bool bias = stride > d;
-        scale[at * (bias ? 2 : 1)] = 1.0f / up;
+        scale[at * (bias ? 2 : 1)] = inverse_scaling(up);
         if (bias) scale[at * 2 + 1] = from[d];
     }
 }
@@ -65,11 +55,6 @@ __device__ __forceinline__ void load_slice(uint16_t* to, const uint16_t* halves,
         const uint16_t* from = halves + (there ? low * lo + static_cast<uint64_t>(row(vector)) * padded + k : 0);
         copy_async16(to + (low * COUNT + vector) * WIDTH + part * 8, from, there ? 16 : 0);
     }
-}
-
-// Four words of a 16x16 fragment of rows, or two of a 16x8 one of columns, at coordinate k of a slice.
-__device__ __forceinline__ uint32_t two_halves(const uint16_t* slice, int vector, int k) {
-    return *reinterpret_cast<const uint32_t*>(slice + vector * WIDTH + k);
 }
 
 // x rounded to tf32, and what is left of it, both as words.
@@ -99,35 +84,11 @@ struct Fragment {
 
     // The products of one slice, `steps` times 16 coordinates.
     __device__ __forceinline__ void multiply(const uint16_t* rows, const uint16_t* columns, int steps) {
-        const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, warp = threadIdx.x / 32 * 32;
-        for (int step = 0; step < steps; ++step) {
-            const int k = step * 16 + 2 * t;
-            uint32_t hi[2][4], lo[2][4];
+        auto add = [&](int half, int eight, const float(&sixteen)[4]) {
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-#pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    int row = warp + half * 16 + g + i % 2 * 8, at = k + i / 2 * 8;
-                    hi[half][i] = two_halves(rows, row, at);
-                    lo[half][i] = two_halves(rows + ROWS * WIDTH, row, at);
-                }
-            }
-#pragma unroll
-            for (int eight = 0; eight < EIGHTS; ++eight) {
-                const int column = eight * 8 + g;
-                uint32_t right[2] = {two_halves(columns, column, k), two_halves(columns, column, k + 8)};
-                uint32_t rest[2] = {two_halves(columns + TILE<P> * WIDTH, column, k), two_halves(columns + TILE<P> * WIDTH, column, k + 8)};
-#pragma unroll
-                for (int half = 0; half < 2; ++half) {
-                    float sixteen[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-                    mma_half(sixteen, lo[half], right);
-                    mma_half(sixteen, hi[half], rest);
-                    mma_half(sixteen, hi[half], right);
-#pragma unroll
-                    for (int i = 0; i < 4; ++i) logits[half][eight][i] += sixteen[i];
-                }
-            }
-        }
+            for (int i = 0; i < 4; ++i) logits[half][eight][i] += sixteen[i];
+        };
+        multiply_split<EIGHTS>(rows, rows + ROWS * WIDTH, threadIdx.x / 32 * 32, columns, columns + TILE<P> * WIDTH, steps, add);
     }
 
     // Exponentials of the tile in place of its products, and their sums.

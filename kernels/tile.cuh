@@ -11,26 +11,26 @@ struct Tile {
     T x[DEPTH][SIDE + 1], y[DEPTH][SIDE + 1];
 };
 
-// Coordinates k0 .. k0 + depth of points first .. first + 64; zero beyond the last of `count`.
+// Coordinates k0 .. k0 + depth of points first .. first + 64, `stride` apart; zero beyond the last of `count`.
 template <class T>
-__device__ __forceinline__ void load(T (&to)[DEPTH][SIDE + 1], const float* points, uint64_t first, uint64_t count, uint32_t d, uint32_t k0, uint32_t depth) {
+__device__ __forceinline__ void load(T (&to)[DEPTH][SIDE + 1], const float* points, uint64_t first, uint64_t count, uint32_t stride, uint32_t k0, uint32_t depth) {
     for (uint32_t e = threadIdx.x; e < SIDE * depth; e += THREADS) {
         uint64_t point = first + e / depth;
         uint32_t k = e % depth;
-        to[k][e / depth] = point < count ? points[point * d + k0 + k] : 0.0f;
+        to[k][e / depth] = point < count ? points[point * stride + k0 + k] : 0.0f;
     }
 }
 
-// Applies Pair::step to the thread's 16 states, coordinate after coordinate.
+// Applies Pair::step to the thread's 16 states, coordinate after coordinate; a column has `behind` numbers behind its coordinates.
 template <class Pair, class T>
 __device__ __forceinline__ void accumulate(Tile<T>& tile, typename Pair::State (&states)[EACH][EACH], const float* x, uint64_t row, uint64_t n,
-                                           const float* y, uint64_t column, uint64_t m, uint32_t d, float p) {
+                                           const float* y, uint64_t column, uint64_t m, uint32_t d, float p, uint32_t behind = 0) {
     uint32_t tx = threadIdx.x % 16, ty = threadIdx.x / 16;
     for (uint32_t k0 = 0; k0 < d; k0 += DEPTH) {
         uint32_t depth = d - k0 < DEPTH ? d - k0 : DEPTH;
         __syncthreads();
         load(tile.x, x, row, n, d, k0, depth);
-        load(tile.y, y, column, m, d, k0, depth);
+        load(tile.y, y, column, m, d + behind, k0, depth);
         __syncthreads();
 #pragma unroll 1
         for (uint32_t k = 0; k < depth; ++k) {

@@ -111,7 +111,8 @@ fn transport_prints_the_exact_low_rank_and_sliced_distances() {
     let exact = json(&format!("{ends} --exact --out {out}"));
     assert_eq!(exact["w2_squared_kind"], "exact");
     let number = |record: &Value, key: &str| record[key].as_f64().unwrap();
-    assert_eq!(number(&exact, "w2_squared"), 2.0 * number(&exact, "dual"));
+    // The dual is a certificate of its own: the sum of potentials, equal up to the rounding of 500 terms.
+    assert!((number(&exact, "w2_squared") / (2.0 * number(&exact, "dual")) - 1.0).abs() < 1e-12);
     let array = |file: &str, name: &str| brenier::io::read_array(&folder.path().join(file), name).unwrap().values;
     let mass = array("plan.npz", "mass");
     assert!((mass.iter().sum::<f64>() - 1.0).abs() < 1e-12 && mass.len() < 500);
@@ -119,6 +120,7 @@ fn transport_prints_the_exact_low_rank_and_sliced_distances() {
     assert_eq!((array("f.npy", "f").len(), array("g.npy", "g").len(), array("map.npy", "map").len()), (300, 200, 600));
     let rank = json(&format!("{ends} --rank 10 --sliced 100"));
     assert!(rank["w2_squared_kind"] == "low_rank" && number(&rank, "w2_squared") > number(&exact, "w2_squared"));
+    assert!(rank["dual"].is_null() && rank["regularised_cost"].is_null(), "a plan of low rank has no dual problem");
     // SW₂² ≤ W₂²/d up to the error of 100 directions.
     let sliced = &rank["sliced"];
     assert!(number(sliced, "w2_squared") < 0.5 * number(&exact, "w2_squared") + 4.0 * number(sliced, "standard_error"));

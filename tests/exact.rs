@@ -1,8 +1,11 @@
 //! Exact transport proved optimal by its own potentials, and against POT and scipy.
 
+use std::path::Path;
+
+use brenier::io::read_array;
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
-use brenier::transport::{ExactPlan, Gaussian, LinePlan, TransportError};
+use brenier::transport::{ExactPlan, Gaussian, LinePlan, PlanEntry, Potentials, TransportError};
 
 /// n points of [0, 1)^d, the k-th coordinate of them times k + 1.
 fn uniforms(n: usize, d: usize, step: u32) -> Cloud {
@@ -48,6 +51,54 @@ fn optimal(x: &Cloud, y: &Cloud, rounding: f64) -> ExactPlan {
     assert!(plan.entries.len() < x.len() + y.len());
     assert!((plan.dual - primal).abs() < rounding && (0.5 * plan.w2_squared - primal).abs() < rounding);
     plan
+}
+
+/// POT's network simplex on weighted, uniform, tied, duplicated and massless points (tests/reference/exact.py). Our potentials prove
+/// its plan; with slack everywhere else it is the only one, and with n + m − 1 entries its potentials are, so these are compared.
+#[test]
+fn costs_duals_and_plans_are_those_of_pot() {
+    for case in 0..7 {
+        let array = |name: &str| read_array(Path::new("tests/data/exact.npz"), &format!("{name}_{case}")).unwrap();
+        let cloud = |points: &str, weights: &str| {
+            let points = array(points);
+            Cloud::new(points.values, points.shape[1]).unwrap().with_weights(array(weights).values).unwrap()
+        };
+        let (x, y) = (cloud("x", "a"), cloud("y", "b"));
+        let (n, m, theirs) = (x.len(), y.len(), array("plan").values);
+        let cost = array("cost").values[0];
+        let near = |ours: f64, theirs: f64| (ours - theirs).abs() <= 1e-9 * cost;
+        let proofs = if x.dim() == 1 {
+            let line = LinePlan::new(&x, &y).unwrap();
+            vec![(0.5 * line.w2_squared, line.pairs, line.potentials), of_simplex(optimal(&x, &y, 1e-12))]
+        } else {
+            vec![of_simplex(optimal(&x, &y, 1e-12))]
+        };
+        for (ours, entries, Potentials { f, g }) in proofs {
+            let dual: f64 = f.iter().enumerate().map(|(i, f)| x.weight(i) * f).sum();
+            assert!(near(ours, cost) && near(dual, cost), "case {case}: {ours} and {dual} for {cost}");
+            let slack = |i: usize, j: usize| half_square(x.row(i), y.row(j)) - f[i] - g[j];
+            assert!((0..n * m).all(|at| theirs[at] == 0.0 || near(slack(at / m, at % m), 0.0)), "case {case}");
+            let (only_plan, only_potentials) = (
+                (0..n * m).all(|at| theirs[at] > 0.0 || slack(at / m, at % m) > 1e-9),
+                theirs.iter().filter(|mass| **mass > 0.0).count() == n + m - 1,
+            );
+            assert!(case > 1 || (only_plan && only_potentials), "two cases at least are compared in full");
+            if only_plan {
+                let mut plan = vec![0.0; n * m];
+                entries.iter().for_each(|entry| plan[entry.source * m + entry.target] += entry.mass);
+                assert!(plan.iter().zip(&theirs).all(|(ours, theirs)| (ours - theirs).abs() < 1e-12), "case {case}");
+            }
+            if only_potentials {
+                assert!(f.iter().zip(array("f").values).all(|(ours, theirs)| near(*ours, theirs)), "case {case}");
+                assert!(g.iter().zip(array("g").values).all(|(ours, theirs)| near(*ours, theirs)), "case {case}");
+            }
+        }
+    }
+}
+
+/// ½W₂², the entries and the potentials.
+fn of_simplex(plan: ExactPlan) -> (f64, Vec<PlanEntry>, Potentials) {
+    (0.5 * plan.w2_squared, plan.entries, plan.potentials)
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use brenier::backend::cpu::Cpu;
 use brenier::backend::cuda::Cuda;
-use brenier::backend::{Backend, Columns, Noise, Rows, Scale};
+use brenier::backend::{Backend, Columns, Dense, Noise, Rows, Scale, TILE, TileList, TileMean, Tiles};
+use brenier::field::network::Activation;
 use brenier::field::{MixtureProgram, fold};
 use brenier::measure::Mixture;
 use brenier::measure::mixture::Covariance;
@@ -155,6 +156,74 @@ fn a_row_has_the_same_bits_in_every_batch_and_thread_order() {
                 assert_eq!(some, log_sums[range.clone()], "d {d}, p {p}");
                 assert_eq!(some_means, means[range.start * p..range.end * p], "d {d}, p {p}");
             }
+        }
+    }
+    assert_no_order_shows(&orders);
+}
+
+/// Reads back two draws a row and the k likeliest columns, with a shift that serves every row but the fifth.
+fn partners<B: Backend>(backend: &B, (n, m, d): (usize, usize, usize), k: usize) {
+    let up = |host: &[f64]| backend.upload_reals(host).unwrap();
+    let (x, mut packed, mut log_sum) = (up(&normals(n * d, 1)), backend.zeros(m * (d + 1)).unwrap(), backend.zeros(n).unwrap());
+    backend.pack(&up(&normals(m * d, 2)), d, Scale::Uniform(1.0), &up(&normals(m, 3)), None, &mut packed).unwrap();
+    let (rows, columns) = (|| Rows { points: &x, n, d }, || Columns { packed: &packed, m, d });
+    backend.soft_min(rows(), columns(), None, &mut log_sum).unwrap();
+    let mut shift = backend.download_reals(&log_sum).unwrap();
+    shift.iter_mut().skip(4).step_by(5).for_each(|shift| *shift += 300.0);
+    let first = backend.upload(&(0..=n as u32).map(|i| 2 * i).collect::<Vec<_>>()).unwrap();
+    let quantiles = backend.upload(&(0..2 * n).map(|r| r as f64 / (2 * n) as f64).collect::<Vec<_>>()).unwrap();
+    let mut drawn = backend.zeros(2 * n).unwrap();
+    backend.sample_plan(rows(), columns(), (&up(&shift), 1.0), &first, &quantiles, &mut drawn).unwrap();
+    backend.download(&drawn).unwrap();
+    let (mut index, mut logit) = (backend.zeros(n * k).unwrap(), backend.zeros(n * k).unwrap());
+    backend.top_k(rows(), columns(), k, &mut index, &mut logit).unwrap();
+    (backend.download(&index).unwrap(), backend.download(&logit).unwrap());
+}
+
+/// Reads back what a network of three layers makes of n rows.
+fn network<B: Backend>(backend: &B, n: usize, widths: [usize; 4], activation: Activation) {
+    let up = |count: usize, step: u32| backend.upload_reals(&normals(count, step)).unwrap();
+    let layers: Vec<_> = widths.windows(2).map(|w| (up(w[0] * w[1], 5), up(w[1], 6))).collect();
+    let layers: Vec<Dense<'_, B>> = layers.iter().map(|(weight, bias)| Dense { weight, bias }).collect();
+    let (x, mut out) = (up(n * widths[0], 1), backend.zeros(n * widths[3]).unwrap());
+    backend.perceptron(Rows { points: &x, n, d: widths[0] }, 0.3, &layers, activation, &mut out).unwrap();
+    backend.download(&out).unwrap();
+}
+
+/// Reads back log-sums over kept tiles and the means of p values, the exponents beyond the range of a sum where `far`.
+fn kept<B: Backend>(backend: &B, (n, m, d): (usize, usize, usize), p: usize, far: f64) {
+    let up = |host: Vec<f64>| backend.upload(&host).unwrap();
+    let cloud = |n: usize, step: u32, level: f64| {
+        let frames = normals(n.div_ceil(TILE) * (2 * d + 1), step + 1);
+        [normals(n * d, step), vec![level; n], vec![0.0; n], frames].map(up)
+    };
+    let (x, y) = (cloud(n, 1, far), cloud(m, 3, 0.0));
+    fn tiles<B: Backend>(of: &[B::Buf<f64>; 4], n: usize, d: usize) -> Tiles<'_, B> {
+        let [points, potential, log_weights, frames] = of;
+        Tiles { points, potential, log_weights, frames, n, d }
+    }
+    let (row_tiles, column_tiles) = (n.div_ceil(TILE) as u32, m.div_ceil(TILE) as u32);
+    let runs: Vec<[u32; 2]> = (0..row_tiles).flat_map(|_| [[0, column_tiles / 3], [column_tiles / 2, column_tiles]]).collect();
+    let starts = backend.upload(&(0..=row_tiles).map(|t| 2 * t).collect::<Vec<_>>()).unwrap();
+    let runs = backend.upload(&runs).unwrap();
+    let (list, values) = (TileList { starts: &starts, runs: &runs }, backend.upload_reals(&normals(m * p, 7)).unwrap());
+    let (mut packed, mut out, mut mean) =
+        (backend.zeros(m * (d + 1)).unwrap(), backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
+    let wanted = (p > 0).then_some(TileMean { values: &values, p, out: &mut mean });
+    backend.soft_min_tiles(&tiles(&x, n, d), &tiles(&y, m, d), &list, 0.4, &mut packed, &mut out, wanted).unwrap();
+    (backend.download(&out).unwrap(), backend.download(&mean).unwrap());
+}
+
+#[test]
+fn draws_partners_networks_and_kept_tiles_have_the_same_bits_in_every_thread_order() {
+    let orders = orders();
+    for (_, cuda) in &orders {
+        partners(cuda, (37, 601, 3), 5);
+        partners(cuda, (5, 130, 20), 100);
+        network(cuda, 130, [3, 70, 64, 2], Activation::Gelu);
+        network(cuda, 5, [33, 16, 65, 64], Activation::Softplus);
+        for (d, p) in [(1, 0), (2, 3), (3, 0), (3, 5), (4, 4)] {
+            [0.0, 50.0].into_iter().for_each(|far| kept(cuda, (70, 1300, d), p, far));
         }
     }
     assert_no_order_shows(&orders);

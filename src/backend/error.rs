@@ -15,12 +15,6 @@ pub enum BackendError {
         /// Bytes free.
         free: u64,
     },
-    /// An operation that the CUDA backend does not have.
-    #[error("the CUDA backend cannot {what} yet; use --device cpu")]
-    Unsupported {
-        /// What it cannot do.
-        what: &'static str,
-    },
     /// The device failed.
     #[error("{what} failed on the GPU: {reason}")]
     Launch {

@@ -3,6 +3,7 @@
 //! Each operation has an equation and a test. Outputs are passed in, so that an operation allocates nothing of its own size.
 //! A buffer belongs to one backend by its type: a CPU buffer handed to a CUDA operation does not compile.
 
+mod anderson;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -10,6 +11,7 @@ pub mod device;
 mod error;
 mod operand;
 mod real;
+mod ticket;
 
 use bytemuck::Pod;
 use half::f16;
@@ -17,10 +19,12 @@ use half::f16;
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
 
+pub use anderson::Anderson;
 pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
 pub use error::BackendError;
-pub use operand::{Columns, Cost, Dense, Half, Noise, PairKernel, Rows, Scale, Sweep, TILE, TileList, TileMean, Tiles};
+pub use operand::{Columns, Cost, Damping, Dense, Half, Noise, PairKernel, Rows, Scale, Sweep, TILE, TileList, TileMean, Tiles};
 pub use real::Real;
+pub use ticket::Ticket;
 
 /// Largest magnitude of a packed bias: log of a zero weight is as good as this, and differences stay finite.
 const LARGEST_BIAS: f64 = 1e36;
@@ -37,10 +41,14 @@ pub trait Backend: Send + Sync {
     type Real: Real;
     /// Memory of the device: reals, labels, lists.
     type Buf<T: Pod + Send + Sync>: Send + Sync;
+    /// Operations that were recorded to be run again: [`Backend::repeat`].
+    type Recording: Default + Send;
+    /// This device for clouds that its memory does not hold: [`Backend::streamed`].
+    type Streamed: Backend;
     /// Products x_i·y_j of all pairs of two clouds, kept; uninhabited where recomputing them is faster than reading them.
     type Scores: Send + Sync;
-    /// Whether [`Backend::soft_min_tiles`] is there.
-    const TILES: bool = false;
+    /// Iterations that a loop submits before it reads the number it may stop by; 0 where numbers are there at once.
+    const AHEAD: usize;
 
     /// A buffer of `len` zeros.
     fn zeros<T: Pod + Send + Sync>(&self, len: usize) -> Result<Self::Buf<T>, BackendError>;
@@ -51,6 +59,18 @@ pub trait Backend: Send + Sync {
 
     /// Waits until every operation so far is done; what a clock needs, and nothing else does.
     fn synchronize(&self) -> Result<(), BackendError>;
+
+    /// A backend whose buffers the host holds and whose soft-mins go through this device in tiles that fit; none where memory is
+    /// the host's anyway.
+    fn streamed(&self) -> Result<Option<Self::Streamed>, BackendError>;
+
+    /// Does `work`, whose operations must be the same on the same buffers each time: a device may record them and run them again
+    /// from the record. What they depend on beyond the sizes must lie in buffers.
+    fn repeat(
+        &self,
+        recording: &mut Self::Recording,
+        work: &mut dyn FnMut() -> Result<(), BackendError>,
+    ) -> Result<(), BackendError>;
 
     /// A copy of `host`, rounded to [`Backend::Real`].
     fn upload_reals(&self, host: &[f64]) -> Result<Reals<Self>, BackendError> {
@@ -151,8 +171,9 @@ pub trait Backend: Send + Sync {
     /// their weights b and a:
     ///
     /// ```text
-    /// log_sum_i   = log Σ_j a_j exp(k (s_ij − p_i − q_j))                                       length n
-    /// log_ratio_j = log Σ_i b_i exp(k (s_ij − p_i − q_j) − ω log_sum_i − offset_i)              length m
+    /// log_sum_i   = log Σ_j a_j exp(k (s_ij − p_i − q_j))                              length n
+    /// log_ratio_j = log Σ_i b_i exp(k (s_ij − p_i − change_i − q_j))                   length m
+    /// change_i    = ω log_sum_i / k + (1 − ω)(ground_i − p_i)                          ω = 1 without damping
     /// ```
     ///
     /// Returns false, and nothing of use, where the potentials are so far from the answer that a sum over- or underflows: soft-mins
@@ -170,15 +191,27 @@ pub trait Backend: Send + Sync {
     #[allow(clippy::too_many_arguments)]
     fn soft_min_tiles(
         &self,
-        _rows: &Tiles<'_, Self>,
-        _columns: &Tiles<'_, Self>,
-        _list: &TileList<'_, Self>,
-        _eps: f64,
-        _packed: &mut Reals<Self>,
-        _out: &mut Reals<Self>,
-        _mean: Option<TileMean<'_, Self>>,
+        rows: &Tiles<'_, Self>,
+        columns: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Reals<Self>,
+        out: &mut Reals<Self>,
+        mean: Option<TileMean<'_, Self>>,
+    ) -> Result<(), BackendError>;
+
+    /// [`Backend::soft_min_tiles`] of a cloud with itself: e_ij is symmetric, so half the pairs may do, those whose earlier tile keeps
+    /// the later one. The list must be symmetric but for pairs whose exponentials are negligible. `packed` is workspace of
+    /// ⌈n/[`TILE`]⌉ [`TILE`] × 2(d + 2) numbers or more.
+    fn soft_min_tiles_self(
+        &self,
+        tiles: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Reals<Self>,
+        out: &mut Reals<Self>,
     ) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported { what: "solve by tiles" })
+        self.soft_min_tiles(tiles, tiles, list, eps, packed, out, None)
     }
 
     /// The nearest column of each row, the limit of the soft-min at infinite scale: `index_i = argmin_j |x_i − y_j|²`.
@@ -236,14 +269,12 @@ pub trait Backend: Send + Sync {
     /// A multilayer perceptron: `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs of the last layer, with s the `scale`.
     fn perceptron(
         &self,
-        _rows: Rows<'_, Self>,
-        _scale: f64,
-        _layers: &[Dense<'_, Self>],
-        _activation: Activation,
-        _out: &mut Reals<Self>,
-    ) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported { what: "evaluate networks" })
-    }
+        rows: Rows<'_, Self>,
+        scale: f64,
+        layers: &[Dense<'_, Self>],
+        activation: Activation,
+        out: &mut Reals<Self>,
+    ) -> Result<(), BackendError>;
 
     /// `registers[dst] ← Σ coefficient · register`; `dst` may be among the terms.
     fn combine(&self, registers: &mut [Reals<Self>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError>;
@@ -255,13 +286,44 @@ pub trait Backend: Send + Sync {
     fn axpby(&self, a: f64, x: &Reals<Self>, b: f64, y: &mut Reals<Self>) -> Result<(), BackendError>;
 
     /// `Σ_i x_i y_i`, accumulated in f64.
-    fn dot(&self, x: &Reals<Self>, y: &Reals<Self>) -> Result<f64, BackendError>;
+    fn dot(&self, x: &Reals<Self>, y: &Reals<Self>) -> Result<Ticket, BackendError>;
 
-    /// `max_i |x_i − y_i|`.
-    fn max_difference(&self, x: &Reals<Self>, y: &Reals<Self>) -> Result<f64, BackendError>;
+    /// `max_i |x_i − y_i|`, NaN if any difference is.
+    fn max_difference(&self, x: &Reals<Self>, y: &Reals<Self>) -> Result<Ticket, BackendError>;
 
     /// `Σ_i a_i |exp(log_ratio_i) − 1|`: the L1 error of a marginal whose density with respect to a is exp(log_ratio).
-    fn marginal_error(&self, a: &Reals<Self>, log_ratio: &Reals<Self>) -> Result<f64, BackendError>;
+    fn marginal_error(&self, a: &Reals<Self>, log_ratio: &Reals<Self>) -> Result<Ticket, BackendError>;
+
+    /// `max_i |change_i|` over the points with mass, NaN if any of them is.
+    fn largest_change(&self, mass: &Self::Buf<f64>, change: &Self::Buf<f64>) -> Result<Ticket, BackendError>;
+
+    /// `out_i = x_i`, rounded to [`Backend::Real`].
+    fn round(&self, x: &Self::Buf<f64>, out: &mut Reals<Self>) -> Result<(), BackendError>;
+
+    /// What an update would change of a potential: `change = share (ω ε log_ratio + (1 − ω)(ground − potential))`, in f64; ω = 1
+    /// without damping.
+    #[allow(clippy::too_many_arguments)]
+    fn relax(
+        &self,
+        log_ratio: &Reals<Self>,
+        eps: f64,
+        damping: Option<Damping<'_, Self>>,
+        share: f64,
+        potential: &Self::Buf<f64>,
+        change: &mut Self::Buf<f64>,
+    ) -> Result<(), BackendError>;
+
+    /// `potential ← potential + change`, in f64.
+    fn advance(&self, change: &Self::Buf<f64>, potential: &mut Self::Buf<f64>) -> Result<(), BackendError>;
+
+    /// Moves `point`, whose residual is `residual`, to the next one by [`Anderson`]'s step in the norm of `mass`.
+    fn accelerate(
+        &self,
+        memory: &mut Anderson<Self>,
+        mass: &Self::Buf<f64>,
+        residual: &Self::Buf<f64>,
+        point: &mut Self::Buf<f64>,
+    ) -> Result<(), BackendError>;
 
     /// `out_r = points_{index_r}`, rows of length d.
     fn gather(&self, points: &Reals<Self>, d: usize, index: &Self::Buf<u32>, out: &mut Reals<Self>) -> Result<(), BackendError>;

@@ -80,10 +80,8 @@ pub struct Sweep<'a, B: Backend + ?Sized> {
     pub rows: Half<'a, B>,
     /// The side whose marginal is asked for.
     pub columns: Half<'a, B>,
-    /// The renewed potential is p_i + (ω log_sum_i + offset_i)/k: the damping ω of a free marginal, 1 for one that is held…
-    pub omega: f64,
-    /// …and its offset, of length n.
-    pub offset: Option<&'a Reals<B>>,
+    /// How the rows' update is held back, if it is.
+    pub damping: Option<Damping<'a, B>>,
 }
 
 /// One layer W x + b of [`Backend::perceptron`].
@@ -100,6 +98,14 @@ pub enum Scale<'a, B: Backend + ?Sized> {
     Uniform(f64),
     /// k_j for column j, of length m.
     PerColumn(&'a Reals<B>),
+}
+
+/// How an update of a potential is held back: [`Backend::relax`].
+pub struct Damping<'a, B: Backend + ?Sized> {
+    /// The share ω of the whole update.
+    pub omega: f64,
+    /// What the potential is drawn to.
+    pub ground: &'a B::Buf<f64>,
 }
 
 /// Where the normals of a run come from.

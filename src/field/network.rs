@@ -17,93 +17,18 @@
 //! The field depends on a level only through σ/α: on levels of another schedule, x is scaled to the level of the network's own
 //! schedule that has the same σ/α. So any method runs on any network, within the noise levels that it was trained on.
 
-use thiserror::Error;
+mod activation;
+mod error;
+mod layer;
+mod time;
 
 use crate::path::{Level, Prediction, Schedule, ScheduleError, combination};
 
-/// The function between the layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// max(x, 0).
-    Relu,
-    /// x/(1 + e^{−x}).
-    Silu,
-    /// tanh x.
-    Tanh,
-    /// x Φ(x), with the normal distribution function Φ (Hendrycks, Gimpel 2016): PyTorch's default.
-    Gelu,
-    /// ½ x (1 + tanh √(2/π) (x + 0.044715 x³)): PyTorch's `approximate="tanh"`.
-    GeluTanh,
-    /// log(1 + e^x).
-    Softplus,
-}
-
-impl Activation {
-    /// The function at `x`.
-    pub fn value(self, x: f64) -> f64 {
-        match self {
-            Self::Relu => x.max(0.0),
-            Self::Silu => x / (1.0 + (-x).exp()),
-            Self::Tanh => x.tanh(),
-            Self::Gelu => 0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
-            Self::GeluTanh => x / (1.0 + (-GELU_TANH * (x + GELU_CUBE * x * x * x)).exp()),
-            Self::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-        }
-    }
-}
-
-/// 2 √(2/π): ½ (1 + tanh u) = 1/(1 + e^{−2u}).
-pub(crate) const GELU_TANH: f64 = 1.595_769_121_605_730_8;
-pub(crate) const GELU_CUBE: f64 = 0.044_715;
-
-/// The number that tells the network how noisy x is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clock {
-    /// t, 0 at noise and 1 at data.
-    Time,
-    /// 1 − t, 1 at noise and 0 at data.
-    Remaining,
-    /// σ/α.
-    Ratio,
-    /// log(σ/α).
-    LogRatio,
-}
-
-/// How the network is told the time: φ(c) with c = scale · clock + offset.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Time {
-    /// The clock.
-    pub clock: Clock,
-    /// Factor of the clock.
-    pub scale: f64,
-    /// Added to it.
-    pub offset: f64,
-    /// ω of the features (sin ω_1 c, …, sin ω_k c, cos ω_1 c, …, cos ω_k c); with none, c itself is the one feature.
-    pub frequencies: Option<Vec<f64>>,
-}
-
-/// One layer W x + b.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layer {
-    /// Its name in the file.
-    pub name: String,
-    /// W, outputs × inputs, row-major.
-    pub weight: Vec<f64>,
-    /// b, of length outputs.
-    pub bias: Vec<f64>,
-}
-
-impl Layer {
-    /// Length of b.
-    pub fn outputs(&self) -> usize {
-        self.bias.len()
-    }
-
-    /// Columns of W.
-    pub fn inputs(&self) -> usize {
-        self.weight.len() / self.bias.len().max(1)
-    }
-}
+pub use activation::Activation;
+pub(crate) use activation::{GELU_CUBE, GELU_TANH};
+pub use error::{LevelError, NetworkError};
+pub use layer::Layer;
+pub use time::{Clock, Time};
 
 /// What F means.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,89 +50,6 @@ pub struct Network {
     time: Option<Time>,
     output: Output,
     schedule: Schedule,
-}
-
-/// Why layers do not make a network. Tensors are called as in the file.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum NetworkError {
-    /// No layers.
-    #[error("the network has no layers; name at least one under \"layers\"")]
-    Empty,
-    /// A layer without outputs, or a weight that is not outputs × inputs.
-    #[error(
-        "tensor \"{layer}.weight\" holds {found} numbers, which are no {outputs} rows of equal length; save W as outputs × inputs"
-    )]
-    Ragged {
-        /// Name of the layer.
-        layer: String,
-        /// Numbers found.
-        found: usize,
-        /// Length of the bias.
-        outputs: usize,
-    },
-    /// Layers that do not follow one another.
-    #[error(
-        "tensor \"{layer}.weight\" has shape [{outputs}, {found}] where [{outputs}, {expected}] is needed: {why}; check \"layers\" and \"time\""
-    )]
-    Inputs {
-        /// Name of the layer.
-        layer: String,
-        /// Its outputs.
-        outputs: usize,
-        /// Inputs found.
-        found: usize,
-        /// Inputs needed.
-        expected: usize,
-        /// Where that number comes from.
-        why: String,
-    },
-    /// A number that is not finite.
-    #[error(
-        "number {index} of tensor \"{tensor}\" is {value}; every weight must be finite: train the network again, it has diverged"
-    )]
-    NotFinite {
-        /// Name of the tensor.
-        tensor: String,
-        /// Index in C order, from 0.
-        index: usize,
-        /// The value.
-        value: f64,
-    },
-    /// s_d not a positive number.
-    #[error("sigma_data is {0}; it is the standard deviation of the data, above zero")]
-    SigmaData(f64),
-}
-
-/// Why a network has no answer at a level.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum LevelError {
-    /// F and x say nothing about what is asked.
-    #[error(
-        "the network's {prediction:?} and x do not determine the step at alpha = {alpha}, sigma = {sigma}; train one that predicts v or velocity, or on a schedule without that end, such as linear-vp or ddpm-cosine"
-    )]
-    Undetermined {
-        /// What the network predicts.
-        prediction: Prediction,
-        /// α of the level.
-        alpha: f64,
-        /// σ of the level.
-        sigma: f64,
-    },
-    /// A clock that is infinite.
-    #[error(
-        "the network's clock {clock:?} is infinite at alpha = {alpha}, sigma = {sigma}; give it t, or train on a schedule without that end, such as linear-vp"
-    )]
-    Clock {
-        /// The clock.
-        clock: Clock,
-        /// α of the level.
-        alpha: f64,
-        /// σ of the level.
-        sigma: f64,
-    },
-    /// A noise level that the network was not trained on.
-    #[error("the network was not trained at that noise level: {0}; leave --schedule out for its own")]
-    Schedule(#[from] ScheduleError),
 }
 
 /// A network at a level: p x̂₀ + q ε̂ = `of_x` x + `of_output` F, where F is that of `scale` x and `bias`.
@@ -366,25 +208,5 @@ impl Network {
         let rows = first.weight.chunks_exact(first.inputs());
         let product = |row: &[f64]| row[self.dim()..].iter().zip(&features).map(|(w, f)| w * f).sum::<f64>();
         Ok(rows.zip(&first.bias).map(|(row, b)| b + product(row)).collect())
-    }
-}
-
-impl Time {
-    /// φ(c) at `level`.
-    fn features(&self, level: Level) -> Result<Vec<f64>, LevelError> {
-        let now = match self.clock {
-            Clock::Time => level.t,
-            Clock::Remaining => 1.0 - level.t,
-            Clock::Ratio => level.ratio(),
-            Clock::LogRatio => level.ratio().ln(),
-        };
-        let c = self.scale * now + self.offset;
-        if !c.is_finite() {
-            return Err(LevelError::Clock { clock: self.clock, alpha: level.alpha, sigma: level.sigma });
-        }
-        Ok(match &self.frequencies {
-            None => vec![c],
-            Some(omega) => omega.iter().map(|w| (w * c).sin()).chain(omega.iter().map(|w| (w * c).cos())).collect(),
-        })
     }
 }

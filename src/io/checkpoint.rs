@@ -195,6 +195,11 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
+    /// The same part, borrowed anew.
+    pub fn again(&mut self) -> Part<'_> {
+        Part { checkpoint: self.checkpoint, prefix: self.prefix.clone() }
+    }
+
     fn named(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }

@@ -23,31 +23,25 @@ impl Picture {
         self.pixels.iter().flat_map(|&pixel| oklab(pixel)).collect()
     }
 
-    /// The same picture with other colours, n × 3 in Oklab.
-    pub fn recoloured(&self, colours: &[f64]) -> Self {
-        let pixels = colours.as_chunks::<3>().0.iter().map(|&colour| srgb(colour)).collect();
+    /// The same picture with another palette, n × 3 in Oklab: pixel i has colour `places`\[i\] of it.
+    pub fn recoloured(&self, palette: &[f64], places: &[u32]) -> Self {
+        let colours: Vec<[u8; 3]> = palette.as_chunks::<3>().0.iter().map(|&colour| srgb(colour)).collect();
+        let pixels = places.iter().map(|&place| colours[place as usize]).collect();
         Self { width: self.width, height: self.height, pixels }
     }
 
-    /// The colours as a cloud of at most `most` weighted points: the mean of each cell of a lattice in Oklab under the share of pixels
-    /// in it. The cells are `width` wide, or so much wider that they are few enough.
+    /// The colours of all pixels as a cloud, n × 3 in Oklab: each colour once, under the share of pixels that have it, and which of
+    /// them each pixel has.
     ///
     /// # Errors
     /// [`CloudError`] when the picture has no pixel.
-    pub fn palette(&self, mut width: f64, most: usize) -> Result<Cloud, CloudError> {
-        let colours = self.colours();
-        loop {
-            let mut cells: BTreeMap<[i64; 3], [f64; 4]> = BTreeMap::new();
-            for colour in colours.as_chunks::<3>().0 {
-                let [l, a, b, count] = cells.entry(colour.map(|c| (c / width).floor() as i64)).or_default();
-                (*l, *a, *b, *count) = (*l + colour[0], *a + colour[1], *b + colour[2], *count + 1.0);
-            }
-            if cells.len() <= most.max(1) {
-                let points = cells.values().flat_map(|[l, a, b, count]| [l, a, b].map(|sum| sum / count)).collect();
-                return Cloud::new(points, 3)?.with_weights(cells.values().map(|cell| cell[3]).collect());
-            }
-            width *= 1.1;
-        }
+    pub fn palette(&self) -> Result<(Cloud, Vec<u32>), CloudError> {
+        let mut counts: BTreeMap<[u8; 3], f64> = BTreeMap::new();
+        self.pixels.iter().for_each(|pixel| *counts.entry(*pixel).or_default() += 1.0);
+        let places: BTreeMap<[u8; 3], u32> = counts.keys().copied().zip(0..).collect();
+        let points = counts.keys().flat_map(|&colour| oklab(colour)).collect();
+        let cloud = Cloud::new(points, 3)?.with_weights(counts.into_values().collect())?;
+        Ok((cloud, self.pixels.iter().map(|pixel| places[pixel]).collect()))
     }
 
     /// How much ink each pixel holds, from 0 to 1: darkness on a light ground, lightness on a dark one.
@@ -139,16 +133,16 @@ mod tests {
         assert!((white[0] - 1.0).abs() < 1e-6 && white[1].abs() < 1e-6 && white[2].abs() < 1e-6, "{white:?}");
     }
 
+    /// Repeated colours are merged, none is changed: the cloud has the mean of all pixels, and gives every one of them back.
     #[test]
-    fn a_palette_has_the_mean_of_the_picture_whatever_its_size() {
-        let pixels: Vec<[u8; 3]> = (0..900).map(|k| [(k % 256) as u8, (k / 4) as u8, (k * 7 % 256) as u8]).collect();
+    fn a_palette_holds_every_colour_once_and_makes_the_picture_again() {
+        let pixels: Vec<[u8; 3]> = (0..900).map(|k| [(k % 25) as u8, (k / 60) as u8, (k * 7 % 5) as u8]).collect();
         let picture = Picture { width: 30, height: 30, pixels };
+        let (palette, places) = picture.palette().unwrap();
+        assert!(palette.len() < 900 && places.len() == 900);
+        assert_eq!(picture.recoloured(palette.points(), &places), picture);
         let mean = Cloud::new(picture.colours(), 3).unwrap().mean();
-        for most in [1, 10, 900] {
-            let palette = picture.palette(1e-3, most).unwrap();
-            assert!(palette.len() <= most);
-            palette.mean().iter().zip(&mean).for_each(|(p, m)| assert!((p - m).abs() < 1e-12));
-        }
+        palette.mean().iter().zip(&mean).for_each(|(p, m)| assert!((p - m).abs() < 1e-12));
     }
 
     #[test]

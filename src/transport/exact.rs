@@ -122,7 +122,12 @@ pub(crate) fn solve(source: &Cloud, target: &Cloud, ground: Ground) -> Result<Op
 }
 
 /// c = ½|x̃ − ỹ|² + Δ·x̃ − Δ·ỹ + ½|Δ|² for points relative to origins that lie Δ apart; and the gauge Σ_j b_j g_j = 0.
-fn in_input_coordinates(centred: Potentials, (x, y): (&[f64], &[f64]), origins: (&[f64], &[f64]), target: &Cloud) -> Potentials {
+pub(super) fn in_input_coordinates(
+    centred: Potentials,
+    (x, y): (&[f64], &[f64]),
+    origins: (&[f64], &[f64]),
+    target: &Cloud,
+) -> Potentials {
     let gap: Vec<f64> = origins.0.iter().zip(origins.1).map(|(p, q)| p - q).collect();
     let along = |point: &[f64]| gap.iter().zip(point).map(|(g, p)| g * p).sum::<f64>();
     let quarter = 0.25 * gap.iter().map(|g| g * g).sum::<f64>();

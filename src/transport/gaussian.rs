@@ -11,11 +11,13 @@
 //! Σ₀^½ Σ₁^½: a singular value s gives k with s(1 − k²) = εk, so 2sk = (4s² + ε²)^½ − ε.
 
 mod barycenter;
+mod closed_form;
 mod flow;
 mod unbalanced;
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
+pub use closed_form::ClosedForm;
 pub use unbalanced::UnbalancedPlan;
 
 use crate::transport::TransportError;

@@ -6,9 +6,13 @@
 //!
 //! The monotone plan is optimal for every convex cost at once (Santambrogio 2015, theorem 2.9), here W₁ for |x−y| and W₂² for
 //! |x−y|². Sorting dominates: O((n + m) log(n + m)), at most n + m − 1 pairs.
+//!
+//! Its pairs are a staircase through the matrix of all pairs, and φ = ½x² − f, ψ = ½y² − g with φ_i + ψ_j = x_i y_j on every stair
+//! are convex functions with the slopes T(x) and T⁻¹(y), so that φ_i + ψ_j ≥ x_i y_j everywhere: f and g are optimal.
 
 use crate::measure::Cloud;
-use crate::transport::{PlanEntry, TransportError};
+use crate::transport::exact::in_input_coordinates;
+use crate::transport::{PlanEntry, Potentials, TransportError};
 
 /// The monotone plan between two clouds on the line.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +25,8 @@ pub struct LinePlan {
     pub w2_squared: f64,
     /// The barycentric map Σ_j P_ij y_j / a_i, in the order of the source; a point without mass goes to the target at its quantile.
     pub map: Vec<f64>,
+    /// f and g for c = ½|x−y|², with f_i + g_j ≤ c_ij, and equality on the pairs of the plan, up to rounding; Σ_j b_j g_j = 0.
+    pub potentials: Potentials,
 }
 
 impl LinePlan {
@@ -34,7 +40,8 @@ impl LinePlan {
         }
         let (from, to) = (Quantiles::new(source), Quantiles::new(target));
         let (n, last) = (source.len(), target.len() - 1);
-        let mut plan = Self { pairs: Vec::with_capacity(n + last), w1: 0.0, w2_squared: 0.0, map: vec![0.0; n] };
+        let potentials = potentials((source, &from), (target, &to));
+        let mut plan = Self { pairs: Vec::with_capacity(n + last), w1: 0.0, w2_squared: 0.0, map: vec![0.0; n], potentials };
         let (mut i, mut j, mut level, mut start) = (0, 0, 0.0, 0.0);
         while i < n {
             let (row, column) = (from.order[i], to.order[j]);
@@ -58,6 +65,31 @@ impl LinePlan {
         }
         Ok(plan)
     }
+}
+
+/// Walks down the stairs: one point on, at the slope that its partner is.
+fn potentials((source, from): (&Cloud, &Quantiles), (target, to): (&Cloud, &Quantiles)) -> Potentials {
+    let (origin, target_origin) = (source.mean(), target.mean());
+    let (x, y) = (source.relative_to(&origin), target.relative_to(&target_origin));
+    let (mut f, mut g) = (vec![0.0; x.len()], vec![0.0; y.len()]);
+    let (mut i, mut j) = (0, 0);
+    let (mut phi, mut psi) = (0.0, x[from.order[0]] * y[to.order[0]]);
+    loop {
+        let (row, column) = (from.order[i], to.order[j]);
+        (f[row], g[column]) = (0.5 * x[row] * x[row] - phi, 0.5 * y[column] * y[column] - psi);
+        let (last_row, last_column) = (i + 1 == x.len(), j + 1 == y.len());
+        if last_row && last_column {
+            break;
+        }
+        if last_column || (!last_row && from.levels[i] <= to.levels[j]) {
+            i += 1;
+            phi += (x[from.order[i]] - x[row]) * y[column];
+        } else {
+            j += 1;
+            psi += (y[to.order[j]] - y[column]) * x[row];
+        }
+    }
+    in_input_coordinates(Potentials { f, g }, (&x, &y), (&origin, &target_origin), target)
 }
 
 /// The points of a cloud in increasing order, and the share of mass up to and including each.
@@ -130,6 +162,37 @@ mod tests {
         assert_eq!((plan.w1, plan.w2_squared), (0.0, 0.0));
         assert_eq!(plan.pairs.len(), 15);
         assert!(plan.map.iter().zip(points).all(|(x, y)| (x - y).abs() < 1e-15));
+    }
+
+    /// f_i + g_j ≤ ½(x_i − y_j)² for all pairs, with equality where mass moves: ties, repeated points, weights of zero, and an offset.
+    #[test]
+    fn the_potentials_are_feasible_and_complementary() {
+        let weights = [0.1, 0.0, 0.4, 0.2, 0.3, 0.0];
+        for offset in [0.0, 1e4] {
+            let at = |points: &[f64]| points.iter().map(|x| x + offset).collect::<Vec<f64>>();
+            let source = cloud(&at(&[3.0, -5.0, -1.0, 0.5, 2.0, 9.0]), &weights);
+            let targets = [
+                cloud(&at(&[1.0, 4.0, 0.0, -2.0, 7.0]), &[0.25, 0.5, 0.0, 0.25, 0.0]),
+                cloud(&[3.0, -5.0, -1.0, 0.5, 2.0, 9.0], &weights),
+                cloud(&at(&[2.0, 2.0, -1.0, 2.0]), &[0.2, 0.3, 0.4, 0.1]),
+                cloud(&at(&[0.5]), &[1.0]),
+            ];
+            for target in &targets {
+                let plan = LinePlan::new(&source, target).unwrap();
+                let Potentials { f, g } = &plan.potentials;
+                let distance = |i: usize, j: usize| (source.points()[i] - target.points()[j]).abs();
+                let slack = |i: usize, j: usize| 0.5 * distance(i, j).powi(2) - f[i] - g[j];
+                // A dozen terms of the size of the costs, and of coordinates that are rounded about their means.
+                let farthest =
+                    (0..6).flat_map(|i| (0..target.len()).map(move |j| (i, j))).map(|(i, j)| distance(i, j)).fold(0.0, f64::max);
+                let rounding = 32.0 * f64::EPSILON * farthest * (farthest + offset);
+                assert!((0..6).all(|i| (0..target.len()).all(|j| slack(i, j) > -rounding)));
+                assert!(plan.pairs.iter().all(|pair| slack(pair.source, pair.target).abs() < rounding));
+                let dual: f64 = f.iter().zip(weights).map(|(f, a)| f * a).sum();
+                let gauge: f64 = g.iter().enumerate().map(|(j, g)| target.weight(j) * g).sum();
+                assert!((dual - 0.5 * plan.w2_squared).abs() < rounding && gauge.abs() < rounding);
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Optimal transport between two measures. Problem, solver and outcome are three types; exact where it is cheap or closed.
 
-mod anderson;
 pub mod assignment;
 pub mod barycenter;
 pub mod conditional;
@@ -32,7 +31,7 @@ pub use convention::Convention;
 pub use divergence::Divergence;
 pub use error::TransportError;
 pub use exact::{ExactPlan, PlanEntry};
-pub use gaussian::{AffineMap, EntropicPlan, Gaussian, UnbalancedPlan};
+pub use gaussian::{AffineMap, ClosedForm, EntropicPlan, Gaussian, UnbalancedPlan};
 pub use gradient::Gradient;
 pub use hessian::HessianProduct;
 pub use line::LinePlan;

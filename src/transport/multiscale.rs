@@ -41,9 +41,9 @@ const TILE_ROUNDING: f64 = 1e-2;
 const FEWEST_POINTS: usize = 512;
 
 /// Whether `problem` is one for this solver: few dimensions, many pairs, and acceleration asked for.
-pub(super) fn serves<B: Backend>(problem: &Problem<'_>, solver: &Sinkhorn) -> bool {
+pub(super) fn serves(problem: &Problem<'_>, solver: &Sinkhorn) -> bool {
     let (x, y) = (problem.source(), problem.target());
-    B::TILES && problem.labels().is_none() && x.dim() <= LARGEST_DIM && x.len() * y.len() >= FEWEST_PAIRS && solver.accelerated()
+    problem.labels().is_none() && x.dim() <= LARGEST_DIM && x.len() * y.len() >= FEWEST_PAIRS && solver.accelerated()
 }
 
 /// Solves `problem`, from `warm` if given; between a cloud and itself by symmetric averaging.

@@ -16,13 +16,14 @@
 //! Between a cloud and itself the two potentials are one: φ ← φ + ½ε log r (Feydy et al. 2019, §3.1) contracts by half where the
 //! alternation goes to and fro, at one soft-min an iteration.
 
+mod alternation;
 mod anneal;
 mod half_step;
 mod hold;
 mod run;
 mod underway;
 
-use crate::backend::{Backend, Device, Task};
+use crate::backend::{Backend, BackendError, Device, Task};
 use crate::io::Part;
 use crate::transport::TransportError;
 use crate::transport::multiscale;
@@ -110,9 +111,25 @@ struct Solve<'a, 'p> {
 impl Task for Solve<'_, '_> {
     type Output = Result<Outcome, TransportError>;
 
-    fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        let Self { solver, problem, warm, watch } = self;
-        if multiscale::serves::<B>(problem, &solver) {
+    fn run<B: Backend>(mut self, backend: &B) -> Self::Output {
+        match self.on(backend) {
+            Err(TransportError::Backend(why @ BackendError::OutOfMemory { .. })) => match backend.streamed()? {
+                Some(streamed) => {
+                    tracing::warn!("{why}; now the clouds stay with the host and go through the device tile by tile");
+                    self.on(&streamed)
+                }
+                None => Err(why.into()),
+            },
+            done => done,
+        }
+    }
+}
+
+impl Solve<'_, '_> {
+    fn on<B: Backend>(&mut self, backend: &B) -> Result<Outcome, TransportError> {
+        let Self { solver, problem, warm, ref mut watch } = *self;
+        let watch = watch.again();
+        if multiscale::serves(problem, &solver) {
             return multiscale::solve(backend, problem, &solver, warm, watch);
         }
         problem.check_precision::<B>()?;

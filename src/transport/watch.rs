@@ -15,6 +15,11 @@ pub struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    /// The same watch, for another attempt.
+    pub fn again(&mut self) -> Watch<'_> {
+        Watch { progress: self.progress, kept: self.kept.as_mut().map(Part::again) }
+    }
+
     /// Tells of the error before an iteration. Where the state has to be kept, `keep` does so.
     ///
     /// # Errors
@@ -22,10 +27,20 @@ impl Watch<'_> {
     pub fn tell(&mut self, now: Residual, keep: impl FnOnce(&mut Part<'_>)) -> Result<(), TransportError> {
         let Residual { iteration, eps, error } = now;
         let go_on = self.progress.is_none_or(|progress| progress(iteration, eps, error));
+        self.keep(go_on, keep);
+        if go_on { Ok(()) } else { Err(TransportError::Stopped { iterations: iteration }) }
+    }
+
+    /// Whether the state has to be kept, be it that the solve does not go on.
+    pub fn keeps(&self, go_on: bool) -> bool {
+        self.kept.as_ref().is_some_and(|part| !go_on || part.is_due())
+    }
+
+    /// Has `keep` keep the state where it has to be.
+    pub fn keep(&mut self, go_on: bool, keep: impl FnOnce(&mut Part<'_>)) {
         if let Some(part) = &mut self.kept {
             part.pass(go_on, keep);
         }
-        if go_on { Ok(()) } else { Err(TransportError::Stopped { iterations: iteration }) }
     }
 
     /// Keeps the end of the iteration in place of its state.

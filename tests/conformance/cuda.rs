@@ -4,17 +4,18 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use brenier::backend::cpu::{Cpu, Isa};
 use brenier::backend::cuda::Cuda;
 use brenier::backend::{BackendError, Device, Precision};
 use brenier::experiment::selftest::selftest;
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
-use brenier::transport::{Problem, Sinkhorn};
+use brenier::transport::{Potentials, Problem, Sinkhorn};
 use emulator::Order;
 
 use crate::emulated::Emulator;
-use crate::{cost_matrix, interpret, nearest, pair_sum, repeat};
-use crate::{normals, soft_mean, soft_min, vector};
+use crate::{cost_matrix, interpret, nearest, normals, pair_sum, perceptron, potential, repeat};
+use crate::{sample_plan, soft_mean, soft_min, soft_min_self, soft_min_tiles, top_k, vector};
 
 /// Says that a test did not run, past the harness's capture, and counts.
 fn skip(why: &str) {
@@ -80,6 +81,14 @@ suites! {
     in_one_order: soft_mean_on_emulated_cuda, soft_mean_on_a_gpu: soft_mean::soft_mean;
     on_emulator: large_values_on_emulated_cuda, large_values_on_a_gpu: soft_mean::large_values;
     in_one_order: a_million_columns_on_emulated_cuda, a_million_columns_on_a_gpu: soft_mean::a_million_columns;
+    in_one_order: sample_plan_on_emulated_cuda, sample_plan_on_a_gpu: sample_plan::sample_plan;
+    in_one_order: top_k_on_emulated_cuda, top_k_on_a_gpu: top_k::top_k;
+    on_emulator: ties_on_emulated_cuda, ties_on_a_gpu: top_k::ties;
+    on_emulator: partners_of_the_processor_on_emulated_cuda, partners_of_the_processor_on_a_gpu: partners;
+    on_emulator: perceptron_on_emulated_cuda, perceptron_on_a_gpu: perceptron::perceptron;
+    on_emulator: network_rows_alone_on_emulated_cuda, network_rows_alone_on_a_gpu: perceptron::rows_alone;
+    on_emulator: soft_min_tiles_on_emulated_cuda, soft_min_tiles_on_a_gpu: soft_min_tiles::soft_min_tiles;
+    in_one_order: soft_min_self_on_emulated_cuda, soft_min_self_on_a_gpu: soft_min_self::suite;
     on_emulator: nearest_on_emulated_cuda, nearest_on_a_gpu: nearest::nearest;
     on_emulator: cost_matrix_on_emulated_cuda, cost_matrix_on_a_gpu: cost_matrix::cost_matrix;
     on_emulator: pair_sum_on_emulated_cuda, pair_sum_on_a_gpu: pair_sum::pair_sum;
@@ -93,8 +102,22 @@ suites! {
     on_emulator: gather_on_emulated_cuda, gather_on_a_gpu: vector::gather;
     on_emulator: reductions_on_emulated_cuda, reductions_on_a_gpu: vector::reductions;
     on_emulator: not_a_number_on_emulated_cuda, not_a_number_on_a_gpu: vector::not_a_number;
+    on_emulator: updates_on_emulated_cuda, updates_on_a_gpu: potential::updates;
+    on_emulator: largest_change_on_emulated_cuda, largest_change_on_a_gpu: potential::largest_change;
+    on_emulator: acceleration_on_emulated_cuda, acceleration_on_a_gpu: potential::acceleration;
+    on_emulator: excursions_on_emulated_cuda, excursions_on_a_gpu: potential::excursions;
     on_emulator: rows_alone_on_emulated_cuda, rows_alone_on_a_gpu: repeat::rows_alone;
     on_emulator: ranges_on_emulated_cuda, ranges_on_a_gpu: repeat::ranges;
+}
+
+/// Draws and likeliest partners are those of the processor.
+fn partners(cuda: &Cuda) {
+    let cpu = Cpu::<f32>::new();
+    sample_plan::agree(&cpu, cuda);
+    // Without fused multiply-adds the processor rounds logits twice.
+    if cpu.isa() != Isa::Plain {
+        top_k::agree(&cpu, cuda);
+    }
 }
 
 /// What a user would see of a GPU that computes as the emulator does.
@@ -153,6 +176,90 @@ fn potentials_on_emulated_cuda_are_those_of_f64() {
     }
 }
 
+/// What the solver leaves on a device over `launcher`: potentials, as bits, and iterations.
+fn solved(launcher: Arc<Emulator>, problem: &Problem<'_>, sinkhorn: Sinkhorn) -> (Vec<u64>, usize) {
+    let device = Device::Cuda(Cuda::over(launcher, "emulator".into()).unwrap());
+    let outcome = sinkhorn.solve(problem, &device, None, None).unwrap();
+    assert!(sinkhorn.tol == 0.0 || outcome.marginal_error <= sinkhorn.tol, "{}", outcome.verdict);
+    let Potentials { f, g } = outcome.potentials;
+    (f.into_iter().chain(g).map(f64::to_bits).collect(), outcome.iterations)
+}
+
+/// An iteration that is recorded once and replayed with new potentials gives the bits of one that is launched anew each time:
+/// plain and accelerated, balanced, with a free marginal and symmetric.
+#[test]
+fn a_replayed_iteration_has_the_bits_of_a_launched_one() {
+    if !emulator::COMPILED {
+        return skip("no C++ compiler to emulate CUDA with");
+    }
+    let (x, y) = (cloud(90, 3, 0.0, 1), cloud(70, 3, 1.0, 2));
+    let plain = Sinkhorn { tol: 0.0, max_iter: 9, plain: true };
+    let problem = |target| Problem::new(&x, target, 0.3).unwrap();
+    let free = problem(&y).with_rho(None, Some(1.0)).unwrap();
+    let tight = Sinkhorn { tol: 1e-5, ..Sinkhorn::default() };
+    for (problem, sinkhorn) in [(problem(&y), plain), (problem(&y), tight), (free, tight), (problem(&x), tight)] {
+        let [recorded, launched] = [true, false].map(|records| {
+            let mut launcher = Emulator::new(Order::Forward);
+            launcher.records = records;
+            let launcher = Arc::new(launcher);
+            let solved = solved(launcher.clone(), &problem, sinkhorn);
+            assert_eq!(launcher.replays.load(Ordering::Relaxed) > 0, records);
+            solved
+        });
+        assert!(recorded == launched, "{sinkhorn:?}");
+    }
+}
+
+/// With too little memory for the clouds they go through the device in tiles, and the potentials are the same but for the merging of
+/// tiles in f64 and the packing of columns on the host: a few roundings of f32 in log-sums of a few units. Without room for the
+/// smallest tile the error says what was needed.
+#[test]
+fn clouds_that_do_not_fit_go_through_the_device_in_tiles() {
+    if !emulator::COMPILED {
+        return skip("no C++ compiler to emulate CUDA with");
+    }
+    let (x, y) = (cloud(700, 3, 0.0, 1), cloud(600, 3, 1.0, 2));
+    let problem = Problem::new(&x, &y, 0.15).unwrap();
+    let solve = |memory: u64| {
+        let mut launcher = Emulator::new(Order::Forward);
+        launcher.memory = memory;
+        let device = Device::Cuda(Cuda::over(Arc::new(launcher), "emulator".into()).unwrap());
+        Sinkhorn { tol: 0.0, max_iter: 12, plain: true }.solve(&problem, &device, None, None)
+    };
+    let resident = solve(1 << 32).unwrap();
+    // The second has room for the means of the smallest tile alone.
+    for memory in [60_000, 40_000] {
+        let streamed = solve(memory).unwrap();
+        let pairs = resident.potentials.f.iter().zip(&streamed.potentials.f).chain(resident.map.iter().zip(&streamed.map));
+        let off = pairs.fold(0.0, |off: f64, (a, b)| off.max((a - b).abs()));
+        assert!(off < 2e-6, "{memory} bytes: {off:e}");
+    }
+    let error = solve(2_000).unwrap_err().to_string();
+    assert!(error.contains("bytes and") && error.contains("are free; use fewer points"), "{error}");
+}
+
+/// Thirty iterations more, and the host waits not once more but for the errors, each asked for an iteration before it is read.
+#[test]
+fn the_host_waits_for_nothing_within_an_iteration() {
+    if !emulator::COMPILED {
+        return skip("no C++ compiler to emulate CUDA with");
+    }
+    let (x, y) = (cloud(40, 2, 0.0, 1), cloud(50, 2, 1.0, 2));
+    let problem = Problem::new(&x, &y, 0.1).unwrap();
+    let waits = |max_iter: usize, tol: f64| {
+        let launcher = Arc::new(Emulator::new(Order::Forward));
+        let device = Device::Cuda(Cuda::over(launcher.clone(), "emulator".into()).unwrap());
+        let outcome = Sinkhorn { tol, max_iter, plain: tol == 0.0 }.solve(&problem, &device, None, None).unwrap();
+        (launcher.waits.load(Ordering::Relaxed), launcher.late_reads.load(Ordering::Relaxed), outcome.residuals.len())
+    };
+    let ((few, few_late, _), (many, many_late, residuals)) = (waits(3, 0.0), waits(33, 0.0));
+    assert_eq!((many, many_late - few_late), (few, 30));
+    assert_eq!(residuals, many_late);
+    // Accelerated, the levels of ε end by a wait each; what is within a level does not wait.
+    let ((loose, ..), (tight, _, more)) = (waits(1000, 1e-3), waits(1000, 2e-6));
+    assert!(tight <= loose + 2 && more >= residuals / 4, "{loose} waits, then {tight} for {more} residuals");
+}
+
 /// A stochastic sampler's particles on emulated CUDA are within 1e-6 of the processor's, the noise being the same bits.
 #[test]
 fn samples_on_emulated_cuda_are_those_of_the_processor() {
@@ -167,7 +274,7 @@ fn samples_on_emulated_cuda_are_those_of_the_processor() {
     let folded = brenier::field::fold(&mixture, &program);
     let steps = [folded.steps.len()];
     let on_gpu = interpret::interpreted(&cuda, &folded, &start, noise, &steps);
-    let on_cpu = interpret::interpreted(&brenier::backend::cpu::Cpu::<f32>::new(), &folded, &start, noise, &steps);
+    let on_cpu = interpret::interpreted(&Cpu::<f32>::new(), &folded, &start, noise, &steps);
     for (i, (found, expected)) in on_gpu.iter().zip(&on_cpu).enumerate() {
         assert!((found - expected).abs() <= 1e-6, "number {i}: {found} for {expected}");
     }

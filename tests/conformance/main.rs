@@ -16,6 +16,8 @@ mod interpret;
 mod nearest;
 mod normals;
 mod pair_sum;
+mod perceptron;
+mod potential;
 mod repeat;
 mod run;
 mod sample_plan;

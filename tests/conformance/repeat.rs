@@ -99,9 +99,9 @@ fn everything<B: Backend>(backend: &B) -> Vec<u64> {
     backend.cost_matrix(rows(), &y, Cost::Euclidean, &mut costs).unwrap();
     out.extend(backend.download_reals(&costs).unwrap());
     let (long, other) = (up(&normals(50_001, 5)), up(&normals(50_001, 6)));
-    out.push(backend.dot(&long, &other).unwrap());
-    out.push(backend.max_difference(&long, &other).unwrap());
-    out.push(backend.marginal_error(&long, &other).unwrap());
+    out.push(backend.dot(&long, &other).unwrap().read().unwrap());
+    out.push(backend.max_difference(&long, &other).unwrap().read().unwrap());
+    out.push(backend.marginal_error(&long, &other).unwrap().read().unwrap());
     let noise = Noise::Counter { philox: Philox::new(1, Stream::Noise), first: 0 };
     for (_, program) in programs() {
         let folded = fold(&mixture(8, d, true), &program);

@@ -5,7 +5,7 @@ use brenier::backend::{Backend, Rows};
 use crate::{assert_near, dot, normals, on_each, rounded, rounding};
 
 /// Points, weights, potential and k; one point in three has no mass.
-fn suite<B: Backend>(backend: &B) {
+pub fn suite<B: Backend>(backend: &B) {
     // One block and less, an odd and an even number of blocks, with a rest and without.
     for (n, d) in [(1, 1), (7, 2), (64, 3), (513, 64), (1024, 2), (1100, 3), (1030, 1), (2050, 5)] {
         let u = rounding::<B>();

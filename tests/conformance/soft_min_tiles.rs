@@ -58,26 +58,33 @@ fn keeps(row: usize, column: usize) -> bool {
     (row + column) % 3 != 1
 }
 
-fn soft_min_tiles<B: Backend>(backend: &B) {
+pub fn soft_min_tiles<B: Backend>(backend: &B) {
     let u = rounding::<B>();
-    for (n, m, d) in SIZES.into_iter().filter(|(.., d)| *d <= 4) {
+    // And more tiles than a warp works out at a time.
+    for (n, m, d) in SIZES.into_iter().filter(|(.., d)| *d <= 4).chain([(70, 5000, 3)]) {
         // The far ones leave the range of a sum without running maximum, above and below.
         for far in [0.0, 60.0, -60.0] {
             let (x, y) = (Host::new(n, d, 20, far), Host::new(m, d, 30, 0.0));
             let (rows, columns) = (Uploaded::new(backend, &x), Uploaded::new(backend, &y));
-            let (mut starts, mut runs) = (vec![0], Vec::new());
+            let (mut starts, mut runs) = (vec![0], Vec::<[u32; 2]>::new());
             for r in 0..n.div_ceil(TILE) {
-                runs.extend((0..m.div_ceil(TILE) as u32).filter(|&c| keeps(r, c as usize)).map(|c| [c, c + 1]));
+                // Tiles that follow one another are one run, but for those that a list may give singly.
+                for c in (0..m.div_ceil(TILE) as u32).filter(|&c| keeps(r, c as usize)) {
+                    match runs[starts[r] as usize..].last_mut() {
+                        Some([_, end]) if *end == c && r % 2 == 0 => *end = c + 1,
+                        _ => runs.push([c, c + 1]),
+                    }
+                }
                 starts.push(runs.len() as u32);
             }
             let (starts, runs) = (backend.upload(&starts).unwrap(), backend.upload(&runs).unwrap());
             let list = TileList { starts: &starts, runs: &runs };
-            let values = rounded::<B>(&normals(m * 2, 40));
-            let uploaded = backend.upload_reals(&values).unwrap();
-            for p in [0, 2] {
+            let values = rounded::<B>(&normals(m * 5, 40));
+            for p in [0, 2, 5] {
                 let mut packed = backend.zeros(m * (d + 1)).unwrap();
-                let (mut out, mut mean) = (backend.zeros(n).unwrap(), backend.zeros(n * 2).unwrap());
-                let wanted = (p > 0).then_some(TileMean { values: &uploaded, p: 2, out: &mut mean });
+                let (mut out, mut mean) = (backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
+                let uploaded = backend.upload_reals(&values[..m * p]).unwrap();
+                let wanted = (p > 0).then_some(TileMean { values: &uploaded, p, out: &mut mean });
                 let (rows, columns) = (rows.tiles(n, d), columns.tiles(m, d));
                 backend.soft_min_tiles(&rows, &columns, &list, EPS, &mut packed, &mut out, wanted).unwrap();
                 let (out, mean) = (backend.download_reals(&out).unwrap(), backend.download_reals(&mean).unwrap());
@@ -100,13 +107,53 @@ fn soft_min_tiles<B: Backend>(backend: &B) {
                     let tolerance = 32.0 * u * size;
                     assert_near(out[i], top + sum.ln(), tolerance, &what);
                     for k in 0..p {
-                        let weighted: f64 = kept.iter().map(|&j| (exponent(j) - top).exp() * values[j * 2 + k]).sum();
-                        assert_near(mean[i * 2 + k], weighted / sum, 8.0 * tolerance, &what);
+                        let weighted: f64 = kept.iter().map(|&j| (exponent(j) - top).exp() * values[j * p + k]).sum();
+                        assert_near(mean[i * p + k], weighted / sum, 8.0 * tolerance, &what);
                     }
                 }
             }
         }
     }
+}
+
+/// The half with every pair of tiles once is the whole: near the answer, far from it, and with rows that keep nothing but themselves.
+fn soft_min_tiles_self<B: Backend>(backend: &B) {
+    let u = rounding::<B>();
+    for (n, d) in [(1, 1), (7, 2), (32, 3), (65, 4), (700, 3), (2050, 2)] {
+        for far in [0.0, 60.0, -60.0] {
+            let host = Host::new(n, d, 50, far);
+            let uploaded = Uploaded::new(backend, &host);
+            let (tiles, count) = (uploaded.tiles(n, d), n.div_ceil(TILE));
+            let (mut starts, mut runs) = (vec![0], Vec::new());
+            for r in 0..count {
+                let kept = |c: &u32| *c as usize == r || (r % 5 != 0 && c % 5 != 0 && keeps(r, *c as usize));
+                runs.extend((0..count as u32).filter(kept).map(|c| [c, c + 1]));
+                starts.push(runs.len() as u32);
+            }
+            let (starts, runs) = (backend.upload(&starts).unwrap(), backend.upload(&runs).unwrap());
+            let list = TileList { starts: &starts, runs: &runs };
+            let mut packed = backend.zeros(count * TILE * 2 * (d + 2)).unwrap();
+            let (mut half, mut whole) = (backend.zeros(n).unwrap(), backend.zeros(n).unwrap());
+            backend.soft_min_tiles_self(&tiles, &list, EPS, &mut packed, &mut half).unwrap();
+            backend.soft_min_tiles(&tiles, &tiles, &list, EPS, &mut packed, &mut whole, None).unwrap();
+            let (half, whole) = (backend.download_reals(&half).unwrap(), backend.download_reals(&whole).unwrap());
+            for i in 0..n {
+                let point = &host.points[i * d..][..d];
+                let tolerance = 64.0 * u * (2.0 * far.abs() + 12.0 + 4.0 * dot(point, point).sqrt()) / EPS;
+                assert_near(half[i], whole[i], tolerance, &|| format!("{n} × {d}, potential about {far}, row {i}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn soft_min_tiles_of_a_cloud_with_itself_counts_every_pair_once_in_f32() {
+    on_each::<f32>(soft_min_tiles_self);
+}
+
+#[test]
+fn soft_min_tiles_of_a_cloud_with_itself_counts_every_pair_once_in_f64() {
+    on_each::<f64>(soft_min_tiles_self);
 }
 
 #[test]

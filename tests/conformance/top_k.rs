@@ -7,11 +7,7 @@ use crate::{SIZES, assert_near, on_each, rounding};
 
 fn check<B: Backend>(backend: &B, case: &Case, k: usize) {
     let u = rounding::<B>();
-    let (x, packed) = case.upload(backend);
-    let mut index = backend.upload(&vec![u32::MAX; case.n * k]).unwrap();
-    let mut logit = backend.upload_reals(&vec![f64::NAN; case.n * k]).unwrap();
-    backend.top_k(case.rows(&x), case.columns(&packed), k, &mut index, &mut logit).unwrap();
-    let (index, logit) = (backend.download(&index).unwrap(), backend.download_reals(&logit).unwrap());
+    let (index, logit) = top(backend, case, k);
     for (i, (index, logit)) in index.chunks(k).zip(logit.chunks(k)).enumerate() {
         let Expected { log_sum, tolerance, weights } = case.expect(i, u);
         let mut falling: Vec<f64> = weights.iter().map(|w| w.ln() + log_sum).collect();
@@ -33,7 +29,7 @@ fn check<B: Backend>(backend: &B, case: &Case, k: usize) {
     }
 }
 
-fn top_k<B: Backend>(backend: &B) {
+pub fn top_k<B: Backend>(backend: &B) {
     for case in SIZES.into_iter().flat_map(Case::all::<B>) {
         let ks = [1, 2, 7, case.m];
         ks.into_iter().filter(|&k| k <= case.m).for_each(|k| check(backend, &case, k));
@@ -50,16 +46,34 @@ fn the_top_columns_are_those_of_largest_logit_in_f64() {
     on_each::<f64>(top_k);
 }
 
-/// Equal columns come in the order of their numbers.
-fn ties<B: Backend>(backend: &B) {
-    let mut case = Case::random::<B>((70, 150, 3));
-    case.y = case.y[..3].repeat(150);
-    (case.bias, case.potential) = (vec![0.0; 150], None);
+/// The k columns of largest logit, and these.
+fn top<B: Backend>(backend: &B, case: &Case, k: usize) -> (Vec<u32>, Vec<f64>) {
     let (x, packed) = case.upload(backend);
-    let mut index = backend.upload(&vec![u32::MAX; case.n * 5]).unwrap();
-    let mut logit = backend.zeros(case.n * 5).unwrap();
-    backend.top_k(case.rows(&x), case.columns(&packed), 5, &mut index, &mut logit).unwrap();
-    assert!(backend.download(&index).unwrap().chunks(5).all(|row| row == [0, 1, 2, 3, 4]));
+    let mut index = backend.upload(&vec![u32::MAX; case.n * k]).unwrap();
+    let mut logit = backend.upload_reals(&vec![f64::NAN; case.n * k]).unwrap();
+    backend.top_k(case.rows(&x), case.columns(&packed), k, &mut index, &mut logit).unwrap();
+    (backend.download(&index).unwrap(), backend.download_reals(&logit).unwrap())
+}
+
+/// Two backends in f32 form logits in the same order, so both index and logit are the same bits: many tiles, few and all chosen.
+#[cfg(feature = "cuda")]
+pub fn agree<A: Backend, B: Backend>(one: &A, other: &B) {
+    for size in [(70, 1000, 3), (9, 700, 64), (65, 200, 1)] {
+        for case in Case::all::<A>(size) {
+            for k in [1, 3, 10, 40] {
+                assert_eq!(top(one, &case, k), top(other, &case, k), "{}, {size:?}, k = {k}", case.name);
+            }
+        }
+    }
+}
+
+/// Equal columns come in the order of their numbers.
+pub fn ties<B: Backend>(backend: &B) {
+    let mut case = Case::random::<B>((70, 1500, 3));
+    case.y = case.y[..3].repeat(1500);
+    (case.bias, case.potential) = (vec![0.0; 1500], None);
+    let (index, _) = top(backend, &case, 5);
+    assert!(index.chunks(5).all(|row| row == [0, 1, 2, 3, 4]));
 }
 
 #[test]

@@ -69,16 +69,18 @@ pub fn reductions<B: Backend>(backend: &B) {
         let (bx, by) = (up(backend, &x), up(backend, &y));
         let terms = || x.iter().zip(&y).map(|(x, y)| x * y);
         let size: f64 = terms().map(f64::abs).sum();
-        assert_near(backend.dot(&bx, &by).unwrap(), terms().sum(), 1e-13 * size, &|| format!("dot of {n}"));
+        assert_near(backend.dot(&bx, &by).unwrap().read().unwrap(), terms().sum(), 1e-13 * size, &|| format!("dot of {n}"));
         let largest = x.iter().zip(&y).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
-        assert_near(backend.max_difference(&bx, &by).unwrap(), largest, 0.0, &|| format!("max_difference of {n}"));
-        assert_eq!(backend.max_difference(&bx, &bx).unwrap(), 0.0);
+        assert_near(backend.max_difference(&bx, &by).unwrap().read().unwrap(), largest, 0.0, &|| {
+            format!("max_difference of {n}")
+        });
+        assert_eq!(backend.max_difference(&bx, &bx).unwrap().read().unwrap(), 0.0);
 
         let a = rounded::<B>(&x.iter().map(|x| x.abs() / n as f64).collect::<Vec<_>>());
         for scale in [1.0, 1e-9] {
             let log_ratio = rounded::<B>(&y.iter().map(|y| scale * y).collect::<Vec<_>>());
             let error: f64 = a.iter().zip(&log_ratio).map(|(a, r)| a * r.exp_m1().abs()).sum();
-            let found = backend.marginal_error(&up(backend, &a), &up(backend, &log_ratio)).unwrap();
+            let found = backend.marginal_error(&up(backend, &a), &up(backend, &log_ratio)).unwrap().read().unwrap();
             assert_near(found, error, 1e-13 * error, &|| format!("marginal_error of {n}, ratios of {scale}"));
         }
     }
@@ -90,9 +92,9 @@ pub fn not_a_number<B: Backend>(backend: &B) {
     let zero = up(backend, &host);
     host[123] = f64::NAN;
     let bad = up(backend, &host);
-    assert!(backend.max_difference(&bad, &zero).unwrap().is_nan());
-    assert!(backend.dot(&bad, &zero).unwrap().is_nan());
-    assert!(backend.marginal_error(&up(backend, &[1.0; 5000]), &bad).unwrap().is_nan());
+    assert!(backend.max_difference(&bad, &zero).unwrap().read().unwrap().is_nan());
+    assert!(backend.dot(&bad, &zero).unwrap().read().unwrap().is_nan());
+    assert!(backend.marginal_error(&up(backend, &[1.0; 5000]), &bad).unwrap().read().unwrap().is_nan());
 }
 
 pub fn gather<B: Backend>(backend: &B) {

@@ -32,7 +32,8 @@ fn main() {
         let _ = writeln!(unit, "namespace {stem}_file {{\n#include \"{stem}.cu\"");
         for (name, bound) in found(&String::from_utf8_lossy(&text)) {
             let _ = writeln!(unit, "constexpr unsigned {name}_bound = {bound};");
-            let _ = writeln!(table, "{{\"{name}\", &Call<&{stem}_file::{name}>::run, {stem}_file::{name}_bound}},");
+            let call = format!("Call<&{stem}_file::{name}>");
+            let _ = writeln!(table, "{{\"{name}\", &{call}::run, {stem}_file::{name}_bound, {call}::sizes, {call}::count}},");
         }
         unit.push_str("}\n");
     }

@@ -43,6 +43,8 @@ def launch(kernel):
         return 128, 2 * 20480 + (32 * (336 + 8 * (p + 4)) if p else 64 * 336)
     if m := re.fullmatch(r"integrate_(\w+)_d(\d)_k\d", kernel):  # two registers
         return 128, 2 * int(m[2]) * 4 * (4 if m[1] == "isotropic" else 2) * 128
+    if kernel.startswith(("soft_min_tiles", "perceptron")) or kernel in ("sample_plan", "top_k"):
+        return 128, 0
     return (128, 4 * 8 * 64) if kernel.startswith("integrate") else (256, 0)
 
 
@@ -58,6 +60,10 @@ LOOPS = [
     ("soft_min_max_d3_p0", "MUFU", 8 * 4, False, None),
     ("soft_min_tensor_p0", "HMMA", 64, False, None),
     ("soft_min_tensor_p0", "MUFU", 64, False, None),
+    ("soft_min_tiles_d3_p0", "MUFU", 8, False, 8.2),
+    ("soft_min_tiles_d3_p4", "MUFU", 4, False, None),
+    ("tile_maximum", "FFMA", 16, False, None),
+    ("perceptron_layer", "HMMA", 64, False, None),
     ("integrate_isotropic_d2_k8", "MUFU", 4, True, 1.3 * 90),
     ("integrate_isotropic_d3_k8", "MUFU", 4, True, None),
 ]

@@ -3,6 +3,8 @@
 //! Rows lie in the lanes, so a row's sums run over the columns in one fixed order on every instruction set, and no row
 //! depends on its neighbours or on the number of threads.
 
+mod anderson;
+mod assistant;
 mod gemm;
 mod interpret;
 mod lane;
@@ -10,34 +12,41 @@ mod nearest;
 mod normals;
 mod pairs;
 mod perceptron;
+mod potential;
 mod sample_plan;
 mod soft_min;
 mod soft_min_self;
 mod sweep;
 mod tiles;
+mod tiles_self;
 mod top_k;
 mod vector;
 
-use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytemuck::Pod;
 use half::f16;
 
 use crate::backend::{
-    Backend, BackendError, Columns, Cost, Dense, Noise, PairKernel, Rows, Scale, Sweep, TileList, TileMean, Tiles,
+    Anderson, Backend, BackendError, Columns, Cost, Damping, Dense, Noise, PairKernel, Rows, Scale, Sweep, Ticket, TileList,
+    TileMean, Tiles,
 };
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
 
+pub use assistant::Assistant;
 pub use lane::Isa;
 use lane::Simd;
+pub use soft_min::Pairs;
+#[cfg(feature = "cuda")]
+pub(super) use soft_min::merge;
 
 /// The processor in precision `T`.
 #[derive(Clone, Debug)]
 pub struct Cpu<T> {
     isa: Isa,
-    real: PhantomData<T>,
+    assistant: Option<Arc<dyn Assistant<T>>>,
 }
 
 impl<T> Default for Cpu<T> {
@@ -58,7 +67,12 @@ impl<T> Cpu<T> {
     /// When the processor has no such instruction set; [`Isa::is_available`] tells.
     pub fn with(isa: Isa) -> Self {
         assert!(isa.is_available(), "this processor has no {isa:?}");
-        Self { isa, real: PhantomData }
+        Self { isa, assistant: None }
+    }
+
+    /// The processor with an `assistant` for dense soft-mins.
+    pub fn assisted(assistant: Arc<dyn Assistant<T>>) -> Self {
+        Self { isa: Isa::detect(), assistant: Some(assistant) }
     }
 
     /// The instruction set in use.
@@ -70,8 +84,10 @@ impl<T> Cpu<T> {
 impl<T: Simd> Backend for Cpu<T> {
     type Real = T;
     type Buf<E: Pod + Send + Sync> = Vec<E>;
+    type Recording = ();
+    type Streamed = Self;
     type Scores = sweep::Scores<T>;
-    const TILES: bool = true;
+    const AHEAD: usize = 0;
 
     fn zeros<E: Pod + Send + Sync>(&self, len: usize) -> Result<Vec<E>, BackendError> {
         Ok(vec![E::zeroed(); len])
@@ -87,6 +103,14 @@ impl<T: Simd> Backend for Cpu<T> {
 
     fn synchronize(&self) -> Result<(), BackendError> {
         Ok(())
+    }
+
+    fn streamed(&self) -> Result<Option<Self>, BackendError> {
+        Ok(None)
+    }
+
+    fn repeat(&self, _: &mut (), work: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<(), BackendError> {
+        work()
     }
 
     fn pack(
@@ -115,7 +139,10 @@ impl<T: Simd> Backend for Cpu<T> {
     ) -> Result<(), BackendError> {
         let pairs =
             soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(|(s, c)| (s.as_slice(), c)) };
-        soft_min::soft_min(self.isa, pairs, out, None);
+        match &self.assistant {
+            Some(assistant) => assistant.soft_mean(pairs, &[], 0, out, &mut [])?,
+            None => soft_min::soft_min(self.isa, pairs, out, None),
+        }
         Ok(())
     }
 
@@ -131,7 +158,10 @@ impl<T: Simd> Backend for Cpu<T> {
     ) -> Result<(), BackendError> {
         let pairs =
             soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(|(s, c)| (s.as_slice(), c)) };
-        soft_min::soft_min(self.isa, pairs, out, Some(soft_min::Mean { values, p, out: mean }));
+        match &self.assistant {
+            Some(assistant) => assistant.soft_mean(pairs, values, p, out, mean)?,
+            None => soft_min::soft_min(self.isa, pairs, out, Some(soft_min::Mean { values, p, out: mean })),
+        }
         Ok(())
     }
 
@@ -192,6 +222,23 @@ impl<T: Simd> Backend for Cpu<T> {
         Ok(())
     }
 
+    fn soft_min_tiles_self(
+        &self,
+        tiles: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Vec<T>,
+        out: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        let workspace = tiles_self::workspace(tiles.n, tiles.d);
+        tiles_self::soft_min(self.isa, tiles, list, eps, &mut packed[..workspace], out);
+        match out.iter().all(|sum| sum.to_f64().is_finite()) {
+            true => Ok(()),
+            // A potential far from the answer: the running maximum needs both directions.
+            false => self.soft_min_tiles(tiles, tiles, list, eps, packed, out, None),
+        }
+    }
+
     fn soft_min_self(
         &self,
         rows: Rows<'_, Self>,
@@ -202,11 +249,13 @@ impl<T: Simd> Backend for Cpu<T> {
         out: &mut Vec<T>,
     ) -> Result<(), BackendError> {
         let (d, (potential, factor)) = (rows.d, shift);
-        soft_min_self::soft_min_self(self.isa, rows.points, d, k, weights.0, (potential, factor), packed, out);
-        if out.iter().all(|sum| sum.to_f64().is_finite()) {
-            return Ok(());
+        if self.assistant.is_none() {
+            soft_min_self::soft_min_self(self.isa, rows.points, d, k, weights.0, (potential, factor), packed, out);
+            if out.iter().all(|sum| sum.to_f64().is_finite()) {
+                return Ok(());
+            }
         }
-        // A shift far from the answer: the running maximum needs both directions.
+        // A shift far from the answer: the running maximum needs both directions; so does an assistant.
         self.pack(rows.points, d, Scale::Uniform(k), weights.1, Some((potential, -factor)), packed)?;
         self.soft_min(rows, Columns { packed, m: out.len(), d }, Some(shift), out)
     }
@@ -295,16 +344,55 @@ impl<T: Simd> Backend for Cpu<T> {
         Ok(())
     }
 
-    fn dot(&self, x: &Vec<T>, y: &Vec<T>) -> Result<f64, BackendError> {
-        Ok(vector::sum(x.len(), |i| x[i].to_f64() * y[i].to_f64()))
+    fn dot(&self, x: &Vec<T>, y: &Vec<T>) -> Result<Ticket, BackendError> {
+        Ok(Ticket::known(vector::sum(x.len(), |i| x[i].to_f64() * y[i].to_f64())))
     }
 
-    fn max_difference(&self, x: &Vec<T>, y: &Vec<T>) -> Result<f64, BackendError> {
-        Ok(vector::max_difference(x, y))
+    fn max_difference(&self, x: &Vec<T>, y: &Vec<T>) -> Result<Ticket, BackendError> {
+        Ok(Ticket::known(vector::max_difference(x, y)))
     }
 
-    fn marginal_error(&self, a: &Vec<T>, log_ratio: &Vec<T>) -> Result<f64, BackendError> {
-        Ok(vector::sum(a.len(), |i| a[i].to_f64() * log_ratio[i].to_f64().exp_m1().abs()))
+    fn marginal_error(&self, a: &Vec<T>, log_ratio: &Vec<T>) -> Result<Ticket, BackendError> {
+        Ok(Ticket::known(vector::sum(a.len(), |i| a[i].to_f64() * log_ratio[i].to_f64().exp_m1().abs())))
+    }
+
+    fn largest_change(&self, mass: &Vec<f64>, change: &Vec<f64>) -> Result<Ticket, BackendError> {
+        Ok(Ticket::known(potential::largest_change(mass, change)))
+    }
+
+    fn round(&self, x: &Vec<f64>, out: &mut Vec<T>) -> Result<(), BackendError> {
+        potential::round(x, out);
+        Ok(())
+    }
+
+    fn relax(
+        &self,
+        log_ratio: &Vec<T>,
+        eps: f64,
+        damping: Option<Damping<'_, Self>>,
+        share: f64,
+        potential: &Vec<f64>,
+        change: &mut Vec<f64>,
+    ) -> Result<(), BackendError> {
+        let damping = damping.map(|damping| (damping.omega, damping.ground.as_slice()));
+        potential::relax(log_ratio, eps, damping, share, potential, change);
+        Ok(())
+    }
+
+    fn advance(&self, change: &Vec<f64>, potential: &mut Vec<f64>) -> Result<(), BackendError> {
+        potential::advance(change, potential);
+        Ok(())
+    }
+
+    fn accelerate(
+        &self,
+        memory: &mut Anderson<Self>,
+        mass: &Vec<f64>,
+        residual: &Vec<f64>,
+        point: &mut Vec<f64>,
+    ) -> Result<(), BackendError> {
+        anderson::accelerate(memory, mass, residual, point);
+        Ok(())
     }
 
     fn gather(&self, points: &Vec<T>, d: usize, index: &Vec<u32>, out: &mut Vec<T>) -> Result<(), BackendError> {

@@ -13,7 +13,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::cpu::gemm::gemm;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
 use crate::backend::cpu::soft_min::{add_compensated, is_usable};
-use crate::backend::{LARGEST_BIAS, Real, Sweep};
+use crate::backend::{Damping, LARGEST_BIAS, Real, Sweep};
 
 /// Most memory of the scores: 10,000 × 10,000 in single precision, and a quarter more.
 const MOST_BYTES: usize = 500_000_000;
@@ -64,8 +64,7 @@ impl<T: Simd> Scores<T> {
         Some(Self { values, stride, m, sums: vec![T::zeroed(); n.div_ceil(BLOCK) * stride] })
     }
 
-    /// `log_sum_i = log Σ_j a_j exp(k (s_ij − p_i − q_j))` and `log_ratio_j = log Σ_i b_i exp(k (s_ij − p_i − q_j) − ω log_sum_i −
-    /// offset_i)`; whether no sum was lost.
+    /// Log-sums of the rows and log-ratios of the columns; whether no sum was lost.
     pub fn sweep(&mut self, isa: Isa, sweep: &Sweep<'_, Cpu<T>>, log_sum: &mut [T], log_ratio: &mut [T]) -> bool {
         let Self { values, stride, m, sums } = self;
         let (stride, m) = (*stride, *m);
@@ -135,7 +134,9 @@ impl<T: Simd> Kernel<T> for Block<'_, T> {
                 }
                 // Lost all the same: the largest is that of a point without weight.
                 let log = if is_usable(T::from_f64(sum)) { raised + sum.ln() } else { f64::NAN };
-                let change = sweep.omega * log + sweep.offset.map_or(0.0, |offset| offset[i].to_f64());
+                let change = sweep.damping.as_ref().map_or(log, |Damping { omega, ground }| {
+                    omega * log + (1.0 - omega) * sweep.k * (ground[i] - potential[i].to_f64())
+                });
                 *out = T::from_f64(log);
                 factors[r] = L::splat(T::from_f64(weights[i].to_f64() * (raised - change).exp()));
             }

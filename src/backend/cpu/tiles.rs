@@ -31,15 +31,15 @@ pub struct Pairs<'a, T: Simd> {
 }
 
 /// Centre, slope and level of tile `t`.
-struct Frame<'a> {
-    centre: &'a [f64],
+pub(super) struct Frame<'a> {
+    pub(super) centre: &'a [f64],
     slope: &'a [f64],
     level: f64,
 }
 
 impl<'a> Frame<'a> {
     #[inline(always)]
-    fn of<T: Simd>(tiles: &Tiles<'a, Cpu<T>>, t: usize) -> Self {
+    pub(super) fn of<T: Simd>(tiles: &Tiles<'a, Cpu<T>>, t: usize) -> Self {
         let d = tiles.d;
         let frame = &tiles.frames[t * (2 * d + 1)..][..2 * d + 1];
         Self { centre: &frame[..d], slope: &frame[d..2 * d], level: frame[2 * d] }
@@ -47,7 +47,7 @@ impl<'a> Frame<'a> {
 
     /// What the frame leaves of `potential` at `point`.
     #[inline(always)]
-    fn rest(&self, point: &[f64], potential: f64) -> f64 {
+    pub(super) fn rest(&self, point: &[f64], potential: f64) -> f64 {
         let along = self.centre.iter().zip(self.slope).zip(point);
         potential - self.level - along.map(|((centre, slope), x)| slope * (x - centre)).sum::<f64>()
     }
@@ -110,40 +110,24 @@ impl<T: Simd> Kernel<T> for RowTile<'_, T> {
 }
 
 /// R vectors of rows: their offsets δ, and −ρ/ε in units of log 2.
-struct Lanes<L, const R: usize, const D: usize> {
+pub(super) struct Lanes<L, const R: usize, const D: usize> {
     offset: [[L; R]; D],
     rest: [L; R],
 }
 
-impl<T: Simd> RowTile<'_, T> {
-    /// Works through the tile, R vectors of rows at a time.
+impl<L: Lane, const R: usize, const D: usize> Lanes<L, R, D> {
+    /// `rows` of tile `tile`; lanes beyond the last row repeat it.
     #[inline(always)]
-    fn rows<L: Lane<Elem = T>, const R: usize, const D: usize>(&mut self) {
-        let n = self.out.len();
-        for start in (0..n).step_by(R * L::N) {
-            let rows = start..n.min(start + R * L::N);
-            let lanes = self.lanes::<L, R, D>(&rows);
-            let mut state = State::new(Some([L::splat(T::zeroed()); R]));
-            self.stream(&lanes, &mut state, false);
-            self.finish(&state, None, &rows);
-            if !state.all(rows.len(), is_usable) {
-                let first = std::mem::replace(&mut state, State::new(None));
-                self.stream(&lanes, &mut state, true);
-                self.finish(&state, Some(&first), &rows);
-            }
-        }
-    }
-
-    /// `rows` of the tile in lanes; lanes beyond the last row repeat it.
-    #[inline(always)]
-    fn lanes<L: Lane<Elem = T>, const R: usize, const D: usize>(&self, rows: &Range<usize>) -> Lanes<L, R, D> {
-        let Pairs { rows: x, eps, .. } = self.pairs;
-        let frame = Frame::of(x, self.tile);
-        let mut lanes = Lanes { offset: [[L::splat(T::zeroed()); R]; D], rest: [L::splat(T::zeroed()); R] };
+    pub(super) fn new<T: Simd>(x: &Tiles<'_, Cpu<T>>, tile: usize, rows: &Range<usize>, eps: f64) -> Self
+    where
+        L: Lane<Elem = T>,
+    {
+        let frame = Frame::of(x, tile);
+        let mut lanes = Self { offset: [[L::splat(T::zeroed()); R]; D], rest: [L::splat(T::zeroed()); R] };
         for r in 0..R {
             let (mut offset, mut rest) = ([[T::zeroed(); 16]; D], [T::zeroed(); 16]);
             for l in 0..L::N {
-                let i = self.tile * TILE + (rows.start + r * L::N + l).min(rows.end - 1);
+                let i = tile * TILE + (rows.start + r * L::N + l).min(rows.end - 1);
                 let point = &x.points[i * D..][..D];
                 for ((offset, x), centre) in offset.iter_mut().zip(point).zip(frame.centre) {
                     offset[l] = T::from_f64(x - centre);
@@ -156,6 +140,46 @@ impl<T: Simd> RowTile<'_, T> {
             lanes.rest[r] = L::load(&rest);
         }
         lanes
+    }
+
+    /// What multiplies η_j, and what is added, in the exponents of rows in `row` and columns in `column`.
+    #[inline(always)]
+    pub(super) fn facing(&self, row: &Frame<'_>, column: &Frame<'_>, k: f64) -> ([[L; R]; D], [L; R]) {
+        let mut product = -row.level - column.level;
+        for c in 0..D {
+            product += row.centre[c] * column.centre[c];
+        }
+        let mut base = self.rest.map(|rest| rest.add(L::splat(L::Elem::from_f64(k * product))));
+        let mut x = self.offset;
+        for (c, x) in x.iter_mut().enumerate() {
+            let along = L::splat(L::Elem::from_f64(k * (column.centre[c] - row.slope[c])));
+            let across = L::splat(L::Elem::from_f64(row.centre[c] - column.slope[c]));
+            for r in 0..R {
+                base[r] = self.offset[c][r].mul_add(along, base[r]);
+                x[r] = self.offset[c][r].add(across);
+            }
+        }
+        (x, base)
+    }
+}
+
+impl<T: Simd> RowTile<'_, T> {
+    /// Works through the tile, R vectors of rows at a time.
+    #[inline(always)]
+    fn rows<L: Lane<Elem = T>, const R: usize, const D: usize>(&mut self) {
+        let n = self.out.len();
+        for start in (0..n).step_by(R * L::N) {
+            let rows = start..n.min(start + R * L::N);
+            let lanes = Lanes::<L, R, D>::new(self.pairs.rows, self.tile, &rows, self.pairs.eps);
+            let mut state = State::new(Some([L::splat(T::zeroed()); R]));
+            self.stream(&lanes, &mut state, false);
+            self.finish(&state, None, &rows);
+            if !state.all(rows.len(), is_usable) {
+                let first = std::mem::replace(&mut state, State::new(None));
+                self.stream(&lanes, &mut state, true);
+                self.finish(&state, Some(&first), &rows);
+            }
+        }
     }
 
     /// Streams the kept columns past R vectors of rows; `online` keeps a running maximum as shift.
@@ -175,20 +199,7 @@ impl<T: Simd> RowTile<'_, T> {
         let runs = &list.runs[list.starts[self.tile] as usize..list.starts[self.tile + 1] as usize];
         for tile in runs.iter().flat_map(|&[from, to]| from as usize..to as usize) {
             let column = Frame::of(columns, tile);
-            let mut product = -row.level - column.level;
-            for c in 0..D {
-                product += row.centre[c] * column.centre[c];
-            }
-            let mut base = lanes.rest.map(|rest| rest.add(L::splat(T::from_f64(k * product))));
-            let mut x = lanes.offset;
-            for (c, x) in x.iter_mut().enumerate() {
-                let along = L::splat(T::from_f64(k * (column.centre[c] - row.slope[c])));
-                let across = L::splat(T::from_f64(row.centre[c] - column.slope[c]));
-                for r in 0..R {
-                    base[r] = lanes.offset[c][r].mul_add(along, base[r]);
-                    x[r] = lanes.offset[c][r].add(across);
-                }
-            }
+            let (x, base) = lanes.facing(&row, &column, k);
             let packed = &packed[tile * TILE * (D + 1)..columns.n.min((tile + 1) * TILE) * (D + 1)];
             if !online && self.p == 0 {
                 state.add(sum_of_exponentials(&x, &base, packed));

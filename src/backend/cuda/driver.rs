@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
 
 use cudarc::driver::result::{self, DriverError, module};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
-use cudarc::driver::{CudaContext, CudaStream};
+use cudarc::driver::{CudaContext, CudaGraph, CudaStream};
 
-use crate::backend::cuda::launcher::{Launcher, Pointer};
+use crate::backend::cuda::late::Places;
+use crate::backend::cuda::launcher::{Launcher, Pointer, Recorded};
 use crate::backend::cuda::modules::{MODULES, Module, NVRTC};
 use crate::backend::cuda::nvrtc;
 use crate::backend::cuda::staging::Staging;
-use crate::backend::{BackendError, Chip, CudaAbsence, Gpu};
+use crate::backend::{BackendError, Chip, CudaAbsence, Gpu, Ticket};
 
 /// Dynamic shared memory that a kernel may have without asking.
 const SHARED_UNASKED: u32 = 48 << 10;
@@ -21,9 +23,14 @@ const SHARED_UNASKED: u32 = 48 << 10;
 pub struct Driver {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
+    /// Where launches go that are recorded and not run: nothing else ever does.
+    recorder: Arc<CudaStream>,
+    /// The thread that records.
+    recording: Mutex<Option<ThreadId>>,
     modules: Vec<sys::CUmodule>,
     functions: Mutex<HashMap<String, Function>>,
     staging: Mutex<Staging>,
+    late: Places,
     chip: Chip,
 }
 
@@ -140,14 +147,44 @@ impl Driver {
         // SAFETY: one stream, whose order is all the synchronisation that buffers need; events would forbid capture in graphs.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|why| absent("cuStreamCreate", why))?;
+        let recorder = context.new_stream().map_err(|why| absent("cuStreamCreate", why))?;
         let chip = chip(context.cu_device()).map_err(|why| absent("cuDeviceGetAttribute", why))?;
         let modules = MODULES.iter().map(|module| load(module, chip.capability)).collect::<Result<_, _>>()?;
         let staging = Staging::new().map_err(|why| absent("cuMemHostAlloc", why))?;
-        Ok(Self { context, stream, modules, functions: Mutex::default(), staging: Mutex::new(staging), chip })
+        Ok(Self {
+            context,
+            stream,
+            recorder,
+            recording: Mutex::default(),
+            modules,
+            functions: Mutex::default(),
+            staging: Mutex::new(staging),
+            late: Places::default(),
+            chip,
+        })
     }
 
     fn bind(&self) -> Result<(), BackendError> {
         self.context.bind_to_thread().map_err(failed("cuCtxSetCurrent"))
+    }
+
+    fn records(&self) -> bool {
+        *self.recording.lock().unwrap_or_else(PoisonError::into_inner) == Some(thread::current().id())
+    }
+
+    /// The stream that what this thread submits goes to.
+    fn here(&self) -> Result<sys::CUstream, BackendError> {
+        self.bind()?;
+        Ok(if self.records() { self.recorder.cu_stream() } else { self.stream.cu_stream() })
+    }
+
+    /// The stream for `what`, which cannot be recorded.
+    fn now(&self, what: &str) -> Result<sys::CUstream, BackendError> {
+        self.bind()?;
+        match self.records() {
+            true => Err(BackendError::Launch { what: what.into(), reason: "it is not to be recorded".into() }),
+            false => Ok(self.stream.cu_stream()),
+        }
     }
 
     /// The kernel of this name, allowed `shared` bytes of dynamic shared memory.
@@ -227,14 +264,10 @@ fn load(module: &Module, [major, minor]: [u32; 2]) -> Result<sys::CUmodule, Cuda
 
 impl Launcher for Driver {
     fn alloc(&self, bytes: usize) -> Result<Pointer, BackendError> {
-        self.bind()?;
+        let stream = self.now("an allocation")?;
         // SAFETY: the stream is alive as long as this.
         let got = unsafe {
-            if self.context.has_async_alloc() {
-                result::malloc_async(self.stream.cu_stream(), bytes)
-            } else {
-                result::malloc_sync(bytes)
-            }
+            if self.context.has_async_alloc() { result::malloc_async(stream, bytes) } else { result::malloc_sync(bytes) }
         };
         got.map_err(|why| match why.0 {
             sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => BackendError::OutOfMemory {
@@ -255,21 +288,27 @@ impl Launcher for Driver {
     }
 
     fn write(&self, to: Pointer, from: &[u8]) -> Result<(), BackendError> {
-        self.bind()?;
+        let stream = self.now("a copy to the device")?;
         let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        staging.write(self.stream.cu_stream(), to, from).map_err(failed("a copy to the device"))
+        staging.write(stream, to, from).map_err(failed("a copy to the device"))
     }
 
     fn read(&self, from: Pointer, to: &mut [u8]) -> Result<(), BackendError> {
-        self.bind()?;
+        let stream = self.now("a copy from the device")?;
         let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        staging.read(self.stream.cu_stream(), from, to).map_err(failed("a copy from the device"))
+        staging.read(stream, from, to).map_err(failed("a copy from the device"))
+    }
+
+    fn read_later(&self, from: Pointer) -> Result<Ticket, BackendError> {
+        let stream = self.now("a copy from the device")?;
+        let wait = self.late.take(&self.context, stream, from).map_err(failed("a copy from the device"))?;
+        Ok(Ticket::under_way(move || wait().map_err(failed("the work submitted before"))))
     }
 
     fn fill(&self, at: Pointer, byte: u8, bytes: usize) -> Result<(), BackendError> {
-        self.bind()?;
+        let stream = self.here()?;
         // SAFETY: the backend hands over ranges within its buffers.
-        unsafe { result::memset_d8_async(at, byte, bytes, self.stream.cu_stream()) }.map_err(failed("cuMemsetD8Async"))
+        unsafe { result::memset_d8_async(at, byte, bytes, stream) }.map_err(failed("cuMemsetD8Async"))
     }
 
     unsafe fn launch(
@@ -280,14 +319,37 @@ impl Launcher for Driver {
         shared: u32,
         params: &mut [*mut c_void],
     ) -> Result<(), BackendError> {
-        self.bind()?;
+        let stream = self.here()?;
         let function = self.function(kernel, shared)?;
         // SAFETY: the caller answers for the arguments.
-        unsafe { result::launch_kernel(function, grid.into(), block.into(), shared, self.stream.cu_stream(), params) }
-            .map_err(failed(kernel))
+        unsafe { result::launch_kernel(function, grid.into(), block.into(), shared, stream, params) }.map_err(failed(kernel))
+    }
+
+    fn record(&self, work: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<Option<Box<dyn Recorded>>, BackendError> {
+        self.bind()?;
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        let me = Some(thread::current().id());
+        {
+            let mut recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
+            if recording.is_some() || self.recorder.begin_capture(mode).is_err() {
+                return Ok(None);
+            }
+            *recording = me;
+        }
+        let submitted = work();
+        let graph = self.recorder.end_capture(sys::CUgraphInstantiate_flags(0));
+        *self.recording.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        match (submitted, graph) {
+            (Ok(()), Ok(Some(graph))) => Ok(Some(Box::new(Graph { graph, stream: self.stream.clone() }))),
+            (submitted, graph) => {
+                tracing::debug!(?submitted, captured = ?graph.err(), "an iteration is not recorded");
+                Ok(None)
+            }
+        }
     }
 
     fn synchronize(&self) -> Result<(), BackendError> {
+        self.now("a wait")?;
         self.stream.synchronize().map_err(failed("the work submitted before"))
     }
 
@@ -298,6 +360,26 @@ impl Launcher for Driver {
     fn free_memory(&self) -> Result<u64, BackendError> {
         let (free, _) = self.context.mem_get_info().map_err(failed("cuMemGetInfo"))?;
         Ok(free as u64)
+    }
+}
+
+/// A captured graph, and the stream it is launched on.
+struct Graph {
+    graph: CudaGraph,
+    stream: Arc<CudaStream>,
+}
+
+// SAFETY: it is one owner's, who launches it from one thread at a time; the launch binds the context.
+unsafe impl Send for Graph {}
+
+impl Recorded for Graph {
+    fn replay(&self) -> Result<(), BackendError> {
+        let launch = |stream: &CudaStream| {
+            stream.context().bind_to_thread()?;
+            // SAFETY: graph and stream are alive.
+            unsafe { result::graph::launch(self.graph.cu_graph_exec(), stream.cu_stream()) }
+        };
+        launch(&self.stream).map_err(failed("a recorded iteration"))
     }
 }
 

@@ -7,7 +7,7 @@ use std::ffi::c_void;
 
 use bytemuck::Pod;
 
-use crate::backend::{BackendError, Chip};
+use crate::backend::{BackendError, Chip, Ticket};
 
 /// An address on the device.
 pub type Pointer = u64;
@@ -28,6 +28,8 @@ pub trait Launcher: Send + Sync {
     fn write(&self, to: Pointer, from: &[u8]) -> Result<(), BackendError>;
     /// Copies from the device, and waits for it.
     fn read(&self, from: Pointer, to: &mut [u8]) -> Result<(), BackendError>;
+    /// Submits a copy of the f64 at `from` to the host, which waits for it when it reads the ticket.
+    fn read_later(&self, from: Pointer) -> Result<Ticket, BackendError>;
     /// Sets every byte.
     fn fill(&self, at: Pointer, byte: u8, bytes: usize) -> Result<(), BackendError>;
     /// Submits a kernel; `params` are the addresses of its arguments.
@@ -42,12 +44,24 @@ pub trait Launcher: Send + Sync {
         shared: u32,
         params: &mut [*mut c_void],
     ) -> Result<(), BackendError>;
+    /// Records the launches and fills that `work` submits instead of submitting them; none where that is not to be had. In `work`
+    /// every other call on this thread is refused.
+    fn record(&self, work: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<Option<Box<dyn Recorded>>, BackendError>;
     /// Waits until all that was submitted is done, and reports what failed of it.
     fn synchronize(&self) -> Result<(), BackendError>;
     /// What the device is.
     fn chip(&self) -> Chip;
     /// Bytes that are free.
     fn free_memory(&self) -> Result<u64, BackendError>;
+}
+
+/// What [`Launcher::record`] recorded, arguments included.
+pub trait Recorded: Send {
+    /// Submits all of it.
+    ///
+    /// # Errors
+    /// [`BackendError::Launch`] when the device fails.
+    fn replay(&self) -> Result<(), BackendError>;
 }
 
 /// Blocks, threads a block, and dynamic shared memory in bytes.

@@ -3,11 +3,13 @@
 //! Arithmetic is in single precision, sums are in double. Every launch is a function of the sizes alone, so a result repeats bit
 //! for bit on one device.
 
+mod anderson;
 mod buffer;
 mod cost;
 mod draws;
 mod driver;
 mod interpret;
+mod late;
 pub mod launcher;
 mod modules;
 mod nearest;
@@ -15,36 +17,49 @@ mod normals;
 mod nvrtc;
 mod pack;
 mod pair_sum;
+mod perceptron;
+mod potential;
+mod recording;
 mod reduce;
+mod scratch;
 mod soft_min;
 mod staging;
+mod streamed;
+mod tiles;
 mod vector;
 
 use std::convert::Infallible;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytemuck::Pod;
 use half::f16;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, CudaAbsence, Noise, PairKernel, Rows, Scale, Sweep};
+use crate::backend::cpu::Cpu;
+use crate::backend::{
+    Anderson, Backend, BackendError, Columns, Cost, CudaAbsence, Damping, Dense, Noise, PairKernel, Rows, Scale, Sweep, Ticket,
+    TileList, TileMean, Tiles,
+};
 use crate::field::MixtureProgram;
+use crate::field::network::Activation;
 
 pub use buffer::Buffer;
 pub use driver::Driver;
 pub(super) use driver::{architectures, gpus};
 pub use launcher::Launcher;
 use launcher::{Argument, Shape};
-
+pub use recording::Recording;
 use reduce::Reduction;
+use scratch::Scratch;
+use streamed::Streamed;
 
 /// A GPU in single precision.
 #[derive(Clone)]
 pub struct Cuda {
     name: String,
     launcher: Arc<dyn Launcher>,
-    scratch: Arc<Mutex<Buffer<u64>>>,
+    scratch: Arc<Mutex<Arc<Buffer<u64>>>>,
 }
 
 impl fmt::Debug for Cuda {
@@ -69,7 +84,7 @@ impl Cuda {
     /// # Errors
     /// [`BackendError`] when the device has no memory at all.
     pub fn over(launcher: Arc<dyn Launcher>, name: String) -> Result<Self, BackendError> {
-        let scratch = Arc::new(Mutex::new(Buffer::new(launcher.clone(), 0)?));
+        let scratch = Arc::new(Mutex::new(Arc::new(Buffer::new(launcher.clone(), 0)?)));
         Ok(Self { name, launcher, scratch })
     }
 
@@ -100,13 +115,8 @@ impl Cuda {
 
     /// Working memory of at least `bytes` bytes, kept from one operation to the next. It is free again for the next operation
     /// when the guard is dropped, because operations take effect in the order they are submitted.
-    fn scratch(&self, bytes: usize) -> Result<MutexGuard<'_, Buffer<u64>>, BackendError> {
-        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let words = bytes.div_ceil(size_of::<u64>());
-        if scratch.len() < words {
-            *scratch = self.room(words.next_power_of_two())?;
-        }
-        Ok(scratch)
+    fn scratch(&self, bytes: usize) -> Result<Scratch<'_>, BackendError> {
+        Scratch::of(self, bytes)
     }
 }
 
@@ -121,6 +131,9 @@ fn split_columns(tiles: u32, m: usize) -> (u32, u64) {
 impl Backend for Cuda {
     type Real = f32;
     type Buf<T: Pod + Send + Sync> = Buffer<T>;
+    type Recording = Recording;
+    type Streamed = Cpu<f32>;
+    const AHEAD: usize = 1;
     /// Tensor cores find 64 products sooner than the memory delivers one.
     type Scores = Infallible;
 
@@ -142,6 +155,15 @@ impl Backend for Cuda {
 
     fn synchronize(&self) -> Result<(), BackendError> {
         self.launcher.synchronize()
+    }
+
+    fn streamed(&self) -> Result<Option<Cpu<f32>>, BackendError> {
+        Scratch::release(self)?;
+        Ok(Some(Cpu::assisted(Arc::new(Streamed::new(self.clone())))))
+    }
+
+    fn repeat(&self, recording: &mut Recording, work: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<(), BackendError> {
+        recording.run(self, work)
     }
 
     fn pack(
@@ -200,6 +222,19 @@ impl Backend for Cuda {
         logit: &mut Buffer<f32>,
     ) -> Result<(), BackendError> {
         draws::top_k(self, rows, columns, k, index, logit)
+    }
+
+    fn soft_min_tiles(
+        &self,
+        rows: &Tiles<'_, Self>,
+        columns: &Tiles<'_, Self>,
+        list: &TileList<'_, Self>,
+        eps: f64,
+        packed: &mut Buffer<f32>,
+        out: &mut Buffer<f32>,
+        mean: Option<TileMean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        tiles::soft_min(self, (rows, columns), list, eps, packed, out, mean)
     }
 
     fn scores(&self, _rows: Rows<'_, Self>, _columns: Rows<'_, Self>) -> Result<Option<Infallible>, BackendError> {
@@ -273,6 +308,17 @@ impl Backend for Cuda {
         interpret::interpret(self, program, steps, noise, registers)
     }
 
+    fn perceptron(
+        &self,
+        rows: Rows<'_, Self>,
+        scale: f64,
+        layers: &[Dense<'_, Self>],
+        activation: Activation,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), BackendError> {
+        perceptron::perceptron(self, rows, scale, layers, activation, out)
+    }
+
     fn combine(&self, registers: &mut [Buffer<f32>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError> {
         vector::combine(self, registers, dst, terms)
     }
@@ -285,16 +331,50 @@ impl Backend for Cuda {
         vector::axpby(self, a, x, b, y)
     }
 
-    fn dot(&self, x: &Buffer<f32>, y: &Buffer<f32>) -> Result<f64, BackendError> {
+    fn dot(&self, x: &Buffer<f32>, y: &Buffer<f32>) -> Result<Ticket, BackendError> {
         reduce::reduce(self, Reduction::Dot, x, y)
     }
 
-    fn max_difference(&self, x: &Buffer<f32>, y: &Buffer<f32>) -> Result<f64, BackendError> {
+    fn max_difference(&self, x: &Buffer<f32>, y: &Buffer<f32>) -> Result<Ticket, BackendError> {
         reduce::reduce(self, Reduction::MaxDifference, x, y)
     }
 
-    fn marginal_error(&self, a: &Buffer<f32>, log_ratio: &Buffer<f32>) -> Result<f64, BackendError> {
+    fn marginal_error(&self, a: &Buffer<f32>, log_ratio: &Buffer<f32>) -> Result<Ticket, BackendError> {
         reduce::reduce(self, Reduction::MarginalError, a, log_ratio)
+    }
+
+    fn largest_change(&self, mass: &Buffer<f64>, change: &Buffer<f64>) -> Result<Ticket, BackendError> {
+        reduce::reduce(self, Reduction::LargestChange, mass, change)
+    }
+
+    fn round(&self, x: &Buffer<f64>, out: &mut Buffer<f32>) -> Result<(), BackendError> {
+        potential::round(self, x, out)
+    }
+
+    fn relax(
+        &self,
+        log_ratio: &Buffer<f32>,
+        eps: f64,
+        damping: Option<Damping<'_, Self>>,
+        share: f64,
+        potential: &Buffer<f64>,
+        change: &mut Buffer<f64>,
+    ) -> Result<(), BackendError> {
+        potential::relax(self, log_ratio, eps, damping, share, potential, change)
+    }
+
+    fn advance(&self, change: &Buffer<f64>, potential: &mut Buffer<f64>) -> Result<(), BackendError> {
+        potential::advance(self, change, potential)
+    }
+
+    fn accelerate(
+        &self,
+        memory: &mut Anderson<Self>,
+        mass: &Buffer<f64>,
+        residual: &Buffer<f64>,
+        point: &mut Buffer<f64>,
+    ) -> Result<(), BackendError> {
+        anderson::accelerate(self, memory, mass, residual, point)
     }
 
     fn gather(&self, points: &Buffer<f32>, d: usize, index: &Buffer<u32>, out: &mut Buffer<f32>) -> Result<(), BackendError> {

@@ -29,5 +29,5 @@ pub fn pair_sum(
     let shape = Shape { grid: [tiles, splits, 1], block: [256, 1, 1], shared: 0 };
     let arguments: [&dyn Argument; 10] = [rows.points, a, &n, points, b, &m, &d, &columns, &scale, &out];
     cuda.launch(name, shape, &arguments)?;
-    reduce::finish(cuda, "total_sum", &scratch, partials)
+    reduce::finish(cuda, "total_sum", &scratch, partials)?.read()
 }

@@ -26,6 +26,7 @@ pub struct Mean<'a> {
 }
 
 /// Which kernels serve a dimension and a number of values.
+#[derive(Clone, Copy)]
 enum Kernels {
     /// The coordinates of `rows` rows a thread in registers, with a given shift and with a running maximum.
     Registers { d: usize, rows: [usize; 2] },
@@ -57,9 +58,9 @@ impl Kernels {
     }
 }
 
-/// Columns a split: at most 64 splits, of at least two tiles.
-fn split(m: usize) -> usize {
-    m.div_ceil(64).next_multiple_of(TILE).max(2 * TILE)
+/// Columns a split: at most `most` splits, of at least two tiles.
+fn split(m: usize, most: usize) -> usize {
+    m.div_ceil(most).next_multiple_of(TILE).max(2 * TILE)
 }
 
 /// `out_i = log Σ_j exp(h_j + k_j x_i·y_j − shift_i)`, and the weighted mean behind it.
@@ -71,10 +72,55 @@ pub fn soft_min(
     out: &mut Buffer<f32>,
     mean: Option<Mean<'_>>,
 ) -> Result<(), BackendError> {
-    let (n, m, d) = (rows.n, columns.m, rows.d);
     let (values, p, means) = mean.map_or((0, 0, 0), |mean| (mean.values.at(), mean.p, mean.out.at()));
+    slabs(cuda, rows, columns, shift, p, 64, |first, pass| {
+        let pass = Pass { values, out: offset(out.at(), first), mean: offset(means, first * p), ..pass };
+        (0..p.max(1)).step_by(pass.width.max(1)).try_for_each(|value| pass.run(value))
+    })
+}
+
+/// The sums `Σ_j 2^(logit_ij − shift_i)` of a slab of rows over each run of `chunk` columns, splits × rows.
+pub struct Sums {
+    pub first: usize,
+    pub rows: usize,
+    pub chunk: usize,
+    pub splits: usize,
+    pub at: Pointer,
+}
+
+/// Gives `each` slab of rows with its sums over at most `most` splits of the columns, in order.
+pub fn split_sums(
+    cuda: &Cuda,
+    rows: Rows<'_, Cuda>,
+    columns: Columns<'_, Cuda>,
+    shift: (&Buffer<f32>, f64),
+    most: usize,
+    mut each: impl FnMut(Sums) -> Result<(), BackendError>,
+) -> Result<(), BackendError> {
+    slabs(cuda, rows, columns, Some(shift), 0, most, |first, pass| {
+        pass.stream("soft_min", 0, 0, [&pass.shift, &pass.factor])?;
+        each(Sums { first, rows: pass.rows, chunk: pass.chunk, splits: pass.splits, at: pass.partial })
+    })
+}
+
+/// The address of number `index` behind `at`, or none where there is none.
+fn offset(at: Pointer, index: usize) -> Pointer {
+    if at == 0 { 0 } else { at + (4 * index) as Pointer }
+}
+
+/// Runs `each` on the first row and the pass of every slab of rows, for means of `p` values; columns are split at most `most` times.
+fn slabs<'a>(
+    cuda: &'a Cuda,
+    rows: Rows<'_, Cuda>,
+    columns: Columns<'_, Cuda>,
+    shift: Option<(&Buffer<f32>, f64)>,
+    p: usize,
+    most: usize,
+    mut each: impl FnMut(usize, Pass<'a>) -> Result<(), BackendError>,
+) -> Result<(), BackendError> {
+    let (n, m, d) = (rows.n, columns.m, rows.d);
     let (kernels, width) = Kernels::of(d, p);
-    let (chunk, splits) = (split(m), m.div_ceil(split(m)));
+    let (chunk, splits) = (split(m, most), m.div_ceil(split(m, most)));
 
     // For each row of a slab its partial results, its place on the list of those to run again, its split halves and scale.
     let row_bytes = 4 * splits * (2 + width) + 4 + kernels.split_bytes(1);
@@ -90,15 +136,14 @@ pub fn soft_min(
         split_halves(cuda, columns.packed.at(), m, d, d + 1, padded, split_columns)?;
     }
     for first in (0..n).step_by(slab) {
-        let offset = |at: Pointer, width: usize| if at == 0 { 0 } else { at + (4 * first * width) as Pointer };
         let here = slab.min(n - first);
-        let x = offset(rows.points.at(), d);
+        let x = offset(rows.points.at(), first * d);
         if let Kernels::Tensor { padded } = kernels {
             split_halves(cuda, x, here, d, d, padded, split_rows)?;
         }
         let pass = Pass {
             cuda,
-            kernels: &kernels,
+            kernels,
             width,
             rows: here,
             columns: m,
@@ -106,19 +151,17 @@ pub fn soft_min(
             splits,
             x: if matches!(kernels, Kernels::Tensor { .. }) { split_rows } else { x },
             y: if matches!(kernels, Kernels::Tensor { .. }) { split_columns } else { columns.packed.at() },
-            values,
+            values: 0,
             p,
-            shift: shift.map_or(0, |(shift, _)| offset(shift.at(), 1)),
+            shift: shift.map_or(0, |(shift, _)| offset(shift.at(), first)),
             factor: shift.map_or(0.0, |(_, factor)| LOG2_E * factor),
             partial,
             redo,
             count: redo + 4 * slab as Pointer,
-            out: offset(out.at(), 1),
-            mean: offset(means, p),
+            out: 0,
+            mean: 0,
         };
-        for value in (0..p.max(1)).step_by(width.max(1)) {
-            pass.run(value)?;
-        }
+        each(first, pass)?;
     }
     Ok(())
 }
@@ -146,7 +189,7 @@ fn scales(halves: Pointer, count: usize, padded: usize) -> Pointer {
 /// Some rows against all columns, with some of the values; addresses are those of the first row, 0 where there is none.
 struct Pass<'a> {
     cuda: &'a Cuda,
-    kernels: &'a Kernels,
+    kernels: Kernels,
     /// Values in this pass.
     width: usize,
     rows: usize,
@@ -187,7 +230,7 @@ impl Pass<'_> {
     /// Launches the streaming kernel `name` of one `kind`: with a shift, or with a running maximum.
     fn stream(&self, name: &str, kind: usize, first: i32, own: [&dyn Argument; 2]) -> Result<(), BackendError> {
         let [n, m, chunk, p] = [self.rows, self.columns, self.chunk, self.p].map(|size| size as i32);
-        match *self.kernels {
+        match self.kernels {
             Kernels::Registers { d, rows } => {
                 let arguments: [&dyn Argument; 11] =
                     [&self.x, &self.y, &self.values, &p, &first, own[0], own[1], &self.partial, &n, &m, &chunk];

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, output, progress, signal};
+use crate::{Failure, flags, input, machine, progress, signal};
 
 /// ε over the mean cost between the first two clouds, where more than the exact solver takes are asked for.
 const DEFAULT_EPS: f64 = 0.01;
@@ -105,10 +105,8 @@ impl Barycenter {
             folder.clear(&["points.npy"])?;
             folder.array("points.npy", found.cloud.points(), &[n, d], session.float())?;
         }
-        if !found.converged {
-            let words = format!("the points still moved by {} in the last step; raise --steps", number(found.moved));
-            if session.shared.strict { output::error(&words) } else { session.note(&words) }
-        }
+        let unconverged = (!found.converged)
+            .then(|| format!("the points still moved by {} in the last step; raise --steps", number(found.moved)));
         let record = Record {
             command: "barycenter",
             version: env!("CARGO_PKG_VERSION"),
@@ -137,7 +135,6 @@ impl Barycenter {
         );
         summary.line("steps", count(record.steps), if record.converged { "converged" } else { "not converged" });
         summary.line("time", seconds(taken), format!("{} in {}", record.device, record.precision));
-        let code = session.finish(&record, folder.as_ref(), &summary.text())?;
-        Ok(if session.shared.strict && !record.converged { ExitCode::FAILURE } else { code })
+        session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged.as_deref())
     }
 }

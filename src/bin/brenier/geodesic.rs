@@ -2,6 +2,7 @@
 
 #[cfg(feature = "image")]
 mod pictures;
+mod record;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,23 +13,23 @@ use brenier::field::Field;
 use brenier::geodesic::{Bridge, Displacement};
 use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Measure};
-use brenier::metric::{Flag, paired_cost, variance_ratio};
+use brenier::metric::{paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
 use brenier::random::{Philox, Stream};
 use brenier::sampler::{Euler, Heun, Method, Program};
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{LinePlan, Plan, Problem, Sinkhorn};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
-use crate::output::{Summary, count, number, seconds};
+use crate::output::{count, number};
 use crate::session::Session;
+use crate::solver::{DEFAULT_EPS, Regularisation};
 use crate::{Failure, flags, input, machine, progress, signal};
+use record::Record;
 
 /// Where results go unless --out says.
 const FOLDER: &str = "brenier-out/geodesic";
-/// ε over the mean cost when neither --eps nor --blur is given; also that of the divergence at the end.
-const DEFAULT_EPS: f64 = 0.05;
+const UNCONVERGED: &str = "the plan has not converged; use a larger eps";
 
 /// Straight paths of optimal transport between two measures
 ///
@@ -45,19 +46,11 @@ const DEFAULT_EPS: f64 = 0.05;
     "brenier geodesic A.jpg B.jpg --as colour --steps 24     geodesic.html plays the frames",
 ]))]
 pub struct Geodesic {
-    /// Where the paths start: a file of points, a .json mixture, or a named source such as moons
-    source: String,
-    /// Where they end
-    target: String,
     /// Pieces K of the path
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
-    /// Regularisation, in units of |x-y|²/2 [default: 0.05 x the mean cost; on a line the map is exact instead]
-    #[arg(long, value_name = "E", allow_negative_numbers = true, conflicts_with = "blur")]
-    eps: Option<f64>,
-    /// Regularisation as a length: eps = S²
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
-    blur: Option<f64>,
+    #[command(flatten)]
+    regularisation: Regularisation,
     /// End at partners drawn from the plan instead of at their mean
     #[arg(long)]
     pairs: bool,
@@ -78,15 +71,8 @@ pub struct Geodesic {
     #[cfg(feature = "image")]
     #[arg(long, value_name = "PIXELS", default_value_t = 96, requires = "as", value_parser = clap::value_parser!(u32).range(2..=1024))]
     canvas: u32,
-    /// File of n weights for the source
-    #[arg(long, value_name = "FILE")]
-    source_weights: Option<PathBuf>,
-    /// File of m weights for the target
-    #[arg(long, value_name = "FILE")]
-    target_weights: Option<PathBuf>,
-    /// Points to draw from an end that is a law or a shape
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
-    n: u32,
+    #[command(flatten)]
+    ends: input::Ends,
 }
 
 /// An integrator by its name.
@@ -96,39 +82,6 @@ enum Integrator {
     Euler,
     /// Order 2; the last step is an Euler step
     Heun,
-}
-
-#[derive(Serialize)]
-struct Record<'a> {
-    command: &'static str,
-    version: &'static str,
-    source: &'a str,
-    target: &'a str,
-    n: usize,
-    m: usize,
-    d: usize,
-    /// None where the map is exact.
-    eps: Option<f64>,
-    converged: bool,
-    steps: u32,
-    w2_squared: f64,
-    w2_squared_kind: &'static str,
-    /// ∫E|v|² dt; null along the random paths of the bridge, like what follows.
-    action: Option<f64>,
-    /// Σ of the root mean squares of the pieces.
-    length: Option<f64>,
-    /// The largest deviation of a piece's length from the mean, as a share of it: 0 at constant speed.
-    speed_deviation: Option<f64>,
-    /// 2 S_ε between the end points and the target, in units of |x−y|².
-    endpoint_divergence: f64,
-    /// Total variance of the end points over that of the target.
-    variance_ratio: f64,
-    seconds: f64,
-    wall_seconds: f64,
-    device: &'a str,
-    precision: &'static str,
-    seed: u32,
-    flags: Vec<Flag>,
 }
 
 /// Finished paths and their accounts.
@@ -155,10 +108,7 @@ impl Geodesic {
 
     fn draw(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
-        let source = (self.source.as_str(), self.source_weights.as_deref());
-        let target = (self.target.as_str(), self.target_weights.as_deref());
-        let (source, target) = input::ends(source, target)?;
-        let (x, y) = (input::cloud(source, self.n, seed, 0)?, input::cloud(target, self.n, seed, 1)?);
+        let (x, y) = self.ends.points(self.ends.measures()?, seed)?;
         let d = y.dim();
         let new = self.points.as_deref().map(|path| read_points(path, d)).transpose()?;
         let moved = new.as_ref().map_or(x.len(), Cloud::len);
@@ -171,12 +121,12 @@ impl Geodesic {
             !signal::interrupted()
         };
         let begun = Instant::now();
-        let on_a_line = d == 1 && self.eps.is_none() && self.blur.is_none() && !(self.pairs || self.bridge) && new.is_none();
+        let on_a_line = d == 1 && !self.regularisation.is_given() && !(self.pairs || self.bridge) && new.is_none();
         let (coupling, paths) = if on_a_line {
             let plan = LinePlan::new(&x, &y)?;
             (None, self.straight(&x, plan.map, "exact")?)
         } else {
-            let eps = self.eps.or(self.blur.map(|blur| blur * blur)).unwrap_or_else(|| DEFAULT_EPS * mean_cost(&x, &y, seed));
+            let eps = self.regularisation.or_share(DEFAULT_EPS, (&x, &y), seed)?;
             let problem = Problem::new(&x, &y, eps)?;
             let coupling = Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part("plan"))?;
             let plan = Plan::new(&problem, &coupling.potentials)?;
@@ -227,8 +177,8 @@ impl Geodesic {
         let record = Record {
             command: "geodesic",
             version: env!("CARGO_PKG_VERSION"),
-            source: &self.source,
-            target: &self.target,
+            source: &self.ends.source,
+            target: &self.ends.target,
             n: moved,
             m: y.len(),
             d,
@@ -253,11 +203,13 @@ impl Geodesic {
             folder.clear(&["path.npy"])?;
             folder.array("path.npy", &paths.states, &[self.steps as usize + 1, moved, d], session.float())?;
         }
-        if !record.converged {
-            session.note("the plan has not converged; use a larger eps");
-        }
-        let code = session.finish(&record, folder.as_ref(), &self.summary(&record).text())?;
-        Ok(if session.shared.strict && !record.converged { ExitCode::FAILURE } else { code })
+        let unconverged = (!record.converged).then_some(UNCONVERGED);
+        session.finish_solve(
+            &record,
+            folder.as_ref(),
+            &record.summary(self.regularisation.origin(DEFAULT_EPS)).text(),
+            unconverged,
+        )
     }
 
     /// Straight paths from the points of `x` to `ends`.
@@ -283,31 +235,6 @@ impl Geodesic {
     ) -> Result<(Vec<f64>, Vec<f64>), Failure> {
         let kept = checkpoint.part("paths");
         Ok(program.resume(field, points.points().to_vec(), noise, device, true, kept, &mut |_| !signal::interrupted())?)
-    }
-
-    fn summary(&self, record: &Record) -> Summary {
-        let mut summary = Summary::new(format!("geodesic {} to {}", self.source, self.target));
-        summary.line("points", format!("{} to {}", count(record.n), count(record.m)), format!("in dimension {}", record.d));
-        let kind = match record.w2_squared_kind {
-            "map" => "of the map: the mean of |T(x)-x|²",
-            "entropic" => "entropic: the mean square from start to end",
-            _ => "exact",
-        };
-        summary.line("W2²", number(record.w2_squared), kind);
-        if let Some(eps) = record.eps {
-            let given = self.eps.is_some() || self.blur.is_some();
-            summary.line("eps", number(eps), if given { String::new() } else { format!("{DEFAULT_EPS} x the mean cost") });
-        }
-        if let (Some(action), Some(length), Some(deviation)) = (record.action, record.length, record.speed_deviation) {
-            summary.line("action", number(action), "of Benamou and Brenier: the mean of the integral of |v|²");
-            let speed = format!("its pieces are equal to {:.0e}: the speed is constant where that is rounding", deviation);
-            summary.line("length", number(length), speed);
-        }
-        let shrunk = if record.variance_ratio < 0.9 { ": the map has shrunk, use a smaller eps" } else { "" };
-        let variance = format!("variance {:.3} of the target's{shrunk}", record.variance_ratio);
-        summary.line("endpoint divergence", number(record.endpoint_divergence), variance);
-        summary.line("time", seconds(record.seconds), format!("{} in {}", record.device, record.precision));
-        summary
     }
 }
 

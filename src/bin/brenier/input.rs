@@ -1,14 +1,45 @@
 //! Reading what the command line names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use brenier::measure::{Cloud, Measure};
 use brenier::random::Stream;
+use clap::Args;
 
 use crate::{Failure, machine};
 
 /// Name of the source whose dimension is that of the other end.
 const NORMAL: &str = "normal";
+
+/// What is moved and where to.
+#[derive(Args)]
+pub struct Ends {
+    /// What is moved: a .npy, .npz, .csv or .safetensors file of points, a .json mixture, or a named source such as moons
+    pub source: String,
+    /// Where it is moved to
+    pub target: String,
+    /// File of n weights for the source
+    #[arg(long, value_name = "FILE")]
+    source_weights: Option<PathBuf>,
+    /// File of m weights for the target
+    #[arg(long, value_name = "FILE")]
+    target_weights: Option<PathBuf>,
+    /// Points to draw from an end that is a law or a shape
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub n: u32,
+}
+
+impl Ends {
+    /// Both ends as they are.
+    pub fn measures(&self) -> Result<(Measure, Measure), Failure> {
+        ends((&self.source, self.source_weights.as_deref()), (&self.target, self.target_weights.as_deref()))
+    }
+
+    /// Points of both ends, which are drawn where they are laws.
+    pub fn points(&self, (source, target): (Measure, Measure), seed: u32) -> Result<(Cloud, Cloud), Failure> {
+        Ok((cloud(source, self.n, seed, 0)?, cloud(target, self.n, seed, 1)?))
+    }
+}
 
 /// The measure `spec` with its `weights`; `dim` is the dimension of a plain `normal`.
 pub fn measure(spec: &str, weights: Option<&Path>, dim: Option<usize>) -> Result<Measure, Failure> {

@@ -20,6 +20,7 @@ mod sample;
 mod selftest;
 mod session;
 mod signal;
+mod solver;
 mod transport;
 mod values;
 

@@ -138,4 +138,22 @@ impl Session {
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    /// Ends the run of a solver; `unconverged` says why its result is not final, which is an error with --strict.
+    pub fn finish_solve<R: Serialize>(
+        &self,
+        record: &R,
+        folder: Option<&Folder>,
+        summary: &str,
+        unconverged: Option<&str>,
+    ) -> Result<ExitCode, Failure> {
+        let fails = self.shared.strict && unconverged.is_some();
+        match unconverged {
+            Some(words) if fails => output::error(words),
+            Some(words) => self.note(words),
+            None => {}
+        }
+        let code = self.finish(record, folder, summary)?;
+        Ok(if fails { ExitCode::FAILURE } else { code })
+    }
 }

@@ -91,7 +91,7 @@ impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
     /// Σ a |r − 1| or, unless `balanced`, ‖Δφ‖∞/ε of an update.
     pub fn error(&self, backend: &B, eps: f64, log_ratio: &Reals<B>, balanced: bool) -> Result<f64, BackendError> {
         if balanced {
-            return backend.marginal_error(&self.weights, log_ratio);
+            return backend.marginal_error(&self.weights, log_ratio)?.read();
         }
         let change = self.change(backend, eps, log_ratio)?;
         let held = change.iter().zip(&self.scale.weights).filter(|(_, mass)| **mass > 0.0);
@@ -176,6 +176,18 @@ impl<B: Backend> Kept<B> {
     ) -> Result<(), BackendError> {
         let list = TileList { starts: &self.starts, runs: &self.runs };
         backend.soft_min_tiles(&rows.tiles(), &columns.tiles(), &list, eps, packed, out, None)
+    }
+
+    /// [`Kept::log_ratio`] of a cloud with itself.
+    pub fn log_ratio_self<const D: usize>(
+        &self,
+        backend: &B,
+        side: &Side<'_, B, D>,
+        eps: f64,
+        packed: &mut Reals<B>,
+        out: &mut Reals<B>,
+    ) -> Result<(), BackendError> {
+        backend.soft_min_tiles_self(&side.tiles(), &TileList { starts: &self.starts, runs: &self.runs }, eps, packed, out)
     }
 
     /// Barycentre Σ_j P_ij y_j / Σ_j P_ij and log r of each row.

@@ -1,49 +1,10 @@
-//! Half-steps: a marginal of the plan, the update it makes, and means under the plan's rows.
+//! Half-steps by themselves: a marginal of the plan, the update it makes, and means under the plan's rows.
 
-use crate::backend::{Backend, BackendError, Columns, Half, Reals, Scale, Sweep};
+use crate::backend::{Backend, BackendError, Columns, Reals, Scale};
 use crate::transport::problem::Side;
 use crate::transport::sinkhorn::Run;
 
 impl<B: Backend> Run<'_, B> {
-    /// One update of ψ and log of the first marginal's density after it, also left in `ratio_x`: in one pass where scores are kept.
-    pub(super) fn half_steps(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
-        if let Some(scores) = &mut self.scores {
-            let backend = self.backend;
-            let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-            let damped = self.hold_y.damping(eps, &self.psi);
-            let offset = damped.as_ref().map(|(_, offset)| backend.upload_reals(offset)).transpose()?;
-            let sweep = Sweep {
-                k: 1.0 / eps,
-                rows: Half { potential: &psi, weights: &self.y.weights },
-                columns: Half { potential: &phi, weights: &self.x.weights },
-                omega: damped.map_or(1.0, |(omega, _)| omega),
-                offset: offset.as_ref(),
-            };
-            if backend.sweep(scores, &sweep, &mut self.ratio_y, &mut self.ratio_x)? {
-                let log_ratio = backend.download_reals(&self.ratio_y)?;
-                self.renew_psi(eps, &log_ratio);
-                return backend.download_reals(&self.ratio_x);
-            }
-        }
-        self.update_psi(eps)?;
-        self.first_marginal(eps)
-    }
-
-    /// log of the first marginal's density with respect to a, also left in `ratio_x`.
-    pub(super) fn first_marginal(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
-        let Self { backend, x, y, .. } = *self;
-        let phi = backend.upload_reals(&self.phi)?;
-        if self.symmetric {
-            let rows = x.rows();
-            let (weights, shift) = ((&x.weights, &x.log_weights), (&phi, 1.0 / eps));
-            backend.soft_min_self(rows, 1.0 / eps, weights, shift, &mut self.packed_y, &mut self.ratio_x)?;
-        } else {
-            let psi = backend.upload_reals(&self.psi)?;
-            log_marginal(backend, eps, (x, &phi), (y, &psi), &mut self.packed_y, &mut self.ratio_x)?;
-        }
-        backend.download_reals(&self.ratio_x)
-    }
-
     /// log of the second marginal's density with respect to b.
     pub fn second_marginal(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
         let Self { backend, x, y, .. } = *self;
@@ -54,26 +15,12 @@ impl<B: Backend> Run<'_, B> {
 
     /// One update of φ.
     pub fn update_phi(&mut self, eps: f64) -> Result<(), BackendError> {
-        let log_ratio = self.first_marginal(eps)?;
-        let (change, _) = self.residual(eps, &log_ratio)?;
+        let Self { backend, x, y, .. } = *self;
+        let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
+        log_marginal(backend, eps, (x, &phi), (y, &psi), &mut self.packed_y, &mut self.ratio_x)?;
+        let change = self.hold_x.change(eps, &self.phi, &backend.download_reals(&self.ratio_x)?);
         self.phi.iter_mut().zip(change).for_each(|(phi, change)| *phi += change);
         Ok(())
-    }
-
-    /// One update of ψ.
-    pub fn update_psi(&mut self, eps: f64) -> Result<(), BackendError> {
-        if self.symmetric {
-            self.psi.clone_from(&self.phi);
-            return Ok(());
-        }
-        let log_ratio = self.second_marginal(eps)?;
-        self.renew_psi(eps, &log_ratio);
-        Ok(())
-    }
-
-    fn renew_psi(&mut self, eps: f64, log_ratio: &[f64]) {
-        let change = self.hold_y.change(eps, &self.psi, log_ratio);
-        self.psi.iter_mut().zip(change).for_each(|(psi, change)| *psi += change);
     }
 
     /// Σ_j P_ij v_j / Σ_j P_ij of `values` v, m × p, and before it the log of the first marginal's density.
@@ -112,7 +59,7 @@ fn means<B: Backend>(
 }
 
 /// `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)`, the log of a marginal's density; each side comes with its potential.
-fn log_marginal<B: Backend>(
+pub(super) fn log_marginal<B: Backend>(
     backend: &B,
     eps: f64,
     (rows, phi): (&Side<B>, &Reals<B>),

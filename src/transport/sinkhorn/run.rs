@@ -1,10 +1,12 @@
 //! The iteration at one ε: potentials, workspace, acceleration and when to stop.
 
-use crate::backend::{Backend, BackendError, Reals};
+use std::collections::VecDeque;
+
+use crate::backend::{Backend, BackendError, Reals, Ticket};
 use crate::transport::TransportError;
-use crate::transport::anderson::Anderson;
 use crate::transport::outcome::Residual;
 use crate::transport::problem::{Problem, Side};
+use crate::transport::sinkhorn::alternation::Alternation;
 use crate::transport::sinkhorn::hold::{Hold, convex};
 use crate::transport::sinkhorn::underway::Iteration;
 use crate::transport::sinkhorn::{Potentials, Sinkhorn};
@@ -106,72 +108,79 @@ impl<'a, B: Backend> Run<'a, B> {
         self.go_on(eps, solver, max_iter, None)
     }
 
-    /// As [`Run::solve`], from the middle of the iteration where it is under way.
+    /// As [`Run::solve`], from the middle of the iteration where it is `under_way`.
+    ///
+    /// The device is kept [`Backend::AHEAD`] iterations ahead of the error that is looked at. Where an error says stop, the plan
+    /// that there is by then must say so too.
     pub(super) fn go_on(
         &mut self,
         eps: f64,
         solver: &Sinkhorn,
         max_iter: usize,
-        under_way: Option<Iteration<'a>>,
+        under_way: Option<Iteration>,
     ) -> Result<f64, TransportError> {
-        if self.scores.is_none() && solver.tol > 0.0 && !self.symmetric {
-            self.scores = self.backend.scores(self.y.rows(), self.x.rows())?;
+        let (backend, unit, tests) = (self.backend, if self.balanced() { 1.0 } else { eps }, solver.tol > 0.0);
+        let (input_eps, floor) = (eps / self.x.scale.powi(2), 10.0 * self.rounding / eps);
+        let (mut least, mut last, mut ahead) = ((f64::INFINITY, self.iterations), self.iterations + max_iter, VecDeque::new());
+        if tests && !self.symmetric && self.scores.is_none() {
+            self.scores = backend.scores(self.y.rows(), self.x.rows())?;
         }
+        let mut resumed = under_way.is_some();
         let mut at = match under_way {
-            Some(at) => at,
-            None => {
-                // Whatever ψ was, with this update it belongs to φ and the error of the first marginal is the whole error.
-                let log_ratio = match solver.tol > 0.0 {
-                    true => self.half_steps(eps)?,
-                    false => self.first_marginal(eps)?,
-                };
-                let (least, last) = ((f64::INFINITY, self.iterations), self.iterations + max_iter);
-                Iteration { log_ratio, anderson: Anderson::new(&self.x.mass), least, last }
+            Some(kept) => {
+                (least, last) = (kept.least, kept.last);
+                ahead = kept.ahead.into_iter().map(|(iteration, error)| (iteration, Ticket::known(error))).collect();
+                Alternation::restored(self, eps, &kept.saved)?
             }
+            None => Alternation::new(self, eps, solver.accelerated())?,
         };
-        loop {
-            let (residual, error) = self.residual(eps, &at.log_ratio)?;
-            let now = Residual { iteration: self.iterations, eps: eps / self.x.scale.powi(2), error };
-            let mut watch = std::mem::take(&mut self.watch);
-            watch.tell(now, |part| self.keep(&at, part))?;
-            self.watch = watch;
-            self.history.push(now);
-            if error < at.least.0 {
-                at.least = (error, self.iterations);
-            }
-            let stalled = self.iterations >= at.least.1 + PATIENCE && error <= 10.0 * self.rounding / eps;
-            if solver.tol > 0.0 && error <= solver.tol {
-                return Ok(error);
-            }
-            if self.iterations >= at.last || (solver.tol > 0.0 && stalled) {
-                let Some(phi) = at.anderson.better_than(&residual) else { return Ok(error) };
-                self.phi = phi;
-                at.log_ratio = self.half_steps(eps)?;
-                return Ok(self.residual(eps, &at.log_ratio)?.1);
-            }
-            let phi = std::mem::take(&mut self.phi);
-            self.phi = match solver.accelerated() {
-                true => at.anderson.next(phi, residual),
-                false => phi.iter().zip(&residual).map(|(phi, change)| phi + change).collect(),
-            };
-            at.log_ratio = self.half_steps(eps)?;
-            self.iterations += 1;
+        // Whatever ψ was, with an update of it it belongs to φ and the error of the first marginal is the whole error.
+        match (resumed, tests) {
+            (true, _) => {}
+            (false, true) => at.half_steps()?,
+            (false, false) => at.residual()?,
         }
-    }
-
-    /// The change of φ that the first marginal asks for, which is also in `ratio_x`, and the error of the plan of φ and ψ.
-    pub(super) fn residual(&self, eps: f64, log_ratio: &[f64]) -> Result<(Vec<f64>, f64), BackendError> {
-        let mut change = self.hold_x.change(eps, &self.phi, log_ratio);
-        if self.symmetric {
-            change.iter_mut().for_each(|change| *change *= 0.5);
-        }
-        let error = if self.balanced() {
-            self.backend.marginal_error(&self.x.weights, &self.ratio_x)?
-        } else {
-            let held = change.iter().zip(&self.x.mass).filter(|(_, mass)| **mass > 0.0);
-            held.map(|(change, _)| change.abs()).fold(0.0, f64::max) / eps
+        let (mut recording, mut stopped) = (B::Recording::default(), false);
+        let error = loop {
+            // A state that was kept has been looked at.
+            if !std::mem::take(&mut resumed) {
+                ahead.push_back((at.run.iterations, at.error()?));
+                let (mut looks, mut error, mut stalled) = (at.run.iterations >= last, f64::NAN, false);
+                while ahead.len() > if looks { 0 } else { B::AHEAD } {
+                    let Some((iteration, ticket)) = ahead.pop_front() else { break };
+                    error = ticket.read()? / unit;
+                    at.run.history.push(Residual { iteration, eps: input_eps, error });
+                    stopped |= !at.run.watch.progress.is_none_or(|progress| progress(iteration, input_eps, error));
+                    if error < least.0 {
+                        least = (error, iteration);
+                    }
+                    stalled = iteration >= least.1 + PATIENCE && error <= floor;
+                    looks |= tests && (error <= solver.tol || stalled);
+                }
+                if looks && tests && error <= solver.tol {
+                    break error;
+                }
+                if looks && (at.run.iterations >= last || stalled) {
+                    break if at.go_back()? { at.error()?.read()? / unit } else { error };
+                }
+                if at.run.watch.keeps(!stopped) {
+                    let unread = ahead.drain(..).map(|(iteration, ticket)| Ok((iteration, ticket.read()?)));
+                    let unread = unread.collect::<Result<Vec<_>, BackendError>>()?;
+                    ahead.extend(unread.iter().map(|(iteration, error)| (*iteration, Ticket::known(*error))));
+                    let state = Iteration { saved: at.save()?, least, last, ahead: unread };
+                    let mut watch = std::mem::take(&mut at.run.watch);
+                    watch.keep(!stopped, |part| at.run.keep(state, part));
+                    at.run.watch = watch;
+                }
+                if stopped {
+                    return Err(TransportError::Stopped { iterations: at.run.iterations });
+                }
+            }
+            backend.repeat(&mut recording, &mut || at.iterate())?;
+            at.run.iterations += 1;
         };
-        Ok((change, error))
+        at.finish()?;
+        Ok(error)
     }
 
     /// Whether both marginals are held exactly.

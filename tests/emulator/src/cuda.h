@@ -98,12 +98,16 @@ struct Call<F> {
         F(*static_cast<std::remove_cv_t<A>*>(params[I])...);
     }
     static void run(void** params) { apply(params, std::index_sequence_for<A...>{}); }
+    static constexpr unsigned count = sizeof...(A);
+    static constexpr unsigned sizes[count] = {sizeof(A)...};
 };
 
 struct Kernel {
     const char* name;
     void (*run)(void**);
     unsigned largest_block;
+    const unsigned* sizes; // bytes of each argument
+    unsigned arguments;
 };
 } // namespace emulator
 
@@ -143,6 +147,8 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
     emulator::warp_barrier(mask);
     return votes;
 }
+inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
+inline int __clz(unsigned bits) { return bits ? __builtin_clz(bits) : 32; }
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == mask; }
 

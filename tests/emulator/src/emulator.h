@@ -196,11 +196,15 @@ const char* run_block(unsigned threads) {
     }
 }
 
-const char* launch(const char* name, const unsigned grid[3], const unsigned block[3], unsigned shared, void** params, unsigned order) {
-    const Kernel* kernel = nullptr;
+const Kernel* find(const char* name) {
     for (const Kernel& candidate : KERNELS) {
-        if (!strcmp(candidate.name, name)) kernel = &candidate;
+        if (!strcmp(candidate.name, name)) return &candidate;
     }
+    return nullptr;
+}
+
+const char* launch(const char* name, const unsigned grid[3], const unsigned block[3], unsigned shared, void** params, unsigned order) {
+    const Kernel* kernel = find(name);
     if (!kernel) return "there is no such kernel";
     uint64_t threads = static_cast<uint64_t>(block[0]) * block[1] * block[2];
     if (threads == 0 || threads > kernel->largest_block) return "more threads a block than the kernel is compiled for, or none";
@@ -247,4 +251,11 @@ uint64_t* lanes() { return scheduler.slots + thread / 32 * 32; }
 extern "C" const char* brenier_emulator_launch(const char* name, const unsigned grid[3], const unsigned block[3], unsigned shared,
                                                void** params, unsigned order) {
     return emulator::launch(name, grid, block, shared, params, order);
+}
+
+// Bytes of each argument of a kernel, and how many it has; none where there is no such kernel.
+extern "C" const unsigned* brenier_emulator_arguments(const char* name, unsigned* count) {
+    const emulator::Kernel* kernel = emulator::find(name);
+    *count = kernel ? kernel->arguments : 0;
+    return kernel ? kernel->sizes : nullptr;
 }

@@ -68,3 +68,25 @@ pub unsafe fn launch(
         Err("there was no C++ compiler".into())
     }
 }
+
+/// Bytes of each argument of `kernel`; none where there is no such kernel.
+pub fn argument_sizes(kernel: &str) -> Option<&'static [u32]> {
+    #[cfg(compiled)]
+    {
+        use std::ffi::{CString, c_char};
+        unsafe extern "C" {
+            fn brenier_emulator_arguments(name: *const c_char, count: *mut u32) -> *const u32;
+        }
+        let (name, mut count) = (CString::new(kernel).ok()?, 0);
+        // SAFETY: the sizes are constants of the program, `count` of them.
+        unsafe {
+            let sizes = brenier_emulator_arguments(name.as_ptr(), &mut count);
+            (!sizes.is_null()).then(|| std::slice::from_raw_parts(sizes, count as usize))
+        }
+    }
+    #[cfg(not(compiled))]
+    {
+        let _ = kernel;
+        None
+    }
+}

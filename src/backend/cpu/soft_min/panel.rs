@@ -4,6 +4,7 @@ use std::f64::consts::LN_2;
 
 use rayon::prelude::*;
 
+use crate::backend::Real;
 use crate::backend::cpu::lane::{Isa, Simd};
 use crate::backend::cpu::soft_min::{Mean, Pairs, TILE, part};
 
@@ -23,12 +24,12 @@ pub struct Panel<'a, T> {
 
 impl<T: Simd> Panel<'_, T> {
     pub fn run(&self, out: &mut [T], means: &mut [T]) {
-        self.merge(&self.parts(self.pairs.shift), out, means, |_| true, |_| 0.0);
+        merge(&self.parts(self.pairs.shift), self.p, out, means, |_| true, |_| 0.0);
         let Some((shift, factor)) = self.pairs.shift else { return };
         // As within a part: a row whose sum is lost against its shift takes the result of a run without.
         let kept = |log_sum: T| log_sum.to_f64().abs() < 64.0 * LN_2;
         if !out.iter().all(|&log_sum| kept(log_sum)) {
-            self.merge(&self.parts(None), out, means, |log_sum| !kept(log_sum), |i| factor * shift[i].to_f64());
+            merge(&self.parts(None), self.p, out, means, |log_sum| !kept(log_sum), |i| factor * shift[i].to_f64());
         }
     }
 
@@ -46,26 +47,26 @@ impl<T: Simd> Panel<'_, T> {
         };
         columns.map(one).collect()
     }
+}
 
-    /// Merges the parts of the rows that are `wanted`, relative to `shift`.
-    fn merge(
-        &self,
-        parts: &[(Vec<T>, Vec<T>)],
-        out: &mut [T],
-        means: &mut [T],
-        wanted: impl Fn(T) -> bool,
-        shift: impl Fn(usize) -> f64,
-    ) {
-        for (i, out) in out.iter_mut().enumerate().filter(|(_, out)| wanted(**out)) {
-            let log_sums = || parts.iter().map(|(log_sums, _)| log_sums[i].to_f64());
-            let top = log_sums().fold(f64::NEG_INFINITY, f64::max);
-            // No part has any mass: the logarithm of nothing, not of a difference of infinities.
-            let total = if top == f64::NEG_INFINITY { top } else { top + log_sums().map(|l| (l - top).exp()).sum::<f64>().ln() };
-            *out = T::from_f64(total - shift(i));
-            for (k, mean) in means[i * self.p..][..self.p].iter_mut().enumerate() {
-                let weighted = log_sums().zip(parts).map(|(l, (_, part))| (l - total).exp() * part[i * self.p + k].to_f64());
-                *mean = T::from_f64(weighted.sum());
-            }
+/// Merges the parts, log-sums and means of `p` values each, of the rows that are `wanted`, relative to `shift`.
+pub fn merge<T: Real>(
+    parts: &[(Vec<T>, Vec<T>)],
+    p: usize,
+    out: &mut [T],
+    means: &mut [T],
+    wanted: impl Fn(T) -> bool,
+    shift: impl Fn(usize) -> f64,
+) {
+    for (i, out) in out.iter_mut().enumerate().filter(|(_, out)| wanted(**out)) {
+        let log_sums = || parts.iter().map(|(log_sums, _)| log_sums[i].to_f64());
+        let top = log_sums().fold(f64::NEG_INFINITY, f64::max);
+        // No part has any mass: the logarithm of nothing, not of a difference of infinities.
+        let total = if top == f64::NEG_INFINITY { top } else { top + log_sums().map(|l| (l - top).exp()).sum::<f64>().ln() };
+        *out = T::from_f64(total - shift(i));
+        for (k, mean) in means[i * p..][..p].iter_mut().enumerate() {
+            let weighted = log_sums().zip(parts).map(|(l, (_, part))| (l - total).exp() * part[i * p + k].to_f64());
+            *mean = T::from_f64(weighted.sum());
         }
     }
 }

@@ -4,15 +4,16 @@ use brenier::metric::Flag;
 use brenier::transport::Outcome;
 use serde::Serialize;
 
+use super::straightness::Straightness;
 use crate::output::{Summary, count, number, seconds};
 
 /// The JSON. Costs and variances are in units of |x−y|².
 #[derive(Serialize)]
-pub struct Record {
+pub struct Record<'a> {
     pub command: &'static str,
     pub version: &'static str,
-    pub source: String,
-    pub target: String,
+    pub source: &'a str,
+    pub target: &'a str,
     /// Points of one plan.
     pub n: usize,
     pub m: usize,
@@ -23,7 +24,7 @@ pub struct Record {
     pub shard_rows: usize,
     pub batch: Option<u32>,
     /// Plans solved.
-    pub batches: usize,
+    pub batches: u32,
     pub without_replacement: bool,
     /// Of all plans together.
     pub iterations: usize,
@@ -42,82 +43,47 @@ pub struct Record {
     pub most_uses: Option<u32>,
     pub seconds: f64,
     pub wall_seconds: f64,
-    pub device: String,
+    pub device: &'a str,
     pub precision: &'static str,
     pub seed: u32,
     pub flags: Vec<Flag>,
 }
 
-/// What the first plan is worth for training, beside independent pairs.
-#[derive(Serialize)]
-pub struct Straightness {
-    /// −Σ P log P, in nats.
-    pub entropy: f64,
-    /// 0 for a map, 1 for independent pairs.
-    pub renormalised_entropy: f64,
-    /// E|x1 − x0|² of independent pairs.
-    pub independent_cost: f64,
-    /// E Var(x1 | x0).
-    pub conditional_variance: f64,
-    /// Var(x1).
-    pub conditional_variance_independent: f64,
-    /// ∫E|u − E[u | x_t]|² dt.
-    pub cfm_loss_floor: f64,
-    pub cfm_loss_floor_independent: f64,
+/// All plans together.
+pub struct Plans {
+    /// That of the first plan, kept for all.
+    pub eps: f64,
+    pub iterations: usize,
+    pub converged: bool,
+    /// The worst of all.
+    pub marginal_error: f64,
+    /// Of the first.
+    pub straightness: Option<Straightness>,
 }
 
-impl Default for Record {
-    fn default() -> Self {
-        Self {
-            command: "couple",
-            version: env!("CARGO_PKG_VERSION"),
-            source: String::new(),
-            target: String::new(),
-            n: 0,
-            m: 0,
-            d: 0,
-            eps: 0.0,
-            pairs: 0,
-            shards: 0,
-            shard_rows: 0,
-            batch: None,
-            batches: 0,
-            without_replacement: false,
-            iterations: 0,
-            converged: true,
-            marginal_error: 0.0,
-            pair_cost: f64::NAN,
-            cost_ratio: f64::NAN,
-            straightness: None,
-            targets_used: None,
-            most_uses: None,
-            seconds: 0.0,
-            wall_seconds: 0.0,
-            device: String::new(),
-            precision: "",
-            seed: 0,
-            flags: Vec::new(),
-        }
+impl Plans {
+    /// No plan yet.
+    pub fn at(eps: f64) -> Self {
+        Self { eps, iterations: 0, converged: true, marginal_error: 0.0, straightness: None }
     }
-}
 
-impl Record {
     /// Counts in one more plan.
     pub fn add(&mut self, outcome: &Outcome) {
-        self.eps = outcome.eps;
         self.iterations += outcome.iterations;
         self.converged &= outcome.converged;
         self.marginal_error = self.marginal_error.max(outcome.marginal_error);
     }
+}
 
-    /// What a person reads; `given` says whether ε was.
-    pub fn summary(&self, given: bool) -> Summary {
+impl Record<'_> {
+    /// What a person reads; `origin` says where ε comes from.
+    pub fn summary(&self, origin: String) -> Summary {
         let mut summary = Summary::new(format!("couple {} with {}", self.source, self.target));
         let files = if self.shards == 1 { "one file".into() } else { format!("{} files", count(self.shards)) };
         summary.line("pairs", count(self.pairs as usize), format!("in {files} of at most {}", count(self.shard_rows)));
-        let plans = if self.batches == 1 { "one plan".into() } else { format!("{} plans", count(self.batches)) };
+        let plans = if self.batches == 1 { "one plan".into() } else { format!("{} plans", count(self.batches as usize)) };
         summary.line("points", format!("{} to {}", count(self.n), count(self.m)), format!("in dimension {}, {plans}", self.d));
-        summary.line("eps", number(self.eps), if given { "" } else { "0.05 x the mean cost" });
+        summary.line("eps", number(self.eps), origin);
         summary.line(
             "marginal error",
             format!("{:.1e}", self.marginal_error),

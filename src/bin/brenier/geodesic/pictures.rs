@@ -12,19 +12,17 @@ use brenier::io::{Checkpoint, PictureFormat, encode_picture, on_canvas, read_pic
 use brenier::measure::{Cloud, Picture};
 use brenier::metric::Flag;
 use brenier::report::film::Film;
-use brenier::transport::{EntropicMap, Outcome, Plan, Problem, Sinkhorn};
+use brenier::transport::{Convention, Outcome, Plan, Problem, Sinkhorn};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::Geodesic;
+use super::{Geodesic, UNCONVERGED};
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
 use crate::{Failure, machine, progress, signal};
 
 /// Blur between colours: about the least difference that is seen in Oklab.
 const COLOUR_BLUR: f64 = 0.02;
-/// Most colours of a palette.
-const PALETTE: usize = 8192;
 /// Blur between densities, in pixels.
 const DENSITY_BLUR: f64 = 1.5;
 
@@ -85,21 +83,21 @@ pub fn run(
     device: &Device,
     checkpoint: &mut Checkpoint,
 ) -> Result<ExitCode, Failure> {
-    let (mut a, mut b) = (read_picture(Path::new(&geodesic.source))?, read_picture(Path::new(&geodesic.target))?);
+    let (mut a, mut b) = (read_picture(Path::new(&geodesic.ends.source))?, read_picture(Path::new(&geodesic.ends.target))?);
     let frame = if kind == PictureKind::Colour { a.pixels.len() } else { (geodesic.canvas as usize).pow(2) };
     machine::require("a film of that many frames", (u64::from(geodesic.steps) + 1) * frame as u64)?;
     let folder = session.folder(Some(super::FOLDER))?;
     let begun = Instant::now();
     let side = geodesic.canvas as usize;
-    let (x, y, default) = match kind {
-        PictureKind::Colour => (a.palette(COLOUR_BLUR, PALETTE)?, b.palette(COLOUR_BLUR, PALETTE)?, COLOUR_BLUR),
+    let ((x, places), y, default) = match kind {
+        PictureKind::Colour => (a.palette()?, b.palette()?.0, COLOUR_BLUR),
         PictureKind::Density => {
             (a, b) = (on_canvas(&a, side), on_canvas(&b, side));
-            (a.density()?, b.density()?, DENSITY_BLUR / side as f64)
+            ((a.density()?, Vec::new()), b.density()?, DENSITY_BLUR / side as f64)
         }
     };
-    let blur = geodesic.blur.map_or(default * default, |blur| blur * blur);
-    let problem = Problem::new(&x, &y, geodesic.eps.unwrap_or(blur))?;
+    let eps = geodesic.regularisation.given(Convention::Brenier)?.unwrap_or(default * default);
+    let problem = Problem::new(&x, &y, eps)?;
     let spinner = progress::spinner(session, "transport");
     let tell = |iteration: usize, eps: f64, error: f64| {
         spinner.set_message(format!("eps {}   iteration {iteration}   marginal error {error:.1e}", number(eps)));
@@ -108,7 +106,7 @@ pub fn run(
     let outcome = Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part("plan"))?;
     spinner.set_message("frames");
     let frames = match kind {
-        PictureKind::Colour => recolour(geodesic, &a, &y, &outcome, device)?,
+        PictureKind::Colour => recolour(geodesic, (&a, &places), &x, &outcome)?,
         PictureKind::Density => morph(geodesic, (&a, &b), &problem, &outcome, device)?,
     };
     let taken = begun.elapsed().as_secs_f64();
@@ -116,8 +114,8 @@ pub fn run(
     let record = Record {
         command: "geodesic",
         version: env!("CARGO_PKG_VERSION"),
-        source: &geodesic.source,
-        target: &geodesic.target,
+        source: &geodesic.ends.source,
+        target: &geodesic.ends.target,
         r#as: kind,
         pixels: frames.pixels,
         n: x.len(),
@@ -151,7 +149,7 @@ pub fn run(
             Ok((name.to_owned(), address(&encode_picture(picture, frames.format)?, frames.format)))
         };
         let film = Film {
-            title: format!("{} to {}", file_name(&geodesic.source), file_name(&geodesic.target)),
+            title: format!("{} to {}", file_name(&geodesic.ends.source), file_name(&geodesic.ends.target)),
             reading: frames.reading,
             alt: frames.alt,
             facts: vec![
@@ -164,18 +162,15 @@ pub fn run(
             ],
             frames: addresses,
             ends: vec![
-                end(&format!("A: {}", file_name(&geodesic.source)), &a)?,
-                end(&format!("B: {}", file_name(&geodesic.target)), &b)?,
+                end(&format!("A: {}", file_name(&geodesic.ends.source)), &a)?,
+                end(&format!("B: {}", file_name(&geodesic.ends.target)), &b)?,
             ],
             width: frames.width,
         };
         folder.text("geodesic.html", &film.html()?)?;
     }
     spinner.finish_and_clear();
-    if !record.converged {
-        session.note("the plan has not converged; use a larger eps");
-    }
-    let mut summary = Summary::new(format!("geodesic {} to {}", geodesic.source, geodesic.target));
+    let mut summary = Summary::new(format!("geodesic {} to {}", geodesic.ends.source, geodesic.ends.target));
     summary.line(points, format!("{} to {}", count(record.n), count(record.m)), format!("in dimension {}", record.d));
     summary.line("pixels moved", count(record.pixels), "");
     summary.line("W2²", number(record.w2_squared), "entropic");
@@ -187,24 +182,23 @@ pub fn run(
     );
     summary.line("frames", count(frames.pictures.len()), "geodesic.html plays them");
     summary.line("time", seconds(record.seconds), format!("{} in {}", record.device, record.precision));
-    let code = session.finish(&record, folder.as_ref(), &summary.text())?;
-    Ok(if session.shared.strict && !record.converged { ExitCode::FAILURE } else { code })
+    let unconverged = (!record.converged).then_some(UNCONVERGED);
+    session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged)
 }
 
-/// Every pixel's colour on its way to where the map between the palettes takes it.
-fn recolour(geodesic: &Geodesic, a: &Picture, y: &Cloud, outcome: &Outcome, device: &Device) -> Result<Frames, Failure> {
-    let colours = Cloud::new(a.colours(), 3)?;
-    let map = EntropicMap { target: y, g: &outcome.potentials.g, eps: outcome.eps };
-    let line = Displacement::new(&colours, map.apply(&colours, device)?)?;
+/// Every pixel's colour on its way to the mean of its partners.
+fn recolour(geodesic: &Geodesic, (a, places): (&Picture, &[u32]), x: &Cloud, outcome: &Outcome) -> Result<Frames, Failure> {
+    let line = Displacement::new(x, outcome.map.clone())?;
     Ok(Frames {
-        pixels: colours.len(),
-        pictures: times(geodesic).map(|t| a.recoloured(&line.at(t))).collect(),
+        pixels: a.pixels.len(),
+        pictures: times(geodesic).map(|t| a.recoloured(&line.at(t), places)).collect(),
         format: PictureFormat::Jpeg,
         reading: "The pixels of A stay where they are; their colours, a cloud in the colour space Oklab, move along the geodesic of W₂ \
-                  to the colours of B. Both clouds are first gathered into cells about as wide as the least difference that is seen, \
-                  and the entropic map between the two palettes then moves every pixel's own colour."
+                  to the colours of B. Every pixel of both pictures is a point of the plan, equal colours being one point of so much \
+                  more weight; each colour goes to the mean of its partners, which are about as near together as the least \
+                  difference that is seen."
             .into(),
-        alt: format!("{} with its colours moved towards those of {}", file_name(&geodesic.source), file_name(&geodesic.target)),
+        alt: format!("{} with its colours moved towards those of {}", file_name(&geodesic.ends.source), file_name(&geodesic.ends.target)),
         width: 640,
     })
 }
@@ -232,7 +226,7 @@ fn morph(
             "The ink of A moves along the geodesic of W₂ to the ink of B: each pixel's share goes to its partners under the \
                   entropic plan on straight lines, spread by the Brownian bridge of variance εt(1−t)."
                 .into(),
-        alt: format!("The ink of {} on its way to {}", file_name(&geodesic.source), file_name(&geodesic.target)),
+        alt: format!("The ink of {} on its way to {}", file_name(&geodesic.ends.source), file_name(&geodesic.ends.target)),
         width: 480,
     })
 }

@@ -1,11 +1,10 @@
 //! What `brenier transport` prints.
 
 use brenier::metric::Flag;
-use brenier::transport::Residual;
-use brenier::transport::SlicedDistance;
+use brenier::transport::{ClosedForm, Residual, SlicedDistance};
 use serde::Serialize;
 
-use crate::output::{Summary, count, number, seconds};
+use crate::output::{Summary, count, maybe, number, seconds};
 
 /// The sliced distance, in units of |x-y|²; no error from one direction.
 #[derive(Serialize)]
@@ -29,26 +28,28 @@ pub struct Record<'a> {
     pub version: &'static str,
     pub source: &'a str,
     pub target: &'a str,
-    pub n: usize,
-    pub m: usize,
+    pub n: Option<usize>,
+    pub m: Option<usize>,
     pub d: usize,
     pub eps: f64,
     pub iterations: usize,
     pub converged: bool,
     pub marginal_error: f64,
-    pub transport_cost: f64,
+    pub transport_cost: Option<f64>,
     pub w2_squared: f64,
     pub w2_squared_kind: &'static str,
-    pub dual: f64,
-    pub regularised_cost: f64,
+    pub dual: Option<f64>,
+    pub regularised_cost: Option<f64>,
     #[serde(flatten)]
-    pub entropic: Option<Entropic<'a>>,
+    pub entropic: Option<Diagnostics>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub divergence: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sliced: Option<Sliced>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_form: Option<ClosedForm>,
     pub seconds: f64,
     pub wall_seconds: f64,
     pub device: &'a str,
@@ -57,9 +58,9 @@ pub struct Record<'a> {
     pub flags: Vec<Flag>,
 }
 
-/// What an exact plan does not have.
+/// What only an entropic plan has.
 #[derive(Serialize)]
-pub struct Entropic<'a> {
+pub struct Diagnostics {
     pub gap: f64,
     pub entropy: f64,
     pub mass: f64,
@@ -69,14 +70,15 @@ pub struct Entropic<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rho_target: Option<f64>,
     pub verdict: String,
-    pub residuals: &'a [Residual],
+    pub residuals: Vec<Residual>,
 }
 
 impl Record<'_> {
     /// Flags the values that JSON cannot hold; whether there are any.
     pub fn flag_not_finite(&mut self) -> bool {
-        let costs = [self.transport_cost, self.w2_squared, self.dual, self.regularised_cost];
-        let finite = costs.into_iter().chain([self.eps, self.marginal_error]).chain(self.divergence).all(f64::is_finite);
+        let always = [self.w2_squared, self.eps, self.marginal_error];
+        let sometimes = [self.transport_cost, self.dual, self.regularised_cost, self.divergence];
+        let finite = always.into_iter().chain(sometimes.into_iter().flatten()).all(f64::is_finite);
         if !finite {
             self.flags.push(Flag::NotFinite);
         }
@@ -86,8 +88,14 @@ impl Record<'_> {
     /// What a person reads; `origin` says where ε comes from.
     pub fn summary(&self, origin: String) -> Summary {
         let mut summary = Summary::new(format!("transport {} to {}", self.source, self.target));
-        summary.line("points", format!("{} to {}", count(self.n), count(self.m)), format!("in dimension {}", self.d));
-        if self.w2_squared_kind == "exact" {
+        let space = format!("in dimension {}", self.d);
+        match (self.n, self.m) {
+            (Some(n), Some(m)) => summary.line("points", format!("{} to {}", count(n), count(m)), space),
+            _ => summary.line("laws", "Gaussian", space),
+        }
+        if self.w2_squared_kind == "closed_form" {
+            summary.line("eps", number(self.eps), origin);
+        } else if self.w2_squared_kind == "exact" {
             summary.line("W2²", number(self.w2_squared), "exact");
         } else if let Some(rank) = self.rank {
             summary.line("W2²", number(self.w2_squared), format!("of a plan of rank {rank}: an upper bound"));
@@ -98,16 +106,16 @@ impl Record<'_> {
             if let Some(divergence) = self.divergence {
                 summary.line("divergence", number(divergence), "S_eps, in units of |x-y|²/2");
             }
-            summary.line("transport cost", number(self.transport_cost), "<P, c> with c = |x-y|²/2");
-            summary.line("regularised cost", number(self.regularised_cost), "OT_eps");
-            summary.line("dual", number(self.dual), "a lower bound of it");
-            if let Some(Entropic { entropy, mass, rho_source, rho_target, .. }) = self.entropic {
-                if rho_source.or(rho_target).is_some() {
-                    summary.line("mass moved", number(mass), "of 1; the rest is destroyed and created");
+            summary.line("transport cost", maybe(self.transport_cost), "<P, c> with c = |x-y|²/2");
+            summary.line("regularised cost", maybe(self.regularised_cost), "OT_eps");
+            summary.line("dual", maybe(self.dual), "a lower bound of it");
+            if let Some(Diagnostics { entropy, mass, rho_source, rho_target, .. }) = &self.entropic {
+                if rho_source.or(*rho_target).is_some() {
+                    summary.line("mass moved", number(*mass), "of 1; the rest is destroyed and created");
                 }
                 // Of the plan as a law of mass one.
                 let pairs = (entropy / mass + mass.ln()).exp();
-                summary.line("entropy", number(entropy), format!("the plan is spread over {} pairs", number(pairs)));
+                summary.line("entropy", number(*entropy), format!("the plan is spread over {} pairs", number(pairs)));
             }
             summary.line(
                 "marginal error",
@@ -119,6 +127,18 @@ impl Record<'_> {
         if let Some(Sliced { w2_squared, standard_error, directions }) = &self.sliced {
             let error = standard_error.map_or(String::new(), |error| format!("± {} ", number(error)));
             summary.line("sliced W2²", number(*w2_squared), format!("{error}over {} directions", count(*directions)));
+        }
+        if let Some(closed) = &self.closed_form {
+            summary.line("closed form W2²", number(closed.w2_squared), "of the two Gaussians themselves");
+            let mut more = |name, value: Option<f64>, remark| {
+                if let Some(value) = value {
+                    summary.line(name, number(value), remark);
+                }
+            };
+            more("closed form cost", closed.transport_cost, "<P, c> at eps");
+            more("closed form OT_eps", closed.regularised_cost, "in units of |x-y|²/2");
+            more("closed form S_eps", closed.divergence, "in units of |x-y|²/2");
+            more("closed form mass", closed.mass, "of 1 is moved");
         }
         summary.line("time", seconds(self.seconds), format!("{} in {}", self.device, self.precision));
         summary

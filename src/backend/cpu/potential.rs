@@ -1,0 +1,42 @@
+//! What an iteration does to a potential in f64, a point a number.
+
+use rayon::prelude::*;
+
+use crate::backend::Real;
+
+/// Points a task at least.
+const SHARE: usize = 4096;
+
+/// The nearest numbers of `T`.
+pub fn round<T: Real>(x: &[f64], out: &mut [T]) {
+    out.par_iter_mut().zip(x).with_min_len(SHARE).for_each(|(out, &x)| *out = T::from_f64(x));
+}
+
+/// `change ← share (ω ε log_ratio + (1 − ω)(ground − potential))`; ω = 1 without damping.
+pub fn relax<T: Real>(
+    log_ratio: &[T],
+    eps: f64,
+    damping: Option<(f64, &[f64])>,
+    share: f64,
+    potential: &[f64],
+    change: &mut [f64],
+) {
+    let Some((omega, ground)) = damping else {
+        return change.par_iter_mut().zip(log_ratio).with_min_len(SHARE).for_each(|(c, r)| *c = eps * r.to_f64() * share);
+    };
+    let pairs = log_ratio.par_iter().zip(ground.par_iter().zip(potential));
+    change.par_iter_mut().zip(pairs).with_min_len(SHARE).for_each(|(change, (r, (ground, phi)))| {
+        *change = (omega * eps * r.to_f64() + (1.0 - omega) * (ground - phi)) * share;
+    });
+}
+
+/// `potential ← potential + change`.
+pub fn advance(change: &[f64], potential: &mut [f64]) {
+    potential.par_iter_mut().zip(change).with_min_len(SHARE).for_each(|(x, change)| *x += change);
+}
+
+/// `max |change_i|` over the points with mass, NaN if any of them is.
+pub fn largest_change(mass: &[f64], change: &[f64]) -> f64 {
+    let larger = |a: f64, b: f64| if a > b || a.is_nan() { a } else { b };
+    mass.iter().zip(change).filter(|(mass, _)| **mass > 0.0).map(|(_, change)| change.abs()).fold(0.0, larger)
+}

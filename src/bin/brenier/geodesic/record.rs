@@ -1,0 +1,67 @@
+//! What `brenier geodesic` prints.
+
+use brenier::metric::Flag;
+use serde::Serialize;
+
+use crate::output::{Summary, count, number, seconds};
+
+/// The JSON.
+#[derive(Serialize)]
+pub struct Record<'a> {
+    pub command: &'static str,
+    pub version: &'static str,
+    pub source: &'a str,
+    pub target: &'a str,
+    pub n: usize,
+    pub m: usize,
+    pub d: usize,
+    /// None where the map is exact.
+    pub eps: Option<f64>,
+    pub converged: bool,
+    pub steps: u32,
+    pub w2_squared: f64,
+    pub w2_squared_kind: &'static str,
+    /// ∫E|v|² dt; null along the random paths of the bridge, like what follows.
+    pub action: Option<f64>,
+    /// Σ of the root mean squares of the pieces.
+    pub length: Option<f64>,
+    /// The largest deviation of a piece's length from the mean, as a share of it: 0 at constant speed.
+    pub speed_deviation: Option<f64>,
+    /// 2 S_ε between the end points and the target, in units of |x−y|².
+    pub endpoint_divergence: f64,
+    /// Total variance of the end points over that of the target.
+    pub variance_ratio: f64,
+    pub seconds: f64,
+    pub wall_seconds: f64,
+    pub device: &'a str,
+    pub precision: &'static str,
+    pub seed: u32,
+    pub flags: Vec<Flag>,
+}
+
+impl Record<'_> {
+    /// What a person reads; `origin` says where ε comes from.
+    pub fn summary(&self, origin: String) -> Summary {
+        let mut summary = Summary::new(format!("geodesic {} to {}", self.source, self.target));
+        summary.line("points", format!("{} to {}", count(self.n), count(self.m)), format!("in dimension {}", self.d));
+        let kind = match self.w2_squared_kind {
+            "map" => "of the map: the mean of |T(x)-x|²",
+            "entropic" => "entropic: the mean square from start to end",
+            _ => "exact",
+        };
+        summary.line("W2²", number(self.w2_squared), kind);
+        if let Some(eps) = self.eps {
+            summary.line("eps", number(eps), origin);
+        }
+        if let (Some(action), Some(length), Some(deviation)) = (self.action, self.length, self.speed_deviation) {
+            summary.line("action", number(action), "of Benamou and Brenier: the mean of the integral of |v|²");
+            let speed = format!("its pieces are equal to {:.0e}: the speed is constant where that is rounding", deviation);
+            summary.line("length", number(length), speed);
+        }
+        let shrunk = if self.variance_ratio < 0.9 { ": the map has shrunk, use a smaller eps" } else { "" };
+        let variance = format!("variance {:.3} of the target's{shrunk}", self.variance_ratio);
+        summary.line("endpoint divergence", number(self.endpoint_divergence), variance);
+        summary.line("time", seconds(self.seconds), format!("{} in {}", self.device, self.precision));
+        summary
+    }
+}

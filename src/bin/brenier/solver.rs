@@ -1,0 +1,69 @@
+//! The flags of the entropic solver.
+
+use brenier::measure::Cloud;
+use brenier::transport::problem::mean_cost;
+use brenier::transport::{Convention, Sinkhorn};
+use clap::Args;
+
+use crate::{Failure, values};
+
+/// ε over the mean cost when neither --eps nor --blur is given.
+pub const DEFAULT_EPS: f64 = 0.05;
+
+/// ε, as itself or as a length.
+#[derive(Args)]
+pub struct Regularisation {
+    /// Regularisation, in units of |x-y|²/2 [default: 0.05 x the mean cost]
+    #[arg(long, value_name = "E", allow_negative_numbers = true, conflicts_with = "blur")]
+    pub eps: Option<f64>,
+    /// Regularisation as a length: eps = S²
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub blur: Option<f64>,
+}
+
+impl Regularisation {
+    /// Whether the command line says what ε is.
+    pub fn is_given(&self) -> bool {
+        self.eps.or(self.blur).is_some()
+    }
+
+    /// ε as it is given in the reading of `convention`, if it is.
+    pub fn given(&self, convention: Convention) -> Result<Option<f64>, Failure> {
+        match (self.eps, self.blur) {
+            (Some(eps), _) => Ok(Some(convention.strength(eps))),
+            (None, Some(blur)) if blur > 0.0 && blur.is_finite() => Ok(Some(convention.of_length(blur))),
+            (None, Some(blur)) => {
+                Err(format!("blur = {blur}; the entropic problem needs a finite blur above zero, a length").into())
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// ε, by default `share` of the mean cost.
+    pub fn or_share(&self, share: f64, (x, y): (&Cloud, &Cloud), seed: u32) -> Result<f64, Failure> {
+        Ok(self.given(Convention::Brenier)?.unwrap_or_else(|| share * mean_cost(x, y, seed)))
+    }
+
+    /// Where ε comes from when it is `share` of the mean cost unless it is given, in words.
+    pub fn origin(&self, share: f64) -> String {
+        if self.is_given() { String::new() } else { format!("{share} x the mean cost") }
+    }
+}
+
+/// When the solver stops.
+#[derive(Args)]
+pub struct Stopping {
+    /// L1 error of the marginal at which to stop, or largest change of f/eps with free marginals; 0 makes exactly --max-iter iterations without annealing
+    #[arg(long, value_name = "T", default_value = "1e-3", allow_negative_numbers = true, value_parser = values::tolerance)]
+    pub tol: f64,
+    /// Most iterations of a solve, all annealing levels counted
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub max_iter: usize,
+}
+
+impl Stopping {
+    /// The solver that stops then.
+    pub fn solver(&self, plain: bool) -> Sinkhorn {
+        Sinkhorn { tol: self.tol, max_iter: self.max_iter, plain }
+    }
+}

@@ -1,0 +1,191 @@
+//! The entropic problem: its flags and its solution.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use brenier::backend::Device;
+use brenier::io::{Checkpoint, read_array};
+use brenier::measure::Cloud;
+use brenier::transport::problem::mean_cost;
+use brenier::transport::{Convention, Potentials, Problem, subsample};
+use clap::Args;
+
+use super::Solved;
+use super::convention::Library;
+use super::estimate::Estimate;
+use super::labels::Labels;
+use super::record::Diagnostics;
+use crate::output::{count, number, seconds};
+use crate::session::Session;
+use crate::solver::{DEFAULT_EPS, Regularisation, Stopping};
+use crate::{Failure, machine, progress, signal};
+
+/// The flags that do not go with another plan than the entropic one.
+pub const ENTROPIC: [&str; 11] = [
+    "eps",
+    "blur",
+    "reach",
+    "reach_source",
+    "reach_target",
+    "class_costs",
+    "debias",
+    "plain",
+    "start_subsample",
+    "start_from",
+    "top_k",
+];
+
+/// The flags of the entropic problem.
+#[derive(Args)]
+pub struct Entropic {
+    #[command(flatten)]
+    regularisation: Regularisation,
+    /// Free marginals: mass that would move farther than about S is destroyed and created instead, at S² KL
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    reach: Option<f64>,
+    /// The same for the source alone, whose marginal is held exactly otherwise
+    #[arg(long, value_name = "S", allow_negative_numbers = true, conflicts_with = "reach")]
+    reach_source: Option<f64>,
+    /// The same for the target alone
+    #[arg(long, value_name = "S", allow_negative_numbers = true, conflicts_with = "reach")]
+    reach_target: Option<f64>,
+    /// Whose reading of --eps, --blur and the reaches: brenier and geomloss in |x-y|²/2, ott, pot and flash in |x-y|²
+    #[arg(long, value_enum, default_value_t)]
+    convention: Library,
+    #[command(flatten)]
+    pub stopping: Stopping,
+    /// The Sinkhorn divergence as well, which is 0 between equal measures
+    #[arg(long, conflicts_with = "class_costs")]
+    debias: bool,
+    /// Neither annealing, nor acceleration, nor a start from the clouds' moments
+    #[arg(long)]
+    plain: bool,
+    /// The K likeliest partners of each source point as well: partners.npz with index and probability, n x K
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "class_costs")]
+    pub top_k: Option<u32>,
+    /// Start from the potentials of a subsample of N points a cloud
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "plain")]
+    start_subsample: Option<u32>,
+    /// Start from the f.npy and g.npy of an earlier run's folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["start_subsample", "plain"])]
+    start_from: Option<PathBuf>,
+    #[command(flatten)]
+    labels: Labels,
+}
+
+impl Entropic {
+    /// Whether a flag asks for what an exact plan does not have.
+    pub fn is_asked_for(&self) -> bool {
+        let reach = self.reach.or(self.reach_source).or(self.reach_target);
+        self.regularisation.is_given() || reach.is_some() || self.labels.are_given() || self.top_k.is_some() || self.debias
+    }
+
+    /// Where ε comes from, in words.
+    pub fn origin(&self) -> String {
+        match (self.regularisation.eps, self.regularisation.blur) {
+            (Some(eps), _) if Convention::from(self.convention).strength(eps) != eps => format!("{eps} in units of |x-y|²"),
+            (None, Some(blur)) if self.convention == Library::Flash => format!("blur {blur} squared, in units of |x-y|²"),
+            (None, Some(blur)) => format!("blur {blur} squared"),
+            _ => self.regularisation.origin(DEFAULT_EPS),
+        }
+    }
+
+    /// ε as it is given, if it is.
+    pub fn given_eps(&self) -> Result<Option<f64>, Failure> {
+        self.regularisation.given(self.convention.into())
+    }
+
+    /// ρ of both marginals, where they are free.
+    pub fn rho(&self) -> Result<[Option<f64>; 2], Failure> {
+        let rho = |reach: Option<f64>| match reach {
+            Some(reach) if !(reach > 0.0 && reach.is_finite()) => {
+                Err(format!("reach = {reach}; a free marginal needs a finite reach above zero, a length"))
+            }
+            reach => Ok(reach.map(|reach| Convention::from(self.convention).of_length(reach))),
+        };
+        Ok([rho(self.reach.or(self.reach_source))?, rho(self.reach.or(self.reach_target))?])
+    }
+
+    /// Solves the problem, and with --debias those of each end with itself.
+    pub fn solve(
+        &self,
+        x: &Cloud,
+        y: &Cloud,
+        device: &Device,
+        checkpoint: &mut Checkpoint,
+        session: &Session,
+    ) -> Result<Solved, Failure> {
+        // Coordinates and potentials on both sides and at every scale, in f64 and in the precision of the run, and what is kept of the pairs.
+        machine::require("solving this problem", ((x.len() + y.len()) * (8 * x.dim() + 12)) as u64)?;
+        let seed = session.shared.seed;
+        let [rho_source, rho_target] = self.rho()?;
+        if self.debias && rho_source != rho_target {
+            return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
+        }
+        let classes = self.labels.read()?;
+        let eps = self.given_eps()?.unwrap_or_else(|| DEFAULT_EPS * mean_cost(x, y, seed));
+        let mut problem = Problem::new(x, y, eps)?.with_rho(rho_source, rho_target)?;
+        if let Some(classes) = &classes {
+            problem = problem.with_labels(classes.cost())?;
+        }
+        let solver = self.stopping.solver(self.plain);
+        let spinner = progress::spinner(session, "transport");
+        let estimate = Estimate::new(solver.tol, eps);
+        let tell = |iteration: usize, eps: f64, error: f64| {
+            tracing::debug!(iteration, eps, error);
+            let left = estimate.left(eps, error).map_or(String::new(), |left| format!("   about {} left", seconds(left)));
+            spinner.set_message(format!("eps {}   iteration {}   error {error:.1e}{left}", number(eps), count(iteration)));
+            !signal::interrupted()
+        };
+        let begun = Instant::now();
+        let warm = match (&self.start_from, self.start_subsample) {
+            (Some(folder), _) => Some(Potentials {
+                f: read_array(&folder.join("f.npy"), "f")?.values,
+                g: read_array(&folder.join("g.npy"), "g")?.values,
+            }),
+            (None, Some(n)) => Some(subsample(&problem, n as usize, seed, solver, device, Some(&tell))?),
+            (None, None) => None,
+        };
+        let outcome = solver.resume(&problem, device, warm.as_ref(), Some(&tell), checkpoint.part("plan"))?;
+        let divergence = match self.debias {
+            true => {
+                // The two self-terms, with the same progress and the same way to stop.
+                let mut own = |cloud, part| {
+                    let problem = Problem::new(cloud, cloud, eps)?.with_rho(rho_source, rho_source)?;
+                    solver.resume(&problem, device, None, Some(&tell), checkpoint.part(part))
+                };
+                Some(outcome.dual - 0.5 * own(x, "source")?.dual - 0.5 * own(y, "target")?.dual)
+            }
+            false => None,
+        };
+        let seconds = begun.elapsed().as_secs_f64();
+        spinner.finish_and_clear();
+        Ok(Solved {
+            kind: if self.debias { "debiased" } else { "entropic" },
+            eps,
+            iterations: outcome.iterations,
+            converged: outcome.converged,
+            verdict: outcome.verdict.to_string(),
+            marginal_error: outcome.marginal_error,
+            transport_cost: Some(outcome.transport_cost),
+            w2_squared: 2.0 * divergence.unwrap_or(outcome.transport_cost),
+            dual: Some(outcome.dual),
+            regularised_cost: Some(outcome.regularised_cost),
+            diagnostics: Some(Diagnostics {
+                gap: outcome.gap(),
+                entropy: outcome.entropy,
+                mass: outcome.mass,
+                skipped_mass_bound: outcome.skipped_mass_bound,
+                rho_source,
+                rho_target,
+                verdict: outcome.verdict.to_string(),
+                residuals: outcome.residuals,
+            }),
+            divergence,
+            potentials: Some(outcome.potentials),
+            map: outcome.map,
+            plan: Vec::new(),
+            seconds,
+        })
+    }
+}

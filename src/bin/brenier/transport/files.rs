@@ -1,0 +1,47 @@
+//! What `brenier transport` writes, in f64: potentials carry more digits than the particles they were computed from.
+
+use brenier::backend::Device;
+use brenier::io::{Float, NamedArray, Numbers};
+use brenier::measure::Cloud;
+use brenier::transport::{Plan, PlanEntry, Potentials, Problem};
+
+use super::Solved;
+use crate::Failure;
+use crate::output::Folder;
+
+/// Every file that the command may write.
+pub const FILES: [&str; 5] = ["f.npy", "g.npy", "map.npy", "plan.npz", "partners.npz"];
+
+/// Potentials, the entries of an exact plan, and the map, after those of an earlier run are removed.
+pub fn write(folder: &Folder, x: &Cloud, y: &Cloud, solved: &Solved) -> Result<(), Failure> {
+    folder.clear(&FILES)?;
+    if let Some(Potentials { f, g }) = &solved.potentials {
+        folder.array("f.npy", f, &[x.len()], Float::F64)?;
+        folder.array("g.npy", g, &[y.len()], Float::F64)?;
+    }
+    if !solved.plan.is_empty() {
+        let index = |of: fn(&PlanEntry) -> usize| solved.plan.iter().map(|entry| of(entry) as u32).collect::<Vec<u32>>();
+        let (rows, columns) = (index(|entry| entry.source), index(|entry| entry.target));
+        let mass: Vec<f64> = solved.plan.iter().map(|entry| entry.mass).collect();
+        let array = |name, numbers| NamedArray { name, numbers, shape: vec![mass.len()] };
+        let (row, column) = (array("row", Numbers::Indices(&rows)), array("column", Numbers::Indices(&columns)));
+        folder.arrays("plan.npz", &[row, column, array("mass", Numbers::Reals(&mass, Float::F64))])?;
+    }
+    folder.array("map.npy", &solved.map, &[x.len(), y.dim()], Float::F64)
+}
+
+/// The `k` likeliest partners of each source point.
+pub fn write_partners(
+    folder: &Folder,
+    (x, y): (&Cloud, &Cloud),
+    (eps, potentials): (f64, &Potentials),
+    k: usize,
+    device: &Device,
+) -> Result<(), Failure> {
+    let problem = Problem::new(x, y, eps)?;
+    let top = Plan::new(&problem, potentials)?.partners().top(x, k, device)?;
+    let array = |name, numbers| NamedArray { name, numbers, shape: vec![x.len(), top.k] };
+    let index = array("index", Numbers::Indices(&top.index));
+    let probability = array("probability", Numbers::Reals(&top.probability, Float::F64));
+    folder.arrays("partners.npz", &[index, probability])
+}

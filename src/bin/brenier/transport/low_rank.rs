@@ -1,0 +1,49 @@
+//! The plan of low rank: no ε and no potentials.
+
+use std::time::Instant;
+
+use brenier::measure::Cloud;
+use brenier::transport::{LowRank, Verdict};
+
+use super::Solved;
+use crate::output::{count, number};
+use crate::session::Session;
+use crate::{Failure, machine, progress, signal};
+
+/// Stations go as far as the cost falls by this share over ten steps.
+const TOL: f64 = 1e-4;
+
+/// The plan through `rank` way-stations.
+pub fn solve(x: &Cloud, y: &Cloud, rank: usize, max_iter: usize, session: &Session) -> Result<Solved, Failure> {
+    // A factor and its gradient on both sides.
+    machine::require("a plan of that rank", 2 * (x.len() + y.len()) as u64 * rank as u64)?;
+    let solver = LowRank { rank, tol: TOL, max_iter, seed: session.shared.seed };
+    let spinner = progress::spinner(session, "plan of low rank");
+    let tell = |iteration, cost| {
+        spinner.set_message(format!("step {}   cost {}", count(iteration), number(cost)));
+        !signal::interrupted()
+    };
+    let begun = Instant::now();
+    let plan = solver.solve(x, y, Some(&tell))?;
+    let seconds = begun.elapsed().as_secs_f64();
+    spinner.finish_and_clear();
+    let verdict = if plan.converged { Verdict::Converged } else { Verdict::Slow { tol: TOL, missing: None } };
+    Ok(Solved {
+        kind: "low_rank",
+        eps: 0.0,
+        iterations: plan.iterations,
+        converged: plan.converged,
+        verdict: verdict.to_string(),
+        marginal_error: plan.marginal_error,
+        transport_cost: Some(plan.transport_cost),
+        w2_squared: 2.0 * plan.transport_cost,
+        dual: None,
+        regularised_cost: None,
+        diagnostics: None,
+        divergence: None,
+        potentials: None,
+        map: plan.map,
+        plan: Vec::new(),
+        seconds,
+    })
+}

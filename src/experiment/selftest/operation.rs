@@ -1,0 +1,238 @@
+//! The operations of the seam, each on the inputs of one size.
+
+use crate::backend::{Backend, BackendError, Columns, Cost, Dense, PairKernel, Reals, Rows};
+use crate::experiment::selftest::inputs::{Inputs, counter, mixture, normals, program};
+use crate::experiment::selftest::partners;
+use crate::field::fold;
+use crate::field::network::Activation;
+
+/// The operations of the seam.
+#[derive(Clone, Copy)]
+pub enum Operation {
+    Normals,
+    SoftMin,
+    ShiftedSoftMin,
+    SoftMean,
+    SoftMinSelf,
+    SoftMinTiles,
+    TiledMean,
+    SamplePlan,
+    TopK,
+    Nearest,
+    Perceptron,
+    CostMatrix(&'static str, Cost),
+    HalfCostMatrix,
+    PairSum(&'static str, PairKernel),
+    Interpret(&'static str, bool),
+    Combine,
+    Clip,
+    Axpby,
+    Gather,
+    Dot,
+    MaxDifference,
+    MarginalError,
+}
+
+impl Operation {
+    pub const ALL: [Self; 27] = [
+        Self::Normals,
+        Self::SoftMin,
+        Self::ShiftedSoftMin,
+        Self::SoftMean,
+        Self::SoftMinSelf,
+        Self::SoftMinTiles,
+        Self::TiledMean,
+        Self::SamplePlan,
+        Self::TopK,
+        Self::Nearest,
+        Self::Perceptron,
+        Self::CostMatrix("cost ½|x-y|²", Cost::HalfSquaredEuclidean),
+        Self::CostMatrix("cost |x-y|", Cost::Euclidean),
+        Self::CostMatrix("cost Lp, p = 3", Cost::Lp(3.0)),
+        Self::CostMatrix("cost cosine", Cost::Cosine),
+        Self::HalfCostMatrix,
+        Self::PairSum("pair sum of distances", PairKernel::Distance),
+        Self::PairSum("pair sum of Gaussians", PairKernel::Gaussian(3.0)),
+        Self::Interpret("interpret, isotropic", true),
+        Self::Interpret("interpret, full", false),
+        Self::Combine,
+        Self::Clip,
+        Self::Axpby,
+        Self::Gather,
+        Self::Dot,
+        Self::MaxDifference,
+        Self::MarginalError,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normals => "normals",
+            Self::SoftMin => "soft-min, running maximum",
+            Self::ShiftedSoftMin => "soft-min, shifted",
+            Self::SoftMean => "soft-mean",
+            Self::SoftMinSelf => "soft-min of a cloud with itself",
+            Self::SoftMinTiles => "soft-min by tiles",
+            Self::TiledMean => "soft-mean by tiles",
+            Self::SamplePlan => "draws from the plan",
+            Self::TopK => "top k",
+            Self::Nearest => "nearest",
+            Self::Perceptron => "perceptron",
+            Self::CostMatrix(name, _) | Self::PairSum(name, _) | Self::Interpret(name, _) => name,
+            Self::HalfCostMatrix => "cost ½|x-y|², half",
+            Self::Combine => "combine",
+            Self::Clip => "clip",
+            Self::Axpby => "axpby",
+            Self::Gather => "gather",
+            Self::Dot => "dot",
+            Self::MaxDifference => "max difference",
+            Self::MarginalError => "marginal error",
+        }
+    }
+
+    /// What rounding may do, over the largest result; `u` is the largest relative rounding error of the device.
+    pub fn tolerance(self, u: f64, d: f64) -> f64 {
+        // d + 4 roundings of logits of up to 16, adding like a random walk, and 16 of exponential and sum.
+        let logit = u * (16.0 * (d + 4.0).sqrt() + 16.0);
+        match self {
+            // The same numbers, or the same bits.
+            Self::Normals | Self::Nearest | Self::Gather | Self::SamplePlan => 0.0,
+            Self::SoftMin | Self::TopK => logit,
+            // The result is what is left after subtraction, of size one.
+            Self::ShiftedSoftMin | Self::SoftMinSelf | Self::SoftMinTiles => 4.0 * logit,
+            // A logit's error moves its weight against the others.
+            Self::SoftMean | Self::TiledMean => 4.0 * logit,
+            // Three layers of sums of size one, each of up to d + 4 roundings that walk at random, and two activations.
+            Self::Perceptron => u * (12.0 * (d + 4.0).sqrt() + 64.0),
+            Self::CostMatrix(_, Cost::Lp(_)) => u * (d + 50.0),
+            Self::CostMatrix(_, Cost::Cosine) => u * (2.0 * d + 6.0),
+            Self::CostMatrix(..) => u * (d + 2.0),
+            Self::HalfCostMatrix => u * (d + 2.0) + 2f64.powi(-11),
+            // In double on every device.
+            Self::PairSum(..) => 1e-12,
+            Self::Dot | Self::MaxDifference | Self::MarginalError => 1e-13,
+            // Logits of up to 50 bits, three steps that may triple an error each.
+            Self::Interpret(..) => 2000.0 * u,
+            Self::Combine | Self::Clip | Self::Axpby => 2.0 * u,
+        }
+    }
+
+    /// The operation whose result in f64 is the reference: half precision is compared with what it rounds.
+    pub fn exact(self) -> Self {
+        match self {
+            Self::HalfCostMatrix => Self::CostMatrix("", Cost::HalfSquaredEuclidean),
+            other => other,
+        }
+    }
+
+    /// The result of the operation on `backend`.
+    pub fn run<B: Backend>(self, backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
+        let Inputs { n, m, d } = *inputs;
+        let up = |count: usize, step: u32| backend.upload_reals(&normals(count, step));
+        let (x, y) = (up(n * d, 1)?, up(m * d, 2)?);
+        let rows = || Rows { points: &x, n, d };
+        match self {
+            Self::Normals => {
+                let mut out = backend.zeros(n * d)?;
+                backend.normals(counter(), 7, 1, 0, d, &mut out)?;
+                backend.download_reals(&out)
+            }
+            Self::SoftMin | Self::ShiftedSoftMin | Self::SoftMean => {
+                let packed = partners::packed(backend, inputs)?;
+                let columns = || Columns { packed: &packed, m, d };
+                let mut out = backend.zeros(n)?;
+                match self {
+                    Self::SoftMin => backend.soft_min(rows(), columns(), None, &mut out)?,
+                    Self::ShiftedSoftMin => {
+                        // Within the range that the fixed shift covers, and different on each row.
+                        let shift: Vec<f64> = normals(n, 4).iter().map(|z| 8.0 + 0.5 * z).collect();
+                        backend.soft_min(rows(), columns(), Some((&backend.upload_reals(&shift)?, 1.0)), &mut out)?;
+                    }
+                    _ => {
+                        let (values, mut mean) = (up(m * 3, 5)?, backend.zeros(n * 3)?);
+                        backend.soft_mean(rows(), columns(), None, &values, 3, &mut out, &mut mean)?;
+                        return backend.download_reals(&mean);
+                    }
+                }
+                backend.download_reals(&out)
+            }
+            Self::SoftMinSelf => partners::soft_min_self(backend, inputs),
+            Self::SoftMinTiles => Ok(partners::tiles(backend, inputs)?.0),
+            Self::TiledMean => Ok(partners::tiles(backend, inputs)?.1),
+            Self::SamplePlan => partners::draws(backend, inputs),
+            Self::TopK => partners::top_k(backend, inputs),
+            Self::Perceptron => perceptron(backend, inputs),
+            Self::Nearest => {
+                let mut index = backend.zeros(n)?;
+                backend.nearest(rows(), &y, &mut index)?;
+                Ok(backend.download(&index)?.into_iter().map(f64::from).collect())
+            }
+            Self::CostMatrix(_, cost) => {
+                let mut out = backend.zeros(n * m)?;
+                backend.cost_matrix(rows(), &y, cost, &mut out)?;
+                backend.download_reals(&out)
+            }
+            Self::HalfCostMatrix => {
+                let mut out = backend.zeros(n * m)?;
+                backend.cost_matrix_half(rows(), &y, Cost::HalfSquaredEuclidean, &mut out)?;
+                Ok(backend.download(&out)?.into_iter().map(f64::from).collect())
+            }
+            Self::PairSum(_, kernel) => {
+                let weights = |count: usize| backend.upload_reals(&vec![1.0; count]);
+                Ok(vec![backend.pair_sum(rows(), &weights(n)?, &y, &weights(m)?, kernel)?])
+            }
+            Self::Interpret(_, isotropic) => {
+                // A full covariance of an image is 6 MB a component; its whitening is tested at smaller d.
+                let d = if isotropic { d } else { d.min(8) };
+                let folded = fold(&mixture(d, isotropic), &program());
+                let mut registers: Vec<Reals<B>> = vec![up(n * d, 1)?];
+                for _ in 1..folded.registers {
+                    registers.push(backend.zeros(n * d)?);
+                }
+                backend.interpret(&folded, 0..folded.steps.len(), counter(), &mut registers)?;
+                backend.download_reals(&registers[0])
+            }
+            Self::Combine => {
+                let mut registers = [up(n * d, 1)?, up(n * d, 2)?, up(n * d, 3)?];
+                backend.combine(&mut registers, 0, &[(0, 0.5), (1, -1.25), (2, 2.0), (0, 0.3)])?;
+                backend.download_reals(&registers[0])
+            }
+            Self::Clip => {
+                let mut clipped = up(n * d, 1)?;
+                backend.clip(&mut clipped, -0.3, 0.7)?;
+                backend.download_reals(&clipped)
+            }
+            Self::Axpby => {
+                let mut sum = up(n * d, 2)?;
+                backend.axpby(0.7, &x, -1.3, &mut sum)?;
+                backend.download_reals(&sum)
+            }
+            Self::Gather => {
+                let index: Vec<u32> = (0..n).map(|r| (r * 7 % m) as u32).collect();
+                let mut out = backend.zeros(n * d)?;
+                backend.gather(&y, d, &backend.upload(&index)?, &mut out)?;
+                backend.download_reals(&out)
+            }
+            Self::Dot => Ok(vec![backend.dot(&x, &x)?.read()?]),
+            Self::MaxDifference => Ok(vec![backend.max_difference(&x, &up(n * d, 2)?)?.read()?]),
+            Self::MarginalError => {
+                let weights = backend.upload_reals(&vec![1.0; n * d])?;
+                Ok(vec![backend.marginal_error(&weights, &x)?.read()?])
+            }
+        }
+    }
+}
+
+/// Three layers of 48 between points of dimension d: of x, the processor's in f64.
+fn perceptron<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
+    let Inputs { n, d, .. } = *inputs;
+    let layer = |inputs: usize, outputs: usize, step: u32| -> Result<(Reals<B>, Reals<B>), BackendError> {
+        let weight =
+            normals(inputs * outputs, step).iter().map(|w| f64::from((w / (inputs as f64).sqrt()) as f32)).collect::<Vec<_>>();
+        Ok((backend.upload_reals(&weight)?, backend.upload_reals(&normals(outputs, step + 1))?))
+    };
+    let layers = [layer(d, 48, 20)?, layer(48, 48, 22)?, layer(48, d, 24)?];
+    let layers: Vec<Dense<'_, B>> = layers.iter().map(|(weight, bias)| Dense { weight, bias }).collect();
+    let (x, mut out) = (backend.upload_reals(&normals(n * d, 1))?, backend.zeros(n * d)?);
+    backend.perceptron(Rows { points: &x, n, d }, 0.5, &layers, Activation::Silu, &mut out)?;
+    backend.download_reals(&out)
+}

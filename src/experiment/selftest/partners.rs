@@ -1,0 +1,94 @@
+//! Operations on the law of a row's partner: its columns packed, draws, likeliest columns, and the soft-mins of special clouds.
+
+use std::f64::consts::LN_2;
+
+use crate::backend::{Backend, BackendError, Columns, Reals, Rows, Scale, TILE, TileList, TileMean, Tiles};
+use crate::experiment::selftest::inputs::{Inputs, normals};
+
+/// Biases of the columns.
+fn biases(m: usize) -> Vec<f64> {
+    normals(m, 3).iter().map(|z| f64::from((LN_2 * z) as f32)).collect()
+}
+
+/// Columns with logits of a few units.
+pub fn packed<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Reals<B>, BackendError> {
+    let Inputs { m, d, .. } = *inputs;
+    let (y, mut packed) = (backend.upload_reals(&normals(m * d, 2))?, backend.zeros(m * (d + 1))?);
+    backend.pack(&y, d, Scale::Uniform(1.0 / (d as f64).sqrt()), &backend.upload_reals(&biases(m))?, None, &mut packed)?;
+    Ok(packed)
+}
+
+/// A draw a row at the middle of its heaviest column, which is thousands of roundings away from the edges.
+pub fn draws<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
+    let Inputs { n, m, d } = *inputs;
+    let (x, y, bias) = (normals(n * d, 1), normals(m * d, 2), biases(m));
+    let middle = |x: &[f64]| {
+        let logit = |j: usize| x.iter().zip(&y[j * d..]).map(|(x, y)| x * y).sum::<f64>() / (d as f64).sqrt() + bias[j];
+        let weights: Vec<f64> = (0..m).map(|j| logit(j).exp()).collect();
+        let heaviest = (0..m).fold(0, |best, j| if weights[j] > weights[best] { j } else { best });
+        (weights[..heaviest].iter().sum::<f64>() + 0.5 * weights[heaviest]) / weights.iter().sum::<f64>()
+    };
+    let quantiles = backend.upload(&x.chunks_exact(d).map(middle).collect::<Vec<_>>())?;
+    let first = backend.upload(&(0..=n as u32).collect::<Vec<_>>())?;
+    let (x, packed) = (backend.upload_reals(&x)?, packed(backend, inputs)?);
+    let (mut log_sum, mut index) = (backend.zeros(n)?, backend.zeros(n)?);
+    let (rows, columns) = (|| Rows { points: &x, n, d }, || Columns { packed: &packed, m, d });
+    backend.soft_min(rows(), columns(), None, &mut log_sum)?;
+    backend.sample_plan(rows(), columns(), (&log_sum, 1.0), &first, &quantiles, &mut index)?;
+    Ok(backend.download(&index)?.into_iter().map(f64::from).collect())
+}
+
+/// The five largest logits of each row.
+pub fn top_k<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
+    let Inputs { n, m, d } = *inputs;
+    let (x, packed, k) = (backend.upload_reals(&normals(n * d, 1))?, packed(backend, inputs)?, m.min(5));
+    let (mut index, mut logit) = (backend.zeros(n * k)?, backend.zeros(n * k)?);
+    backend.top_k(Rows { points: &x, n, d }, Columns { packed: &packed, m, d }, k, &mut index, &mut logit)?;
+    backend.download_reals(&logit)
+}
+
+/// log Σ_j a_j exp(k x_i·x_j − s_i − s_j) near zero, as a potential makes it.
+pub fn soft_min_self<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
+    let Inputs { n, d, .. } = *inputs;
+    let (x, k) = (normals(n * d, 1), 1.0 / (d as f64).sqrt());
+    let shift: Vec<f64> = x.chunks_exact(d).map(|x| f64::from((0.5 * k * x.iter().map(|x| x * x).sum::<f64>()) as f32)).collect();
+    let mass = 1.0 / n.next_power_of_two() as f64;
+    let up = |host: &[f64]| backend.upload_reals(host);
+    let (x, shift, weights, log_weights) =
+        (up(&x)?, up(&shift)?, up(&vec![mass; n])?, up(&vec![f64::from(mass.ln() as f32); n])?);
+    let (mut packed, mut out) = (backend.zeros(n * (d + 1))?, backend.zeros(n)?);
+    backend.soft_min_self(Rows { points: &x, n, d }, k, (&weights, &log_weights), (&shift, 1.0), &mut packed, &mut out)?;
+    backend.download_reals(&out)
+}
+
+/// Log-sums over two tiles in three, and the means of three values behind them; in at most four dimensions.
+pub fn tiles<B: Backend>(backend: &B, inputs: &Inputs) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
+    let (Inputs { n, m, .. }, d, p) = (*inputs, inputs.d.min(4), 3);
+    // Frames about the first point of a tile, with a slope that is not the potential's.
+    let cloud = |n: usize, step: u32| {
+        let points = normals(n * d, step);
+        let frame = |tile: &[f64]| [&tile[..d], &tile[..d], &[0.1]].concat();
+        let frames: Vec<f64> = points.chunks(TILE * d).flat_map(frame).collect();
+        let potential = points.chunks_exact(d).map(|x| 0.5 * x.iter().map(|x| x * x).sum::<f64>()).collect();
+        [points, potential, vec![-(n as f64).ln(); n], frames]
+    };
+    let up = |host: [Vec<f64>; 4]| -> Result<Vec<B::Buf<f64>>, BackendError> {
+        host.iter().map(|host| backend.upload(host)).collect()
+    };
+    let (x, y) = (up(cloud(n, 1))?, up(cloud(m, 2))?);
+    fn tiles<B: Backend>(buffers: &[B::Buf<f64>], n: usize, d: usize) -> Tiles<'_, B> {
+        Tiles { points: &buffers[0], potential: &buffers[1], log_weights: &buffers[2], frames: &buffers[3], n, d }
+    }
+    let (row_tiles, column_tiles) = (n.div_ceil(TILE) as u32, m.div_ceil(TILE) as u32);
+    let runs: Vec<[u32; 2]> = (0..row_tiles).map(|row| [row * row % 3 * column_tiles / 6, column_tiles]).collect();
+    let (starts, runs) = (backend.upload(&(0..=row_tiles).collect::<Vec<_>>())?, backend.upload(&runs)?);
+    let list = TileList { starts: &starts, runs: &runs };
+    let values = backend.upload_reals(&normals(m * p, 5))?;
+    let (mut packed, mut out, mut mean) = (backend.zeros(m * (d + 1))?, backend.zeros(n)?, backend.zeros(n * p)?);
+    let (rows, columns) = (tiles::<B>(&x, n, d), tiles::<B>(&y, m, d));
+    backend.soft_min_tiles(&rows, &columns, &list, 0.5, &mut packed, &mut out, None)?;
+    let log_sums = backend.download_reals(&out)?;
+    let wanted = Some(TileMean { values: &values, p, out: &mut mean });
+    backend.soft_min_tiles(&rows, &columns, &list, 0.5, &mut packed, &mut out, wanted)?;
+    Ok((log_sums, backend.download_reals(&mean)?))
+}

@@ -1,0 +1,227 @@
+//! A kernel in one dimension: what it counts, what a count takes at least, and its time.
+
+use std::time::Instant;
+
+use crate::backend::{Backend, BackendError, Chip, Columns, Cost, Dense, PairKernel, Reals, Rows, Scale, TILE, TileList, Tiles};
+use crate::experiment::speed::inputs::{COMPONENTS, STEPS, cloud, ddim, mixture, noise};
+use crate::field::fold;
+use crate::field::network::Activation;
+
+/// Width of the hidden layers of the network.
+const HIDDEN: usize = 256;
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Kernel {
+    SoftMin,
+    SoftMean,
+    SoftMinTiles,
+    SamplePlan,
+    TopK,
+    Nearest,
+    Perceptron,
+    CostMatrix,
+    PairSum,
+    Interpret,
+    Normals,
+    Dot,
+}
+
+impl Kernel {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SoftMin => "soft-min, shifted",
+            Self::SoftMean => "soft-mean of y, shifted",
+            Self::SoftMinTiles => "soft-min by tiles, all kept",
+            Self::SamplePlan => "a draw a row",
+            Self::TopK => "top 10",
+            Self::Nearest => "nearest",
+            Self::Perceptron => "perceptron, d-256-256-d",
+            Self::CostMatrix => "cost matrix",
+            Self::PairSum => "pair sum of distances",
+            Self::Interpret => "interpret, K = 8, DDIM",
+            Self::Normals => "normals",
+            Self::Dot => "dot",
+        }
+    }
+
+    pub fn item(self) -> &'static str {
+        match self {
+            Self::Interpret => "particle-step",
+            Self::Normals | Self::Dot => "number",
+            Self::Perceptron => "multiply-add",
+            _ => "pair",
+        }
+    }
+}
+
+/// A kernel in one dimension.
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub kernel: Kernel,
+    pub d: usize,
+}
+
+impl Case {
+    pub const ALL: [Self; 16] = [
+        Self { kernel: Kernel::SoftMin, d: 2 },
+        Self { kernel: Kernel::SoftMin, d: 3 },
+        Self { kernel: Kernel::SoftMin, d: 64 },
+        Self { kernel: Kernel::SoftMin, d: 784 },
+        Self { kernel: Kernel::SoftMean, d: 3 },
+        Self { kernel: Kernel::SoftMean, d: 64 },
+        Self { kernel: Kernel::SoftMinTiles, d: 3 },
+        Self { kernel: Kernel::SamplePlan, d: 3 },
+        Self { kernel: Kernel::TopK, d: 3 },
+        Self { kernel: Kernel::Nearest, d: 3 },
+        Self { kernel: Kernel::CostMatrix, d: 3 },
+        Self { kernel: Kernel::PairSum, d: 3 },
+        Self { kernel: Kernel::Interpret, d: 2 },
+        Self { kernel: Kernel::Perceptron, d: 64 },
+        Self { kernel: Kernel::Normals, d: 4 },
+        Self { kernel: Kernel::Dot, d: 1 },
+    ];
+
+    pub fn items(self, n: usize) -> usize {
+        match self.kernel {
+            Kernel::Interpret => n * STEPS,
+            Kernel::Normals | Kernel::Dot => n * self.d,
+            Kernel::Perceptron => n * HIDDEN * (2 * self.d + HIDDEN),
+            _ => n * n,
+        }
+    }
+
+    pub fn matrix(self) -> bool {
+        self.kernel == Kernel::CostMatrix
+    }
+
+    /// Seconds an item takes at least, and what sets that.
+    pub fn limit(self, chip: Chip) -> (f64, &'static str) {
+        let d = self.d as f64;
+        let clocks = f64::from(chip.multiprocessors) * chip.clock;
+        // Multiply-adds of f16 and of f64 in a multiprocessor and clock.
+        let (tensor, double) = match chip.capability {
+            [8, 0] => (1024.0, 32.0),
+            [9, _] => (2048.0, 64.0),
+            [10, _] => (4096.0, 64.0),
+            _ => (512.0, 2.0),
+        };
+        let memory = |bytes: f64| (bytes / chip.bandwidth, "memory");
+        let issue = |slots: f64| (slots / 128.0 / clocks, "issue slots");
+        let exponentials = |count: f64| (count / 16.0 / clocks, "exp unit");
+        let needs = match self.kernel {
+            // d multiply-adds, the shift, the sum and the exponential; or three split products on the tensor cores.
+            Kernel::SoftMin if d < 16.0 => vec![exponentials(1.0), issue(d + 3.0)],
+            Kernel::SoftMin => vec![exponentials(1.0), (3.0 * d / tensor / clocks, "tensor cores")],
+            Kernel::SoftMean if d < 16.0 => vec![exponentials(1.0), issue(2.0 * d + 3.0)],
+            Kernel::SoftMean => vec![exponentials(1.0), (6.0 * d / tensor / clocks, "tensor cores")],
+            Kernel::SoftMinTiles | Kernel::SamplePlan => vec![exponentials(1.0), issue(d + 3.0)],
+            Kernel::TopK => vec![issue(d + 1.0)],
+            Kernel::Nearest => vec![issue(2.0 * d + 1.0)],
+            // Three split products.
+            Kernel::Perceptron => vec![(3.0 / tensor / clocks, "tensor cores")],
+            Kernel::CostMatrix => vec![memory(4.0), issue(2.0 * d)],
+            Kernel::PairSum => vec![((2.0 * d + 1.0) / double / clocks, "double pipe")],
+            Kernel::Interpret => {
+                let k = COMPONENTS as f64;
+                vec![exponentials(k), issue(k * (2.0 * d + 6.0))]
+            }
+            Kernel::Normals => vec![memory(4.0)],
+            Kernel::Dot => vec![memory(8.0)],
+        };
+        needs.into_iter().fold((0.0, ""), |most, need| if need.0 > most.0 { need } else { most })
+    }
+
+    /// Seconds of one run over `n` rows.
+    pub fn seconds<B: Backend>(self, backend: &B, n: usize) -> Result<f64, BackendError> {
+        let d = self.d;
+        let (x, y) = (cloud(backend, n, d, 1)?, cloud(backend, n, d, 2)?);
+        let rows = || Rows { points: &x, n, d };
+        match self.kernel {
+            Kernel::SoftMin | Kernel::SoftMean | Kernel::SamplePlan | Kernel::TopK => {
+                let mut packed = backend.zeros(n * (d + 1))?;
+                backend.pack(&y, d, Scale::Uniform(2.0 / (d as f64).sqrt()), &backend.zeros(n)?, None, &mut packed)?;
+                let columns = || Columns { packed: &packed, m: n, d };
+                if self.kernel == Kernel::TopK {
+                    let (mut index, mut logit) = (backend.zeros(10 * n)?, backend.zeros(10 * n)?);
+                    return timed(backend, || backend.top_k(rows(), columns(), 10, &mut index, &mut logit));
+                }
+                let (mut shift, mut out) = (backend.zeros(n)?, backend.zeros(n)?);
+                backend.soft_min(rows(), columns(), None, &mut shift)?;
+                if self.kernel == Kernel::SoftMin {
+                    return timed(backend, || backend.soft_min(rows(), columns(), Some((&shift, 1.0)), &mut out));
+                }
+                if self.kernel == Kernel::SamplePlan {
+                    let first = backend.upload(&(0..=n as u32).collect::<Vec<_>>())?;
+                    let quantiles = backend.upload(&(0..n).map(|i| (i as f64 + 0.5) / n as f64).collect::<Vec<_>>())?;
+                    let mut index = backend.zeros(n)?;
+                    let shift = (&shift, 1.0);
+                    return timed(backend, || backend.sample_plan(rows(), columns(), shift, &first, &quantiles, &mut index));
+                }
+                let mut mean = backend.zeros(n * d)?;
+                timed(backend, || backend.soft_mean(rows(), columns(), Some((&shift, 1.0)), &y, d, &mut out, &mut mean))
+            }
+            Kernel::SoftMinTiles => {
+                let tiles = n.div_ceil(TILE);
+                let up = |host: Vec<f64>| backend.upload(&host);
+                let (points, potential, frames) =
+                    (up(backend.download_reals(&x)?)?, up(vec![0.0; n])?, up(vec![0.0; tiles * (2 * d + 1)])?);
+                let log_weights = up(vec![-(n as f64).ln(); n])?;
+                let cloud = Tiles { points: &points, potential: &potential, log_weights: &log_weights, frames: &frames, n, d };
+                let (starts, runs) =
+                    (backend.upload(&(0..=tiles as u32).collect::<Vec<_>>())?, backend.upload(&vec![[0, tiles as u32]; tiles])?);
+                let list = TileList { starts: &starts, runs: &runs };
+                let (mut packed, mut out) = (backend.zeros(n * (d + 1))?, backend.zeros(n)?);
+                timed(backend, || backend.soft_min_tiles(&cloud, &cloud, &list, 1.0, &mut packed, &mut out, None))
+            }
+            Kernel::Perceptron => {
+                let layer = |inputs: usize, outputs: usize, step: u32| -> Result<(Reals<B>, Reals<B>), BackendError> {
+                    Ok((cloud(backend, outputs, inputs, step)?, backend.zeros(outputs)?))
+                };
+                let layers = [layer(d, HIDDEN, 3)?, layer(HIDDEN, HIDDEN, 4)?, layer(HIDDEN, d, 5)?];
+                let layers: Vec<Dense<'_, B>> = layers.iter().map(|(weight, bias)| Dense { weight, bias }).collect();
+                let mut out = backend.zeros(n * d)?;
+                timed(backend, || backend.perceptron(rows(), 0.1, &layers, Activation::Silu, &mut out))
+            }
+            Kernel::Nearest => {
+                let mut index = backend.zeros(n)?;
+                timed(backend, || backend.nearest(rows(), &y, &mut index))
+            }
+            Kernel::CostMatrix => {
+                let mut out = backend.zeros(n * n)?;
+                timed(backend, || backend.cost_matrix(rows(), &y, Cost::HalfSquaredEuclidean, &mut out))
+            }
+            Kernel::PairSum => {
+                let ones = backend.upload_reals(&vec![1.0; n])?;
+                timed(backend, || backend.pair_sum(rows(), &ones, &y, &ones, PairKernel::Distance).map(|_| ()))
+            }
+            Kernel::Interpret => {
+                let folded = fold(&mixture(d), &ddim());
+                let mut registers: Vec<Reals<B>> = vec![x];
+                for _ in 1..folded.registers {
+                    registers.push(backend.zeros(n * d)?);
+                }
+                timed(backend, || backend.interpret(&folded, 0..STEPS, noise(), &mut registers))
+            }
+            Kernel::Normals => {
+                let mut out = backend.zeros(n * d)?;
+                timed(backend, || backend.normals(noise(), 0, 0, 0, d, &mut out))
+            }
+            Kernel::Dot => timed(backend, || backend.dot(&x, &y)?.read().map(|_| ())),
+        }
+    }
+}
+
+/// Seconds of one `run`: batches long enough for the clock, the least of three, after one run to warm up.
+fn timed<B: Backend>(backend: &B, mut run: impl FnMut() -> Result<(), BackendError>) -> Result<f64, BackendError> {
+    let mut batch = |runs: usize| -> Result<f64, BackendError> {
+        backend.synchronize()?;
+        let clock = Instant::now();
+        (0..runs).try_for_each(|_| run())?;
+        backend.synchronize()?;
+        Ok(clock.elapsed().as_secs_f64() / runs as f64)
+    };
+    batch(1)?;
+    let once = batch(1)?;
+    let runs = (0.1 / once.max(1e-6)).ceil() as usize;
+    (0..3).try_fold(f64::INFINITY, |least, _| Ok(least.min(batch(runs.clamp(1, 10_000))?)))
+}
