@@ -193,7 +193,9 @@ impl<T: Simd> Backend for Cpu<T> {
     }
 
     fn scores(&self, rows: Rows<'_, Self>, columns: Rows<'_, Self>) -> Result<Option<sweep::Scores<T>>, BackendError> {
-        Ok(sweep::Scores::keep(rows.points, columns.points, (rows.n, columns.n, rows.d)))
+        // What an assistant is there for is larger than any matrix.
+        let keeps = self.assistant.is_none();
+        Ok(keeps.then(|| sweep::Scores::keep(rows.points, columns.points, (rows.n, columns.n, rows.d))).flatten())
     }
 
     fn sweep(
