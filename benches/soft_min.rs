@@ -47,7 +47,7 @@ fn soft_min(c: &mut Criterion) {
                 b.iter(|| cpu.soft_mean(rows(), columns(), Some((&shift, 1.0)), &y, d, &mut out, black_box(&mut mean)).unwrap());
             });
             // Both half-steps of an iteration, where keeping the scores of all pairs pays.
-            let Some(mut scores) = cpu.scores(rows(), Rows { points: &y, n, d }).unwrap() else { continue };
+            let Some(mut scores) = cpu.scores(rows(), Rows { points: &y, n, d }, None).unwrap() else { continue };
             let half = |points: &[f32]| points.chunks(d).map(|x| 0.5 * x.iter().map(|x| x * x).sum::<f32>()).collect::<Vec<_>>();
             let (p, q, weights) = (half(&x), half(&y), vec![1.0 / n as f32; n]);
             let (rows, columns) = (Half { potential: &p, weights: &weights }, Half { potential: &q, weights: &weights });

@@ -38,7 +38,8 @@ fn results(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     };
     let files = ["", "samples"].map(|sub| fs::read_dir(folder.join("made").join(sub)));
     let paths = files.into_iter().flatten().flatten().map(|entry| entry.unwrap().path());
-    let wanted = paths.filter(|path| path.extension().is_some_and(|ending| ending == "npy" || ending == "json"));
+    let wanted =
+        paths.filter(|path| path.extension().is_some_and(|ending| ["npy", "npz", "json"].iter().any(|kind| ending == *kind)));
     let read = |path: std::path::PathBuf| {
         let bytes = fs::read(&path).unwrap();
         let json = path.extension().is_some_and(|ending| ending == "json");
@@ -118,6 +119,69 @@ fn langevin_is_resumed_to_the_bit_in_both_of_its_passes() {
 #[test]
 fn a_comparison_is_resumed_to_the_bit() {
     check("compare moons --n 300 --steps 2,5,10", Duration::from_millis(800));
+}
+
+#[test]
+fn particles_with_steps_by_their_own_error_are_resumed_to_the_bit() {
+    check("sample 8gaussians --method dopri5 --n 60000", Duration::from_millis(400));
+    check("sample 8gaussians --method dpm-adaptive --tol 1e-3 --n 60000", Duration::from_millis(400));
+}
+
+#[test]
+fn a_batch_with_steps_by_one_error_is_resumed_to_the_bit() {
+    check("sample 8gaussians --method dopri5 --tol 1e-9 --n 10000 --compat batch_error_norm", Duration::from_millis(400));
+    check("sample 8gaussians --method dpm-adaptive --tol 1e-6 --n 10000 --compat batch_error_norm", Duration::from_millis(400));
+}
+
+#[test]
+fn predictor_and_corrector_are_resumed_to_the_bit() {
+    check("sample 8gaussians --method pc-vp --n 20000 --steps 300", Duration::from_millis(400));
+}
+
+#[test]
+fn energy_matching_is_resumed_to_the_bit() {
+    check("sample 8gaussians --method energy-matching --n 20000 --steps 400 --length 20", Duration::from_millis(400));
+    check("sample 8gaussians --method energy-matching-image --n 20000 --steps 200", Duration::from_millis(400));
+}
+
+#[test]
+fn an_accelerated_plan_in_many_dimensions_and_its_self_terms_are_resumed_to_the_bit() {
+    check("transport normal:64 digits --n 1800 --blur 1.5 --tol 1e-7 --debias", Duration::from_millis(400));
+}
+
+#[test]
+fn a_plain_plan_is_resumed_to_the_bit() {
+    check("transport moons 8gaussians --n 1000 --plain --tol 0 --max-iter 400", Duration::from_millis(400));
+}
+
+#[test]
+fn a_plan_with_free_marginals_is_resumed_to_the_bit() {
+    check("transport normal:8 normal:8 --n 1500 --reach 2 --blur 0.7 --tol 1e-9", Duration::from_millis(400));
+}
+
+#[test]
+fn a_plan_over_all_scales_and_its_self_terms_are_resumed_to_the_bit() {
+    check("transport moons 8gaussians --n 30000 --blur 0.02 --tol 1e-5 --debias", Duration::from_millis(800));
+}
+
+#[test]
+fn the_bridge_and_its_plan_are_resumed_to_the_bit() {
+    check("geodesic moons 8gaussians --n 1000 --eps 0.01 --bridge --steps 400", Duration::from_millis(400));
+}
+
+#[test]
+fn the_flow_of_new_points_is_resumed_to_the_bit() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("new.npy");
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("brenier"));
+    assert!(command.args(["generate", "moons", "--quiet", "--n", "2000", "--out"]).arg(&file).status().unwrap().success());
+    let args = format!("geodesic moons 8gaussians --n 1000 --eps 0.01 --steps 200 --points {}", file.display());
+    check(&args, Duration::from_millis(400));
+}
+
+#[test]
+fn pairs_from_a_plan_are_resumed_to_the_bit() {
+    check("couple normal digits --n 1800 --eps 2 --tol 1e-6 --pairs 200000", Duration::from_millis(400));
 }
 
 #[test]

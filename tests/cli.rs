@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Output;
 
 use assert_cmd::Command;
+use brenier::io::{Float, write_npy};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -167,6 +168,19 @@ fn an_eps_far_below_the_costs_leaves_finite_numbers_and_says_that_it_has_not_con
     assert_eq!(record["converged"], false);
     assert!(record["marginal_error"].as_f64().unwrap() <= 2.0, "both marginals hold all the mass, so they differ by 2 at most");
     assert_eq!(record["flags"], serde_json::json!([]));
+}
+
+/// e^{−f/ρ} of a start as far out as f = −10⁶ ρ overflows, and with it the dual.
+#[test]
+fn a_number_that_is_not_finite_is_null_with_a_flag() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, value: f64| write_npy(&folder.path().join(name), &[value; 50], &[50], Float::F64).unwrap();
+    write("f.npy", -1e6);
+    write("g.npy", 0.0);
+    let record = json(folder.path(), "transport moons 8gaussians --n 50 --reach 1 --eps 1 --start-from . --max-iter 0");
+    assert!(record["dual"].is_null() && record["gap"].is_null(), "{record}");
+    assert!(record["regularised_cost"].is_number());
+    assert_eq!(record["flags"], serde_json::json!(["not_finite"]));
 }
 
 #[test]

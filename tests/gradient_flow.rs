@@ -8,9 +8,9 @@ use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Covariance, Mixture, named};
 use brenier::random::Stream;
 use brenier::sampler::program::{Op, STATE};
-use brenier::transport::{EntropicMap, Gaussian, Problem, SemiUnbalanced, Sinkhorn};
+use brenier::transport::{EntropicMap, Gaussian, Problem, Residual, SemiUnbalanced, Sinkhorn};
 
-const ON: fn(usize, &Account) -> bool = |_, _| true;
+const ON: fn(usize, &Account, Option<Residual>) -> bool = |_, _, _| true;
 
 fn cpu() -> Device {
     Device::cpu(Precision::F64)
@@ -52,7 +52,7 @@ fn the_semi_unbalanced_step_of_a_gaussian_is_the_closed_one() {
     let tight = Sinkhorn { tol: 1e-10, max_iter: 1000, plain: false };
     let source = grid(1.6);
     let soft = SemiUnbalanced { problem: Problem::new(&source, &m, eps).unwrap(), kappa };
-    let plan = soft.solve(tight, None, &cpu()).unwrap();
+    let plan = soft.solve(tight, None, &cpu(), None).unwrap();
     let after = m.clone().with_weights(plan.weights.clone()).unwrap();
     let truth = gaussian_step(1.6 * 1.6, kappa, eps);
     assert!((after.variance() - truth).abs() < 1e-7, "{} for {truth}", after.variance());
@@ -77,7 +77,7 @@ fn damping_joins_the_denoiser_to_the_optimal_map() {
     let solver = Sinkhorn { tol: 1e-12, max_iter: 3000, plain: true };
     let map = |kappa: f64| {
         let soft = SemiUnbalanced { problem: Problem::new(&x, &y, eps).unwrap(), kappa };
-        let g = soft.solve(solver, None, &cpu()).unwrap().g;
+        let g = soft.solve(solver, None, &cpu(), None).unwrap().g;
         EntropicMap { target: &y, g: &g, eps }.apply(&x, &cpu()).unwrap()
     };
     let close = |a: &[f64], b: &[f64], tolerance: f64| {
@@ -196,7 +196,7 @@ fn the_blob_flow_falls_at_every_step_and_settles_at_its_biased_variance() {
 fn the_free_energy_of_the_blob_is_that_of_the_smoothed_law() {
     let (eps, device) = (0.01, cpu());
     let mut scheme = Blob::new(grid(1.5), &law(1.0), 0.01, eps, &device).unwrap();
-    let found = brenier::gradient_flow::Scheme::account(&mut scheme).unwrap().free_energy.unwrap();
+    let found = brenier::gradient_flow::Scheme::account(&mut scheme, &|_| true).unwrap().free_energy.unwrap();
     let (v, smooth) = (2.25, 2.25 + eps);
     let truth = -0.5 * ((TURN * smooth).ln() + v / smooth) + 0.5 * (TURN.ln() + v);
     assert!((found - truth).abs() < 1e-9, "{found} for {truth}");

@@ -161,6 +161,17 @@ fn the_blob_keeps_the_moments_of_its_target_but_for_its_predicted_bias() {
     assert!(falls(&steps(&record, "free_energy")));
 }
 
+/// From N(0, I), as for Langevin; the flow has no noise, so what is left are the shares that the modes had when they parted.
+#[test]
+fn the_annealed_blob_reaches_the_moments_of_its_target_mode_weights_included() {
+    let out = tempfile::tempdir().unwrap();
+    let args = ["normal", "--target", MIXTURE, "--scheme", "blob", "--anneal", "4", "--steps", "400", "--n", "1024"];
+    let eps = jko(out.path(), &args)["eps"].as_f64().unwrap();
+    check_whole(&particles(out.path()), |variance| {
+        variance * (1.0 + brenier::gradient_flow::Blob::predicted_bias(eps, variance))
+    });
+}
+
 #[test]
 fn the_blob_descends_its_own_energy_and_pays_for_every_step() {
     let out = tempfile::tempdir().unwrap();
@@ -193,7 +204,7 @@ fn bad_input_is_answered_with_the_remedy() {
     assert!(blurred.contains("eps = 0.2 is not below tau = 0.1"), "{blurred}");
     assert!(refused(&["normal", "--target", "moons", "--scheme", "langevin"]).contains("use sinkhorn-flow"));
     assert!(refused(&["normal", "--target", "normal:8", "--scheme", "blob"]).contains("at most 5"));
-    assert!(refused(&["normal", "--target", MIXTURE, "--scheme", "blob", "--anneal", "4"]).contains("only langevin is annealed"));
+    assert!(refused(&["normal", "--target", "moons", "--anneal", "4"]).contains("only langevin and blob are annealed"));
     for tau in ["-1", "nan", "inf"] {
         assert!(refused(&["normal", "--target", MIXTURE, "--tau", tau]).contains("a finite tau above zero"), "{tau}");
     }

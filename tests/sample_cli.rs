@@ -5,7 +5,7 @@ use std::path::Path;
 use assert_cmd::Command;
 use brenier::io::{Float, read_array, write_npy};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::COMPATS;
+use brenier::sampler::{COMPATS, Compat};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -108,11 +108,19 @@ fn langevin_samples_its_law_but_for_its_bias() {
 #[test]
 fn a_defect_is_reproduced_only_when_it_is_named() {
     let folder = TempDir::new().unwrap();
+    let mut noise = vec![0.0f32; 12 * 30 * 2];
+    Philox::new(5, Stream::Noise).normals(0, 0, 0, &mut noise);
+    let noise: Vec<f64> = noise.into_iter().map(f64::from).collect();
+    write_npy(&folder.path().join("noise.npy"), &noise, &[12, 30, 2], Float::F64).unwrap();
     for compat in COMPATS {
         let method = compat.methods[0];
         let more = match compat.name {
             "ddim_prev_step" => " --schedule ddpm --grid linspace",
             "churn_after_model" => " --churn 10 --grid karras",
+            "double_shift" => " --shift 3",
+            "iddpm_grid_float32" => " --grid iddpm",
+            "batch_path_length" => " --length 0.5",
+            "unused_draws" => " --churn 10 --churn-between 0.1..10 --grid karras --noise noise.npy",
             _ => "",
         };
         let run = |compat: &str| {
@@ -130,6 +138,75 @@ fn a_defect_is_reproduced_only_when_it_is_named() {
         other.contains("compat gibbs_clock is a defect of energy-matching; fm-heun does not have it: leave it out"),
         "{other}"
     );
+    for (method, compat, flag) in [
+        ("fm-heun", "double_shift", "--shift F"),
+        ("edm-heun", "iddpm_grid_float32", "--grid iddpm"),
+        ("energy-matching", "batch_path_length", "--length L"),
+        ("pc-ve", "unused_draws", "--probability-flow"),
+    ] {
+        let said = refused(&format!("8gaussians --method {method} --compat {compat}"), 1);
+        assert!(said.contains(&format!("compat {compat} shows only with {flag}; give it")), "{said}");
+    }
+}
+
+/// With --help every defect stands with the methods that have it and the codes it is found in.
+#[test]
+fn the_help_lists_the_defects_with_their_codes() {
+    let output = Command::cargo_bin("brenier").unwrap().args(["sample", "--help"]).assert().success().get_output().clone();
+    let help = String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    for Compat { name, about, peer, methods } in COMPATS {
+        let line = format!("- {name} ({}; {peer}): {about}", methods.join(", "));
+        assert!(help.contains(&line), "{line}\n{help}");
+    }
+}
+
+/// Without noise, and with half of the score, the reverse-diffusion predictor of N(0, I) under pc-ve multiplies every start by the
+/// same number; the corrector is what draws.
+#[test]
+fn the_predictor_follows_the_probability_flow_on_request() {
+    let folder = TempDir::new().unwrap();
+    let start = starts(folder.path(), 20);
+    let run = "normal:2 --method pc-ve --start start.npy --precision f64 --steps 20 --snr 1e-14 --probability-flow";
+    let (_, samples) = sample(folder.path(), run);
+    let factor = samples[0] / start[0];
+    assert!(samples.iter().zip(&start).all(|(x, start)| (x - factor * start).abs() < 1e-9), "{factor}");
+}
+
+/// Two steps go by σ = 1, the shifted 1/1000 and 0.
+#[test]
+fn a_shift_moves_the_levels_of_a_flow() {
+    let folder = TempDir::new().unwrap();
+    let start = starts(folder.path(), 20);
+    let (_, samples) = sample(folder.path(), "normal:2 --method fm-euler --steps 2 --shift 3 --start start.npy --precision f64");
+    // The velocity at σ is (1 − 2σ)/(σ² + (1 − σ)²) x in t = 1 − σ.
+    let slope = |s: f64| (1.0 - 2.0 * s) / (s * s + (1.0 - s) * (1.0 - s));
+    let low = 3.0 * 0.001 / (1.0 + 2.0 * 0.001);
+    let factor = (1.0 + slope(1.0) * (1.0 - low)) * (1.0 + slope(low) * low);
+    for (x, start) in samples.iter().zip(&start) {
+        assert!((x - factor * start).abs() < 1e-9, "{x} for {}", factor * start);
+    }
+    assert!(refused("8gaussians --shift 3", 1).contains("--shift moves the levels of a flow"));
+}
+
+/// A particle stops with the step that makes its path long enough, so no path is longer than the length and one step.
+#[test]
+fn energy_matching_stops_a_particle_at_its_length() {
+    let folder = TempDir::new().unwrap();
+    let start = starts(folder.path(), 20);
+    let run = "normal:2 --method energy-matching --steps 70 --length 0.3 --start start.npy --precision f64";
+    let (_, samples) = sample(folder.path(), run);
+    for (x, start) in samples.chunks_exact(2).zip(start.chunks_exact(2)) {
+        // Straight to the mean: steps of 0.01 |x|, until their sum is 0.3 or 70 of them are made.
+        let radius = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let (mut left, mut path) = (radius(start), 0.0);
+        for _ in 0..70 {
+            if path < 0.3 {
+                path += 0.01 * left;
+                left *= 0.99;
+            }
+        }
+        assert!((radius(x) - left).abs() < 1e-9, "{} for {left}", radius(x));
+    }
 }
 
 #[test]

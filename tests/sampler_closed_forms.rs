@@ -184,7 +184,7 @@ fn heun_ends_with_an_euler_step_only_where_it_must() {
 fn langevin_at_one_level_settles_at_its_biased_variance() {
     let (data, h) = (0.69, 0.3);
     let grid = Grid::from_levels(Grid::ladder(2.0, 1.0, 2).unwrap().levels()[1..].to_vec()).unwrap();
-    let program = AnnealedLangevin { updates: 3000, step: Some(2.0 * h) }.program(&grid);
+    let program = AnnealedLangevin { updates: 3000, step: Some(2.0 * h), half_step: false }.program(&grid);
     let settled = variance_after(&Program::from_iter(program.steps[..3000].iter().cloned()), &gaussian(data), 5.0);
     let level = data + 1.0;
     assert_abs_diff_eq!(settled, level / (1.0 - h / (2.0 * level)), epsilon = 1e-12);
@@ -202,7 +202,7 @@ fn ncsn_defaults_leave_the_variance_that_their_recursion_predicts() {
         (0..100).for_each(|_| expected = (1.0 - c).powi(2) * expected + a);
     }
     let grid = Grid::from_levels(Grid::ladder(1.0, 0.01, 10).unwrap().levels()[..10].to_vec()).unwrap();
-    let program = AnnealedLangevin { updates: 100, step: Some(2e-5) }.program(&grid);
+    let program = AnnealedLangevin { updates: 100, step: Some(2e-5), half_step: false }.program(&grid);
     assert_eq!(program.nfe(), 1000);
     let found = variance_after(&program, &gaussian(data), 1.0 / 3.0);
     assert_abs_diff_eq!(found, expected, epsilon = 1e-12);
@@ -216,11 +216,12 @@ fn the_balanced_step_of_annealed_langevin_leaves_the_least_excess_of_variance() 
     for (ratio, updates) in [(1.04, 5), (1.4, 5), (1.4, 1), (500.0, 5)] {
         let ladder = Grid::ladder(1.0, 1.0 / ratio, 2).unwrap();
         let excess = |step: Option<f64>| {
-            let program = AnnealedLangevin { updates, step }.program(&ladder);
+            let program = AnnealedLangevin { updates, step, half_step: false }.program(&ladder);
             let second = Program::from_iter(program.steps[updates..2 * updates].iter().cloned());
             variance_after(&second, &point, 1.0) * ratio * ratio - 1.0
         };
-        let Op::Evaluate { level, q, .. } = AnnealedLangevin { updates, step: None }.program(&ladder).steps[updates].ops[0]
+        let Op::Evaluate { level, q, .. } =
+            AnnealedLangevin { updates, step: None, half_step: false }.program(&ladder).steps[updates].ops[0]
         else {
             panic!("an evaluation")
         };

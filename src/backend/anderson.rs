@@ -51,6 +51,25 @@ impl<B: Backend> Anderson<B> {
         Ok(Self { steps: zeros(MEMORY * n)?, changes: zeros(MEMORY * n)?, points: zeros(4 * n)?, state: zeros(STATE)? })
     }
 
+    /// All that is remembered, on the host.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the device fails.
+    pub fn download(&self, backend: &B) -> Result<[Vec<f64>; 4], BackendError> {
+        let all = [&self.steps, &self.changes, &self.points, &self.state].map(|part| backend.download(part));
+        let [steps, changes, points, state] = all;
+        Ok([steps?, changes?, points?, state?])
+    }
+
+    /// The memory that was downloaded.
+    ///
+    /// # Errors
+    /// [`BackendError::OutOfMemory`].
+    pub fn upload(backend: &B, [steps, changes, points, state]: &[Vec<f64>; 4]) -> Result<Self, BackendError> {
+        let on = |part: &Vec<f64>| backend.upload(part);
+        Ok(Self { steps: on(steps)?, changes: on(changes)?, points: on(points)?, state: on(state)? })
+    }
+
     /// The best point seen, if it is better than one of residual `change`. The host waits for it.
     ///
     /// # Errors

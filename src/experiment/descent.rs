@@ -40,7 +40,7 @@ pub struct Descend {
     pub tau: Option<f64>,
     /// ε: 0.05 × mean c of the target for the Sinkhorn flow, τ/10 for the semi-unbalanced step, Silverman's h² for the blob.
     pub eps: Option<f64>,
-    /// For Langevin: the noise with which the law is joined at first, falling to none over the first half of the steps.
+    /// For Langevin and the blob: the noise with which the law is joined at first, falling to none over the first half of the steps.
     pub anneal: Option<f64>,
     /// Steps.
     pub steps: usize,
@@ -170,8 +170,8 @@ impl Descend {
             }
         };
         FlowError::check_tau(tau)?;
-        if self.anneal.is_some() && scheme != SchemeName::Langevin {
-            return Err(FlowError::AnnealOfLangevin);
+        if self.anneal.is_some() && !matches!(scheme, SchemeName::Langevin | SchemeName::Blob) {
+            return Err(FlowError::NotAnnealed);
         }
         Ok(Plan { kind, tau, eps, predicted_bias })
     }
@@ -192,7 +192,13 @@ impl Descend {
         match plan.kind {
             Kind::SinkhornFlow => follow(&mut SinkhornFlow::new(start, train, tau, eps, device)?),
             Kind::SemiUnbalanced => follow(&mut SemiUnbalancedJko::new(start, train, tau, eps, device)?),
-            Kind::Blob(law) => follow(&mut Blob::new(start, law, tau, eps, device)?),
+            Kind::Blob(law) => {
+                let blob = Blob::new(start, law, tau, eps, device)?;
+                follow(&mut match self.anneal {
+                    Some(sigma) => blob.annealed(sigma, self.steps / 2, law),
+                    None => blob,
+                })
+            }
             Kind::Langevin(law) => {
                 let start_law = match source {
                     Measure::Law(law) => Some(law),

@@ -55,6 +55,18 @@ impl<'a> Bridge<'a> {
         device: &Device,
         keep: &mut (dyn FnMut(usize, &[f64]) -> bool + Send),
     ) -> Result<Vec<f64>, RunError> {
+        let program = self.program(grid);
+        let noise = Noise::Counter { philox: Philox::new(seed, Stream::Noise), first: 0 };
+        program.run(&self.field(), start, noise, device, Observe::States(keep))
+    }
+
+    /// The field that moves the particles.
+    pub fn field(&self) -> Field {
+        Field::Transport { target: self.plan.target().clone(), g: self.plan.g().to_vec(), eps: self.plan.eps() }
+    }
+
+    /// The steps of [`Bridge::run`] over `grid`.
+    pub fn program(&self, grid: &Grid) -> Program {
         let eps = self.plan.eps();
         let step = |pair: &[Level]| {
             let (t, s) = (pair[0].t, pair[1].t);
@@ -67,10 +79,7 @@ impl<'a> Bridge<'a> {
             let terms = [drift, vec![(2, noise)]].concat();
             Step { ops: vec![evaluate, Op::Draw { dst: 2, draw: 0 }, Op::Combine { dst: STATE, terms }] }
         };
-        let program = Program { steps: grid.levels().windows(2).map(step).collect() };
-        let field = Field::Transport { target: self.plan.target().clone(), g: self.plan.g().to_vec(), eps };
-        let noise = Noise::Counter { philox: Philox::new(seed, Stream::Noise), first: 0 };
-        program.run(&field, start, noise, device, Observe::States(keep))
+        Program { steps: grid.levels().windows(2).map(step).collect() }
     }
 }
 

@@ -6,21 +6,22 @@
 //! ```
 //!
 //! with A the mean of the particles under m_j φ_ij, and B and S mean and mass under m_j φ_ij/(φ∗ρ)_j: two kernel sums. A genuine
-//! gradient flow, so F falls: a step of length τ is made of Euler substeps, each halved until F_after + E|substep|²/2h ≤ F_before,
-//! which adds up to the energy inequality of the whole step. Around N(0, σ²) it settles at the variance u − ε,
-//! u = σ²(1 + √(1 + 4ε/σ²))/2, which is σ² − ε²/σ² to first order. Mode weights are those of the basins of V.
+//! gradient flow, so F falls: a step of length τ is made of Euler substeps, each halved until F_after + E|substep|²/2h ≤ F_before
+//! but for the rounding of F, which adds up to the energy inequality of the whole step. Around N(0, σ²) it settles at the variance u − ε,
+//! u = σ²(1 + √(1 + 4ε/σ²))/2, which is σ² − ε²/σ² to first order. Mode weights are those of the basins of V;
+//! [`Blob::annealed`] goes around its barriers.
 
 use std::f64::consts::TAU;
 
-use crate::backend::{Device, Noise};
+use crate::backend::{Device, Noise, Precision};
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square, reach_of};
+use crate::gradient_flow::anneal::{Anneal, Stage};
+use crate::gradient_flow::jko::{Account, Cost, Scheme, Watch, check_reach, mean_square, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::io::Checkpoint;
 use crate::measure::{Cloud, Mixture};
 use crate::sampler::Observe;
-use crate::sampler::langevin::DATA;
 use crate::sampler::program::{Program, Step};
 
 /// The blob flow under way.
@@ -32,7 +33,9 @@ pub struct Blob<'a> {
     eps: f64,
     device: &'a Device,
     log_weights: Vec<f64>,
-    /// F and the kernel's sums at the present state.
+    anneal: Option<Anneal>,
+    stage: Stage,
+    /// F and the kernel's sums at the present state and stage.
     energy: Energy,
     /// The substep that was last accepted.
     substep: f64,
@@ -72,10 +75,17 @@ impl<'a> Blob<'a> {
         let log_weights = (0..start.len()).map(|i| start.weight(i).ln()).collect();
         let field = Field::Mixture(law.clone());
         let reach = reach_of(&start, law);
-        let energy = Energy::default();
-        let mut blob = Self { state: start, field, tau, eps, device, log_weights, energy, substep: tau, reach };
-        blob.energy = blob.energy_of(&blob.state)?;
+        let (anneal, stage, energy) = (None, Stage::LAW, Energy::default());
+        let mut blob = Self { state: start, field, tau, eps, device, log_weights, anneal, stage, energy, substep: tau, reach };
+        blob.energy = blob.energy_of(&blob.state, stage)?;
         Ok(blob)
+    }
+
+    /// The flow by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps` steps, with
+    /// τ_k = τ (1 + σ²/v) and ε_k = ε (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between
+    /// them, and the kernel has the neighbours there that it has at the end.
+    pub fn annealed(self, sigma: f64, steps: usize, law: &Mixture) -> Self {
+        Self { anneal: Some(Anneal::new(sigma, steps, law)), ..self }
     }
 
     /// The relative error −ε²/σ⁴ + … of the stationary variance around a mode of variance σ² = `variance`.
@@ -83,60 +93,82 @@ impl<'a> Blob<'a> {
         0.5 * ((1.0 + 4.0 * eps / variance).sqrt() - 1.0) - eps / variance
     }
 
-    fn sums(&self, points: &[f64], log_weights: &[f64]) -> Result<Sums, FlowError> {
-        let kernel = Kernel { rows: points, columns: points, dim: self.state.dim(), log_weights, width_squared: self.eps };
+    fn sums(&self, points: &[f64], log_weights: &[f64], width_squared: f64) -> Result<Sums, FlowError> {
+        let kernel = Kernel { rows: points, columns: points, dim: self.state.dim(), log_weights, width_squared };
         Ok(self.device.run(kernel)?)
     }
 
-    fn energy_of(&self, cloud: &Cloud) -> Result<Energy, FlowError> {
-        let sums = self.sums(cloud.points(), &self.log_weights)?;
-        let constant = 0.5 * cloud.dim() as f64 * (TAU * self.eps).ln();
-        let log_law = self.field.log_density(DATA, cloud, self.device)?.unwrap_or_default();
+    fn energy_of(&self, cloud: &Cloud, stage: Stage) -> Result<Energy, FlowError> {
+        let eps = self.eps * stage.widening;
+        let sums = self.sums(cloud.points(), &self.log_weights, eps)?;
+        let constant = 0.5 * cloud.dim() as f64 * (TAU * eps).ln();
+        let log_law = self.field.log_density(stage.level, cloud, self.device)?.unwrap_or_default();
         let terms = sums.log.iter().zip(&log_law).map(|(log, law)| log - constant - law);
         let value = terms.enumerate().map(|(i, term)| cloud.weight(i) * term).sum();
         Ok(Energy { value, neighbours: sums.neighbours(cloud.len()), log: sums.log, mean: sums.mean })
     }
 
+    /// The rounding error of F: that of the kernel's exponents, |x|²/ε in size, and independent from particle to particle.
+    fn noise(&self) -> f64 {
+        let rounding = match self.device.precision() {
+            Precision::F32 => f64::from(f32::EPSILON),
+            Precision::F64 => f64::EPSILON,
+        };
+        rounding * self.state.variance() / (self.eps * self.stage.widening) / (self.state.len() as f64).sqrt()
+    }
+
     /// The velocity ẋ of every particle, n × d.
     fn velocity(&self) -> Result<Vec<f64>, FlowError> {
         let (x, d) = (self.state.points(), self.state.dim());
-        let score: Program = [Step::evaluate(DATA, 0.0, -1.0 / DATA.sigma)].into_iter().collect();
+        let Stage { level, widening } = self.stage;
+        let eps = self.eps * widening;
+        let score: Program = [Step::evaluate(level, 0.0, -1.0 / level.sigma)].into_iter().collect();
         let observe = Observe::Progress(&mut |_| true);
         let score = score.run(&self.field, x, Noise::Given(&[]), self.device, observe)?;
         let log_weights: Vec<f64> = self.log_weights.iter().zip(&self.energy.log).map(|(m, rho)| m - rho).collect();
-        let second = self.sums(x, &log_weights)?;
+        let second = self.sums(x, &log_weights, eps)?;
         let at = |i: usize| {
             let from_mean = x[i] - self.energy.mean[i] + second.log[i / d].exp() * (x[i] - second.mean[i]);
-            score[i] + from_mean / self.eps
+            score[i] + from_mean / eps
         };
         Ok((0..x.len()).map(at).collect())
     }
 }
 
 impl Scheme for Blob<'_> {
-    fn account(&mut self) -> Result<Account, FlowError> {
-        let neighbours = Some(self.energy.neighbours);
-        Ok(Account { free_energy: Some(self.energy.value), effective_neighbours: neighbours, ..Account::default() })
+    fn account(&mut self, _: Watch<'_>) -> Result<Account, FlowError> {
+        let at_law = if self.stage == Stage::LAW { self.energy.clone() } else { self.energy_of(&self.state, Stage::LAW)? };
+        let neighbours = Some(at_law.neighbours);
+        Ok(Account { free_energy: Some(at_law.value), effective_neighbours: neighbours, ..Account::default() })
     }
 
-    fn advance(&mut self, k: usize) -> Result<Cost, FlowError> {
-        let (before, mut left) = (self.state.clone(), self.tau);
+    fn advance(&mut self, k: usize, watch: Watch<'_>) -> Result<Cost, FlowError> {
+        let stage = Anneal::stage(self.anneal, k);
+        if stage != self.stage {
+            (self.stage, self.energy) = (stage, self.energy_of(&self.state, stage)?);
+        }
+        let tau = self.tau * stage.widening;
+        let noise = self.noise();
+        let (before, mut left) = (self.state.clone(), tau);
         let centre = before.mean();
-        while left > 1e-9 * self.tau {
+        while left > 1e-9 * tau {
+            if !watch(None) {
+                return Err(FlowError::Stopped { steps: k });
+            }
             let velocity = self.velocity()?;
             let speed = mean_square(&self.state, &velocity);
             // A substep that was accepted may be doubled for the next.
             let mut h = left.min(2.0 * self.substep);
             let (state, energy) = loop {
                 let moved: Vec<f64> = self.state.points().iter().zip(&velocity).map(|(x, v)| x + h * v).collect();
-                let smallest = h < self.tau * 0.5f64.powi(HALVINGS);
+                let smallest = h < tau * 0.5f64.powi(HALVINGS);
                 match check_reach(&moved, &centre, self.reach, k) {
                     Err(runaway) if smallest => return Err(runaway),
                     Err(_) => {}
                     Ok(()) => {
                         let state = before.with_points(moved)?;
-                        let energy = self.energy_of(&state)?;
-                        if smallest || energy.value + 0.5 * h * speed <= self.energy.value {
+                        let energy = self.energy_of(&state, stage)?;
+                        if smallest || 0.5 * h * speed <= noise || energy.value + 0.5 * h * speed <= self.energy.value + noise {
                             break (state, energy);
                         }
                     }
@@ -148,7 +180,7 @@ impl Scheme for Blob<'_> {
         }
         let moved: Vec<f64> = self.state.points().iter().zip(before.points()).map(|(x, y)| x - y).collect();
         let w2_squared = mean_square(&before, &moved);
-        Ok(Cost { w2_squared, charged: w2_squared / (2.0 * self.tau) })
+        Ok(Cost { w2_squared, charged: (stage == Stage::LAW).then_some(w2_squared / (2.0 * tau)) })
     }
 
     fn state(&self) -> &Cloud {
@@ -163,7 +195,7 @@ impl Scheme for Blob<'_> {
     fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError> {
         if let (Some(points), Some(&[substep])) = (checkpoint.array("points"), checkpoint.array("substep")) {
             self.state = self.state.with_points(points.to_vec())?;
-            self.energy = self.energy_of(&self.state)?;
+            (self.stage, self.energy) = (Stage::LAW, self.energy_of(&self.state, Stage::LAW)?);
             self.substep = substep;
         }
         Ok(())

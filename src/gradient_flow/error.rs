@@ -28,8 +28,8 @@ pub enum FlowError {
     #[error("this scheme needs the potential of a law: a .json mixture, 8gaussians or normal:D; for points use sinkhorn-flow")]
     NeedsLaw,
     /// A continuation in noise of a scheme that has none.
-    #[error("only langevin is annealed; leave the noise out, or take --scheme langevin")]
-    AnnealOfLangevin,
+    #[error("only langevin and blob are annealed; leave the noise out, or take one of them as --scheme")]
+    NotAnnealed,
     /// A kernel has no width.
     #[error("eps = {eps}; the width of the blob's kernel is the root of a finite eps above zero")]
     Width {
@@ -87,6 +87,11 @@ pub enum FlowError {
 }
 
 impl FlowError {
+    /// Whether an observer stopped the flow, or a transport problem in it.
+    pub fn is_stop(&self) -> bool {
+        matches!(self, Self::Stopped { .. } | Self::Transport(TransportError::Stopped { .. }))
+    }
+
     /// Refuses a τ that is no step.
     pub(crate) fn check_tau(tau: f64) -> Result<(), Self> {
         if tau > 0.0 && tau.is_finite() { Ok(()) } else { Err(Self::Tau { tau }) }

@@ -11,9 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::gradient_flow::FlowError;
 use crate::io::Checkpoint;
 use crate::measure::{Cloud, Component, Mixture};
+use crate::transport::Residual;
 
-/// Told the number of steps made and the last account; `false` stops the descent.
-pub type Progress<'a> = &'a (dyn Fn(usize, &Account) -> bool + Sync);
+/// Told the number of steps made, the last account and, inside a transport problem of a step, how far its solver is; `false` stops
+/// the descent.
+pub type Progress<'a> = &'a (dyn Fn(usize, &Account, Option<Residual>) -> bool + Sync);
+
+/// Told inside a step, with how far the solver of a transport problem is; `false` stops the step.
+pub type Watch<'a> = &'a (dyn Fn(Option<Residual>) -> bool + Sync);
 
 /// The accounts of the state ρ_k and of the step that leaves it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,17 +47,17 @@ pub struct Account {
 pub struct Cost {
     /// W₂² of the step, in units of |x−y|².
     pub w2_squared: f64,
-    /// What the energy inequality charges for it, in units of F.
-    pub charged: f64,
+    /// What the energy inequality charges for it, in units of F; none where the step descends another energy.
+    pub charged: Option<f64>,
 }
 
-/// A scheme that is run step by step.
+/// A scheme that is run step by step. What takes long is watched, and ends with an error that [`FlowError::is_stop`] when told to.
 pub trait Scheme {
     /// The accounts of the present state, without those of a step.
-    fn account(&mut self) -> Result<Account, FlowError>;
+    fn account(&mut self, watch: Watch<'_>) -> Result<Account, FlowError>;
 
-    /// Makes step `k`. A step that fails leaves the state as it was.
-    fn advance(&mut self, k: usize) -> Result<Cost, FlowError>;
+    /// Makes step `k`.
+    fn advance(&mut self, k: usize, watch: Watch<'_>) -> Result<Cost, FlowError>;
 
     /// The present state.
     fn state(&self) -> &Cloud;
@@ -88,34 +93,48 @@ pub fn descend(
 ) -> Result<Descent, FlowError> {
     let mut accounts: Vec<Account> = checkpoint.record(ACCOUNTS).unwrap_or_default();
     match accounts.len() {
-        0 => accounts.push(scheme.account()?),
+        0 => accounts.push(scheme.account(&|now| progress(0, &Account::default(), now))?),
         _ => scheme.resume(checkpoint)?,
     }
     let mut halted = None;
     for k in accounts.len() - 1..steps {
-        let go_on = progress(k, &accounts[k]);
-        if !go_on || checkpoint.is_due() {
+        let keep = |checkpoint: &mut Checkpoint| {
             checkpoint.keep_record(ACCOUNTS, &accounts);
             scheme.keep(checkpoint);
-            if !go_on {
-                return Err(FlowError::Stopped { steps: k });
-            }
-            checkpoint.save();
+        };
+        if !checkpoint.pass(progress(k, &accounts[k], None), keep) {
+            return Err(FlowError::Stopped { steps: k });
         }
-        let cost = match scheme.advance(k) {
+        let mut begun = Checkpoint::none();
+        scheme.keep(&mut begun);
+        let watch = |now: Option<Residual>| progress(k, &accounts[k], now);
+        let step = scheme.advance(k, &watch).and_then(|cost| Ok((cost, scheme.account(&watch)?)));
+        let (cost, account) = match step {
+            Ok(step) => step,
             Err(runaway @ FlowError::Runaway { .. }) => {
+                scheme.resume(&begun)?;
                 halted = Some(runaway);
                 break;
             }
-            other => other?,
+            Err(stop) if stop.is_stop() => {
+                // The step is made anew when the descent goes on.
+                checkpoint.keep_record(ACCOUNTS, &accounts);
+                checkpoint.absorb(begun);
+                return Err(FlowError::Stopped { steps: k });
+            }
+            Err(other) => return Err(other),
         };
-        let next = Account { k: k + 1, ..scheme.account()? };
-        let gain = accounts[k].free_energy.zip(next.free_energy).map(|(before, after)| before - after);
+        let gain = accounts[k].free_energy.zip(account.free_energy).map(|(before, after)| before - after);
         accounts[k].w2_squared_step = Some(cost.w2_squared);
-        accounts[k].energy_inequality = gain.map(|gain| gain - cost.charged);
-        accounts.push(next);
+        accounts[k].energy_inequality = gain.zip(cost.charged).map(|(gain, charged)| gain - charged);
+        accounts.push(Account { k: k + 1, ..account });
     }
     Ok(Descent { state: scheme.state().clone(), accounts, halted })
+}
+
+/// A watch on a transport problem inside a step.
+pub(super) fn solver(watch: Watch<'_>) -> impl Fn(usize, f64, f64) -> bool + Sync {
+    move |iteration, eps, error| watch(Some(Residual { iteration, eps, error }))
 }
 
 /// The record of the accounts in a checkpoint.

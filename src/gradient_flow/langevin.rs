@@ -14,6 +14,7 @@ use std::f64::consts::TAU;
 use crate::backend::{Backend, BackendError, Device, Noise, Task};
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
+use crate::gradient_flow::anneal::{Anneal, Stage};
 use crate::gradient_flow::jko::{ACCOUNTS, Account, Descent, Progress, check_reach, reach_of};
 use crate::gradient_flow::kernel::Kernel;
 use crate::io::Checkpoint;
@@ -30,16 +31,15 @@ pub struct Langevin<'a> {
     law: &'a Mixture,
     field: Field,
     tau: f64,
-    /// The first level of noise and the number of steps over which it falls to none.
-    anneal: Option<(f64, usize)>,
+    anneal: Option<Anneal>,
     seed: u32,
     device: &'a Device,
 }
 
-/// The last level of noise over the least deviation of the law: there one law is all but the other.
-const LAST_NOISE: f64 = 0.1;
 /// Particles whose free energy is accounted for.
 const ACCOUNTED: usize = 4096;
+/// The part of a checkpoint with the particles under way.
+const RUN: &str = "particles";
 /// The record in a checkpoint that no more accounts are to come.
 const ACCOUNTED_ALL: &str = "accounted all";
 
@@ -56,20 +56,13 @@ impl<'a> Langevin<'a> {
     /// The scheme by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps` steps, with
     /// τ_k = τ (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between them.
     pub fn annealed(self, sigma: f64, steps: usize) -> Self {
-        Self { anneal: Some((sigma, steps)), ..self }
+        Self { anneal: Some(Anneal::new(sigma, steps, self.law)), ..self }
     }
 
     /// Level and length of step `k`.
     fn step(&self, k: usize) -> (Level, f64) {
-        let least = self.law.least_variance();
-        match self.anneal {
-            Some((first, steps)) if k < steps => {
-                let last = LAST_NOISE * least.sqrt();
-                let sigma = first * (last / first).powf(k as f64 / steps as f64);
-                (Level { sigma, ..DATA }, self.tau * (1.0 + sigma * sigma / least))
-            }
-            _ => (DATA, self.tau),
-        }
+        let Stage { level, widening } = Anneal::stage(self.anneal, k);
+        (level, self.tau * widening)
     }
 
     /// `steps` steps.
@@ -105,21 +98,17 @@ impl<'a> Langevin<'a> {
         }
         let reach = Reach { centre: start.mean(), radius: reach_of(start, self.law) };
         let mut accounts = self.accounts(start, start_law, steps, &reach, checkpoint, progress)?;
-        let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(start.points().to_vec()));
+        let mut run = Underway::kept(&checkpoint.part(RUN)).unwrap_or_else(|| Underway::from(start.points().to_vec()));
         let (program, latest) = (self.program(steps), accounts.last().cloned().unwrap_or_default());
         let mut go_on = true;
         while run.made < steps {
             let mut watch = |made: usize| {
-                go_on = progress(made, &latest);
+                go_on = progress(made, &latest, None);
                 go_on && !checkpoint.is_due()
             };
             program.advance(&self.field, &mut run, self.noise(0), self.device, Observe::Progress(&mut watch))?;
-            if run.made < steps {
-                run.keep(checkpoint);
-                if !go_on {
-                    return Err(FlowError::Stopped { steps: run.made });
-                }
-                checkpoint.save();
+            if run.made < steps && !checkpoint.pass(go_on, |checkpoint| run.keep(&mut checkpoint.part(RUN))) {
+                return Err(FlowError::Stopped { steps: run.made });
             }
         }
         let mut points = run.registers.swap_remove(STATE);
@@ -128,7 +117,7 @@ impl<'a> Langevin<'a> {
         while let Err(FlowError::Runaway { particle, .. }) = reach.check(&points, made) {
             let step = self.last_good(start.row(particle), particle, made, &reach)?;
             halted = Some(FlowError::Runaway { step, particle });
-            points = self.particles(start.points(), step, &mut |made| progress(made, &latest))?;
+            points = self.particles(start.points(), step, &mut |made| progress(made, &latest, None))?;
             accounts.truncate(step + 1);
             made = step;
         }
@@ -154,16 +143,14 @@ impl<'a> Langevin<'a> {
         if checkpoint.record(ACCOUNTED_ALL) == Some(true) {
             return Ok(accounts);
         }
-        let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(first.to_vec()));
+        let mut run = Underway::kept(&checkpoint.part(RUN)).unwrap_or_else(|| Underway::from(first.to_vec()));
         for k in run.made..steps {
-            let go_on = progress(k, &accounts[k]);
-            if !go_on || checkpoint.is_due() {
+            let keep = |checkpoint: &mut Checkpoint| {
                 checkpoint.keep_record(ACCOUNTS, &accounts);
-                run.keep(checkpoint);
-                if !go_on {
-                    return Err(FlowError::Stopped { steps: k });
-                }
-                checkpoint.save();
+                run.keep(&mut checkpoint.part(RUN));
+            };
+            if !checkpoint.pass(progress(k, &accounts[k], None), keep) {
+                return Err(FlowError::Stopped { steps: k });
             }
             let (level, tau) = self.step(k);
             let drifted = self.drifted(&run.registers[STATE], level, tau)?;
@@ -184,7 +171,7 @@ impl<'a> Langevin<'a> {
         }
         checkpoint.keep_record(ACCOUNTS, &accounts);
         checkpoint.keep_record(ACCOUNTED_ALL, &true);
-        Underway::from(start.points().to_vec()).keep(checkpoint);
+        Underway::from(start.points().to_vec()).keep(&mut checkpoint.part(RUN));
         Ok(accounts)
     }
 

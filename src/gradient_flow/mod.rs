@@ -1,5 +1,6 @@
 //! The gradient flow of a free energy in W₂: the initial-value problem, one scheme a file.
 
+mod anneal;
 pub mod blob;
 pub mod error;
 pub mod gaussian;
@@ -12,7 +13,7 @@ pub mod sinkhorn_flow;
 pub use blob::Blob;
 pub use error::FlowError;
 pub use gaussian::JkoStep;
-pub use jko::{Account, Descent, Progress, Scheme, descend};
+pub use jko::{Account, Descent, Progress, Scheme, Watch, descend};
 pub use langevin::Langevin;
 pub use semi_unbalanced::SemiUnbalancedJko;
 pub use sinkhorn_flow::SinkhornFlow;

@@ -9,7 +9,7 @@
 
 use crate::backend::Device;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Cost, Scheme};
+use crate::gradient_flow::jko::{Account, Cost, Scheme, Watch, solver};
 use crate::io::Checkpoint;
 use crate::measure::Cloud;
 use crate::transport::{Potentials, Problem, SemiUnbalanced, Sinkhorn};
@@ -53,18 +53,20 @@ impl<'a> SemiUnbalancedJko<'a> {
 }
 
 impl Scheme for SemiUnbalancedJko<'_> {
-    fn account(&mut self) -> Result<Account, FlowError> {
+    fn account(&mut self, _: Watch<'_>) -> Result<Account, FlowError> {
         Ok(Account { free_energy: self.free_energy, ..Account::default() })
     }
 
-    fn advance(&mut self, _: usize) -> Result<Cost, FlowError> {
+    fn advance(&mut self, _: usize, watch: Watch<'_>) -> Result<Cost, FlowError> {
+        let watch = solver(watch);
         let problem = Problem::new(&self.state, self.target, self.eps)?;
-        let step = SemiUnbalanced { problem, kappa: self.tau }.solve(SOLVER, self.warm.as_deref(), self.device)?;
+        let step = SemiUnbalanced { problem, kappa: self.tau };
+        let step = step.solve(SOLVER, self.warm.as_deref(), self.device, Some(&watch))?;
         let mut charged = 0.0;
         if let Some(free_energy) = self.free_energy {
             // J_ε(ρ, ρ) = OT_ε(ρ, ρ) + ε KL(ρ‖m): the reference is ρ⊗m.
             let own_problem = Problem::new(&self.state, &self.state, self.eps)?;
-            let own = SOLVER.solve(&own_problem, self.device, self.own_warm.as_ref(), None)?;
+            let own = SOLVER.solve(&own_problem, self.device, self.own_warm.as_ref(), Some(&watch))?;
             charged = (step.cost - own.dual - self.eps * free_energy) / self.tau;
             self.own_warm = Some(own.potentials);
         }
@@ -73,7 +75,7 @@ impl Scheme for SemiUnbalancedJko<'_> {
         self.free_energy = Some(step.kl);
         self.warm = Some(step.g);
         // Of J_ε(ρ′, ρ) − J_ε(ρ, ρ), which → ½W₂² as ε → 0.
-        Ok(Cost { w2_squared: 2.0 * self.tau * charged, charged })
+        Ok(Cost { w2_squared: 2.0 * self.tau * charged, charged: Some(charged) })
     }
 
     fn state(&self) -> &Cloud {

@@ -10,7 +10,7 @@
 
 use crate::backend::Device;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Cost, Scheme, check_reach, mean_square};
+use crate::gradient_flow::jko::{Account, Cost, Scheme, Watch, check_reach, mean_square, solver};
 use crate::io::Checkpoint;
 use crate::measure::Cloud;
 use crate::transport::{Potentials, Problem, Sinkhorn};
@@ -23,8 +23,8 @@ pub struct SinkhornFlow<'a> {
     eps: f64,
     tau: f64,
     device: &'a Device,
-    /// OT_ε(m, m).
-    target_term: f64,
+    /// OT_ε(m, m), once it is known.
+    target_term: Option<f64>,
     /// T_{ρ→m} − T_{ρ→ρ} at the present state.
     velocity: Vec<f64>,
     warm: Option<(Potentials, Potentials)>,
@@ -37,35 +37,40 @@ impl<'a> SinkhornFlow<'a> {
     /// The flow from `start` to `target` in steps `tau`, at `eps` in units of c.
     ///
     /// # Errors
-    /// [`FlowError`] when τ or ε is not positive, the dimensions differ, or ε is too small for the precision.
+    /// [`FlowError`] when τ or ε is not positive or the dimensions differ.
     pub fn new(start: Cloud, target: &'a Cloud, tau: f64, eps: f64, device: &'a Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
         Problem::new(&start, target, eps)?;
-        let target_term = SOLVER.solve(&Problem::new(target, target, eps)?, device, None, None)?.dual;
-        Ok(Self { state: start, target, eps, tau, device, target_term, velocity: Vec::new(), warm: None })
+        Ok(Self { state: start, target, eps, tau, device, target_term: None, velocity: Vec::new(), warm: None })
     }
 }
 
 impl Scheme for SinkhornFlow<'_> {
-    fn account(&mut self) -> Result<Account, FlowError> {
+    fn account(&mut self, watch: Watch<'_>) -> Result<Account, FlowError> {
+        let watch = solver(watch);
+        let target_term = match self.target_term {
+            Some(known) => known,
+            None => SOLVER.solve(&Problem::new(self.target, self.target, self.eps)?, self.device, None, Some(&watch))?.dual,
+        };
+        self.target_term = Some(target_term);
         let problem = Problem::new(&self.state, self.target, self.eps)?;
         let (warm, own_warm) = (self.warm.as_ref().map(|w| &w.0), self.warm.as_ref().map(|w| &w.1));
-        let cross = SOLVER.solve(&problem, self.device, warm, None)?;
-        let own = SOLVER.solve(&Problem::new(&self.state, &self.state, self.eps)?, self.device, own_warm, None)?;
+        let cross = SOLVER.solve(&problem, self.device, warm, Some(&watch))?;
+        let own = SOLVER.solve(&Problem::new(&self.state, &self.state, self.eps)?, self.device, own_warm, Some(&watch))?;
         self.velocity = cross.map.iter().zip(&own.map).map(|(to, own)| to - own).collect();
-        let free_energy = cross.dual - 0.5 * (own.dual + self.target_term);
+        let free_energy = cross.dual - 0.5 * (own.dual + target_term);
         self.warm = Some((cross.potentials, own.potentials));
         Ok(Account { free_energy: Some(free_energy), ..Account::default() })
     }
 
-    fn advance(&mut self, k: usize) -> Result<Cost, FlowError> {
+    fn advance(&mut self, k: usize, _: Watch<'_>) -> Result<Cost, FlowError> {
         let moved: Vec<f64> = self.state.points().iter().zip(&self.velocity).map(|(x, v)| x + self.tau * v).collect();
         // Both maps stay in the hull of their points, so only τ itself can throw a particle out.
         let reach = 10.0 * (self.target.radius() + self.state.radius()) + distance(&self.state.mean(), &self.target.mean());
         check_reach(&moved, &self.target.mean(), reach, k)?;
         let w2_squared = self.tau * self.tau * mean_square(&self.state, &self.velocity);
         self.state = self.state.with_points(moved)?;
-        Ok(Cost { w2_squared, charged: w2_squared / (2.0 * self.tau) })
+        Ok(Cost { w2_squared, charged: Some(w2_squared / (2.0 * self.tau)) })
     }
 
     fn state(&self) -> &Cloud {

@@ -59,6 +59,17 @@ impl Checkpoint {
         }
     }
 
+    /// The part called `name`: what is kept there does not meet what other parts keep.
+    pub fn part(&mut self, name: &str) -> Part<'_> {
+        Part { prefix: format!("{name}: "), checkpoint: self }
+    }
+
+    /// Takes over what `other` keeps.
+    pub fn absorb(&mut self, other: Self) {
+        self.arrays.extend(other.arrays);
+        self.records.extend(other.records);
+    }
+
     fn empty(path: Option<PathBuf>, run: Map<String, Value>) -> Self {
         Self { path, run, arrays: BTreeMap::new(), records: BTreeMap::new(), written: Instant::now() }
     }
@@ -115,6 +126,19 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// At a point from which the run can go on: `keep` keeps its state if it is not to go on, or if the next write is due and is then
+    /// made. Whether it goes on.
+    pub fn pass(&mut self, go_on: bool, keep: impl FnOnce(&mut Self)) -> bool {
+        let due = self.is_due();
+        if !go_on || due {
+            keep(self);
+        }
+        if go_on && due {
+            self.save();
+        }
+        go_on
+    }
+
     /// Writes the file in mid-run: a failure is no reason to end hours of work, so it is a warning.
     pub fn save(&mut self) {
         if let Err(error) = self.write() {
@@ -160,6 +184,63 @@ impl Checkpoint {
         let records = metadata.iter().filter_map(|(key, text)| Some((key.strip_prefix(RECORD)?.to_owned(), text.clone())));
         self.records = records.collect();
         Ok(())
+    }
+}
+
+/// The state of one of several things that a run does.
+#[derive(Debug)]
+pub struct Part<'a> {
+    checkpoint: &'a mut Checkpoint,
+    prefix: String,
+}
+
+impl Part<'_> {
+    /// The same part, borrowed anew.
+    pub fn again(&mut self) -> Part<'_> {
+        Part { checkpoint: self.checkpoint, prefix: self.prefix.clone() }
+    }
+
+    fn named(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// As [`Checkpoint::array`].
+    pub fn array(&self, name: &str) -> Option<&[f64]> {
+        self.checkpoint.array(&self.named(name))
+    }
+
+    /// As [`Checkpoint::record`].
+    pub fn record<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        self.checkpoint.record(&self.named(name))
+    }
+
+    /// As [`Checkpoint::keep_array`].
+    pub fn keep_array(&mut self, name: &str, values: Vec<f64>) {
+        self.checkpoint.keep_array(&self.named(name), values);
+    }
+
+    /// As [`Checkpoint::keep_record`].
+    pub fn keep_record(&mut self, name: &str, record: &impl Serialize) {
+        self.checkpoint.keep_record(&self.named(name), record);
+    }
+
+    /// Keeps what `keep` does in place of all that was kept in this part.
+    pub fn close(&mut self, keep: impl FnOnce(&mut Part<'_>)) {
+        let others = |name: &String| !name.starts_with(&self.prefix);
+        self.checkpoint.arrays.retain(|name, _| others(name));
+        self.checkpoint.records.retain(|name, _| others(name));
+        keep(self);
+    }
+
+    /// As [`Checkpoint::is_due`].
+    pub fn is_due(&self) -> bool {
+        self.checkpoint.is_due()
+    }
+
+    /// As [`Checkpoint::pass`]; what was kept in this part goes first.
+    pub fn pass(&mut self, go_on: bool, keep: impl FnOnce(&mut Part<'_>)) -> bool {
+        let (checkpoint, prefix) = (&mut *self.checkpoint, self.prefix.clone());
+        checkpoint.pass(go_on, |checkpoint| Part { checkpoint, prefix }.close(keep))
     }
 }
 

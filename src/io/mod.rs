@@ -19,7 +19,7 @@ mod safetensors;
 pub mod write;
 
 pub use array::Array;
-pub use checkpoint::{Checkpoint, checksum};
+pub use checkpoint::{Checkpoint, Part, checksum};
 #[cfg(feature = "image")]
 pub use picture::{PictureError, PictureFormat, encode_picture, on_canvas, read_picture};
 pub use problem::{Problem, ReadError};

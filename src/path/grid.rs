@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::path::{Schedule, ScheduleError, table};
+use crate::path::{Schedule, ScheduleError, sigmas, table};
 
 /// One noise level of x = α · data + σ · noise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,6 +53,10 @@ pub enum Spacing {
     Karras,
     /// σ/α with equal steps of log(σ/α).
     Geometric,
+    /// σ/α evenly by rank among the 1,000 levels of iDDPM's cosine schedule (Karras et al. 2022, table 1).
+    Iddpm,
+    /// The same, as published (`compat iddpm_grid_float32`).
+    IddpmFloat32,
 }
 
 /// Why times or levels do not make a grid.
@@ -121,7 +125,7 @@ impl Grid {
     }
 
     /// The grid of `steps` steps on `schedule` with the given `spacing`. Where the schedule reaches the data the last level is
-    /// (α, σ) = (1, 0); [`Spacing::Karras`] and [`Spacing::Geometric`] place the levels before it, from the start of the
+    /// (α, σ) = (1, 0); spacings of σ/α place the levels before it, from the start of the
     /// schedule to t = 0.999 (on a table its first entry).
     ///
     /// # Errors
@@ -132,7 +136,7 @@ impl Grid {
             return Err(GridError::NoSteps);
         }
         match (spacing, schedule) {
-            (Spacing::Karras | Spacing::Geometric, _) => {
+            (Spacing::Karras | Spacing::Geometric | Spacing::Iddpm | Spacing::IddpmFloat32, _) => {
                 let last = match schedule {
                     Schedule::Ve { .. } => 1.0,
                     Schedule::Table(table) => 1.0 - 1.0 / table.entries() as f64,
@@ -223,8 +227,11 @@ fn entries(size: usize, steps: usize, spacing: Spacing) -> Result<Vec<f64>, Grid
     Ok(entries.into_iter().map(|entry| 1.0 - (entry + 1.0) / size as f64).chain([1.0]).collect())
 }
 
-/// `count` ratios from `noisiest` to `cleanest`, both exact.
+/// `count` ratios from `noisiest` to `cleanest`, both exact but those of iDDPM, which are entries of its table.
 fn ratios(spacing: Spacing, noisiest: f64, cleanest: f64, count: usize) -> Vec<f64> {
+    if let Spacing::Iddpm | Spacing::IddpmFloat32 = spacing {
+        return sigmas::iddpm(noisiest, cleanest, count, 1000, [0.001, 0.008], spacing == Spacing::IddpmFloat32);
+    }
     let between = |i: usize| match i as f64 / (count - 1).max(1) as f64 {
         0.0 => noisiest,
         1.0 => cleanest,

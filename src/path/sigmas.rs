@@ -1,5 +1,7 @@
 //! Grids by their noise level q = σ/α: how the levels fall, and the grid that has them.
 
+use std::f64::consts::PI;
+
 use crate::path::{Grid, GridError, Level};
 
 /// How x is scaled on a grid of noise levels q; all three have the same trajectories in x/α.
@@ -82,12 +84,18 @@ pub fn stretch(sigmas: &mut [f64], terminal: f64) {
 }
 
 /// The levels of iDDPM's cosine schedule with `m` entries, within [min, max], `n` of them evenly spread by rank
-/// (Karras et al. 2022, table 1): u_M = 0, u_{j−1} = √((u_j² + 1)/max(ᾱ_{j−1}/ᾱ_j, C₁) − 1), ᾱ_j = sin²(½πj/(M(C₂ + 1))).
-pub fn iddpm(max: f64, min: f64, n: usize, m: usize, c1: f64, c2: f64) -> Vec<f64> {
-    let alpha_bar = |j: usize| (0.5 * std::f64::consts::PI * j as f64 / m as f64 / (c2 + 1.0)).sin().powi(2);
+/// (Karras et al. 2022, table 1): u_M = 0, u_{j−1} = √((u_j² + 1)/max(ᾱ_{j−1}/ᾱ_j, C₁) − 1), ᾱ_j = sin²(½πj/(M(C₂ + 1))). `single`
+/// has the ratios of ᾱ in single precision (`compat iddpm_grid_float32`).
+pub fn iddpm(max: f64, min: f64, n: usize, m: usize, [c1, c2]: [f64; 2], single: bool) -> Vec<f64> {
+    let alpha_bar = |j: usize| (0.5 * PI * j as f64 / m as f64 / (c2 + 1.0)).sin().powi(2);
+    let rounded = |j: usize| ((0.5 * PI) as f32 * j as f32 / m as f32 / (c2 + 1.0) as f32).sin().powi(2);
+    let ratio = |j: usize| match single {
+        true => f64::from((rounded(j - 1) / rounded(j)).max(c1 as f32)),
+        false => (alpha_bar(j - 1) / alpha_bar(j)).max(c1),
+    };
     let mut u = vec![0.0; m + 1];
     for j in (1..=m).rev() {
-        u[j - 1] = ((u[j] * u[j] + 1.0) / (alpha_bar(j - 1) / alpha_bar(j)).max(c1) - 1.0).sqrt();
+        u[j - 1] = ((u[j] * u[j] + 1.0) / ratio(j) - 1.0).sqrt();
     }
     u.retain(|u| (min..=max).contains(u));
     let last = u.len().saturating_sub(1) as f64;

@@ -13,6 +13,7 @@
 use rayon::prelude::*;
 use thiserror::Error;
 
+use crate::io::Part;
 use crate::sampler::pair::Pair;
 
 /// An adaptive Runge–Kutta method.
@@ -128,45 +129,61 @@ impl Adaptive {
     /// [`AdaptiveError`].
     pub fn integrate(&self, slope: Slope<'_>, times: &[f64], start: &[f64], parts: &[usize]) -> Result<Solution, AdaptiveError> {
         let [first, .., last] = *times else { return Err(AdaptiveError::Times) };
-        let sign = (last - first).signum(); // a run back in time is one forward in −t
+        let sign = (last - first).signum();
         if times.windows(2).any(|pair| (pair[1] - pair[0]) * sign <= 0.0 || !pair[1].is_finite()) {
             return Err(AdaptiveError::Times);
         }
         let mut solution = Solution { states: vec![start.to_vec()], evaluated: Vec::new() };
-        let mut f = |s: f64, y: &[f64]| {
-            solution.evaluated.push(sign * s);
-            slope(sign * s, y).into_iter().map(|v| sign * v).collect::<Vec<f64>>()
+        let mut slope = |t: f64, y: &[f64]| {
+            solution.evaluated.push(t);
+            slope(t, y)
         };
-        let end = sign * last;
-        let mut now = Node { t: sign * first, y: start.to_vec(), slope: f(sign * first, start) };
-        let mut h = self.first_step(&now, end, &mut f, parts);
-        let mut interpolant = None;
-        for time in &times[1..] {
-            while now.t < sign * time {
-                let step = if self.overshoot || now.t + h < end { h } else { end - now.t };
-                let to = if !self.overshoot && now.t + h >= end { end } else { now.t + step };
-                if step.is_nan() {
-                    return Err(AdaptiveError::NotFinite { t: sign * now.t });
-                }
-                if to <= now.t {
-                    return Err(AdaptiveError::StepTooSmall { t: sign * now.t });
-                }
-                let (tried, error, middle) = self.attempt(&now, to, step, &mut f, parts);
-                if !error.is_finite() {
-                    return Err(AdaptiveError::NotFinite { t: sign * to });
-                }
-                if error <= 1.0 {
-                    let fresh = if self.pair.first_same_as_last || self.stale_slope { tried.slope } else { f(to, &tried.y) };
-                    let before = std::mem::replace(&mut now, Node { slope: fresh, ..tried });
-                    interpolant = Some((before, step, middle));
-                }
-                h = step * self.factor(error);
+        let mut march = self.begin(&mut slope, [first, last], start, parts);
+        for &time in &times[1..] {
+            while !march.has_passed(time) {
+                self.step(&mut march, &mut slope, parts)?;
             }
-            if let Some((before, step, middle)) = &interpolant {
-                solution.states.push(quartic(before, &now, middle, *step, (sign * time - before.t) / (now.t - before.t)));
-            }
+            solution.states.push(march.at(time));
         }
         Ok(solution)
+    }
+
+    /// A march from `start` at the first of `ends` to the last.
+    pub fn begin(&self, slope: Slope<'_>, ends: [f64; 2], start: &[f64], parts: &[usize]) -> March {
+        let sign = (ends[1] - ends[0]).signum();
+        let [first, end] = ends.map(|t| sign * t);
+        let mut f = in_order(sign, slope);
+        let now = Node { t: first, y: start.to_vec(), slope: f(first, start) };
+        let h = self.first_step(&now, end, &mut f, parts);
+        March { sign, end, now, h, last: None }
+    }
+
+    /// Tries one step.
+    ///
+    /// # Errors
+    /// [`AdaptiveError`] where there is none to try, or it leads nowhere.
+    pub fn step(&self, march: &mut March, slope: Slope<'_>, parts: &[usize]) -> Result<(), AdaptiveError> {
+        let March { sign, end, ref now, h, .. } = *march;
+        let mut f = in_order(sign, slope);
+        let step = if self.overshoot || now.t + h < end { h } else { end - now.t };
+        let to = if !self.overshoot && now.t + h >= end { end } else { now.t + step };
+        if step.is_nan() {
+            return Err(AdaptiveError::NotFinite { t: sign * now.t });
+        }
+        if to <= now.t {
+            return Err(AdaptiveError::StepTooSmall { t: sign * now.t });
+        }
+        let (tried, error, middle) = self.attempt(now, to, step, &mut f, parts);
+        if !error.is_finite() {
+            return Err(AdaptiveError::NotFinite { t: sign * to });
+        }
+        if error <= 1.0 {
+            let fresh = if self.pair.first_same_as_last || self.stale_slope { tried.slope } else { f(to, &tried.y) };
+            let before = std::mem::replace(&mut march.now, Node { slope: fresh, ..tried });
+            march.last = Some((before, step, middle));
+        }
+        march.h = step * self.factor(error);
+        Ok(())
     }
 
     fn factor(&self, error: f64) -> f64 {
@@ -217,6 +234,62 @@ impl Adaptive {
     }
 }
 
+/// `slope` in the time in which a march goes forward: a run back in time is one forward in −t.
+fn in_order<'a>(sign: f64, slope: Slope<'a>) -> impl FnMut(f64, &[f64]) -> Vec<f64> + 'a {
+    move |s, y| slope(sign * s, y).into_iter().map(|v| sign * v).collect()
+}
+
+/// One system under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct March {
+    /// Of dt: what follows is in the time that goes forward.
+    sign: f64,
+    end: f64,
+    now: Node,
+    /// The step to try next.
+    h: f64,
+    /// Where the last step began, its length and the state in its middle.
+    last: Option<(Node, f64, Vec<f64>)>,
+}
+
+impl March {
+    /// The time of the last node.
+    pub fn time(&self) -> f64 {
+        self.sign * self.now.t
+    }
+
+    /// Whether `time` is at or before the last node.
+    pub fn has_passed(&self, time: f64) -> bool {
+        self.now.t >= self.sign * time
+    }
+
+    /// The state at a `time` inside the last step.
+    pub fn at(&self, time: f64) -> Vec<f64> {
+        let Some((before, step, middle)) = &self.last else { return self.now.y.clone() };
+        quartic(before, &self.now, middle, *step, (self.sign * time - before.t) / (self.now.t - before.t))
+    }
+
+    /// Keeps the march.
+    pub fn keep(&self, part: &mut Part<'_>) {
+        part.keep_array("sign, end and step", vec![self.sign, self.end, self.h]);
+        self.now.keep("now", part);
+        if let Some((before, step, middle)) = &self.last {
+            before.keep("before", part);
+            part.keep_array("last step", vec![*step]);
+            part.keep_array("middle", middle.clone());
+        }
+    }
+
+    /// The march that was kept.
+    pub fn kept(part: &Part<'_>) -> Option<Self> {
+        let &[sign, end, h] = part.array("sign, end and step")? else { return None };
+        let step = part.array("last step").and_then(<[f64]>::first).copied();
+        let last = Node::kept("before", part).zip(step).zip(part.array("middle"));
+        let last = last.map(|((before, step), middle)| (before, step, middle.to_vec()));
+        Some(Self { sign, end, now: Node::kept("now", part)?, h, last })
+    }
+}
+
 /// The solutions of all particles as one.
 fn joined(solved: &[Solution], times: usize) -> Solution {
     let at = |i: usize| solved.iter().flat_map(|solution| solution.states[i].iter().copied()).collect();
@@ -225,10 +298,24 @@ fn joined(solved: &[Solution], times: usize) -> Solution {
 }
 
 /// A time, the state and its slope.
+#[derive(Clone, Debug, PartialEq)]
 struct Node {
     t: f64,
     y: Vec<f64>,
     slope: Vec<f64>,
+}
+
+impl Node {
+    fn keep(&self, name: &str, part: &mut Part<'_>) {
+        part.keep_array(&format!("time {name}"), vec![self.t]);
+        part.keep_array(&format!("state {name}"), self.y.clone());
+        part.keep_array(&format!("slope {name}"), self.slope.clone());
+    }
+
+    fn kept(name: &str, part: &Part<'_>) -> Option<Self> {
+        let array = |what: &str| part.array(&format!("{what} {name}"));
+        Some(Self { t: *array("time")?.first()?, y: array("state")?.to_vec(), slope: array("slope")?.to_vec() })
+    }
 }
 
 /// The largest RMS of the parts of `v`.

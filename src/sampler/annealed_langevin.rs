@@ -25,6 +25,8 @@ pub struct AnnealedLangevin {
     /// e₀: the step a at the smallest positive level. `None`: the one that technique 4 of Song, Ermon 2020
     /// chooses for the ratio of the grid's last two noise levels.
     pub step: Option<f64>,
+    /// Half of the step (`compat half_step_langevin`): NCSNv2's a in NCSN's formula.
+    pub half_step: bool,
 }
 
 /// The noise at which [`AnnealedLangevin::of_length`] stops.
@@ -41,7 +43,7 @@ impl AnnealedLangevin {
     /// [`GridError`] when `n` is 0 or `sigma_max` is not above 0.01.
     pub fn of_length(n: usize, sigma_max: f64) -> Result<(Self, Grid), GridError> {
         let updates = 2 - n % 2;
-        Ok((Self { updates, step: None }, Grid::ladder(sigma_max, SIGMA_MIN, n / updates)?))
+        Ok((Self { updates, step: None, half_step: false }, Grid::ladder(sigma_max, SIGMA_MIN, n / updates)?))
     }
 }
 
@@ -54,7 +56,7 @@ impl Method for AnnealedLangevin {
             balanced_step(before / last.ratio(), self.updates) * last.sigma.powi(2)
         });
         let updates = noisy.iter().flat_map(|&level| {
-            let a = step * (level.sigma / last.sigma).powi(2);
+            let a = if self.half_step { 0.5 } else { 1.0 } * step * (level.sigma / last.sigma).powi(2);
             let update = Step::evaluate(level, level.alpha, level.sigma - 0.5 * a / level.sigma).add_noise(a.sqrt());
             std::iter::repeat_n(update, self.updates)
         });

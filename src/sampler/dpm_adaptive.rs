@@ -11,6 +11,8 @@
 //! (r₁, r₂) = (⅓, ⅔), three evaluations a try. The step follows a PID controller on the RMS of high − low over the tolerance. All
 //! numbers of y share one step: give one particle for control of each, all for the published code's (`compat batch_error_norm`).
 
+use crate::io::Part;
+
 /// The adaptive DPM-Solver and its controller.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DpmAdaptive {
@@ -34,10 +36,10 @@ impl Default for DpmAdaptive {
     }
 }
 
-/// What a run cost.
+/// Where a run is, and what it cost.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdaptiveRun {
-    /// The state y at the last level.
+    /// The state y.
     pub state: Vec<f64>,
     /// Steps accepted.
     pub accepted: usize,
@@ -45,6 +47,32 @@ pub struct AdaptiveRun {
     pub rejected: usize,
     /// Evaluations.
     pub nfe: usize,
+    /// −log q of the state, and the step to try next.
+    place: [f64; 2],
+    /// The state of the last accepted step by the lower order.
+    low: Vec<f64>,
+    /// 1/error of the last two accepted steps.
+    history: Option<[f64; 2]>,
+}
+
+impl AdaptiveRun {
+    /// Keeps the run.
+    pub fn keep(&self, part: &mut Part<'_>) {
+        part.keep_record("accepted, rejected and nfe", &(self.accepted, self.rejected, self.nfe));
+        part.keep_array("state", self.state.clone());
+        part.keep_array("low", self.low.clone());
+        part.keep_array("place", self.place.to_vec());
+        part.keep_array("inverse errors", self.history.into_iter().flatten().collect());
+    }
+
+    /// The run that was kept.
+    pub fn kept(part: &Part<'_>) -> Option<Self> {
+        let (accepted, rejected, nfe) = part.record("accepted, rejected and nfe")?;
+        let array = |name: &str| part.array(name);
+        let history = array("inverse errors")?.first_chunk().copied();
+        let (state, low, place) = (array("state")?.to_vec(), array("low")?.to_vec(), *array("place")?.first_chunk()?);
+        Some(Self { state, accepted, rejected, nfe, place, low, history })
+    }
 }
 
 const ORDER: f64 = 3.0;
@@ -57,38 +85,46 @@ impl DpmAdaptive {
     /// Moves y from noise level `from` down to `to` > 0; `noise` is ε̂(y, q). Stops without a full descent only when the
     /// controller's step underflows, which shows in a state that is not finite.
     pub fn run(&self, noise: &mut dyn FnMut(f64, &[f64]) -> Vec<f64>, start: &[f64], from: f64, to: f64) -> AdaptiveRun {
-        let (mut s, end) = (-from.ln(), -to.ln());
-        let mut run = AdaptiveRun { state: start.to_vec(), ..AdaptiveRun::default() };
-        let (mut h, mut low_before, mut history) = (self.first_step, start.to_vec(), None);
-        let [p, i, d] = self.gains;
-        let powers = [(p + i + d) / ORDER, -(p + 2.0 * d) / ORDER, d / ORDER];
-        while s < end - MARGIN && h > 0.0 {
-            let next = end.min(s + h);
-            let (low, high) = self.attempt(noise, &run.state, s, next - s);
-            run.nfe += 3;
-            let scaled = low
-                .iter()
-                .zip(&high)
-                .zip(&low_before)
-                .map(|((l, h), before)| (l - h) / self.atol.max(self.rtol * l.abs().max(before.abs())));
-            let error = (scaled.map(|e| e * e).sum::<f64>() / low.len() as f64).sqrt();
-            let inverse = 1.0 / (error + ERROR_FLOOR);
-            let [one, two] = history.unwrap_or([inverse; 2]);
-            let product = inverse.powf(powers[0]) * f64::powf(one, powers[1]) * f64::powf(two, powers[2]);
-            let factor = 1.0 + (product - 1.0).atan();
-            if factor >= self.accept {
-                (run.state, low_before, s, history) = (high, low, next, Some([inverse, one]));
-                run.accepted += 1;
-            } else {
-                history = history.or(Some([inverse; 2]));
-                run.rejected += 1;
-            }
-            h *= factor;
-            if h.is_nan() {
-                break;
-            }
-        }
+        let mut run = self.begin(start, from);
+        while self.step(noise, &mut run, to) {}
         run
+    }
+
+    /// A run from y = `start` at noise level `from`.
+    pub fn begin(&self, start: &[f64], from: f64) -> AdaptiveRun {
+        let place = [-from.ln(), self.first_step];
+        AdaptiveRun { state: start.to_vec(), low: start.to_vec(), place, ..AdaptiveRun::default() }
+    }
+
+    /// Tries one step of `run` on its way to noise level `to`; false where there is none left to try.
+    pub fn step(&self, noise: &mut dyn FnMut(f64, &[f64]) -> Vec<f64>, run: &mut AdaptiveRun, to: f64) -> bool {
+        let ([s, h], end, [p, i, d]) = (run.place, -to.ln(), self.gains);
+        if !(s < end - MARGIN && h > 0.0) {
+            return false;
+        }
+        let powers = [(p + i + d) / ORDER, -(p + 2.0 * d) / ORDER, d / ORDER];
+        let next = end.min(s + h);
+        let (low, high) = self.attempt(noise, &run.state, s, next - s);
+        run.nfe += 3;
+        let scaled = low
+            .iter()
+            .zip(&high)
+            .zip(&run.low)
+            .map(|((l, h), before)| (l - h) / self.atol.max(self.rtol * l.abs().max(before.abs())));
+        let error = (scaled.map(|e| e * e).sum::<f64>() / low.len() as f64).sqrt();
+        let inverse = 1.0 / (error + ERROR_FLOOR);
+        let [one, two] = run.history.unwrap_or([inverse; 2]);
+        let product = inverse.powf(powers[0]) * f64::powf(one, powers[1]) * f64::powf(two, powers[2]);
+        let factor = 1.0 + (product - 1.0).atan();
+        if factor >= self.accept {
+            (run.state, run.low, run.place[0], run.history) = (high, low, next, Some([inverse, one]));
+            run.accepted += 1;
+        } else {
+            run.history = run.history.or(Some([inverse; 2]));
+            run.rejected += 1;
+        }
+        run.place[1] = h * factor;
+        true
     }
 
     /// The states of order 2 and 3 after a step `h` from `s`.

@@ -7,12 +7,14 @@ use crate::sampler::RunError;
 pub(super) struct Draws<'a> {
     noise: Noise<'a>,
     dim: usize,
-    made: usize,
+    /// Blocks drawn so far.
+    pub made: usize,
 }
 
 impl<'a> Draws<'a> {
-    pub fn new(noise: Noise<'a>, dim: usize) -> Self {
-        Self { noise, dim, made: 0 }
+    /// The draws after the first `made`.
+    pub fn after(made: usize, noise: Noise<'a>, dim: usize) -> Self {
+        Self { noise, dim, made }
     }
 
     /// The next `len` = n × d normals.

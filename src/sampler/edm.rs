@@ -22,6 +22,8 @@ pub struct Edm {
     /// Evaluate the field before the churn, at the level without it, as diffusers' Euler does (`compat churn_after_model`):
     /// the noise then misses its correction.
     pub churn_after_model: bool,
+    /// Draw noise in every step, also where there is no churn to use it (`compat unused_draws`).
+    pub unused_draws: bool,
 }
 
 /// EDM's churn: how much noise is put back where.
@@ -56,7 +58,11 @@ impl Method for Edm {
             let added = self.churn.noise * (noisy.sigma.powi(2) - from.sigma.powi(2)).sqrt();
             let scale = to.alpha / from.alpha;
             let slope = to.sigma - scale * noisy.sigma; // α′ (q′ − q̂)
-            let noise = Step::default().add_noise(added);
+            let noise = if added == 0.0 && self.unused_draws {
+                Step::default().then(Op::Draw { dst: 1, draw: 0 })
+            } else {
+                Step::default().add_noise(added)
+            };
             let evaluate = |level, src| Op::Evaluate { level, src, p: 0.0, q: 1.0, dst: 2 };
             if self.churn_after_model {
                 let first = Step::default().then(evaluate(from, STATE));

@@ -1,17 +1,13 @@
 //! Methods by name that look at the particles to choose their steps, or keep a clock of their own, and so are no programs.
 
-use std::cell::Cell;
-
-use rayon::prelude::*;
+mod by_error;
+mod energy;
 
 use crate::backend::{Device, Noise};
 use crate::field::Field;
-use crate::measure::Mixture;
+use crate::io::{Checkpoint, Part};
 use crate::path::{Level, Schedule};
-use crate::sampler::draws::Draws;
-use crate::sampler::{
-    Adaptive, Compat, Corrector, DpmAdaptive, EnergyMatching, Pair, Predictor, PredictorCorrector, RunError, Sde,
-};
+use crate::sampler::{Compat, Corrected, Corrector, Pair, Predictor, PredictorCorrector, RunError, Sde};
 
 /// A method by its name: one row of [`LOOPS`].
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +41,10 @@ pub struct LoopOptions {
     pub tolerance: Option<f64>,
     /// Signal-to-noise ratio of the corrector.
     pub snr: f64,
+    /// Whether the predictor takes the step of the probability-flow ODE.
+    pub probability_flow: bool,
+    /// Path length after which a particle of Energy Matching in the plane stops.
+    pub length: Option<f64>,
     /// Defects to reproduce.
     pub compat: Vec<Compat>,
 }
@@ -122,11 +122,6 @@ pub const LOOPS: [Loop; 10] = [
     },
 ];
 
-/// Particles between two looks at whether to go on.
-const BLOCK: usize = 4096;
-/// h, τ* and ε_max of Energy Matching in the plane and on images.
-const IN_THE_PLANE: EnergyMatching = EnergyMatching { tau_star: 0.8, epsilon_max: 0.15, step: 0.01 };
-const ON_IMAGES: EnergyMatching = EnergyMatching { tau_star: 1.0, epsilon_max: 0.01, step: 0.01 };
 /// The data themselves.
 const DATA: Level = Level { t: 1.0, alpha: 1.0, sigma: 0.0, alpha_dot: 0.0, sigma_dot: 0.0 };
 
@@ -145,7 +140,8 @@ impl Loop {
         }
     }
 
-    /// Moves the particles from `start`, n × d; `go_on` is told of progress now and then and says whether to.
+    /// Moves the particles from `start`, n × d, what is in `checkpoint` not again; `go_on` is told of progress now and then and says
+    /// whether to: if not, `checkpoint` has what was done.
     ///
     /// # Errors
     /// [`RunError`] when sizes disagree, the method needs a law and the field is that of points, or `go_on` says stop.
@@ -156,6 +152,7 @@ impl Loop {
         noise: Noise<'_>,
         options: &LoopOptions,
         device: &Device,
+        checkpoint: &mut Checkpoint,
         go_on: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Looped, RunError> {
         let d = field.dim();
@@ -166,9 +163,10 @@ impl Loop {
             Field::Mixture(mixture) => Ok(mixture),
             _ => Err(RunError::NeedsLaw { method: self.name }),
         };
+        let mut pauses = Pauses { part: checkpoint.part("loop"), go_on };
         match self.kind {
-            Kind::Adaptive(pair) => adaptive(pair, law()?, start, options, go_on),
-            Kind::DpmAdaptive => dpm_adaptive(law()?, start, options, go_on),
+            Kind::Adaptive(pair) => by_error::runge_kutta(pair, law()?, start, options, &mut pauses),
+            Kind::DpmAdaptive => by_error::dpm_solver(law()?, start, options, &mut pauses),
             Kind::PredictorCorrector(sde, end) => {
                 let of_sub_vp = matches!(sde, Sde::SubVp(..));
                 let sampler = PredictorCorrector {
@@ -178,127 +176,35 @@ impl Loop {
                     predictor: if of_sub_vp { Predictor::EulerMaruyama } else { Predictor::ReverseDiffusion },
                     corrector: Corrector::Langevin(options.snr),
                     corrections: 1,
-                    probability_flow: false,
+                    probability_flow: options.probability_flow,
                     batch_norms: options.compat.contains(&Compat::BATCH_MEAN_NORMS),
-                    unused_draws: false,
+                    unused_draws: options.compat.contains(&Compat::UNUSED_DRAWS),
                 };
-                let mut made = 0;
-                let mut watch = |_: &[f64]| {
-                    made += 1;
-                    go_on(made)
-                };
-                let run = sampler.run(field, start, noise, device, &mut watch)?;
+                let mut run = Corrected::kept(&pauses.part).unwrap_or_else(|| Corrected::from(start));
+                while run.made < sampler.levels {
+                    pauses.pass(run.made, |part| run.keep(part))?;
+                    sampler.step(field, &mut run, noise, device)?;
+                }
                 Ok(Looped { points: run.mean, nfe: run.nfe })
             }
             Kind::EnergyMatching(plane) => {
                 law()?; // the score of points at no noise is none
-                energy_matching(plane, field, start, noise, options, device, go_on)
+                energy::run(plane, (field, start), noise, options, device, &mut pauses)
             }
         }
     }
 }
 
-fn adaptive(
-    pair: Pair,
-    law: &Mixture,
-    start: &[f64],
-    options: &LoopOptions,
-    go_on: &mut dyn FnMut(usize) -> bool,
-) -> Result<Looped, RunError> {
-    let (d, has) = (law.dim(), |compat| options.compat.contains(&compat));
-    let method = Adaptive {
-        overshoot: has(Compat::OVERSHOOT_AND_INTERPOLATE),
-        stale_slope: has(Compat::STALE_SLOPE),
-        ..Adaptive::new(pair, options.tolerance.unwrap_or(1e-5))
-    };
-    let velocity = |t: f64, x: &[f64]| -> Vec<f64> {
-        let level = options.schedule.level(t);
-        x.chunks_exact(d).flat_map(|x| law.evaluate(level, level.alpha_dot, level.sigma_dot, x)).collect()
-    };
-    let (times, n) = ([0.0, 1.0], start.len() / d);
-    if has(Compat::BATCH_ERROR_NORM) {
-        let solution = method.integrate(&mut |t, x| velocity(t, x), &times, start, &[start.len()])?;
-        return Ok(Looped { nfe: solution.evaluated.len(), points: solution.states.into_iter().next_back().unwrap_or_default() });
-    }
-    let (mut points, mut evaluations) = (Vec::with_capacity(start.len()), 0);
-    for block in start.chunks(BLOCK * d) {
-        if !go_on(options.steps * points.len() / start.len()) {
-            return Err(RunError::Stopped { steps: 0 });
-        }
-        let solution = method.to_tolerance(velocity, &times, block, d)?;
-        evaluations += solution.evaluated.len();
-        points.extend(solution.states.into_iter().next_back().unwrap_or_default());
-    }
-    Ok(Looped { points, nfe: evaluations.div_ceil(n.max(1)) })
+/// Points of a run from which it can go on.
+struct Pauses<'a> {
+    part: Part<'a>,
+    go_on: &'a mut dyn FnMut(usize) -> bool,
 }
 
-fn dpm_adaptive(
-    law: &Mixture,
-    start: &[f64],
-    options: &LoopOptions,
-    go_on: &mut dyn FnMut(usize) -> bool,
-) -> Result<Looped, RunError> {
-    let (d, usual) = (law.dim(), DpmAdaptive::default());
-    let (rtol, atol) = options.tolerance.map_or((usual.rtol, usual.atol), |tol| (tol, tol));
-    let solver = DpmAdaptive { rtol, atol, ..usual };
-    // The run is one of y = x/α in σ/α; a schedule that meets the data or pure noise is left a little before.
-    let (first, last) = (options.schedule.level(0.0), options.schedule.level(1.0));
-    let last = if last.sigma > 0.0 { last } else { options.schedule.level(0.999) };
-    if first.alpha == 0.0 {
-        return Err(RunError::PureNoise);
+impl Pauses<'_> {
+    /// Tells that `made` steps are made; `keep` keeps the state where it has to be.
+    fn pass(&mut self, made: usize, keep: impl FnOnce(&mut Part<'_>)) -> Result<(), RunError> {
+        let go_on = (self.go_on)(made);
+        if self.part.pass(go_on, keep) { Ok(()) } else { Err(RunError::Stopped { steps: made }) }
     }
-    let one = |x: &[f64]| {
-        let mut noise = |q: f64, y: &[f64]| -> Vec<f64> {
-            let level = Level { alpha: 1.0, sigma: q, ..DATA };
-            y.chunks_exact(d).flat_map(|y| law.noise(level, y)).collect()
-        };
-        let y: Vec<f64> = x.iter().map(|x| x / first.alpha).collect();
-        solver.run(&mut noise, &y, first.ratio(), last.ratio())
-    };
-    let (mut points, mut evaluations, whole) =
-        (Vec::with_capacity(start.len()), 0, options.compat.contains(&Compat::BATCH_ERROR_NORM));
-    let particle = if whole { start.len().max(d) } else { d };
-    for block in start.chunks(if whole { particle } else { BLOCK * d }) {
-        if !go_on(options.steps * points.len() / start.len()) {
-            return Err(RunError::Stopped { steps: 0 });
-        }
-        for run in block.par_chunks(particle).map(one).collect::<Vec<_>>() {
-            evaluations += run.nfe * particle / d;
-            points.extend(run.state.into_iter().map(|y| last.alpha * y));
-        }
-    }
-    Ok(Looped { points, nfe: evaluations.div_ceil((start.len() / d).max(1)) })
-}
-
-fn energy_matching(
-    plane: bool,
-    field: &Field,
-    start: &[f64],
-    noise: Noise<'_>,
-    options: &LoopOptions,
-    device: &Device,
-    go_on: &mut dyn FnMut(usize) -> bool,
-) -> Result<Looped, RunError> {
-    let sampler = if plane { IN_THE_PLANE } else { ON_IMAGES };
-    let (d, len, mut x, evaluations) = (field.dim(), start.len(), start.to_vec(), Cell::new(0));
-    let mut draws = Draws::new(noise, d);
-    let force = |x: &[f64]| {
-        evaluations.set(evaluations.get() + 1);
-        field.score(DATA, x, device)
-    };
-    let mut normals = || draws.take(len);
-    for k in 0..options.steps {
-        if !go_on(k) {
-            return Err(RunError::Stopped { steps: k });
-        }
-        let elapsed = k as f64 * sampler.step;
-        if !plane {
-            sampler.heun_step(&mut x, elapsed, &force, &mut normals)?;
-            continue;
-        }
-        let gibbs = options.compat.contains(&Compat::GIBBS_CLOCK);
-        let t = if gibbs { (k + 1) as f64 / options.steps as f64 } else { elapsed };
-        sampler.langevin_step(&mut x, &|_| t, d, &force, &mut normals)?;
-    }
-    Ok(Looped { points: x, nfe: evaluations.get() })
 }

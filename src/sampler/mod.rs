@@ -100,8 +100,8 @@ pub struct Options {
     pub updates: usize,
     /// Whether [`Heun`] and [`RungeKutta`] end with an Euler step: the field knows only x̂₀ at σ = 0.
     pub euler_last: bool,
-    /// S_churn of [`Edm`].
-    pub churn: f64,
+    /// Churn of [`Edm`].
+    pub churn: Churn,
     /// τ of [`Langevin`].
     pub step: f64,
     /// Defects of published codes to reproduce.
@@ -111,7 +111,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let (schedule, compat) = (Schedule::CondOt, Vec::new());
-        Self { schedule, eta: 0.0, updates: 5, euler_last: false, churn: 0.0, step: 0.01, compat }
+        Self { schedule, eta: 0.0, updates: 5, euler_last: false, churn: Churn::NONE, step: 0.01, compat }
     }
 }
 
@@ -154,7 +154,10 @@ pub const METHODS: [Entry; 23] = [
         name: "annealed-langevin",
         about: "Langevin steps at falling noise levels (NCSN: Song, Ermon 2019, 2020); stochastic",
         schedule: "ve",
-        make: |options| Box::new(AnnealedLangevin { updates: options.updates, step: None }),
+        make: |options| {
+            let half_step = options.compat.contains(&Compat::HALF_STEP_LANGEVIN);
+            Box::new(AnnealedLangevin { updates: options.updates, step: None, half_step })
+        },
     },
     Entry {
         name: "fm-euler",
@@ -278,7 +281,8 @@ pub const METHODS: [Entry; 23] = [
 
 fn edm(second_order: bool, options: &Options) -> Box<dyn Method> {
     let churn_after_model = options.compat.contains(&Compat::CHURN_AFTER_MODEL);
-    Box::new(Edm { second_order, churn: Churn { amount: options.churn, ..Churn::NONE }, churn_after_model })
+    let unused_draws = options.compat.contains(&Compat::UNUSED_DRAWS);
+    Box::new(Edm { second_order, churn: options.churn, churn_after_model, unused_draws })
 }
 
 fn runge_kutta(tableau: Tableau, options: &Options) -> Box<dyn Method> {

@@ -16,6 +16,7 @@
 
 use crate::backend::{Device, Noise};
 use crate::field::Field;
+use crate::io::Part;
 use crate::path::Level;
 use crate::sampler::RunError;
 use crate::sampler::draws::Draws;
@@ -76,7 +77,7 @@ pub struct PredictorCorrector {
     pub unused_draws: bool,
 }
 
-/// Where a run ended.
+/// Where a run is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Corrected {
     /// Last state, n × d.
@@ -85,6 +86,30 @@ pub struct Corrected {
     pub mean: Vec<f64>,
     /// Evaluations of the field.
     pub nfe: usize,
+    /// Levels passed.
+    pub made: usize,
+    /// Blocks of noise drawn.
+    pub draws: usize,
+}
+
+impl Corrected {
+    /// A run that begins at `start`, n × d.
+    pub fn from(start: &[f64]) -> Self {
+        Self { state: start.to_vec(), mean: start.to_vec(), nfe: 0, made: 0, draws: 0 }
+    }
+
+    /// Keeps the run.
+    pub fn keep(&self, part: &mut Part<'_>) {
+        part.keep_record("nfe, levels and draws", &(self.nfe, self.made, self.draws));
+        part.keep_array("state", self.state.clone());
+        part.keep_array("mean", self.mean.clone());
+    }
+
+    /// The run that was kept.
+    pub fn kept(part: &Part<'_>) -> Option<Self> {
+        let (nfe, made, draws) = part.record("nfe, levels and draws")?;
+        Some(Self { state: part.array("state")?.to_vec(), mean: part.array("mean")?.to_vec(), nfe, made, draws })
+    }
 }
 
 impl Sde {
@@ -128,7 +153,11 @@ impl Sde {
 impl PredictorCorrector {
     /// The times from 1 to `end`.
     pub fn times(&self) -> Vec<f64> {
-        (0..self.levels).map(|i| 1.0 + i as f64 / (self.levels - 1).max(1) as f64 * (self.end - 1.0)).collect()
+        (0..self.levels).map(|i| self.time(i)).collect()
+    }
+
+    fn time(&self, i: usize) -> f64 {
+        1.0 + i as f64 / (self.levels - 1).max(1) as f64 * (self.end - 1.0)
     }
 
     /// The table's index at `t`.
@@ -148,45 +177,54 @@ impl PredictorCorrector {
         device: &Device,
         mut observe: impl FnMut(&[f64]) -> bool,
     ) -> Result<Corrected, RunError> {
-        let d = field.dim();
-        let mut draws = Draws::new(noise, d);
-        let mut run = Corrected { state: start.to_vec(), mean: start.to_vec(), nfe: 0 };
-        for (level_number, t) in self.times().into_iter().enumerate() {
-            let level = self.sde.level(t);
-            let j = self.index(t);
-            let keep = if let Sde::Ve(..) = self.sde { 1.0 } else { 1.0 - self.sde.table(Some(j), self.levels) };
-            let corrections = if self.corrector == Corrector::None { 0 } else { self.corrections };
-            for _ in 0..corrections {
-                let score = field.score(level, &run.state, device)?;
-                let z = draws.take(start.len())?;
-                let steps = match self.corrector {
-                    Corrector::Langevin(snr) => {
-                        self.ratios(&z, &score, d).iter().map(|r| 2.0 * keep * (snr * r).powi(2)).collect()
-                    }
-                    Corrector::Annealed(snr) => vec![2.0 * keep * (snr * level.sigma).powi(2); start.len() / d],
-                    Corrector::None => vec![],
-                };
-                for (i, x) in run.state.iter_mut().enumerate() {
-                    let e = steps[i / d];
-                    run.mean[i] = *x + e * score[i];
-                    *x = run.mean[i] + (2.0 * e).sqrt() * z[i];
-                }
-                run.nfe += 1;
-            }
-            let score = field.score(level, &run.state, device)?;
-            run.nfe += 1;
-            let (of_x, of_score, noise) = self.predict(t, j);
-            let (of_score, noise) = if self.probability_flow { (0.5 * of_score, 0.0) } else { (of_score, noise) };
-            let z = if noise > 0.0 || self.unused_draws { draws.take(start.len())? } else { vec![0.0; start.len()] };
-            for (i, x) in run.state.iter_mut().enumerate() {
-                run.mean[i] = of_x * *x + of_score * score[i];
-                *x = run.mean[i] + noise * z[i];
-            }
-            if !observe(&run.state) && level_number + 1 < self.levels {
-                return Err(RunError::Stopped { steps: level_number + 1 });
+        let mut run = Corrected::from(start);
+        while run.made < self.levels {
+            self.step(field, &mut run, noise, device)?;
+            if !observe(&run.state) && run.made < self.levels {
+                return Err(RunError::Stopped { steps: run.made });
             }
         }
         Ok(run)
+    }
+
+    /// Moves the particles of `run` at its next level.
+    ///
+    /// # Errors
+    /// As [`PredictorCorrector::run`].
+    pub fn step(&self, field: &Field, run: &mut Corrected, noise: Noise<'_>, device: &Device) -> Result<(), RunError> {
+        let (d, len) = (field.dim(), run.state.len());
+        let mut draws = Draws::after(run.draws, noise, d);
+        let t = self.time(run.made);
+        let level = self.sde.level(t);
+        let j = self.index(t);
+        let keep = if let Sde::Ve(..) = self.sde { 1.0 } else { 1.0 - self.sde.table(Some(j), self.levels) };
+        let corrections = if self.corrector == Corrector::None { 0 } else { self.corrections };
+        for _ in 0..corrections {
+            let score = field.score(level, &run.state, device)?;
+            let z = draws.take(len)?;
+            let steps = match self.corrector {
+                Corrector::Langevin(snr) => self.ratios(&z, &score, d).iter().map(|r| 2.0 * keep * (snr * r).powi(2)).collect(),
+                Corrector::Annealed(snr) => vec![2.0 * keep * (snr * level.sigma).powi(2); len / d],
+                Corrector::None => vec![],
+            };
+            for (i, x) in run.state.iter_mut().enumerate() {
+                let e = steps[i / d];
+                run.mean[i] = *x + e * score[i];
+                *x = run.mean[i] + (2.0 * e).sqrt() * z[i];
+            }
+            run.nfe += 1;
+        }
+        let score = field.score(level, &run.state, device)?;
+        run.nfe += 1;
+        let (of_x, of_score, noise) = self.predict(t, j);
+        let (of_score, noise) = if self.probability_flow { (0.5 * of_score, 0.0) } else { (of_score, noise) };
+        let z = if noise > 0.0 || self.unused_draws { draws.take(len)? } else { vec![0.0; len] };
+        for (i, x) in run.state.iter_mut().enumerate() {
+            run.mean[i] = of_x * *x + of_score * score[i];
+            *x = run.mean[i] + noise * z[i];
+        }
+        (run.made, run.draws) = (run.made + 1, draws.made);
+        Ok(())
     }
 
     /// Factors of x, of the score and of the noise in the predictor's step.

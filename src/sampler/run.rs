@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows, Scale, Task};
 use crate::field::network::LevelError;
 use crate::field::{Field, MixtureProgram, fold};
-use crate::io::Checkpoint;
+use crate::io::Part;
 use crate::measure::Cloud;
 use crate::path::Level;
 use crate::sampler::adaptive::AdaptiveError;
@@ -120,8 +120,10 @@ impl Field {
     }
 }
 
-/// The record of a run's steps and registers in a checkpoint.
+/// The record of a run's steps and registers.
 const MADE: &str = "steps made and registers";
+/// The array of all states.
+const TRAJECTORY: &str = "trajectory";
 
 /// A run under way: all that it takes to go on, bit for bit.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,17 +141,17 @@ impl Underway {
     }
 
     /// Keeps the run.
-    pub fn keep(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.keep_record(MADE, &(self.made, self.registers.len()));
+    pub fn keep(&self, part: &mut Part<'_>) {
+        part.keep_record(MADE, &(self.made, self.registers.len()));
         for (register, values) in self.registers.iter().enumerate() {
-            checkpoint.keep_array(&format!("register {register}"), values.clone());
+            part.keep_array(&format!("register {register}"), values.clone());
         }
     }
 
     /// The run that was kept.
-    pub fn kept(checkpoint: &Checkpoint) -> Option<Self> {
-        let (made, count) = checkpoint.record::<(usize, usize)>(MADE)?;
-        let register = |register| checkpoint.array(&format!("register {register}")).map(<[f64]>::to_vec);
+    pub fn kept(part: &Part<'_>) -> Option<Self> {
+        let (made, count) = part.record::<(usize, usize)>(MADE)?;
+        let register = |register| part.array(&format!("register {register}")).map(<[f64]>::to_vec);
         Some(Self { made, registers: (0..count).map(register).collect::<Option<_>>()? })
     }
 }
@@ -173,6 +175,50 @@ impl Program {
             return Err(RunError::Stopped { steps: run.made });
         }
         Ok(run.registers.swap_remove(STATE))
+    }
+
+    /// As [`Program::run`] from `start`, but that what `kept` has is not done again; also all states, the start and the end among
+    /// them, if `trajectory`. `go_on` is told the number of steps made and says whether to: if not, `kept` has what was done.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    #[allow(clippy::too_many_arguments)]
+    pub fn resume(
+        &self,
+        field: &Field,
+        start: Vec<f64>,
+        noise: Noise<'_>,
+        device: &Device,
+        trajectory: bool,
+        mut kept: Part<'_>,
+        go_on: &mut (dyn FnMut(usize) -> bool + Send),
+    ) -> Result<(Vec<f64>, Vec<f64>), RunError> {
+        let mut states = kept.array(TRAJECTORY).unwrap_or_default().to_vec();
+        let mut run = Underway::kept(&kept).unwrap_or_else(|| Underway::from(start));
+        while run.made < self.steps.len() {
+            let mut goes_on = true;
+            let mut tell = |made: usize| {
+                goes_on = go_on(made);
+                goes_on && !kept.is_due()
+            };
+            let mut keep = |made: usize, state: &[f64]| {
+                // The state at which a run is resumed is there already.
+                if states.len() == made * state.len() {
+                    states.extend_from_slice(state);
+                }
+                tell(made)
+            };
+            let observe = if trajectory { Observe::States(&mut keep) } else { Observe::Progress(&mut tell) };
+            self.advance(field, &mut run, noise, device, observe)?;
+            let keep = |part: &mut Part<'_>| {
+                run.keep(part);
+                part.keep_array(TRAJECTORY, states.clone());
+            };
+            if run.made < self.steps.len() && !kept.pass(goes_on, keep) {
+                return Err(RunError::Stopped { steps: run.made });
+            }
+        }
+        Ok((run.registers.swap_remove(STATE), states))
     }
 
     /// Goes on with `run` until the last step is made or the observer says stop; it may be continued.

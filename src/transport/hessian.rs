@@ -13,6 +13,7 @@
 use crate::backend::{Backend, Device, Task};
 use crate::transport::problem::{Problem, dot};
 use crate::transport::sinkhorn::{Potentials, Run};
+use crate::transport::watch::Watch;
 use crate::transport::{Outcome, TransportError};
 
 /// H v and how well the linear system behind it was solved.
@@ -69,7 +70,7 @@ impl Task for Product<'_, '_> {
         const MOST: usize = 1000;
         let Self { potentials, problem, v, tol } = self;
         let (x, y) = problem.sides(backend)?;
-        let mut run = Run::new(backend, problem, &x, &y, None)?;
+        let mut run = Run::new(backend, problem, &x, &y, Watch::default())?;
         run.start_from(potentials)?;
         let (d, eps) = (x.d, run.eps);
 

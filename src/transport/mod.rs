@@ -24,6 +24,7 @@ pub mod semi_unbalanced;
 pub mod sinkhorn;
 pub mod sliced;
 pub mod start;
+mod watch;
 
 pub use assignment::{Assignment, assign};
 pub use barycenter::{Barycenter, Between, Coupling};
@@ -44,6 +45,6 @@ pub use pairs::Pairing;
 pub use plan::{Plan, PlanEntropy};
 pub use problem::{LabelCost, Problem};
 pub use semi_unbalanced::{SemiUnbalanced, SoftPlan};
-pub use sinkhorn::{Potentials, Sinkhorn};
+pub use sinkhorn::{Potentials, Progress, Sinkhorn};
 pub use sliced::{SlicedDistance, sliced_w2};
 pub use start::subsample;

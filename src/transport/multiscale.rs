@@ -15,10 +15,11 @@ mod tiles;
 use crate::backend::{Backend, Real};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
-use crate::transport::outcome::{Outcome, Plan, Values, Verdict};
+use crate::transport::outcome::{Outcome, Plan, Residual, Values, Verdict};
 use crate::transport::problem::{Problem, dot, scale};
-use crate::transport::sinkhorn::{Hold, Potentials, Progress, Sinkhorn};
-use level::{Budget, Level, Step};
+use crate::transport::sinkhorn::{Hold, Potentials, Sinkhorn};
+use crate::transport::watch::Watch;
+use level::{Budget, Level, REACHED, Step};
 use tiles::{LARGEST_DIM, Scale};
 
 /// Pairs of points from which on the levels pay for themselves.
@@ -55,13 +56,13 @@ pub(super) fn solve<B: Backend>(
     problem: &Problem<'_>,
     solver: &Sinkhorn,
     warm: Option<&Potentials>,
-    progress: Option<Progress<'_>>,
+    watch: Watch<'_>,
 ) -> Result<Outcome, TransportError> {
     match problem.source().dim() {
-        1 => descend::<B, 1>(backend, problem, solver, warm, progress),
-        2 => descend::<B, 2>(backend, problem, solver, warm, progress),
-        3 => descend::<B, 3>(backend, problem, solver, warm, progress),
-        _ => descend::<B, 4>(backend, problem, solver, warm, progress),
+        1 => descend::<B, 1>(backend, problem, solver, warm, watch),
+        2 => descend::<B, 2>(backend, problem, solver, warm, watch),
+        3 => descend::<B, 3>(backend, problem, solver, warm, watch),
+        _ => descend::<B, 4>(backend, problem, solver, warm, watch),
     }
 }
 
@@ -137,7 +138,7 @@ fn descend<B: Backend, const D: usize>(
     problem: &Problem<'_>,
     solver: &Sinkhorn,
     warm: Option<&Potentials>,
-    progress: Option<Progress<'_>>,
+    watch: Watch<'_>,
 ) -> Result<Outcome, TransportError> {
     let (source, target) = (problem.source(), problem.target());
     let unit = scale(source, target);
@@ -185,17 +186,35 @@ fn descend<B: Backend, const D: usize>(
         }
     };
     let cut = solver.tol.min(LARGEST_SHARE).ln();
-    let mut budget = Budget { iterations: 0, most: solver.max_iter, history: Vec::new(), progress, square };
-    let mut level = Level::new(backend, steps[0].clone(), sides(&steps[0]), start, cut)?;
-    let mut error = f64::NAN;
-    for (k, step) in steps.iter().enumerate() {
-        if k > 0 {
-            level = level.finer(step.clone(), sides(step))?;
+    let mut budget = Budget { iterations: 0, most: solver.max_iter, history: Vec::new(), watch, square };
+    let recalled = budget.watch.kept.as_ref().and_then(|part| {
+        let (k, iterations): (usize, usize) = part.record(REACHED)?;
+        let step = steps.get(k)?;
+        Some((k, iterations, Residual::kept(part)?, Level::kept(backend, step.clone(), sides(step), cut, part)?))
+    });
+    let (mut k, mut level, mut under_way, mut error) = match recalled {
+        Some((k, iterations, history, level)) => {
+            let (level, iteration, error) = level?;
+            (budget.iterations, budget.history) = (iterations, history);
+            (if iteration.is_some() { k } else { steps.len() }, level, iteration, error)
         }
+        None => (0, Level::new(backend, steps[0].clone(), sides(&steps[0]), start, cut)?, None, f64::NAN),
+    };
+    while k < steps.len() {
         let last = k + 1 == steps.len();
         let (tol, most) = if last { (solver.tol, usize::MAX) } else { (solver.tol.max(COARSE_TOL), PER_LEVEL) };
-        error = level.solve(tol, most, &mut budget)?;
+        error = level.solve((k, tol, most), under_way.take(), &mut budget)?;
+        k += 1;
+        if let Some(step) = steps.get(k) {
+            level = level.finer(step.clone(), sides(step))?;
+        }
     }
+    let Budget { iterations, history, mut watch, .. } = budget;
+    watch.close(|part| {
+        part.keep_record(REACHED, &(steps.len() - 1, iterations));
+        Residual::keep(&history, part);
+        level.keep(None, error, part);
+    });
 
     let (mut map, log_ratio) = level.barycentric_map()?;
     let products: Vec<f64> = x.scales[0].points.chunks_exact(D).zip(map.chunks_exact(D)).map(|(x, t)| dot(x, t)).collect();
@@ -214,16 +233,16 @@ fn descend<B: Backend, const D: usize>(
     for row in map.chunks_exact_mut(D) {
         row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t = *t / unit + m);
     }
-    let verdict = Verdict::new(error, solver, &budget.history, rounding / eps);
+    let verdict = Verdict::new(error, solver, &history, rounding / eps);
     Ok(Outcome {
         potentials: Potentials { f: x.restored(&f, 1), g: y.restored(&g, 1) },
         eps: problem.eps(),
-        iterations: budget.iterations,
+        iterations,
         converged: verdict == Verdict::Converged,
         verdict,
         marginal_error: error,
         skipped_mass_bound: level.skipped(),
-        residuals: budget.history,
+        residuals: history,
         mass,
         transport_cost: transport_cost / square,
         dual: dual / square,

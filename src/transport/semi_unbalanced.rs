@@ -11,7 +11,8 @@
 use crate::backend::{Backend, Device, Task};
 use crate::transport::TransportError;
 use crate::transport::problem::{Problem, dot};
-use crate::transport::sinkhorn::{Potentials, Run, Sinkhorn};
+use crate::transport::sinkhorn::{Potentials, Progress, Run, Sinkhorn};
+use crate::transport::watch::Watch;
 
 /// A problem whose second marginal is free but for κ KL(P₂ ‖ b).
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +44,17 @@ impl SemiUnbalanced<'_> {
     /// Solves the problem on `device`, from the potential g of a nearby one if given.
     ///
     /// # Errors
-    /// [`TransportError`] when κ is not positive, ε is too small for the precision, or `warm` has another length than m.
-    pub fn solve(&self, solver: Sinkhorn, warm: Option<&[f64]>, device: &Device) -> Result<SoftPlan, TransportError> {
+    /// [`TransportError`] when κ is not positive, ε is too small for the precision, `warm` has another length than m, or `progress`
+    /// says stop.
+    pub fn solve(
+        &self,
+        solver: Sinkhorn,
+        warm: Option<&[f64]>,
+        device: &Device,
+        progress: Option<Progress<'_>>,
+    ) -> Result<SoftPlan, TransportError> {
         let problem = self.problem.with_rho(None, Some(self.kappa))?;
-        device.run(Solve { problem, solver, warm })
+        device.run(Solve { problem, solver, warm, progress })
     }
 }
 
@@ -54,16 +62,17 @@ struct Solve<'a> {
     problem: Problem<'a>,
     solver: Sinkhorn,
     warm: Option<&'a [f64]>,
+    progress: Option<Progress<'a>>,
 }
 
 impl Task for Solve<'_> {
     type Output = Result<SoftPlan, TransportError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        let Self { problem, solver, warm } = self;
+        let Self { problem, solver, warm, progress } = self;
         problem.check_precision::<B>()?;
         let (x, y) = problem.sides(backend)?;
-        let mut run = Run::new(backend, &problem, &x, &y, None)?;
+        let mut run = Run::new(backend, &problem, &x, &y, Watch { progress, kept: None })?;
         if let Some(g) = warm {
             run.start_from(&Potentials { f: vec![0.0; x.n], g: g.to_vec() })?;
             run.update_phi(run.eps)?;

@@ -21,12 +21,15 @@ mod anneal;
 mod half_step;
 mod hold;
 mod run;
+mod underway;
 
 use crate::backend::{Backend, BackendError, Device, Task};
+use crate::io::Part;
 use crate::transport::TransportError;
 use crate::transport::multiscale;
 use crate::transport::outcome::Outcome;
 use crate::transport::problem::Problem;
+use crate::transport::watch::Watch;
 pub(super) use half_step::RowMeans;
 pub(super) use hold::{Hold, convex};
 pub(super) use run::Run;
@@ -74,7 +77,23 @@ impl Sinkhorn {
         warm: Option<&Potentials>,
         progress: Option<Progress<'_>>,
     ) -> Result<Outcome, TransportError> {
-        device.run(Solve { solver: *self, problem, warm, progress })
+        device.run(Solve { solver: *self, problem, warm, watch: Watch { progress, kept: None } })
+    }
+
+    /// As [`Sinkhorn::solve`], but that what `kept` has of this solve is not done again, bit for bit as if there had been no stop.
+    /// The state is saved there when that is due, and kept when `progress` says stop and at the end.
+    ///
+    /// # Errors
+    /// As [`Sinkhorn::solve`].
+    pub fn resume(
+        &self,
+        problem: &Problem<'_>,
+        device: &Device,
+        warm: Option<&Potentials>,
+        progress: Option<Progress<'_>>,
+        kept: Part<'_>,
+    ) -> Result<Outcome, TransportError> {
+        device.run(Solve { solver: *self, problem, warm, watch: Watch { progress, kept: Some(kept) } })
     }
 
     /// Whether the updates are accelerated: not when a number of iterations is asked for.
@@ -83,18 +102,17 @@ impl Sinkhorn {
     }
 }
 
-#[derive(Clone, Copy)]
 struct Solve<'a, 'p> {
     solver: Sinkhorn,
     problem: &'a Problem<'p>,
     warm: Option<&'a Potentials>,
-    progress: Option<Progress<'a>>,
+    watch: Watch<'a>,
 }
 
 impl Task for Solve<'_, '_> {
     type Output = Result<Outcome, TransportError>;
 
-    fn run<B: Backend>(self, backend: &B) -> Self::Output {
+    fn run<B: Backend>(mut self, backend: &B) -> Self::Output {
         match self.on(backend) {
             Err(TransportError::Backend(why @ BackendError::OutOfMemory { .. })) => match backend.streamed()? {
                 Some(streamed) => {
@@ -109,22 +127,20 @@ impl Task for Solve<'_, '_> {
 }
 
 impl Solve<'_, '_> {
-    fn on<B: Backend>(self, backend: &B) -> Result<Outcome, TransportError> {
-        let Self { solver, problem, warm, progress } = self;
+    fn on<B: Backend>(&mut self, backend: &B) -> Result<Outcome, TransportError> {
+        let Self { solver, problem, warm, ref mut watch } = *self;
+        let watch = watch.again();
         if multiscale::serves(problem, &solver) {
-            return multiscale::solve(backend, problem, &solver, warm, progress);
+            return multiscale::solve(backend, problem, &solver, warm, watch);
         }
         problem.check_precision::<B>()?;
         let (x, y) = problem.sides(backend)?;
-        let mut run = Run::new(backend, problem, &x, &y, progress)?;
+        let mut run = Run::new(backend, problem, &x, &y, watch)?;
         run.symmetric = solver.accelerated() && problem.is_symmetric();
-        match warm {
-            Some(warm) => run.start_from(warm)?,
-            None if solver.accelerated() => run.anneal(problem, &solver)?,
-            None => {}
+        if let Some(warm) = warm {
+            run.start_from(warm)?;
         }
-        let left = solver.max_iter.saturating_sub(run.iterations);
-        let marginal_error = run.solve(run.eps, &solver, left)?;
+        let marginal_error = run.descend(problem, &solver, warm.is_none() && solver.accelerated())?;
         run.outcome(problem, marginal_error, &solver)
     }
 }

@@ -16,7 +16,7 @@ fn annealed(case: &Case) -> Result<Produced, Trouble> {
     let (n, max, min) = (case.count("num_levels")?, case.number("sigma_max")?, case.number("sigma_min")?);
     let mut q = grids::between_ends(case.params(), case.word("sigma_grid")?, max, min, n)?;
     case.check("sigmas", &q)?;
-    // x += d a s + √(v a) z is Langevin with the step 2da when v = 2d.
+    // x += d a s + √(v a) z is Langevin with the step 2da when v = 2d; the defect is half of the step that NCSNv2 means.
     let (drift, variance) = (case.number("drift_factor")?, case.number("noise_variance_factor")?);
     if variance != 2.0 * drift {
         return skip("a temperature other than one");
@@ -27,7 +27,9 @@ fn annealed(case: &Case) -> Result<Produced, Trouble> {
         q.push(0.0);
     }
     let grid: Grid = grids::grid(&q, Form::Exploding)?;
-    let method = AnnealedLangevin { updates: case.count("steps_per_level")?, step: Some(2.0 * drift * scale) };
+    let half_step = case.compat("half_step_langevin");
+    let step = Some(2.0 * drift * scale * if half_step { 2.0 } else { 1.0 });
+    let method = AnnealedLangevin { updates: case.count("steps_per_level")?, step, half_step };
     case.run(&method.program(&grid))
 }
 

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
+use brenier::io::{Checkpoint, Part};
+use brenier::metric::Flag;
 use brenier::transport::{Outcome, Pairing, Problem};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
@@ -22,6 +24,8 @@ use record::{Plans, Record};
 use shards::Shards;
 use straightness::Straightness;
 
+/// Where results go unless --out says.
+const FOLDER: &str = "brenier-out/couple";
 /// ε over the mean cost when neither --eps nor --blur is given. Beside a plan at 0.001 it leaves 1 % (8gaussians) and 4 % (digits) of
 /// the floor of the CFM loss that a plan can take off, where 0.05 leaves 8 % and 54 %; it takes four times as long as 0.05, once for
 /// a whole training.
@@ -77,6 +81,10 @@ impl Couple {
     /// Draws the pairs.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
+        session.resumable("couple", Some(FOLDER), &device, |checkpoint| self.draw(session, &device, checkpoint))
+    }
+
+    fn draw(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
         let (source, target) = self.ends.measures()?;
         let (source, target) = (End::new(source, self.batch, self.ends.n, 0), End::new(target, self.batch, self.ends.n, 1));
@@ -86,7 +94,7 @@ impl Couple {
         // Both ends in f64 and in the precision of the run, with the columns of the soft-min; a round of draws; a file.
         let held = (source.len() + target.len()) * (4 * d + 8) + 6 * (source.len().max(1 << 20)) + shard * (2 * d + 1);
         machine::require("coupling that many points", held as u64)?;
-        let folder = session.folder(Some("brenier-out/couple"))?;
+        let folder = session.folder(Some(FOLDER))?;
         let mut shards = Shards::new(folder.as_ref(), self.format, shard, d, session.float())?;
 
         let bar = progress::bar(session, "pairs", pairs as usize);
@@ -101,15 +109,17 @@ impl Couple {
                 none => none.insert(Plans::at(self.regularisation.or_share(DEFAULT_EPS, (&x.cloud, &y.cloud), seed)?)),
             };
             let problem = Problem::new(&x.cloud, &y.cloud, plans.eps)?;
-            let outcome = self.solve(&problem, &device, &bar)?;
+            let part = format!("plan {batches}");
+            let outcome = self.solve(&problem, device, &bar, checkpoint.part(&part))?;
             plans.add(&outcome);
             let left = pairs - shards.written();
             let here = if whole { left } else { left.min(x.cloud.len() as u64) };
             let mut pairing = Pairing::new(&problem, &outcome.potentials, here, self.without_replacement, (seed, batches))?;
-            while let Some(drawn) = pairing.next_round(&device, Some(&|_, _, _| !signal::interrupted()))? {
+            while let Some(drawn) = pairing.next_round(device, Some(&|_, _, _| !signal::interrupted()))? {
+                signal::check()?;
                 if plans.straightness.is_none() {
                     bar.set_message("entropy and straightness");
-                    plans.straightness = Some(Straightness::new(&problem, &outcome, &drawn, &device, seed)?);
+                    plans.straightness = Some(Straightness::new(&problem, &outcome, &drawn, device, seed)?);
                     bar.set_message("pairs");
                 }
                 for (&i, &j) in drawn.source.iter().zip(&drawn.target) {
@@ -123,6 +133,9 @@ impl Couple {
                 }
             }
             batches += 1;
+            if shards.written() < pairs {
+                checkpoint.part(&part).close(|_| {});
+            }
         }
         let seconds = begun.elapsed().as_secs_f64();
         let (files, pair_cost) = shards.finish()?;
@@ -148,6 +161,8 @@ impl Couple {
             marginal_error: plans.marginal_error,
             pair_cost,
             cost_ratio: plans.straightness.as_ref().map_or(f64::NAN, |s| pair_cost / s.independent_cost),
+            // Of one pair there is no floor.
+            flags: plans.straightness.iter().filter(|s| !s.cfm_loss_floor.is_finite()).map(|_| Flag::NotFinite).collect(),
             straightness: plans.straightness,
             targets_used: (!uses.is_empty()).then(|| uses.iter().filter(|uses| **uses > 0).count()),
             most_uses: uses.iter().copied().max(),
@@ -156,20 +171,19 @@ impl Couple {
             device: device.name(),
             precision: device.precision().name(),
             seed,
-            flags: Vec::new(),
         };
         let unconverged = (!record.converged).then_some("a plan has not converged; raise --max-iter or --eps, or lower --batch");
         let summary = record.summary(self.regularisation.origin(DEFAULT_EPS));
         session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged)
     }
 
-    fn solve(&self, problem: &Problem<'_>, device: &Device, bar: &ProgressBar) -> Result<Outcome, Failure> {
+    fn solve(&self, problem: &Problem<'_>, device: &Device, bar: &ProgressBar, kept: Part<'_>) -> Result<Outcome, Failure> {
         let solver = self.stopping.solver(false);
         let tell = |iteration: usize, eps: f64, error: f64| {
             bar.set_message(format!("eps {} it {iteration} error {error:.0e}", number(eps)));
             !signal::interrupted()
         };
-        let outcome = solver.solve(problem, device, None, Some(&tell))?;
+        let outcome = solver.resume(problem, device, None, Some(&tell), kept)?;
         bar.set_message("pairs");
         Ok(outcome)
     }

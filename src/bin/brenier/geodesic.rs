@@ -8,23 +8,27 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use brenier::backend::Device;
-use brenier::experiment::walk::Walk;
+use brenier::backend::{Device, Noise};
 use brenier::field::Field;
 use brenier::geodesic::{Bridge, Displacement};
+use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Measure};
 use brenier::metric::{paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
-use brenier::sampler::{Euler, Heun, Method};
+use brenier::random::{Philox, Stream};
+use brenier::sampler::{Euler, Heun, Method, Program};
 use brenier::transport::problem::mean_cost;
-use brenier::transport::{Divergence, LinePlan, Plan, Potentials, Problem, Sinkhorn};
+use brenier::transport::{LinePlan, Plan, Problem, Sinkhorn};
 use clap::{Args, ValueEnum};
 
+use crate::output::{count, number};
 use crate::session::Session;
 use crate::solver::{DEFAULT_EPS, Regularisation};
 use crate::{Failure, flags, input, machine, progress, signal};
 use record::Record;
 
+/// Where results go unless --out says.
+const FOLDER: &str = "brenier-out/geodesic";
 const UNCONVERGED: &str = "the plan has not converged; use a larger eps";
 
 /// Straight paths of optimal transport between two measures
@@ -80,14 +84,6 @@ enum Integrator {
     Heun,
 }
 
-/// A plan in the form the paths need.
-struct Coupling {
-    eps: f64,
-    converged: bool,
-    map: Vec<f64>,
-    potentials: Potentials,
-}
-
 /// Finished paths and their accounts.
 struct Paths {
     states: Vec<f64>,
@@ -100,33 +96,66 @@ struct Paths {
 impl Geodesic {
     /// Draws the paths.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
-        #[cfg(feature = "image")]
-        if let Some(kind) = self.kind {
-            return pictures::run(self, kind, session);
-        }
         let device = session.device()?;
+        session.resumable("geodesic", Some(FOLDER), &device, |checkpoint| {
+            #[cfg(feature = "image")]
+            if let Some(kind) = self.kind {
+                return pictures::run(self, kind, session, &device, checkpoint);
+            }
+            self.draw(session, &device, checkpoint)
+        })
+    }
+
+    fn draw(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
         let (x, y) = self.ends.points(self.ends.measures()?, seed)?;
         let d = y.dim();
         let new = self.points.as_deref().map(|path| read_points(path, d)).transpose()?;
         let moved = new.as_ref().map_or(x.len(), Cloud::len);
         machine::require("a path of that many states", 2 * u64::from(self.steps + 1) * moved as u64 * d as u64)?;
-        let folder = session.folder(Some("brenier-out/geodesic"))?;
+        let folder = session.folder(Some(FOLDER))?;
 
         let spinner = progress::spinner(session, "transport");
+        let tell = |iteration: usize, eps: f64, error: f64| {
+            spinner.set_message(format!("eps {}   iteration {}   error {error:.1e}", number(eps), count(iteration)));
+            !signal::interrupted()
+        };
         let begun = Instant::now();
         let on_a_line = d == 1 && !self.regularisation.is_given() && !(self.pairs || self.bridge) && new.is_none();
         let (coupling, paths) = if on_a_line {
             let plan = LinePlan::new(&x, &y)?;
             (None, self.straight(&x, plan.map, "exact")?)
         } else {
-            let coupling = self.couple(&x, &y, &device, seed)?;
+            let eps = self.regularisation.or_share(DEFAULT_EPS, (&x, &y), seed)?;
+            let problem = Problem::new(&x, &y, eps)?;
+            let coupling = Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part("plan"))?;
+            let plan = Plan::new(&problem, &coupling.potentials)?;
+            spinner.set_message("paths");
             let paths = match &new {
-                points if self.bridge => self.bridge(points.as_ref().unwrap_or(&x), (&x, &y), &coupling, &device, seed)?,
-                Some(points) => self.flow(points, &y, &coupling, &device, seed)?,
+                points if self.bridge => {
+                    let (bridge, start) = (Bridge::new(plan), points.as_ref().unwrap_or(&x));
+                    let noise = Noise::Counter { philox: Philox::new(seed, Stream::Noise), first: 0 };
+                    let (end, states) =
+                        self.follow(&bridge.program(&self.grid()?), &bridge.field(), start, noise, device, checkpoint)?;
+                    let line = Displacement::new(start, end)?;
+                    Paths { states, end: line.end()?, w2_squared: line.action(), kind: "entropic", action: None }
+                }
+                Some(points) => {
+                    let field = Field::Transport { target: y.clone(), g: coupling.potentials.g.clone(), eps };
+                    let grid = self.grid()?;
+                    let program = match self.method {
+                        Integrator::Euler => Euler.program(&grid),
+                        Integrator::Heun => Heun { euler_last: true }.program(&grid),
+                    };
+                    let (end, states) = self.follow(&program, &field, points, Noise::Given(&[]), device, checkpoint)?;
+                    let end = Cloud::new(end, d)?;
+                    // ∫E|v|² dt of equal times 1/K.
+                    let action = f64::from(self.steps) * pieces(&states, &end).iter().map(|piece| piece * piece).sum::<f64>();
+                    let w2_squared = paired_cost(points, &end, seed)?.w2_squared;
+                    Paths { states, w2_squared, end, kind: "exact", action: Some(action) }
+                }
                 None if self.pairs => {
-                    let plan = Plan::new(&Problem::new(&x, &y, coupling.eps)?, &coupling.potentials)?;
-                    let partners = plan.draw_partners(seed, &device)?;
+                    let partners = plan.draw_partners(seed, device)?;
                     self.straight(&x, partners.iter().flat_map(|&j| y.row(j as usize)).copied().collect(), "entropic")?
                 }
                 None => self.straight(&x, coupling.map.clone(), "map")?,
@@ -134,9 +163,13 @@ impl Geodesic {
             (Some(coupling), paths)
         };
         let taken = begun.elapsed().as_secs_f64();
-        spinner.set_message("divergence at the end");
-        let reference = Divergence::to(&y, DEFAULT_EPS * mean_cost(&y, &y, seed), Sinkhorn::default(), &device)?;
-        let endpoint_divergence = 2.0 * reference.from(&paths.end, &device)?;
+        let eps = DEFAULT_EPS * mean_cost(&y, &y, seed);
+        let mut term = |from: &Cloud, to: &Cloud, part: &str| -> Result<f64, Failure> {
+            let problem = Problem::new(from, to, eps)?;
+            Ok(Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part(part))?.dual)
+        };
+        let cross = term(&paths.end, &y, "end and target")?;
+        let endpoint_divergence = 2.0 * cross - term(&paths.end, &paths.end, "end")? - term(&y, &y, "target")?;
         spinner.finish_and_clear();
         signal::check()?;
 
@@ -179,13 +212,6 @@ impl Geodesic {
         )
     }
 
-    fn couple(&self, x: &Cloud, y: &Cloud, device: &Device, seed: u32) -> Result<Coupling, Failure> {
-        let eps = self.regularisation.or_share(DEFAULT_EPS, (x, y), seed)?;
-        let go_on = |_: usize, _: f64, _: f64| !signal::interrupted();
-        let outcome = Sinkhorn::default().solve(&Problem::new(x, y, eps)?, device, None, Some(&go_on))?;
-        Ok(Coupling { eps, converged: outcome.converged, map: outcome.map, potentials: outcome.potentials })
-    }
-
     /// Straight paths from the points of `x` to `ends`.
     fn straight(&self, x: &Cloud, ends: Vec<f64>, kind: &'static str) -> Result<Paths, Failure> {
         let line = Displacement::new(x, ends)?;
@@ -193,39 +219,22 @@ impl Geodesic {
         Ok(Paths { states: line.path(self.steps as usize), end: line.end()?, w2_squared: action, kind, action: Some(action) })
     }
 
-    /// The paths of new points along the velocity of the plan.
-    fn flow(&self, points: &Cloud, y: &Cloud, coupling: &Coupling, device: &Device, seed: u32) -> Result<Paths, Failure> {
-        let field = Field::Transport { target: y.clone(), g: coupling.potentials.g.clone(), eps: coupling.eps };
-        let grid = Grid::uniform(&Schedule::CondOt, self.steps as usize)?;
-        let program = match self.method {
-            Integrator::Euler => Euler.program(&grid),
-            Integrator::Heun => Heun { euler_last: true }.program(&grid),
-        };
-        let walk = Walk::new(&program, &grid, &field, points.points(), 1, device, &|| !signal::interrupted())?;
-        let end = Cloud::new(walk.end, y.dim())?;
-        let action = walk.action.iter().sum::<f64>() / walk.action.len() as f64;
-        let states = walk.states.into_iter().flat_map(|(_, state)| state).collect();
-        Ok(Paths { states, w2_squared: paired_cost(points, &end, seed)?.w2_squared, end, kind: "exact", action: Some(action) })
+    fn grid(&self) -> Result<Grid, Failure> {
+        Ok(Grid::uniform(&Schedule::CondOt, self.steps as usize)?)
     }
 
-    /// Particles of the bridge from `start`.
-    fn bridge(
+    /// Where `program` takes `points`, and all states on the way.
+    fn follow(
         &self,
-        start: &Cloud,
-        (x, y): (&Cloud, &Cloud),
-        coupling: &Coupling,
+        program: &Program,
+        field: &Field,
+        points: &Cloud,
+        noise: Noise<'_>,
         device: &Device,
-        seed: u32,
-    ) -> Result<Paths, Failure> {
-        let bridge = Bridge::new(Plan::new(&Problem::new(x, y, coupling.eps)?, &coupling.potentials)?);
-        let grid = Grid::uniform(&Schedule::CondOt, self.steps as usize)?;
-        let mut states = Vec::with_capacity((self.steps as usize + 1) * start.points().len());
-        let mut keep = |_: usize, state: &[f64]| {
-            states.extend_from_slice(state);
-            !signal::interrupted()
-        };
-        let end = Displacement::new(start, bridge.run(start.points(), &grid, seed, device, &mut keep)?)?;
-        Ok(Paths { states, end: end.end()?, w2_squared: end.action(), kind: "entropic", action: None })
+        checkpoint: &mut Checkpoint,
+    ) -> Result<(Vec<f64>, Vec<f64>), Failure> {
+        let kept = checkpoint.part("paths");
+        Ok(program.resume(field, points.points().to_vec(), noise, device, true, kept, &mut |_| !signal::interrupted())?)
     }
 }
 

@@ -7,6 +7,7 @@ use brenier::backend::Device;
 use brenier::experiment::{Descend, DescentRecord, SchemeName};
 use brenier::gradient_flow::Account;
 use brenier::io::{Checkpoint, Float};
+use brenier::transport::Residual;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -27,7 +28,7 @@ const FOLDER: &str = "brenier-out/jko";
     "brenier jko normal --target digits --steps 20",
     "brenier jko normal --target 8gaussians --scheme langevin --anneal 4 --steps 400",
     "brenier jko normal --target moons --scheme semi-unbalanced --tau 0.2 --eps 0.02",
-    "brenier jko normal --target mixture.json --scheme blob --n 10000",
+    "brenier jko normal --target mixture.json --scheme blob --anneal 4 --steps 400 --n 1024",
 ]))]
 pub struct Jko {
     /// Where the particles start: a file of points, a .json mixture, or a named source such as normal
@@ -44,7 +45,7 @@ pub struct Jko {
     /// Regularisation in units of |x-y|²/2; for blob the squared width of the kernel [default: follows scheme and target]
     #[arg(long, value_name = "E", allow_negative_numbers = true)]
     eps: Option<f64>,
-    /// For langevin: noise that joins the modes at first and falls to none over the first half of the steps; without it mass stays
+    /// For langevin and blob: noise that joins the modes at first and falls to none over the first half of the steps; without it mass stays
     /// in the basins it starts in
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, value_parser = values::positive)]
     anneal: Option<f64>,
@@ -106,10 +107,11 @@ impl Jko {
         };
         let (steps, n, seed) = (self.steps as usize, self.n as usize, session.shared.seed);
         let bar = progress::bar(session, "jko", steps);
-        let tell = |made: usize, account: &Account| {
+        let tell = |made: usize, account: &Account, solver: Option<Residual>| {
             tracing::debug!(made, free_energy = account.free_energy);
             bar.set_position(made as u64);
-            bar.set_message(format!("free energy {}", maybe(account.free_energy)));
+            let inside = solver.map_or(String::new(), |now| format!("   iteration {} error {:.0e}", now.iteration, now.error));
+            bar.set_message(format!("free energy {}{inside}", maybe(account.free_energy)));
             !signal::interrupted()
         };
         let begun = Instant::now();

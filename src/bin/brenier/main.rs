@@ -104,7 +104,10 @@ impl Work {
     }
 
     fn keeps_checkpoint(&self) -> bool {
-        matches!(self, Self::Compare(_) | Self::Jko(_) | Self::Sample(_))
+        matches!(
+            self,
+            Self::Compare(_) | Self::Transport(_) | Self::Couple(_) | Self::Geodesic(_) | Self::Jko(_) | Self::Sample(_)
+        )
     }
 }
 

@@ -9,13 +9,10 @@ use brenier::backend::{Device, Noise};
 use brenier::field::Field;
 use brenier::io::{Checkpoint, is_network, read_array, read_network};
 use brenier::measure::Measure;
-use brenier::path::{Grid, Level, Schedule};
+use brenier::path::{Form, Grid, Level, Schedule, Spacing, sigmas};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::{
-    self, AnnealedLangevin, Compat, Loop, LoopOptions, Looped, Method, Observe, Options, Program, STATE, Underway,
-};
+use brenier::sampler::{self, AnnealedLangevin, Churn, Compat, Loop, LoopOptions, Looped, Method, Options, Program};
 use clap::Args;
-use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::output::{Summary, count, seconds};
@@ -28,11 +25,13 @@ const DEFAULT_N: u32 = 4096;
 const LAW_DRAWS: u32 = 4096;
 const ANNEALED: &str = "annealed-langevin";
 const LANGEVIN: &str = "langevin";
+/// Entries of the table whose flow --shift moves, as the published codes have it.
+const SHIFTED_ENTRIES: usize = 1000;
 /// Step of langevin over the law's least variance.
 const STEP_OF_VARIANCE: f64 = 0.1;
-/// Where results go unless --out says, and the array of a checkpoint with the states so far.
+/// Where results go unless --out says, and the part of a checkpoint with the particles under way.
 const FOLDER: &str = "brenier-out/sample";
-const TRAJECTORY: &str = "trajectory";
+const PARTICLES: &str = "particles";
 
 /// Move particles from noise to data with any method over any field
 ///
@@ -58,6 +57,9 @@ pub struct Sample {
     /// Where the levels lie on the schedule
     #[arg(long, value_enum, default_value = "trailing")]
     grid: values::GridName,
+    /// On condot: shift its levels towards the noise, sigma to F sigma/(1 + (F-1) sigma), from 1 to that of 1/1000
+    #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = values::positive)]
+    shift: Option<f64>,
     /// Steps; for annealed-langevin updates in all, or with --schedule levels of 5 updates
     #[arg(long, value_name = "K", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
@@ -73,8 +75,17 @@ pub struct Sample {
     /// Noise put back by edm-euler and edm-heun, over all steps
     #[arg(long, value_name = "S", default_value_t = 0.0, allow_negative_numbers = true, value_parser = values::not_negative)]
     churn: f64,
-    /// Reproduce a known defect of the published codes; may be repeated
-    #[arg(long, value_name = "NAME")]
+    /// The levels sigma/alpha at which --churn acts [default: all]
+    #[arg(long, value_name = "MIN..MAX", requires = "churn", value_parser = values::levels)]
+    churn_between: Option<(f64, f64)>,
+    /// The predictor of pc-ve, pc-vp and pc-subvp takes the step of the probability-flow ODE, without noise
+    #[arg(long)]
+    probability_flow: bool,
+    /// energy-matching: a particle whose path is this long stops
+    #[arg(long, value_name = "L", allow_negative_numbers = true, value_parser = values::positive)]
+    length: Option<f64>,
+    /// Reproduce a known defect of the published codes; may be repeated, and --help lists them
+    #[arg(long, value_name = "NAME", long_help = values::compats())]
     compat: Vec<String>,
     /// Noise of ddim, from 0 (none) to 1 (that of ddpm)
     #[arg(long, value_name = "ETA", default_value_t = 0.0, allow_negative_numbers = true, value_parser = values::eta)]
@@ -164,18 +175,19 @@ impl Sample {
 
         let folder = session.folder(Some(FOLDER))?;
         let bar = progress::bar(session, &self.method, steps);
+        let mut tell = |made: usize| {
+            bar.set_position(made as u64);
+            !signal::interrupted()
+        };
         let begun = Instant::now();
         let (samples, nfe, trajectory) = match &movement {
             Movement::Program(program) => {
-                let (samples, trajectory) = self.run_program(program, &field, start, noise, device, checkpoint, &bar)?;
+                let kept = checkpoint.part(PARTICLES);
+                let (samples, trajectory) = program.resume(&field, start, noise, device, self.trajectory, kept, &mut tell)?;
                 (samples, program.nfe(), trajectory)
             }
             Movement::Loop(entry, options) => {
-                let mut tell = |made: usize| {
-                    bar.set_position(made as u64);
-                    !signal::interrupted()
-                };
-                let Looped { points, nfe } = entry.run(&field, &start, noise, options, device, &mut tell)?;
+                let Looped { points, nfe } = entry.run(&field, &start, noise, options, device, checkpoint, &mut tell)?;
                 (points, nfe, Vec::new())
             }
         };
@@ -235,44 +247,6 @@ impl Sample {
         })
     }
 
-    /// The end points, and all states where they are to be kept.
-    #[allow(clippy::too_many_arguments)]
-    fn run_program(
-        &self,
-        program: &Program,
-        field: &Field,
-        start: Vec<f64>,
-        noise: Noise<'_>,
-        device: &Device,
-        checkpoint: &mut Checkpoint,
-        bar: &ProgressBar,
-    ) -> Result<(Vec<f64>, Vec<f64>), Failure> {
-        let mut trajectory = checkpoint.array(TRAJECTORY).unwrap_or_default().to_vec();
-        let mut run = Underway::kept(checkpoint).unwrap_or_else(|| Underway::from(start));
-        while run.made < program.steps.len() {
-            let tell = |made: usize| {
-                bar.set_position(made as u64);
-                !signal::interrupted() && !checkpoint.is_due()
-            };
-            let mut keep = |made: usize, state: &[f64]| {
-                // The state at which a run is resumed is there already.
-                if trajectory.len() == made * state.len() {
-                    trajectory.extend_from_slice(state);
-                }
-                tell(made)
-            };
-            let observe = if self.trajectory { Observe::States(&mut keep) } else { Observe::Progress(&mut { tell }) };
-            program.advance(field, &mut run, noise, device, observe)?;
-            if run.made < program.steps.len() {
-                run.keep(checkpoint);
-                checkpoint.keep_array(TRAJECTORY, trajectory.clone());
-                signal::check()?;
-                checkpoint.save();
-            }
-        }
-        Ok((run.registers.swap_remove(STATE), trajectory))
-    }
-
     /// How the particles are moved, and the level they start at.
     fn movement(&self, field: &Field, seed: u32) -> Result<(Movement, Level), Failure> {
         let compat = self.compat.iter().map(|name| self.compat_of_method(name)).collect::<Result<Vec<Compat>, Failure>>()?;
@@ -288,7 +262,8 @@ impl Sample {
             }
             let schedule = Schedule::parse(spec)?;
             let start = entry.start(&schedule);
-            let options = LoopOptions { schedule, steps, tolerance: self.tol, snr: self.snr, compat };
+            let (tolerance, snr, probability_flow, length) = (self.tol, self.snr, self.probability_flow, self.length);
+            let options = LoopOptions { schedule, steps, tolerance, snr, probability_flow, length, compat };
             return Ok((Movement::Loop(entry, options), start));
         }
         let entry = sampler::named(&self.method)?;
@@ -311,22 +286,57 @@ impl Sample {
         };
         if let (ANNEALED, None, Some(sigma_max)) = (self.method.as_str(), &self.schedule, widest(field, seed)) {
             let (method, grid) = AnnealedLangevin::of_length(steps, sigma_max)?;
-            return Ok((Movement::Program(method.program(&grid)), grid.start()));
+            let half_step = compat.contains(&Compat::HALF_STEP_LANGEVIN);
+            return Ok((Movement::Program(AnnealedLangevin { half_step, ..method }.program(&grid)), grid.start()));
         }
-        let grid = Grid::spaced(&schedule, steps, self.grid.into())?;
+        let grid = self.make_grid(&schedule, &compat)?;
         let euler_last = !field.is_regular_at_data();
-        let options = Options { schedule, eta: self.eta, euler_last, churn: self.churn, step, compat, ..Options::default() };
+        let options =
+            Options { schedule, eta: self.eta, euler_last, churn: self.make_churn(), step, compat, ..Options::default() };
         Ok((Movement::Program((entry.make)(&options).program(&grid)), grid.start()))
     }
 
-    /// The defect called `name`, which the method must have.
+    fn make_churn(&self) -> Churn {
+        let (min, max) = self.churn_between.unwrap_or((Churn::NONE.min, Churn::NONE.max));
+        Churn { amount: self.churn, min, max, ..Churn::NONE }
+    }
+
+    fn make_grid(&self, schedule: &Schedule, compat: &[Compat]) -> Result<Grid, Failure> {
+        let Some(factor) = self.shift else {
+            let spacing = match self.grid {
+                values::GridName::Iddpm if compat.contains(&Compat::IDDPM_GRID_FLOAT32) => Spacing::IddpmFloat32,
+                other => other.into(),
+            };
+            return Ok(Grid::spaced(schedule, self.steps as usize, spacing)?);
+        };
+        if *schedule != Schedule::CondOt || self.grid != values::GridName::Trailing {
+            return Err("--shift moves the levels of a flow: it goes with --schedule condot and --grid trailing".into());
+        }
+        let mut levels = sigmas::shifted(self.steps as usize, SHIFTED_ENTRIES, factor, compat.contains(&Compat::DOUBLE_SHIFT));
+        levels.push(0.0);
+        Ok(Grid::of_sigmas(&levels, Form::Straight)?)
+    }
+
+    /// The defect called `name`, which the method must have, with the flag that it shows with.
     fn compat_of_method(&self, name: &str) -> Result<Compat, Failure> {
         let compat = Compat::named(name)?;
-        if compat.methods.contains(&self.method.as_str()) {
-            return Ok(compat);
+        if !compat.methods.contains(&self.method.as_str()) {
+            let (methods, method) = (compat.methods.join(", "), &self.method);
+            return Err(format!("compat {name} is a defect of {methods}; {method} does not have it: leave it out").into());
         }
-        let (methods, method) = (compat.methods.join(", "), &self.method);
-        Err(format!("compat {name} is a defect of {methods}; {method} does not have it: leave it out").into())
+        let (shown, flag) = match compat {
+            Compat::DOUBLE_SHIFT => (self.shift.is_some(), "--shift F"),
+            Compat::IDDPM_GRID_FLOAT32 => (self.grid == values::GridName::Iddpm, "--grid iddpm"),
+            Compat::BATCH_PATH_LENGTH => (self.length.is_some(), "--length L"),
+            Compat::UNUSED_DRAWS if self.method.starts_with("pc") => (self.probability_flow, "--probability-flow"),
+            Compat::UNUSED_DRAWS => (self.churn_between.is_some(), "--churn and --churn-between MIN..MAX"),
+            _ => (true, ""),
+        };
+        if shown {
+            Ok(compat)
+        } else {
+            Err(format!("compat {name} shows only with {flag}; give it, or leave the compat out").into())
+        }
     }
 
     /// The start points of the whole run, n × d.

@@ -13,6 +13,7 @@ mod record;
 use std::process::ExitCode;
 
 use brenier::backend::{Cost, Device};
+use brenier::io::Checkpoint;
 use brenier::transport::{ClosedForm, PlanEntry, Potentials, SlicedDistance, sliced_w2};
 use clap::Args;
 
@@ -106,6 +107,10 @@ impl Transport {
     /// Solves the problem.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
+        session.resumable("transport", None, &device, |checkpoint| self.solve(session, &device, checkpoint))
+    }
+
+    fn solve(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
         let measures = self.ends.measures()?;
         let folder = session.folder(None)?;
@@ -116,7 +121,7 @@ impl Transport {
             if let Some(folder) = &folder {
                 folder.clear(&files::FILES)?;
             }
-            return self.finish(session, &device, (None, laws[0].dim()), (solved, None, Some(values)), folder.as_ref());
+            return self.finish(session, device, (None, laws[0].dim()), (solved, None, Some(values)), folder.as_ref());
         }
         let (x, y) = self.ends.points(measures, seed)?;
         if self.entropic.top_k.is_some() && folder.is_none() {
@@ -126,18 +131,18 @@ impl Transport {
         let solved = match self.rank {
             Some(rank) => low_rank::solve(&x, &y, rank as usize, self.entropic.stopping.max_iter, session)?,
             None if self.exact || on_a_line => exact::solve(&x, &y)?,
-            None => self.entropic.solve(&x, &y, &device, session)?,
+            None => self.entropic.solve(&x, &y, device, checkpoint, session)?,
         };
         signal::check()?;
         let sliced = self.sliced.map(|directions| sliced_w2(&x, &y, directions as usize, seed)).transpose()?;
         if let Some(folder) = &folder {
             files::write(folder, &x, &y, &solved)?;
             if let (Some(k), Some(potentials)) = (self.entropic.top_k, &solved.potentials) {
-                files::write_partners(folder, (&x, &y), (solved.eps, self.entropic.cost, potentials), k as usize, &device)?;
+                files::write_partners(folder, (&x, &y), (solved.eps, self.entropic.cost, potentials), k as usize, device)?;
             }
         }
         let values = laws.map(|laws| closed_form::values(&laws, solved.eps, &self.entropic)).transpose()?;
-        self.finish(session, &device, (Some((x.len(), y.len())), x.dim()), (solved, sliced, values), folder.as_ref())
+        self.finish(session, device, (Some((x.len(), y.len())), x.dim()), (solved, sliced, values), folder.as_ref())
     }
 
     fn finish(

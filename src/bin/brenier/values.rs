@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use brenier::path::{SCHEDULES, Spacing};
-use brenier::sampler::{LOOPS, METHODS};
+use brenier::sampler::{COMPATS, Compat, LOOPS, METHODS};
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 /// A spacing by its name.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum GridName {
     /// Equal steps of time from pure noise; on a table its last entries
     Trailing,
@@ -20,6 +20,8 @@ pub enum GridName {
     Karras,
     /// log(sigma/alpha) in equal steps
     Geometric,
+    /// sigma/alpha evenly by rank among the levels of iDDPM's cosine schedule
+    Iddpm,
 }
 
 impl From<GridName> for Spacing {
@@ -30,6 +32,7 @@ impl From<GridName> for Spacing {
             GridName::Linspace => Self::Linspace,
             GridName::Karras => Self::Karras,
             GridName::Geometric => Self::Geometric,
+            GridName::Iddpm => Self::Iddpm,
         }
     }
 }
@@ -49,6 +52,13 @@ pub fn schedules() -> String {
     )
 }
 
+/// The long help of --compat.
+pub fn compats() -> String {
+    let line = |c: &Compat| format!("- {} ({}; {}): {}", c.name, c.methods.join(", "), c.peer, c.about);
+    let lines: Vec<String> = COMPATS.iter().map(line).collect();
+    format!("Reproduce a known defect of the published codes; may be repeated:\n{}", lines.join("\n"))
+}
+
 /// η, from 0 to 1.
 pub fn eta(text: &str) -> Result<f64, String> {
     match text.parse() {
@@ -62,6 +72,13 @@ pub fn range(text: &str) -> Result<Range<u32>, String> {
     let ends = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
     ends.filter(|range| !range.is_empty())
         .ok_or_else(|| "a range is two whole numbers, as in 0..500000, the second larger".into())
+}
+
+/// MIN..MAX, noise levels that are not negative and do not fall.
+pub fn levels(text: &str) -> Result<(f64, f64), String> {
+    let ends = text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    ends.filter(|(min, max)| 0.0 <= *min && min <= max)
+        .ok_or_else(|| "a range of levels is two numbers from 0 up, as in 0.05..50, the second not smaller".into())
 }
 
 /// A tolerance: finite, not negative.

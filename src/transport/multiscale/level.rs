@@ -13,12 +13,16 @@
 //!
 //! A symmetric problem has one potential and its averaging φ ← φ + ½ ε log r contracts by half by itself.
 
+use serde::{Deserialize, Serialize};
+
 use crate::backend::{Backend, BackendError, Reals};
+use crate::io::Part;
 use crate::transport::TransportError;
 use crate::transport::multiscale::side::{Kept, Side, Trend};
 use crate::transport::multiscale::tiles::Scale;
 use crate::transport::outcome::Residual;
-use crate::transport::sinkhorn::{Hold, Progress};
+use crate::transport::sinkhorn::Hold;
+use crate::transport::watch::Watch;
 
 /// Nats by which exponents may rise before the list is made anew; one nat more keeps a tenth more pairs.
 const MARGIN: f64 = 1.5;
@@ -32,6 +36,11 @@ const HELD_SHARE: f64 = 0.7;
 /// An error above this times the least one so far ends the over-relaxation: it starts afresh, with a plain update.
 const LOST: f64 = 2.0;
 
+/// The record of the level a solve has reached and the iterations made, that of the level's iteration, and the array of errors.
+pub const REACHED: &str = "level and iterations";
+const ITERATION: &str = "iteration";
+const ERRORS: &str = "errors";
+
 /// ε of a level and log₂ of the points that each point of its clouds stands for.
 #[derive(Clone)]
 pub struct Step {
@@ -44,20 +53,25 @@ pub struct Budget<'a> {
     pub iterations: usize,
     pub most: usize,
     pub history: Vec<Residual>,
-    pub progress: Option<Progress<'a>>,
+    pub watch: Watch<'a>,
     /// The square of the factor by which lengths here are those of the input.
     pub square: f64,
 }
 
-impl Budget<'_> {
-    fn tell(&mut self, eps: f64, error: f64) -> Result<(), TransportError> {
-        let (iteration, eps) = (self.iterations, eps / self.square);
-        self.history.push(Residual { iteration, eps, error });
-        match self.progress.is_none_or(|progress| progress(iteration, eps, error)) {
-            true => Ok(()),
-            false => Err(TransportError::Stopped { iterations: iteration }),
-        }
-    }
+/// The iteration of a level.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Iteration {
+    /// The number at which it ends at the latest.
+    last: usize,
+    /// Half-steps since the last plain iteration.
+    half_steps: usize,
+    /// The number of half-steps at which ω is held.
+    held: Option<usize>,
+    /// Whether the second marginal is exact, so that the error of the first is the whole one.
+    exact: bool,
+    /// The least error and the one before: kept as numbers of their own, as they may be infinite.
+    #[serde(skip)]
+    errors: (f64, f64),
 }
 
 pub struct Level<'a, B: Backend, const D: usize> {
@@ -102,6 +116,46 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
         let mut level = Self { backend, step, sides, cut, lists: Vec::new(), log_ratio, packed, carried };
         level.list()?;
         Ok(level)
+    }
+
+    /// The level that `part` has, and its iteration; none where it was done, and then its error.
+    pub fn kept(
+        backend: &'a B,
+        step: Step,
+        sides: Vec<(&'a Scale<D>, Hold)>,
+        cut: f64,
+        part: &Part<'_>,
+    ) -> Option<Result<(Self, Option<Iteration>, f64), BackendError>> {
+        let array = |name: &str, s: usize| part.array(&format!("{name} {s}")).map(<[f64]>::to_vec);
+        let all = |name: &str| (0..sides.len()).map(|s| array(name, s)).collect::<Option<Vec<_>>>();
+        let (potentials, fitted) = (all("potential")?, all("fitted")?);
+        let &[least, before, error] = part.array(ERRORS)? else { return None };
+        let iteration = part.record::<Iteration>(ITERATION).map(|iteration| Iteration { errors: (least, before), ..iteration });
+        let carried = part.array("eps carried").and_then(<[f64]>::first).copied().zip(all("carried"));
+        let level = || {
+            let sides = sides.into_iter().zip(fitted).map(|((scale, hold), fitted)| Side::new(backend, scale, hold, fitted));
+            let mut level = Self::of(backend, step, sides.collect::<Result<_, _>>()?, cut, carried)?;
+            level.sides.iter_mut().zip(potentials).try_for_each(|(side, potential)| side.move_to(backend, potential))?;
+            Ok((level, iteration, error))
+        };
+        Some(level())
+    }
+
+    /// Keeps the level with its `iteration`, none where it is done, and the last `error`.
+    pub fn keep(&self, iteration: Option<&Iteration>, error: f64, part: &mut Part<'_>) {
+        for (s, side) in self.sides.iter().enumerate() {
+            part.keep_array(&format!("potential {s}"), side.potential.clone());
+            part.keep_array(&format!("fitted {s}"), side.fitted.clone());
+        }
+        let (least, before) = iteration.map_or((f64::INFINITY, f64::INFINITY), |iteration| iteration.errors);
+        part.keep_array(ERRORS, vec![least, before, error]);
+        if let Some(iteration) = iteration {
+            part.keep_record(ITERATION, iteration);
+            if let Some((eps, carried)) = &self.carried {
+                part.keep_array("eps carried", vec![*eps]);
+                carried.iter().enumerate().for_each(|(s, carried)| part.keep_array(&format!("carried {s}"), carried.clone()));
+            }
+        }
     }
 
     /// The side opposite to `s`: itself in a symmetric problem.
@@ -152,19 +206,21 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
     }
 
     /// Iterates until the error of the first marginal is at most `tol` with the second exact, or `max_iter` iterations are made;
-    /// returns the error of the plan it leaves.
-    pub fn solve(&mut self, tol: f64, max_iter: usize, budget: &mut Budget<'_>) -> Result<f64, TransportError> {
+    /// returns the error of the plan it leaves. `number` is the level's own; `under_way` goes on with an iteration.
+    pub fn solve(
+        &mut self,
+        (number, tol, max_iter): (usize, f64, usize),
+        under_way: Option<Iteration>,
+        budget: &mut Budget<'_>,
+    ) -> Result<f64, TransportError> {
         let symmetric = self.sides.len() == 1;
         let last = budget.most.min(budget.iterations.saturating_add(max_iter));
-        // Half-steps since the last plain iteration, and those at which ω is held.
-        let (mut half_steps, mut held) = (0, usize::MAX);
-        // Whether the second marginal is exact, so that the error of the first is the whole one.
-        let mut exact = symmetric;
-        let (mut least, mut before) = (f64::INFINITY, f64::INFINITY);
+        let errors = (f64::INFINITY, f64::INFINITY);
+        let mut at = under_way.unwrap_or(Iteration { last, half_steps: 0, held: None, exact: symmetric, errors });
         loop {
             let error = self.marginal(0)?;
-            budget.tell(self.step.eps, error)?;
-            if budget.iterations >= last || (error <= tol && exact) {
+            self.tell(number, &at, error, budget)?;
+            if budget.iterations >= at.last || (error <= tol && at.exact) {
                 return Ok(error);
             }
             budget.iterations += 1;
@@ -172,19 +228,33 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
                 self.advance(0, 0.5)?;
                 continue;
             }
-            let plain = error <= tol || budget.iterations == last;
+            let plain = error <= tol || budget.iterations == at.last;
+            let (mut least, before) = at.errors;
             if plain || error > LOST * least {
-                (half_steps, least) = (0, f64::INFINITY);
-            } else if error > before && half_steps >= FEWEST_HALF_STEPS && held == usize::MAX {
-                held = (HELD_SHARE * half_steps as f64) as usize;
+                (at.half_steps, least) = (0, f64::INFINITY);
+            } else if error > before && at.half_steps >= FEWEST_HALF_STEPS && at.held.is_none() {
+                at.held = Some((HELD_SHARE * at.half_steps as f64) as usize);
             }
-            (least, before) = (least.min(error), error);
-            self.advance(0, relaxation(held.min(half_steps + 1)))?;
+            at.errors = (least.min(error), error);
+            let held = at.held.unwrap_or(usize::MAX);
+            self.advance(0, relaxation(held.min(at.half_steps + 1)))?;
             self.marginal(1)?;
-            self.advance(1, if plain { 1.0 } else { relaxation(held.min(half_steps + 2)) })?;
-            half_steps = if plain { 0 } else { half_steps + 2 };
-            exact = plain;
+            self.advance(1, if plain { 1.0 } else { relaxation(held.min(at.half_steps + 2)) })?;
+            at.half_steps = if plain { 0 } else { at.half_steps + 2 };
+            at.exact = plain;
         }
+    }
+
+    fn tell(&self, number: usize, at: &Iteration, error: f64, budget: &mut Budget<'_>) -> Result<(), TransportError> {
+        let Budget { iterations, history, watch, square, .. } = budget;
+        let now = Residual { iteration: *iterations, eps: self.step.eps / *square, error };
+        watch.tell(now, |part| {
+            part.keep_record(REACHED, &(number, *iterations));
+            Residual::keep(history, part);
+            self.keep(Some(at), error, part);
+        })?;
+        history.push(now);
+        Ok(())
     }
 
     /// The next level, on `scales`, started from this one.

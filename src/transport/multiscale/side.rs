@@ -14,7 +14,8 @@ pub struct Side<'a, B: Backend, const D: usize> {
     pub cells: Vec<Vec<Cell<D>>>,
     /// How far the potential has fallen anywhere below the one the cells belong to: how far exponents can have risen.
     pub fallen: f64,
-    fitted: Vec<f64>,
+    /// The potential that the cells belong to.
+    pub fitted: Vec<f64>,
     weights: Reals<B>,
     points: B::Buf<f64>,
     log_weights: B::Buf<f64>,
@@ -68,6 +69,14 @@ impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
             })
             .reduce(|| 0.0, f64::max);
         self.on_device = backend.upload(&self.potential)?;
+        Ok(())
+    }
+
+    /// The potential as an iteration left it, between two fits.
+    pub fn move_to(&mut self, backend: &B, potential: Vec<f64>) -> Result<(), BackendError> {
+        self.fallen = self.fitted.iter().zip(&potential).map(|(fitted, phi)| fitted - phi).fold(0.0, f64::max);
+        self.on_device = backend.upload(&potential)?;
+        self.potential = potential;
         Ok(())
     }
 

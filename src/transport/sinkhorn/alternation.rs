@@ -39,9 +39,16 @@ impl<B: Backend> Potential<B> {
     }
 }
 
+/// What is on the device besides the potentials, between two iterations.
+pub struct Saved {
+    pub log_ratio: Vec<f64>,
+    pub change: Vec<f64>,
+    pub memory: Option<[Vec<f64>; 4]>,
+}
+
 /// The iteration of a [`Run`] at `eps`. It submits work and waits for nothing but what [`Alternation::error`] is asked for.
 pub struct Alternation<'a, 'b, B: Backend> {
-    run: &'a mut Run<'b, B>,
+    pub run: &'a mut Run<'b, B>,
     eps: f64,
     mass: B::Buf<f64>,
     phi: Potential<B>,
@@ -60,6 +67,28 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
             memory,
             eps,
             run,
+        })
+    }
+
+    /// The iteration as [`Alternation::save`] left it, with the potentials of `run`.
+    pub fn restored(run: &'a mut Run<'b, B>, eps: f64, saved: &Saved) -> Result<Self, BackendError> {
+        let backend = run.backend;
+        run.ratio_x = backend.upload_reals(&saved.log_ratio)?;
+        let mut at = Self::new(run, eps, false)?;
+        at.phi.change = backend.upload(&saved.change)?;
+        at.memory = saved.memory.as_ref().map(|memory| Anderson::upload(backend, memory)).transpose()?;
+        Ok(at)
+    }
+
+    /// Leaves the potentials with the run, and gives what else it takes to go on.
+    pub fn save(&mut self) -> Result<Saved, BackendError> {
+        let backend = self.run.backend;
+        self.run.phi = backend.download(&self.phi.value)?;
+        self.run.psi = backend.download(if self.run.symmetric { &self.phi.value } else { &self.psi.value })?;
+        Ok(Saved {
+            log_ratio: backend.download_reals(&self.run.ratio_x)?,
+            change: backend.download(&self.phi.change)?,
+            memory: self.memory.as_ref().map(|memory| memory.download(backend)).transpose()?,
         })
     }
 

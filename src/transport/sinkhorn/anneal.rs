@@ -18,35 +18,55 @@ const LOOSE: f64 = 5e-3;
 const PER_LEVEL: usize = 100;
 
 impl<B: Backend> Run<'_, B> {
-    /// Solves the levels of ε above the one asked for, each from the two before, and leaves φ extrapolated to it.
-    pub fn anneal(&mut self, problem: &Problem<'_>, solver: &Sinkhorn) -> Result<(), TransportError> {
+    /// Solves the problem, if `annealed` down levels of ε that are each started from the two before; returns the error of the plan.
+    pub fn descend(&mut self, problem: &Problem<'_>, solver: &Sinkhorn, annealed: bool) -> Result<f64, TransportError> {
         let spread = |side: &Side<B>| dot(&side.own, &side.mass);
         let first = FIRST_LEVEL
             * match self.cost {
                 Streamed::Product => spread(self.x) + spread(self.y),
                 _ => problem.mean_cost(0).abs() * self.x.unit,
             };
-        let count = (first / self.eps).log(LEVEL_FACTOR).ceil().max(0.0) as i32;
-        let mut levels: Vec<(f64, Vec<f64>)> = Vec::new();
-        for k in (0..=count).rev() {
-            let eps = self.eps * LEVEL_FACTOR.powi(k);
-            match &levels[..] {
-                [] if self.balanced() && matches!(self.cost, Streamed::Product) => {
-                    self.phi = start::gaussian(self.x, self.y, eps).unwrap_or_else(|| self.x.own.clone());
-                }
-                [.., (before_eps, before), (last_eps, last)] => {
-                    let share = (eps - last_eps) / (last_eps - before_eps);
-                    self.phi = last.iter().zip(before).map(|(last, before)| last + share * (last - before)).collect();
-                }
-                _ => {}
+        self.level = if annealed { (first / self.eps).log(LEVEL_FACTOR).ceil().max(0.0) as u32 } else { 0 };
+        let kept = self.watch.kept.take();
+        let recalled = kept.as_ref().and_then(|part| self.recall(part));
+        self.watch.kept = kept;
+        let mut under_way = match recalled {
+            Some(Err(error)) => return Ok(error),
+            other => other.and_then(Result::ok),
+        };
+        loop {
+            let eps = self.eps * LEVEL_FACTOR.powi(self.level as i32);
+            let left = solver.max_iter.saturating_sub(self.iterations);
+            if annealed && under_way.is_none() {
+                self.start_level(eps);
             }
-            if k > 0 {
-                let left = solver.max_iter.saturating_sub(self.iterations).min(PER_LEVEL);
-                let loose = Sinkhorn { tol: LOOSE.max(solver.tol), ..*solver };
-                self.solve(eps, &loose, left)?;
-                levels.push((eps, self.phi.clone()));
+            if self.level == 0 {
+                let error = self.go_on(eps, solver, left, under_way)?;
+                let mut watch = std::mem::take(&mut self.watch);
+                watch.close(|part| self.keep_end(error, part));
+                return Ok(error);
             }
+            let loose = Sinkhorn { tol: LOOSE.max(solver.tol), ..*solver };
+            self.go_on(eps, &loose, left.min(PER_LEVEL), under_way.take())?;
+            if self.before.len() == 2 {
+                self.before.remove(0);
+            }
+            self.before.push((eps, self.phi.clone()));
+            self.level -= 1;
         }
-        Ok(())
+    }
+
+    /// φ at the first level from the moments of the clouds, at a later one extrapolated from the two before.
+    fn start_level(&mut self, eps: f64) {
+        match &self.before[..] {
+            [] if self.balanced() && matches!(self.cost, Streamed::Product) => {
+                self.phi = start::gaussian(self.x, self.y, eps).unwrap_or_else(|| self.x.own.clone());
+            }
+            [(before_eps, before), (last_eps, last)] => {
+                let share = (eps - last_eps) / (last_eps - before_eps);
+                self.phi = last.iter().zip(before).map(|(last, before)| last + share * (last - before)).collect();
+            }
+            _ => {}
+        }
     }
 }

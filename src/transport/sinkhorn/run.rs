@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 
-use crate::backend::{Backend, BackendError, Reals};
+use crate::backend::{Backend, BackendError, Reals, Ticket};
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
 use crate::transport::outcome::Residual;
 use crate::transport::problem::{Problem, Side};
 use crate::transport::sinkhorn::alternation::Alternation;
 use crate::transport::sinkhorn::hold::{Hold, convex};
-use crate::transport::sinkhorn::{Potentials, Progress, Sinkhorn};
+use crate::transport::sinkhorn::underway::Iteration;
+use crate::transport::sinkhorn::{Potentials, Sinkhorn};
+use crate::transport::watch::Watch;
 
 /// Iterations without a new least error after which an error near the rounding of the exponents is taken as final.
 const PATIENCE: usize = 50;
@@ -38,7 +40,11 @@ pub struct Run<'a, B: Backend> {
     pub history: Vec<Residual>,
     /// Rounding error of the products in the exponents.
     pub rounding: f64,
-    progress: Option<Progress<'a>>,
+    /// Levels of ε above the one asked for that are left.
+    pub(super) level: u32,
+    /// ε and φ of the two levels before.
+    pub(super) before: Vec<(f64, Vec<f64>)>,
+    pub(super) watch: Watch<'a>,
 }
 
 impl<'a, B: Backend> Run<'a, B> {
@@ -48,7 +54,7 @@ impl<'a, B: Backend> Run<'a, B> {
         problem: &Problem<'a>,
         x: &'a Side<B>,
         y: &'a Side<B>,
-        progress: Option<Progress<'a>>,
+        watch: Watch<'a>,
     ) -> Result<Self, BackendError> {
         let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
         let [rho_x, rho_y] = problem.rho().map(|rho| rho.map(|rho| rho * x.unit));
@@ -71,7 +77,9 @@ impl<'a, B: Backend> Run<'a, B> {
             backend,
             x,
             y,
-            progress,
+            level: 0,
+            before: Vec::new(),
+            watch,
         })
     }
 
@@ -99,54 +107,83 @@ impl<'a, B: Backend> Run<'a, B> {
 
     /// Iterates at `eps` until the error is at most `tol` or `max_iter` iterations are made; returns the error of the plan it
     /// leaves.
+    pub fn solve(&mut self, eps: f64, solver: &Sinkhorn, max_iter: usize) -> Result<f64, TransportError> {
+        self.go_on(eps, solver, max_iter, None)
+    }
+
+    /// As [`Run::solve`], from the middle of the iteration where it is `under_way`.
     ///
     /// The device is kept [`Backend::AHEAD`] iterations ahead of the error that is looked at. Where an error says stop, the plan
     /// that there is by then must say so too.
-    pub fn solve(&mut self, eps: f64, solver: &Sinkhorn, max_iter: usize) -> Result<f64, TransportError> {
-        let (first, last, tests) = (self.iterations, self.iterations + max_iter, solver.tol > 0.0);
-        let (backend, unit) = (self.backend, if self.balanced() { 1.0 } else { eps });
+    pub(super) fn go_on(
+        &mut self,
+        eps: f64,
+        solver: &Sinkhorn,
+        max_iter: usize,
+        under_way: Option<Iteration>,
+    ) -> Result<f64, TransportError> {
+        let (backend, unit, tests) = (self.backend, if self.balanced() { 1.0 } else { eps }, solver.tol > 0.0);
         let (input_eps, floor) = (eps / self.x.unit, 10.0 * self.rounding / eps);
-        let progress = self.progress;
-        let (mut history, mut iterations) = (Vec::new(), first);
+        let (mut least, mut last, mut ahead) = ((f64::INFINITY, self.iterations), self.iterations + max_iter, VecDeque::new());
         if tests && !self.symmetric && self.scores.is_none() {
             self.scores = backend.scores(self.y.rows(), self.x.rows(), self.cost.pair_cost(true))?;
         }
-        let mut at = Alternation::new(self, eps, solver.accelerated())?;
+        let mut resumed = under_way.is_some();
+        let mut at = match under_way {
+            Some(kept) => {
+                (least, last) = (kept.least, kept.last);
+                ahead = kept.ahead.into_iter().map(|(iteration, error)| (iteration, Ticket::known(error))).collect();
+                Alternation::restored(self, eps, &kept.saved)?
+            }
+            None => Alternation::new(self, eps, solver.accelerated())?,
+        };
         // Whatever ψ was, with an update of it it belongs to φ and the error of the first marginal is the whole error.
-        if tests {
-            at.half_steps()?
-        } else {
-            at.residual()?
+        match (resumed, tests) {
+            (true, _) => {}
+            (false, true) => at.half_steps()?,
+            (false, false) => at.residual()?,
         }
-        let (mut recording, mut under_way) = (B::Recording::default(), VecDeque::new());
-        let (mut least, mut stopped) = ((f64::INFINITY, first), false);
+        let (mut recording, mut stopped) = (B::Recording::default(), false);
         let error = loop {
-            under_way.push_back((iterations, at.error()?));
-            let (mut looks, mut error, mut stalled) = (iterations >= last, f64::NAN, false);
-            while under_way.len() > if looks { 0 } else { B::AHEAD } {
-                let Some((iteration, ticket)) = under_way.pop_front() else { break };
-                error = ticket.read()? / unit;
-                history.push(Residual { iteration, eps: input_eps, error });
-                stopped |= !progress.is_none_or(|progress| progress(iteration, input_eps, error));
-                if error < least.0 {
-                    least = (error, iteration);
+            // A state that was kept has been looked at.
+            if !std::mem::take(&mut resumed) {
+                ahead.push_back((at.run.iterations, at.error()?));
+                let (mut looks, mut error, mut stalled) = (at.run.iterations >= last, f64::NAN, false);
+                while ahead.len() > if looks { 0 } else { B::AHEAD } {
+                    let Some((iteration, ticket)) = ahead.pop_front() else { break };
+                    error = ticket.read()? / unit;
+                    at.run.history.push(Residual { iteration, eps: input_eps, error });
+                    stopped |= !at.run.watch.progress.is_none_or(|progress| progress(iteration, input_eps, error));
+                    if error < least.0 {
+                        least = (error, iteration);
+                    }
+                    stalled = iteration >= least.1 + PATIENCE && error <= floor;
+                    looks |= tests && (error <= solver.tol || stalled);
                 }
-                stalled = iteration >= least.1 + PATIENCE && error <= floor;
-                looks |= stopped || tests && (error <= solver.tol || stalled);
-            }
-            if looks && (stopped || tests && error <= solver.tol) {
-                break error;
-            }
-            if looks && (iterations >= last || stalled) {
-                break if at.go_back()? { at.error()?.read()? / unit } else { error };
+                if looks && tests && error <= solver.tol {
+                    break error;
+                }
+                if looks && (at.run.iterations >= last || stalled) {
+                    break if at.go_back()? { at.error()?.read()? / unit } else { error };
+                }
+                if at.run.watch.keeps(!stopped) {
+                    let unread = ahead.drain(..).map(|(iteration, ticket)| Ok((iteration, ticket.read()?)));
+                    let unread = unread.collect::<Result<Vec<_>, BackendError>>()?;
+                    ahead.extend(unread.iter().map(|(iteration, error)| (*iteration, Ticket::known(*error))));
+                    let state = Iteration { saved: at.save()?, least, last, ahead: unread };
+                    let mut watch = std::mem::take(&mut at.run.watch);
+                    watch.keep(!stopped, |part| at.run.keep(state, part));
+                    at.run.watch = watch;
+                }
+                if stopped {
+                    return Err(TransportError::Stopped { iterations: at.run.iterations });
+                }
             }
             backend.repeat(&mut recording, &mut || at.iterate())?;
-            iterations += 1;
+            at.run.iterations += 1;
         };
         at.finish()?;
-        self.iterations = iterations;
-        self.history.extend(history);
-        if stopped { Err(TransportError::Stopped { iterations }) } else { Ok(error) }
+        Ok(error)
     }
 
     /// Whether both marginals are held exactly.

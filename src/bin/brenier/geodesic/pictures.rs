@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use brenier::backend::Device;
 use brenier::geodesic::{DensityBridge, Displacement};
-use brenier::io::{PictureFormat, encode_picture, on_canvas, read_picture};
+use brenier::io::{Checkpoint, PictureFormat, encode_picture, on_canvas, read_picture};
 use brenier::measure::{Cloud, Picture};
 use brenier::metric::Flag;
 use brenier::report::film::Film;
@@ -76,12 +76,17 @@ struct Frames {
 }
 
 /// Makes the film.
-pub fn run(geodesic: &Geodesic, kind: PictureKind, session: &Session) -> Result<ExitCode, Failure> {
-    let device = session.device()?;
+pub fn run(
+    geodesic: &Geodesic,
+    kind: PictureKind,
+    session: &Session,
+    device: &Device,
+    checkpoint: &mut Checkpoint,
+) -> Result<ExitCode, Failure> {
     let (mut a, mut b) = (read_picture(Path::new(&geodesic.ends.source))?, read_picture(Path::new(&geodesic.ends.target))?);
     let frame = if kind == PictureKind::Colour { a.pixels.len() } else { (geodesic.canvas as usize).pow(2) };
     machine::require("a film of that many frames", (u64::from(geodesic.steps) + 1) * frame as u64)?;
-    let folder = session.folder(Some("brenier-out/geodesic"))?;
+    let folder = session.folder(Some(super::FOLDER))?;
     let begun = Instant::now();
     let side = geodesic.canvas as usize;
     let ((x, places), y, default) = match kind {
@@ -98,11 +103,11 @@ pub fn run(geodesic: &Geodesic, kind: PictureKind, session: &Session) -> Result<
         spinner.set_message(format!("eps {}   iteration {iteration}   marginal error {error:.1e}", number(eps)));
         !signal::interrupted()
     };
-    let outcome = Sinkhorn::default().solve(&problem, &device, None, Some(&tell))?;
+    let outcome = Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part("plan"))?;
     spinner.set_message("frames");
     let frames = match kind {
         PictureKind::Colour => recolour(geodesic, (&a, &places), &x, &outcome)?,
-        PictureKind::Density => morph(geodesic, (&a, &b), &problem, &outcome, &device)?,
+        PictureKind::Density => morph(geodesic, (&a, &b), &problem, &outcome, device)?,
     };
     let taken = begun.elapsed().as_secs_f64();
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use brenier::backend::{Cost, Device};
-use brenier::io::read_array;
+use brenier::io::{Checkpoint, read_array};
 use brenier::measure::Cloud;
 use brenier::transport::{Convention, GroundCost, Potentials, Problem, subsample};
 use clap::Args;
@@ -133,7 +133,14 @@ impl Entropic {
     }
 
     /// Solves the problem, and with --debias those of each end with itself.
-    pub fn solve(&self, x: &Cloud, y: &Cloud, device: &Device, session: &Session) -> Result<Solved, Failure> {
+    pub fn solve(
+        &self,
+        x: &Cloud,
+        y: &Cloud,
+        device: &Device,
+        checkpoint: &mut Checkpoint,
+        session: &Session,
+    ) -> Result<Solved, Failure> {
         // Coordinates and potentials on both sides and at every scale, in f64 and in the precision of the run, and what is kept of the pairs.
         machine::require("solving this problem", ((x.len() + y.len()) * (8 * x.dim() + 12)) as u64)?;
         let seed = session.shared.seed;
@@ -165,12 +172,14 @@ impl Entropic {
             (None, Some(n)) => Some(subsample(&problem, n as usize, seed, solver, device, Some(&tell))?),
             (None, None) => None,
         };
-        let outcome = solver.solve(&problem, device, warm.as_ref(), Some(&tell))?;
+        let outcome = solver.resume(&problem, device, warm.as_ref(), Some(&tell), checkpoint.part("plan"))?;
         let divergence = match self.debias {
             true => {
                 // The two self-terms, with the same progress and the same way to stop.
-                let own = |cloud| solver.solve(&problem.between(cloud, cloud)?, device, None, Some(&tell));
-                Some(outcome.dual - 0.5 * own(x)?.dual - 0.5 * own(y)?.dual)
+                let mut own = |cloud, part| {
+                    solver.resume(&problem.between(cloud, cloud)?, device, None, Some(&tell), checkpoint.part(part))
+                };
+                Some(outcome.dual - 0.5 * own(x, "source")?.dual - 0.5 * own(y, "target")?.dual)
             }
             false => None,
         };
