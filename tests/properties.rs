@@ -194,9 +194,8 @@ proptest! {
             let weights = [cloud.weights().unwrap(), &vec![0.0; n]].concat();
             Cloud::new(points, cloud.dim()).unwrap().with_weights(weights).unwrap()
         };
-        // Weights are scaled to add up to one in both, which may round them.
-        let (x, y) = (padded(&x, 0), padded(&y, 0));
         let (wide_x, wide_y) = (padded(&x, masked), padded(&y, 2 * masked));
+        // Scaled to add up to one once more, which may round them, as the padded weights are.
         let (x, y) = (padded(&x, 0), padded(&y, 0));
         for precision in [Precision::F32, Precision::F64] {
             let of = |x: &Cloud, y: &Cloud, cost: Cost| {
