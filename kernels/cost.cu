@@ -8,6 +8,12 @@
 struct HalfSquared : SquaredDistance<float> {
     __device__ static float cost(float sum, float) { return 0.5f * sum; }
 };
+// Out of line: this is long, and there would be 16 of it.
+__device__ __noinline__ float cosine(float xy, float xx, float yy) {
+    float lengths = __fsqrt_rn(xx) * __fsqrt_rn(yy);
+    return lengths > 0.0f ? 1.0f - xy / lengths : 1.0f;
+}
+
 // 1 - x.y / (|x||y|)
 struct Cosine {
     struct State { float xy, xx, yy; };
@@ -16,10 +22,7 @@ struct Cosine {
         sums.xx = fmaf(x, x, sums.xx);
         sums.yy = fmaf(y, y, sums.yy);
     }
-    __device__ static float cost(State sums, float) {
-        float lengths = __fsqrt_rn(sums.xx) * __fsqrt_rn(sums.yy);
-        return lengths > 0.0f ? 1.0f - sums.xy / lengths : 1.0f;
-    }
+    __device__ static float cost(State sums, float) { return cosine(sums.xy, sums.xx, sums.yy); }
 };
 
 template <class Cost>

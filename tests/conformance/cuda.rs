@@ -261,6 +261,23 @@ fn the_host_waits_for_nothing_within_an_iteration() {
     assert!(tight <= loose + 2 && more >= residuals / 4, "{loose} waits, then {tight} for {more} residuals");
 }
 
+/// A million pairs of points in the plane are solved by kept tiles on emulated CUDA too, to the cost that the processor finds: both stop
+/// at a marginal error of 1e-3.
+#[test]
+fn the_multiscale_solver_on_emulated_cuda_finds_the_processors_plan() {
+    if !emulator::COMPILED {
+        return skip("no C++ compiler to emulate CUDA with");
+    }
+    let (_, cuda) = emulated(Order::Forward);
+    let (x, y) = (cloud(1100, 2, 0.0, 1), cloud(1030, 2, 0.5, 2));
+    let problem = Problem::new(&x, &y, 0.02).unwrap();
+    let [found, expected] = [Device::Cuda(cuda), Device::cpu(Precision::F32)]
+        .map(|device| Sinkhorn::default().solve(&problem, &device, None, None).unwrap());
+    assert!(found.converged && found.skipped_mass_bound > 0.0, "{:?}, {:e} skipped", found.verdict, found.skipped_mass_bound);
+    let (cost, processors) = (found.transport_cost, expected.transport_cost);
+    assert!((cost - processors).abs() <= 1e-3 * processors, "{cost} for {processors}");
+}
+
 /// A stochastic sampler's particles on emulated CUDA are within 1e-6 of the processor's, the noise being the same bits.
 #[test]
 fn samples_on_emulated_cuda_are_those_of_the_processor() {

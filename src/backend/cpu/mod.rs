@@ -19,7 +19,6 @@ mod soft_min_cost;
 mod soft_min_self;
 mod sweep;
 mod tiles;
-mod tiles_self;
 mod top_k;
 mod vector;
 
@@ -200,6 +199,10 @@ impl<T: Simd> Backend for Cpu<T> {
         columns: Rows<'_, Self>,
         cost: Option<PairCost<'_>>,
     ) -> Result<Option<sweep::Scores<T>>, BackendError> {
+        // What an assistant is there for is larger than any matrix.
+        if self.assistant.is_some() {
+            return Ok(None);
+        }
         let (n, m, d) = (rows.n, columns.n, rows.d);
         let norm = |cost: Cost| {
             sweep::Scores::of_costs(n, m, |i, j| pair_cost(cost, &rows.points[i * d..][..d], &columns.points[j * d..][..d]))
@@ -236,23 +239,6 @@ impl<T: Simd> Backend for Cpu<T> {
         tiles::pack(columns, eps, packed);
         tiles::soft_min(self.isa, tiles::Pairs { rows, columns, packed, list, eps }, out, mean);
         Ok(())
-    }
-
-    fn soft_min_tiles_self(
-        &self,
-        tiles: &Tiles<'_, Self>,
-        list: &TileList<'_, Self>,
-        eps: f64,
-        packed: &mut Vec<T>,
-        out: &mut Vec<T>,
-    ) -> Result<(), BackendError> {
-        let workspace = tiles_self::workspace(tiles.n, tiles.d);
-        tiles_self::soft_min(self.isa, tiles, list, eps, &mut packed[..workspace], out);
-        match out.iter().all(|sum| sum.to_f64().is_finite()) {
-            true => Ok(()),
-            // A potential far from the answer: the running maximum needs both directions.
-            false => self.soft_min_tiles(tiles, tiles, list, eps, packed, out, None),
-        }
     }
 
     fn soft_min_self(
