@@ -56,12 +56,17 @@ anderson_products(uint64_t n, const double* mass, const double* point, const dou
 
 // gamma = (gram + ridge trace)^-1 right by Cholesky over the first k places, in place; false where that is singular or not finite.
 __device__ bool least_squares(double (*gram)[MEMORY], uint32_t k, const double* right, double ridge, double* gamma) {
+    // A thread's work of microseconds: unrolled it would be 20 KiB.
     double trace = 0.0;
+#pragma unroll 1
     for (uint32_t i = 0; i < k; ++i) trace += gram[i][i];
+#pragma unroll 1
     for (uint32_t i = 0; i < k; ++i) {
         double forward = right[i];
+#pragma unroll 1
         for (uint32_t j = 0; j <= i; ++j) {
             double rest = gram[i][j] + (i == j ? ridge * trace : 0.0);
+#pragma unroll 1
             for (uint32_t l = 0; l < j; ++l) rest -= gram[i][l] * gram[j][l];
             if (i == j && !(rest > 0.0)) return false;
             gram[i][j] = i == j ? sqrt(rest) : rest / gram[j][j];
@@ -69,7 +74,9 @@ __device__ bool least_squares(double (*gram)[MEMORY], uint32_t k, const double* 
         }
         gamma[i] = forward / gram[i][i];
     }
+#pragma unroll 1
     for (uint32_t i = k; i-- > 0;) {
+#pragma unroll 1
         for (uint32_t j = i + 1; j < k; ++j) gamma[i] -= gram[j][i] * gamma[j];
         gamma[i] /= gram[i][i];
         if (!(fabs(gamma[i]) < 1e300)) return false;

@@ -3,23 +3,17 @@
 // `half` is 1 for entries of half precision, 0 for f32: a choice at run time, because the writing has room for it.
 // Why tiles: each coordinate is read from memory once for 64 pairs; at small d the writing of the matrix binds.
 // Twin: src/backend/cpu/pairs.rs.
-#include "tile.cuh"
+#include "norm.cuh"
 
 struct HalfSquared : SquaredDistance<float> {
     __device__ static float cost(float sum, float) { return 0.5f * sum; }
 };
-struct Euclidean : SquaredDistance<float> {
-    __device__ static float cost(float sum, float) { return __fsqrt_rn(sum); }
-};
-// Out of line: powf is long, and there would be 32 of it.
-__device__ __noinline__ float power(float x, float p) { return powf(x, p); }
+// Out of line: this is long, and there would be 16 of it.
+__device__ __noinline__ float cosine(float xy, float xx, float yy) {
+    float lengths = __fsqrt_rn(xx) * __fsqrt_rn(yy);
+    return lengths > 0.0f ? 1.0f - xy / lengths : 1.0f;
+}
 
-// (sum |x - y|^p)^(1/p)
-struct Lp {
-    using State = float;
-    __device__ static void step(State& sum, float x, float y, float p) { sum += power(fabsf(x - y), p); }
-    __device__ static float cost(float sum, float p) { return power(sum, 1.0f / p); }
-};
 // 1 - x.y / (|x||y|)
 struct Cosine {
     struct State { float xy, xx, yy; };
@@ -28,10 +22,7 @@ struct Cosine {
         sums.xx = fmaf(x, x, sums.xx);
         sums.yy = fmaf(y, y, sums.yy);
     }
-    __device__ static float cost(State sums, float) {
-        float lengths = __fsqrt_rn(sums.xx) * __fsqrt_rn(sums.yy);
-        return lengths > 0.0f ? 1.0f - sums.xy / lengths : 1.0f;
-    }
+    __device__ static float cost(State sums, float) { return cosine(sums.xy, sums.xx, sums.yy); }
 };
 
 template <class Cost>

@@ -117,7 +117,7 @@ struct Rows {
     }
 
     __device__ __forceinline__ void add_tile(const float* columns, const float* values) {
-        constexpr int UNROLL = !MAX && POLYNOMIALS<D, P> > 0 ? 2 : 1; // twice where issue slots bind
+        constexpr int UNROLL = POLYNOMIALS<D, P> > 0 ? 2 : 1; // twice where issue slots bind
         float tile[ROWS], part[ROWS][P > 0 ? P : 1];
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) {
@@ -125,10 +125,15 @@ struct Rows {
 #pragma unroll
             for (int k = 0; k < P; ++k) part[r][k] = 0.0f;
         }
+        if (MAX) { // a loop of half the length for rows that are run again
+#pragma unroll 1
+            for (int j = 0; j < TILE; j += 4) add_four<false>(columns + j * (D + 1), values + j, tile, part);
+        } else {
 #pragma unroll(UNROLL)
-        for (int j = 0; j < TILE; j += 8) {
-            add_four<(!MAX && POLYNOMIALS<D, P> > 1)>(columns + j * (D + 1), values + j, tile, part);
-            add_four<(!MAX && POLYNOMIALS<D, P> > 0)>(columns + (j + 4) * (D + 1), values + j + 4, tile, part);
+            for (int j = 0; j < TILE; j += 8) {
+                add_four<(POLYNOMIALS<D, P> > 1)>(columns + j * (D + 1), values + j, tile, part);
+                add_four<(POLYNOMIALS<D, P> > 0)>(columns + (j + 4) * (D + 1), values + j + 4, tile, part);
+            }
         }
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) {

@@ -9,7 +9,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const TRANSPORT: &str = "command n m d eps iterations converged marginal_error transport_cost w2_squared w2_squared_kind dual \
+const TRANSPORT: &str = "command n m d cost eps iterations converged marginal_error transport_cost w2_squared w2_squared_kind dual \
     regularised_cost seconds wall_seconds device precision seed flags version inputs source target";
 const ENTROPIC: &str = "gap entropy mass verdict residuals skipped_mass_bound";
 const EVALUATE: &str = "divergence w2_squared_exact w2_size noise_floor variance_ratio mean_distance nn_a_to_b flags \
@@ -64,6 +64,24 @@ fn transport_prints_the_keys_of_the_interface() {
     assert_eq!(keys(&debiased), named(&format!("{TRANSPORT} {ENTROPIC} divergence")));
     assert_eq!(debiased["w2_squared_kind"], "debiased");
     assert_eq!(debiased["w2_squared"].as_f64().unwrap(), 2.0 * debiased["divergence"].as_f64().unwrap());
+}
+
+/// Another cost has its own unit of ε, no W₂², and refuses what it has no meaning for.
+#[test]
+fn transport_takes_other_costs() {
+    let folder = TempDir::new().unwrap();
+    for cost in ["euclidean", "lp:1.5", "cosine"] {
+        let record = json(folder.path(), &format!("transport moons 8gaussians --n 200 --debias --cost {cost}"));
+        assert!(record["cost"] == cost && record["converged"] == true && record["w2_squared"].is_null());
+        let (eps, mean) = (record["eps"].as_f64().unwrap(), record["transport_cost"].as_f64().unwrap());
+        assert!(record["divergence"].as_f64().unwrap() > 0.0 && eps < 0.1 * mean);
+    }
+    let blurred = json(folder.path(), "transport moons 8gaussians --n 200 --cost euclidean --blur 0.5");
+    assert_eq!(blurred["eps"], 0.5);
+    for args in ["--cost cosine --blur 0.1", "--cost lp:0.5", "--cost euclidean --exact"] {
+        let mut command = Command::cargo_bin("brenier").unwrap();
+        command.args("transport moons 8gaussians --n 200".split(' ')).args(args.split(' ')).assert().failure();
+    }
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn the_gradient_of_the_regularised_cost_is_its_central_difference() {
         let solve = |x: &Cloud| {
             let problem = Problem::new(x, &y, EPS).unwrap().with_rho(rho[0], rho[1]).unwrap();
             let outcome = TIGHT.solve(&problem, &device, None, None).unwrap();
-            (outcome.gradient(&problem), outcome.dual)
+            (outcome.gradient(&problem).unwrap(), outcome.dual)
         };
         let gradient = solve(&x).0;
         let still = vec![0.0; N * D];
@@ -88,7 +88,7 @@ fn the_hessian_product_is_the_central_difference_of_the_gradient_and_symmetric()
     let (device, x, y) = (Device::cpu(Precision::F64), cloud(N, 0), cloud(M, 1));
     let gradient = |x: &Cloud| {
         let problem = Problem::new(x, &y, EPS).unwrap();
-        TIGHT.solve(&problem, &device, None, None).unwrap().gradient(&problem).points
+        TIGHT.solve(&problem, &device, None, None).unwrap().gradient(&problem).unwrap().points
     };
     let problem = Problem::new(&x, &y, EPS).unwrap();
     let outcome = TIGHT.solve(&problem, &device, None, None).unwrap();

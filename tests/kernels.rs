@@ -177,7 +177,8 @@ fn partners<B: Backend>(backend: &B, (n, m, d): (usize, usize, usize), k: usize)
     backend.download(&drawn).unwrap();
     let (mut index, mut logit) = (backend.zeros(n * k).unwrap(), backend.zeros(n * k).unwrap());
     backend.top_k(rows(), columns(), k, &mut index, &mut logit).unwrap();
-    (backend.download(&index).unwrap(), backend.download(&logit).unwrap());
+    backend.download(&index).unwrap();
+    backend.download(&logit).unwrap();
 }
 
 /// Reads back what a network of three layers makes of n rows.
@@ -211,7 +212,8 @@ fn kept<B: Backend>(backend: &B, (n, m, d): (usize, usize, usize), p: usize, far
         (backend.zeros(m * (d + 1)).unwrap(), backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
     let wanted = (p > 0).then_some(TileMean { values: &values, p, out: &mut mean });
     backend.soft_min_tiles(&tiles(&x, n, d), &tiles(&y, m, d), &list, 0.4, &mut packed, &mut out, wanted).unwrap();
-    (backend.download(&out).unwrap(), backend.download(&mean).unwrap());
+    backend.download(&out).unwrap();
+    backend.download(&mean).unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use brenier::backend::{Device, Precision};
+use brenier::backend::{Cost, Device, Precision};
 use brenier::io::read_array;
 use brenier::measure::Cloud;
 use brenier::transport::{Convention, Divergence, Outcome, Problem, Sinkhorn};
@@ -93,6 +93,73 @@ fn the_divergence_is_that_of_ott() {
             let solver = Sinkhorn { tol, ..Sinkhorn::default() };
             let ours = Divergence::to(&y, eps, solver, &device).unwrap().from(&x, &device).unwrap();
             assert_close(ours, peer("ott_divergence", case)[0], relative, "divergence");
+        }
+    }
+}
+
+/// Of every cost ⟨P, c⟩ balanced and with a free source, of some the plan, and with OTT-JAX OT_ε and the divergence.
+#[test]
+fn other_costs_are_those_of_pot_and_ott() {
+    for (device, relative, tol) in devices() {
+        for case in 0..CASES {
+            let (x, y, _, strength) = problem(case);
+            for (name, cost) in
+                [("euclidean", Cost::Euclidean), ("lp1", Cost::Lp(1.0)), ("lp3", Cost::Lp(3.0)), ("cosine", Cost::Cosine)]
+            {
+                // On a line the only angles are 0 and π, and what crosses is a difference of sums of weights.
+                if cost == Cost::Cosine && x.dim() == 1 {
+                    continue;
+                }
+                let value = |key: &str| peer(&key.replace("COST", name), case);
+                let balanced = Problem::new(&x, &y, value("COST_eps")[0]).unwrap().with_cost(cost).unwrap();
+                let solver = Sinkhorn { tol, max_iter: 100_000, ..Sinkhorn::default() };
+                let outcome = solver.solve(&balanced, &device, None, None).unwrap();
+                assert_close(outcome.transport_cost, value("pot_COST_cost")[0], relative, name);
+                let free = balanced.with_rho(Some(strength), None).unwrap();
+                let free = solver.solve(&free, &device, None, None).unwrap();
+                assert_close(free.transport_cost, value("pot_COST_semi_cost")[0], relative, name);
+                if !matches!(cost, Cost::Euclidean | Cost::Cosine) {
+                    continue;
+                }
+                let (f, g, eps) = (&outcome.potentials.f, &outcome.potentials.g, balanced.eps());
+                let pairs = (0..x.len()).flat_map(|i| (0..y.len()).map(move |j| (i, j)));
+                let entry = |(i, j): (usize, usize)| {
+                    let c = balanced.cost().between(x.row(i), y.row(j));
+                    x.weight(i) * y.weight(j) * ((f[i] + g[j] - c) / eps).exp()
+                };
+                assert_same_plan(&pairs.map(entry).collect::<Vec<_>>(), &value("pot_COST_plan"), relative, name);
+                assert_close(outcome.regularised_cost, value("ott_COST_regularised")[0], relative, name);
+                let divergence = Divergence::like(&balanced, solver, &device).unwrap().from(&x, &device).unwrap();
+                assert_close(divergence, value("ott_COST_divergence")[0], relative, name);
+            }
+        }
+    }
+}
+
+/// Problems of four sizes in one call have OTT's values of its padded batch, and of each alone every bit.
+#[test]
+fn a_ragged_batch_is_that_of_ott_and_each_problem_alone() {
+    let all = |name: &str| read_array(Path::new("tests/data/transport.npz"), &format!("batch_{name}")).unwrap().values;
+    let (sizes, eps) = (all("sizes"), all("eps")[0]);
+    let cut = |points: &str, weights: &str, side: usize| -> Vec<Cloud> {
+        let (points, weights) = (all(points), all(weights));
+        let mut from = 0;
+        let mut next = |n: usize| {
+            let cloud = Cloud::new(points[2 * from..][..2 * n].to_vec(), 2).unwrap().with_weights(weights[from..][..n].to_vec());
+            from += n;
+            cloud.unwrap()
+        };
+        sizes.chunks_exact(2).map(|size| next(size[side] as usize)).collect()
+    };
+    let (x, y) = (cut("x", "a", 0), cut("y", "b", 1));
+    let problems: Vec<Problem<'_>> = x.iter().zip(&y).map(|(x, y)| Problem::new(x, y, eps).unwrap()).collect();
+    for (device, relative, tol) in devices() {
+        let solver = Sinkhorn { tol, ..Sinkhorn::default() };
+        let together = solver.solve_batch(&problems, &device, None);
+        for ((outcome, problem), theirs) in together.into_iter().zip(&problems).zip(all("ott_regularised")) {
+            let outcome = outcome.unwrap();
+            assert_close(outcome.regularised_cost, theirs, relative, "regularised cost");
+            assert_eq!(outcome, solver.solve(problem, &device, None, None).unwrap());
         }
     }
 }

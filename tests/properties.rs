@@ -1,8 +1,8 @@
 //! Invariances of entropic and exact transport over random clouds, through the public API.
 
-use brenier::backend::{Device, Precision};
+use brenier::backend::{Cost, Device, Precision};
 use brenier::measure::Cloud;
-use brenier::transport::{Divergence, Outcome, Problem, Sinkhorn, assign};
+use brenier::transport::{Divergence, ExactPlan, Outcome, Problem, Sinkhorn, assign};
 use proptest::prelude::*;
 
 /// Potentials are then known to about ε · 1e-10 times the conditioning, values to its square.
@@ -33,6 +33,17 @@ fn cloud(n: usize, d: usize) -> impl Strategy<Value = Cloud> {
 
 fn pair() -> impl Strategy<Value = (Cloud, Cloud)> {
     (1..12usize, 1..12usize, 1..4usize).prop_flat_map(|(n, m, d)| (cloud(n, d), cloud(m, d)))
+}
+
+/// Costs that no product of coordinates makes, and one that a product makes of directions.
+fn cost() -> impl Strategy<Value = Cost> {
+    prop_oneof![Just(Cost::Euclidean), (1.0..6.0f64).prop_map(Cost::Lp), Just(Cost::Lp(1.0)), Just(Cost::Cosine)]
+}
+
+fn solve_under(cost: Cost, x: &Cloud, y: &Cloud, eps: f64) -> Outcome {
+    let outcome = SOLVER.solve(&Problem::new(x, y, eps).unwrap().with_cost(cost).unwrap(), &device(), None, None).unwrap();
+    assert!(outcome.converged, "{cost}: marginal error {} after {} iterations", outcome.marginal_error, outcome.iterations);
+    outcome
 }
 
 /// The cloud with `change` applied to every coordinate.
@@ -114,6 +125,97 @@ proptest! {
         near(halves.potentials.g[y.len()], halves.potentials.g[0], 1.0, POTENTIAL)?;
     }
 
+    /// c(x, y + t) = c(x, y) + t·(y − x) + ½|t|²: the plan stays, and the potentials move by what is of x and of y alone.
+    #[test]
+    fn translating_one_cloud_adds_the_product_with_the_means((x, y) in pair(), t in -2.0..2.0f64) {
+        let d = x.dim() as f64;
+        let (here, there) = (solve(&x, &y, EPS), solve(&x, &mapped(&y, |y| y + t), EPS));
+        let along = |x: &[f64]| t * x.iter().sum::<f64>();
+        let added = along(&y.mean()) - along(&x.mean()) + 0.5 * t * t * d;
+        near(there.dual, here.dual + added, 1.0, VALUE)?;
+        near(there.transport_cost, here.transport_cost + added, 1.0, POTENTIAL)?;
+        all_near(&there.map, &here.map.iter().map(|y| y + t).collect::<Vec<_>>(), 1.0, POTENTIAL)?;
+        let moved = |i: usize| here.potentials.f[i] + along(&y.mean()) - along(x.row(i)) + 0.5 * t * t * d;
+        all_near(&there.potentials.f, &(0..x.len()).map(moved).collect::<Vec<_>>(), 1.0, POTENTIAL)?;
+    }
+
+    /// Adding λ to f and taking it from g is best at λ = ρ₁ρ₂/(ρ₁+ρ₂) log(⟨a, e^{−f/ρ₁}⟩/⟨b, e^{−g/ρ₂}⟩), the closed form of the
+    /// translation of mass (Séjourné, Vialard, Peyré 2022, prop. 1): at the solution it is 0, and OT_ε = (ρ₁ + ρ₂ + ε)(1 − |P|).
+    #[test]
+    fn the_translation_of_mass_is_nothing_at_the_solution((x, y) in pair(), rho in (0.1..3.0f64, 0.1..3.0f64), cost in cost()) {
+        for cost in [Cost::HalfSquaredEuclidean, cost] {
+            let problem = Problem::new(&x, &y, EPS).unwrap().with_rho(Some(rho.0), Some(rho.1)).unwrap().with_cost(cost).unwrap();
+            let outcome = SOLVER.solve(&problem, &device(), None, None).unwrap();
+            let left = |cloud: &Cloud, f: &[f64], rho: f64| (0..cloud.len()).map(|i| cloud.weight(i) * (-f[i] / rho).exp()).sum::<f64>();
+            let (first, second) = (left(&x, &outcome.potentials.f, rho.0), left(&y, &outcome.potentials.g, rho.1));
+            near(first, second, 1.0, POTENTIAL)?;
+            near(first, outcome.mass, 1.0, POTENTIAL)?;
+            near(outcome.dual, (rho.0 + rho.1 + EPS) * (1.0 - outcome.mass), 1.0, POTENTIAL)?;
+        }
+    }
+
+    /// Of every cost: order of the points, the way round, a common translation and unit of length of the norms, a point in two halves
+    /// and one without mass.
+    #[test]
+    fn other_costs_have_the_same_invariances((x, y) in pair(), cost in cost(), share in 0.0..1.0f64, offset in -10.0..10.0f64) {
+        let straight = solve_under(cost, &x, &y, EPS);
+        let back = solve_under(cost, &y, &x, EPS);
+        near(straight.dual, back.dual, 1.0, VALUE)?;
+        near(straight.transport_cost, back.transport_cost, 1.0, POTENTIAL)?;
+
+        let order: Vec<usize> = (0..x.len()).rev().collect();
+        let reversed = solve_under(cost, &x.select(&order).unwrap(), &y, EPS);
+        near(reversed.dual, straight.dual, 1.0, VALUE)?;
+        all_near(&reversed.potentials.f, &order.iter().map(|&i| straight.potentials.f[i]).collect::<Vec<_>>(), 1.0, POTENTIAL)?;
+
+        let mut weights = y.weights().unwrap().to_vec();
+        weights.extend([share * weights[0], 0.0]);
+        weights[0] *= 1.0 - share;
+        let points = [y.points(), y.row(0), &vec![3.0; y.dim()]].concat();
+        let split = Cloud::new(points, y.dim()).unwrap().with_weights(weights).unwrap();
+        let split = solve_under(cost, &x, &split, EPS);
+        near(split.dual, straight.dual, 1.0, VALUE)?;
+        all_near(&split.map, &straight.map, 1.0, POTENTIAL)?;
+
+        if cost != Cost::Cosine {
+            let there = solve_under(cost, &mapped(&x, |x| x + offset), &mapped(&y, |y| y + offset), EPS);
+            near(there.dual, straight.dual, 1.0, 1e2 * VALUE)?;
+            let scaled = solve_under(cost, &mapped(&x, |x| 8.0 * x), &mapped(&y, |y| 8.0 * y), 8.0 * EPS);
+            near(scaled.dual, 8.0 * straight.dual, 8.0, VALUE)?;
+        }
+    }
+
+    /// Points without mass, anywhere, change no bit of the plain iterations, and of the accelerated ones nothing but how sums of
+    /// moments are blocked.
+    #[test]
+    fn masked_points_change_nothing((x, y) in pair(), masked in 1..40usize, cost in cost()) {
+        let padded = |cloud: &Cloud, n: usize| {
+            let points = [cloud.points(), &(0..n * cloud.dim()).map(|k| (k as f64).sin()).collect::<Vec<_>>()[..]].concat();
+            let weights = [cloud.weights().unwrap(), &vec![0.0; n]].concat();
+            Cloud::new(points, cloud.dim()).unwrap().with_weights(weights).unwrap()
+        };
+        let (wide_x, wide_y) = (padded(&x, masked), padded(&y, 2 * masked));
+        for precision in [Precision::F32, Precision::F64] {
+            let of = |x: &Cloud, y: &Cloud, cost: Cost| {
+                let problem = Problem::new(x, y, EPS).unwrap().with_cost(cost).unwrap();
+                let solver = Sinkhorn { tol: 0.0, max_iter: 20, plain: true };
+                solver.solve(&problem, &Device::cpu(precision), None, None).unwrap()
+            };
+            for cost in [Cost::HalfSquaredEuclidean, cost] {
+                let (bare, wide) = (of(&x, &y, cost), of(&wide_x, &wide_y, cost));
+                prop_assert_eq!(&wide.potentials.f[..x.len()], &bare.potentials.f[..]);
+                prop_assert_eq!(wide.dual, bare.dual);
+                prop_assert_eq!(wide.marginal_error, bare.marginal_error);
+                // A column without mass weighs the smallest normal number, which shows beside an exact 0.
+                all_near(&wide.map[..bare.map.len()], &bare.map, 1.0, 1e-30)?;
+                near(wide.transport_cost, bare.transport_cost, 1.0, 1e-30)?;
+            }
+        }
+        let (bare, wide) = (solve(&x, &y, EPS), solve(&wide_x, &wide_y, EPS));
+        near(wide.dual, bare.dual, 1.0, VALUE)?;
+        all_near(&wide.potentials.f[..x.len()], &bare.potentials.f, 1.0, POTENTIAL)?;
+    }
+
     /// The plan of the potentials has the marginals, costs and mean that the outcome says.
     #[test]
     fn the_outcome_describes_the_plan_of_its_potentials((x, y) in pair()) {
@@ -166,6 +268,16 @@ proptest! {
         prop_assert!(w2(0, 2) <= w2(0, 1) + w2(1, 2) + 1e-14);
         near(w2(0, 1), w2(1, 0), 1.0, 1e-14)?;
         prop_assert_eq!(w2(0, 0), 0.0);
+    }
+
+    /// W₂ of weighted clouds by network simplex is a distance too.
+    #[test]
+    fn exact_w2_of_weighted_clouds_obeys_the_triangle_inequality((x, y, z) in (1..4usize).prop_flat_map(|d| (cloud(7, d), cloud(5, d), cloud(9, d)))) {
+        let w2 = |a: &Cloud, b: &Cloud| ExactPlan::new(a, b).unwrap().w2_squared.sqrt();
+        prop_assert!(w2(&x, &z) <= w2(&x, &y) + w2(&y, &z) + 1e-12);
+        near(w2(&x, &y), w2(&y, &x), 1.0, 1e-12)?;
+        // A square root makes 1e-7 of a rounding of squares.
+        near(w2(&x, &x), 0.0, 1.0, 1e-7)?;
     }
 
     /// The exact cost is below that of any plan, and OT_ε is above it by at most ε times the entropy of the assignment, log n.

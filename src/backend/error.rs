@@ -15,6 +15,12 @@ pub enum BackendError {
         /// Bytes free.
         free: u64,
     },
+    /// What a GPU has no code for.
+    #[error("{what} is for the processor alone; use --device cpu")]
+    ProcessorOnly {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The device failed.
     #[error("{what} failed on the GPU: {reason}")]
     Launch {

@@ -22,7 +22,10 @@ use crate::field::network::Activation;
 pub use anderson::Anderson;
 pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
 pub use error::BackendError;
-pub use operand::{Columns, Cost, Damping, Dense, Half, Noise, PairKernel, Rows, Scale, Sweep, TILE, TileList, TileMean, Tiles};
+pub use operand::{
+    Columns, Cost, CostMean, Damping, Dense, Half, Noise, PairCost, PairKernel, Rows, Scale, Sweep, TILE, TileList, TileMean,
+    Tiles,
+};
 pub use real::Real;
 pub use ticket::Ticket;
 
@@ -45,7 +48,7 @@ pub trait Backend: Send + Sync {
     type Recording: Default + Send;
     /// This device for clouds that its memory does not hold: [`Backend::streamed`].
     type Streamed: Backend;
-    /// Products x_i·y_j of all pairs of two clouds, kept; uninhabited where recomputing them is faster than reading them.
+    /// Products x_i·y_j of all pairs of two clouds, or −c_ij, kept; uninhabited where recomputing them is faster than reading them.
     type Scores: Send + Sync;
     /// Iterations that a loop submits before it reads the number it may stop by; 0 where numbers are there at once.
     const AHEAD: usize;
@@ -164,8 +167,13 @@ pub trait Backend: Send + Sync {
         self.soft_min(rows, columns, Some(shift), out)
     }
 
-    /// The scores of `rows` against `columns`, where keeping them pays and memory allows it.
-    fn scores(&self, rows: Rows<'_, Self>, columns: Rows<'_, Self>) -> Result<Option<Self::Scores>, BackendError>;
+    /// The scores of `rows` against `columns`, products or of a cost, where keeping them pays and memory allows it.
+    fn scores(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Rows<'_, Self>,
+        cost: Option<PairCost<'_>>,
+    ) -> Result<Option<Self::Scores>, BackendError>;
 
     /// Both half-steps of a Sinkhorn iteration in one pass over kept scores s, with the potentials p of rows and q of columns, and
     /// their weights b and a:
@@ -200,19 +208,20 @@ pub trait Backend: Send + Sync {
         mean: Option<TileMean<'_, Self>>,
     ) -> Result<(), BackendError>;
 
-    /// [`Backend::soft_min_tiles`] of a cloud with itself: e_ij is symmetric, so half the pairs may do, those whose earlier tile keeps
-    /// the later one. The list must be symmetric but for pairs whose exponentials are negligible. `packed` is workspace of
-    /// ⌈n/[`TILE`]⌉ [`TILE`] × 2(d + 2) numbers or more.
-    fn soft_min_tiles_self(
+    /// The soft-min over a cost that is no product: `out_i = log Σ_j exp(h_j − k c(x_i, y_j) − shift_i)`, length n, and where asked
+    /// the means behind it. `columns` are packed with scale [`LN_2`](std::f64::consts::LN_2), so that they hold y_j itself beside
+    /// log₂e h_j.
+    #[allow(clippy::too_many_arguments)]
+    fn soft_min_cost(
         &self,
-        tiles: &Tiles<'_, Self>,
-        list: &TileList<'_, Self>,
-        eps: f64,
-        packed: &mut Reals<Self>,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        cost: PairCost<'_>,
+        k: f64,
+        shift: Option<(&Reals<Self>, f64)>,
         out: &mut Reals<Self>,
-    ) -> Result<(), BackendError> {
-        self.soft_min_tiles(tiles, tiles, list, eps, packed, out, None)
-    }
+        mean: Option<CostMean<'_, Self>>,
+    ) -> Result<(), BackendError>;
 
     /// The nearest column of each row, the limit of the soft-min at infinite scale: `index_i = argmin_j |x_i − y_j|²`.
     /// `points` are the columns, m × d, unpacked; of equal distances the lowest index wins.

@@ -135,6 +135,29 @@ pub enum Cost {
     Cosine,
 }
 
+/// A cost that [`Backend::soft_min_cost`] streams: those that are no product of coordinates.
+#[derive(Clone, Copy)]
+pub enum PairCost<'a> {
+    /// |x−y|.
+    Euclidean,
+    /// (Σ_k |x_k − y_k|^p)^(1/p) for p ≥ 1.
+    Lp(f64),
+    /// Any c_ij, by the numbers of row and column; on the processor only.
+    Given(&'a (dyn Fn(usize, usize) -> f64 + Sync)),
+}
+
+/// The means to take in the same pass as [`Backend::soft_min_cost`].
+pub struct CostMean<'a, B: Backend + ?Sized> {
+    /// Values v, m × p.
+    pub values: &'a Reals<B>,
+    /// Numbers a value, 0 when only the costs are asked for.
+    pub p: usize,
+    /// Where `mean_i = Σ_j w_ij v_j` goes, n × p.
+    pub out: &'a mut Reals<B>,
+    /// Where `Σ_j w_ij c_ij` goes, of length n.
+    pub cost: &'a mut Reals<B>,
+}
+
 /// A kernel of [`Backend::pair_sum`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PairKernel {

@@ -122,6 +122,18 @@ impl Cloud {
         Ok(Self { weights: self.weights.clone(), ..Self::new(points, self.dim)? })
     }
 
+    /// The points x/|x| under the same weights; a point at zero stays there.
+    pub fn directions(&self) -> Self {
+        let direction = |x: &[f64]| {
+            // Scaled by the largest coordinate first, so that squares neither over- nor underflow.
+            let largest = x.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+            let scaled: Vec<f64> = x.iter().map(|x| if largest > 0.0 { x / largest } else { 0.0 }).collect();
+            let length = scaled.iter().map(|x| x * x).sum::<f64>().sqrt().max(1.0);
+            scaled.into_iter().map(move |x| x / length)
+        };
+        Self { points: self.rows().flat_map(direction).collect(), ..self.clone() }
+    }
+
     /// Number of points n.
     #[allow(clippy::len_without_is_empty)] // a cloud is never empty
     pub fn len(&self) -> usize {

@@ -1,17 +1,21 @@
 //! The law of the partner of a point under an entropic plan, for all points at once and never stored:
 //!
 //! ```text
-//! p_j(x) = b_j exp((g_j − ½|x−y_j|²)/ε) / Σ_k b_k exp((g_k − ½|x−y_k|²)/ε)
+//! p_j(x) = b_j exp((g_j − c(x, y_j))/ε) / Σ_k b_k exp((g_k − c(x, y_k))/ε)
 //! ```
 //!
 //! At a point x_i of the source it is P_ij / Σ_k P_ik; a point that has no mass has a law too. Means of it are the entropic map and
 //! labels carried back, quantiles of it are pairs for training, its largest terms the likeliest partners.
 
-use crate::backend::{Backend, BackendError, Columns, Device, Reals, Rows, Scale, Task};
+mod row_by_row;
+
+use std::borrow::Cow;
+
+use crate::backend::{Backend, BackendError, Columns, Cost, Device, Reals, Rows, Scale, Task};
 use crate::measure::Cloud;
 use crate::transport::problem::{Side, scale};
 use crate::transport::sinkhorn::convex;
-use crate::transport::{EntropicMap, TransportError};
+use crate::transport::{EntropicMap, GroundCost, TransportError};
 
 /// The conditional law of a solved plan, given its target side.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +26,8 @@ pub struct Conditional<'a> {
     pub g: &'a [f64],
     /// ε in units of c.
     pub eps: f64,
+    /// c.
+    pub cost: GroundCost<'a>,
     /// The source of the plan and its potential f, where the points asked about are those: it saves a pass over the pairs.
     pub source: Option<(&'a Cloud, &'a [f64])>,
 }
@@ -61,7 +67,22 @@ impl<'a> Conditional<'a> {
     /// # Errors
     /// [`TransportError`] when the dimensions differ or memory runs out.
     pub fn map(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
-        EntropicMap { target: self.target, g: self.g, eps: self.eps }.apply(points, device)
+        match self.cost.is_half_squared() {
+            true => EntropicMap { target: self.target, g: self.g, eps: self.eps }.apply(points, device),
+            false => self.mean(points, self.target.points(), self.target.dim(), device),
+        }
+    }
+
+    /// The potential that belongs to g at each of `points`, f(x) = −ε log Σ_j b_j exp((g_j − c(x, y_j))/ε), of length n.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the dimensions differ or memory runs out.
+    pub fn potential(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
+        if self.cost.is_half_squared() {
+            return EntropicMap { target: self.target, g: self.g, eps: self.eps }.potential(points, device);
+        }
+        self.check(points)?;
+        Ok(self.row_log_sum(points).into_iter().map(|log_sum| -self.eps * log_sum).collect())
     }
 
     /// A partner a draw: the smallest j with Σ_{j′≤j} p_j′(x) > u. Points without mass are never drawn.
@@ -75,7 +96,10 @@ impl<'a> Conditional<'a> {
         if !whole || first[0] != 0 {
             return Err(TransportError::Values { what: "draws", len: quantiles.len(), rows: points.len(), p: 1 });
         }
-        Ok(device.run(Draw { law: *self, points, draws })?)
+        match self.is_product() {
+            true => Ok(device.run(Draw { law: *self, points, draws })?),
+            false => Ok(self.row_draws(points, draws)),
+        }
     }
 
     /// The `k` likeliest partners of each point; k is cut to m.
@@ -88,7 +112,10 @@ impl<'a> Conditional<'a> {
         if k == 0 {
             return Err(TransportError::Values { what: "partners", len: 0, rows: points.len(), p: 1 });
         }
-        Ok(device.run(Top { law: *self, points, k })?)
+        match self.is_product() {
+            true => Ok(device.run(Top { law: *self, points, k })?),
+            false => Ok(self.row_top(points, k)),
+        }
     }
 
     /// The entropy −Σ_j p_j(x) log p_j(x) of each point's law, in nats: exp of it is the number of effective partners.
@@ -97,7 +124,10 @@ impl<'a> Conditional<'a> {
     /// [`TransportError`] when the dimensions differ or memory runs out.
     pub fn entropy(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
         self.check(points)?;
-        Ok(device.run(Entropy { law: *self, points })?)
+        match self.is_product() {
+            true => Ok(device.run(Entropy { law: *self, points })?),
+            false => Ok(self.row_entropy(points)),
+        }
     }
 
     /// The log-sum of each row relative to its shift f/ε (or none), and the mean of the values.
@@ -109,7 +139,15 @@ impl<'a> Conditional<'a> {
         device: &Device,
     ) -> Result<(Vec<f64>, Vec<f64>), TransportError> {
         self.check(points)?;
-        Ok(device.run(SoftMean { law: *self, points, values, p })?)
+        match self.is_product() {
+            true => Ok(device.run(SoftMean { law: *self, points, values, p })?),
+            false => Ok(self.row_mean(points, values, p)),
+        }
+    }
+
+    /// Whether the cost is a product of coordinates, so that the device serves.
+    fn is_product(&self) -> bool {
+        matches!(self.cost, GroundCost::Known(Cost::HalfSquaredEuclidean | Cost::Cosine))
     }
 
     fn check(&self, points: &Cloud) -> Result<(), TransportError> {
@@ -128,6 +166,9 @@ pub(super) fn check_values(values: &[f64], rows: usize, p: usize) -> Result<(), 
     Ok(())
 }
 
+/// How a cloud is put on a device.
+type Make<B> = fn(&B, &Cloud, f64, &[f64]) -> Result<Side<B>, BackendError>;
+
 /// Rows and packed columns on a device: the logits are those of the law up to a constant a row.
 struct Pairs<B: Backend> {
     x: Reals<B>,
@@ -144,10 +185,14 @@ struct Pairs<B: Backend> {
 impl<B: Backend> Pairs<B> {
     fn new(backend: &B, law: &Conditional<'_>, points: &Cloud) -> Result<Self, BackendError> {
         // The plan's own rows are relative to their mean; of others each may come alone, so they are relative to the mean of y.
-        let own = law.source.filter(|(source, _)| std::ptr::eq(*source, points));
-        let scale = scale(law.target, points);
-        let (square, y) = (scale * scale, Side::new(backend, law.target, scale)?);
-        let origin: Vec<f64> = own.map_or_else(|| y.mean.iter().map(|m| m / scale).collect(), |(source, _)| source.mean());
+        let own = law.source.filter(|(source, _)| std::ptr::eq(*source, points)).map(|(_, f)| f);
+        let (points, target, side) = match law.cost.is_half_squared() {
+            true => (Cow::Borrowed(points), Cow::Borrowed(law.target), Side::with as Make<B>),
+            false => (Cow::Owned(points.directions()), Cow::Owned(law.target.directions()), Side::of_directions as Make<B>),
+        };
+        let scale = scale(&target, &points);
+        let (square, y) = (scale * scale, side(backend, &target, scale, &[])?);
+        let origin: Vec<f64> = own.map_or_else(|| y.mean.iter().map(|m| m / scale).collect(), |_| points.mean());
         let gap: Vec<f64> = origin.iter().zip(&y.mean).map(|(x, y)| x * scale - y).collect();
         let (eps, g) = (law.eps * square, law.g.iter().map(|g| g * square).collect::<Vec<_>>());
         let psi = convex(&y, &g, &gap, -1.0);
@@ -155,9 +200,9 @@ impl<B: Backend> Pairs<B> {
         let mut packed = backend.zeros(y.n * (y.d + 1))?;
         backend.pack(&y.points, y.d, Scale::Uniform(1.0 / eps), &backend.upload_reals(&bias)?, None, &mut packed)?;
         let phi = match own {
-            Some((source, f)) => {
+            Some(f) => {
                 let f: Vec<f64> = f.iter().map(|f| f * square).collect();
-                Some(backend.upload_reals(&convex(&Side::new(backend, source, scale)?, &f, &gap, 1.0))?)
+                Some(backend.upload_reals(&convex(&side(backend, &points, scale, &[])?, &f, &gap, 1.0))?)
             }
             None => None,
         };

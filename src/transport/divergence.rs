@@ -10,12 +10,11 @@ use crate::transport::sinkhorn::Sinkhorn;
 
 /// Sinkhorn divergences to one fixed cloud, whose self-term is solved once.
 ///
-/// S_ε ≥ 0 in units of c = ½|x−y|², 0 only between equal measures, → ½ W₂² as ε → 0.
+/// S_ε in units of c; with c = ½|x−y|² it is ≥ 0, 0 only between equal measures, and → ½ W₂² as ε → 0.
 #[derive(Clone, Debug)]
 pub struct Divergence<'a> {
-    reference: &'a Cloud,
-    eps: f64,
-    rho: Option<f64>,
+    /// The reference with itself.
+    problem: Problem<'a>,
     solver: Sinkhorn,
     self_term: f64,
 }
@@ -40,12 +39,20 @@ impl<'a> Divergence<'a> {
         solver: Sinkhorn,
         device: &Device,
     ) -> Result<Self, TransportError> {
-        let problem = Problem::new(reference, reference, eps)?.with_rho(rho, rho)?;
-        Ok(Self { reference, eps, rho, solver, self_term: solver.solve(&problem, device, None, None)?.dual })
+        Self::like(&Problem::new(reference, reference, eps)?.with_rho(rho, rho)?, solver, device)
     }
 
-    fn problem<'b>(&self, source: &'b Cloud, target: &'b Cloud) -> Result<Problem<'b>, TransportError> {
-        Problem::new(source, target, self.eps)?.with_rho(self.rho, self.rho)
+    /// Divergences to the target of `problem` under its cost, ε and ρ.
+    ///
+    /// # Errors
+    /// [`TransportError`] when ρ is not that of both marginals or ε is too small for the precision.
+    pub fn like(problem: &Problem<'a>, solver: Sinkhorn, device: &Device) -> Result<Self, TransportError> {
+        let [first, second] = problem.rho();
+        if first != second {
+            return Err(TransportError::OneSided);
+        }
+        let problem = problem.between(problem.target(), problem.target())?;
+        Ok(Self { problem, solver, self_term: solver.solve(&problem, device, None, None)?.dual })
     }
 
     /// S_ε(`cloud`, reference), given OT_ε(`cloud`, reference).
@@ -53,7 +60,7 @@ impl<'a> Divergence<'a> {
     /// # Errors
     /// [`TransportError`] when ε is too small for the precision.
     pub fn debias(&self, cloud: &Cloud, cross_term: f64, device: &Device) -> Result<f64, TransportError> {
-        let own_term = self.solver.solve(&self.problem(cloud, cloud)?, device, None, None)?.dual;
+        let own_term = self.solver.solve(&self.problem.between(cloud, cloud)?, device, None, None)?.dual;
         Ok(cross_term - 0.5 * own_term - 0.5 * self.self_term)
     }
 
@@ -62,7 +69,7 @@ impl<'a> Divergence<'a> {
     /// # Errors
     /// [`TransportError`] when the dimensions differ or ε is too small for the precision.
     pub fn from(&self, cloud: &Cloud, device: &Device) -> Result<f64, TransportError> {
-        let cross_term = self.solver.solve(&self.problem(cloud, self.reference)?, device, None, None)?.dual;
+        let cross_term = self.solver.solve(&self.problem.between(cloud, self.problem.target())?, device, None, None)?.dual;
         self.debias(cloud, cross_term, device)
     }
 
@@ -71,10 +78,11 @@ impl<'a> Divergence<'a> {
     /// # Errors
     /// As [`Divergence::from`].
     pub fn gradient(&self, cloud: &Cloud, device: &Device) -> Result<(f64, Gradient), TransportError> {
-        let (cross_problem, own_problem) = (self.problem(cloud, self.reference)?, self.problem(cloud, cloud)?);
+        let (cross_problem, own_problem) =
+            (self.problem.between(cloud, self.problem.target())?, self.problem.between(cloud, cloud)?);
         let cross = self.solver.solve(&cross_problem, device, None, None)?;
         let own = self.solver.solve(&own_problem, device, None, None)?;
-        let (mut gradient, own_gradient) = (cross.gradient(&cross_problem), own.gradient_of_half(&own_problem));
+        let (mut gradient, own_gradient) = (cross.gradient(&cross_problem)?, own.gradient_of_half(&own_problem)?);
         gradient.points.iter_mut().zip(&own_gradient.points).for_each(|(g, own)| *g -= own);
         gradient.weights.iter_mut().zip(&own_gradient.weights).for_each(|(g, own)| *g -= own);
         Ok((cross.dual - 0.5 * (own.dual + self.self_term), gradient))

@@ -77,6 +77,31 @@ pub enum TransportError {
         /// The ε given.
         eps: f64,
     },
+    /// The power of no norm.
+    #[error("p = {p}; the norm of a cost lp:P needs a finite P of 1 or more")]
+    Power {
+        /// The p given.
+        p: f64,
+    },
+    /// A cost function that is not a number somewhere.
+    #[error("the cost between source point {i} and target point {j} is {value}; a cost function must be finite for every pair")]
+    Cost {
+        /// Number of the source point, from 0.
+        i: usize,
+        /// Number of the target point, from 0.
+        j: usize,
+        /// The cost found.
+        value: f64,
+    },
+    /// A divergence whose self-terms would be unlike.
+    #[error("a divergence compares problems alike on both sides; give both marginals the same rho, or none")]
+    OneSided,
+    /// What only ½|x−y|² has.
+    #[error("{what} are of the cost |x-y|²/2; this problem has another")]
+    QuadraticOnly {
+        /// What was asked for, in the plural.
+        what: &'static str,
+    },
     /// A ρ that draws a marginal nowhere.
     #[error(
         "rho = {rho}; a free marginal needs a finite rho above zero, in units of |x-y|^2/2, or none at all to be held exactly"
@@ -122,8 +147,8 @@ pub enum TransportError {
     },
     /// ε that the precision cannot hold.
     #[error(
-        "eps = {eps:e} is too small for these points in {precision}\n  their largest squared radius about the mean is {radius:.3}, so \
-         exponents carry rounding errors of about {radius:.3}·{rounding:.0e}/eps; below eps = {smallest:.1e} the plan would be off \
+        "eps = {eps:e} is too small for these points in {precision}\n  their largest {what} is {reach:.3}, so \
+         exponents carry rounding errors of about {reach:.3}·{rounding:.0e}/eps; below eps = {smallest:.1e} the plan would be off \
          by more than 10 %\n  use --eps {smallest:.1e} or more{}", if *.rounding > 1e-10 { ", or --precision f64 (cpu)" } else { "" }
     )]
     EpsTooSmall {
@@ -131,8 +156,10 @@ pub enum TransportError {
         eps: f64,
         /// `f32` or `f64`.
         precision: &'static str,
-        /// Largest |x − mean|² over both clouds.
-        radius: f64,
+        /// What exponents are made of.
+        what: &'static str,
+        /// The largest of it: |x − mean|² over both clouds, or a cost.
+        reach: f64,
         /// Relative rounding error of the precision.
         rounding: f64,
         /// The smallest ε that keeps the plan within 10 %.

@@ -7,7 +7,7 @@
 //! p is the first marginal, a or a e^{−f/ρ}; weight derivatives of a balanced problem are along directions of sum zero, so up to a
 //! constant.
 
-use crate::transport::{Outcome, Problem};
+use crate::transport::{Outcome, Problem, TransportError};
 
 /// Derivatives with respect to a cloud.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,18 +22,24 @@ impl Outcome {
     /// The gradient of OT_ε with respect to the source of `problem`, which this outcome solves.
     ///
     /// Of the second argument: the outcome of the problem with the clouds exchanged.
-    pub fn gradient(&self, problem: &Problem<'_>) -> Gradient {
+    ///
+    /// # Errors
+    /// [`TransportError::QuadraticOnly`] when the cost is another than ½|x−y|²; |x−y| has a kink where points meet.
+    pub fn gradient(&self, problem: &Problem<'_>) -> Result<Gradient, TransportError> {
         self.gradient_at(problem, &self.potentials.f)
     }
 
     /// The gradient in one argument of OT_ε(a, a), of which ½OT_ε(a, a) has this one in all.
-    pub(crate) fn gradient_of_half(&self, problem: &Problem<'_>) -> Gradient {
+    pub(crate) fn gradient_of_half(&self, problem: &Problem<'_>) -> Result<Gradient, TransportError> {
         // Both potentials are one up to the constant that the gauge has put between them.
         let f: Vec<f64> = self.potentials.f.iter().zip(&self.potentials.g).map(|(f, g)| 0.5 * (f + g)).collect();
         self.gradient_at(problem, &f)
     }
 
-    fn gradient_at(&self, problem: &Problem<'_>, f: &[f64]) -> Gradient {
+    fn gradient_at(&self, problem: &Problem<'_>, f: &[f64]) -> Result<Gradient, TransportError> {
+        if !problem.cost().is_half_squared() {
+            return Err(TransportError::QuadraticOnly { what: "derivatives" });
+        }
         let (source, eps) = (problem.source(), problem.eps());
         let rho = problem.rho()[0];
         let held = |i: usize| rho.map_or(1.0, |rho| (-f[i] / rho).exp());
@@ -43,6 +49,6 @@ impl Outcome {
             source.row(i).iter().zip(&self.map[i * d..]).map(move |(x, t)| p * (x - t))
         };
         let weight = |i: usize| rho.map_or(f[i], |rho| -(rho + eps) * (-f[i] / rho).exp_m1());
-        Gradient { points: (0..source.len()).flat_map(point).collect(), weights: (0..source.len()).map(weight).collect() }
+        Ok(Gradient { points: (0..source.len()).flat_map(point).collect(), weights: (0..source.len()).map(weight).collect() })
     }
 }

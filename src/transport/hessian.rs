@@ -32,7 +32,7 @@ impl Outcome {
     /// Its own accuracy is that of the potentials: solve `problem` to a small tolerance, in f64, first.
     ///
     /// # Errors
-    /// [`TransportError`] when v has another length, a marginal is free, the outcome belongs to another problem, or memory runs out.
+    /// [`TransportError`] when v has another length, a marginal is free, the cost is another than ½|x−y|², the outcome belongs to another problem, or memory runs out.
     pub fn hessian_product(
         &self,
         problem: &Problem<'_>,
@@ -43,6 +43,9 @@ impl Outcome {
         let expected = problem.source().points().len();
         if v.len() != expected {
             return Err(TransportError::Direction { found: v.len(), expected });
+        }
+        if !problem.cost().is_half_squared() {
+            return Err(TransportError::QuadraticOnly { what: "Hessian-vector products" });
         }
         if problem.rho() != [None; 2] {
             return Err(TransportError::Balanced);

@@ -63,8 +63,7 @@ impl Task for Apply<'_> {
         let origin: Vec<f64> = y.mean.iter().map(|m| m / scale).collect();
         let points: Vec<f64> = self.points.relative_to(&origin).iter().map(|x| x * scale).collect();
         let (n, d) = (self.points.len(), y.d);
-        let half_squares = y.half_squares();
-        let bias: Vec<f64> = (0..y.n).map(|j| y.mass[j].ln() + (scale * scale * g[j] - half_squares[j]) / eps).collect();
+        let bias: Vec<f64> = (0..y.n).map(|j| y.mass[j].ln() + (scale * scale * g[j] - y.own[j]) / eps).collect();
         let (x, bias) = (backend.upload_reals(&points)?, backend.upload_reals(&bias)?);
         let mut packed: Reals<B> = backend.zeros(y.n * (d + 1))?;
         backend.pack(&y.points, d, Scale::Uniform(1.0 / eps), &bias, None, &mut packed)?;

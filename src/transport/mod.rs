@@ -2,8 +2,10 @@
 
 pub mod assignment;
 pub mod barycenter;
+mod batch;
 pub mod conditional;
 pub mod convention;
+pub mod cost;
 pub mod divergence;
 pub mod error;
 pub mod exact;
@@ -27,6 +29,7 @@ pub use assignment::{Assignment, assign};
 pub use barycenter::{Barycenter, Between, Coupling};
 pub use conditional::{Conditional, Draws, Partners};
 pub use convention::Convention;
+pub use cost::{CostFunction, GroundCost};
 pub use divergence::Divergence;
 pub use error::TransportError;
 pub use exact::{ExactPlan, PlanEntry};

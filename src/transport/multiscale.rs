@@ -42,7 +42,11 @@ const FEWEST_POINTS: usize = 512;
 /// Whether `problem` is one for this solver: few dimensions, many pairs, and acceleration asked for.
 pub(super) fn serves(problem: &Problem<'_>, solver: &Sinkhorn) -> bool {
     let (x, y) = (problem.source(), problem.target());
-    problem.labels().is_none() && x.dim() <= LARGEST_DIM && x.len() * y.len() >= FEWEST_PAIRS && solver.accelerated()
+    problem.cost().is_half_squared()
+        && problem.labels().is_none()
+        && x.dim() <= LARGEST_DIM
+        && x.len() * y.len() >= FEWEST_PAIRS
+        && solver.accelerated()
 }
 
 /// Solves `problem`, from `warm` if given; between a cloud and itself by symmetric averaging.

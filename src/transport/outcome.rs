@@ -1,5 +1,6 @@
 //! What the solver found: potentials, values, map, and why it stopped where it did.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use crate::backend::Backend;
 use crate::transport::TransportError;
 use crate::transport::problem::{Problem, dot};
-use crate::transport::sinkhorn::{Hold, Potentials, Run, Sinkhorn};
+use crate::transport::sinkhorn::{Hold, Potentials, RowMeans, Run, Sinkhorn};
 
 /// What the solver found.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,13 +206,26 @@ impl Plan<'_> {
 }
 
 impl<B: Backend> Run<'_, B> {
+    /// T(x_i) = Σ_j P_ij y_j / Σ_j P_ij in the input coordinates, and with it what couples the clouds.
+    fn barycentric_map(&mut self, problem: &Problem<'_>) -> Result<(RowMeans, Vec<f64>), TransportError> {
+        let y = self.y;
+        let (mean, scale, centred) = match problem.cost().is_half_squared() {
+            true => (y.mean.clone(), y.scale, Cow::Borrowed(&y.centred[..])),
+            // Coordinates on the device are others than those of the input.
+            false => {
+                let mean = problem.target().mean();
+                (mean.clone(), 1.0, Cow::Owned(problem.target().relative_to(&mean)))
+            }
+        };
+        let means = self.coupling(self.eps, &centred, y.d)?;
+        let map = means.values.iter().zip(mean.iter().cycle()).map(|(t, m)| (t + m) / scale).collect();
+        Ok((means, map))
+    }
+
     /// Values, map and potentials of the plan, in f64 and in the input coordinates.
     pub fn outcome(mut self, problem: &Problem<'_>, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
         let (x, y) = (self.x, self.y);
-        let (log_ratio, means) = self.row_means(self.eps, y.coordinates(), y.width)?;
-        let pairs = x.coordinates().chunks_exact(x.width).zip(means.chunks_exact(y.width));
-        let products: Vec<f64> = pairs.map(|(x, mean)| dot(x, mean)).collect();
-        let mut map: Vec<f64> = means.chunks_exact(y.width).flat_map(|row| &row[..y.d]).copied().collect();
+        let (RowMeans { log_ratio, products, .. }, map) = self.barycentric_map(problem)?;
         let plan = Plan {
             eps: self.eps,
             mass: [&x.mass, &y.mass],
@@ -222,13 +236,10 @@ impl<B: Backend> Run<'_, B> {
             symmetric: self.symmetric,
         };
         let values = plan.values();
-        for row in map.chunks_exact_mut(y.d) {
-            row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t = (*t + m) / x.scale);
-        }
         let verdict = Verdict::new(error, solver, &self.history, self.rounding / self.eps);
-        let square = x.scale * x.scale;
+        let unit = x.unit;
         let Potentials { mut f, mut g } = values.potentials;
-        f.iter_mut().chain(&mut g).for_each(|f| *f /= square);
+        f.iter_mut().chain(&mut g).for_each(|f| *f /= unit);
         Ok(Outcome {
             potentials: Potentials { f, g },
             eps: problem.eps(),
@@ -239,9 +250,9 @@ impl<B: Backend> Run<'_, B> {
             skipped_mass_bound: 0.0,
             residuals: self.history,
             mass: values.mass,
-            transport_cost: values.transport_cost / square,
-            dual: values.dual / square,
-            regularised_cost: values.regularised_cost / square,
+            transport_cost: values.transport_cost / unit,
+            dual: values.dual / unit,
+            regularised_cost: values.regularised_cost / unit,
             entropy: values.entropy,
             map,
         })

@@ -170,7 +170,7 @@ impl<'a> Pairing<'a> {
                 Cloud::new(points, cloud.dim())
             };
             let (x, y) = (plain(x, &sources)?.with_weights(waiting)?, plain(y, &targets)?.with_weights(room)?);
-            let problem = Problem::new(&x, &y, eps)?;
+            let problem = Problem::new(&x, &y, eps)?.under(self.plan.cost())?;
             let warm = Potentials {
                 f: sources.iter().map(|&i| self.potentials.f[i]).collect(),
                 g: targets.iter().map(|&j| self.potentials.g[j]).collect(),

@@ -4,7 +4,7 @@ use crate::backend::Device;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::conditional::check_values;
-use crate::transport::{Conditional, Draws, Potentials, Problem, TransportError};
+use crate::transport::{Conditional, Draws, GroundCost, Potentials, Problem, TransportError};
 
 /// The plan of a problem and its potentials.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,7 @@ pub struct Plan<'a> {
     f: &'a [f64],
     g: &'a [f64],
     eps: f64,
+    cost: GroundCost<'a>,
 }
 
 /// Entropies of a plan, in nats: H(P) = −Σ P log P with the rows of P scaled to the first marginal.
@@ -47,12 +48,12 @@ impl<'a> Plan<'a> {
         if (f.len(), g.len()) != (source.len(), target.len()) {
             return Err(TransportError::WarmStart { f: f.len(), g: g.len(), n: source.len(), m: target.len() });
         }
-        Ok(Self { source, target, f, g, eps: problem.eps() })
+        Ok(Self { source, target, f, g, eps: problem.eps(), cost: problem.cost() })
     }
 
     /// The plan back, Pᵀ.
     pub fn transposed(&self) -> Self {
-        Self { source: self.target, target: self.source, f: self.g, g: self.f, eps: self.eps }
+        Self { source: self.target, target: self.source, f: self.g, g: self.f, eps: self.eps, cost: self.cost.reversed() }
     }
 
     /// The cloud that is moved: x, a.
@@ -70,6 +71,11 @@ impl<'a> Plan<'a> {
         self.g
     }
 
+    /// The cost of the points.
+    pub fn cost(&self) -> GroundCost<'a> {
+        self.cost
+    }
+
     /// ε in units of c.
     pub fn eps(&self) -> f64 {
         self.eps
@@ -77,7 +83,7 @@ impl<'a> Plan<'a> {
 
     /// The law of the partner in the target of a point x.
     pub fn partners(&self) -> Conditional<'a> {
-        Conditional { target: self.target, g: self.g, eps: self.eps, source: Some((self.source, self.f)) }
+        Conditional { target: self.target, g: self.g, eps: self.eps, cost: self.cost, source: Some((self.source, self.f)) }
     }
 
     /// A partner in the target for each point of the source, drawn from P_ij / Σ_k P_ik: one uniform number a row, of (`seed`, stream
@@ -135,7 +141,7 @@ impl<'a> Plan<'a> {
         let f: Vec<f64> = self.f.iter().zip(&log_ratio).map(|(f, r)| f - self.eps * r).collect();
         let total: f64 = mass.iter().sum();
         let moved = Cloud::new(self.source.points().to_vec(), self.source.dim())?.with_weights(mass.to_vec())?;
-        let back = Plan { source: self.target, target: &moved, f: self.g, g: &f, eps: self.eps };
+        let back = Plan { source: self.target, target: &moved, f: self.g, g: &f, ..self.transposed() };
         Ok(back.row_mass(device)?.into_iter().map(|mass| total * mass).collect())
     }
 

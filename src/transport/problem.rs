@@ -1,18 +1,27 @@
-//! The entropic problem: two clouds, the cost ½|x−y|² and ε, in coordinates where single precision can hold it.
+//! The entropic problem: two clouds, a cost and ε.
 
-use crate::backend::{Backend, BackendError, Precision, Real, Reals, Rows};
+mod side;
+
+use rayon::prelude::*;
+
+use crate::backend::{Backend, BackendError, Cost, PairCost, Precision, Real};
 use crate::measure::Cloud;
-use crate::random::{Philox, Stream};
 use crate::transport::TransportError;
+use crate::transport::cost::{CostFunction, GroundCost, Streamed};
+use side::scale_about;
+pub(crate) use side::{Side, dot, scale};
 
-/// OT_ε(a, b) = min ⟨P, c⟩ + ε KL(P ‖ a⊗b) over plans P with marginals a and b, c(x, y) = ½|x−y|²; a marginal that is not held
-/// adds ρ KL(P₁ ‖ a) instead.
+/// OT_ε(a, b) = min ⟨P, c⟩ + ε KL(P ‖ a⊗b) over plans P with marginals a and b, c(x, y) = ½|x−y|² unless another is given; a
+/// marginal that is not held adds ρ KL(P₁ ‖ a) instead.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem<'a> {
     source: &'a Cloud,
     target: &'a Cloud,
     eps: f64,
     rho: [Option<f64>; 2],
+    cost: GroundCost<'a>,
+    /// What exponents are made of is at most this: the largest squared radius, or of other costs a bound of the cost.
+    reach: f64,
     labels: Option<LabelCost<'a>>,
 }
 
@@ -45,7 +54,70 @@ impl<'a> Problem<'a> {
         if !(eps > 0.0 && eps.is_finite()) {
             return Err(TransportError::Eps { eps });
         }
-        Ok(Self { source, target, eps, rho: [None; 2], labels: None })
+        let cost = GroundCost::Known(Cost::HalfSquaredEuclidean);
+        Self { source, target, eps, rho: [None; 2], cost, reach: 0.0, labels: None }.under(cost)
+    }
+
+    /// The problem with another cost of the points; ε, ρ, potentials and values are in its units.
+    ///
+    /// # Errors
+    /// [`TransportError::Power`] unless the p of [`Cost::Lp`] is finite and at least 1.
+    pub fn with_cost(self, cost: Cost) -> Result<Self, TransportError> {
+        self.under(GroundCost::Known(cost))
+    }
+
+    /// The problem with a function of x and y as cost of the points, which may be negative and need not be symmetric.
+    ///
+    /// It is evaluated on the processor alone, in parallel over the points. Where the costs of all pairs fit 500 MB they are kept;
+    /// beyond, every iteration evaluates all n·m pairs anew, in memory of O(n + m), which is slow: a cost that [`Cost`] has is better
+    /// given by its name.
+    ///
+    /// # Errors
+    /// [`TransportError::Cost`] when a pair has a cost that is not finite.
+    pub fn with_cost_function(self, cost: &'a CostFunction<'a>) -> Result<Self, TransportError> {
+        self.under(GroundCost::Given(cost))
+    }
+
+    /// The problem with `cost` as cost of the points.
+    pub(super) fn under(self, cost: GroundCost<'a>) -> Result<Self, TransportError> {
+        let farthest = |cloud: &Cloud, from: &[f64]| with_mass(cloud).map(|x| cost.between(x, from)).fold(0.0, f64::max);
+        let reach = match cost {
+            GroundCost::Known(Cost::HalfSquaredEuclidean) => {
+                largest_squared_radius(self.source).max(largest_squared_radius(self.target))
+            }
+            GroundCost::Known(Cost::Cosine) => 1.0,
+            GroundCost::Known(Cost::Lp(p)) if !(p >= 1.0 && p.is_finite()) => return Err(TransportError::Power { p }),
+            // A norm obeys the triangle inequality.
+            GroundCost::Known(_) => {
+                let origin = self.source.mean();
+                farthest(self.source, &origin) + farthest(self.target, &origin)
+            }
+            GroundCost::Given(_) | GroundCost::Reversed(_) => self.largest_cost(cost)?,
+        };
+        Ok(Self { cost, reach, ..self })
+    }
+
+    /// max |c_ij|, if all are finite.
+    fn largest_cost(&self, cost: GroundCost<'_>) -> Result<f64, TransportError> {
+        let row = |i: usize| {
+            let costs = self.target.rows().map(|y| cost.between(self.source.row(i), y));
+            costs.enumerate().try_fold(0.0, |largest: f64, (j, value)| match value.is_finite() {
+                true => Ok(largest.max(value.abs())),
+                false => Err(TransportError::Cost { i, j, value }),
+            })
+        };
+        (0..self.source.len()).into_par_iter().map(row).try_reduce(|| 0.0, |a, b| Ok(a.max(b)))
+    }
+
+    /// The same problem between other clouds, without classes.
+    ///
+    /// # Errors
+    /// As [`Problem::new`], and [`TransportError::Cost`].
+    pub fn between<'b>(&self, source: &'b Cloud, target: &'b Cloud) -> Result<Problem<'b>, TransportError>
+    where
+        'a: 'b,
+    {
+        Problem::<'b> { rho: self.rho, ..Problem::new(source, target, self.eps)? }.under(self.cost)
     }
 
     /// The problem with free marginals: the first costs ρ₁ KL(P₁ ‖ a), the second ρ₂ KL(P₂ ‖ b), in units of c, where given;
@@ -79,6 +151,31 @@ impl<'a> Problem<'a> {
         }
     }
 
+    /// The cost of the points.
+    pub fn cost(&self) -> GroundCost<'a> {
+        self.cost
+    }
+
+    /// The mean of the cost of the points over a seeded sample of pairs; the usual yardstick for ε.
+    pub fn mean_cost(&self, seed: u32) -> f64 {
+        self.cost.mean(self.source, self.target, seed)
+    }
+
+    /// The cost of the points where the solver streams it, and of the classes with it where they are no coordinates.
+    pub(super) fn streamed(&self) -> Streamed<'a> {
+        let Self { source, target, cost, labels, .. } = *self;
+        let points = move |i: usize, j: usize| cost.between(source.row(i), target.row(j));
+        match (cost, labels) {
+            (GroundCost::Known(Cost::HalfSquaredEuclidean | Cost::Cosine), _) => Streamed::Product,
+            (GroundCost::Known(Cost::Euclidean), None) => Streamed::Norm(PairCost::Euclidean),
+            (GroundCost::Known(Cost::Lp(p)), None) => Streamed::Norm(PairCost::Lp(p)),
+            (_, None) => Streamed::given(points),
+            (_, Some(LabelCost { source, target, table, columns })) => {
+                Streamed::given(move |i, j| points(i, j) + table[source[i] as usize * columns + target[j] as usize])
+            }
+        }
+    }
+
     /// The cost of classes, if there is one.
     pub fn labels(&self) -> Option<LabelCost<'a>> {
         self.labels
@@ -89,7 +186,36 @@ impl<'a> Problem<'a> {
     /// W is a product too: of its row for the source's label, with a minus, and the unit vector of the target's. These join the
     /// coordinates on the device, so that class costs are as fast as points of so many dimensions more.
     pub(crate) fn sides<B: Backend>(&self, backend: &B) -> Result<(Side<B>, Side<B>), BackendError> {
-        let scale = scale(self.source, self.target);
+        match self.streamed() {
+            Streamed::Product if self.cost.is_half_squared() => {
+                self.product_sides(backend, (self.source, self.target), Side::with)
+            }
+            Streamed::Product => {
+                let (source, target) = (self.source.directions(), self.target.directions());
+                self.product_sides(backend, (&source, &target), Side::of_directions)
+            }
+            Streamed::Norm(_) => {
+                let origin: Vec<f64> = self.source.mean().iter().zip(self.target.mean()).map(|(x, y)| 0.5 * (x + y)).collect();
+                let scale = scale_about([(self.source, &origin), (self.target, &origin)]);
+                let side = |cloud| Side::about(backend, cloud, origin.clone(), scale, &[]);
+                Ok((side(self.source)?, side(self.target)?))
+            }
+            // Only the numbers of the points meet on the device.
+            Streamed::Given(_) => {
+                let side = |cloud: &Cloud| Side::about(backend, cloud, vec![0.0; cloud.dim()], 1.0, &[]);
+                Ok((side(self.source)?, side(self.target)?))
+            }
+        }
+    }
+
+    /// [`Problem::sides`] where the cost is a product of coordinates, with those of the classes.
+    fn product_sides<B: Backend>(
+        &self,
+        backend: &B,
+        (source, target): (&Cloud, &Cloud),
+        side: impl Fn(&B, &Cloud, f64, &[f64]) -> Result<Side<B>, BackendError>,
+    ) -> Result<(Side<B>, Side<B>), BackendError> {
+        let scale = scale(source, target);
         let extra = self.labels.map(|LabelCost { source, target, table, columns }| {
             let row = |label: &u32| table[*label as usize * columns..][..columns].iter().map(|w| -w * scale * scale);
             let unit = |label: &u32| {
@@ -99,7 +225,7 @@ impl<'a> Problem<'a> {
             (source.iter().flat_map(row).collect::<Vec<_>>(), target.iter().flat_map(unit).collect::<Vec<_>>())
         });
         let (of_source, of_target) = extra.as_ref().map_or((&[][..], &[][..]), |(x, y)| (x, y));
-        Ok((Side::with(backend, self.source, scale, of_source)?, Side::with(backend, self.target, scale, of_target)?))
+        Ok((side(backend, source, scale, of_source)?, side(backend, target, scale, of_target)?))
     }
 
     /// The cloud that is moved: x, a.
@@ -126,132 +252,44 @@ impl<'a> Problem<'a> {
     pub(crate) fn is_symmetric(&self) -> bool {
         self.rho[0] == self.rho[1]
             && self.labels.is_none()
+            && matches!(self.cost, GroundCost::Known(_))
             && (std::ptr::eq(self.source, self.target) || self.source == self.target)
+    }
+
+    /// The rounding error of the exponents times ε, in the unit of `x`.
+    pub(crate) fn rounding<B: Backend>(&self, x: &Side<B>, y: &Side<B>) -> f64 {
+        match self.streamed() {
+            Streamed::Product => x.rounding(y),
+            _ => x.unit * self.reach * B::Real::ROUNDING,
+        }
     }
 
     /// Refuses an ε whose exponents the precision of `B` cannot hold.
     pub(crate) fn check_precision<B: Backend>(&self) -> Result<(), TransportError> {
         let class = self.labels.map_or(0.0, |labels| labels.table.iter().fold(0.0, |largest: f64, w| largest.max(w.abs())));
-        let radius = largest_squared_radius(self.source).max(largest_squared_radius(self.target)) + class;
-        let rounding = B::Real::ROUNDING;
-        let smallest = radius * rounding / ACCEPTED;
+        let (reach, rounding) = (self.reach + class, B::Real::ROUNDING);
+        let smallest = reach * rounding / ACCEPTED;
         if self.eps < smallest {
-            let precision = if rounding > 1e-10 { Precision::F32 } else { Precision::F64 };
-            return Err(TransportError::EpsTooSmall { eps: self.eps, precision: precision.name(), radius, rounding, smallest });
+            let precision = if rounding > 1e-10 { Precision::F32 } else { Precision::F64 }.name();
+            let what = if self.cost.is_half_squared() { "squared radius about the mean" } else { "cost" };
+            return Err(TransportError::EpsTooSmall { eps: self.eps, precision, what, reach, rounding, smallest });
         }
         Ok(())
     }
 }
 
-/// The power of two that brings the largest coordinate about the means into [½, 1): no digit changes, and squares neither over-
-/// nor underflow in single precision.
-pub(crate) fn scale(source: &Cloud, target: &Cloud) -> f64 {
-    let extent = |cloud: &Cloud| cloud.relative_to(&cloud.mean()).into_iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
-    let largest = extent(source).max(extent(target));
-    if largest > 0.0 && largest.is_finite() { 2f64.powi(-(largest.log2().floor() as i32) - 1) } else { 1.0 }
-}
-
 fn largest_squared_radius(cloud: &Cloud) -> f64 {
     let mean = cloud.mean();
     let squared = |row: &[f64]| row.iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
-    cloud.rows().map(squared).fold(0.0, f64::max)
+    with_mass(cloud).map(squared).fold(0.0, f64::max)
 }
 
-/// The mean of c(x, y) = ½|x−y|² over a seeded sample of 65,536 independent pairs; the usual yardstick for ε.
+/// The points that have mass: others are masked, wherever they lie.
+fn with_mass(cloud: &Cloud) -> impl Iterator<Item = &[f64]> {
+    cloud.rows().enumerate().filter(|(i, _)| cloud.weight(*i) > 0.0).map(|(_, x)| x)
+}
+
+/// The mean of ½|x−y|² over a seeded sample of 65,536 independent pairs; the usual yardstick for ε.
 pub fn mean_cost(source: &Cloud, target: &Cloud, seed: u32) -> f64 {
-    const PAIRS: u32 = 65_536;
-    let philox = Philox::new(seed, Stream::Metric);
-    let (draw_x, draw_y) = (source.inverse_cdf(), target.inverse_cdf());
-    let cost = |pair: u32| {
-        let x = source.row(draw_x.index(philox.uniform(pair, 0, 0)));
-        let y = target.row(draw_y.index(philox.uniform(pair, 0, 1)));
-        0.5 * x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>()
-    };
-    (0..PAIRS).map(cost).sum::<f64>() / f64::from(PAIRS)
-}
-
-/// One cloud on a device, in coordinates relative to its own mean.
-///
-/// Only the product x·y of the cost couples the clouds; everything else is a function of x or of y alone and is restored in
-/// f64. So points far from the origin cost no digits.
-pub(crate) struct Side<B: Backend> {
-    pub n: usize,
-    pub d: usize,
-    /// Coordinates on the device: d, and those of a class cost.
-    pub width: usize,
-    /// The factor by which every length here is that of the input.
-    pub scale: f64,
-    pub mean: Vec<f64>,
-    /// x − mean in f64, for results.
-    pub centred: Vec<f64>,
-    /// Weights a in f64.
-    pub mass: Vec<f64>,
-    /// All coordinates where there are more than d, n × width.
-    extended: Option<Vec<f64>>,
-    /// All coordinates, n × width.
-    pub points: Reals<B>,
-    /// Weights a.
-    pub weights: Reals<B>,
-    /// log a.
-    pub log_weights: Reals<B>,
-}
-
-impl<B: Backend> Side<B> {
-    /// `cloud` with lengths multiplied by `scale`, a power of two.
-    pub fn new(backend: &B, cloud: &Cloud, scale: f64) -> Result<Self, BackendError> {
-        Self::with(backend, cloud, scale, &[])
-    }
-
-    /// [`Side::new`] with as many `extra` coordinates for each point, which are taken as they are.
-    fn with(backend: &B, cloud: &Cloud, scale: f64, extra: &[f64]) -> Result<Self, BackendError> {
-        let mut mean = cloud.mean();
-        let mut centred = cloud.relative_to(&mean);
-        mean.iter_mut().chain(&mut centred).for_each(|x| *x *= scale);
-        let mass: Vec<f64> = (0..cloud.len()).map(|i| cloud.weight(i)).collect();
-        let more = extra.len() / cloud.len();
-        let extended = (more > 0).then(|| {
-            let rows = centred.chunks_exact(cloud.dim()).zip(extra.chunks_exact(more));
-            rows.flat_map(|(x, extra)| x.iter().chain(extra).copied()).collect::<Vec<f64>>()
-        });
-        let log: Vec<f64> = mass.iter().map(|a| a.ln()).collect();
-        Ok(Self {
-            n: cloud.len(),
-            d: cloud.dim(),
-            width: cloud.dim() + more,
-            scale,
-            points: backend.upload_reals(extended.as_ref().unwrap_or(&centred))?,
-            weights: backend.upload_reals(&mass)?,
-            log_weights: backend.upload_reals(&log)?,
-            mean,
-            centred,
-            extended,
-            mass,
-        })
-    }
-
-    /// The points on the device.
-    pub fn rows(&self) -> Rows<'_, B> {
-        Rows { points: &self.points, n: self.n, d: self.width }
-    }
-
-    /// All coordinates in f64, n × width.
-    pub fn coordinates(&self) -> &[f64] {
-        self.extended.as_ref().unwrap_or(&self.centred)
-    }
-
-    /// ½|x − mean|² of each point.
-    pub fn half_squares(&self) -> Vec<f64> {
-        self.centred.chunks_exact(self.d).map(|x| 0.5 * dot(x, x)).collect()
-    }
-
-    /// The rounding error of the products x·y with `other`; over ε, that of the exponents.
-    pub fn rounding(&self, other: &Self) -> f64 {
-        let largest = self.half_squares().into_iter().chain(other.half_squares()).fold(0.0, f64::max);
-        2.0 * largest * B::Real::ROUNDING
-    }
-}
-
-/// x·y.
-pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
-    x.iter().zip(y).map(|(x, y)| x * y).sum()
+    GroundCost::Known(Cost::HalfSquaredEuclidean).mean(source, target, seed)
 }

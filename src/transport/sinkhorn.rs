@@ -27,6 +27,7 @@ use crate::transport::TransportError;
 use crate::transport::multiscale;
 use crate::transport::outcome::Outcome;
 use crate::transport::problem::Problem;
+pub(super) use half_step::RowMeans;
 pub(super) use hold::{Hold, convex};
 pub(super) use run::Run;
 
@@ -119,7 +120,7 @@ impl Solve<'_, '_> {
         run.symmetric = solver.accelerated() && problem.is_symmetric();
         match warm {
             Some(warm) => run.start_from(warm)?,
-            None if solver.accelerated() => run.anneal(&solver)?,
+            None if solver.accelerated() => run.anneal(problem, &solver)?,
             None => {}
         }
         let left = solver.max_iter.saturating_sub(run.iterations);

@@ -10,7 +10,7 @@ use crate::random::Stream;
 use crate::transport::gaussian::Gaussian;
 use crate::transport::problem::{Problem, Side};
 use crate::transport::sinkhorn::{Potentials, Progress, Sinkhorn};
-use crate::transport::{EntropicMap, TransportError};
+use crate::transport::{Conditional, Plan, TransportError};
 
 /// Above this dimension covariances are taken as diagonal: their eigenvectors would cost as much as an iteration.
 const FULL: usize = 128;
@@ -67,9 +67,8 @@ pub fn subsample(
 ) -> Result<Potentials, TransportError> {
     let x = problem.source().resample(n, seed, Stream::Split, 0);
     let y = problem.target().resample(n, seed, Stream::Split, 1);
-    let [rho_x, rho_y] = problem.rho();
-    let small = Problem::new(&x, &y, problem.eps())?.with_rho(rho_x, rho_y)?;
-    let small = solver.solve(&small, device, None, progress)?;
-    let map = EntropicMap { target: &y, g: &small.potentials.g, eps: problem.eps() };
-    Ok(Potentials { f: map.potential(problem.source(), device)?, g: vec![0.0; problem.target().len()] })
+    let small = problem.between(&x, &y)?;
+    let outcome = solver.solve(&small, device, None, progress)?;
+    let law = Conditional { source: None, ..Plan::new(&small, &outcome.potentials)?.partners() };
+    Ok(Potentials { f: law.potential(problem.source(), device)?, g: vec![0.0; problem.target().len()] })
 }

@@ -15,7 +15,7 @@ use emulator::Order;
 
 use crate::emulated::Emulator;
 use crate::{cost_matrix, interpret, nearest, normals, pair_sum, perceptron, potential, repeat};
-use crate::{sample_plan, soft_mean, soft_min, soft_min_self, soft_min_tiles, top_k, vector};
+use crate::{sample_plan, soft_mean, soft_min, soft_min_cost, soft_min_self, soft_min_tiles, top_k, vector};
 
 /// Says that a test did not run, past the harness's capture, and counts.
 fn skip(why: &str) {
@@ -81,6 +81,7 @@ suites! {
     in_one_order: soft_mean_on_emulated_cuda, soft_mean_on_a_gpu: soft_mean::soft_mean;
     on_emulator: large_values_on_emulated_cuda, large_values_on_a_gpu: soft_mean::large_values;
     in_one_order: a_million_columns_on_emulated_cuda, a_million_columns_on_a_gpu: soft_mean::a_million_columns;
+    in_one_order: soft_min_cost_on_emulated_cuda, soft_min_cost_on_a_gpu: soft_min_cost::norms;
     in_one_order: sample_plan_on_emulated_cuda, sample_plan_on_a_gpu: sample_plan::sample_plan;
     in_one_order: top_k_on_emulated_cuda, top_k_on_a_gpu: top_k::top_k;
     on_emulator: ties_on_emulated_cuda, ties_on_a_gpu: top_k::ties;
@@ -258,6 +259,23 @@ fn the_host_waits_for_nothing_within_an_iteration() {
     // Accelerated, the levels of ε end by a wait each; what is within a level does not wait.
     let ((loose, ..), (tight, _, more)) = (waits(1000, 1e-3), waits(1000, 2e-6));
     assert!(tight <= loose + 2 && more >= residuals / 4, "{loose} waits, then {tight} for {more} residuals");
+}
+
+/// A million pairs of points in the plane are solved by kept tiles on emulated CUDA too, to the cost that the processor finds: both stop
+/// at a marginal error of 1e-3.
+#[test]
+fn the_multiscale_solver_on_emulated_cuda_finds_the_processors_plan() {
+    if !emulator::COMPILED {
+        return skip("no C++ compiler to emulate CUDA with");
+    }
+    let (_, cuda) = emulated(Order::Forward);
+    let (x, y) = (cloud(1100, 2, 0.0, 1), cloud(1030, 2, 0.5, 2));
+    let problem = Problem::new(&x, &y, 0.02).unwrap();
+    let [found, expected] = [Device::Cuda(cuda), Device::cpu(Precision::F32)]
+        .map(|device| Sinkhorn::default().solve(&problem, &device, None, None).unwrap());
+    assert!(found.converged && found.skipped_mass_bound > 0.0, "{:?}, {:e} skipped", found.verdict, found.skipped_mass_bound);
+    let (cost, processors) = (found.transport_cost, expected.transport_cost);
+    assert!((cost - processors).abs() <= 1e-3 * processors, "{cost} for {processors}");
 }
 
 /// A stochastic sampler's particles on emulated CUDA are within 1e-6 of the processor's, the noise being the same bits.

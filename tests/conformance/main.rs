@@ -23,6 +23,7 @@ mod run;
 mod sample_plan;
 mod soft_mean;
 mod soft_min;
+mod soft_min_cost;
 mod soft_min_self;
 mod soft_min_tiles;
 mod sweep;

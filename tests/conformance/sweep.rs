@@ -48,7 +48,7 @@ fn swept<B: Backend>(backend: &B, case: &Case, damping: Option<(f64, &[f64])>) -
     let up = |host: &[f64]| backend.upload_reals(host).unwrap();
     let [x, y, p, q, b, a] = [&case.x, &case.y, &case.p, &case.q, &case.b, &case.a].map(|host| up(host));
     let (rows, columns) = (Rows { points: &x, n, d }, Rows { points: &y, n: m, d });
-    let mut scores = backend.scores(rows, columns).unwrap()?;
+    let mut scores = backend.scores(rows, columns, None).unwrap()?;
     let ground = damping.map(|(_, ground)| backend.upload(ground).unwrap());
     let sweep = Sweep {
         k: case.k,

@@ -15,10 +15,10 @@ mod perceptron;
 mod potential;
 mod sample_plan;
 mod soft_min;
+mod soft_min_cost;
 mod soft_min_self;
 mod sweep;
 mod tiles;
-mod tiles_self;
 mod top_k;
 mod vector;
 
@@ -29,8 +29,8 @@ use bytemuck::Pod;
 use half::f16;
 
 use crate::backend::{
-    Anderson, Backend, BackendError, Columns, Cost, Damping, Dense, Noise, PairKernel, Rows, Scale, Sweep, Ticket, TileList,
-    TileMean, Tiles,
+    Anderson, Backend, BackendError, Columns, Cost, CostMean, Damping, Dense, Noise, PairCost, PairKernel, Rows, Scale, Sweep,
+    Ticket, TileList, TileMean, Tiles,
 };
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
@@ -38,6 +38,7 @@ use crate::field::network::Activation;
 pub use assistant::Assistant;
 pub use lane::Isa;
 use lane::Simd;
+pub(crate) use pairs::pair_cost;
 pub use soft_min::Pairs;
 #[cfg(feature = "cuda")]
 pub(super) use soft_min::merge;
@@ -192,10 +193,26 @@ impl<T: Simd> Backend for Cpu<T> {
         Ok(())
     }
 
-    fn scores(&self, rows: Rows<'_, Self>, columns: Rows<'_, Self>) -> Result<Option<sweep::Scores<T>>, BackendError> {
+    fn scores(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Rows<'_, Self>,
+        cost: Option<PairCost<'_>>,
+    ) -> Result<Option<sweep::Scores<T>>, BackendError> {
         // What an assistant is there for is larger than any matrix.
-        let keeps = self.assistant.is_none();
-        Ok(keeps.then(|| sweep::Scores::keep(rows.points, columns.points, (rows.n, columns.n, rows.d))).flatten())
+        if self.assistant.is_some() {
+            return Ok(None);
+        }
+        let (n, m, d) = (rows.n, columns.n, rows.d);
+        let norm = |cost: Cost| {
+            sweep::Scores::of_costs(n, m, |i, j| pair_cost(cost, &rows.points[i * d..][..d], &columns.points[j * d..][..d]))
+        };
+        Ok(match cost {
+            None => sweep::Scores::keep(rows.points, columns.points, (n, m, d)),
+            Some(PairCost::Euclidean) => norm(Cost::Euclidean),
+            Some(PairCost::Lp(p)) => norm(Cost::Lp(p)),
+            Some(PairCost::Given(cost)) => sweep::Scores::of_costs(n, m, cost),
+        })
     }
 
     fn sweep(
@@ -224,23 +241,6 @@ impl<T: Simd> Backend for Cpu<T> {
         Ok(())
     }
 
-    fn soft_min_tiles_self(
-        &self,
-        tiles: &Tiles<'_, Self>,
-        list: &TileList<'_, Self>,
-        eps: f64,
-        packed: &mut Vec<T>,
-        out: &mut Vec<T>,
-    ) -> Result<(), BackendError> {
-        let workspace = tiles_self::workspace(tiles.n, tiles.d);
-        tiles_self::soft_min(self.isa, tiles, list, eps, &mut packed[..workspace], out);
-        match out.iter().all(|sum| sum.to_f64().is_finite()) {
-            true => Ok(()),
-            // A potential far from the answer: the running maximum needs both directions.
-            false => self.soft_min_tiles(tiles, tiles, list, eps, packed, out, None),
-        }
-    }
-
     fn soft_min_self(
         &self,
         rows: Rows<'_, Self>,
@@ -260,6 +260,23 @@ impl<T: Simd> Backend for Cpu<T> {
         // A shift far from the answer: the running maximum needs both directions; so does an assistant.
         self.pack(rows.points, d, Scale::Uniform(k), weights.1, Some((potential, -factor)), packed)?;
         self.soft_min(rows, Columns { packed, m: out.len(), d }, Some(shift), out)
+    }
+
+    fn soft_min_cost(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        cost: PairCost<'_>,
+        k: f64,
+        shift: Option<(&Vec<T>, f64)>,
+        out: &mut Vec<T>,
+        mean: Option<CostMean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        let pairs =
+            soft_min::Pairs { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(|(s, c)| (s.as_slice(), c)) };
+        let mean = mean.map(|CostMean { values, p, out, cost }| soft_min_cost::Mean { values, p, out, cost });
+        soft_min_cost::soft_min_cost(self.isa, pairs, cost, k, out, mean);
+        Ok(())
     }
 
     fn nearest(&self, rows: Rows<'_, Self>, points: &Vec<T>, index: &mut Vec<u32>) -> Result<(), BackendError> {

@@ -23,11 +23,16 @@ pub fn squared_distance<T: Real>(x: &[T], y: &[T]) -> f64 {
 }
 
 /// c(x, y).
-fn pair_cost<T: Real>(cost: Cost, x: &[T], y: &[T]) -> f64 {
+pub fn pair_cost<T: Real>(cost: Cost, x: &[T], y: &[T]) -> f64 {
     match cost {
         Cost::HalfSquaredEuclidean => 0.5 * squared_distance(x, y),
         Cost::Euclidean => squared_distance(x, y).sqrt(),
-        Cost::Lp(p) => x.iter().zip(y).map(|(x, y)| (x.to_f64() - y.to_f64()).abs().powf(p)).sum::<f64>().powf(1.0 / p),
+        Cost::Lp(p) => {
+            // About the largest difference, so that no power over- or underflows.
+            let differences = || x.iter().zip(y).map(|(x, y)| (x.to_f64() - y.to_f64()).abs());
+            let largest = differences().fold(f64::MIN_POSITIVE, f64::max);
+            largest * differences().map(|difference| (difference / largest).powf(p)).sum::<f64>().powf(1.0 / p)
+        }
         Cost::Cosine => {
             let dot = |x: &[T], y: &[T]| x.iter().zip(y).map(|(x, y)| x.to_f64() * y.to_f64()).sum::<f64>();
             let lengths = (dot(x, x) * dot(y, y)).sqrt();

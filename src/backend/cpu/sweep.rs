@@ -45,22 +45,39 @@ pub struct Scores<T> {
 impl<T: Simd> Scores<T> {
     /// The scores of n × m pairs in dimension d, where keeping them pays.
     pub fn keep(x: &[T], y: &[T], (n, m, d): (usize, usize, usize)) -> Option<Self> {
-        let stride = m.next_multiple_of(PAD);
-        let bytes = n.checked_mul(stride)?.checked_mul(size_of::<T>())?;
-        if bytes > MOST_BYTES || (bytes > CACHE_BYTES && d < LEAST_DIMENSION) {
-            return None;
-        }
-        let mut values = MmapMut::map_anon(bytes).ok()?;
-        // Only advice: without it the pages are small ones.
-        #[cfg(target_os = "linux")]
-        let _ = values.advise(memmap2::Advice::HugePage);
+        let mut scores = Self::room(n, m, if d < LEAST_DIMENSION { CACHE_BYTES } else { MOST_BYTES })?;
+        let stride = scores.stride;
         // The more rows a product has, the more often its packed columns are used.
         let rows = n.div_ceil(16).clamp(BLOCK, 8 * BLOCK);
-        bytemuck::cast_slice_mut::<u8, T>(&mut values).par_chunks_mut(rows * stride).zip(x.par_chunks(rows * d)).for_each(
+        bytemuck::cast_slice_mut::<u8, T>(&mut scores.values).par_chunks_mut(rows * stride).zip(x.par_chunks(rows * d)).for_each(
             |(out, x)| {
                 gemm((x.len() / d, d, m), T::ONE, (x, d, 1), (y, 1, d), (out, stride, 1));
             },
         );
+        Some(scores)
+    }
+
+    /// −c_ij of n × m pairs, which always costs more than reading it.
+    pub fn of_costs(n: usize, m: usize, cost: impl Fn(usize, usize) -> f64 + Sync) -> Option<Self> {
+        let mut scores = Self::room(n, m, MOST_BYTES)?;
+        let rows = bytemuck::cast_slice_mut::<u8, T>(&mut scores.values).par_chunks_mut(scores.stride);
+        rows.enumerate().for_each(|(i, row)| {
+            row[..m].iter_mut().enumerate().for_each(|(j, score)| *score = T::from_f64(-cost(i, j)));
+        });
+        Some(scores)
+    }
+
+    /// Room for n × m scores, if it is no more than `most` bytes.
+    fn room(n: usize, m: usize, most: usize) -> Option<Self> {
+        let stride = m.next_multiple_of(PAD);
+        let bytes = n.checked_mul(stride)?.checked_mul(size_of::<T>())?;
+        if bytes > most {
+            return None;
+        }
+        let values = MmapMut::map_anon(bytes).ok()?;
+        // Only advice: without it the pages are small ones.
+        #[cfg(target_os = "linux")]
+        let _ = values.advise(memmap2::Advice::HugePage);
         Some(Self { values, stride, m, sums: vec![T::zeroed(); n.div_ceil(BLOCK) * stride] })
     }
 

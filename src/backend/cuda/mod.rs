@@ -23,6 +23,7 @@ mod recording;
 mod reduce;
 mod scratch;
 mod soft_min;
+mod soft_min_cost;
 mod staging;
 mod streamed;
 mod tiles;
@@ -38,8 +39,8 @@ use half::f16;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{
-    Anderson, Backend, BackendError, Columns, Cost, CudaAbsence, Damping, Dense, Noise, PairKernel, Rows, Scale, Sweep, Ticket,
-    TileList, TileMean, Tiles,
+    Anderson, Backend, BackendError, Columns, Cost, CostMean, CudaAbsence, Damping, Dense, Noise, PairCost, PairKernel, Rows,
+    Scale, Sweep, Ticket, TileList, TileMean, Tiles,
 };
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
@@ -237,7 +238,12 @@ impl Backend for Cuda {
         tiles::soft_min(self, (rows, columns), list, eps, packed, out, mean)
     }
 
-    fn scores(&self, _rows: Rows<'_, Self>, _columns: Rows<'_, Self>) -> Result<Option<Infallible>, BackendError> {
+    fn scores(
+        &self,
+        _rows: Rows<'_, Self>,
+        _columns: Rows<'_, Self>,
+        _cost: Option<PairCost<'_>>,
+    ) -> Result<Option<Infallible>, BackendError> {
         Ok(None)
     }
 
@@ -249,6 +255,19 @@ impl Backend for Cuda {
         _log_ratio: &mut Buffer<f32>,
     ) -> Result<bool, BackendError> {
         match *scores {}
+    }
+
+    fn soft_min_cost(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        cost: PairCost<'_>,
+        k: f64,
+        shift: Option<(&Buffer<f32>, f64)>,
+        out: &mut Buffer<f32>,
+        mean: Option<CostMean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        soft_min_cost::soft_min_cost(self, rows, columns, cost, k, shift, out, mean)
     }
 
     fn nearest(&self, rows: Rows<'_, Self>, points: &Buffer<f32>, index: &mut Buffer<u32>) -> Result<(), BackendError> {

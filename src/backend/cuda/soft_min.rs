@@ -14,7 +14,7 @@ use crate::backend::{BackendError, Columns, Rows};
 const THREADS: usize = 128;
 const TILE: usize = 128;
 /// Bytes of working memory for the rows of a slab.
-const SLAB: usize = 64 << 20;
+pub(super) const SLAB: usize = 64 << 20;
 /// Blocks enough for the largest devices to share evenly, eight a multiprocessor; with fewer, blocks are made smaller.
 const EVEN: usize = 1056;
 
@@ -59,7 +59,7 @@ impl Kernels {
 }
 
 /// Columns a split: at most `most` splits, of at least two tiles.
-fn split(m: usize, most: usize) -> usize {
+pub(super) fn split(m: usize, most: usize) -> usize {
     m.div_ceil(most).next_multiple_of(TILE).max(2 * TILE)
 }
 

@@ -12,7 +12,7 @@ mod record;
 
 use std::process::ExitCode;
 
-use brenier::backend::Device;
+use brenier::backend::{Cost, Device};
 use brenier::transport::{ClosedForm, PlanEntry, Potentials, SlicedDistance, sliced_w2};
 use clap::Args;
 
@@ -23,8 +23,9 @@ use entropic::{ENTROPIC, Entropic};
 use record::{Diagnostics, Record, Sliced};
 
 /// The flags of what is computed from points.
-const SAMPLED: [&str; 12] = [
+const SAMPLED: [&str; 13] = [
     "n",
+    "cost",
     "exact",
     "rank",
     "sliced",
@@ -40,7 +41,7 @@ const SAMPLED: [&str; 12] = [
 
 /// Distance, potentials and map between two measures
 ///
-/// Solves the entropic problem min <P, c> + eps KL(P | a x b) with c = |x-y|²/2, or the exact one: with --exact, and on a line
+/// Solves the entropic problem min <P, c> + eps KL(P | a x b) with c = |x-y|²/2 or another --cost, or the exact one: with --exact, and on a line
 /// unless a flag asks for the entropic one. With --out the folder gets f.npy and g.npy (potentials), map.npy (where each source
 /// point goes) and run.json; an exact plan adds plan.npz (row, column, mass of each entry), and one of low rank has no potentials.
 #[derive(Args)]
@@ -48,6 +49,7 @@ const SAMPLED: [&str; 12] = [
     "brenier transport moons 8gaussians",
     "brenier transport x.npy y.csv --blur 0.1 --debias --out result",
     "brenier transport x.npy y.npy --reach 0.5",
+    "brenier transport x.npy y.npy --cost euclidean --debias",
     "brenier transport x.npy y.npy --source-weights a.npy --eps 0.01 --precision f64 --json",
     "brenier transport normal digits --n 1797 --exact",
     "brenier transport x.npy y.npy --target-weights b.npy --exact --out result",
@@ -107,7 +109,8 @@ impl Transport {
         let seed = session.shared.seed;
         let measures = self.ends.measures()?;
         let folder = session.folder(None)?;
-        let laws = closed_form::laws(&measures, self.closed_form)?;
+        let quadratic = self.entropic.cost == Cost::HalfSquaredEuclidean;
+        let laws = if quadratic { closed_form::laws(&measures, self.closed_form)? } else { None };
         if let (Some(laws), true) = (&laws, self.closed_form) {
             let (solved, values) = closed_form::solve(laws, &self.entropic)?;
             if let Some(folder) = &folder {
@@ -130,7 +133,7 @@ impl Transport {
         if let Some(folder) = &folder {
             files::write(folder, &x, &y, &solved)?;
             if let (Some(k), Some(potentials)) = (self.entropic.top_k, &solved.potentials) {
-                files::write_partners(folder, (&x, &y), (solved.eps, potentials), k as usize, &device)?;
+                files::write_partners(folder, (&x, &y), (solved.eps, self.entropic.cost, potentials), k as usize, &device)?;
             }
         }
         let values = laws.map(|laws| closed_form::values(&laws, solved.eps, &self.entropic)).transpose()?;
@@ -158,7 +161,8 @@ impl Transport {
             converged: solved.converged,
             marginal_error: solved.marginal_error,
             transport_cost: solved.transport_cost,
-            w2_squared: solved.w2_squared,
+            cost: self.entropic.cost.to_string(),
+            w2_squared: (self.entropic.cost == Cost::HalfSquaredEuclidean).then_some(solved.w2_squared),
             w2_squared_kind: solved.kind,
             dual: solved.dual,
             regularised_cost: solved.regularised_cost,

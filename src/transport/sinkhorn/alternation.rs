@@ -1,7 +1,8 @@
 //! The iteration at one ε, all of it on the device: potentials in f64, what the soft-min reads of them rounded, their changes.
 
 use crate::backend::{Anderson, Backend, BackendError, Damping, Half, Reals, Sweep, Ticket};
-use crate::transport::sinkhorn::half_step::log_marginal;
+use crate::transport::cost::Streamed;
+use crate::transport::sinkhorn::half_step::HalfStep;
 use crate::transport::sinkhorn::{Hold, Run};
 
 /// A potential, and what an update does to it.
@@ -67,13 +68,15 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
         let Self { run, eps, phi, psi, .. } = self;
         let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
         backend.round(&phi.value, &mut phi.rounded)?;
-        if run.symmetric {
+        if run.symmetric && matches!(run.cost, Streamed::Product) {
             let rows = x.rows();
             let (weights, shift) = ((&x.weights, &x.log_weights), (&phi.rounded, 1.0 / eps));
             backend.soft_min_self(rows, 1.0 / eps, weights, shift, &mut run.packed_y, &mut run.ratio_x)?;
         } else {
-            backend.round(&psi.value, &mut psi.rounded)?;
-            log_marginal(backend, eps, (x, &phi.rounded), (y, &psi.rounded), &mut run.packed_y, &mut run.ratio_x)?;
+            backend.round(if run.symmetric { &phi.value } else { &psi.value }, &mut psi.rounded)?;
+            let cost = run.cost.pair_cost(false);
+            let half = HalfStep { backend, eps, cost, rows: x, phi: &phi.rounded, columns: y, psi: &psi.rounded };
+            half.log_marginal(&mut run.packed_y, &mut run.ratio_x)?;
         }
         phi.relax(backend, &run.ratio_x, eps, if run.symmetric { 0.5 } else { 1.0 })
     }
@@ -125,7 +128,9 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
         let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
         backend.round(&phi.value, &mut phi.rounded)?;
         backend.round(&psi.value, &mut psi.rounded)?;
-        log_marginal(backend, eps, (y, &psi.rounded), (x, &phi.rounded), &mut run.packed_x, &mut run.ratio_y)?;
+        let cost = run.cost.pair_cost(true);
+        let half = HalfStep { backend, eps, cost, rows: y, phi: &psi.rounded, columns: x, psi: &phi.rounded };
+        half.log_marginal(&mut run.packed_x, &mut run.ratio_y)?;
         psi.relax(backend, &run.ratio_y, eps, 1.0)?;
         backend.advance(&psi.change, &mut psi.value)
     }

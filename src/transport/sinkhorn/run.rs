@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::backend::{Backend, BackendError, Reals};
 use crate::transport::TransportError;
+use crate::transport::cost::Streamed;
 use crate::transport::outcome::Residual;
 use crate::transport::problem::{Problem, Side};
 use crate::transport::sinkhorn::alternation::Alternation;
@@ -25,6 +26,8 @@ pub struct Run<'a, B: Backend> {
     pub symmetric: bool,
     pub phi: Vec<f64>,
     pub psi: Vec<f64>,
+    /// The cost between the clouds, and how it is streamed.
+    pub cost: Streamed<'a>,
     pub(super) packed_x: Reals<B>,
     pub(super) packed_y: Reals<B>,
     pub(super) ratio_x: Reals<B>,
@@ -42,21 +45,20 @@ impl<'a, B: Backend> Run<'a, B> {
     /// From f = g = 0 in centred coordinates.
     pub fn new(
         backend: &'a B,
-        problem: &Problem<'_>,
+        problem: &Problem<'a>,
         x: &'a Side<B>,
         y: &'a Side<B>,
         progress: Option<Progress<'a>>,
     ) -> Result<Self, BackendError> {
-        let square = x.scale * x.scale;
         let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
-        let [rho_x, rho_y] = problem.rho().map(|rho| rho.map(|rho| rho * square));
+        let [rho_x, rho_y] = problem.rho().map(|rho| rho.map(|rho| rho * x.unit));
         Ok(Self {
-            eps: problem.eps() * square,
+            eps: problem.eps() * x.unit,
             hold_x: Hold { rho: rho_x, ground: convex(x, &vec![0.0; x.n], &gap, 1.0) },
             hold_y: Hold { rho: rho_y, ground: convex(y, &vec![0.0; y.n], &gap, -1.0) },
             symmetric: false,
-            phi: x.half_squares(),
-            psi: y.half_squares(),
+            phi: x.own.clone(),
+            psi: y.own.clone(),
             packed_x: backend.zeros(x.n * (x.width + 1))?,
             packed_y: backend.zeros(y.n * (y.width + 1))?,
             ratio_x: backend.zeros(x.n)?,
@@ -64,7 +66,8 @@ impl<'a, B: Backend> Run<'a, B> {
             scores: None,
             iterations: 0,
             history: Vec::new(),
-            rounding: x.rounding(y),
+            rounding: problem.rounding(x, y),
+            cost: problem.streamed(),
             backend,
             x,
             y,
@@ -78,9 +81,9 @@ impl<'a, B: Backend> Run<'a, B> {
         if (f, g) != (n, m) {
             return Err(TransportError::WarmStart { f, g, n, m });
         }
-        let square = self.x.scale * self.x.scale;
-        self.phi = self.hold_x.ground.iter().zip(&warm.f).map(|(ground, f)| ground - square * f).collect();
-        self.psi = self.hold_y.ground.iter().zip(&warm.g).map(|(ground, g)| ground - square * g).collect();
+        let unit = self.x.unit;
+        self.phi = self.hold_x.ground.iter().zip(&warm.f).map(|(ground, f)| ground - unit * f).collect();
+        self.psi = self.hold_y.ground.iter().zip(&warm.g).map(|(ground, g)| ground - unit * g).collect();
         if self.symmetric {
             self.phi = self.phi.iter().zip(&self.psi).map(|(phi, psi)| 0.5 * (phi + psi)).collect();
         }
@@ -89,8 +92,8 @@ impl<'a, B: Backend> Run<'a, B> {
 
     /// The potentials in the input coordinates, as they are: balanced ones up to a constant.
     pub fn potentials(&self) -> Potentials {
-        let square = self.x.scale * self.x.scale;
-        let input = |hold: &Hold, convex: &[f64]| hold.ground.iter().zip(convex).map(|(g, c)| (g - c) / square).collect();
+        let unit = self.x.unit;
+        let input = |hold: &Hold, convex: &[f64]| hold.ground.iter().zip(convex).map(|(g, c)| (g - c) / unit).collect();
         Potentials { f: input(&self.hold_x, &self.phi), g: input(&self.hold_y, &self.psi) }
     }
 
@@ -102,11 +105,11 @@ impl<'a, B: Backend> Run<'a, B> {
     pub fn solve(&mut self, eps: f64, solver: &Sinkhorn, max_iter: usize) -> Result<f64, TransportError> {
         let (first, last, tests) = (self.iterations, self.iterations + max_iter, solver.tol > 0.0);
         let (backend, unit) = (self.backend, if self.balanced() { 1.0 } else { eps });
-        let (input_eps, floor) = (eps / self.x.scale.powi(2), 10.0 * self.rounding / eps);
+        let (input_eps, floor) = (eps / self.x.unit, 10.0 * self.rounding / eps);
         let progress = self.progress;
         let (mut history, mut iterations) = (Vec::new(), first);
         if tests && !self.symmetric && self.scores.is_none() {
-            self.scores = backend.scores(self.y.rows(), self.x.rows())?;
+            self.scores = backend.scores(self.y.rows(), self.x.rows(), self.cost.pair_cost(true))?;
         }
         let mut at = Alternation::new(self, eps, solver.accelerated())?;
         // Whatever ψ was, with an update of it it belongs to φ and the error of the first marginal is the whole error.

@@ -7,6 +7,7 @@ mod plain;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::f64::consts::{LOG2_E, SQRT_2};
 use std::ops::Range;
 
 use crate::backend::Real;
@@ -77,7 +78,11 @@ pub trait Lane: Copy {
     fn max(self, other: Self) -> Self;
     /// The smaller of each pair.
     fn min(self, other: Self) -> Self;
-    /// 2^self for self ≤ 1, clamped below at the smallest normal number: denormals would cost a factor of 26.
+    /// √self.
+    fn sqrt(self) -> Self;
+    /// Mantissas in [1, 2) and exponents of normal numbers.
+    fn split(self) -> (Self, Self);
+    /// 2^self, clamped below at the smallest normal number: denormals would cost a factor of 26.
     fn exp2(self) -> Self;
 }
 
@@ -110,6 +115,23 @@ fn polynomial<L: Lane>(x: L, coefficients: &[L::Elem]) -> L {
         p = p.mul_add(x, L::splat(c));
     }
     p.mul_add(x, L::splat(L::Elem::from_f64(1.0)))
+}
+
+/// log₂ x of a normal number, off by a rounding of the larger of 1 and itself: with m ∈ [1, 2) and t = (m − √2)/(m + √2) it is the
+/// exponent + ½ + (2/ln 2) artanh t.
+#[inline(always)]
+pub fn log2<L: Lane>(x: L) -> L {
+    let constant = |x: f64| L::splat(L::Elem::from_f64(x));
+    // |t| < 0.172: the terms left out are below 2e-9 and 1e-18.
+    let terms = if L::Elem::ROUNDING > 1e-10 { 5 } else { 11 };
+    let (mantissa, exponent) = x.split();
+    let t = mantissa.sub(constant(SQRT_2)).div(mantissa.add(constant(SQRT_2)));
+    let square = t.mul(t);
+    let mut series = constant(0.0);
+    for k in (0..terms).rev() {
+        series = series.mul_add(square, constant(2.0 * LOG2_E / f64::from(2 * k + 1)));
+    }
+    t.mul_add(series, exponent.add(constant(0.5)))
 }
 
 /// Rows of the row-major n × `d` matrix `x` in lanes: coordinate k of the l-th of `rows` goes to `out[k · width + l]`; lanes
@@ -175,6 +197,15 @@ impl<L: Lane> Lane for Twice<L> {
     #[inline(always)]
     fn exp2(self) -> Self {
         Self(self.0.exp2(), self.1.exp2())
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.sqrt(), self.1.sqrt())
+    }
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        let ((m0, e0), (m1, e1)) = (self.0.split(), self.1.split());
+        (Self(m0, m1), Self(e0, e1))
     }
 }
 

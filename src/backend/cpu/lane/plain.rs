@@ -10,7 +10,7 @@ use crate::backend::Real;
 #[derive(Clone, Copy)]
 pub struct Array<T, const N: usize>([T; N]);
 
-/// What the exponential needs to know of a number type.
+/// What exponential, root and logarithm need to know of a number type.
 pub trait Plain: Real + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> {
     /// exp2 on [−½, ½], coefficients of x, x², ….
     const EXP2: &'static [Self];
@@ -20,6 +20,10 @@ pub trait Plain: Real + Add<Output = Self> + Sub<Output = Self> + Mul<Output = S
     const EXPONENTS: (Self, Self);
     /// self · 2^n, where the low bits of `shifted` hold n.
     fn scale(self, shifted: Self) -> Self;
+    /// √self.
+    fn root(self) -> Self;
+    /// Mantissa in [1, 2) and exponent of a normal number.
+    fn parts(self) -> (Self, Self);
 }
 
 impl Plain for f32 {
@@ -30,6 +34,15 @@ impl Plain for f32 {
     fn scale(self, shifted: f32) -> f32 {
         f32::from_bits(self.to_bits().wrapping_add(shifted.to_bits() << 23))
     }
+    #[inline(always)]
+    fn root(self) -> f32 {
+        self.sqrt()
+    }
+    #[inline(always)]
+    fn parts(self) -> (f32, f32) {
+        let bits = self.to_bits();
+        (f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000), ((bits >> 23) as i32 - 127) as f32)
+    }
 }
 
 impl Plain for f64 {
@@ -39,6 +52,15 @@ impl Plain for f64 {
     #[inline(always)]
     fn scale(self, shifted: f64) -> f64 {
         f64::from_bits(self.to_bits().wrapping_add(shifted.to_bits() << 52))
+    }
+    #[inline(always)]
+    fn root(self) -> f64 {
+        self.sqrt()
+    }
+    #[inline(always)]
+    fn parts(self) -> (f64, f64) {
+        let bits = self.to_bits();
+        (f64::from_bits(bits & 0x000f_ffff_ffff_ffff | 0x3ff0_0000_0000_0000), ((bits >> 52) as i32 - 1023) as f64)
     }
 }
 
@@ -92,6 +114,14 @@ impl<T: Plain, const N: usize> Lane for Array<T, N> {
     #[inline(always)]
     fn min(self, other: Self) -> Self {
         self.zip(other, |x, y| if x < y { x } else { y })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.map(T::root))
+    }
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        (Self(self.0.map(|x| x.parts().0)), Self(self.0.map(|x| x.parts().1)))
     }
     #[inline(always)]
     fn exp2(self) -> Self {

@@ -67,6 +67,17 @@ impl Lane for F32x16 {
         Self(unsafe { _mm512_min_ps(self.0, other.0) })
     }
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(unsafe { _mm512_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        unsafe {
+            let mantissa = _mm512_getmant_ps::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_ZERO>(self.0);
+            (Self(mantissa), Self(_mm512_getexp_ps(self.0)))
+        }
+    }
+    #[inline(always)]
     fn exp2(self) -> Self {
         let x = self.max(Self::splat(-126.0));
         let n = Self(unsafe { _mm512_roundscale_ps::<0>(x.0) });
@@ -122,6 +133,17 @@ impl Lane for F64x8 {
         Self(unsafe { _mm512_min_pd(self.0, other.0) })
     }
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(unsafe { _mm512_sqrt_pd(self.0) })
+    }
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        unsafe {
+            let mantissa = _mm512_getmant_pd::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_ZERO>(self.0);
+            (Self(mantissa), Self(_mm512_getexp_pd(self.0)))
+        }
+    }
+    #[inline(always)]
     fn exp2(self) -> Self {
         let x = self.max(Self::splat(-1022.0));
         let n = Self(unsafe { _mm512_roundscale_pd::<0>(x.0) });
@@ -175,6 +197,23 @@ impl Lane for F32x8 {
     #[inline(always)]
     fn min(self, other: Self) -> Self {
         Self(unsafe { _mm256_min_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(unsafe { _mm256_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        // Under the exponent of 2^23 an integer is its own value above it.
+        let exponent = unsafe {
+            let bits = _mm256_srli_epi32::<23>(_mm256_castps_si256(self.0));
+            Self(_mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(0x4b00_0000))))
+        };
+        let mantissa = unsafe {
+            let bits = _mm256_and_si256(_mm256_castps_si256(self.0), _mm256_set1_epi32(0x007f_ffff));
+            Self(_mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(0x3f80_0000))))
+        };
+        (mantissa, exponent.sub(Self::splat(8_388_608.0 + 127.0)))
     }
     #[inline(always)]
     fn exp2(self) -> Self {
@@ -233,6 +272,23 @@ impl Lane for F64x4 {
     #[inline(always)]
     fn min(self, other: Self) -> Self {
         Self(unsafe { _mm256_min_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(unsafe { _mm256_sqrt_pd(self.0) })
+    }
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        // Under the exponent of 2^52 an integer is its own value above it.
+        let exponent = unsafe {
+            let bits = _mm256_srli_epi64::<52>(_mm256_castpd_si256(self.0));
+            Self(_mm256_castsi256_pd(_mm256_or_si256(bits, _mm256_set1_epi64x(0x4330_0000_0000_0000))))
+        };
+        let mantissa = unsafe {
+            let bits = _mm256_and_si256(_mm256_castpd_si256(self.0), _mm256_set1_epi64x(0x000f_ffff_ffff_ffff));
+            Self(_mm256_castsi256_pd(_mm256_or_si256(bits, _mm256_set1_epi64x(0x3ff0_0000_0000_0000))))
+        };
+        (mantissa, exponent.sub(Self::splat(4_503_599_627_370_496.0 + 1023.0)))
     }
     #[inline(always)]
     fn exp2(self) -> Self {

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use brenier::backend::Device;
+use brenier::backend::{Cost, Device};
 use brenier::io::read_array;
 use brenier::measure::Cloud;
-use brenier::transport::problem::mean_cost;
-use brenier::transport::{Convention, Potentials, Problem, subsample};
+use brenier::transport::{Convention, GroundCost, Potentials, Problem, subsample};
 use clap::Args;
 
 use super::Solved;
@@ -21,7 +20,8 @@ use crate::solver::{DEFAULT_EPS, Regularisation, Stopping};
 use crate::{Failure, machine, progress, signal};
 
 /// The flags that do not go with another plan than the entropic one.
-pub const ENTROPIC: [&str; 11] = [
+pub const ENTROPIC: [&str; 12] = [
+    "cost",
     "eps",
     "blur",
     "reach",
@@ -38,9 +38,12 @@ pub const ENTROPIC: [&str; 11] = [
 /// The flags of the entropic problem.
 #[derive(Args)]
 pub struct Entropic {
+    /// Cost of a pair: half-sq-euclidean, euclidean, lp:P with a P of 1 or more, or cosine
+    #[arg(long, value_name = "C", default_value_t = Cost::HalfSquaredEuclidean)]
+    pub cost: Cost,
     #[command(flatten)]
     regularisation: Regularisation,
-    /// Free marginals: mass that would move farther than about S is destroyed and created instead, at S² KL
+    /// Free marginals: mass that would move farther than about S is destroyed and created instead, at S² KL, or S KL where the cost is a length
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     reach: Option<f64>,
     /// The same for the source alone, whose marginal is held exactly otherwise
@@ -77,12 +80,22 @@ impl Entropic {
     /// Whether a flag asks for what an exact plan does not have.
     pub fn is_asked_for(&self) -> bool {
         let reach = self.reach.or(self.reach_source).or(self.reach_target);
-        self.regularisation.is_given() || reach.is_some() || self.labels.are_given() || self.top_k.is_some() || self.debias
+        let other_cost = self.cost != Cost::HalfSquaredEuclidean;
+        other_cost
+            || self.regularisation.is_given()
+            || reach.is_some()
+            || self.labels.are_given()
+            || self.top_k.is_some()
+            || self.debias
     }
 
     /// Where ε comes from, in words.
     pub fn origin(&self) -> String {
         match (self.regularisation.eps, self.regularisation.blur) {
+            (_, blur) if self.cost != Cost::HalfSquaredEuclidean => match blur {
+                Some(blur) => format!("blur {blur}"),
+                None => self.regularisation.origin(DEFAULT_EPS),
+            },
             (Some(eps), _) if Convention::from(self.convention).strength(eps) != eps => format!("{eps} in units of |x-y|²"),
             (None, Some(blur)) if self.convention == Library::Flash => format!("blur {blur} squared, in units of |x-y|²"),
             (None, Some(blur)) => format!("blur {blur} squared"),
@@ -92,16 +105,29 @@ impl Entropic {
 
     /// ε as it is given, if it is.
     pub fn given_eps(&self) -> Result<Option<f64>, Failure> {
-        self.regularisation.given(self.convention.into())
+        // Libraries differ in the square alone.
+        match (self.cost, self.regularisation.given(Convention::Brenier)?) {
+            (Cost::HalfSquaredEuclidean, _) => self.regularisation.given(self.convention.into()),
+            (_, given) => self.regularisation.blur.map_or(Ok(given), |blur| self.of_length(blur).map(Some)),
+        }
+    }
+
+    /// The cost of moving as far as `length`.
+    fn of_length(&self, length: f64) -> Result<f64, Failure> {
+        match self.cost {
+            Cost::HalfSquaredEuclidean => Ok(Convention::from(self.convention).of_length(length)),
+            Cost::Euclidean | Cost::Lp(_) => Ok(length),
+            Cost::Cosine => Err("--blur and the reaches are lengths, which the cost cosine does not see; use --eps".into()),
+        }
     }
 
     /// ρ of both marginals, where they are free.
     pub fn rho(&self) -> Result<[Option<f64>; 2], Failure> {
         let rho = |reach: Option<f64>| match reach {
             Some(reach) if !(reach > 0.0 && reach.is_finite()) => {
-                Err(format!("reach = {reach}; a free marginal needs a finite reach above zero, a length"))
+                Err(Failure::from(format!("reach = {reach}; a free marginal needs a finite reach above zero, a length")))
             }
-            reach => Ok(reach.map(|reach| Convention::from(self.convention).of_length(reach))),
+            reach => reach.map(|reach| self.of_length(reach)).transpose(),
         };
         Ok([rho(self.reach.or(self.reach_source))?, rho(self.reach.or(self.reach_target))?])
     }
@@ -116,8 +142,8 @@ impl Entropic {
             return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
         }
         let classes = self.labels.read()?;
-        let eps = self.given_eps()?.unwrap_or_else(|| DEFAULT_EPS * mean_cost(x, y, seed));
-        let mut problem = Problem::new(x, y, eps)?.with_rho(rho_source, rho_target)?;
+        let eps = self.given_eps()?.unwrap_or_else(|| DEFAULT_EPS * GroundCost::Known(self.cost).mean(x, y, seed));
+        let mut problem = Problem::new(x, y, eps)?.with_rho(rho_source, rho_target)?.with_cost(self.cost)?;
         if let Some(classes) = &classes {
             problem = problem.with_labels(classes.cost())?;
         }
@@ -143,10 +169,7 @@ impl Entropic {
         let divergence = match self.debias {
             true => {
                 // The two self-terms, with the same progress and the same way to stop.
-                let own = |cloud| {
-                    let problem = Problem::new(cloud, cloud, eps)?.with_rho(rho_source, rho_source)?;
-                    solver.solve(&problem, device, None, Some(&tell))
-                };
+                let own = |cloud| solver.solve(&problem.between(cloud, cloud)?, device, None, Some(&tell));
                 Some(outcome.dual - 0.5 * own(x)?.dual - 0.5 * own(y)?.dual)
             }
             false => None,

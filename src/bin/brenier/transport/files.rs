@@ -1,6 +1,6 @@
 //! What `brenier transport` writes, in f64: potentials carry more digits than the particles they were computed from.
 
-use brenier::backend::Device;
+use brenier::backend::{Cost, Device};
 use brenier::io::{Float, NamedArray, Numbers};
 use brenier::measure::Cloud;
 use brenier::transport::{Plan, PlanEntry, Potentials, Problem};
@@ -34,11 +34,11 @@ pub fn write(folder: &Folder, x: &Cloud, y: &Cloud, solved: &Solved) -> Result<(
 pub fn write_partners(
     folder: &Folder,
     (x, y): (&Cloud, &Cloud),
-    (eps, potentials): (f64, &Potentials),
+    (eps, cost, potentials): (f64, Cost, &Potentials),
     k: usize,
     device: &Device,
 ) -> Result<(), Failure> {
-    let problem = Problem::new(x, y, eps)?;
+    let problem = Problem::new(x, y, eps)?.with_cost(cost)?;
     let top = Plan::new(&problem, potentials)?.partners().top(x, k, device)?;
     let array = |name, numbers| NamedArray { name, numbers, shape: vec![x.len(), top.k] };
     let index = array("index", Numbers::Indices(&top.index));

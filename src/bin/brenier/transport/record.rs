@@ -36,7 +36,10 @@ pub struct Record<'a> {
     pub converged: bool,
     pub marginal_error: f64,
     pub transport_cost: Option<f64>,
-    pub w2_squared: f64,
+    pub cost: String,
+    /// Of the cost |x-y|²/2 alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub w2_squared: Option<f64>,
     pub w2_squared_kind: &'static str,
     pub dual: Option<f64>,
     pub regularised_cost: Option<f64>,
@@ -76,8 +79,8 @@ pub struct Diagnostics {
 impl Record<'_> {
     /// Flags the values that JSON cannot hold; whether there are any.
     pub fn flag_not_finite(&mut self) -> bool {
-        let always = [self.w2_squared, self.eps, self.marginal_error];
-        let sometimes = [self.transport_cost, self.dual, self.regularised_cost, self.divergence];
+        let always = [self.eps, self.marginal_error];
+        let sometimes = [self.w2_squared, self.transport_cost, self.dual, self.regularised_cost, self.divergence];
         let finite = always.into_iter().chain(sometimes.into_iter().flatten()).all(f64::is_finite);
         if !finite {
             self.flags.push(Flag::NotFinite);
@@ -96,17 +99,20 @@ impl Record<'_> {
         if self.w2_squared_kind == "closed_form" {
             summary.line("eps", number(self.eps), origin);
         } else if self.w2_squared_kind == "exact" {
-            summary.line("W2²", number(self.w2_squared), "exact");
+            summary.line("W2²", maybe(self.w2_squared), "exact");
         } else if let Some(rank) = self.rank {
-            summary.line("W2²", number(self.w2_squared), format!("of a plan of rank {rank}: an upper bound"));
+            summary.line("W2²", maybe(self.w2_squared), format!("of a plan of rank {rank}: an upper bound"));
             summary.line("iterations", count(self.iterations), if self.converged { "converged" } else { "not converged" });
         } else {
-            summary.line("W2²", number(self.w2_squared), self.w2_squared_kind);
+            let unit = if self.w2_squared.is_some() { "|x-y|²/2" } else { &self.cost };
+            if let Some(w2_squared) = self.w2_squared {
+                summary.line("W2²", number(w2_squared), self.w2_squared_kind);
+            }
             summary.line("eps", number(self.eps), origin);
             if let Some(divergence) = self.divergence {
-                summary.line("divergence", number(divergence), "S_eps, in units of |x-y|²/2");
+                summary.line("divergence", number(divergence), format!("S_eps, in units of {unit}"));
             }
-            summary.line("transport cost", maybe(self.transport_cost), "<P, c> with c = |x-y|²/2");
+            summary.line("transport cost", maybe(self.transport_cost), format!("<P, c> with c = {unit}"));
             summary.line("regularised cost", maybe(self.regularised_cost), "OT_eps");
             summary.line("dual", maybe(self.dual), "a lower bound of it");
             if let Some(Diagnostics { entropy, mass, rho_source, rho_target, .. }) = &self.entropic {

@@ -1,0 +1,305 @@
+//! The streaming soft-min over costs that are no product of coordinates. Twin of `kernels/softmin_cost.cu`.
+//!
+//! As in the soft-min a task holds R vectors of rows in lanes and streams the columns past them, [`TILE`] at a time. Differences are
+//! taken before anything is squared, so near points keep their digits. A cost is dearer than a product, so a running maximum is
+//! cheap beside it and no row is run twice: at d = 3 a pair of |x−y| costs 3 subtractions, 3 FMA, a root and an exponential.
+
+use std::f64::consts::{LN_2, LOG2_E};
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, log2, transpose};
+use crate::backend::cpu::soft_min::{Pairs, State, TILE, add_compensated, add_mean};
+use crate::backend::{PairCost, Real};
+
+/// Rows of a task, whatever the lanes.
+const ROWS: usize = 64;
+
+/// Values v, m × p, and where their mean and that of the cost go.
+pub struct Mean<'a, T> {
+    pub values: &'a [T],
+    pub p: usize,
+    pub out: &'a mut [T],
+    pub cost: &'a mut [T],
+}
+
+/// `out_i = log Σ_j exp(h_j − k c_ij − shift_i)` and, where asked, the means of values and cost. Columns hold (y, log₂e h).
+pub fn soft_min_cost<T: Simd>(
+    isa: Isa,
+    pairs: Pairs<'_, T>,
+    cost: PairCost<'_>,
+    k: f64,
+    out: &mut [T],
+    mean: Option<Mean<'_, T>>,
+) {
+    let n = out.len();
+    let (values, p, with_means) = mean.as_ref().map_or((&[][..], 0, false), |mean| (mean.values, mean.p, true));
+    let task = |scratch: &mut Scratch<T>, block: usize| {
+        let rows = block * ROWS..n.min((block + 1) * ROWS);
+        let mut found = Found { log_sum: Vec::new(), mean: vec![T::zeroed(); rows.len() * p], cost: Vec::new() };
+        T::dispatch(isa, Block { pairs, cost, k, rows, values, p, with_means, scratch, found: &mut found });
+        found
+    };
+    let blocks = (0..n.div_ceil(ROWS)).into_par_iter().map_init(Scratch::default, task);
+    let blocks: Vec<Found<T>> = blocks.collect();
+    for (out, block) in out.chunks_mut(ROWS).zip(&blocks) {
+        out.copy_from_slice(&block.log_sum);
+    }
+    let Some(mean) = mean else { return };
+    for (cost, block) in mean.cost.chunks_mut(ROWS).zip(&blocks) {
+        cost.copy_from_slice(&block.cost);
+    }
+    for (out, block) in mean.out.chunks_mut(ROWS * p.max(1)).zip(&blocks) {
+        out.copy_from_slice(&block.mean);
+    }
+}
+
+/// What a task finds of its rows.
+struct Found<T> {
+    log_sum: Vec<T>,
+    mean: Vec<T>,
+    cost: Vec<T>,
+}
+
+/// Memory of one thread.
+struct Scratch<T> {
+    /// Rows transposed: coordinate, row.
+    x: Vec<T>,
+    /// Mean so far: value, vector of rows, its sum and what rounding added to it.
+    mean: Vec<T>,
+}
+
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        Self { x: Vec::new(), mean: Vec::new() }
+    }
+}
+
+/// R vectors of rows.
+#[derive(Clone)]
+struct Lines<'a, T> {
+    /// Transposed: coordinate, row.
+    x: &'a [T],
+    d: usize,
+    /// Their numbers; lanes beyond the last repeat it.
+    rows: Range<usize>,
+}
+
+/// Costs of R vectors of rows and C columns.
+trait Metric {
+    /// c_ij of the columns from `j` on, whose coordinates, d + 1 a column, `y` begins with.
+    fn costs<L: Lane, const R: usize, const C: usize>(&self, lines: &Lines<'_, L::Elem>, y: &[L::Elem], j: usize) -> [[L; R]; C];
+}
+
+/// A norm of the difference as a sum over coordinates and a function of it.
+trait Norm {
+    fn add<L: Lane>(sum: L, difference: L) -> L;
+    fn of_sum<L: Lane>(sum: L) -> L;
+}
+
+struct Euclidean;
+struct Manhattan;
+struct Lp(f64);
+struct Given<'a>(&'a (dyn Fn(usize, usize) -> f64 + Sync));
+
+#[inline(always)]
+fn absolute<L: Lane>(x: L) -> L {
+    x.max(L::splat(L::Elem::from_f64(0.0)).sub(x))
+}
+
+impl Norm for Euclidean {
+    #[inline(always)]
+    fn add<L: Lane>(sum: L, difference: L) -> L {
+        difference.mul_add(difference, sum)
+    }
+    #[inline(always)]
+    fn of_sum<L: Lane>(sum: L) -> L {
+        sum.sqrt()
+    }
+}
+
+impl Norm for Manhattan {
+    #[inline(always)]
+    fn add<L: Lane>(sum: L, difference: L) -> L {
+        sum.add(absolute(difference))
+    }
+    #[inline(always)]
+    fn of_sum<L: Lane>(sum: L) -> L {
+        sum
+    }
+}
+
+impl<N: Norm> Metric for N {
+    #[inline(always)]
+    fn costs<L: Lane, const R: usize, const C: usize>(&self, lines: &Lines<'_, L::Elem>, y: &[L::Elem], _: usize) -> [[L; R]; C] {
+        let mut sums = [[L::splat(L::Elem::from_f64(0.0)); R]; C];
+        for k in 0..lines.d {
+            let x: [L; R] = std::array::from_fn(|r| L::load(&lines.x[(k * R + r) * L::N..]));
+            for (c, sums) in sums.iter_mut().enumerate() {
+                let y = L::splat(y[c * (lines.d + 1) + k]);
+                for r in 0..R {
+                    sums[r] = N::add(sums[r], x[r].sub(y));
+                }
+            }
+        }
+        sums.map(|sums| sums.map(N::of_sum))
+    }
+}
+
+impl Metric for Lp {
+    /// About the largest difference, so that no power over- or underflows.
+    #[inline(always)]
+    fn costs<L: Lane, const R: usize, const C: usize>(&self, lines: &Lines<'_, L::Elem>, y: &[L::Elem], _: usize) -> [[L; R]; C] {
+        let constant = |x: f64| L::splat(L::Elem::from_f64(x));
+        // Below it a share adds nothing, whatever p.
+        let least = constant(1e-30);
+        std::array::from_fn(|c| {
+            std::array::from_fn(|r| {
+                let differences = (0..lines.d).map(|k| {
+                    let (x, y) = (L::load(&lines.x[(k * R + r) * L::N..]), L::splat(y[c * (lines.d + 1) + k]));
+                    absolute(x.sub(y))
+                });
+                let largest = differences.clone().fold(least, L::max);
+                let sum = differences.fold(constant(0.0), |sum, difference| {
+                    sum.add(log2(difference.div(largest).max(least)).mul(constant(self.0)).exp2())
+                });
+                largest.mul(log2(sum).mul(constant(1.0 / self.0)).exp2())
+            })
+        })
+    }
+}
+
+impl Metric for Given<'_> {
+    #[inline(always)]
+    fn costs<L: Lane, const R: usize, const C: usize>(&self, lines: &Lines<'_, L::Elem>, _: &[L::Elem], j: usize) -> [[L; R]; C] {
+        let mut lanes = [L::Elem::from_f64(0.0); 16];
+        std::array::from_fn(|c| {
+            std::array::from_fn(|r| {
+                let first = lines.rows.start + r * L::N;
+                for (i, lane) in (first..lines.rows.end).zip(&mut lanes[..L::N]) {
+                    *lane = L::Elem::from_f64((self.0)(i, j + c));
+                }
+                L::load(&lanes)
+            })
+        })
+    }
+}
+
+/// The rows of one task against all columns.
+struct Block<'a, T> {
+    pairs: Pairs<'a, T>,
+    cost: PairCost<'a>,
+    k: f64,
+    rows: Range<usize>,
+    values: &'a [T],
+    p: usize,
+    with_means: bool,
+    scratch: &'a mut Scratch<T>,
+    found: &'a mut Found<T>,
+}
+
+impl<T: Simd> Kernel<T> for Block<'_, T> {
+    #[inline(always)]
+    fn run<L: Lane<Elem = T>>(mut self) {
+        match self.cost {
+            PairCost::Euclidean => self.with::<L, _>(&Euclidean),
+            PairCost::Lp(2.0) => self.with::<L, _>(&Euclidean),
+            PairCost::Lp(1.0) => self.with::<L, _>(&Manhattan),
+            PairCost::Lp(p) => self.with::<L, _>(&Lp(p)),
+            PairCost::Given(cost) => self.with::<L, _>(&Given(cost)),
+        }
+    }
+}
+
+impl<T: Simd> Block<'_, T> {
+    /// R × C sums, R rows and a broadcast must fit the registers.
+    #[inline(always)]
+    fn with<L: Lane<Elem = T>, M: Metric>(&mut self, metric: &M) {
+        if L::REGISTERS >= 32 { self.all::<L, M, 4, 4>(metric) } else { self.all::<L, M, 2, 2>(metric) }
+    }
+
+    /// Works through the task's rows, R vectors at a time.
+    #[inline(always)]
+    fn all<L: Lane<Elem = T>, M: Metric, const R: usize, const C: usize>(&mut self, metric: &M) {
+        for start in self.rows.clone().step_by(R * L::N) {
+            let rows = start..self.rows.end.min(start + R * L::N);
+            self.scratch.x.resize(self.pairs.d * R * L::N, T::zeroed());
+            transpose(self.pairs.x, self.pairs.d, rows.clone(), R * L::N, &mut self.scratch.x);
+            self.stream::<L, M, R, C>(metric, rows);
+        }
+    }
+
+    /// Streams all columns past R vectors of rows.
+    #[inline(always)]
+    fn stream<L: Lane<Elem = T>, M: Metric, const R: usize, const C: usize>(&mut self, metric: &M, rows: Range<usize>) {
+        let d = self.pairs.d;
+        let zero = L::splat(T::zeroed());
+        let k = L::splat(T::from_f64(-LOG2_E * self.k));
+        self.scratch.mean.clear();
+        self.scratch.mean.resize(2 * self.p * R * L::N, T::zeroed());
+        let lines = Lines { x: &self.scratch.x, d, rows: rows.clone() };
+        let mut state = State::<L, R>::new(None);
+        let (mut cost, mut lost) = ([zero; R], [zero; R]);
+        let (mut costs, mut weights) = ([[zero; R]; TILE], [[zero; R]; TILE]);
+        for (t, tile) in self.pairs.y.chunks(TILE * (d + 1)).enumerate() {
+            let columns = tile.len() / (d + 1);
+            let whole = columns / C * C;
+            for j in (0..whole).step_by(C) {
+                costs[j..j + C].copy_from_slice(&metric.costs::<L, R, C>(&lines, &tile[j * (d + 1)..], t * TILE + j));
+            }
+            for j in whole..columns {
+                costs[j] = metric.costs::<L, R, 1>(&lines, &tile[j * (d + 1)..], t * TILE + j)[0];
+            }
+            for (j, (logits, costs)) in weights[..columns].iter_mut().zip(&costs).enumerate() {
+                let h = L::splat(tile[j * (d + 1) + d]);
+                for r in 0..R {
+                    logits[r] = costs[r].mul_add(k, h);
+                }
+            }
+            let weights = &mut weights[..columns];
+            let rescale = state.raise_shift(weights);
+            state.add_exponentials(weights);
+            if !self.with_means {
+                continue;
+            }
+            for r in 0..R {
+                let tile = weights.iter().zip(&costs).fold(zero, |sum, (weights, costs)| weights[r].mul_add(costs[r], sum));
+                (cost[r], lost[r]) = add_compensated(cost[r].mul(rescale[r]), lost[r].mul(rescale[r]), tile);
+            }
+            for (sums, r) in self.scratch.mean.chunks_exact_mut(2 * L::N).zip((0..R).cycle()) {
+                for lanes in sums.chunks_exact_mut(L::N) {
+                    L::load(lanes).mul(rescale[r]).store(lanes);
+                }
+            }
+            if self.p > 0 {
+                let values = &self.values[t * TILE * self.p..][..columns * self.p];
+                add_mean::<L, R>(weights, values, self.p, &mut self.scratch.mean);
+            }
+        }
+        self.finish(&state, &cost, rows);
+    }
+
+    /// Keeps log-sums relative to the given shift, and means.
+    #[inline(always)]
+    fn finish<L: Lane<Elem = T>, const R: usize>(&mut self, state: &State<L, R>, cost: &[L; R], rows: Range<usize>) {
+        let (mut sum, mut shift, mut mean) = ([T::zeroed(); 16], [T::zeroed(); 16], [T::zeroed(); 16]);
+        for r in 0..R {
+            state.sum[r].store(&mut sum);
+            state.shift[r].store(&mut shift);
+            let here = rows.len().saturating_sub(r * L::N).min(L::N);
+            let (first, start) = (rows.start + r * L::N, rows.start + r * L::N - self.rows.start);
+            let given = |l: usize| self.pairs.shift.map_or(0.0, |(given, factor)| factor * given[first + l].to_f64());
+            let log_sum = |l: usize| T::from_f64(LN_2 * shift[l].to_f64() + sum[l].to_f64().ln() - given(l));
+            self.found.log_sum.extend((0..here).map(log_sum));
+            cost[r].div(state.sum[r]).store(&mut mean);
+            self.found.cost.extend(&mean[..here]);
+            for k in 0..self.p {
+                L::load(&self.scratch.mean[(k * R + r) * 2 * L::N..]).div(state.sum[r]).store(&mut mean);
+                for (l, mean) in mean[..here].iter().enumerate() {
+                    self.found.mean[(start + l) * self.p + k] = *mean;
+                }
+            }
+        }
+    }
+}

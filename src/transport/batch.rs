@@ -1,0 +1,56 @@
+//! Many problems at once, of any sizes, each stopping by itself.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use rayon::ThreadPoolBuilder;
+
+use crate::backend::Device;
+use crate::transport::sinkhorn::Progress;
+use crate::transport::{Outcome, Problem, Sinkhorn, TransportError};
+
+/// Pairs of points from which on a problem keeps all threads busy by itself.
+const LARGE: usize = 1 << 20;
+
+impl Sinkhorn {
+    /// Solves `problems` on `device`; each outcome is bit for bit what [`Sinkhorn::solve`] gives of that problem alone.
+    ///
+    /// On the processor small problems are shared out among the threads, one a thread at a time, and large ones take all threads one
+    /// after the other. No problem is padded to the size of another, and none waits for another to converge. `progress` is called from
+    /// several threads.
+    ///
+    /// # Errors
+    /// Of each problem by itself, as for [`Sinkhorn::solve`].
+    pub fn solve_batch(
+        &self,
+        problems: &[Problem<'_>],
+        device: &Device,
+        progress: Option<Progress<'_>>,
+    ) -> Vec<Result<Outcome, TransportError>> {
+        let is_small = |problem: &&Problem<'_>| problem.source().len() * problem.target().len() < LARGE;
+        let threads = rayon::current_num_threads().min(problems.iter().filter(is_small).count());
+        let solve = |k: usize| self.solve(&problems[k], device, None, progress);
+        let mut outcomes: Vec<Option<Result<Outcome, TransportError>>> = vec![None; problems.len()];
+        if threads > 1 && matches!(device, Device::Cpu32(_) | Device::Cpu64(_)) {
+            let small: Vec<usize> = (0..problems.len()).filter(|&k| is_small(&&problems[k])).collect();
+            let (next, done) = (AtomicUsize::new(0), Mutex::new(&mut outcomes));
+            let share = || {
+                while let Some(&k) = small.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = solve(k);
+                    done.lock().unwrap_or_else(PoisonError::into_inner)[k] = Some(outcome);
+                }
+            };
+            thread::scope(|scope| {
+                for _ in 0..threads {
+                    // In a pool of one thread the loops within a problem stay on it; where none can be had, all share the pool there is.
+                    scope.spawn(|| match ThreadPoolBuilder::new().num_threads(1).build() {
+                        Ok(pool) => pool.install(share),
+                        Err(_) => share(),
+                    });
+                }
+            });
+        }
+        outcomes.into_iter().enumerate().map(|(k, outcome)| outcome.unwrap_or_else(|| solve(k))).collect()
+    }
+}

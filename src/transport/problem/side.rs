@@ -1,0 +1,126 @@
+//! One end of a problem on a device, in coordinates where single precision can hold it.
+
+use crate::backend::{Backend, BackendError, Real, Reals, Rows};
+use crate::measure::Cloud;
+
+/// [`scale_about`] the means.
+pub(crate) fn scale(source: &Cloud, target: &Cloud) -> f64 {
+    scale_about([(source, &source.mean()), (target, &target.mean())])
+}
+
+/// The power of two that brings the largest coordinate about the origins into [½, 1): no digit changes, and squares neither over-
+/// nor underflow in single precision.
+pub(super) fn scale_about(ends: [(&Cloud, &[f64]); 2]) -> f64 {
+    let extent = |(cloud, origin): (&Cloud, &[f64])| {
+        cloud.relative_to(origin).into_iter().fold(0.0, |largest: f64, x| largest.max(x.abs()))
+    };
+    let largest = ends.map(extent).into_iter().fold(0.0, f64::max);
+    if largest > 0.0 && largest.is_finite() { 2f64.powi(-(largest.log2().floor() as i32) - 1) } else { 1.0 }
+}
+
+/// One cloud on a device, in coordinates relative to an origin.
+///
+/// Where the cost is a product, each cloud has its own mean for origin: only x·y couples the clouds, everything else is a function
+/// of x or of y alone and is restored in f64. Other costs are of differences, and both clouds have one origin. So points far from
+/// the origin cost no digits.
+pub(crate) struct Side<B: Backend> {
+    pub n: usize,
+    pub d: usize,
+    /// Coordinates on the device: d, and those of a class cost.
+    pub width: usize,
+    /// The factor by which every length here is that of the input.
+    pub scale: f64,
+    /// The factor by which every cost here is that of the input.
+    pub unit: f64,
+    /// The origin, scaled.
+    pub mean: Vec<f64>,
+    /// x − origin in f64, for results.
+    pub centred: Vec<f64>,
+    /// What the cost has of each point alone: ½|x|² where it is a product.
+    pub own: Vec<f64>,
+    /// Weights a in f64.
+    pub mass: Vec<f64>,
+    /// All coordinates where there are more than d, n × width.
+    extended: Option<Vec<f64>>,
+    /// All coordinates, n × width.
+    pub points: Reals<B>,
+    /// Weights a.
+    pub weights: Reals<B>,
+    /// log a.
+    pub log_weights: Reals<B>,
+}
+
+impl<B: Backend> Side<B> {
+    /// `cloud` with lengths multiplied by `scale`, a power of two, under the cost ½|x−y|².
+    pub fn new(backend: &B, cloud: &Cloud, scale: f64) -> Result<Self, BackendError> {
+        Self::with(backend, cloud, scale, &[])
+    }
+
+    /// [`Side::new`] with as many `extra` coordinates for each point, which are taken as they are.
+    pub fn with(backend: &B, cloud: &Cloud, scale: f64, extra: &[f64]) -> Result<Self, BackendError> {
+        let mut side = Self::about(backend, cloud, cloud.mean(), scale, extra)?;
+        side.unit = scale * scale;
+        side.own = side.centred.chunks_exact(side.d).map(|x| 0.5 * dot(x, x)).collect();
+        Ok(side)
+    }
+
+    /// [`Side::with`] of a cloud of directions under the cost 1 − x̂·ŷ = ½|x̂−ŷ|², to which a point at zero adds ½.
+    pub fn of_directions(backend: &B, directions: &Cloud, scale: f64, extra: &[f64]) -> Result<Self, BackendError> {
+        let mut side = Self::with(backend, directions, scale, extra)?;
+        for (own, x) in side.own.iter_mut().zip(directions.rows()) {
+            if x.iter().all(|x| *x == 0.0) {
+                *own += 0.5 * side.unit;
+            }
+        }
+        Ok(side)
+    }
+
+    /// `cloud` relative to `origin`, under a cost that has nothing of a point alone and grows as lengths do.
+    pub fn about(backend: &B, cloud: &Cloud, origin: Vec<f64>, scale: f64, extra: &[f64]) -> Result<Self, BackendError> {
+        let (mut mean, mut centred) = (origin.clone(), cloud.relative_to(&origin));
+        mean.iter_mut().chain(&mut centred).for_each(|x| *x *= scale);
+        let mass: Vec<f64> = (0..cloud.len()).map(|i| cloud.weight(i)).collect();
+        let more = extra.len() / cloud.len();
+        let extended = (more > 0).then(|| {
+            let rows = centred.chunks_exact(cloud.dim()).zip(extra.chunks_exact(more));
+            rows.flat_map(|(x, extra)| x.iter().chain(extra).copied()).collect::<Vec<f64>>()
+        });
+        let log: Vec<f64> = mass.iter().map(|a| a.ln()).collect();
+        Ok(Self {
+            n: cloud.len(),
+            d: cloud.dim(),
+            width: cloud.dim() + more,
+            scale,
+            unit: scale,
+            own: vec![0.0; cloud.len()],
+            points: backend.upload_reals(extended.as_ref().unwrap_or(&centred))?,
+            weights: backend.upload_reals(&mass)?,
+            log_weights: backend.upload_reals(&log)?,
+            mean,
+            centred,
+            extended,
+            mass,
+        })
+    }
+
+    /// The points on the device.
+    pub fn rows(&self) -> Rows<'_, B> {
+        Rows { points: &self.points, n: self.n, d: self.width }
+    }
+
+    /// All coordinates in f64, n × width.
+    pub fn coordinates(&self) -> &[f64] {
+        self.extended.as_ref().unwrap_or(&self.centred)
+    }
+
+    /// The rounding error of the products x·y with `other`; over ε, that of the exponents.
+    pub fn rounding(&self, other: &Self) -> f64 {
+        let largest = self.own.iter().chain(&other.own).copied().fold(0.0, f64::max);
+        2.0 * largest * B::Real::ROUNDING
+    }
+}
+
+/// x·y.
+pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| x * y).sum()
+}
