@@ -54,31 +54,31 @@ anderson_products(uint64_t n, const double* mass, const double* point, const dou
     }
 }
 
-// gamma = (gram + ridge trace)^-1 right by Cholesky over the first k places; false where that is singular or not finite.
-__device__ bool least_squares(const State& state, uint32_t k, const double* right, double ridge, double* gamma) {
-    double factor[MEMORY][MEMORY], trace = 0.0;
+// gamma = (gram + ridge trace)^-1 right by Cholesky over the first k places, in place; false where that is singular or not finite.
+__device__ bool least_squares(double (*gram)[MEMORY], uint32_t k, const double* right, double ridge, double* gamma) {
     // A thread's work of microseconds: unrolled it would be 20 KiB.
+    double trace = 0.0;
 #pragma unroll 1
-    for (uint32_t i = 0; i < k; ++i) trace += state.gram[i][i];
+    for (uint32_t i = 0; i < k; ++i) trace += gram[i][i];
 #pragma unroll 1
     for (uint32_t i = 0; i < k; ++i) {
         double forward = right[i];
 #pragma unroll 1
         for (uint32_t j = 0; j <= i; ++j) {
-            double rest = state.gram[i][j] + (i == j ? ridge * trace : 0.0);
+            double rest = gram[i][j] + (i == j ? ridge * trace : 0.0);
 #pragma unroll 1
-            for (uint32_t l = 0; l < j; ++l) rest -= factor[i][l] * factor[j][l];
+            for (uint32_t l = 0; l < j; ++l) rest -= gram[i][l] * gram[j][l];
             if (i == j && !(rest > 0.0)) return false;
-            factor[i][j] = i == j ? sqrt(rest) : rest / factor[j][j];
-            if (j < i) forward -= factor[i][j] * gamma[j];
+            gram[i][j] = i == j ? sqrt(rest) : rest / gram[j][j];
+            if (j < i) forward -= gram[i][j] * gamma[j];
         }
-        gamma[i] = forward / factor[i][i];
+        gamma[i] = forward / gram[i][i];
     }
 #pragma unroll 1
     for (uint32_t i = k; i-- > 0;) {
 #pragma unroll 1
-        for (uint32_t j = i + 1; j < k; ++j) gamma[i] -= factor[j][i] * gamma[j];
-        gamma[i] /= factor[i][i];
+        for (uint32_t j = i + 1; j < k; ++j) gamma[i] -= gram[j][i] * gamma[j];
+        gamma[i] /= gram[i][i];
         if (!(fabs(gamma[i]) < 1e300)) return false;
     }
     return true;
@@ -86,6 +86,9 @@ __device__ bool least_squares(const State& state, uint32_t k, const double* righ
 
 extern "C" __global__ void __launch_bounds__(256) anderson_solve(uint64_t parts, const double* partials, double growth, double ridge, State* state) {
     SHARED(double[PRODUCTS], products);
+    SHARED(double[MEMORY][MEMORY], gram);
+    SHARED(double[MEMORY], gamma);
+    if (threadIdx.x < MEMORY * MEMORY) gram[threadIdx.x / MEMORY][threadIdx.x % MEMORY] = state->gram[threadIdx.x / MEMORY][threadIdx.x % MEMORY];
     for (uint32_t k = 0; k < PRODUCTS; ++k) {
         double total = 0.0;
         for (uint64_t b = threadIdx.x; b < parts; b += 256) total += partials[k * parts + b];
@@ -108,13 +111,12 @@ extern "C" __global__ void __launch_bounds__(256) anderson_solve(uint64_t parts,
     if (state->has_last != 0.0) {
         const uint32_t slot = static_cast<uint32_t>(state->taken) % MEMORY;
         state->taken += 1.0;
-        for (uint32_t j = 0; j < kept(*state); ++j) state->gram[slot][j] = state->gram[j][slot] = products[j];
+        for (uint32_t j = 0; j < kept(*state); ++j) state->gram[slot][j] = state->gram[j][slot] = gram[slot][j] = gram[j][slot] = products[j];
     }
     state->has_last = 1.0;
-    double gamma[MEMORY];
     const uint32_t k = kept(*state);
-    const bool solved = least_squares(*state, k, products + MEMORY, ridge, gamma);
-    for (uint32_t j = 0; j < MEMORY; ++j) state->gamma[j] = solved && j < k ? gamma[j] : 0.0;
+    const bool solved = least_squares(gram, k, products + MEMORY, ridge, gamma);
+    for (uint32_t j = 0; j < k; ++j) state->gamma[j] = solved ? gamma[j] : 0.0;
 }
 
 extern "C" __global__ void __launch_bounds__(256)

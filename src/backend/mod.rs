@@ -200,20 +200,6 @@ pub trait Backend: Send + Sync {
         mean: Option<TileMean<'_, Self>>,
     ) -> Result<(), BackendError>;
 
-    /// [`Backend::soft_min_tiles`] of a cloud with itself: e_ij is symmetric, so half the pairs may do, those whose earlier tile keeps
-    /// the later one. The list must be symmetric but for pairs whose exponentials are negligible. `packed` is workspace of
-    /// ⌈n/[`TILE`]⌉ [`TILE`] × 2(d + 2) numbers or more.
-    fn soft_min_tiles_self(
-        &self,
-        tiles: &Tiles<'_, Self>,
-        list: &TileList<'_, Self>,
-        eps: f64,
-        packed: &mut Reals<Self>,
-        out: &mut Reals<Self>,
-    ) -> Result<(), BackendError> {
-        self.soft_min_tiles(tiles, tiles, list, eps, packed, out, None)
-    }
-
     /// The nearest column of each row, the limit of the soft-min at infinite scale: `index_i = argmin_j |x_i − y_j|²`.
     /// `points` are the columns, m × d, unpacked; of equal distances the lowest index wins.
     fn nearest(&self, rows: Rows<'_, Self>, points: &Reals<Self>, index: &mut Self::Buf<u32>) -> Result<(), BackendError>;

@@ -116,46 +116,6 @@ pub fn soft_min_tiles<B: Backend>(backend: &B) {
     }
 }
 
-/// The half with every pair of tiles once is the whole: near the answer, far from it, and with rows that keep nothing but themselves.
-fn soft_min_tiles_self<B: Backend>(backend: &B) {
-    let u = rounding::<B>();
-    for (n, d) in [(1, 1), (7, 2), (32, 3), (65, 4), (700, 3), (2050, 2)] {
-        for far in [0.0, 60.0, -60.0] {
-            let host = Host::new(n, d, 50, far);
-            let uploaded = Uploaded::new(backend, &host);
-            let (tiles, count) = (uploaded.tiles(n, d), n.div_ceil(TILE));
-            let (mut starts, mut runs) = (vec![0], Vec::new());
-            for r in 0..count {
-                let kept = |c: &u32| *c as usize == r || (r % 5 != 0 && c % 5 != 0 && keeps(r, *c as usize));
-                runs.extend((0..count as u32).filter(kept).map(|c| [c, c + 1]));
-                starts.push(runs.len() as u32);
-            }
-            let (starts, runs) = (backend.upload(&starts).unwrap(), backend.upload(&runs).unwrap());
-            let list = TileList { starts: &starts, runs: &runs };
-            let mut packed = backend.zeros(count * TILE * 2 * (d + 2)).unwrap();
-            let (mut half, mut whole) = (backend.zeros(n).unwrap(), backend.zeros(n).unwrap());
-            backend.soft_min_tiles_self(&tiles, &list, EPS, &mut packed, &mut half).unwrap();
-            backend.soft_min_tiles(&tiles, &tiles, &list, EPS, &mut packed, &mut whole, None).unwrap();
-            let (half, whole) = (backend.download_reals(&half).unwrap(), backend.download_reals(&whole).unwrap());
-            for i in 0..n {
-                let point = &host.points[i * d..][..d];
-                let tolerance = 64.0 * u * (2.0 * far.abs() + 12.0 + 4.0 * dot(point, point).sqrt()) / EPS;
-                assert_near(half[i], whole[i], tolerance, &|| format!("{n} × {d}, potential about {far}, row {i}"));
-            }
-        }
-    }
-}
-
-#[test]
-fn soft_min_tiles_of_a_cloud_with_itself_counts_every_pair_once_in_f32() {
-    on_each::<f32>(soft_min_tiles_self);
-}
-
-#[test]
-fn soft_min_tiles_of_a_cloud_with_itself_counts_every_pair_once_in_f64() {
-    on_each::<f64>(soft_min_tiles_self);
-}
-
 #[test]
 fn soft_min_tiles_is_the_log_sum_over_kept_tiles_in_f32() {
     on_each::<f32>(soft_min_tiles);

@@ -18,7 +18,6 @@ mod soft_min;
 mod soft_min_self;
 mod sweep;
 mod tiles;
-mod tiles_self;
 mod top_k;
 mod vector;
 
@@ -193,7 +192,9 @@ impl<T: Simd> Backend for Cpu<T> {
     }
 
     fn scores(&self, rows: Rows<'_, Self>, columns: Rows<'_, Self>) -> Result<Option<sweep::Scores<T>>, BackendError> {
-        Ok(sweep::Scores::keep(rows.points, columns.points, (rows.n, columns.n, rows.d)))
+        // What an assistant is there for is larger than any matrix.
+        let keeps = self.assistant.is_none();
+        Ok(keeps.then(|| sweep::Scores::keep(rows.points, columns.points, (rows.n, columns.n, rows.d))).flatten())
     }
 
     fn sweep(
@@ -220,23 +221,6 @@ impl<T: Simd> Backend for Cpu<T> {
         tiles::pack(columns, eps, packed);
         tiles::soft_min(self.isa, tiles::Pairs { rows, columns, packed, list, eps }, out, mean);
         Ok(())
-    }
-
-    fn soft_min_tiles_self(
-        &self,
-        tiles: &Tiles<'_, Self>,
-        list: &TileList<'_, Self>,
-        eps: f64,
-        packed: &mut Vec<T>,
-        out: &mut Vec<T>,
-    ) -> Result<(), BackendError> {
-        let workspace = tiles_self::workspace(tiles.n, tiles.d);
-        tiles_self::soft_min(self.isa, tiles, list, eps, &mut packed[..workspace], out);
-        match out.iter().all(|sum| sum.to_f64().is_finite()) {
-            true => Ok(()),
-            // A potential far from the answer: the running maximum needs both directions.
-            false => self.soft_min_tiles(tiles, tiles, list, eps, packed, out, None),
-        }
     }
 
     fn soft_min_self(

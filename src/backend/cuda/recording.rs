@@ -21,16 +21,22 @@ pub enum Recording {
 }
 
 impl Recording {
-    /// Does `work`, from the third time on from the record.
+    /// Does `work`, from the second time on from the record.
     pub fn run(&mut self, cuda: &Cuda, work: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<(), BackendError> {
         if matches!(self, Self::Warm) {
+            let scratch = cuda.scratch(0)?.shared();
+            // Another thread may have outgrown the working memory meanwhile.
             *self = match cuda.launcher.record(work)? {
-                Some(recorded) => Self::Graph(recorded, cuda.scratch(0)?.shared()),
-                None => Self::Plain,
+                Some(recorded) if Arc::ptr_eq(&scratch, &cuda.scratch(0)?.shared()) => Self::Graph(recorded, scratch),
+                _ => Self::Plain,
             };
         }
         match self {
-            Self::Graph(recorded, _) => recorded.replay(),
+            Self::Graph(recorded, _) => {
+                // No operation of another thread is half submitted while this one uses the working memory.
+                let _own = cuda.scratch(0)?;
+                recorded.replay()
+            }
             Self::Unknown => {
                 *self = Self::Warm;
                 work()

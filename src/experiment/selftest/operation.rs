@@ -1,6 +1,6 @@
 //! The operations of the seam, each on the inputs of one size.
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Dense, PairKernel, Reals, Rows};
+use crate::backend::{Anderson, Backend, BackendError, Columns, Cost, Damping, Dense, PairKernel, Reals, Rows};
 use crate::experiment::selftest::inputs::{Inputs, counter, mixture, normals, program};
 use crate::experiment::selftest::partners;
 use crate::field::fold;
@@ -27,6 +27,8 @@ pub enum Operation {
     Combine,
     Clip,
     Axpby,
+    Relax,
+    Accelerate,
     Gather,
     Dot,
     MaxDifference,
@@ -34,7 +36,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Normals,
         Self::SoftMin,
         Self::ShiftedSoftMin,
@@ -58,6 +60,8 @@ impl Operation {
         Self::Combine,
         Self::Clip,
         Self::Axpby,
+        Self::Relax,
+        Self::Accelerate,
         Self::Gather,
         Self::Dot,
         Self::MaxDifference,
@@ -82,6 +86,8 @@ impl Operation {
             Self::Combine => "combine",
             Self::Clip => "clip",
             Self::Axpby => "axpby",
+            Self::Relax => "relax",
+            Self::Accelerate => "accelerate",
             Self::Gather => "gather",
             Self::Dot => "dot",
             Self::MaxDifference => "max difference",
@@ -110,6 +116,9 @@ impl Operation {
             // In double on every device.
             Self::PairSum(..) => 1e-12,
             Self::Dot | Self::MaxDifference | Self::MarginalError => 1e-13,
+            Self::Relax => 1e-15,
+            // What the least squares make of roundings of 1e-16: three rates, a decade apart.
+            Self::Accelerate => 1e-10,
             // Logits of up to 50 bits, three steps that may triple an error each.
             Self::Interpret(..) => 2000.0 * u,
             Self::Combine | Self::Clip | Self::Axpby => 2.0 * u,
@@ -205,6 +214,25 @@ impl Operation {
                 let mut sum = up(n * d, 2)?;
                 backend.axpby(0.7, &x, -1.3, &mut sum)?;
                 backend.download_reals(&sum)
+            }
+            Self::Relax => {
+                let (mut potential, ground) = (backend.upload(&normals(n * d, 2))?, backend.upload(&normals(n * d, 3))?);
+                let mut change = backend.zeros(n * d)?;
+                let damping = Damping { omega: 0.3, ground: &ground };
+                backend.relax(&x, 0.1, Some(damping), 0.5, &potential, &mut change)?;
+                backend.advance(&change, &mut potential)?;
+                backend.download(&potential)
+            }
+            Self::Accelerate => {
+                let (mut memory, mass) = (Anderson::new(backend, n * d)?, backend.upload(&vec![1.0; n * d])?);
+                let mut point = backend.upload(&normals(n * d, 1))?;
+                for _ in 0..3 {
+                    let rates = [0.99, 0.9, 0.1].into_iter().cycle();
+                    let residual: Vec<f64> =
+                        backend.download(&point)?.iter().zip(rates).map(|(x, rate)| (rate - 1.0) * (x - 1.0)).collect();
+                    backend.accelerate(&mut memory, &mass, &backend.upload(&residual)?, &mut point)?;
+                }
+                backend.download(&point)
             }
             Self::Gather => {
                 let index: Vec<u32> = (0..n).map(|r| (r * 7 % m) as u32).collect();

@@ -13,7 +13,7 @@
 //!
 //! A symmetric problem has one potential and its averaging φ ← φ + ½ ε log r contracts by half by itself.
 
-use crate::backend::{Backend, BackendError, Reals, TILE};
+use crate::backend::{Backend, BackendError, Reals};
 use crate::transport::TransportError;
 use crate::transport::multiscale::side::{Kept, Side, Trend};
 use crate::transport::multiscale::tiles::Scale;
@@ -98,7 +98,7 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
     ) -> Result<Self, BackendError> {
         let most = sides.iter().map(|side| side.scale.len()).max().unwrap_or(0);
         let log_ratio = sides.iter().map(|side| backend.zeros(side.scale.len())).collect::<Result<_, _>>()?;
-        let packed = backend.zeros(if sides.len() == 1 { most.next_multiple_of(TILE) * 2 * (D + 2) } else { most * (D + 1) })?;
+        let packed = backend.zeros(most * (D + 1))?;
         let mut level = Self { backend, step, sides, cut, lists: Vec::new(), log_ratio, packed, carried };
         level.list()?;
         Ok(level)
@@ -141,13 +141,8 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
             self.sides.iter_mut().try_for_each(|side| side.fit(self.backend))?;
             self.list()?;
         }
-        let (backend, eps) = (self.backend, self.step.eps);
-        let (rows, columns) = (&self.sides[s], &self.sides[self.opposite(s)]);
-        let (list, packed, out) = (&self.lists[s], &mut self.packed, &mut self.log_ratio[s]);
-        match self.sides.len() {
-            1 => list.log_ratio_self(backend, rows, eps, packed, out)?,
-            _ => list.log_ratio(backend, (rows, columns), eps, packed, out)?,
-        }
+        let sides = (&self.sides[s], &self.sides[self.opposite(s)]);
+        self.lists[s].log_ratio(self.backend, sides, self.step.eps, &mut self.packed, &mut self.log_ratio[s])?;
         let balanced = self.sides.iter().all(|side| side.hold.rho.is_none());
         self.sides[s].error(self.backend, self.step.eps, &self.log_ratio[s], balanced)
     }

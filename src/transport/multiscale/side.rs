@@ -169,18 +169,6 @@ impl<B: Backend> Kept<B> {
         backend.soft_min_tiles(&rows.tiles(), &columns.tiles(), &list, eps, packed, out, None)
     }
 
-    /// [`Kept::log_ratio`] of a cloud with itself.
-    pub fn log_ratio_self<const D: usize>(
-        &self,
-        backend: &B,
-        side: &Side<'_, B, D>,
-        eps: f64,
-        packed: &mut Reals<B>,
-        out: &mut Reals<B>,
-    ) -> Result<(), BackendError> {
-        backend.soft_min_tiles_self(&side.tiles(), &TileList { starts: &self.starts, runs: &self.runs }, eps, packed, out)
-    }
-
     /// Barycentre Σ_j P_ij y_j / Σ_j P_ij and log r of each row.
     pub fn mean<const D: usize>(
         &self,

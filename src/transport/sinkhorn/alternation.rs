@@ -32,6 +32,7 @@ impl<B: Backend> Potential<B> {
     }
 
     fn relax(&mut self, backend: &B, log_ratio: &Reals<B>, eps: f64, share: f64) -> Result<(), BackendError> {
+        // Not by `damping`, which would borrow all of this.
         let damping = self.damping.as_ref().map(|(omega, ground)| Damping { omega: *omega, ground });
         backend.relax(log_ratio, eps, damping, share, &self.value, &mut self.change)
     }
