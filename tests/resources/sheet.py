@@ -57,7 +57,7 @@ LOOPS = [
     ("soft_min_d4_p0", "MUFU", 8 * 8, False, 8.2),
     ("soft_min_d8_p0", "MUFU", 8 * 4, False, None),
     ("soft_min_d3_p4", "MUFU", 8 * 4, False, None),
-    ("soft_min_max_d3_p0", "MUFU", 8 * 4, False, None),
+    ("soft_min_max_d3_p0", "MUFU", 4 * 4, False, None),
     ("soft_min_tensor_p0", "HMMA", 64, False, None),
     ("soft_min_tensor_p0", "MUFU", 64, False, None),
     ("soft_min_tiles_d3_p0", "MUFU", 8, False, 8.2),
