@@ -18,6 +18,9 @@ struct State {
 
 __device__ __forceinline__ uint32_t kept(const State& state) { return min(static_cast<uint32_t>(state.taken), MEMORY); }
 
+// Out of line: it is called for every product.
+__device__ __noinline__ double total(double value) { return over_block<false>(value); }
+
 // Takes the new differences into the memory, in place of the oldest, and leaves the products <dR_new, dR_j>, <R, dR_j>, <R, R>.
 extern "C" __global__ void __launch_bounds__(256)
 anderson_products(uint64_t n, const double* mass, const double* point, const double* residual, double* steps, double* changes, double* points,
@@ -48,8 +51,8 @@ anderson_products(uint64_t n, const double* mass, const double* point, const dou
     }
 #pragma unroll
     for (uint32_t k = 0; k < PRODUCTS; ++k) {
-        double total = over_block<false>(products[k]);
-        if (threadIdx.x == 0) partials[static_cast<uint64_t>(k) * gridDim.x + blockIdx.x] = total;
+        double sum = total(products[k]);
+        if (threadIdx.x == 0) partials[static_cast<uint64_t>(k) * gridDim.x + blockIdx.x] = sum;
         __syncthreads();
     }
 }

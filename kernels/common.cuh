@@ -120,6 +120,17 @@ __device__ __forceinline__ float log2_unit(float x) {
 #endif
 }
 
+// The root of x >= 0: 2 units in the last place, of a denormal number zero.
+__device__ __forceinline__ float root_unit(float x) {
+#ifndef BRENIER_HOST
+    float y;
+    asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return sqrtf(x);
+#endif
+}
+
 // 1/x for normal x: 1 unit in the last place.
 __device__ __forceinline__ float reciprocal(float x) {
 #ifndef BRENIER_HOST

@@ -3,7 +3,7 @@
 #include "tile.cuh"
 
 struct Euclidean : SquaredDistance<float> {
-    __device__ static float cost(float sum, float) { return __fsqrt_rn(sum); }
+    __device__ static float cost(float sum, float) { return root_unit(sum); }
 };
 
 // (sum |x - y|^p)^(1/p), about the largest difference so far, so that no power over- or underflows. Powers are of the exp unit: p/2^22

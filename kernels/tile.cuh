@@ -14,6 +14,8 @@ struct Tile {
 // Coordinates k0 .. k0 + depth of points first .. first + 64, `stride` apart; zero beyond the last of `count`.
 template <class T>
 __device__ __forceinline__ void load(T (&to)[DEPTH][SIDE + 1], const float* points, uint64_t first, uint64_t count, uint32_t stride, uint32_t k0, uint32_t depth) {
+    // Other warps hide the wait; unrolled, the divisions are a third of a kernel.
+#pragma unroll 1
     for (uint32_t e = threadIdx.x; e < SIDE * depth; e += THREADS) {
         uint64_t point = first + e / depth;
         uint32_t k = e % depth;
