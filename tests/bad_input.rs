@@ -135,7 +135,8 @@ fn values_outside_their_domain_are_bad_usage() {
     refused(folder.path(), "compare 8gaussians --steps 5,0", 2, &["--steps"]);
     refused(folder.path(), "transport moons", 2, &["<TARGET>"]);
     refused(folder.path(), "transport moons 8gaussians --exact --eps 1", 2, &["--exact", "--eps"]);
-    refused(folder.path(), "transport moons 8gaussians --resume", 2, &["resume", "no checkpoint"]);
+    refused(folder.path(), "evaluate moons 8gaussians --resume", 2, &["resume", "no checkpoint"]);
+    refused(folder.path(), "transport moons 8gaussians --resume", 2, &["checkpoint", "--out"]);
     refused(folder.path(), "sample 8gaussians --n 10 --particles 5..20", 1, &["5..20", "10", "--n"]);
 }
 
@@ -273,7 +274,7 @@ fn an_interrupt_in_mid_run_leaves_nothing_half_done_and_a_checkpoint() {
 
     let checkpoint = ["checkpoint.safetensors"].as_slice();
     for (args, left) in [
-        ("transport moons 8gaussians --n 20000 --eps 0.001 --tol 1e-9 --out made", [].as_slice()),
+        ("transport moons 8gaussians --n 20000 --eps 0.001 --tol 1e-9 --out made", checkpoint),
         ("sample digits --n 50000 --steps 1000 --out made", checkpoint),
         ("sample 8gaussians --n 1000000 --steps 100000 --out made", checkpoint),
         ("compare digits --out made", checkpoint),

@@ -156,7 +156,7 @@ fn a_plain_plan_is_resumed_to_the_bit() {
 
 #[test]
 fn a_plan_with_free_marginals_is_resumed_to_the_bit() {
-    check("transport normal:8 normal:8 --n 1500 --reach 2 --blur 0.7 --tol 1e-9", Duration::from_millis(400));
+    check("transport normal:8 normal:8 --n 6000 --reach 2 --blur 0.7 --tol 1e-9", Duration::from_millis(400));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The matrix product of `matrixmultiply`, whose sums run over the inner dimension in blocks of a fixed size whatever the number
-//! of rows; so row i does not depend on its neighbours. It chooses its own instruction set.
+//! of rows; so row i does not depend on its neighbours, as long as nothing is scaled: a factor of the product is rounded otherwise at
+//! the edges. It chooses its own instruction set.
 
 /// The product C ← s A B + t C: m, k, n, s, then each matrix with its strides between rows and columns, t before C.
 type Product<T> = unsafe fn(usize, usize, usize, T, *const T, isize, isize, *const T, isize, isize, T, *mut T, isize, isize);
@@ -25,11 +26,11 @@ impl Gemm for f64 {
 /// Numbers and the strides between the rows and between the columns of the matrix in them.
 pub type Matrix<S> = (S, usize, usize);
 
-/// C ← s A B + C with A m × k, B k × n and C m × n.
+/// C ← A B + C with A m × k, B k × n and C m × n.
 ///
 /// # Panics
 /// When a matrix is larger than its slice: a mistake of the caller's, which would otherwise write elsewhere.
-pub fn gemm<T: Gemm>((m, k, n): (usize, usize, usize), s: T, a: Matrix<&[T]>, b: Matrix<&[T]>, c: Matrix<&mut [T]>) {
+pub fn gemm<T: Gemm>((m, k, n): (usize, usize, usize), a: Matrix<&[T]>, b: Matrix<&[T]>, c: Matrix<&mut [T]>) {
     let end = |rows: usize, columns: usize, by_row: usize, by_column: usize| {
         if rows * columns == 0 { 0 } else { (rows - 1) * by_row + (columns - 1) * by_column + 1 }
     };
@@ -39,6 +40,21 @@ pub fn gemm<T: Gemm>((m, k, n): (usize, usize, usize), s: T, a: Matrix<&[T]>, b:
     let (a, b, c) = (a.0.as_ptr(), b.0.as_ptr(), c.0.as_mut_ptr());
     // SAFETY: every element of the three matrices lies within its slice, as was just asked.
     unsafe {
-        T::PRODUCT(m, k, n, s, a, a_strides.0, a_strides.1, b, b_strides.0, b_strides.1, T::ONE, c, c_strides.0, c_strides.1);
+        T::PRODUCT(
+            m,
+            k,
+            n,
+            T::ONE,
+            a,
+            a_strides.0,
+            a_strides.1,
+            b,
+            b_strides.0,
+            b_strides.1,
+            T::ONE,
+            c,
+            c_strides.0,
+            c_strides.1,
+        );
     }
 }

@@ -22,12 +22,12 @@ pub struct Layer<'a, T> {
     pub bias: &'a [T],
 }
 
-/// C ← s W X + C with W m × k row-major; X is k × n and C m × n, row-major or, where so said, their transposes.
-fn product<T: Simd>(n: usize, s: T, w: &[T], (x, x_transposed): (&[T], bool), (c, c_transposed): (&mut [T], bool)) {
+/// C ← W X + C with W m × k row-major; X is k × n and C m × n, row-major or, where so said, their transposes.
+fn product<T: Simd>(n: usize, w: &[T], (x, x_transposed): (&[T], bool), (c, c_transposed): (&mut [T], bool)) {
     let (m, k) = (c.len() / n, x.len() / n);
     let strides = |transposed, rows, columns| if transposed { (1, rows) } else { (columns, 1) };
     let ((x_row, x_column), (c_row, c_column)) = (strides(x_transposed, k, n), strides(c_transposed, m, n));
-    gemm((m, k, n), s, (w, k, 1), (x, x_row, x_column), (c, c_row, c_column));
+    gemm((m, k, n), (w, k, 1), (x, x_row, x_column), (c, c_row, c_column));
 }
 
 /// `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs. Between the layers a state is transposed, features × rows, so that
@@ -41,17 +41,19 @@ pub fn perceptron<T: Simd>(isa: Isa, x: &[T], d: usize, s: f64, layers: &[Layer<
         || (Vec::new(), Vec::new()),
         |(state, next), (out, x)| {
             let n = x.len() / d;
-            let (mut s, mut first) = (T::from_f64(s), true);
+            state.clear();
+            state.extend(x.iter().map(|x| T::from_f64(s * x.to_f64())));
+            let mut transposed = true;
             for layer in hidden {
                 next.clear();
                 layer.bias.iter().for_each(|&b| next.extend(std::iter::repeat_n(b, n)));
-                product(n, s, layer.weight, if first { (x, true) } else { (&state[..], false) }, (next, false));
+                product(n, layer.weight, (state, transposed), (next, false));
                 T::dispatch(isa, Activate { activation, values: next });
                 std::mem::swap(state, next);
-                (s, first) = (T::from_f64(1.0), false);
+                transposed = false;
             }
             out.chunks_exact_mut(last.bias.len()).for_each(|row| row.copy_from_slice(last.bias));
-            product(n, s, last.weight, if first { (x, true) } else { (&state[..], false) }, (out, true));
+            product(n, last.weight, (state, transposed), (out, true));
         },
     );
 }

@@ -51,7 +51,7 @@ impl<T: Simd> Scores<T> {
         let rows = n.div_ceil(16).clamp(BLOCK, 8 * BLOCK);
         bytemuck::cast_slice_mut::<u8, T>(&mut scores.values).par_chunks_mut(rows * stride).zip(x.par_chunks(rows * d)).for_each(
             |(out, x)| {
-                gemm((x.len() / d, d, m), T::ONE, (x, d, 1), (y, 1, d), (out, stride, 1));
+                gemm((x.len() / d, d, m), (x, d, 1), (y, 1, d), (out, stride, 1));
             },
         );
         Some(scores)

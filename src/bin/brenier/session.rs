@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use brenier::backend::{Device, Precision};
 use brenier::io::{Checkpoint, Float, checksum};
+use clap::error::ErrorKind;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -76,7 +77,8 @@ impl Session {
             Some(path) if self.shared.resume => Checkpoint::resume(path, self.identity(command, device)?)?,
             Some(path) => Checkpoint::begin(path, self.identity(command, device)?),
             None if self.shared.resume => {
-                return Err("a checkpoint lies in the folder of the run; say which with --out DIR".into());
+                let why = "a checkpoint lies in the folder of the run; say which with --out DIR\n";
+                return Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, why).into());
             }
             None => Checkpoint::none(),
         };
