@@ -224,9 +224,9 @@ fn operations_with_the_plan_are_those_of_its_matrix_under_any_cost() {
         for i in 0..n {
             let mut order: Vec<usize> = (0..m).collect();
             order.sort_by(|&a, &b| law(i, b).total_cmp(&law(i, a)));
-            for k in 0..3 {
-                assert_eq!(top.index[3 * i + k] as usize, order[k]);
-                assert_near(top.probability[3 * i + k], law(i, order[k]), 1e-8);
+            for (k, &j) in order[..3].iter().enumerate() {
+                assert_eq!(top.index[3 * i + k] as usize, j);
+                assert_near(top.probability[3 * i + k], law(i, j), 1e-8);
             }
             // A quantile within the share of column j draws column j.
             let middle: Vec<f64> = (0..m).map(|j| (0..j).map(|k| law(i, k)).sum::<f64>() + 0.5 * law(i, j)).collect();

@@ -145,6 +145,7 @@ impl Loop {
     ///
     /// # Errors
     /// [`RunError`] when sizes disagree, the method needs a law and the field is that of points, or `go_on` says stop.
+    #[allow(clippy::too_many_arguments)]
     pub fn run(
         &self,
         field: &Field,

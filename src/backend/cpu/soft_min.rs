@@ -19,6 +19,7 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
 use crate::backend::{LARGEST_BIAS, Real};
+#[cfg(feature = "cuda")]
 pub use panel::merge;
 use panel::{PANEL, PART, Panel};
 pub(super) use product::{add_mean, logits};

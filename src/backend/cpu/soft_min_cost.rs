@@ -284,7 +284,7 @@ impl<T: Simd> Block<'_, T> {
     #[inline(always)]
     fn finish<L: Lane<Elem = T>, const R: usize>(&mut self, state: &State<L, R>, cost: &[L; R], rows: Range<usize>) {
         let (mut sum, mut shift, mut mean) = ([T::zeroed(); 16], [T::zeroed(); 16], [T::zeroed(); 16]);
-        for r in 0..R {
+        for (r, cost) in cost.iter().enumerate() {
             state.sum[r].store(&mut sum);
             state.shift[r].store(&mut shift);
             let here = rows.len().saturating_sub(r * L::N).min(L::N);
@@ -292,7 +292,7 @@ impl<T: Simd> Block<'_, T> {
             let given = |l: usize| self.pairs.shift.map_or(0.0, |(given, factor)| factor * given[first + l].to_f64());
             let log_sum = |l: usize| T::from_f64(LN_2 * shift[l].to_f64() + sum[l].to_f64().ln() - given(l));
             self.found.log_sum.extend((0..here).map(log_sum));
-            cost[r].div(state.sum[r]).store(&mut mean);
+            cost.div(state.sum[r]).store(&mut mean);
             self.found.cost.extend(&mean[..here]);
             for k in 0..self.p {
                 L::load(&self.scratch.mean[(k * R + r) * 2 * L::N..]).div(state.sum[r]).store(&mut mean);

@@ -110,7 +110,7 @@ pub struct Sample {
 /// How the particles are moved.
 enum Movement {
     Program(Program),
-    Loop(Loop, LoopOptions),
+    Loop(Loop, Box<LoopOptions>),
 }
 
 #[derive(Serialize)]
@@ -264,7 +264,7 @@ impl Sample {
             let start = entry.start(&schedule);
             let (tolerance, snr, probability_flow, length) = (self.tol, self.snr, self.probability_flow, self.length);
             let options = LoopOptions { schedule, steps, tolerance, snr, probability_flow, length, compat };
-            return Ok((Movement::Loop(entry, options), start));
+            return Ok((Movement::Loop(entry, Box::new(options)), start));
         }
         let entry = sampler::named(&self.method)?;
         let step = match (self.step, field) {

@@ -58,6 +58,9 @@ pub struct Budget<'a> {
     pub square: f64,
 }
 
+/// A level as a checkpoint has it: with its iteration, none where it is done, and the last error.
+pub type UnderWay<L> = (L, Option<Iteration>, f64);
+
 /// The iteration of a level.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Iteration {
@@ -125,7 +128,7 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
         sides: Vec<(&'a Scale<D>, Hold)>,
         cut: f64,
         part: &Part<'_>,
-    ) -> Option<Result<(Self, Option<Iteration>, f64), BackendError>> {
+    ) -> Option<Result<UnderWay<Self>, BackendError>> {
         let array = |name: &str, s: usize| part.array(&format!("{name} {s}")).map(<[f64]>::to_vec);
         let all = |name: &str| (0..sides.len()).map(|s| array(name, s)).collect::<Option<Vec<_>>>();
         let (potentials, fitted) = (all("potential")?, all("fitted")?);

@@ -92,10 +92,8 @@ impl Entropic {
     /// Where ε comes from, in words.
     pub fn origin(&self) -> String {
         match (self.regularisation.eps, self.regularisation.blur) {
-            (_, blur) if self.cost != Cost::HalfSquaredEuclidean => match blur {
-                Some(blur) => format!("blur {blur}"),
-                None => self.regularisation.origin(DEFAULT_EPS),
-            },
+            (_, Some(blur)) if self.cost != Cost::HalfSquaredEuclidean => format!("blur {blur}"),
+            _ if self.cost != Cost::HalfSquaredEuclidean => self.regularisation.origin(DEFAULT_EPS),
             (Some(eps), _) if Convention::from(self.convention).strength(eps) != eps => format!("{eps} in units of |x-y|²"),
             (None, Some(blur)) if self.convention == Library::Flash => format!("blur {blur} squared, in units of |x-y|²"),
             (None, Some(blur)) => format!("blur {blur} squared"),
