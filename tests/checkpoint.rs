@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brenier::random::{Philox, Stream};
 use serde_json::Value;
@@ -49,11 +49,14 @@ fn results(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     wanted.map(read).collect()
 }
 
-/// Interrupts a run at ten random moments, resuming it each time, and lets the last one end.
-fn check(args: &str, longest: Duration) {
+/// Interrupts a run at ten random moments, resuming it each time, and lets the last one end. A moment comes within a third of the
+/// time of the whole run, so that several hit, however fast the machine is.
+fn check(args: &str) {
     let whole = TempDir::new().unwrap();
+    let begun = Instant::now();
     let (code, said) = end(start(whole.path(), args));
     assert_eq!(code, Some(0), "{said}");
+    let longest = (begun.elapsed() / 3).min(Duration::from_millis(800));
     let folder = TempDir::new().unwrap();
     let checkpoint = folder.path().join("made/checkpoint.safetensors");
     let moments = Philox::new(std::process::id(), Stream::Source);
@@ -70,7 +73,9 @@ fn check(args: &str, longest: Duration) {
         match end(child) {
             (Some(130), _) => stopped += 1,
             (None, _) => {} // before the program could listen
-            (Some(0), _) => break,
+            (Some(0), _) if stopped > 0 => break,
+            // It was done before it was hit: once more from the start.
+            (Some(0), _) => fs::remove_dir_all(folder.path().join("made")).unwrap(),
             (code, said) => panic!("{code:?}: {said}"),
         }
     }
@@ -88,85 +93,85 @@ fn check(args: &str, longest: Duration) {
 
 #[test]
 fn a_multistep_run_on_data_with_its_trajectory_is_resumed_to_the_bit() {
-    check("sample digits --method dpmpp-2m --n 1000 --steps 400 --trajectory", Duration::from_millis(400));
+    check("sample digits --method dpmpp-2m --n 1000 --steps 400 --trajectory");
 }
 
 #[test]
 fn a_stochastic_run_on_a_law_is_resumed_to_the_bit() {
-    check("sample 8gaussians --method ddpm --n 200000 --steps 2000", Duration::from_millis(400));
+    check("sample 8gaussians --method ddpm --n 200000 --steps 2000");
 }
 
 #[test]
 fn the_sinkhorn_flow_is_resumed_to_the_bit() {
-    check("jko normal --target moons --n 600 --steps 30", Duration::from_millis(400));
+    check("jko normal --target moons --n 600 --steps 30");
 }
 
 #[test]
 fn the_semi_unbalanced_scheme_is_resumed_to_the_bit() {
-    check("jko normal --target moons --scheme semi-unbalanced --n 800 --steps 40", Duration::from_millis(400));
+    check("jko normal --target moons --scheme semi-unbalanced --n 800 --steps 40");
 }
 
 #[test]
 fn the_blob_is_resumed_to_the_bit() {
-    check("jko normal --target 8gaussians --scheme blob --n 1000 --steps 60", Duration::from_millis(400));
+    check("jko normal --target 8gaussians --scheme blob --n 1000 --steps 60");
 }
 
 #[test]
 fn langevin_is_resumed_to_the_bit_in_both_of_its_passes() {
-    check("jko normal --target 8gaussians --n 1000000 --steps 25", Duration::from_millis(400));
+    check("jko normal --target 8gaussians --n 1000000 --steps 25");
 }
 
 #[test]
 fn a_comparison_is_resumed_to_the_bit() {
-    check("compare moons --n 300 --steps 2,5,10", Duration::from_millis(800));
+    check("compare moons --n 300 --steps 2,5,10");
 }
 
 #[test]
 fn particles_with_steps_by_their_own_error_are_resumed_to_the_bit() {
-    check("sample 8gaussians --method dopri5 --n 60000", Duration::from_millis(400));
-    check("sample 8gaussians --method dpm-adaptive --tol 1e-3 --n 60000", Duration::from_millis(400));
+    check("sample 8gaussians --method dopri5 --n 60000");
+    check("sample 8gaussians --method dpm-adaptive --tol 1e-3 --n 60000");
 }
 
 #[test]
 fn a_batch_with_steps_by_one_error_is_resumed_to_the_bit() {
-    check("sample 8gaussians --method dopri5 --tol 1e-9 --n 10000 --compat batch_error_norm", Duration::from_millis(400));
-    check("sample 8gaussians --method dpm-adaptive --tol 1e-6 --n 10000 --compat batch_error_norm", Duration::from_millis(400));
+    check("sample 8gaussians --method dopri5 --tol 1e-9 --n 10000 --compat batch_error_norm");
+    check("sample 8gaussians --method dpm-adaptive --tol 1e-6 --n 10000 --compat batch_error_norm");
 }
 
 #[test]
 fn predictor_and_corrector_are_resumed_to_the_bit() {
-    check("sample 8gaussians --method pc-vp --n 20000 --steps 300", Duration::from_millis(400));
+    check("sample 8gaussians --method pc-vp --n 20000 --steps 300");
 }
 
 #[test]
 fn energy_matching_is_resumed_to_the_bit() {
-    check("sample 8gaussians --method energy-matching --n 20000 --steps 400 --length 20", Duration::from_millis(400));
-    check("sample 8gaussians --method energy-matching-image --n 20000 --steps 200", Duration::from_millis(400));
+    check("sample 8gaussians --method energy-matching --n 20000 --steps 400 --length 20");
+    check("sample 8gaussians --method energy-matching-image --n 20000 --steps 200");
 }
 
 #[test]
 fn an_accelerated_plan_in_many_dimensions_and_its_self_terms_are_resumed_to_the_bit() {
-    check("transport normal:64 digits --n 1800 --blur 1.5 --tol 1e-7 --debias", Duration::from_millis(400));
+    check("transport normal:64 digits --n 1800 --blur 1.5 --tol 1e-7 --debias");
 }
 
 #[test]
 fn a_plain_plan_is_resumed_to_the_bit() {
-    check("transport moons 8gaussians --n 1000 --plain --tol 0 --max-iter 400", Duration::from_millis(400));
+    check("transport moons 8gaussians --n 1000 --plain --tol 0 --max-iter 400");
 }
 
 #[test]
 fn a_plan_with_free_marginals_is_resumed_to_the_bit() {
-    check("transport normal:8 normal:8 --n 6000 --reach 2 --blur 0.7 --tol 1e-9", Duration::from_millis(400));
+    check("transport normal:8 normal:8 --n 3000 --reach 2 --blur 0.7 --tol 1e-9");
 }
 
 #[test]
 fn a_plan_over_all_scales_and_its_self_terms_are_resumed_to_the_bit() {
-    check("transport moons 8gaussians --n 30000 --blur 0.02 --tol 1e-5 --debias", Duration::from_millis(800));
+    check("transport moons 8gaussians --n 30000 --blur 0.02 --tol 1e-5 --debias");
 }
 
 #[test]
 fn the_bridge_and_its_plan_are_resumed_to_the_bit() {
-    check("geodesic moons 8gaussians --n 1000 --eps 0.01 --bridge --steps 400", Duration::from_millis(400));
+    check("geodesic moons 8gaussians --n 1000 --eps 0.01 --bridge --steps 400");
 }
 
 #[test]
@@ -176,12 +181,12 @@ fn the_flow_of_new_points_is_resumed_to_the_bit() {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("brenier"));
     assert!(command.args(["generate", "moons", "--quiet", "--n", "2000", "--out"]).arg(&file).status().unwrap().success());
     let args = format!("geodesic moons 8gaussians --n 1000 --eps 0.01 --steps 200 --points {}", file.display());
-    check(&args, Duration::from_millis(400));
+    check(&args);
 }
 
 #[test]
 fn pairs_from_a_plan_are_resumed_to_the_bit() {
-    check("couple normal digits --n 1800 --eps 2 --tol 1e-6 --pairs 200000", Duration::from_millis(400));
+    check("couple normal digits --n 1800 --eps 2 --tol 1e-6 --pairs 200000");
 }
 
 #[test]
