@@ -115,8 +115,8 @@ perceptron_layer(const float* x, const float* weight, const float* bias, float s
                 sum = fmaf(sixteen[i] * row_scale[half * 2 + i / 2], i % 2 ? down.y : down.x, sum);
             }
         };
-        multiply_split<OUTPUTS / 8>(slices.rows[0], slices.rows[1], own, slices.outputs[0], slices.outputs[1],
-                                    min(2, (inputs - slice * SLICE + 15) / 16), add);
+        multiply<2, OUTPUTS / 8>(slices.rows[0], slices.rows[1], own, slices.outputs[0], slices.outputs[1],
+                                 min(2, (inputs - slice * SLICE + 15) / 16), add);
     }
 
     // Sixteen rows of each warp at a time.

@@ -1,14 +1,14 @@
 // soft_min on tensor cores, for every dimension that softmin.cu has no registers for, and up to 32 values in the same pass.
 //   The same sums, columns splits, partial results and merge as softmin.cu, whose head says why; only the exponent differs.
 //
-// Split products: soft_min_split scales each row and each column and stores them as halves, split.cuh says how. The weighted mean is
-// a product too, in tf32 (a weight may be as large as 2^64), split in the same way, eight columns at a time.
+// Split products: soft_min_split scales each row and each column and stores them as halves, split.cuh says how; points that come in
+// half precision are one part instead of two (soft_min_split_half), with a third of the products. The weighted mean is a product too, in tf32 (a weight may be as large as 2^64), split in the same way, eight columns at a time.
 //
 // Grid: (blocks of 128 rows, column splits), 4 warps of 32 rows. Tiles of 64 columns, 32 beside values, slices of 32 coordinates, copied in the
 // background two stages deep; up to 64 coordinates the rows stay in shared memory, beyond they are streamed with the columns.
 // Shared: 20480 for each of the two row slices, and TILE (320 + 16 + 8 (P + 4)) behind them: at most 61 KiB, which must be asked for.
-// Bound: the tensor pipe, 3 slots a pair and 16 coordinates at the peak, of which mma.sync reaches about
-// 60 %. Twin: src/backend/cpu/soft_min.rs. Checked on the host in three thread orders, tests/kernels.rs and
+// Bound: the tensor pipe, 3 slots a pair and 16 coordinates at the peak, of which mma.sync reaches about 60 %; of one part 1 slot, and
+// issue binds. Twin: src/backend/cpu/soft_min.rs. Checked on the host in three thread orders, tests/kernels.rs and
 // tests/conformance, where a product is summed in double; on no device yet, so the truncation of a real one has not been measured.
 #include "split.cuh"
 
@@ -20,6 +20,15 @@ template <int P> constexpr int TILE = P > 0 ? 32 : 64;
 constexpr float ABSENT = -3e38f;
 constexpr float LOWEST = -2e36f;
 
+// The largest magnitude of a vector of d numbers, one warp a vector.
+template <class Read>
+__device__ __forceinline__ float largest_of(int d, Read read) {
+    float largest = 0.0f;
+    for (int k = threadIdx.x % 32; k < d; k += 32) largest = fmaxf(largest, fabsf(read(k)));
+    for (int offset = 16; offset > 0; offset /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, offset));
+    return largest;
+}
+
 // Splits `count` vectors of d numbers, `stride` apart: hi then lo, each count x padded, zeros behind the d-th. `scale` takes the
 // factor that undoes the scaling; where there is a bias behind the coordinates, it follows the factor. One warp a vector.
 extern "C" __global__ void soft_min_split(const float* from, int count, int d, int stride, int padded, uint16_t* halves, float* scale) {
@@ -27,11 +36,8 @@ extern "C" __global__ void soft_min_split(const float* from, int count, int d, i
     const int lane = threadIdx.x % 32;
     if (at >= static_cast<uint64_t>(count)) return;
     from += at * stride;
-    float largest = 0.0f;
-    for (int k = lane; k < d; k += 32) largest = fmaxf(largest, fabsf(from[k]));
-    for (int offset = 16; offset > 0; offset /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, offset));
-    float up = scaling(largest);
-    uint16_t *hi = halves + at * padded, *lo = hi + static_cast<uint64_t>(count) * padded;
+    const float up = scaling(largest_of(d, [&](int k) { return from[k]; }));
+    uint16_t *hi = halves + at * 2 * padded, *lo = hi + padded;
     for (int k = lane; k < padded; k += 32) {
         float x = k < d ? from[k] * up : 0.0f;
         hi[k] = to_half(x);
@@ -44,15 +50,38 @@ extern "C" __global__ void soft_min_split(const float* from, int count, int d, i
     }
 }
 
-// Begins to copy `count` vectors, of which `here` are there, coordinates [32 slice, 32 slice + 32) of hi and lo. `row` tells where
-// vector i is.
+// The same for vectors in half precision, f16 or bf16, which become one part: count x padded. Of columns, with a bias, the factor has
+// k log2(e) in it, and log2(e) (bias_j + c g_j) follows, held within +-largest.
+extern "C" __global__ void soft_min_split_half(const uint16_t* from, int bf16, int count, int d, int padded, uint16_t* halves,
+                                               float* scale, double k, const float* bias, double c, const float* potential,
+                                               double bound) {
+    const uint64_t at = global_index() / 32;
+    const int lane = threadIdx.x % 32;
+    if (at >= static_cast<uint64_t>(count)) return;
+    from += at * d;
+    auto read = [&](int i) { return bf16 ? __uint_as_float(static_cast<uint32_t>(from[i]) << 16) : from_half(from[i]); };
+    const float up = scaling(largest_of(d, read));
+    for (int i = lane; i < padded; i += 32) halves[at * padded + i] = to_half(i < d ? read(i) * up : 0.0f);
+    if (lane > 0) return;
+    if (bias) {
+        const double log2_e = 1.44269504088896340736;
+        scale[at * 2] = static_cast<float>(log2_e * k * inverse_scaling(up));
+        scale[at * 2 + 1] = static_cast<float>(fmin(fmax(log2_e * (bias[at] + c * potential[at]), -bound), bound));
+    } else {
+        scale[at] = inverse_scaling(up);
+    }
+}
+
+// Begins to copy `count` vectors, of which `here` are there, coordinates [32 slice, 32 slice + 32) of their parts: hi, then lo. `row`
+// tells where vector i is.
 template <int COUNT, class Row>
-__device__ __forceinline__ void load_slice(uint16_t* to, const uint16_t* halves, uint64_t lo, int padded, int slice, int here, Row row) {
+__device__ __forceinline__ void load_slice(uint16_t* to, const uint16_t* halves, int parts, int padded, int slice, int here,
+                                           Row row) {
 #pragma unroll 1
-    for (int at = threadIdx.x; at < COUNT * 8; at += THREADS) {
+    for (int at = threadIdx.x; at < COUNT * 4 * parts; at += THREADS) {
         int part = at % 4, vector = at / 4 % COUNT, low = at / (4 * COUNT), k = slice * SLICE + part * 8;
         bool there = vector < here && k < padded;
-        const uint16_t* from = halves + (there ? low * lo + static_cast<uint64_t>(row(vector)) * padded + k : 0);
+        const uint16_t* from = halves + (there ? (static_cast<uint64_t>(row(vector)) * parts + low) * padded + k : 0);
         copy_async16(to + (low * COUNT + vector) * WIDTH + part * 8, from, there ? 16 : 0);
     }
 }
@@ -83,12 +112,18 @@ struct Fragment {
     }
 
     // The products of one slice, `steps` times 16 coordinates.
-    __device__ __forceinline__ void multiply(const uint16_t* rows, const uint16_t* columns, int steps) {
+    __device__ __forceinline__ void multiply_slice(const uint16_t* rows, const uint16_t* columns, int parts, int steps) {
         auto add = [&](int half, int eight, const float(&sixteen)[4]) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) logits[half][eight][i] += sixteen[i];
         };
-        multiply_split<EIGHTS>(rows, rows + ROWS * WIDTH, threadIdx.x / 32 * 32, columns, columns + TILE<P> * WIDTH, steps, add);
+        const uint16_t *row_lo = rows + ROWS * WIDTH, *column_lo = columns + TILE<P> * WIDTH;
+        const int first = threadIdx.x / 32 * 32;
+        if (parts == 2) {
+            multiply<2, EIGHTS>(rows, row_lo, first, columns, column_lo, steps, add);
+        } else {
+            multiply<1, EIGHTS>(rows, row_lo, first, columns, column_lo, steps, add);
+        }
     }
 
     // Exponentials of the tile in place of its products, and their sums.
@@ -188,7 +223,8 @@ struct Fragment {
 template <int P, bool MAX>
 __device__ __forceinline__ void stream(const uint16_t* x, const float* row_scale, const uint16_t* y, const float* biases,
                                        const float* v, int p, int first, const float* given, double factor, const uint32_t* list,
-                                       const uint32_t* count, float* partial, int n, int m, int padded, int resident, int chunk) {
+                                       const uint32_t* count, float* partial, int n, int m, int parts, int padded, int resident,
+                                       int chunk) {
     DYNAMIC_SHARED(uint16_t, shared);
     constexpr int column_slice = 2 * TILE<P> * WIDTH;
     const int rows = MAX && list ? static_cast<int>(*count) : n;
@@ -207,10 +243,10 @@ __device__ __forceinline__ void stream(const uint16_t* x, const float* row_scale
         const int at = start + tile * TILE<P>;
         if (!resident || tile == 0) {
             uint16_t* to = row_slices + (resident ? slice : step % 2) * ROW_SLICE;
-            load_slice<ROWS>(to, x, static_cast<uint64_t>(n) * padded, padded, slice, rows - block, row_of);
+            load_slice<ROWS>(to, x, parts, padded, slice, rows - block, row_of);
         }
         uint16_t* to = column_slices + step % 2 * column_slice;
-        load_slice<TILE<P>>(to, y, static_cast<uint64_t>(m) * padded, padded, slice, end - at, [&](int j) { return at + j; });
+        load_slice<TILE<P>>(to, y, parts, padded, slice, end - at, [&](int j) { return at + j; });
         if (slice == 0) {
             float* biases_to = tile_biases + tile % 2 * 2 * TILE<P>;
             for (int i = threadIdx.x; i < 2 * TILE<P>; i += THREADS) {
@@ -261,8 +297,8 @@ __device__ __forceinline__ void stream(const uint16_t* x, const float* row_scale
             copy_wait<0>();
         }
         __syncthreads();
-        state.multiply(row_slices + (resident ? slice : step % 2) * ROW_SLICE, column_slices + step % 2 * column_slice,
-                       min(2, (padded - slice * SLICE) / 16));
+        state.multiply_slice(row_slices + (resident ? slice : step % 2) * ROW_SLICE, column_slices + step % 2 * column_slice, parts,
+                             min(2, (padded - slice * SLICE) / 16));
         if (last) {
             state.exponentiate(tile_biases + tile % 2 * 2 * TILE<P>, end - start - tile * TILE<P>);
             if (P > 0) state.average(tile_values + tile % 2 * TILE<P> * (P + 4));
@@ -298,16 +334,17 @@ __device__ __forceinline__ void stream(const uint16_t* x, const float* row_scale
 #define SOFT_MIN_TENSOR(P, BLOCKS)                                                                                                 \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                                  \
         soft_min_tensor_p##P(const uint16_t* x, const float* row_scale, const uint16_t* y, const float* biases, const float* v,    \
-                             int p, int first, const float* given, double factor, float* partial, int n, int m, int padded,        \
-                             int resident, int chunk) {                                                                            \
-        stream<P, false>(x, row_scale, y, biases, v, p, first, given, factor, nullptr, nullptr, partial, n, m, padded, resident,   \
-                         chunk);                                                                                                   \
+                             int p, int first, const float* given, double factor, float* partial, int n, int m, int parts,         \
+                             int padded, int resident, int chunk) {                                                                \
+        stream<P, false>(x, row_scale, y, biases, v, p, first, given, factor, nullptr, nullptr, partial, n, m, parts, padded,      \
+                         resident, chunk);                                                                                         \
     }                                                                                                                              \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                                  \
         soft_min_max_tensor_p##P(const uint16_t* x, const float* row_scale, const uint16_t* y, const float* biases, const float* v,\
                                  int p, int first, const uint32_t* list, const uint32_t* count, float* partial, int n, int m,      \
-                                 int padded, int resident, int chunk) {                                                            \
-        stream<P, true>(x, row_scale, y, biases, v, p, first, nullptr, 0.0, list, count, partial, n, m, padded, resident, chunk);  \
+                                 int parts, int padded, int resident, int chunk) {                                                 \
+        stream<P, true>(x, row_scale, y, biases, v, p, first, nullptr, 0.0, list, count, partial, n, m, parts, padded, resident,   \
+                        chunk);                                                                                                    \
     }
 
 SOFT_MIN_TENSOR(0, 2)

@@ -1,7 +1,7 @@
 // Products of f32 accuracy on the tensor cores. A vector is scaled by a power of two of its own, so that its largest number lies in
-// [2^14, 2^15), and each number stored as two f16 numbers, x' = hi + lo to 2^-24. Then x.y = hi hi + (hi lo + lo hi) + O(2^-24), three
-// m16n8k16 products. A tensor core truncates its sums, so it only ever adds up 16 coordinates, small terms first; sixteen and sixteen
-// are added in registers, rounded.
+// [2^14, 2^15), and each number stored in PARTS f16 numbers: two of any f32, x' = hi + lo to 2^-24, or one of what is half precision
+// already. Then x.y = hi hi + (hi lo + lo hi) + O(2^-24), three m16n8k16 products, or hi hi alone, exactly. A tensor core truncates
+// its sums, so it only ever adds up 16 coordinates, small terms first; sixteen and sixteen are added in registers, rounded.
 //
 // In shared memory 32 coordinates are a slice, and a vector of a slice is 40 halves wide, so that no two lanes of a fragment meet in
 // a bank (20 words: 8 vectors x 4 words, all apart).
@@ -26,9 +26,9 @@ __device__ __forceinline__ uint32_t two_halves(const uint16_t* slice, int vector
 
 // 32 rows from `first` on against 8 EIGHTS columns, 16 coordinates `steps` times: gives `add` the half of the rows, the eight of the columns, and with
 // g = lane/4 and t = lane%4 what this thread has of the products: rows g and g+8 of the half at columns 2t and 2t+1 of the eight.
-template <int EIGHTS, class Add>
-__device__ __forceinline__ void multiply_split(const uint16_t* row_hi, const uint16_t* row_lo, int first, const uint16_t* column_hi,
-                                               const uint16_t* column_lo, int steps, Add add) {
+template <int PARTS, int EIGHTS, class Add>
+__device__ __forceinline__ void multiply(const uint16_t* row_hi, const uint16_t* row_lo, int first, const uint16_t* column_hi,
+                                         const uint16_t* column_lo, int steps, Add add) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll 1
     for (int step = 0; step < steps; ++step) {
@@ -40,19 +40,24 @@ __device__ __forceinline__ void multiply_split(const uint16_t* row_hi, const uin
             for (int i = 0; i < 4; ++i) {
                 int row = first + half * 16 + g + i % 2 * 8, at = k + i / 2 * 8;
                 hi[half][i] = two_halves(row_hi, row, at);
-                lo[half][i] = two_halves(row_lo, row, at);
+                if (PARTS == 2) lo[half][i] = two_halves(row_lo, row, at);
             }
         }
 #pragma unroll
         for (int eight = 0; eight < EIGHTS; ++eight) {
             const int column = eight * 8 + g;
-            uint32_t right[2] = {two_halves(column_hi, column, k), two_halves(column_hi, column, k + 8)};
-            uint32_t rest[2] = {two_halves(column_lo, column, k), two_halves(column_lo, column, k + 8)};
+            uint32_t right[2] = {two_halves(column_hi, column, k), two_halves(column_hi, column, k + 8)}, rest[2];
+            if (PARTS == 2) {
+                rest[0] = two_halves(column_lo, column, k);
+                rest[1] = two_halves(column_lo, column, k + 8);
+            }
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 float sixteen[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-                mma_half(sixteen, lo[half], right);
-                mma_half(sixteen, hi[half], rest);
+                if (PARTS == 2) {
+                    mma_half(sixteen, lo[half], right);
+                    mma_half(sixteen, hi[half], rest);
+                }
                 mma_half(sixteen, hi[half], right);
                 add(half, eight, sixteen);
             }

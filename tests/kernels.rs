@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use brenier::backend::cpu::Cpu;
 use brenier::backend::cuda::Cuda;
-use brenier::backend::{Backend, Columns, Dense, Noise, Rows, Scale, TILE, TileList, TileMean, Tiles};
+use brenier::backend::{Backend, Columns, Dense, Mean, Noise, Rows, Scale, TILE, TileList, Tiles};
 use brenier::field::network::Activation;
 use brenier::field::{MixtureProgram, fold};
 use brenier::measure::Mixture;
@@ -210,7 +210,7 @@ fn kept<B: Backend>(backend: &B, (n, m, d): (usize, usize, usize), p: usize, far
     let (list, values) = (TileList { starts: &starts, runs: &runs }, backend.upload_reals(&normals(m * p, 7)).unwrap());
     let (mut packed, mut out, mut mean) =
         (backend.zeros(m * (d + 1)).unwrap(), backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
-    let wanted = (p > 0).then_some(TileMean { values: &values, p, out: &mut mean });
+    let wanted = (p > 0).then_some(Mean { values: &values, p, out: &mut mean });
     backend.soft_min_tiles(&tiles(&x, n, d), &tiles(&y, m, d), &list, 0.4, &mut packed, &mut out, wanted).unwrap();
     backend.download(&out).unwrap();
     backend.download(&mean).unwrap();

@@ -63,7 +63,7 @@ fn transport_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     let runs = [
         "transport moons circles --n 60 --debias --sliced 5 --top-k 3",
-        "transport moons circles --n 60 --reach-source 1 --reach-target 2",
+        "transport moons circles --n 60 --reach-source 1 --reach-target 2 --storage f16",
         "transport moons circles --n 60 --exact",
         "transport moons circles --n 60 --rank 3",
         "transport normal normal --n 60",

@@ -23,8 +23,8 @@ pub use anderson::Anderson;
 pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
 pub use error::BackendError;
 pub use operand::{
-    Columns, Cost, CostMean, Damping, Dense, Half, Noise, PairCost, PairKernel, Rows, Scale, Sweep, TILE, TileList, TileMean,
-    Tiles,
+    Columns, Cost, CostMean, Damping, Dense, Half, HalfColumns, Mean, Noise, PairCost, PairKernel, Rows, Scale, Storage, Sweep,
+    TILE, TileList, Tiles,
 };
 pub use real::Real;
 pub use ticket::Ticket;
@@ -48,6 +48,8 @@ pub trait Backend: Send + Sync {
     type Recording: Default + Send;
     /// This device for clouds that its memory does not hold: [`Backend::streamed`].
     type Streamed: Backend;
+    /// Points of a cloud in half the memory; uninhabited where their products would be no faster.
+    type HalfPoints: Send + Sync;
     /// Products x_i·y_j of all pairs of two clouds, or −c_ij, kept; uninhabited where recomputing them is faster than reading them.
     type Scores: Send + Sync;
     /// Iterations that a loop submits before it reads the number it may stop by; 0 where numbers are there at once.
@@ -121,6 +123,20 @@ pub trait Backend: Send + Sync {
         p: usize,
         out: &mut Reals<Self>,
         mean: &mut Reals<Self>,
+    ) -> Result<(), BackendError>;
+
+    /// `points`, n × d and representable in `storage`, in half the memory; none where storage is full, or of no use to the device,
+    /// which then takes them as reals.
+    fn halve(&self, points: &[f64], d: usize, storage: Storage) -> Result<Option<Self::HalfPoints>, BackendError>;
+
+    /// [`Backend::soft_min`] of points in half the memory, whose products are exact, and the mean behind it where asked.
+    fn soft_min_half(
+        &self,
+        rows: &Self::HalfPoints,
+        columns: HalfColumns<'_, Self>,
+        shift: Option<(&Reals<Self>, f64)>,
+        out: &mut Reals<Self>,
+        mean: Option<Mean<'_, Self>>,
     ) -> Result<(), BackendError>;
 
     /// Draws from the softmax of each row by inverse CDF: `index_r = min {j : Σ_{j′≤j} w_ij′ > quantiles_r}` for
@@ -205,7 +221,7 @@ pub trait Backend: Send + Sync {
         eps: f64,
         packed: &mut Reals<Self>,
         out: &mut Reals<Self>,
-        mean: Option<TileMean<'_, Self>>,
+        mean: Option<Mean<'_, Self>>,
     ) -> Result<(), BackendError>;
 
     /// The soft-min over a cost that is no product: `out_i = log Σ_j exp(h_j − k c(x_i, y_j) − shift_i)`, length n, and where asked

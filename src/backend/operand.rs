@@ -1,5 +1,7 @@
 //! What the operations of the seam are given: points, columns, tiles, layers, and the kinds of cost and kernel.
 
+use half::{bf16, f16};
+
 use crate::backend::{Backend, Reals};
 use crate::random::Philox;
 
@@ -21,6 +23,42 @@ pub struct Columns<'a, B: Backend + ?Sized> {
     pub m: usize,
     /// Dimension d.
     pub d: usize,
+}
+
+/// How the points of a cloud are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// In the precision of the arithmetic.
+    #[default]
+    Full,
+    /// IEEE half precision: 11 digits of base 2, down to 6e-8 in absolute terms.
+    F16,
+    /// The upper half of an f32: 8 digits of base 2.
+    Bf16,
+}
+
+impl Storage {
+    /// `x` as it is stored.
+    pub fn round(self, x: f64) -> f64 {
+        match self {
+            Self::Full => x,
+            Self::F16 => f16::from_f64(x).to_f64(),
+            Self::Bf16 => bf16::from_f64(x).to_f64(),
+        }
+    }
+}
+
+/// Column points in half the memory: what [`Backend::soft_min_half`] makes of them is that of columns packed with factor k and
+/// log-weights bias + factor · potential.
+pub struct HalfColumns<'a, B: Backend + ?Sized> {
+    /// y, m × d.
+    pub points: &'a B::HalfPoints,
+    /// Factor k of the products.
+    pub k: f64,
+    /// Of length m.
+    pub bias: &'a Reals<B>,
+    /// Of length m, and its factor.
+    pub potential: (&'a Reals<B>, f64),
 }
 
 /// Points of a tile: [`Backend::soft_min_tiles`] keeps or skips pairs of tiles whole.
@@ -54,8 +92,8 @@ pub struct TileList<'a, B: Backend + ?Sized> {
     pub runs: &'a B::Buf<[u32; 2]>,
 }
 
-/// The weighted mean to take in the same pass as a tiled soft-min: `mean_i = Σ_j w_ij v_j`.
-pub struct TileMean<'a, B: Backend + ?Sized> {
+/// The weighted mean to take in the same pass as a soft-min: `mean_i = Σ_j w_ij v_j`.
+pub struct Mean<'a, B: Backend + ?Sized> {
     /// Values v, m × p.
     pub values: &'a Reals<B>,
     /// Numbers a value.

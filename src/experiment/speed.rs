@@ -70,7 +70,7 @@ impl Task for Speed<'_> {
                 if !(self.progress)(&format!("{}, d = {}, n = {n}", case.kernel.name(), case.d)) {
                     return Ok(timings);
                 }
-                let seconds = case.seconds(backend, n)?;
+                let Some(seconds) = case.seconds(backend, n)? else { break };
                 let limit = self.chip.map(|chip| case.limit(chip));
                 last = Some(seconds / items);
                 timings.push(Timing {

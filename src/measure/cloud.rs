@@ -186,7 +186,9 @@ impl Cloud {
 
     /// The coordinates minus `origin`, row-major n × d.
     pub fn relative_to(&self, origin: &[f64]) -> Vec<f64> {
-        self.rows().flat_map(|row| row.iter().zip(origin).map(|(x, o)| x - o)).collect()
+        let mut relative = Vec::with_capacity(self.len() * self.dim);
+        self.rows().for_each(|row| relative.extend(row.iter().zip(origin).map(|(x, o)| x - o)));
+        relative
     }
 
     /// The total variance Σ_i a_i |x_i − mean|².

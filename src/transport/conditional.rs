@@ -11,7 +11,7 @@ mod row_by_row;
 
 use std::borrow::Cow;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Device, Reals, Rows, Scale, Task};
+use crate::backend::{Backend, BackendError, Columns, Cost, Device, Reals, Rows, Scale, Storage, Task};
 use crate::measure::Cloud;
 use crate::transport::problem::{Side, scale};
 use crate::transport::sinkhorn::convex;
@@ -167,7 +167,7 @@ pub(super) fn check_values(values: &[f64], rows: usize, p: usize) -> Result<(), 
 }
 
 /// How a cloud is put on a device.
-type Make<B> = fn(&B, &Cloud, f64, &[f64]) -> Result<Side<B>, BackendError>;
+type Make<B> = fn(&B, &Cloud, f64, &[f64], Storage) -> Result<Side<B>, BackendError>;
 
 /// Rows and packed columns on a device: the logits are those of the law up to a constant a row.
 struct Pairs<B: Backend> {
@@ -191,7 +191,8 @@ impl<B: Backend> Pairs<B> {
             false => (Cow::Owned(points.directions()), Cow::Owned(law.target.directions()), Side::of_directions as Make<B>),
         };
         let scale = scale(&target, &points);
-        let (square, y) = (scale * scale, side(backend, &target, scale, &[])?);
+        let side = |cloud: &Cloud| side(backend, cloud, scale, &[], Storage::Full);
+        let (square, y) = (scale * scale, side(&target)?);
         let origin: Vec<f64> = own.map_or_else(|| y.mean.iter().map(|m| m / scale).collect(), |_| points.mean());
         let gap: Vec<f64> = origin.iter().zip(&y.mean).map(|(x, y)| x * scale - y).collect();
         let (eps, g) = (law.eps * square, law.g.iter().map(|g| g * square).collect::<Vec<_>>());
@@ -202,7 +203,7 @@ impl<B: Backend> Pairs<B> {
         let phi = match own {
             Some(f) => {
                 let f: Vec<f64> = f.iter().map(|f| f * square).collect();
-                Some(backend.upload_reals(&convex(&side(backend, &points, scale, &[])?, &f, &gap, 1.0))?)
+                Some(backend.upload_reals(&convex(&side(&points)?, &f, &gap, 1.0))?)
             }
             None => None,
         };

@@ -110,6 +110,9 @@ pub enum TransportError {
         /// The ρ given.
         rho: f64,
     },
+    /// Points in half precision where exponents are not made of products.
+    #[error("points are stored in half precision for the costs |x-y|²/2 and cosine without class costs; leave out --storage")]
+    Storage,
     /// Potentials that are not those of the cloud.
     #[error(
         "a map needs a finite potential for each of the {m} target points, and {found} were given; use those of this problem"

@@ -12,7 +12,7 @@ mod order;
 mod side;
 mod tiles;
 
-use crate::backend::{Backend, Real};
+use crate::backend::{Backend, Real, Storage};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
 use crate::transport::outcome::{Outcome, Plan, Residual, Values, Verdict};
@@ -45,6 +45,7 @@ pub(super) fn serves(problem: &Problem<'_>, solver: &Sinkhorn) -> bool {
     let (x, y) = (problem.source(), problem.target());
     problem.cost().is_half_squared()
         && problem.labels().is_none()
+        && problem.storage() == Storage::Full
         && x.dim() <= LARGEST_DIM
         && x.len() * y.len() >= FEWEST_PAIRS
         && solver.accelerated()

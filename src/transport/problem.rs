@@ -2,9 +2,11 @@
 
 mod side;
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
-use crate::backend::{Backend, BackendError, Cost, PairCost, Precision, Real};
+use crate::backend::{Backend, BackendError, Cost, PairCost, Precision, Real, Storage};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
 use crate::transport::cost::{CostFunction, GroundCost, Streamed};
@@ -23,6 +25,7 @@ pub struct Problem<'a> {
     /// What exponents are made of is at most this: the largest squared radius, or of other costs a bound of the cost.
     reach: f64,
     labels: Option<LabelCost<'a>>,
+    storage: Storage,
 }
 
 /// A cost of classes, added to that of the points: c(x_i, y_j) = ½|x_i−y_j|² + W(label of x_i, label of y_j), as the distances
@@ -55,7 +58,7 @@ impl<'a> Problem<'a> {
             return Err(TransportError::Eps { eps });
         }
         let cost = GroundCost::Known(Cost::HalfSquaredEuclidean);
-        Self { source, target, eps, rho: [None; 2], cost, reach: 0.0, labels: None }.under(cost)
+        Self { source, target, eps, rho: [None; 2], cost, reach: 0.0, labels: None, storage: Storage::Full }.under(cost)
     }
 
     /// The problem with another cost of the points; ε, ρ, potentials and values are in its units.
@@ -94,7 +97,7 @@ impl<'a> Problem<'a> {
             }
             GroundCost::Given(_) | GroundCost::Reversed(_) => self.largest_cost(cost)?,
         };
-        Ok(Self { cost, reach, ..self })
+        Self { cost, reach, ..self }.storable()
     }
 
     /// max |c_ij|, if all are finite.
@@ -117,7 +120,7 @@ impl<'a> Problem<'a> {
     where
         'a: 'b,
     {
-        Problem::<'b> { rho: self.rho, ..Problem::new(source, target, self.eps)? }.under(self.cost)
+        Problem::<'b> { rho: self.rho, storage: self.storage, ..Problem::new(source, target, self.eps)? }.under(self.cost)
     }
 
     /// The problem with free marginals: the first costs ρ₁ KL(P₁ ‖ a), the second ρ₂ KL(P₂ ‖ b), in units of c, where given;
@@ -146,9 +149,48 @@ impl<'a> Problem<'a> {
             && within(target, columns)
             && table.iter().all(|w| w.is_finite());
         match fits {
-            true => Ok(Self { labels: Some(labels), ..self }),
+            true => Self { labels: Some(labels), ..self }.storable(),
             false => Err(TransportError::Labels { n: self.source.len(), m: self.target.len(), rows, columns }),
         }
+    }
+
+    /// The problem between the clouds as `storage` holds their points: relative to their mean and scaled to (−1, 1), each
+    /// coordinate is rounded to half precision, and what is solved is the problem of the rounded points, in all other numbers
+    /// to the precision of the device. On a GPU such points take half the memory and a third of the products.
+    ///
+    /// # Errors
+    /// [`TransportError::Storage`] for a cost that is no product of coordinates, and with a cost of classes.
+    pub fn stored_in(self, storage: Storage) -> Result<Self, TransportError> {
+        Self { storage, ..self }.storable()
+    }
+
+    /// The problem, if its points can be stored as it says.
+    fn storable(self) -> Result<Self, TransportError> {
+        let products = self.labels.is_none() && matches!(self.streamed(), Streamed::Product);
+        if self.storage == Storage::Full || products { Ok(self) } else { Err(TransportError::Storage) }
+    }
+
+    /// How far storing moves the points, √Σ_i a_i |x_i − stored x_i|² of the source and of the target together: W₂ between the
+    /// clouds as stored is off by no more.
+    pub fn storage_error(&self) -> f64 {
+        let (source, target) = match self.cost.is_half_squared() {
+            true => (Cow::Borrowed(self.source), Cow::Borrowed(self.target)),
+            false => (Cow::Owned(self.source.directions()), Cow::Owned(self.target.directions())),
+        };
+        let scale = scale(&source, &target);
+        let moved = |cloud: &Cloud| {
+            let off = |x: f64| self.storage.round(scale * x) / scale - x;
+            let relative = cloud.relative_to(&cloud.mean());
+            let squared = |row: &[f64]| row.iter().map(|&x| off(x).powi(2)).sum::<f64>();
+            let rows = relative.chunks_exact(cloud.dim()).enumerate();
+            rows.map(|(i, row)| cloud.weight(i) * squared(row)).sum::<f64>().sqrt()
+        };
+        moved(&source) + moved(&target)
+    }
+
+    /// How the points are stored.
+    pub fn storage(&self) -> Storage {
+        self.storage
     }
 
     /// The cost of the points.
@@ -197,12 +239,12 @@ impl<'a> Problem<'a> {
             Streamed::Norm(_) => {
                 let origin: Vec<f64> = self.source.mean().iter().zip(self.target.mean()).map(|(x, y)| 0.5 * (x + y)).collect();
                 let scale = scale_about([(self.source, &origin), (self.target, &origin)]);
-                let side = |cloud| Side::about(backend, cloud, origin.clone(), scale, &[]);
+                let side = |cloud| Side::about(backend, cloud, origin.clone(), scale, &[], Storage::Full);
                 Ok((side(self.source)?, side(self.target)?))
             }
             // Only the numbers of the points meet on the device.
             Streamed::Given(_) => {
-                let side = |cloud: &Cloud| Side::about(backend, cloud, vec![0.0; cloud.dim()], 1.0, &[]);
+                let side = |cloud: &Cloud| Side::about(backend, cloud, vec![0.0; cloud.dim()], 1.0, &[], Storage::Full);
                 Ok((side(self.source)?, side(self.target)?))
             }
         }
@@ -213,7 +255,7 @@ impl<'a> Problem<'a> {
         &self,
         backend: &B,
         (source, target): (&Cloud, &Cloud),
-        side: impl Fn(&B, &Cloud, f64, &[f64]) -> Result<Side<B>, BackendError>,
+        side: impl Fn(&B, &Cloud, f64, &[f64], Storage) -> Result<Side<B>, BackendError>,
     ) -> Result<(Side<B>, Side<B>), BackendError> {
         let scale = scale(source, target);
         let extra = self.labels.map(|LabelCost { source, target, table, columns }| {
@@ -225,7 +267,8 @@ impl<'a> Problem<'a> {
             (source.iter().flat_map(row).collect::<Vec<_>>(), target.iter().flat_map(unit).collect::<Vec<_>>())
         });
         let (of_source, of_target) = extra.as_ref().map_or((&[][..], &[][..]), |(x, y)| (x, y));
-        Ok((side(backend, source, scale, of_source)?, side(backend, target, scale, of_target)?))
+        let side = |cloud, extra| side(backend, cloud, scale, extra, self.storage);
+        Ok((side(source, of_source)?, side(target, of_target)?))
     }
 
     /// The cloud that is moved: x, a.

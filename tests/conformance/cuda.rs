@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brenier::backend::cpu::{Cpu, Isa};
 use brenier::backend::cuda::Cuda;
-use brenier::backend::{BackendError, Device, Precision};
+use brenier::backend::{BackendError, Device, Precision, Storage};
 use brenier::experiment::selftest::selftest;
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
@@ -15,7 +15,7 @@ use emulator::Order;
 
 use crate::emulated::Emulator;
 use crate::{cost_matrix, interpret, nearest, normals, pair_sum, perceptron, potential, repeat};
-use crate::{sample_plan, soft_mean, soft_min, soft_min_cost, soft_min_self, soft_min_tiles, top_k, vector};
+use crate::{sample_plan, soft_mean, soft_min, soft_min_cost, soft_min_half, soft_min_self, soft_min_tiles, top_k, vector};
 
 /// Says that a test did not run, past the harness's capture, and counts.
 fn skip(why: &str) {
@@ -82,6 +82,7 @@ suites! {
     on_emulator: large_values_on_emulated_cuda, large_values_on_a_gpu: soft_mean::large_values;
     in_one_order: a_million_columns_on_emulated_cuda, a_million_columns_on_a_gpu: soft_mean::a_million_columns;
     in_one_order: soft_min_cost_on_emulated_cuda, soft_min_cost_on_a_gpu: soft_min_cost::norms;
+    in_one_order: soft_min_half_on_emulated_cuda, soft_min_half_on_a_gpu: soft_min_half::soft_min_half;
     in_one_order: sample_plan_on_emulated_cuda, sample_plan_on_a_gpu: sample_plan::sample_plan;
     in_one_order: top_k_on_emulated_cuda, top_k_on_a_gpu: top_k::top_k;
     on_emulator: ties_on_emulated_cuda, ties_on_a_gpu: top_k::ties;
@@ -174,6 +175,37 @@ fn potentials_on_emulated_cuda_are_those_of_f64() {
         assert!(off(&found, &exact) < 2e-5, "d = {d}: {:e}", off(&found, &exact));
         let moved = solve(1e4, &device);
         assert!(off(&moved, &found) < 1e-6, "d = {d}, moved: {:e}", off(&moved, &found));
+    }
+}
+
+/// Points in half precision give on emulated CUDA, where products of one part are exact, the potentials that the processor finds in
+/// f64 for the same rounded points: the debiased divergence and the map too.
+#[test]
+fn points_in_half_precision_have_the_potentials_of_the_rounded_points() {
+    if !emulator::COMPILED {
+        return skip("no C++ compiler to emulate CUDA with");
+    }
+    let (_, cuda) = emulated(Order::Forward);
+    let (x, y) = (cloud(150, 20, 3.0, 1), cloud(170, 20, 4.0, 2));
+    for storage in [Storage::F16, Storage::Bf16] {
+        let solve = |device: &Device, target: &Cloud, storage: Storage| {
+            let problem = Problem::new(&x, target, 1.0).unwrap().stored_in(storage).unwrap();
+            let outcome = Sinkhorn { tol: 1e-5, ..Sinkhorn::default() }.solve(&problem, device, None, None).unwrap();
+            assert!(outcome.converged, "{}", outcome.verdict);
+            (outcome, problem.storage_error())
+        };
+        let exact = Device::cpu(Precision::F64);
+        for target in [&y, &x] {
+            let ((found, moved), (expected, _)) =
+                (solve(&Device::Cuda(cuda.clone()), target, storage), solve(&exact, target, storage));
+            assert!((found.dual - expected.dual).abs() < 1e-5 * expected.dual.abs(), "{} for {}", found.dual, expected.dual);
+            let off = found.map.iter().zip(&expected.map).fold(0.0, |off: f64, (a, b)| off.max((a - b).abs()));
+            assert!(off < 1e-3, "a mapped point is off by {off:e}");
+            // √(2 OT_ε) of clouds that move by r in all moves by r at most, and Storage::Full does not move them.
+            let (full, none) = solve(&exact, target, Storage::Full);
+            let change = (2.0 * found.regularised_cost).sqrt() - (2.0 * full.regularised_cost).sqrt();
+            assert!(none == 0.0 && moved > 0.0 && change.abs() <= moved, "{change:e} for {moved:e}");
+        }
     }
 }
 

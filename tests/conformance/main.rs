@@ -24,6 +24,8 @@ mod sample_plan;
 mod soft_mean;
 mod soft_min;
 mod soft_min_cost;
+#[cfg(feature = "cuda")]
+mod soft_min_half;
 mod soft_min_self;
 mod soft_min_tiles;
 mod sweep;

@@ -1,6 +1,6 @@
 //! `soft_mean`: mean_i = Σ_j w_ij v_j under the softmax weights of the soft-min, and the soft-min itself.
 
-use brenier::backend::Backend;
+use brenier::backend::{Backend, BackendError, Reals};
 
 use crate::soft_min::{Case, Expected, SHIFT_ROUNDINGS, shifts};
 use crate::{SIZES, assert_near, normals, on_each, rounded, rounding};
@@ -8,9 +8,19 @@ use crate::{SIZES, assert_near, normals, on_each, rounded, rounding};
 /// Values of each count: every remainder of the blocks of one to six.
 const COUNTS: [usize; 8] = [1, 2, 3, 4, 5, 6, 7, 64];
 
+/// A soft-min with means under test: from shift and values to log-sums and means.
+type Run<'a, B> = dyn Fn(Option<(&Reals<B>, f64)>, &Reals<B>, &mut Reals<B>, &mut Reals<B>) -> Result<(), BackendError> + 'a;
+
 fn check<B: Backend>(backend: &B, case: &Case, values: &[f64], p: usize) {
-    let u = rounding::<B>();
     let (x, packed) = case.upload(backend);
+    check_run(backend, case, values, p, &|shift, values, out, mean| {
+        backend.soft_mean(case.rows(&x), case.columns(&packed), shift, values, p, out, mean)
+    });
+}
+
+/// Log-sums and means of `run` under every kind of shift against the reference.
+pub fn check_run<B: Backend>(backend: &B, case: &Case, values: &[f64], p: usize, run: &Run<'_, B>) {
+    let u = rounding::<B>();
     let expected: Vec<Expected> = (0..case.n).map(|i| case.expect(i, u)).collect();
     let answer: Vec<f64> = expected.iter().map(|e| e.log_sum).collect();
     let uploaded = backend.upload_reals(values).unwrap();
@@ -19,7 +29,7 @@ fn check<B: Backend>(backend: &B, case: &Case, values: &[f64], p: usize) {
         let given = given.as_ref().map(|(s, c)| (s, *c));
         let mut out = backend.zeros(case.n).unwrap();
         let mut mean = backend.upload_reals(&vec![f64::NAN; case.n * p]).unwrap();
-        backend.soft_mean(case.rows(&x), case.columns(&packed), given, &uploaded, p, &mut out, &mut mean).unwrap();
+        run(given, &uploaded, &mut out, &mut mean).unwrap();
         let (out, mean) = (backend.download_reals(&out).unwrap(), backend.download_reals(&mean).unwrap());
         for (i, e) in expected.iter().enumerate() {
             let what = || format!("{}, {} × {} × {}, p = {p}, shift {number}, row {i}", case.name, case.n, case.m, case.d);

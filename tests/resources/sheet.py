@@ -59,6 +59,7 @@ LOOPS = [
     ("soft_min_d3_p4", "MUFU", 8 * 4, False, None),
     ("soft_min_max_d3_p0", "MUFU", 4 * 4, False, None),
     ("soft_min_tensor_p0", "HMMA", 64, False, None),
+    ("soft_min_tensor_p0", "HMMA 16", 64, False, None),  # points in half precision: one part
     ("soft_min_tensor_p0", "MUFU", 64, False, None),
     ("soft_min_tiles_d3_p0", "MUFU", 8, False, 8.2),
     ("soft_min_tiles_d3_p4", "MUFU", 4, False, None),
@@ -166,9 +167,10 @@ def count(block):
 
 
 def way_round(made, follow, mark, leave):
-    """Instructions on the shortest way from the block with most `mark` back to itself; `leave` takes the innermost loop once."""
+    """Instructions on the shortest way from the block with most `mark`, or so many, back to itself; `leave` takes the innermost loop once."""
+    mark, *many = mark.split()
     heat = [count(block)[mark] for block in made]
-    hot = heat.index(max(heat))
+    hot = heat.index(int(many[0]) if many else max(heat))
 
     def shortest(edges):
         best, queue = {}, [(len(made[n]), n, (n,)) for n in edges[hot]]

@@ -9,28 +9,32 @@ type Product<T> = unsafe fn(usize, usize, usize, T, *const T, isize, isize, *con
 pub trait Gemm: Copy {
     /// The product.
     const PRODUCT: Product<Self>;
-    /// One.
+    /// 0.
+    const ZERO: Self;
+    /// 1.
     const ONE: Self;
 }
 
 impl Gemm for f32 {
     const PRODUCT: Product<f32> = matrixmultiply::sgemm;
+    const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
 }
 
 impl Gemm for f64 {
     const PRODUCT: Product<f64> = matrixmultiply::dgemm;
+    const ZERO: f64 = 0.0;
     const ONE: f64 = 1.0;
 }
 
 /// Numbers and the strides between the rows and between the columns of the matrix in them.
 pub type Matrix<S> = (S, usize, usize);
 
-/// C ← A B + C with A m × k, B k × n and C m × n.
+/// C ← A B + t C with A m × k, B k × n and C m × n; nothing of C is read where t is 0.
 ///
 /// # Panics
 /// When a matrix is larger than its slice: a mistake of the caller's, which would otherwise write elsewhere.
-pub fn gemm<T: Gemm>((m, k, n): (usize, usize, usize), a: Matrix<&[T]>, b: Matrix<&[T]>, c: Matrix<&mut [T]>) {
+pub fn gemm<T: Gemm>((m, k, n): (usize, usize, usize), a: Matrix<&[T]>, b: Matrix<&[T]>, t: T, c: Matrix<&mut [T]>) {
     let end = |rows: usize, columns: usize, by_row: usize, by_column: usize| {
         if rows * columns == 0 { 0 } else { (rows - 1) * by_row + (columns - 1) * by_column + 1 }
     };
@@ -40,21 +44,6 @@ pub fn gemm<T: Gemm>((m, k, n): (usize, usize, usize), a: Matrix<&[T]>, b: Matri
     let (a, b, c) = (a.0.as_ptr(), b.0.as_ptr(), c.0.as_mut_ptr());
     // SAFETY: every element of the three matrices lies within its slice, as was just asked.
     unsafe {
-        T::PRODUCT(
-            m,
-            k,
-            n,
-            T::ONE,
-            a,
-            a_strides.0,
-            a_strides.1,
-            b,
-            b_strides.0,
-            b_strides.1,
-            T::ONE,
-            c,
-            c_strides.0,
-            c_strides.1,
-        );
+        T::PRODUCT(m, k, n, T::ONE, a, a_strides.0, a_strides.1, b, b_strides.0, b_strides.1, t, c, c_strides.0, c_strides.1);
     }
 }

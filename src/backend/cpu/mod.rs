@@ -22,6 +22,7 @@ mod tiles;
 mod top_k;
 mod vector;
 
+use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ use bytemuck::Pod;
 use half::f16;
 
 use crate::backend::{
-    Anderson, Backend, BackendError, Columns, Cost, CostMean, Damping, Dense, Noise, PairCost, PairKernel, Rows, Scale, Sweep,
-    Ticket, TileList, TileMean, Tiles,
+    Anderson, Backend, BackendError, Columns, Cost, CostMean, Damping, Dense, HalfColumns, Mean, Noise, PairCost, PairKernel,
+    Rows, Scale, Storage, Sweep, Ticket, TileList, Tiles,
 };
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
@@ -87,6 +88,8 @@ impl<T: Simd> Backend for Cpu<T> {
     type Buf<E: Pod + Send + Sync> = Vec<E>;
     type Recording = ();
     type Streamed = Self;
+    /// What is multiplied is single precision either way.
+    type HalfPoints = Infallible;
     type Scores = sweep::Scores<T>;
     const AHEAD: usize = 0;
 
@@ -166,6 +169,21 @@ impl<T: Simd> Backend for Cpu<T> {
         Ok(())
     }
 
+    fn halve(&self, _points: &[f64], _d: usize, _storage: Storage) -> Result<Option<Infallible>, BackendError> {
+        Ok(None)
+    }
+
+    fn soft_min_half(
+        &self,
+        rows: &Infallible,
+        _columns: HalfColumns<'_, Self>,
+        _shift: Option<(&Vec<T>, f64)>,
+        _out: &mut Vec<T>,
+        _mean: Option<Mean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        match *rows {}
+    }
+
     fn sample_plan(
         &self,
         rows: Rows<'_, Self>,
@@ -233,7 +251,7 @@ impl<T: Simd> Backend for Cpu<T> {
         eps: f64,
         packed: &mut Vec<T>,
         out: &mut Vec<T>,
-        mean: Option<TileMean<'_, Self>>,
+        mean: Option<Mean<'_, Self>>,
     ) -> Result<(), BackendError> {
         let packed = &mut packed[..columns.n * (columns.d + 1)];
         tiles::pack(columns, eps, packed);

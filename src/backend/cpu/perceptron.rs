@@ -27,7 +27,7 @@ fn product<T: Simd>(n: usize, w: &[T], (x, x_transposed): (&[T], bool), (c, c_tr
     let (m, k) = (c.len() / n, x.len() / n);
     let strides = |transposed, rows, columns| if transposed { (1, rows) } else { (columns, 1) };
     let ((x_row, x_column), (c_row, c_column)) = (strides(x_transposed, k, n), strides(c_transposed, m, n));
-    gemm((m, k, n), (w, k, 1), (x, x_row, x_column), (c, c_row, c_column));
+    gemm((m, k, n), (w, k, 1), (x, x_row, x_column), T::ONE, (c, c_row, c_column));
 }
 
 /// `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs. Between the layers a state is transposed, features × rows, so that

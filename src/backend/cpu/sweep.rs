@@ -48,10 +48,11 @@ impl<T: Simd> Scores<T> {
         let mut scores = Self::room(n, m, if d < LEAST_DIMENSION { CACHE_BYTES } else { MOST_BYTES })?;
         let stride = scores.stride;
         // The more rows a product has, the more often its packed columns are used.
-        let rows = n.div_ceil(16).clamp(BLOCK, 8 * BLOCK);
+        let rows = n.div_ceil(16).next_multiple_of(BLOCK).min(8 * BLOCK);
         bytemuck::cast_slice_mut::<u8, T>(&mut scores.values).par_chunks_mut(rows * stride).zip(x.par_chunks(rows * d)).for_each(
             |(out, x)| {
-                gemm((x.len() / d, d, m), (x, d, 1), (y, 1, d), (out, stride, 1));
+                // Without a look at what was there: a page that is read first costs a second fault.
+                gemm((x.len() / d, d, m), (x, d, 1), (y, 1, d), T::ZERO, (out, stride, 1));
             },
         );
         Some(scores)

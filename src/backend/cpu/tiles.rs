@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
 use crate::backend::cpu::soft_min::{State, add_mean, is_usable};
-use crate::backend::{LARGEST_BIAS, Real, TILE, TileList, TileMean, Tiles};
+use crate::backend::{LARGEST_BIAS, Mean, Real, TILE, TileList, Tiles};
 
 /// The two clouds of a tiled soft-min, the columns packed.
 pub struct Pairs<'a, T: Simd> {
@@ -70,13 +70,13 @@ pub fn pack<T: Simd>(columns: &Tiles<'_, Cpu<T>>, eps: f64, out: &mut [T]) {
 }
 
 /// `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)` over the kept tiles and, where asked, the mean behind it.
-pub fn soft_min<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, out: &mut [T], mean: Option<TileMean<'_, Cpu<T>>>) {
+pub fn soft_min<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, out: &mut [T], mean: Option<Mean<'_, Cpu<T>>>) {
     let pairs = &pairs;
     match mean {
         None => out.par_chunks_mut(TILE).enumerate().for_each(|(tile, out)| {
             T::dispatch(isa, RowTile { pairs, tile, out, values: &[], p: 0, means: &mut [], sums: Vec::new() });
         }),
-        Some(TileMean { values, p, out: means }) => {
+        Some(Mean { values, p, out: means }) => {
             let tiles = out.par_chunks_mut(TILE).zip(means.par_chunks_mut(TILE * p)).enumerate();
             tiles.for_each(|(tile, (out, means))| {
                 T::dispatch(isa, RowTile { pairs, tile, out, values, p, means, sums: Vec::new() });

@@ -8,6 +8,7 @@ mod buffer;
 mod cost;
 mod draws;
 mod driver;
+mod half_points;
 mod interpret;
 mod late;
 pub mod launcher;
@@ -39,8 +40,8 @@ use half::f16;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{
-    Anderson, Backend, BackendError, Columns, Cost, CostMean, CudaAbsence, Damping, Dense, Noise, PairCost, PairKernel, Rows,
-    Scale, Sweep, Ticket, TileList, TileMean, Tiles,
+    Anderson, Backend, BackendError, Columns, Cost, CostMean, CudaAbsence, Damping, Dense, HalfColumns, Mean, Noise, PairCost,
+    PairKernel, Rows, Scale, Storage, Sweep, Ticket, TileList, Tiles,
 };
 use crate::field::MixtureProgram;
 use crate::field::network::Activation;
@@ -48,6 +49,7 @@ use crate::field::network::Activation;
 pub use buffer::Buffer;
 pub use driver::Driver;
 pub(super) use driver::{architectures, gpus};
+pub use half_points::HalfPoints;
 pub use launcher::Launcher;
 use launcher::{Argument, Shape};
 pub use recording::Recording;
@@ -135,6 +137,7 @@ impl Backend for Cuda {
     type Recording = Recording;
     type Streamed = Cpu<f32>;
     const AHEAD: usize = 1;
+    type HalfPoints = HalfPoints;
     /// Tensor cores find 64 products sooner than the memory delivers one.
     type Scores = Infallible;
 
@@ -199,7 +202,22 @@ impl Backend for Cuda {
         out: &mut Buffer<f32>,
         mean: &mut Buffer<f32>,
     ) -> Result<(), BackendError> {
-        soft_min::soft_min(self, rows, columns, shift, out, Some(soft_min::Mean { values, p, out: mean }))
+        soft_min::soft_min(self, rows, columns, shift, out, Some(Mean { values, p, out: mean }))
+    }
+
+    fn halve(&self, points: &[f64], d: usize, storage: Storage) -> Result<Option<HalfPoints>, BackendError> {
+        HalfPoints::new(self, points, d, storage)
+    }
+
+    fn soft_min_half(
+        &self,
+        rows: &HalfPoints,
+        columns: HalfColumns<'_, Self>,
+        shift: Option<(&Buffer<f32>, f64)>,
+        out: &mut Buffer<f32>,
+        mean: Option<Mean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        soft_min::soft_min_half(self, rows, columns, shift, out, mean)
     }
 
     fn sample_plan(
@@ -233,7 +251,7 @@ impl Backend for Cuda {
         eps: f64,
         packed: &mut Buffer<f32>,
         out: &mut Buffer<f32>,
-        mean: Option<TileMean<'_, Self>>,
+        mean: Option<Mean<'_, Self>>,
     ) -> Result<(), BackendError> {
         tiles::soft_min(self, (rows, columns), list, eps, packed, out, mean)
     }

@@ -7,8 +7,8 @@
 use std::f64::consts::LOG2_E;
 
 use crate::backend::cuda::launcher::{Argument, Pointer, Shape, blocks};
-use crate::backend::cuda::{Buffer, Cuda};
-use crate::backend::{BackendError, Columns, Rows};
+use crate::backend::cuda::{Buffer, Cuda, HalfPoints};
+use crate::backend::{BackendError, Columns, HalfColumns, LARGEST_BIAS, Mean, Rows};
 
 /// Threads of a full block, and columns of the larger tile: a split is whole tiles. As in the kernel files.
 const THREADS: usize = 128;
@@ -18,27 +18,20 @@ pub(super) const SLAB: usize = 64 << 20;
 /// Blocks enough for the largest devices to share evenly, eight a multiprocessor; with fewer, blocks are made smaller.
 const EVEN: usize = 1056;
 
-/// Values v, m × p, and where their weighted mean goes, n × p.
-pub struct Mean<'a> {
-    pub values: &'a Buffer<f32>,
-    pub p: usize,
-    pub out: &'a mut Buffer<f32>,
-}
-
 /// Which kernels serve a dimension and a number of values.
 #[derive(Clone, Copy)]
 enum Kernels {
     /// The coordinates of `rows` rows a thread in registers, with a given shift and with a running maximum.
     Registers { d: usize, rows: [usize; 2] },
-    /// Split products of coordinates `padded` to whole products.
-    Tensor { padded: usize },
+    /// Products of vectors in one or two `parts`, their coordinates `padded` to whole products.
+    Tensor { padded: usize, parts: usize },
 }
 
 impl Kernels {
     /// The kernels, and how many values they take in one pass.
     fn of(d: usize, p: usize) -> (Self, usize) {
         if !matches!(d, 1..=4 | 8) || p > d + 1 {
-            return (Self::Tensor { padded: d.next_multiple_of(16) }, if p == 0 { 0 } else { 32 });
+            return Self::tensor(d, p, 2);
         }
         let rows = match (d, p) {
             (8, 0) => [4, 4],
@@ -49,11 +42,15 @@ impl Kernels {
         (Self::Registers { d, rows }, if p == 0 { 0 } else { d + 1 })
     }
 
-    /// Bytes in which a vector is split, for the tensor cores: its halves, and its scale with a bias or without.
+    fn tensor(d: usize, p: usize, parts: usize) -> (Self, usize) {
+        (Self::Tensor { padded: d.next_multiple_of(16), parts }, if p == 0 { 0 } else { 32 })
+    }
+
+    /// Bytes in which a vector is split, for the tensor cores: its parts, and its scale with a bias or without.
     fn split_bytes(&self, scales: usize) -> usize {
         match self {
             Self::Registers { .. } => 0,
-            Self::Tensor { padded } => 4 * (padded + scales),
+            Self::Tensor { padded, parts } => 2 * parts * padded + 4 * scales,
         }
     }
 }
@@ -70,10 +67,32 @@ pub fn soft_min(
     columns: Columns<'_, Cuda>,
     shift: Option<(&Buffer<f32>, f64)>,
     out: &mut Buffer<f32>,
-    mean: Option<Mean<'_>>,
+    mean: Option<Mean<'_, Cuda>>,
+) -> Result<(), BackendError> {
+    of_pairs(cuda, Pairs::Full(rows, columns), shift, out, mean)
+}
+
+/// The same of points in half precision.
+pub fn soft_min_half(
+    cuda: &Cuda,
+    rows: &HalfPoints,
+    columns: HalfColumns<'_, Cuda>,
+    shift: Option<(&Buffer<f32>, f64)>,
+    out: &mut Buffer<f32>,
+    mean: Option<Mean<'_, Cuda>>,
+) -> Result<(), BackendError> {
+    of_pairs(cuda, Pairs::Half(rows, columns), shift, out, mean)
+}
+
+fn of_pairs(
+    cuda: &Cuda,
+    pairs: Pairs<'_>,
+    shift: Option<(&Buffer<f32>, f64)>,
+    out: &mut Buffer<f32>,
+    mean: Option<Mean<'_, Cuda>>,
 ) -> Result<(), BackendError> {
     let (values, p, means) = mean.map_or((0, 0, 0), |mean| (mean.values.at(), mean.p, mean.out.at()));
-    slabs(cuda, rows, columns, shift, p, 64, |first, pass| {
+    slabs(cuda, pairs, shift, p, 64, |first, pass| {
         let pass = Pass { values, out: offset(out.at(), first), mean: offset(means, first * p), ..pass };
         (0..p.max(1)).step_by(pass.width.max(1)).try_for_each(|value| pass.run(value))
     })
@@ -97,7 +116,7 @@ pub fn split_sums(
     most: usize,
     mut each: impl FnMut(Sums) -> Result<(), BackendError>,
 ) -> Result<(), BackendError> {
-    slabs(cuda, rows, columns, Some(shift), 0, most, |first, pass| {
+    slabs(cuda, Pairs::Full(rows, columns), Some(shift), 0, most, |first, pass| {
         pass.stream("soft_min", 0, 0, [&pass.shift, &pass.factor])?;
         each(Sums { first, rows: pass.rows, chunk: pass.chunk, splits: pass.splits, at: pass.partial })
     })
@@ -108,18 +127,73 @@ fn offset(at: Pointer, index: usize) -> Pointer {
     if at == 0 { 0 } else { at + (4 * index) as Pointer }
 }
 
+/// What is paired with what.
+enum Pairs<'a> {
+    Full(Rows<'a, Cuda>, Columns<'a, Cuda>),
+    Half(&'a HalfPoints, HalfColumns<'a, Cuda>),
+}
+
+impl Pairs<'_> {
+    /// n and m.
+    fn sizes(&self) -> (usize, usize) {
+        match self {
+            Self::Full(rows, columns) => (rows.n, columns.m),
+            Self::Half(rows, columns) => (rows.len(), columns.points.len()),
+        }
+    }
+
+    /// The kernels for means of `p` values, and how many values they take in one pass.
+    fn kernels(&self, p: usize) -> (Kernels, usize) {
+        match self {
+            Self::Full(rows, _) => Kernels::of(rows.d, p),
+            Self::Half(rows, _) => Kernels::tensor(rows.d, p, 1),
+        }
+    }
+
+    /// The addresses of row `first` and of the columns.
+    fn at(&self, first: usize) -> (Pointer, Pointer) {
+        match self {
+            Self::Full(rows, columns) => (offset(rows.points.at(), first * rows.d), columns.packed.at()),
+            Self::Half(rows, columns) => (rows.bits.at() + (2 * first * rows.d) as Pointer, columns.points.bits.at()),
+        }
+    }
+
+    /// Splits the columns to `to`, with their scales and biases behind.
+    fn split_columns(&self, cuda: &Cuda, padded: usize, to: Pointer) -> Result<(), BackendError> {
+        match self {
+            Self::Full(_, columns) => {
+                let (m, d) = (columns.m, columns.d);
+                split_reals(cuda, self.at(0).1, (m, d, d + 1), padded, to)
+            }
+            Self::Half(_, HalfColumns { points, k, bias, potential: (potential, c) }) => {
+                let given: [&dyn Argument; 5] = [k, *bias, c, *potential, &LARGEST_BIAS];
+                split_halves(cuda, self.at(0).1, points, points.len(), padded, to, given)
+            }
+        }
+    }
+
+    /// Splits `count` rows from `first` on to `to`, with their scales behind.
+    fn split_rows(&self, cuda: &Cuda, first: usize, count: usize, padded: usize, to: Pointer) -> Result<(), BackendError> {
+        match self {
+            Self::Full(rows, _) => split_reals(cuda, self.at(first).0, (count, rows.d, rows.d), padded, to),
+            Self::Half(rows, _) => {
+                split_halves(cuda, self.at(first).0, rows, count, padded, to, [&1.0f64, &0u64, &0.0f64, &0u64, &0.0f64])
+            }
+        }
+    }
+}
+
 /// Runs `each` on the first row and the pass of every slab of rows, for means of `p` values; columns are split at most `most` times.
 fn slabs<'a>(
     cuda: &'a Cuda,
-    rows: Rows<'_, Cuda>,
-    columns: Columns<'_, Cuda>,
+    pairs: Pairs<'_>,
     shift: Option<(&Buffer<f32>, f64)>,
     p: usize,
     most: usize,
     mut each: impl FnMut(usize, Pass<'a>) -> Result<(), BackendError>,
 ) -> Result<(), BackendError> {
-    let (n, m, d) = (rows.n, columns.m, rows.d);
-    let (kernels, width) = Kernels::of(d, p);
+    let (n, m) = pairs.sizes();
+    let (kernels, width) = pairs.kernels(p);
     let (chunk, splits) = (split(m, most), m.div_ceil(split(m, most)));
 
     // For each row of a slab its partial results, its place on the list of those to run again, its split halves and scale.
@@ -132,15 +206,18 @@ fn slabs<'a>(
     let partial = split_rows + (slab * kernels.split_bytes(1)) as Pointer;
     let redo = partial + (4 * splits * (2 + width) * slab) as Pointer;
 
-    if let Kernels::Tensor { padded } = kernels {
-        split_halves(cuda, columns.packed.at(), m, d, d + 1, padded, split_columns)?;
+    if let Kernels::Tensor { padded, .. } = kernels {
+        pairs.split_columns(cuda, padded, split_columns)?;
     }
     for first in (0..n).step_by(slab) {
         let here = slab.min(n - first);
-        let x = offset(rows.points.at(), first * d);
-        if let Kernels::Tensor { padded } = kernels {
-            split_halves(cuda, x, here, d, d, padded, split_rows)?;
-        }
+        let (x, y) = match kernels {
+            Kernels::Registers { .. } => pairs.at(first),
+            Kernels::Tensor { padded, .. } => {
+                pairs.split_rows(cuda, first, here, padded, split_rows)?;
+                (split_rows, split_columns)
+            }
+        };
         let pass = Pass {
             cuda,
             kernels,
@@ -149,8 +226,8 @@ fn slabs<'a>(
             columns: m,
             chunk,
             splits,
-            x: if matches!(kernels, Kernels::Tensor { .. }) { split_rows } else { x },
-            y: if matches!(kernels, Kernels::Tensor { .. }) { split_columns } else { columns.packed.at() },
+            x,
+            y,
             values: 0,
             p,
             shift: shift.map_or(0, |(shift, _)| offset(shift.at(), first)),
@@ -166,24 +243,40 @@ fn slabs<'a>(
     Ok(())
 }
 
-/// Splits `count` vectors into halves at `to`, with their scales behind.
-fn split_halves(
+/// Splits `count` vectors of d numbers, `stride` apart, in two parts at `to`, with their scales behind.
+fn split_reals(
     cuda: &Cuda,
     from: Pointer,
-    count: usize,
-    d: usize,
-    stride: usize,
+    (count, d, stride): (usize, usize, usize),
     padded: usize,
     to: Pointer,
 ) -> Result<(), BackendError> {
-    let scales = scales(to, count, padded);
+    let scales = scales(to, count, padded, 2);
+    let shape = Shape::covering(32 * count)?;
     let [count, d, stride, padded] = [count, d, stride, padded].map(|size| size as i32);
-    cuda.launch("soft_min_split", Shape::covering(32 * count as usize)?, &[&from, &count, &d, &stride, &padded, &to, &scales])
+    cuda.launch("soft_min_split", shape, &[&from, &count, &d, &stride, &padded, &to, &scales])
 }
 
-/// Where the scales of `count` vectors of halves are.
-fn scales(halves: Pointer, count: usize, padded: usize) -> Pointer {
-    halves + (4 * count * padded) as Pointer
+/// Makes `count` vectors `at` an address among `points` one part each at `to`, with their scales behind; `given` are factor, bias,
+/// potential with its factor, and bound of columns.
+fn split_halves(
+    cuda: &Cuda,
+    at: Pointer,
+    points: &HalfPoints,
+    count: usize,
+    padded: usize,
+    to: Pointer,
+    given: [&dyn Argument; 5],
+) -> Result<(), BackendError> {
+    let (scales, bf16, shape) = (scales(to, count, padded, 1), i32::from(points.bf16), Shape::covering(32 * count)?);
+    let [count, d, padded] = [count, points.d, padded].map(|size| size as i32);
+    let points: [&dyn Argument; 7] = [&at, &bf16, &count, &d, &padded, &to, &scales];
+    cuda.launch("soft_min_split_half", shape, &[&points[..], &given].concat())
+}
+
+/// Where the scales of `count` vectors of so many parts are.
+fn scales(halves: Pointer, count: usize, padded: usize, parts: usize) -> Pointer {
+    halves + (2 * parts * count * padded) as Pointer
 }
 
 /// Some rows against all columns, with some of the values; addresses are those of the first row, 0 where there is none.
@@ -244,8 +337,9 @@ impl Pass<'_> {
                 };
                 self.cuda.launch(&format!("{name}_d{d}_p{}", self.width), shape, &arguments)
             }
-            Kernels::Tensor { padded } => {
-                let (row_scales, biases) = (scales(self.x, self.rows, padded), scales(self.y, self.columns, padded));
+            Kernels::Tensor { padded, parts } => {
+                let row_scales = scales(self.x, self.rows, padded, parts);
+                let biases = scales(self.y, self.columns, padded, parts);
                 // The rows stay in shared memory up to 64 coordinates, two slices; beyond, two slices are on their way.
                 let resident = i32::from(padded <= 64);
                 let (tile, values) = if self.width == 0 { (64, 0) } else { (32, 8 * (self.width + 4)) };
@@ -254,10 +348,10 @@ impl Pass<'_> {
                     block: [THREADS as u32, 1, 1],
                     shared: (20480 * padded.div_ceil(32).min(2) + tile * (320 + 16 + values)) as u32,
                 };
-                let padded = padded as i32;
+                let [parts, padded] = [parts, padded].map(|size| size as i32);
                 let points: [&dyn Argument; 4] = [&self.x, &row_scales, &self.y, &biases];
-                let rest: [&dyn Argument; 11] =
-                    [&self.values, &p, &first, own[0], own[1], &self.partial, &n, &m, &padded, &resident, &chunk];
+                let rest: [&dyn Argument; 12] =
+                    [&self.values, &p, &first, own[0], own[1], &self.partial, &n, &m, &parts, &padded, &resident, &chunk];
                 self.cuda.launch(&format!("{name}_tensor_p{}", self.width), shape, &[&points[..], &rest].concat())
             }
         }

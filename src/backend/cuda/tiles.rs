@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::backend::cuda::launcher::{Pointer, Shape, blocks};
 use crate::backend::cuda::{Buffer, Cuda};
-use crate::backend::{BackendError, LARGEST_BIAS, TILE, TileList, TileMean, Tiles};
+use crate::backend::{BackendError, LARGEST_BIAS, Mean, TILE, TileList, Tiles};
 
 /// Values of a mean that the kernel takes at a time.
 const VALUES: usize = 4;
@@ -40,7 +40,7 @@ pub fn soft_min(
     eps: f64,
     packed: &mut Buffer<f32>,
     out: &mut Buffer<f32>,
-    mean: Option<TileMean<'_, Cuda>>,
+    mean: Option<Mean<'_, Cuda>>,
 ) -> Result<(), BackendError> {
     let (m, d, k) = (columns.n as u64, columns.d as i32, LOG2_E / eps);
     let Tiles { points, potential, log_weights, frames, .. } = columns;

@@ -13,6 +13,7 @@ pub enum Operation {
     SoftMin,
     ShiftedSoftMin,
     SoftMean,
+    SoftMinHalf,
     SoftMinSelf,
     SoftMinTiles,
     TiledMean,
@@ -36,11 +37,12 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Normals,
         Self::SoftMin,
         Self::ShiftedSoftMin,
         Self::SoftMean,
+        Self::SoftMinHalf,
         Self::SoftMinSelf,
         Self::SoftMinTiles,
         Self::TiledMean,
@@ -74,6 +76,7 @@ impl Operation {
             Self::SoftMin => "soft-min, running maximum",
             Self::ShiftedSoftMin => "soft-min, shifted",
             Self::SoftMean => "soft-mean",
+            Self::SoftMinHalf => "soft-mean of points in f16",
             Self::SoftMinSelf => "soft-min of a cloud with itself",
             Self::SoftMinTiles => "soft-min by tiles",
             Self::TiledMean => "soft-mean by tiles",
@@ -106,7 +109,7 @@ impl Operation {
             // The result is what is left after subtraction, of size one.
             Self::ShiftedSoftMin | Self::SoftMinSelf | Self::SoftMinTiles => 4.0 * logit,
             // A logit's error moves its weight against the others.
-            Self::SoftMean | Self::TiledMean => 4.0 * logit,
+            Self::SoftMean | Self::SoftMinHalf | Self::TiledMean => 4.0 * logit,
             // Three layers of sums of size one, each of up to d + 4 roundings that walk at random, and two activations.
             Self::Perceptron => u * (12.0 * (d + 4.0).sqrt() + 64.0),
             Self::CostMatrix(_, Cost::Lp(_)) => u * (d + 50.0),
@@ -164,6 +167,7 @@ impl Operation {
                 }
                 backend.download_reals(&out)
             }
+            Self::SoftMinHalf => partners::soft_min_half(backend, inputs),
             Self::SoftMinSelf => partners::soft_min_self(backend, inputs),
             Self::SoftMinTiles => Ok(partners::tiles(backend, inputs)?.0),
             Self::TiledMean => Ok(partners::tiles(backend, inputs)?.1),

@@ -2,7 +2,7 @@
 
 use std::f64::consts::LN_2;
 
-use crate::backend::{Backend, BackendError, Columns, Reals, Rows, Scale, TILE, TileList, TileMean, Tiles};
+use crate::backend::{Backend, BackendError, Columns, HalfColumns, Mean, Reals, Rows, Scale, Storage, TILE, TileList, Tiles};
 use crate::experiment::selftest::inputs::{Inputs, normals};
 
 /// Biases of the columns.
@@ -47,6 +47,29 @@ pub fn top_k<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, Backe
     backend.download_reals(&logit)
 }
 
+/// Means of points in half precision, as the device stores them.
+pub fn soft_min_half<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
+    let (Inputs { n, m, d }, storage, k) = (*inputs, Storage::F16, 1.0 / (inputs.d as f64).sqrt());
+    let stored = |count: usize, step: u32| normals(count, step).into_iter().map(|x| storage.round(x)).collect::<Vec<f64>>();
+    let (x, y) = (stored(n * d, 1), stored(m * d, 2));
+    let up = |host: &[f64]| backend.upload_reals(host);
+    let (bias, potential, values) = (up(&biases(m))?, backend.zeros(m)?, up(&normals(m * 3, 5))?);
+    let (mut out, mut mean) = (backend.zeros(n)?, backend.zeros(n * 3)?);
+    match (backend.halve(&x, d, storage)?, backend.halve(&y, d, storage)?) {
+        (Some(rows), Some(points)) => {
+            let columns = HalfColumns { points: &points, k, bias: &bias, potential: (&potential, 0.0) };
+            backend.soft_min_half(&rows, columns, None, &mut out, Some(Mean { values: &values, p: 3, out: &mut mean }))?;
+        }
+        _ => {
+            let (x, mut packed) = (up(&x)?, backend.zeros(m * (d + 1))?);
+            backend.pack(&up(&y)?, d, Scale::Uniform(k), &bias, None, &mut packed)?;
+            let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
+            backend.soft_mean(rows, columns, None, &values, 3, &mut out, &mut mean)?;
+        }
+    }
+    backend.download_reals(&mean)
+}
+
 /// log Σ_j a_j exp(k x_i·x_j − s_i − s_j) near zero, as a potential makes it.
 pub fn soft_min_self<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
     let Inputs { n, d, .. } = *inputs;
@@ -88,7 +111,7 @@ pub fn tiles<B: Backend>(backend: &B, inputs: &Inputs) -> Result<(Vec<f64>, Vec<
     let (rows, columns) = (tiles::<B>(&x, n, d), tiles::<B>(&y, m, d));
     backend.soft_min_tiles(&rows, &columns, &list, 0.5, &mut packed, &mut out, None)?;
     let log_sums = backend.download_reals(&out)?;
-    let wanted = Some(TileMean { values: &values, p, out: &mut mean });
+    let wanted = Some(Mean { values: &values, p, out: &mut mean });
     backend.soft_min_tiles(&rows, &columns, &list, 0.5, &mut packed, &mut out, wanted)?;
     Ok((log_sums, backend.download_reals(&mean)?))
 }

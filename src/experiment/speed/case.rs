@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use crate::backend::{Backend, BackendError, Chip, Columns, Cost, Dense, PairKernel, Reals, Rows, Scale, TILE, TileList, Tiles};
+use crate::backend::{
+    Backend, BackendError, Chip, Columns, Cost, Dense, HalfColumns, PairKernel, Reals, Rows, Scale, Storage, TILE, TileList,
+    Tiles,
+};
 use crate::experiment::speed::inputs::{COMPONENTS, STEPS, cloud, ddim, mixture, noise};
 use crate::field::fold;
 use crate::field::network::Activation;
@@ -13,6 +16,7 @@ const HIDDEN: usize = 256;
 #[derive(Clone, Copy, PartialEq)]
 pub enum Kernel {
     SoftMin,
+    SoftMinHalf,
     SoftMean,
     SoftMinTiles,
     SamplePlan,
@@ -30,6 +34,7 @@ impl Kernel {
     pub fn name(self) -> &'static str {
         match self {
             Self::SoftMin => "soft-min, shifted",
+            Self::SoftMinHalf => "soft-min of f16, shifted",
             Self::SoftMean => "soft-mean of y, shifted",
             Self::SoftMinTiles => "soft-min by tiles, all kept",
             Self::SamplePlan => "a draw a row",
@@ -62,11 +67,12 @@ pub struct Case {
 }
 
 impl Case {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self { kernel: Kernel::SoftMin, d: 2 },
         Self { kernel: Kernel::SoftMin, d: 3 },
         Self { kernel: Kernel::SoftMin, d: 64 },
         Self { kernel: Kernel::SoftMin, d: 784 },
+        Self { kernel: Kernel::SoftMinHalf, d: 64 },
         Self { kernel: Kernel::SoftMean, d: 3 },
         Self { kernel: Kernel::SoftMean, d: 64 },
         Self { kernel: Kernel::SoftMinTiles, d: 3 },
@@ -112,6 +118,7 @@ impl Case {
             // d multiply-adds, the shift, the sum and the exponential; or three split products on the tensor cores.
             Kernel::SoftMin if d < 16.0 => vec![exponentials(1.0), issue(d + 3.0)],
             Kernel::SoftMin => vec![exponentials(1.0), (3.0 * d / tensor / clocks, "tensor cores")],
+            Kernel::SoftMinHalf => vec![exponentials(1.0), (d / tensor / clocks, "tensor cores")],
             Kernel::SoftMean if d < 16.0 => vec![exponentials(1.0), issue(2.0 * d + 3.0)],
             Kernel::SoftMean => vec![exponentials(1.0), (6.0 * d / tensor / clocks, "tensor cores")],
             Kernel::SoftMinTiles | Kernel::SamplePlan => vec![exponentials(1.0), issue(d + 3.0)],
@@ -131,8 +138,8 @@ impl Case {
         needs.into_iter().fold((0.0, ""), |most, need| if need.0 > most.0 { need } else { most })
     }
 
-    /// Seconds of one run over `n` rows.
-    pub fn seconds<B: Backend>(self, backend: &B, n: usize) -> Result<f64, BackendError> {
+    /// Seconds of one run over `n` rows; none where the device has no such kernel.
+    pub fn seconds<B: Backend>(self, backend: &B, n: usize) -> Result<Option<f64>, BackendError> {
         let d = self.d;
         let (x, y) = (cloud(backend, n, d, 1)?, cloud(backend, n, d, 2)?);
         let rows = || Rows { points: &x, n, d };
@@ -143,23 +150,25 @@ impl Case {
                 let columns = || Columns { packed: &packed, m: n, d };
                 if self.kernel == Kernel::TopK {
                     let (mut index, mut logit) = (backend.zeros(10 * n)?, backend.zeros(10 * n)?);
-                    return timed(backend, || backend.top_k(rows(), columns(), 10, &mut index, &mut logit));
+                    return timed(backend, || backend.top_k(rows(), columns(), 10, &mut index, &mut logit)).map(Some);
                 }
                 let (mut shift, mut out) = (backend.zeros(n)?, backend.zeros(n)?);
                 backend.soft_min(rows(), columns(), None, &mut shift)?;
                 if self.kernel == Kernel::SoftMin {
-                    return timed(backend, || backend.soft_min(rows(), columns(), Some((&shift, 1.0)), &mut out));
+                    return timed(backend, || backend.soft_min(rows(), columns(), Some((&shift, 1.0)), &mut out)).map(Some);
                 }
                 if self.kernel == Kernel::SamplePlan {
                     let first = backend.upload(&(0..=n as u32).collect::<Vec<_>>())?;
                     let quantiles = backend.upload(&(0..n).map(|i| (i as f64 + 0.5) / n as f64).collect::<Vec<_>>())?;
                     let mut index = backend.zeros(n)?;
                     let shift = (&shift, 1.0);
-                    return timed(backend, || backend.sample_plan(rows(), columns(), shift, &first, &quantiles, &mut index));
+                    let draw = || backend.sample_plan(rows(), columns(), shift, &first, &quantiles, &mut index);
+                    return timed(backend, draw).map(Some);
                 }
                 let mut mean = backend.zeros(n * d)?;
                 timed(backend, || backend.soft_mean(rows(), columns(), Some((&shift, 1.0)), &y, d, &mut out, &mut mean))
             }
+            Kernel::SoftMinHalf => return half(backend, n, d),
             Kernel::SoftMinTiles => {
                 let tiles = n.div_ceil(TILE);
                 let up = |host: Vec<f64>| backend.upload(&host);
@@ -208,7 +217,18 @@ impl Case {
             }
             Kernel::Dot => timed(backend, || backend.dot(&x, &y)?.read().map(|_| ())),
         }
+        .map(Some)
     }
+}
+
+/// Seconds of a soft-min of points in half precision.
+fn half<B: Backend>(backend: &B, n: usize, d: usize) -> Result<Option<f64>, BackendError> {
+    let halve = |step: u32| backend.halve(&backend.download_reals(&cloud(backend, n, d, step)?)?, d, Storage::F16);
+    let (Some(rows), Some(points)) = (halve(1)?, halve(2)?) else { return Ok(None) };
+    let (bias, mut shift, mut out) = (backend.zeros(n)?, backend.zeros(n)?, backend.zeros(n)?);
+    let columns = || HalfColumns { points: &points, k: 2.0 / (d as f64).sqrt(), bias: &bias, potential: (&bias, 0.0) };
+    backend.soft_min_half(&rows, columns(), None, &mut shift, None)?;
+    timed(backend, || backend.soft_min_half(&rows, columns(), Some((&shift, 1.0)), &mut out, None)).map(Some)
 }
 
 /// Seconds of one `run`: batches long enough for the clock, the least of three, after one run to warm up.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::backend::{Backend, BackendError, Reals, TILE, TileList, TileMean, Tiles};
+use crate::backend::{Backend, BackendError, Mean, Reals, TILE, TileList, Tiles};
 use crate::transport::multiscale::tiles::{Cell, List, Scale, affine, cells, list};
 use crate::transport::sinkhorn::Hold;
 
@@ -190,7 +190,7 @@ impl<B: Backend> Kept<B> {
         let values = backend.upload_reals(&columns.scale.points)?;
         let (mut mean, mut log_ratio) = (backend.zeros(n * D)?, backend.zeros(n)?);
         let list = TileList { starts: &self.starts, runs: &self.runs };
-        let wanted = Some(TileMean { values: &values, p: D, out: &mut mean });
+        let wanted = Some(Mean { values: &values, p: D, out: &mut mean });
         backend.soft_min_tiles(&rows.tiles(), &columns.tiles(), &list, eps, packed, &mut log_ratio, wanted)?;
         Ok((backend.download_reals(&mean)?, backend.download_reals(&log_ratio)?))
     }

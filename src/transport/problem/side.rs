@@ -1,6 +1,6 @@
 //! One end of a problem on a device, in coordinates where single precision can hold it.
 
-use crate::backend::{Backend, BackendError, Real, Reals, Rows};
+use crate::backend::{Backend, BackendError, Real, Reals, Rows, Storage};
 use crate::measure::Cloud;
 
 /// [`scale_about`] the means.
@@ -12,7 +12,8 @@ pub(crate) fn scale(source: &Cloud, target: &Cloud) -> f64 {
 /// nor underflow in single precision.
 pub(super) fn scale_about(ends: [(&Cloud, &[f64]); 2]) -> f64 {
     let extent = |(cloud, origin): (&Cloud, &[f64])| {
-        cloud.relative_to(origin).into_iter().fold(0.0, |largest: f64, x| largest.max(x.abs()))
+        let of_row = |row: &[f64]| row.iter().zip(origin).fold(0.0, |largest: f64, (x, o)| largest.max((x - o).abs()));
+        cloud.rows().map(of_row).fold(0.0, f64::max)
     };
     let largest = ends.map(extent).into_iter().fold(0.0, f64::max);
     if largest > 0.0 && largest.is_finite() { 2f64.powi(-(largest.log2().floor() as i32) - 1) } else { 1.0 }
@@ -42,8 +43,10 @@ pub(crate) struct Side<B: Backend> {
     pub mass: Vec<f64>,
     /// All coordinates where there are more than d, n × width.
     extended: Option<Vec<f64>>,
-    /// All coordinates, n × width.
+    /// All coordinates, n × width; none where they are stored in half.
     pub points: Reals<B>,
+    /// They in half the memory, where the problem asks for it and the device has a use for it.
+    pub half: Option<B::HalfPoints>,
     /// Weights a.
     pub weights: Reals<B>,
     /// log a.
@@ -53,20 +56,27 @@ pub(crate) struct Side<B: Backend> {
 impl<B: Backend> Side<B> {
     /// `cloud` with lengths multiplied by `scale`, a power of two, under the cost ½|x−y|².
     pub fn new(backend: &B, cloud: &Cloud, scale: f64) -> Result<Self, BackendError> {
-        Self::with(backend, cloud, scale, &[])
+        Self::with(backend, cloud, scale, &[], Storage::Full)
     }
 
-    /// [`Side::new`] with as many `extra` coordinates for each point, which are taken as they are.
-    pub fn with(backend: &B, cloud: &Cloud, scale: f64, extra: &[f64]) -> Result<Self, BackendError> {
-        let mut side = Self::about(backend, cloud, cloud.mean(), scale, extra)?;
+    /// [`Side::new`] with as many `extra` coordinates for each point, which are taken as they are, and everything rounded to what
+    /// `storage` can hold.
+    pub fn with(backend: &B, cloud: &Cloud, scale: f64, extra: &[f64], storage: Storage) -> Result<Self, BackendError> {
+        let mut side = Self::about(backend, cloud, cloud.mean(), scale, extra, storage)?;
         side.unit = scale * scale;
         side.own = side.centred.chunks_exact(side.d).map(|x| 0.5 * dot(x, x)).collect();
         Ok(side)
     }
 
     /// [`Side::with`] of a cloud of directions under the cost 1 − x̂·ŷ = ½|x̂−ŷ|², to which a point at zero adds ½.
-    pub fn of_directions(backend: &B, directions: &Cloud, scale: f64, extra: &[f64]) -> Result<Self, BackendError> {
-        let mut side = Self::with(backend, directions, scale, extra)?;
+    pub fn of_directions(
+        backend: &B,
+        directions: &Cloud,
+        scale: f64,
+        extra: &[f64],
+        storage: Storage,
+    ) -> Result<Self, BackendError> {
+        let mut side = Self::with(backend, directions, scale, extra, storage)?;
         for (own, x) in side.own.iter_mut().zip(directions.rows()) {
             if x.iter().all(|x| *x == 0.0) {
                 *own += 0.5 * side.unit;
@@ -76,9 +86,17 @@ impl<B: Backend> Side<B> {
     }
 
     /// `cloud` relative to `origin`, under a cost that has nothing of a point alone and grows as lengths do.
-    pub fn about(backend: &B, cloud: &Cloud, origin: Vec<f64>, scale: f64, extra: &[f64]) -> Result<Self, BackendError> {
-        let (mut mean, mut centred) = (origin.clone(), cloud.relative_to(&origin));
-        mean.iter_mut().chain(&mut centred).for_each(|x| *x *= scale);
+    pub fn about(
+        backend: &B,
+        cloud: &Cloud,
+        origin: Vec<f64>,
+        scale: f64,
+        extra: &[f64],
+        storage: Storage,
+    ) -> Result<Self, BackendError> {
+        let mut centred = cloud.relative_to(&origin);
+        centred.iter_mut().for_each(|x| *x = storage.round(*x * scale));
+        let mean = origin.into_iter().map(|x| x * scale).collect();
         let mass: Vec<f64> = (0..cloud.len()).map(|i| cloud.weight(i)).collect();
         let more = extra.len() / cloud.len();
         let extended = (more > 0).then(|| {
@@ -86,14 +104,17 @@ impl<B: Backend> Side<B> {
             rows.flat_map(|(x, extra)| x.iter().chain(extra).copied()).collect::<Vec<f64>>()
         });
         let log: Vec<f64> = mass.iter().map(|a| a.ln()).collect();
+        let (coordinates, width) = (extended.as_ref().unwrap_or(&centred), cloud.dim() + more);
+        let half = backend.halve(coordinates, width, storage)?;
         Ok(Self {
             n: cloud.len(),
             d: cloud.dim(),
-            width: cloud.dim() + more,
+            width,
             scale,
             unit: scale,
             own: vec![0.0; cloud.len()],
-            points: backend.upload_reals(extended.as_ref().unwrap_or(&centred))?,
+            points: backend.upload_reals(if half.is_some() { &[] } else { coordinates })?,
+            half,
             weights: backend.upload_reals(&mass)?,
             log_weights: backend.upload_reals(&log)?,
             mean,

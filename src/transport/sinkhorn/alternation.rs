@@ -97,7 +97,7 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
         let Self { run, eps, phi, psi, .. } = self;
         let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
         backend.round(&phi.value, &mut phi.rounded)?;
-        if run.symmetric && matches!(run.cost, Streamed::Product) {
+        if run.symmetric && matches!(run.cost, Streamed::Product) && x.half.is_none() {
             let rows = x.rows();
             let (weights, shift) = ((&x.weights, &x.log_weights), (&phi.rounded, 1.0 / eps));
             backend.soft_min_self(rows, 1.0 / eps, weights, shift, &mut run.packed_y, &mut run.ratio_x)?;

@@ -2,7 +2,7 @@
 
 use std::f64::consts::LN_2;
 
-use crate::backend::{Backend, BackendError, Columns, CostMean, PairCost, Reals, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, CostMean, HalfColumns, Mean, PairCost, Reals, Rows, Scale};
 use crate::transport::problem::{Side, dot};
 use crate::transport::sinkhorn::Run;
 
@@ -104,6 +104,13 @@ impl<B: Backend> HalfStep<'_, B> {
         Ok((rows.rows(), Columns { packed, m: columns.n, d: columns.width }))
     }
 
+    /// Rows and columns in half the memory, where they are stored so.
+    fn halves(&self) -> Option<(&B::HalfPoints, HalfColumns<'_, B>)> {
+        let Self { eps, rows, columns, psi, .. } = *self;
+        let (rows, points) = (rows.half.as_ref()?, columns.half.as_ref()?);
+        Some((rows, HalfColumns { points, k: 1.0 / eps, bias: &columns.log_weights, potential: (psi, -1.0 / eps) }))
+    }
+
     /// The shift φ/ε, with which log-sums are the log of a marginal's density.
     fn shift(&self) -> Option<(&Reals<B>, f64)> {
         Some((self.phi, 1.0 / self.eps))
@@ -111,6 +118,9 @@ impl<B: Backend> HalfStep<'_, B> {
 
     /// `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)`, or with −c_ij for the product.
     pub fn log_marginal(&self, packed: &mut Reals<B>, out: &mut Reals<B>) -> Result<(), BackendError> {
+        if let Some((rows, columns)) = self.halves() {
+            return self.backend.soft_min_half(rows, columns, self.shift(), out, None);
+        }
         let (rows, columns) = self.pack(packed)?;
         match self.cost {
             None => self.backend.soft_min(rows, columns, self.shift(), out),
@@ -127,9 +137,14 @@ impl<B: Backend> HalfStep<'_, B> {
         out: &mut Reals<B>,
     ) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
         let backend = self.backend;
-        let (rows, columns) = self.pack(packed)?;
         let (values, mut mean) = (backend.upload_reals(values)?, backend.zeros(self.rows.n * p)?);
-        backend.soft_mean(rows, columns, self.shift(), &values, p, out, &mut mean)?;
+        if let Some((rows, columns)) = self.halves() {
+            let mean = Mean { values: &values, p, out: &mut mean };
+            backend.soft_min_half(rows, columns, self.shift(), out, Some(mean))?;
+        } else {
+            let (rows, columns) = self.pack(packed)?;
+            backend.soft_mean(rows, columns, self.shift(), &values, p, out, &mut mean)?;
+        }
         Ok((backend.download_reals(out)?, backend.download_reals(&mean)?))
     }
 

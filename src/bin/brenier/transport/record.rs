@@ -68,6 +68,9 @@ pub struct Diagnostics {
     pub entropy: f64,
     pub mass: f64,
     pub skipped_mass_bound: f64,
+    /// How far storing moves the points, a bound of what it does to W2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_error: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rho_source: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +118,10 @@ impl Record<'_> {
             summary.line("transport cost", maybe(self.transport_cost), format!("<P, c> with c = {unit}"));
             summary.line("regularised cost", maybe(self.regularised_cost), "OT_eps");
             summary.line("dual", maybe(self.dual), "a lower bound of it");
-            if let Some(Diagnostics { entropy, mass, rho_source, rho_target, .. }) = &self.entropic {
+            if let Some(Diagnostics { entropy, mass, rho_source, rho_target, storage_error, .. }) = &self.entropic {
+                if let Some(error) = storage_error {
+                    summary.line("points moved", number(*error), "by their storage, RMS: W2 is off by no more");
+                }
                 if rho_source.or(*rho_target).is_some() {
                     summary.line("mass moved", number(*mass), "of 1; the rest is destroyed and created");
                 }
