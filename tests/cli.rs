@@ -132,6 +132,20 @@ fn the_default_eps_is_a_twentieth_of_the_mean_cost() {
     assert!((eps - 0.1).abs() < 0.005, "{eps}");
 }
 
+/// Points in one place have no mean cost to take a share of, and need none: nothing moves, whatever ε is. A ruler has nothing to go by.
+#[test]
+fn points_in_one_place_are_at_distance_zero() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("one.csv"), "1.5,-2\n").unwrap();
+    fs::write(folder.path().join("two.csv"), "1.5,-2\n1.5,-2\n").unwrap();
+    for args in ["transport one.csv two.csv", "transport two.csv two.csv --debias", "geodesic one.csv one.csv --out g"] {
+        let record = json(folder.path(), args);
+        assert_eq!(record["w2_squared"], 0.0, "{args}");
+    }
+    let refused = brenier(folder.path(), "evaluate one.csv two.csv", 1);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("lie in one place"));
+}
+
 #[test]
 fn a_plain_normal_takes_the_dimension_of_the_other_end() {
     let folder = TempDir::new().unwrap();

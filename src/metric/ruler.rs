@@ -54,8 +54,10 @@ impl<'a> Ruler<'a> {
     /// # Errors
     /// [`MetricError`] when all reference points coincide, so that no ε can be chosen, or memory runs out.
     pub fn new(reference: &'a Cloud, seed: u32, device: &Device) -> Result<Self, MetricError> {
-        let eps = RELATIVE_EPS * mean_cost(reference, reference, seed);
-        Self::at(reference, eps, seed, device)
+        match mean_cost(reference, reference, seed) {
+            0.0 => Err(MetricError::NoSpread),
+            mean => Self::at(reference, RELATIVE_EPS * mean, seed, device),
+        }
     }
 
     fn at(reference: &'a Cloud, eps: f64, seed: u32, device: &Device) -> Result<Self, MetricError> {

@@ -72,6 +72,14 @@ impl GroundCost<'_> {
         };
         (0..PAIRS).map(cost).sum::<f64>() / f64::from(PAIRS)
     }
+
+    /// ε as a share of that mean; of costs that are all zero, which any ε gives the same plan, the share itself.
+    pub fn share_of_mean(&self, share: f64, source: &Cloud, target: &Cloud, seed: u32) -> f64 {
+        match self.mean(source, target, seed) {
+            0.0 => share,
+            mean => share * mean,
+        }
+    }
 }
 
 /// The names of the known costs, as [`Cost::from_str`] reads them.

@@ -5,9 +5,11 @@
 
 mod anderson;
 mod assistant;
+mod cost_matrix;
 mod gemm;
 mod interpret;
 mod lane;
+mod metric;
 mod nearest;
 mod normals;
 mod pairs;
@@ -221,15 +223,12 @@ impl<T: Simd> Backend for Cpu<T> {
         if self.assistant.is_some() {
             return Ok(None);
         }
-        let (n, m, d) = (rows.n, columns.n, rows.d);
-        let norm = |cost: Cost| {
-            sweep::Scores::of_costs(n, m, |i, j| pair_cost(cost, &rows.points[i * d..][..d], &columns.points[j * d..][..d]))
-        };
+        let (x, y, sizes) = (rows.points, columns.points, (rows.n, columns.n, rows.d));
         Ok(match cost {
-            None => sweep::Scores::keep(rows.points, columns.points, (n, m, d)),
-            Some(PairCost::Euclidean) => norm(Cost::Euclidean),
-            Some(PairCost::Lp(p)) => norm(Cost::Lp(p)),
-            Some(PairCost::Given(cost)) => sweep::Scores::of_costs(n, m, cost),
+            None => sweep::Scores::of_products(x, y, sizes),
+            Some(PairCost::Euclidean) => sweep::Scores::of_costs(self.isa, x, y, sizes, Cost::Euclidean),
+            Some(PairCost::Lp(p)) => sweep::Scores::of_costs(self.isa, x, y, sizes, Cost::Lp(p)),
+            Some(PairCost::Given(cost)) => sweep::Scores::of_function(rows.n, columns.n, cost),
         })
     }
 
@@ -303,7 +302,7 @@ impl<T: Simd> Backend for Cpu<T> {
     }
 
     fn cost_matrix(&self, rows: Rows<'_, Self>, points: &Vec<T>, cost: Cost, out: &mut Vec<T>) -> Result<(), BackendError> {
-        pairs::cost_matrix(rows.points, points, rows.d, cost, out, T::from_f64);
+        cost_matrix::cost_matrix(self.isa, (rows.points, points), rows.d, cost, (out, points.len() / rows.d), |c| c);
         Ok(())
     }
 
@@ -314,7 +313,8 @@ impl<T: Simd> Backend for Cpu<T> {
         cost: Cost,
         out: &mut Vec<f16>,
     ) -> Result<(), BackendError> {
-        pairs::cost_matrix(rows.points, points, rows.d, cost, out, f16::from_f64);
+        let round = |c: T| f16::from_f64(c.to_f64());
+        cost_matrix::cost_matrix(self.isa, (rows.points, points), rows.d, cost, (out, points.len() / rows.d), round);
         Ok(())
     }
 

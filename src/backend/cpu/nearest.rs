@@ -72,7 +72,10 @@ impl<T: Simd> Block<'_, T> {
                 }
                 let mut lanes = [T::zeroed(); ROWS];
                 for (r, lanes) in lanes.chunks_exact_mut(L::N).take(R).enumerate() {
-                    let least = distances[1..columns].iter().fold(distances[0][r], |least, distance| distance[r].min(least));
+                    let mut least = distances[0][r];
+                    for distance in &distances[1..columns] {
+                        least = distance[r].min(least);
+                    }
                     least.store(lanes);
                 }
                 for (i, best) in best[..index.len()].iter_mut().enumerate() {

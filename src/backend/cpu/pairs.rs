@@ -1,4 +1,4 @@
-//! Operations over all pairs that are neither a soft-min nor a search: cost matrix, kernel sums.
+//! Costs and kernel sums of pairs, one by one in f64.
 
 use rayon::prelude::*;
 
@@ -39,16 +39,6 @@ pub fn pair_cost<T: Real>(cost: Cost, x: &[T], y: &[T]) -> f64 {
             if lengths > 0.0 { 1.0 - dot(x, y) / lengths } else { 1.0 }
         }
     }
-}
-
-/// `out_ij = c(x_i, y_j)`, rounded by `round`.
-pub fn cost_matrix<T: Real, E: Send>(x: &[T], y: &[T], d: usize, cost: Cost, out: &mut [E], round: impl Fn(f64) -> E + Sync) {
-    let m = y.len() / d;
-    out.par_chunks_mut(m).zip(x.par_chunks_exact(d)).for_each(|(out, x)| {
-        for (c, y) in out.iter_mut().zip(y.chunks_exact(d)) {
-            *c = round(pair_cost(cost, x, y));
-        }
-    });
 }
 
 /// `Σ_ij a_i b_j k(x_i, y_j)`: over the columns of each row, then over the rows in order.

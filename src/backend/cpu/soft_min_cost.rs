@@ -9,9 +9,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, log2, transpose};
+use crate::backend::PairCost;
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
+use crate::backend::cpu::metric::{Euclidean, Given, Lines, Lp, Manhattan, Metric};
 use crate::backend::cpu::soft_min::{Pairs, State, TILE, add_compensated, add_mean};
-use crate::backend::{PairCost, Real};
 
 /// Rows of a task, whatever the lanes.
 const ROWS: usize = 64;
@@ -76,116 +77,6 @@ impl<T> Default for Scratch<T> {
     }
 }
 
-/// R vectors of rows.
-#[derive(Clone)]
-struct Lines<'a, T> {
-    /// Transposed: coordinate, row.
-    x: &'a [T],
-    d: usize,
-    /// Their numbers; lanes beyond the last repeat it.
-    rows: Range<usize>,
-}
-
-/// Costs of R vectors of rows and C columns.
-trait Metric {
-    /// c_ij of the columns from `j` on, whose coordinates, d + 1 a column, `y` begins with.
-    fn costs<L: Lane, const R: usize, const C: usize>(&self, lines: &Lines<'_, L::Elem>, y: &[L::Elem], j: usize) -> [[L; R]; C];
-}
-
-/// A norm of the difference as a sum over coordinates and a function of it.
-trait Norm {
-    fn add<L: Lane>(sum: L, difference: L) -> L;
-    fn of_sum<L: Lane>(sum: L) -> L;
-}
-
-struct Euclidean;
-struct Manhattan;
-struct Lp(f64);
-struct Given<'a>(&'a (dyn Fn(usize, usize) -> f64 + Sync));
-
-#[inline(always)]
-fn absolute<L: Lane>(x: L) -> L {
-    x.max(L::splat(L::Elem::from_f64(0.0)).sub(x))
-}
-
-impl Norm for Euclidean {
-    #[inline(always)]
-    fn add<L: Lane>(sum: L, difference: L) -> L {
-        difference.mul_add(difference, sum)
-    }
-    #[inline(always)]
-    fn of_sum<L: Lane>(sum: L) -> L {
-        sum.sqrt()
-    }
-}
-
-impl Norm for Manhattan {
-    #[inline(always)]
-    fn add<L: Lane>(sum: L, difference: L) -> L {
-        sum.add(absolute(difference))
-    }
-    #[inline(always)]
-    fn of_sum<L: Lane>(sum: L) -> L {
-        sum
-    }
-}
-
-impl<N: Norm> Metric for N {
-    #[inline(always)]
-    fn costs<L: Lane, const R: usize, const C: usize>(&self, lines: &Lines<'_, L::Elem>, y: &[L::Elem], _: usize) -> [[L; R]; C] {
-        let mut sums = [[L::splat(L::Elem::from_f64(0.0)); R]; C];
-        for k in 0..lines.d {
-            let x: [L; R] = std::array::from_fn(|r| L::load(&lines.x[(k * R + r) * L::N..]));
-            for (c, sums) in sums.iter_mut().enumerate() {
-                let y = L::splat(y[c * (lines.d + 1) + k]);
-                for r in 0..R {
-                    sums[r] = N::add(sums[r], x[r].sub(y));
-                }
-            }
-        }
-        sums.map(|sums| sums.map(N::of_sum))
-    }
-}
-
-impl Metric for Lp {
-    /// About the largest difference, so that no power over- or underflows.
-    #[inline(always)]
-    fn costs<L: Lane, const R: usize, const C: usize>(&self, lines: &Lines<'_, L::Elem>, y: &[L::Elem], _: usize) -> [[L; R]; C] {
-        let constant = |x: f64| L::splat(L::Elem::from_f64(x));
-        // Below it a share adds nothing, whatever p.
-        let least = constant(1e-30);
-        std::array::from_fn(|c| {
-            std::array::from_fn(|r| {
-                let differences = (0..lines.d).map(|k| {
-                    let (x, y) = (L::load(&lines.x[(k * R + r) * L::N..]), L::splat(y[c * (lines.d + 1) + k]));
-                    absolute(x.sub(y))
-                });
-                let largest = differences.clone().fold(least, L::max);
-                let sum = differences.fold(constant(0.0), |sum, difference| {
-                    sum.add(log2(difference.div(largest).max(least)).mul(constant(self.0)).exp2())
-                });
-                largest.mul(log2(sum).mul(constant(1.0 / self.0)).exp2())
-            })
-        })
-    }
-}
-
-impl Metric for Given<'_> {
-    #[inline(always)]
-    fn costs<L: Lane, const R: usize, const C: usize>(&self, lines: &Lines<'_, L::Elem>, _: &[L::Elem], j: usize) -> [[L; R]; C] {
-        let mut lanes = [L::Elem::from_f64(0.0); 16];
-        std::array::from_fn(|c| {
-            std::array::from_fn(|r| {
-                let first = lines.rows.start + r * L::N;
-                for (i, lane) in (first..lines.rows.end).zip(&mut lanes[..L::N]) {
-                    *lane = L::Elem::from_f64((self.0)(i, j + c));
-                }
-                L::load(&lanes)
-            })
-        })
-    }
-}
-
 /// The rows of one task against all columns.
 struct Block<'a, T> {
     pairs: Pairs<'a, T>,
@@ -238,7 +129,7 @@ impl<T: Simd> Block<'_, T> {
         let k = L::splat(T::from_f64(-LOG2_E * self.k));
         self.scratch.mean.clear();
         self.scratch.mean.resize(2 * self.p * R * L::N, T::zeroed());
-        let lines = Lines { x: &self.scratch.x, d, rows: rows.clone() };
+        let lines = Lines { x: &self.scratch.x, d, rows: rows.clone(), stride: d + 1 };
         let mut state = State::<L, R>::new(None);
         let (mut cost, mut lost) = ([zero; R], [zero; R]);
         let (mut costs, mut weights) = ([[zero; R]; TILE], [[zero; R]; TILE]);
@@ -264,7 +155,10 @@ impl<T: Simd> Block<'_, T> {
                 continue;
             }
             for r in 0..R {
-                let tile = weights.iter().zip(&costs).fold(zero, |sum, (weights, costs)| weights[r].mul_add(costs[r], sum));
+                let mut tile = zero;
+                for (weights, costs) in weights.iter().zip(&costs) {
+                    tile = weights[r].mul_add(costs[r], tile);
+                }
                 (cost[r], lost[r]) = add_compensated(cost[r].mul(rescale[r]), lost[r].mul(rescale[r]), tile);
             }
             for (sums, r) in self.scratch.mean.chunks_exact_mut(2 * L::N).zip((0..R).cycle()) {

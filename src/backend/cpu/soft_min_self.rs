@@ -130,13 +130,15 @@ impl<T: Simd> Meeting<'_, T> {
                 for j in whole..columns.len() {
                     logits::<L, R, 1>(rows, &packed[j * (d + 1)..], d, &mut tile[j..=j]);
                 }
-                let lanes = |from: &[T]| -> [L; R] { std::array::from_fn(|r| L::load(&from[g * width + r * L::N..])) };
-                let (shift, own) = (lanes(shift), lanes(a));
-                let mut down = [zero; R];
+                let (mut own_shift, mut own, mut down) = ([zero; R], [zero; R], [zero; R]);
+                for r in 0..R {
+                    own_shift[r] = L::load(&shift[g * width + r * L::N..]);
+                    own[r] = L::load(&a[g * width + r * L::N..]);
+                }
                 for ((logit, across), b) in tile.iter().zip(&mut across).zip(&self.weights[columns.clone()]) {
                     let b = L::splat(*b);
                     for r in 0..R {
-                        let e = logit[r].sub(shift[r]).exp2();
+                        let e = logit[r].sub(own_shift[r]).exp2();
                         down[r] = e.mul_add(b, down[r]);
                         *across = e.mul_add(own[r], *across);
                     }

@@ -10,10 +10,11 @@ use memmap2::MmapMut;
 use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
+use crate::backend::cpu::cost_matrix::cost_matrix;
 use crate::backend::cpu::gemm::gemm;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
 use crate::backend::cpu::soft_min::{add_compensated, is_usable};
-use crate::backend::{Damping, LARGEST_BIAS, Real, Sweep};
+use crate::backend::{Cost, Damping, LARGEST_BIAS, Real, Sweep};
 
 /// Most memory of the scores: 10,000 × 10,000 in single precision, and a quarter more.
 const MOST_BYTES: usize = 500_000_000;
@@ -43,8 +44,8 @@ pub struct Scores<T> {
 }
 
 impl<T: Simd> Scores<T> {
-    /// The scores of n × m pairs in dimension d, where keeping them pays.
-    pub fn keep(x: &[T], y: &[T], (n, m, d): (usize, usize, usize)) -> Option<Self> {
+    /// The products of n × m pairs in dimension d, where keeping them pays.
+    pub fn of_products(x: &[T], y: &[T], (n, m, d): (usize, usize, usize)) -> Option<Self> {
         let mut scores = Self::room(n, m, if d < LEAST_DIMENSION { CACHE_BYTES } else { MOST_BYTES })?;
         let stride = scores.stride;
         // The more rows a product has, the more often its packed columns are used.
@@ -58,8 +59,16 @@ impl<T: Simd> Scores<T> {
         Some(scores)
     }
 
-    /// −c_ij of n × m pairs, which always costs more than reading it.
-    pub fn of_costs(n: usize, m: usize, cost: impl Fn(usize, usize) -> f64 + Sync) -> Option<Self> {
+    /// −c_ij of n × m pairs in dimension d, which always costs more than reading it.
+    pub fn of_costs(isa: Isa, x: &[T], y: &[T], (n, m, d): (usize, usize, usize), cost: Cost) -> Option<Self> {
+        let mut scores = Self::room(n, m, MOST_BYTES)?;
+        let out = (bytemuck::cast_slice_mut::<u8, T>(&mut scores.values), scores.stride);
+        cost_matrix(isa, (x, y), d, cost, out, |cost| T::from_f64(-cost.to_f64()));
+        Some(scores)
+    }
+
+    /// The same of a function of the numbers of row and column.
+    pub fn of_function(n: usize, m: usize, cost: impl Fn(usize, usize) -> f64 + Sync) -> Option<Self> {
         let mut scores = Self::room(n, m, MOST_BYTES)?;
         let rows = bytemuck::cast_slice_mut::<u8, T>(&mut scores.values).par_chunks_mut(scores.stride);
         rows.enumerate().for_each(|(i, row)| {
@@ -158,9 +167,12 @@ impl<T: Simd> Kernel<T> for Block<'_, T> {
                 *out = T::from_f64(log);
                 factors[r] = L::splat(T::from_f64(weights[i].to_f64() * (raised - change).exp()));
             }
-            match log_sums.len() {
-                ROWS => add_entries::<L, ROWS>(entries, factors, columns.sums),
-                rows => (0..rows).for_each(|r| add_entries::<L, 1>(&entries[r * stride..], [factors[r]], columns.sums)),
+            if log_sums.len() == ROWS {
+                add_entries::<L, ROWS>(entries, factors, columns.sums);
+            } else {
+                for r in 0..log_sums.len() {
+                    add_entries::<L, 1>(&entries[r * stride..], [factors[r]], columns.sums);
+                }
             }
         }
     }

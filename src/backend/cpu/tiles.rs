@@ -149,7 +149,10 @@ impl<L: Lane, const R: usize, const D: usize> Lanes<L, R, D> {
         for c in 0..D {
             product += row.centre[c] * column.centre[c];
         }
-        let mut base = self.rest.map(|rest| rest.add(L::splat(L::Elem::from_f64(k * product))));
+        let (mut base, product) = (self.rest, L::splat(L::Elem::from_f64(k * product)));
+        for base in &mut base {
+            *base = base.add(product);
+        }
         let mut x = self.offset;
         for (c, x) in x.iter_mut().enumerate() {
             let along = L::splat(L::Elem::from_f64(k * (column.centre[c] - row.slope[c])));

@@ -62,7 +62,10 @@ impl<T: Simd> Block<'_, T> {
                 }
                 let mut lanes = [T::zeroed(); ROWS];
                 for (r, lanes) in lanes.chunks_exact_mut(L::N).take(R).enumerate() {
-                    let largest = tile_logits[1..columns].iter().fold(tile_logits[0][r], |top, logit| logit[r].max(top));
+                    let mut largest = tile_logits[0][r];
+                    for logit in &tile_logits[1..columns] {
+                        largest = logit[r].max(largest);
+                    }
                     largest.store(lanes);
                 }
                 for (i, (index, logit)) in index.chunks_exact_mut(k).zip(logit.chunks_exact_mut(k)).enumerate() {

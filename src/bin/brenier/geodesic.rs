@@ -17,13 +17,12 @@ use brenier::metric::{paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
 use brenier::random::{Philox, Stream};
 use brenier::sampler::{Euler, Heun, Method, Program};
-use brenier::transport::problem::mean_cost;
 use brenier::transport::{LinePlan, Plan, Problem, Sinkhorn};
 use clap::{Args, ValueEnum};
 
 use crate::output::{count, number};
 use crate::session::Session;
-use crate::solver::{DEFAULT_EPS, Regularisation};
+use crate::solver::{DEFAULT_EPS, HALF_SQUARED, Regularisation};
 use crate::{Failure, flags, input, machine, progress, signal};
 use record::Record;
 
@@ -163,7 +162,7 @@ impl Geodesic {
             (Some(coupling), paths)
         };
         let taken = begun.elapsed().as_secs_f64();
-        let eps = DEFAULT_EPS * mean_cost(&y, &y, seed);
+        let eps = HALF_SQUARED.share_of_mean(DEFAULT_EPS, &y, &y, seed);
         let mut term = |from: &Cloud, to: &Cloud, part: &str| -> Result<f64, Failure> {
             let problem = Problem::new(from, to, eps)?;
             Ok(Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part(part))?.dual)

@@ -1,14 +1,17 @@
 //! The flags of the entropic solver.
 
+use brenier::backend::Cost;
 use brenier::measure::Cloud;
-use brenier::transport::problem::mean_cost;
-use brenier::transport::{Convention, Sinkhorn};
+use brenier::transport::{Convention, GroundCost, Sinkhorn};
 use clap::Args;
 
 use crate::{Failure, values};
 
 /// ε over the mean cost when neither --eps nor --blur is given.
 pub const DEFAULT_EPS: f64 = 0.05;
+
+/// The cost of all commands that have no other.
+pub const HALF_SQUARED: GroundCost<'static> = GroundCost::Known(Cost::HalfSquaredEuclidean);
 
 /// ε, as itself or as a length.
 #[derive(Args)]
@@ -41,7 +44,7 @@ impl Regularisation {
 
     /// ε, by default `share` of the mean cost.
     pub fn or_share(&self, share: f64, (x, y): (&Cloud, &Cloud), seed: u32) -> Result<f64, Failure> {
-        Ok(self.given(Convention::Brenier)?.unwrap_or_else(|| share * mean_cost(x, y, seed)))
+        Ok(self.given(Convention::Brenier)?.unwrap_or_else(|| HALF_SQUARED.share_of_mean(share, x, y, seed)))
     }
 
     /// Where ε comes from when it is `share` of the mean cost unless it is given, in words.

@@ -209,7 +209,8 @@ impl<L: Lane> Lane for Twice<L> {
     }
 }
 
-/// A piece of work on lanes; `run` must be `#[inline(always)]`.
+/// A piece of work on lanes; `run`, and all that it calls of lanes, must be `#[inline(always)]` and have plain loops: closures given to
+/// `fold`, `map` or `array::from_fn` are not always inlined, and then are compiled without the instruction set.
 pub trait Kernel<T> {
     /// Does the work with lanes `L`.
     fn run<L: Lane<Elem = T>>(self);

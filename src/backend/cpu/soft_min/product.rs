@@ -9,8 +9,6 @@ use crate::backend::cpu::soft_min::state::add_compensated;
 pub fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::Elem], d: usize, out: &mut [[L; R]]) {
     let stride = d + 1;
     let zero = L::splat(L::Elem::from_f64(0.0));
-    // Plain loops here and below: the closures of `array::from_fn` are not always inlined, and then are compiled without the
-    // instruction set.
     let mut acc = [[zero; R]; C];
     for (c, acc) in acc.iter_mut().enumerate() {
         *acc = [L::splat(y[c * stride + d]); R];

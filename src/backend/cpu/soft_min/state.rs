@@ -9,12 +9,14 @@ use crate::backend::{LARGEST_BIAS, Real};
 /// The shift of R vectors of rows in units of log 2; lanes beyond the last row repeat it.
 #[inline(always)]
 pub fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), rows: Range<usize>) -> [L; R] {
-    std::array::from_fn(|r| {
-        let mut lanes = [L::Elem::from_f64(0.0); 16];
+    let mut lanes = [L::Elem::from_f64(0.0); 16];
+    let mut given = [L::splat(lanes[0]); R];
+    for (r, given) in given.iter_mut().enumerate() {
         transpose(shift, 1, (rows.start + r * L::N).min(rows.end - 1)..rows.end, L::N, &mut lanes[..L::N]);
         lanes.iter_mut().for_each(|lane| *lane = L::Elem::from_f64(LOG2_E * factor * lane.to_f64()));
-        L::load(&lanes)
-    })
+        *given = L::load(&lanes);
+    }
+    given
 }
 
 /// Sums below this are lost in the clamp of the exponential…
@@ -48,7 +50,10 @@ impl<L: Lane, const R: usize> State<L, R> {
     pub fn raise_shift(&mut self, logits: &[[L; R]]) -> [L; R] {
         let mut rescale = self.shift;
         for r in 0..R {
-            let raised = logits.iter().fold(self.shift[r], |max, logit| max.max(logit[r]));
+            let mut raised = self.shift[r];
+            for logit in logits {
+                raised = raised.max(logit[r]);
+            }
             rescale[r] = self.shift[r].sub(raised).exp2();
             self.shift[r] = raised;
             self.sum[r] = self.sum[r].mul(rescale[r]);

@@ -174,7 +174,7 @@ impl Entropic {
             return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
         }
         let classes = self.labels.read()?;
-        let eps = self.given_eps()?.unwrap_or_else(|| DEFAULT_EPS * GroundCost::Known(self.cost).mean(x, y, seed));
+        let eps = self.given_eps()?.unwrap_or_else(|| GroundCost::Known(self.cost).share_of_mean(DEFAULT_EPS, x, y, seed));
         let mut problem =
             Problem::new(x, y, eps)?.with_rho(rho_source, rho_target)?.with_cost(self.cost)?.stored_in(self.storage.into())?;
         if let Some(classes) = &classes {
