@@ -190,6 +190,28 @@ fn pairs_from_a_plan_are_resumed_to_the_bit() {
 }
 
 #[test]
+fn pairs_batch_by_batch_are_resumed_to_the_bit() {
+    check("couple normal digits --n 1800 --batch 256 --pairs 40000");
+}
+
+#[test]
+fn a_plan_of_low_rank_is_resumed_to_the_bit() {
+    check("transport normal:8 normal:8 --n 5000 --rank 20");
+}
+
+#[test]
+fn a_barycenter_is_resumed_to_the_bit_with_exact_plans_and_with_entropic_ones() {
+    check("barycenter moons circles --n 700");
+    check("barycenter moons circles pinwheel --n 600 --eps 0.02 --steps 30");
+}
+
+#[test]
+fn an_evaluation_against_a_law_and_against_a_set_is_resumed_to_the_bit() {
+    check("evaluate normal:8 normal:8 --n 4000");
+    check("evaluate normal digits");
+}
+
+#[test]
 fn what_is_no_checkpoint_of_the_run_is_refused() {
     let folder = TempDir::new().unwrap();
     let refused = |args: &str, code: i32, words: &str| {
@@ -206,7 +228,7 @@ fn what_is_no_checkpoint_of_the_run_is_refused() {
     assert!(said.contains("the same command line with --resume goes on from there"), "{said}");
     refused(&format!("{LONG} --seed 1 --resume"), 1, "another run: seed is 0 there and 1 here");
     refused("jko normal --target moons --resume", 1, "another run: command is \"sample\" there and \"jko\" here");
-    refused("evaluate moons moons --resume", 2, "it keeps no checkpoint");
+    refused("selftest --resume", 2, "it keeps no checkpoint");
     let path = folder.path().join("made/checkpoint.safetensors");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();

@@ -141,11 +141,7 @@ impl Compare {
             Measure::Finite(_) => Law::Halves(&train, &heldout),
             law => Law::Draws(law),
         };
-        let floor = match checkpoint.record("noise floor") {
-            Some(floor) => floor,
-            None => ruler.noise_floor(origin, start.len(), device)?,
-        };
-        checkpoint.keep_record("noise floor", &floor);
+        let floor = ruler.noise_floor(origin, start.len(), device, &mut checkpoint.part("noise floor"))?;
         let mut bench = Bench {
             compare: self,
             floor,

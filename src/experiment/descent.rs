@@ -127,7 +127,7 @@ impl Descend {
             steps: descent.accounts,
             predicted_bias: plan.predicted_bias,
             heldout_divergence: ruler.divergence(&judged, device)?,
-            noise_floor: ruler.noise_floor(origin, judged.len(), device)?,
+            noise_floor: ruler.noise_floor(origin, judged.len(), device, &mut checkpoint.part("noise floor"))?,
             variance_ratio: variance_ratio(&state, &heldout)?,
             mode_weights: match target {
                 Measure::Law(law) if law.components().len() > 1 => Some(mode_weights(&state, law)?),

@@ -4,9 +4,11 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::backend::Device;
+use crate::io::Checkpoint;
 use crate::measure::{Cloud, Measure};
 use crate::metric::{Flag, Law, NoiseFloor, Ruler, flags, median_distance, mode_weights, w2_size};
 use crate::random::Stream;
+use crate::transport::Progress;
 
 /// An evaluation: seeds and sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,23 +55,32 @@ impl Evaluate {
     /// Measures `a` against `b`.
     ///
     /// For finite sets `memorised` compares the distance of A's points to B with that of one half of B to the other half.
+    /// `progress` is called at each iteration of each problem behind a distance; the distances that `checkpoint` has are not taken
+    /// again.
     ///
     /// # Errors
-    /// [`Error`] when the dimensions differ or B cannot serve as a reference.
-    pub fn run(&self, a: &Measure, b: &Measure, device: &Device) -> Result<EvaluateRecord, Error> {
+    /// [`Error`] when the dimensions differ, B cannot serve as a reference, or `progress` says stop.
+    pub fn run(
+        &self,
+        a: &Measure,
+        b: &Measure,
+        device: &Device,
+        progress: Option<Progress<'_>>,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<EvaluateRecord, Error> {
         let cloud = |measure: &Measure, step| match measure {
             Measure::Finite(cloud) => cloud.clone(),
             _ => measure.sample(self.n, self.seed, Stream::Source, step),
         };
         let (samples, reference) = (cloud(a, 0), cloud(b, 1));
-        let ruler = Ruler::new(&reference, self.seed, device)?;
-        let reading = ruler.measure(&samples, device)?;
+        let ruler = Ruler::watched(&reference, self.seed, device, progress)?;
+        let reading = checkpoint.part("reading").once("of a", || ruler.measure(&samples, device))?;
         let halves: Option<(Cloud, Cloud)> = match b {
             Measure::Finite(cloud) => Some(cloud.halves(self.seed)?),
             _ => None,
         };
         let law = halves.as_ref().map_or(Law::Draws(b), |(first, second)| Law::Halves(first, second));
-        let noise_floor = ruler.noise_floor(law, samples.len(), device)?;
+        let noise_floor = ruler.noise_floor(law, samples.len(), device, &mut checkpoint.part("noise floor"))?;
         let nn_a_to_b = median_distance(&samples, &reference, device)?;
         let heldout = halves.map(|(first, second)| median_distance(&second, &first, device)).transpose()?;
         let mode_weights = match b {

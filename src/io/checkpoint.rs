@@ -224,6 +224,20 @@ impl Part<'_> {
         self.checkpoint.keep_record(&self.named(name), record);
     }
 
+    /// The record called `name`, or what `work` gives, which is then kept under it.
+    ///
+    /// # Errors
+    /// As `work`.
+    pub fn once<T: Serialize + DeserializeOwned, E>(&mut self, name: &str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        if let Some(record) = self.record(name) {
+            return Ok(record);
+        }
+        let record = work()?;
+        self.keep_record(name, &record);
+        self.checkpoint.pass(true, |_| {});
+        Ok(record)
+    }
+
     /// Keeps what `keep` does in place of all that was kept in this part.
     pub fn close(&mut self, keep: impl FnOnce(&mut Part<'_>)) {
         let others = |name: &String| !name.starts_with(&self.prefix);

@@ -9,6 +9,7 @@
 //! (Janati, Cuturi, Gramfort 2020). Each exact step lowers the objective; it ends at a stationary point.
 
 use crate::backend::Device;
+use crate::io::Part;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::{ExactPlan, Problem, Sinkhorn, TransportError};
@@ -57,7 +58,7 @@ pub struct Between {
     pub converged: bool,
 }
 
-/// Called before each step with its number and the objective; `false` stops the solver.
+/// Called throughout each step with its number and the objective of the last; `false` stops the solver.
 pub type Progress<'a> = &'a (dyn Fn(usize, f64) -> bool + Sync);
 
 impl Barycenter {
@@ -74,6 +75,33 @@ impl Barycenter {
         device: &Device,
         progress: Option<Progress<'_>>,
     ) -> Result<Between, TransportError> {
+        self.run(clouds, weights, device, progress, None)
+    }
+
+    /// As [`Barycenter::solve`], but that the steps in `kept` are not made again, bit for bit as if there had been no stop. The state
+    /// is saved there when that is due, and kept when `progress` says stop.
+    ///
+    /// # Errors
+    /// As [`Barycenter::solve`].
+    pub fn resume(
+        &self,
+        clouds: &[Cloud],
+        weights: &[f64],
+        device: &Device,
+        progress: Option<Progress<'_>>,
+        kept: Part<'_>,
+    ) -> Result<Between, TransportError> {
+        self.run(clouds, weights, device, progress, Some(kept))
+    }
+
+    fn run(
+        &self,
+        clouds: &[Cloud],
+        weights: &[f64],
+        device: &Device,
+        progress: Option<Progress<'_>>,
+        mut kept: Option<Part<'_>>,
+    ) -> Result<Between, TransportError> {
         let shares = Cloud::new(vec![0.0; clouds.len()], 1)?.with_weights(weights.to_vec())?;
         let (first, d) = (&clouds[0], clouds[0].dim());
         if let Some(other) = clouds.iter().find(|cloud| cloud.dim() != d) {
@@ -83,19 +111,23 @@ impl Barycenter {
         for (k, cloud) in clouds.iter().enumerate() {
             centre.iter_mut().zip(cloud.mean()).for_each(|(c, mean)| *c += shares.weight(k) * mean);
         }
-        let mut points = self.start(first, &centre);
-        let (mut objective, mut moved, mut converged) = (Vec::new(), f64::INFINITY, false);
+        let arrays = |part: &Part<'_>| Some((part.array("points")?.to_vec(), part.array("objective")?.to_vec()));
+        let underway = kept.as_ref().and_then(arrays);
+        let (mut points, mut objective) = underway.unwrap_or_else(|| (self.start(first, &centre), Vec::new()));
+        let (mut moved, mut converged) = (f64::INFINITY, false);
         while objective.len() < self.max_iter && !converged {
             let x = Cloud::new(points.clone(), d)?;
-            let (mut next, mut total) = (self.offset(&x, device)?, 0.0);
-            for (k, cloud) in clouds.iter().enumerate() {
-                let (w2_squared, map) = self.map(&x, cloud, device)?;
-                total += shares.weight(k) * w2_squared;
-                next.iter_mut().zip(map).for_each(|(x, t)| *x += shares.weight(k) * t);
+            let last = objective.last().copied().unwrap_or(f64::NAN);
+            let go_on = || progress.is_none_or(|progress| progress(objective.len(), last));
+            let step = self.step(&x, clouds, &shares, device, &go_on);
+            let stopped = matches!(step, Err(TransportError::Stopped { .. }));
+            if let Some(part) = &mut kept {
+                part.pass(!stopped, |part| {
+                    part.keep_array("points", points.clone());
+                    part.keep_array("objective", objective.clone());
+                });
             }
-            if !progress.is_none_or(|progress| progress(objective.len(), total)) {
-                return Err(TransportError::Stopped { iterations: objective.len() });
-            }
+            let (next, total) = step?;
             objective.push(total);
             let squares: f64 = next.iter().zip(&points).map(|(p, q)| (p - q).powi(2)).sum();
             moved = (squares / self.n as f64).sqrt();
@@ -103,6 +135,24 @@ impl Barycenter {
             converged = moved <= self.tol * x.radius();
         }
         Ok(Between { cloud: Cloud::new(points, d)?, objective, moved, converged })
+    }
+
+    /// Where the points go, and Σ_k λ_k W₂² of where they are.
+    fn step(
+        &self,
+        x: &Cloud,
+        clouds: &[Cloud],
+        shares: &Cloud,
+        device: &Device,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(Vec<f64>, f64), TransportError> {
+        let (mut next, mut total) = (self.offset(x, device, go_on)?, 0.0);
+        for (k, cloud) in clouds.iter().enumerate() {
+            let (w2_squared, map) = self.map(x, cloud, device, go_on)?;
+            total += shares.weight(k) * w2_squared;
+            next.iter_mut().zip(map).for_each(|(x, t)| *x += shares.weight(k) * t);
+        }
+        Ok((next, total))
     }
 
     /// n points of `cloud`, none twice where they suffice, moved so that the mean of the cloud lies at `centre`.
@@ -118,10 +168,10 @@ impl Barycenter {
     }
 
     /// What a step starts from: nothing, or x − T_x(x) where the plans are debiased.
-    fn offset(&self, x: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
+    fn offset(&self, x: &Cloud, device: &Device, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Vec<f64>, TransportError> {
         match self.coupling {
             Coupling::Entropic { debias: true, .. } => {
-                let (_, own) = self.map(x, x, device)?;
+                let (_, own) = self.map(x, x, device, go_on)?;
                 Ok(x.points().iter().zip(own).map(|(x, t)| x - t).collect())
             }
             _ => Ok(vec![0.0; x.points().len()]),
@@ -129,11 +179,18 @@ impl Barycenter {
     }
 
     /// 2⟨P, c⟩ and the barycentric map of the plan from `x` to `y`.
-    fn map(&self, x: &Cloud, y: &Cloud, device: &Device) -> Result<(f64, Vec<f64>), TransportError> {
+    fn map(
+        &self,
+        x: &Cloud,
+        y: &Cloud,
+        device: &Device,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(f64, Vec<f64>), TransportError> {
         match self.coupling {
+            Coupling::Exact if !go_on() => Err(TransportError::Stopped { iterations: 0 }),
             Coupling::Exact => ExactPlan::new(x, y).map(|plan| (plan.w2_squared, plan.map)),
             Coupling::Entropic { eps, solver, .. } => {
-                let outcome = solver.solve(&Problem::new(x, y, eps)?, device, None, None)?;
+                let outcome = solver.solve(&Problem::new(x, y, eps)?, device, None, Some(&|_, _, _| go_on()))?;
                 Ok((2.0 * outcome.transport_cost, outcome.map))
             }
         }

@@ -18,6 +18,7 @@
 
 use rayon::prelude::*;
 
+use crate::io::Part;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::exact::LARGEST;
@@ -81,6 +82,31 @@ impl LowRank {
     /// # Errors
     /// [`TransportError`] when the dimensions differ, the rank is out of its range, or `progress` says stop.
     pub fn solve(&self, source: &Cloud, target: &Cloud, progress: Option<Progress<'_>>) -> Result<LowRankPlan, TransportError> {
+        self.run(source, target, progress, None)
+    }
+
+    /// As [`LowRank::solve`], but that what `kept` has of this descent is not done again, bit for bit as if there had been no stop.
+    /// The state is saved there when that is due, and kept when `progress` says stop.
+    ///
+    /// # Errors
+    /// As [`LowRank::solve`].
+    pub fn resume(
+        &self,
+        source: &Cloud,
+        target: &Cloud,
+        progress: Option<Progress<'_>>,
+        kept: Part<'_>,
+    ) -> Result<LowRankPlan, TransportError> {
+        self.run(source, target, progress, Some(kept))
+    }
+
+    fn run(
+        &self,
+        source: &Cloud,
+        target: &Cloud,
+        progress: Option<Progress<'_>>,
+        mut kept: Option<Part<'_>>,
+    ) -> Result<LowRankPlan, TransportError> {
         if source.dim() != target.dim() {
             return Err(TransportError::Dimensions { source_dim: source.dim(), target_dim: target.dim() });
         }
@@ -99,13 +125,25 @@ impl LowRank {
         let mut g = vec![1.0 / self.rank as f64; self.rank];
         let mut x = Side::new(source, &origin, &from);
         let mut y = Side::new(target, &origin, &paired);
-        project(&mut x, &mut y, &mut g, SCALINGS, PROJECTED);
-        let (mut cost, mut step, mut iterations, mut converged) = (f64::INFINITY, STEP, 0, false);
-        let mut earlier = f64::INFINITY;
+        let mut descent = Descent { cost: f64::INFINITY, step: STEP, iterations: 0, earlier: f64::INFINITY };
+        match kept.as_ref().and_then(Descent::kept) {
+            Some((underway, factors)) => {
+                descent = underway;
+                [x.factor, y.factor, g] = factors;
+            }
+            None => project(&mut x, &mut y, &mut g, SCALINGS, PROJECTED),
+        }
+        let Descent { mut cost, mut step, mut iterations, mut earlier } = descent;
+        let mut converged = false;
         while iterations < self.max_iter && !converged {
             let (clusters, images) = (x.clusters(), y.clusters());
             let now = mean_cost(&clusters, &images, &g);
-            if !progress.is_none_or(|progress| progress(iterations, now)) {
+            let go_on = progress.is_none_or(|progress| progress(iterations, now));
+            if let Some(part) = &mut kept {
+                let state = Descent { cost, step, iterations, earlier };
+                part.pass(go_on, |part| state.keep([&x.factor, &y.factor, &g], part));
+            }
+            if !go_on {
                 return Err(TransportError::Stopped { iterations });
             }
             // A step that overshot is followed by shorter ones.
@@ -145,6 +183,35 @@ impl LowRank {
         Ok(LowRankPlan { q: x.factor, r: y.factor, g, transport_cost, marginal_error: error, iterations, converged, map })
     }
 }
+
+/// A descent between two steps, beside its factors.
+struct Descent {
+    cost: f64,
+    step: f64,
+    iterations: usize,
+    /// The cost ten steps ago.
+    earlier: f64,
+}
+
+impl Descent {
+    /// Keeps the state with Q, R and g.
+    fn keep(&self, factors: [&Vec<f64>; 3], part: &mut Part<'_>) {
+        part.keep_array("descent", vec![self.cost, self.step, self.iterations as f64, self.earlier]);
+        for (name, factor) in FACTORS.into_iter().zip(factors) {
+            part.keep_array(name, factor.clone());
+        }
+    }
+
+    /// The state that was kept.
+    fn kept(part: &Part<'_>) -> Option<(Self, [Vec<f64>; 3])> {
+        let &[cost, step, iterations, earlier] = part.array("descent")? else { return None };
+        let [q, r, g] = FACTORS.map(|name| part.array(name));
+        Some((Self { cost, step, iterations: iterations as usize, earlier }, [q?.to_vec(), r?.to_vec(), g?.to_vec()]))
+    }
+}
+
+/// Names of Q, R and g in a checkpoint.
+const FACTORS: [&str; 3] = ["q", "r", "g"];
 
 /// What the stations see of one side.
 struct Clusters {

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use brenier::backend::Device;
+use brenier::io::Checkpoint;
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{Barycenter as Solver, Coupling, Sinkhorn};
 use clap::Args;
@@ -68,7 +70,12 @@ struct Record<'a> {
 impl Barycenter {
     /// Finds it.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
-        let (device, seed) = (session.device()?, session.shared.seed);
+        let device = session.device()?;
+        session.resumable("barycenter", None, &device, |checkpoint| self.solve(session, &device, checkpoint))
+    }
+
+    fn solve(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
+        let seed = session.shared.seed;
         let mut measures = Vec::new();
         for spec in &self.clouds {
             measures.push(input::measure(spec, None, measures.first().map(brenier::measure::Measure::dim))?);
@@ -88,15 +95,11 @@ impl Barycenter {
         let folder = session.folder(None)?;
         let bar = progress::bar(session, "barycenter", solver.max_iter);
         let begun = Instant::now();
-        let found = solver.solve(
-            &clouds,
-            &weights,
-            &device,
-            Some(&|step, _| {
-                bar.set_position(step as u64);
-                !signal::interrupted()
-            }),
-        )?;
+        let tell = |step: usize, _: f64| {
+            bar.set_position(step as u64);
+            !signal::interrupted()
+        };
+        let found = solver.resume(&clouds, &weights, device, Some(&tell), checkpoint.part("points"))?;
         let taken = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
         signal::check()?;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use brenier::backend::Device;
 use brenier::experiment::{self, EvaluateRecord};
+use brenier::io::Checkpoint;
 use clap::Args;
 use serde::Serialize;
 
@@ -49,13 +51,18 @@ impl Evaluate {
     /// Measures.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let device = session.device()?;
+        session.resumable("evaluate", None, &device, |checkpoint| self.measure(session, &device, checkpoint))
+    }
+
+    fn measure(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
         let (a, b) = input::ends((&self.a, None), (&self.b, None))?;
         machine::require("drawing that many points", 4 * u64::from(self.n) * b.dim() as u64)?;
         let folder = session.folder(None)?;
         let spinner = progress::spinner(session, "distances and their noise floor");
         let begun = Instant::now();
-        let found = experiment::Evaluate { n: self.n as usize, seed }.run(&a, &b, &device)?;
+        let go_on = |_, _, _| !signal::interrupted();
+        let found = experiment::Evaluate { n: self.n as usize, seed }.run(&a, &b, device, Some(&go_on), checkpoint)?;
         let taken = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
         signal::check()?;

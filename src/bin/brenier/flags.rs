@@ -44,8 +44,7 @@ pub struct Shared {
     /// Precision of the arithmetic over particles
     #[arg(long, global = true, value_enum, default_value = "f32", help_heading = COMPUTATION)]
     pub precision: PrecisionName,
-    /// Continue an interrupted compare, transport, couple, geodesic, jko or sample: the same command line, with the checkpoint in its
-    /// folder
+    /// Continue an interrupted run: the same command line, with the checkpoint in its folder
     #[arg(long, global = true, help_heading = COMPUTATION)]
     pub resume: bool,
 }

@@ -104,10 +104,7 @@ impl Work {
     }
 
     fn keeps_checkpoint(&self) -> bool {
-        matches!(
-            self,
-            Self::Compare(_) | Self::Transport(_) | Self::Couple(_) | Self::Geodesic(_) | Self::Jko(_) | Self::Sample(_)
-        )
+        !matches!(self, Self::Generate(_) | Self::Devices(_) | Self::Selftest(_) | Self::Bench(_))
     }
 }
 

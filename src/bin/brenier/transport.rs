@@ -129,7 +129,7 @@ impl Transport {
         }
         let on_a_line = x.dim() == 1 && y.dim() == 1 && !self.entropic.is_asked_for();
         let solved = match self.rank {
-            Some(rank) => low_rank::solve(&x, &y, rank as usize, self.entropic.stopping.max_iter, session)?,
+            Some(rank) => low_rank::solve(&x, &y, rank as usize, self.entropic.stopping.max_iter, checkpoint, session)?,
             None if self.exact || on_a_line => exact::solve(&x, &y)?,
             None => self.entropic.solve(&x, &y, device, checkpoint, session)?,
         };

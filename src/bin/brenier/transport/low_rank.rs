@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use brenier::io::Checkpoint;
 use brenier::measure::Cloud;
 use brenier::transport::{LowRank, Verdict};
 
@@ -14,7 +15,14 @@ use crate::{Failure, machine, progress, signal};
 const TOL: f64 = 1e-4;
 
 /// The plan through `rank` way-stations.
-pub fn solve(x: &Cloud, y: &Cloud, rank: usize, max_iter: usize, session: &Session) -> Result<Solved, Failure> {
+pub fn solve(
+    x: &Cloud,
+    y: &Cloud,
+    rank: usize,
+    max_iter: usize,
+    checkpoint: &mut Checkpoint,
+    session: &Session,
+) -> Result<Solved, Failure> {
     // A factor and its gradient on both sides.
     machine::require("a plan of that rank", 2 * (x.len() + y.len()) as u64 * rank as u64)?;
     let solver = LowRank { rank, tol: TOL, max_iter, seed: session.shared.seed };
@@ -24,7 +32,7 @@ pub fn solve(x: &Cloud, y: &Cloud, rank: usize, max_iter: usize, session: &Sessi
         !signal::interrupted()
     };
     let begun = Instant::now();
-    let plan = solver.solve(x, y, Some(&tell))?;
+    let plan = solver.resume(x, y, Some(&tell), checkpoint.part("plan"))?;
     let seconds = begun.elapsed().as_secs_f64();
     spinner.finish_and_clear();
     let verdict = if plan.converged { Verdict::Converged } else { Verdict::Slow { tol: TOL, missing: None } };
