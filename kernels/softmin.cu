@@ -254,10 +254,11 @@ extern "C" __global__ void soft_min_merge(const float* partial, int splits, int 
     }
 }
 
-// The same for partial results that each have their own maximum; the log-sum is relative to the given shift, if any.
+// The same for partial results that each have their own maximum; the log-sum is relative to the given shift, if any. Where there is an
+// x [n,p], the mean becomes share mean + rest x.
 extern "C" __global__ void soft_min_merge_max(const float* partial, int splits, int n, int values, int p, int first, float* out,
                                               float* mean, const uint32_t* list, const uint32_t* count, const float* given,
-                                              double factor) {
+                                              double factor, const float* x, float share, float rest) {
     const uint64_t index = global_index();
     if (index >= (list ? *count : static_cast<uint32_t>(n))) return;
     const uint64_t row = list ? list[index] : index, plane = static_cast<uint64_t>(splits) * n;
@@ -275,12 +276,14 @@ extern "C" __global__ void soft_min_merge_max(const float* partial, int splits, 
     out[row] = fmaf(0.693147182f, relative, fmaf(-1.90465430e-9f, relative, logf(sum)));
     for (int k = 0; k < values && first + k < p; ++k) {
         const float* at = shifts + (k + 1) * plane;
-        float weighted = 0.0f, rest = 0.0f;
+        float weighted = 0.0f, lost = 0.0f;
 #pragma unroll 1
         for (int s = 0; s < splits; ++s) {
             uint64_t split = static_cast<uint64_t>(s) * n;
-            add_compensated(weighted, rest, at[split] * exp2_unit(shifts[split] - top));
+            add_compensated(weighted, lost, at[split] * exp2_unit(shifts[split] - top));
         }
-        mean[row * p + first + k] = __fdiv_rn(weighted, sum);
+        const uint64_t here = row * p + first + k;
+        const float value = __fdiv_rn(weighted, sum);
+        mean[here] = x ? fmaf(share, value, rest * x[here]) : value;
     }
 }

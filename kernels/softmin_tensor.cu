@@ -20,10 +20,12 @@ template <int P> constexpr int TILE = P > 0 ? 32 : 64;
 constexpr float ABSENT = -3e38f;
 constexpr float LOWEST = -2e36f;
 
-// The largest magnitude of a vector of d numbers, one warp a vector.
+// The largest magnitude of a vector of d numbers, one warp a vector. Loops over coordinates are not unrolled, here and below: the time is
+// nothing, the code would be longer.
 template <class Read>
 __device__ __forceinline__ float largest_of(int d, Read read) {
     float largest = 0.0f;
+#pragma unroll 1
     for (int k = threadIdx.x % 32; k < d; k += 32) largest = fmaxf(largest, fabsf(read(k)));
     for (int offset = 16; offset > 0; offset /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, offset));
     return largest;
@@ -38,6 +40,7 @@ extern "C" __global__ void soft_min_split(const float* from, int count, int d, i
     from += at * stride;
     const float up = scaling(largest_of(d, [&](int k) { return from[k]; }));
     uint16_t *hi = halves + at * 2 * padded, *lo = hi + padded;
+#pragma unroll 1
     for (int k = lane; k < padded; k += 32) {
         float x = k < d ? from[k] * up : 0.0f;
         hi[k] = to_half(x);
@@ -61,6 +64,7 @@ extern "C" __global__ void soft_min_split_half(const uint16_t* from, int bf16, i
     from += at * d;
     auto read = [&](int i) { return bf16 ? __uint_as_float(static_cast<uint32_t>(from[i]) << 16) : from_half(from[i]); };
     const float up = scaling(largest_of(d, read));
+#pragma unroll 1
     for (int i = lane; i < padded; i += 32) halves[at * padded + i] = to_half(i < d ? read(i) * up : 0.0f);
     if (lane > 0) return;
     if (bias) {

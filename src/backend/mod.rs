@@ -139,6 +139,22 @@ pub trait Backend: Send + Sync {
         mean: Option<Mean<'_, Self>>,
     ) -> Result<(), BackendError>;
 
+    /// What a denoiser makes of [`Backend::soft_mean`] in one pass over the rows: `out_i = s Σ_j w_ij v_j + t x_i`, n × d, without a
+    /// shift; `log_sum` is workspace of length n.
+    fn soft_blend(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        values: &Reals<Self>,
+        (s, t): (f64, f64),
+        log_sum: &mut Reals<Self>,
+        out: &mut Reals<Self>,
+    ) -> Result<(), BackendError> {
+        let (x, d) = (rows.points, rows.d);
+        self.soft_mean(rows, columns, None, values, d, log_sum, out)?;
+        self.axpby(t, x, s, out)
+    }
+
     /// Draws from the softmax of each row by inverse CDF: `index_r = min {j : Σ_{j′≤j} w_ij′ > quantiles_r}` for
     /// r ∈ first_i..first_{i+1}, one number of [0, 1) a draw; `first` has length n + 1.
     ///

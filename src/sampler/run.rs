@@ -412,8 +412,8 @@ impl<B: Backend> Evaluate<B> for Points<B> {
         let Level { alpha, sigma, .. } = level;
         let Self { n, d, m, .. } = *self;
         let last = registers.len() - 1;
-        let (registers_in, mean) = registers.split_at_mut(last);
-        let mean = &mut mean[0];
+        let (registers_in, made) = registers.split_at_mut(last);
+        let made = &mut made[0];
         if sigma > 0.0 {
             // −|x − αy|²/2σ² for a data set, −|x − y|²/2εσ for a plan; the parts in |x|² and x·ȳ are common to all columns.
             let (product, square) = match self.eps {
@@ -424,15 +424,16 @@ impl<B: Backend> Evaluate<B> for Points<B> {
             backend.pack(&self.centred, d, Scale::Uniform(product), &self.bias, potential, &mut self.packed)?;
             let rows = Rows { points: &registers_in[src], n, d };
             let columns = Columns { packed: &self.packed, m, d };
-            backend.soft_mean(rows, columns, None, &self.points, d, &mut self.log_sum, mean)?;
-            let terms = [(last, p - q * alpha / sigma), (src, q / sigma)];
-            return Ok(backend.combine(registers, dst, &terms)?);
+            let shares = (p - q * alpha / sigma, q / sigma);
+            backend.soft_blend(rows, columns, &self.points, shares, &mut self.log_sum, made)?;
+            registers.swap(dst, last);
+            return Ok(());
         }
         if q != 0.0 {
             return Err(RunError::NoiseAtData);
         }
         backend.nearest(Rows { points: &registers_in[src], n, d }, &self.points, &mut self.index)?;
-        backend.gather(&self.points, d, &self.index, mean)?;
+        backend.gather(&self.points, d, &self.index, made)?;
         Ok(backend.combine(registers, dst, &[(last, p)])?)
     }
 }

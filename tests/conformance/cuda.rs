@@ -79,6 +79,7 @@ suites! {
     in_one_order: soft_min_on_emulated_cuda, soft_min_on_a_gpu: soft_min::soft_min;
     on_emulator: massless_rows_on_emulated_cuda, massless_rows_on_a_gpu: soft_min::massless;
     in_one_order: soft_mean_on_emulated_cuda, soft_mean_on_a_gpu: soft_mean::soft_mean;
+    in_one_order: soft_blend_on_emulated_cuda, soft_blend_on_a_gpu: soft_mean::soft_blend;
     on_emulator: large_values_on_emulated_cuda, large_values_on_a_gpu: soft_mean::large_values;
     in_one_order: a_million_columns_on_emulated_cuda, a_million_columns_on_a_gpu: soft_mean::a_million_columns;
     in_one_order: soft_min_cost_on_emulated_cuda, soft_min_cost_on_a_gpu: soft_min_cost::norms;

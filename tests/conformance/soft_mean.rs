@@ -69,6 +69,40 @@ fn soft_mean_is_the_mean_under_the_softmax_in_f64() {
     on_each::<f64>(soft_mean);
 }
 
+/// out_i = s mean_i + t x_i, of the same means, with two products and a sum more.
+pub fn soft_blend<B: Backend>(backend: &B) {
+    let (u, s, t) = (rounding::<B>(), 0.8, -1.7);
+    for case in SIZES.into_iter().flat_map(Case::all::<B>) {
+        let (n, m, d) = (case.n, case.m, case.d);
+        let values = rounded::<B>(&normals(m * d, 6));
+        let (x, packed) = case.upload(backend);
+        let uploaded = backend.upload_reals(&values).unwrap();
+        let (mut log_sum, mut out) = (backend.zeros(n).unwrap(), backend.upload_reals(&vec![f64::NAN; n * d]).unwrap());
+        backend.soft_blend(case.rows(&x), case.columns(&packed), &uploaded, (s, t), &mut log_sum, &mut out).unwrap();
+        let out = backend.download_reals(&out).unwrap();
+        for i in 0..n {
+            let e = case.expect(i, u);
+            for k in 0..d {
+                let (value, x) = (|j: usize| values[j * d + k], case.x[i * d + k]);
+                let mean: f64 = (0..m).map(|j| e.weights[j] * value(j)).sum();
+                let spread: f64 = (0..m).map(|j| e.weights[j] * (value(j) - mean).abs()).sum();
+                let size: f64 = (0..m).map(|j| e.weights[j] * value(j).abs()).sum();
+                let clamped = (0..m).map(|j| value(j).abs()).sum::<f64>() * 2f64.powi(-60);
+                let of_mean = 2.0 * e.tolerance.min(1.0) * spread + 16.0 * u * size + clamped;
+                let tolerance = s * of_mean + 4.0 * u * ((s * mean).abs() + (t * x).abs());
+                let what = || format!("{}, {n} × {m} × {d}, row {i}, number {k}", case.name);
+                assert_near(out[i * d + k], s * mean + t * x, tolerance, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn soft_blend_is_a_mean_and_the_row_itself() {
+    on_each::<f32>(soft_blend);
+    on_each::<f64>(soft_blend);
+}
+
 /// Values of size 1e15 on rows whose shift is 40 too small: neither sums nor products overflow in f32.
 pub fn large_values<B: Backend>(backend: &B) {
     let case = Case::random::<B>((20, 70, 3));

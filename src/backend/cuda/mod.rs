@@ -205,6 +205,18 @@ impl Backend for Cuda {
         soft_min::soft_min(self, rows, columns, shift, out, Some(Mean { values, p, out: mean }))
     }
 
+    fn soft_blend(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        values: &Buffer<f32>,
+        shares: (f64, f64),
+        log_sum: &mut Buffer<f32>,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), BackendError> {
+        soft_min::soft_blend(self, rows, columns, values, shares, log_sum, out)
+    }
+
     fn halve(&self, points: &[f64], d: usize, storage: Storage) -> Result<Option<HalfPoints>, BackendError> {
         HalfPoints::new(self, points, d, storage)
     }

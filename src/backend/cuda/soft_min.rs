@@ -69,7 +69,21 @@ pub fn soft_min(
     out: &mut Buffer<f32>,
     mean: Option<Mean<'_, Cuda>>,
 ) -> Result<(), BackendError> {
-    of_pairs(cuda, Pairs::Full(rows, columns), shift, out, mean)
+    of_pairs(cuda, Pairs::Full(rows, columns), shift, out, mean, None)
+}
+
+/// `out_i = s Σ_j w_ij v_j + t x_i`: the merge of the splits has the row at hand.
+pub fn soft_blend(
+    cuda: &Cuda,
+    rows: Rows<'_, Cuda>,
+    columns: Columns<'_, Cuda>,
+    values: &Buffer<f32>,
+    (s, t): (f64, f64),
+    log_sum: &mut Buffer<f32>,
+    out: &mut Buffer<f32>,
+) -> Result<(), BackendError> {
+    let (blend, mean) = (Blend { with: rows.points.at(), s, t }, Mean { values, p: rows.d, out });
+    of_pairs(cuda, Pairs::Full(rows, columns), None, log_sum, Some(mean), Some(blend))
 }
 
 /// The same of points in half precision.
@@ -81,7 +95,15 @@ pub fn soft_min_half(
     out: &mut Buffer<f32>,
     mean: Option<Mean<'_, Cuda>>,
 ) -> Result<(), BackendError> {
-    of_pairs(cuda, Pairs::Half(rows, columns), shift, out, mean)
+    of_pairs(cuda, Pairs::Half(rows, columns), shift, out, mean, None)
+}
+
+/// What becomes of a mean: s times it and t times what is at `with`.
+#[derive(Clone, Copy)]
+struct Blend {
+    with: Pointer,
+    s: f64,
+    t: f64,
 }
 
 fn of_pairs(
@@ -90,10 +112,13 @@ fn of_pairs(
     shift: Option<(&Buffer<f32>, f64)>,
     out: &mut Buffer<f32>,
     mean: Option<Mean<'_, Cuda>>,
+    blend: Option<Blend>,
 ) -> Result<(), BackendError> {
+    let Blend { with, s, t } = blend.unwrap_or(Blend { with: 0, s: 1.0, t: 0.0 });
     let (values, p, means) = mean.map_or((0, 0, 0), |mean| (mean.values.at(), mean.p, mean.out.at()));
     slabs(cuda, pairs, shift, p, 64, |first, pass| {
-        let pass = Pass { values, out: offset(out.at(), first), mean: offset(means, first * p), ..pass };
+        let blend = Blend { with: offset(with, first * p), s, t };
+        let pass = Pass { values, out: offset(out.at(), first), mean: offset(means, first * p), blend, ..pass };
         (0..p.max(1)).step_by(pass.width.max(1)).try_for_each(|value| pass.run(value))
     })
 }
@@ -237,6 +262,7 @@ fn slabs<'a>(
             count: redo + 4 * slab as Pointer,
             out: 0,
             mean: 0,
+            blend: Blend { with: 0, s: 1.0, t: 0.0 },
         };
         each(first, pass)?;
     }
@@ -300,6 +326,7 @@ struct Pass<'a> {
     count: Pointer,
     out: Pointer,
     mean: Pointer,
+    blend: Blend,
 }
 
 impl Pass<'_> {
@@ -316,7 +343,9 @@ impl Pass<'_> {
             (list, count) = (self.redo, self.count);
         }
         self.stream("soft_min_max", 1, first, [&list, &count])?;
-        let given: [&dyn Argument; 4] = [&list, &count, &self.shift, &self.factor];
+        let Blend { with, s, t } = self.blend;
+        let (s, t) = (s as f32, t as f32);
+        let given: [&dyn Argument; 7] = [&list, &count, &self.shift, &self.factor, &with, &s, &t];
         self.cuda.launch("soft_min_merge_max", merge, &[&results[..], &given].concat())
     }
 

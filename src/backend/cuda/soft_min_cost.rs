@@ -102,9 +102,10 @@ impl Pass<'_> {
         let arguments: [&dyn Argument; 12] =
             [&self.x, &self.y, &values, &p, &first, &self.scale, &self.power, &self.partial, &n, &m, &d, &chunk];
         self.cuda.launch(&format!("soft_min_cost_{}_{kind}", self.norm), shape, &arguments)?;
-        let all: Pointer = 0;
-        let arguments: [&dyn Argument; 12] =
-            [&self.partial, &splits, &n, &width, &p, &first, &self.out, &mean, &all, &all, &self.shift, &self.factor];
-        self.cuda.launch("soft_min_merge_max", Shape::covering(self.rows)?, &arguments)
+        // All rows, and the means as they are.
+        let none: Pointer = 0;
+        let results: [&dyn Argument; 8] = [&self.partial, &splits, &n, &width, &p, &first, &self.out, &mean];
+        let given: [&dyn Argument; 7] = [&none, &none, &self.shift, &self.factor, &none, &1.0f32, &0.0f32];
+        self.cuda.launch("soft_min_merge_max", Shape::covering(self.rows)?, &[&results[..], &given].concat())
     }
 }
