@@ -135,7 +135,7 @@ fn values_outside_their_domain_are_bad_usage() {
     refused(folder.path(), "compare 8gaussians --steps 5,0", 2, &["--steps"]);
     refused(folder.path(), "transport moons", 2, &["<TARGET>"]);
     refused(folder.path(), "transport moons 8gaussians --exact --eps 1", 2, &["--exact", "--eps"]);
-    refused(folder.path(), "evaluate moons 8gaussians --resume", 2, &["resume", "no checkpoint"]);
+    refused(folder.path(), "selftest --resume", 2, &["resume", "no checkpoint"]);
     refused(folder.path(), "transport moons 8gaussians --resume", 2, &["checkpoint", "--out"]);
     refused(folder.path(), "sample 8gaussians --n 10 --particles 5..20", 1, &["5..20", "10", "--n"]);
 }
