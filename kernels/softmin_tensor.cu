@@ -2,7 +2,8 @@
 //   The same sums, columns splits, partial results and merge as softmin.cu, whose head says why; only the exponent differs.
 //
 // Split products: soft_min_split scales each row and each column and stores them as halves, split.cuh says how; points that come in
-// half precision are one part instead of two (soft_min_split_half), with a third of the products. The weighted mean is a product too, in tf32 (a weight may be as large as 2^64), split in the same way, eight columns at a time.
+// half precision are one part instead of two (soft_min_split_half), with a third of the products. The weighted mean is a product too, in
+// tf32 (a weight may be as large as 2^64), split in the same way, eight columns at a time.
 //
 // Grid: (blocks of 128 rows, column splits), 4 warps of 32 rows. Tiles of 64 columns, 32 beside values, slices of 32 coordinates, copied in the
 // background two stages deep; up to 64 coordinates the rows stay in shared memory, beyond they are streamed with the columns.
@@ -31,7 +32,7 @@ __device__ __forceinline__ float largest_of(int d, Read read) {
     return largest;
 }
 
-// Splits `count` vectors of d numbers, `stride` apart: hi then lo, each count x padded, zeros behind the d-th. `scale` takes the
+// Splits `count` vectors of d numbers, `stride` apart: count x 2 padded, of each vector hi, then lo, zeros behind the d-th. `scale` takes the
 // factor that undoes the scaling; where there is a bias behind the coordinates, it follows the factor. One warp a vector.
 extern "C" __global__ void soft_min_split(const float* from, int count, int d, int stride, int padded, uint16_t* halves, float* scale) {
     const uint64_t at = global_index() / 32;
@@ -54,7 +55,7 @@ extern "C" __global__ void soft_min_split(const float* from, int count, int d, i
 }
 
 // The same for vectors in half precision, f16 or bf16, which become one part: count x padded. Of columns, with a bias, the factor has
-// k log2(e) in it, and log2(e) (bias_j + c g_j) follows, held within +-largest.
+// k log2(e) in it, and log2(e) (bias_j + c g_j) follows, held within +-bound.
 extern "C" __global__ void soft_min_split_half(const uint16_t* from, int bf16, int count, int d, int padded, uint16_t* halves,
                                                float* scale, double k, const float* bias, double c, const float* potential,
                                                double bound) {

@@ -46,6 +46,27 @@ fn expect(cost: Cost, x: &[f64], y: &[f64]) -> (f64, f64) {
     }
 }
 
+/// Points near zero: an angle does not see their length, and a norm scales with it, down to where squares are denormal.
+fn small_points<B: Backend>(backend: &B) {
+    let (n, m, d) = (5, 33, 3);
+    for (cost, scale, seen) in [(Cost::Cosine, 2f64.powi(-50), 1.0), (Cost::Lp(2.5), 2f64.powi(-104), 2f64.powi(-104))] {
+        let (x, y) = (rounded::<B>(&normals(n * d, 1)), rounded::<B>(&normals(m * d, 2)));
+        let up = |points: &[f64]| backend.upload_reals(&points.iter().map(|x| scale * x).collect::<Vec<_>>()).unwrap();
+        let (points, columns, mut out) = (up(&x), up(&y), backend.zeros(n * m).unwrap());
+        backend.cost_matrix(Rows { points: &points, n, d }, &columns, cost, &mut out).unwrap();
+        for (at, found) in backend.download_reals(&out).unwrap().into_iter().enumerate() {
+            let (expected, roundings) = expect(cost, &x[at / m * d..][..d], &y[at % m * d..][..d]);
+            assert_near(found, seen * expected, seen * rounding::<B>() * roundings, &|| format!("{cost:?} {at}, small"));
+        }
+    }
+}
+
+#[test]
+fn costs_of_small_points_keep_their_digits() {
+    on_each::<f32>(small_points);
+    on_each::<f64>(small_points);
+}
+
 #[test]
 fn costs_are_taken_by_differences_in_f32() {
     on_each::<f32>(cost_matrix);

@@ -55,6 +55,12 @@ pub struct Cosine;
 /// Any, by the numbers of row and column.
 pub struct Given<'a>(pub &'a (dyn Fn(usize, usize) -> f64 + Sync));
 
+/// Near the smallest normal number: what a length of zero is divided by.
+#[inline(always)]
+fn smallest<L: Lane>() -> L {
+    L::splat(L::Elem::from_f64(if L::Elem::ROUNDING > 1e-10 { 1e-37 } else { 1e-300 }))
+}
+
 #[inline(always)]
 fn absolute<L: Lane>(x: L) -> L {
     x.max(L::splat(L::Elem::from_f64(0.0)).sub(x))
@@ -119,7 +125,7 @@ impl Metric for Lp {
     fn costs<L: Lane, const R: usize, const C: usize>(&self, lines: &Lines<'_, L::Elem>, y: &[L::Elem], _: usize) -> [[L; R]; C] {
         let constant = |x: f64| L::splat(L::Elem::from_f64(x));
         // Below it a share adds nothing, whatever p.
-        let (zero, least) = (constant(0.0), constant(1e-30));
+        let (zero, least, smallest) = (constant(0.0), constant(1e-30), smallest::<L>());
         let (power, root) = (constant(self.0), constant(1.0 / self.0));
         let (mut largest, mut sums) = ([[zero; R]; C], [[zero; R]; C]);
         for k in 0..lines.d {
@@ -136,7 +142,7 @@ impl Metric for Lp {
             for c in 0..C {
                 let y = L::splat(y[c * lines.stride + k]);
                 for r in 0..R {
-                    let share = absolute(x[r].sub(y)).div(largest[c][r].max(least)).max(least);
+                    let share = absolute(x[r].sub(y)).div(largest[c][r].max(smallest)).max(least);
                     sums[c][r] = sums[c][r].add(log2(share).mul(power).exp2());
                 }
             }
@@ -168,11 +174,11 @@ impl Metric for Cosine {
             }
         }
         // Of points at zero the product is zero too.
-        let least = constant(1e-30);
         for c in 0..C {
-            let column = columns[c].sqrt();
+            let column = columns[c].sqrt().max(smallest::<L>());
             for r in 0..R {
-                products[c][r] = one.sub(products[c][r].div(rows[r].sqrt().mul(column).max(least)));
+                let row = rows[r].sqrt().max(smallest::<L>());
+                products[c][r] = one.sub(products[c][r].div(row).div(column));
             }
         }
         products
