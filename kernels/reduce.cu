@@ -22,10 +22,16 @@ struct LargestChange {
     static constexpr bool maximum = true;
     __device__ static double term(double mass, double change) { return mass > 0.0 ? fabs(change) : 0.0; }
 };
+// how far any number fell
+struct LargestFall {
+    static constexpr bool maximum = true;
+    __device__ static double term(double before, double after) { return before - after; }
+};
 
 template <class Term, class T>
 __device__ __forceinline__ void partial(uint64_t n, const T* x, const T* y, double* out) {
     double total = 0.0;
+#pragma unroll 4
     for (uint32_t e = 0; e < 16; ++e) {
         uint64_t i = (static_cast<uint64_t>(blockIdx.x) * 16 + e) * 256 + threadIdx.x;
         if (i < n) total = joined<Term::maximum>(total, Term::term(x[i], y[i]));
@@ -47,5 +53,6 @@ extern "C" __global__ void __launch_bounds__(256) dot(uint64_t n, const float* x
 extern "C" __global__ void __launch_bounds__(256) max_difference(uint64_t n, const float* x, const float* y, double* out) { partial<MaxDifference>(n, x, y, out); }
 extern "C" __global__ void __launch_bounds__(256) marginal_error(uint64_t n, const float* a, const float* r, double* out) { partial<MarginalError>(n, a, r, out); }
 extern "C" __global__ void __launch_bounds__(256) largest_change(uint64_t n, const double* mass, const double* change, double* out) { partial<LargestChange>(n, mass, change, out); }
+extern "C" __global__ void __launch_bounds__(256) largest_fall(uint64_t n, const double* before, const double* after, double* out) { partial<LargestFall>(n, before, after, out); }
 extern "C" __global__ void __launch_bounds__(256) total_sum(uint64_t count, const double* partials, double* out) { whole<false>(count, partials, out); }
 extern "C" __global__ void __launch_bounds__(256) total_maximum(uint64_t count, const double* partials, double* out) { whole<true>(count, partials, out); }

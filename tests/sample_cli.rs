@@ -115,17 +115,18 @@ fn a_defect_is_reproduced_only_when_it_is_named() {
     for compat in COMPATS {
         let method = compat.methods[0];
         let more = match compat.name {
-            "ddim_prev_step" => " --schedule ddpm --grid linspace",
-            "churn_after_model" => " --churn 10 --grid karras",
-            "double_shift" => " --shift 3",
-            "iddpm_grid_float32" => " --grid iddpm",
-            "batch_path_length" => " --length 0.5",
-            "unused_draws" => " --churn 10 --churn-between 0.1..10 --grid karras --noise noise.npy",
-            _ => "",
+            // They choose their steps.
+            _ if matches!(method, "dopri5" | "adaptive-heun") => "",
+            "ddim_prev_step" => " --steps 12 --schedule ddpm --grid linspace",
+            "churn_after_model" => " --steps 12 --churn 10 --grid karras",
+            "double_shift" => " --steps 12 --shift 3",
+            "iddpm_grid_float32" => " --steps 12 --grid iddpm",
+            "batch_path_length" => " --steps 12 --length 0.5",
+            "unused_draws" => " --steps 12 --churn 10 --churn-between 0.1..10 --grid karras --noise noise.npy",
+            _ => " --steps 12",
         };
-        let run = |compat: &str| {
-            sample(folder.path(), &format!("{MIXTURE} --method {method} --n 30 --steps 12 --precision f64{more}{compat}")).1
-        };
+        let run =
+            |compat: &str| sample(folder.path(), &format!("{MIXTURE} --method {method} --n 30 --precision f64{more}{compat}")).1;
         assert_ne!(run(""), run(&format!(" --compat {}", compat.name)), "{}", compat.name);
     }
     let slip = refused("8gaussians --compat ddim_prev", 1);
@@ -220,7 +221,33 @@ fn a_method_that_needs_a_law_refuses_points() {
     assert!(refused("8gaussians --method dpm-adaptive --schedule condot", 1).contains("infinite at pure noise"));
     assert!(refused("8gaussians --method pc-ve --schedule ve", 1).contains("a schedule of its own"));
     assert!(refused("8gaussians --method dopri5 --trajectory", 1).contains("keeps no trajectory"));
+    assert!(refused("8gaussians --method dopri5 --steps 20", 1).contains("dopri5 chooses its steps"));
+    assert!(refused("8gaussians --method pc-ve --grid karras", 1).contains("levels of its own"));
     for flag in ["--tol 0", "--tol nan", "--snr -1", "--step 0", "--churn -1"] {
         assert!(refused(&format!("8gaussians {flag}"), 2).contains(flag.split(' ').next().unwrap()), "{flag}");
+    }
+}
+
+/// Every flag that only some methods take changes what they do, and the others refuse it.
+#[test]
+fn a_flag_that_a_method_does_not_take_is_refused() {
+    let folder = TempDir::new().unwrap();
+    for (flag, takes, other) in [
+        ("--eta 0.5", "ddim", "fm-euler"),
+        ("--eta 0.5", "dpm-2", "dpmpp-2m"),
+        ("--eta 0.5", "dpmpp-2s", "ddpm"),
+        ("--churn 5", "edm-heun", "pf-heun"),
+        ("--churn 5", "edm-euler", "pc-vp"),
+        ("--step 0.05", "langevin", "annealed-langevin"),
+        ("--tol 1e-2", "dopri5", "fm-rk4"),
+        ("--snr 0.5", "pc-ve", "ddim"),
+        ("--probability-flow", "pc-vp", "ddim"),
+        ("--length 0.1", "energy-matching", "langevin"),
+    ] {
+        let plain = sample(folder.path(), &format!("normal:2 --n 20 --method {takes}")).1;
+        let with = sample(folder.path(), &format!("normal:2 --n 20 --method {takes} {flag}")).1;
+        assert_ne!(plain, with, "{takes} {flag}");
+        let said = refused(&format!("normal:2 --n 20 --method {other} {flag}"), 1);
+        assert!(said.contains(takes) && said.contains(&format!("{other} does not take it")), "{said}");
     }
 }

@@ -338,6 +338,9 @@ pub trait Backend: Send + Sync {
     /// `max_i |change_i|` over the points with mass, NaN if any of them is.
     fn largest_change(&self, mass: &Self::Buf<f64>, change: &Self::Buf<f64>) -> Result<Ticket, BackendError>;
 
+    /// `max(0, max_i (before_i − after_i))`, NaN if any difference is.
+    fn largest_fall(&self, before: &Self::Buf<f64>, after: &Self::Buf<f64>) -> Result<Ticket, BackendError>;
+
     /// `out_i = x_i`, rounded to [`Backend::Real`].
     fn round(&self, x: &Self::Buf<f64>, out: &mut Reals<Self>) -> Result<(), BackendError>;
 

@@ -211,10 +211,11 @@ fn descend<B: Backend, const D: usize>(
         }
     }
     let Budget { iterations, history, mut watch, .. } = budget;
+    let saved = level.save()?;
     watch.close(|part| {
         part.keep_record(REACHED, &(steps.len() - 1, iterations));
         Residual::keep(&history, part);
-        level.keep(None, error, part);
+        level.keep(&saved, None, error, part);
     });
 
     let (mut map, log_ratio) = level.barycentric_map()?;
@@ -224,7 +225,7 @@ fn descend<B: Backend, const D: usize>(
         eps,
         mass: [&first.scale.weights, &second.scale.weights],
         holds: [&first.hold, &second.hold],
-        convex: [&first.potential, &second.potential],
+        convex: [&saved[0].potential, &saved[saved.len() - 1].potential],
         log_ratio: &log_ratio,
         products: &products,
         symmetric,

@@ -1,7 +1,6 @@
 //! A solve that is watched: told of, stopped, and kept in a checkpoint while it goes on.
 
 use crate::io::Part;
-use crate::transport::TransportError;
 use crate::transport::outcome::Residual;
 use crate::transport::sinkhorn::Progress;
 
@@ -20,15 +19,9 @@ impl Watch<'_> {
         Watch { progress: self.progress, kept: self.kept.as_mut().map(Part::again) }
     }
 
-    /// Tells of the error before an iteration. Where the state has to be kept, `keep` does so.
-    ///
-    /// # Errors
-    /// [`TransportError::Stopped`] when progress says stop.
-    pub fn tell(&mut self, now: Residual, keep: impl FnOnce(&mut Part<'_>)) -> Result<(), TransportError> {
-        let Residual { iteration, eps, error } = now;
-        let go_on = self.progress.is_none_or(|progress| progress(iteration, eps, error));
-        self.keep(go_on, keep);
-        if go_on { Ok(()) } else { Err(TransportError::Stopped { iterations: iteration }) }
+    /// Tells of the error before an iteration; false where progress says stop.
+    pub fn tell(&self, Residual { iteration, eps, error }: Residual) -> bool {
+        self.progress.is_none_or(|progress| progress(iteration, eps, error))
     }
 
     /// Whether the state has to be kept, be it that the solve does not go on.

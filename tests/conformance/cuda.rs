@@ -107,6 +107,7 @@ suites! {
     on_emulator: not_a_number_on_emulated_cuda, not_a_number_on_a_gpu: vector::not_a_number;
     on_emulator: updates_on_emulated_cuda, updates_on_a_gpu: potential::updates;
     on_emulator: largest_change_on_emulated_cuda, largest_change_on_a_gpu: potential::largest_change;
+    on_emulator: largest_fall_on_emulated_cuda, largest_fall_on_a_gpu: potential::largest_fall;
     on_emulator: acceleration_on_emulated_cuda, acceleration_on_a_gpu: potential::acceleration;
     on_emulator: excursions_on_emulated_cuda, excursions_on_a_gpu: potential::excursions;
     on_emulator: rows_alone_on_emulated_cuda, rows_alone_on_a_gpu: repeat::rows_alone;
@@ -294,21 +295,33 @@ fn the_host_waits_for_nothing_within_an_iteration() {
     assert!(tight <= loose + 2 && more >= residuals / 4, "{loose} waits, then {tight} for {more} residuals");
 }
 
-/// A million pairs of points in the plane are solved by kept tiles on emulated CUDA too, to the cost that the processor finds: both stop
-/// at a marginal error of 1e-3.
+/// A million pairs of points in the plane are solved by kept tiles on emulated CUDA too, with marginals held or free, to the cost that
+/// the processor finds: both stop at an error of 1e-3. More iterations bring over numbers to stop by, and no more vectors.
 #[test]
 fn the_multiscale_solver_on_emulated_cuda_finds_the_processors_plan() {
     if !emulator::COMPILED {
         return skip("no C++ compiler to emulate CUDA with");
     }
-    let (_, cuda) = emulated(Order::Forward);
     let (x, y) = (cloud(1100, 2, 0.0, 1), cloud(1030, 2, 0.5, 2));
-    let problem = Problem::new(&x, &y, 0.02).unwrap();
-    let [found, expected] = [Device::Cuda(cuda), Device::cpu(Precision::F32)]
-        .map(|device| Sinkhorn::default().solve(&problem, &device, None, None).unwrap());
-    assert!(found.converged && found.skipped_mass_bound > 0.0, "{:?}, {:e} skipped", found.verdict, found.skipped_mass_bound);
-    let (cost, processors) = (found.transport_cost, expected.transport_cost);
-    assert!((cost - processors).abs() <= 1e-3 * processors, "{cost} for {processors}");
+    for rho in [None, Some(1.0)] {
+        let problem = Problem::new(&x, &y, 0.02).unwrap().with_rho(rho, rho).unwrap();
+        let on_emulator = |tol: f64| {
+            let launcher = Arc::new(Emulator::new(Order::Forward));
+            let device = Device::Cuda(Cuda::over(launcher.clone(), "emulator".into()).unwrap());
+            let outcome = Sinkhorn { tol, ..Sinkhorn::default() }.solve(&problem, &device, None, None).unwrap();
+            let [waits, numbers] = [&launcher.waits, &launcher.late_reads].map(|count| count.load(Ordering::Relaxed));
+            (outcome, waits, numbers)
+        };
+        let (found, waits, numbers) = on_emulator(1e-3);
+        let expected = Sinkhorn::default().solve(&problem, &Device::cpu(Precision::F32), None, None).unwrap();
+        assert!(found.converged && found.skipped_mass_bound > 0.0, "{:?}, {:e} skipped", found.verdict, found.skipped_mass_bound);
+        let (cost, processors) = (found.transport_cost, expected.transport_cost);
+        assert!((cost - processors).abs() <= 1e-3 * processors, "{cost} for {processors}");
+        let (longer, more_waits, more_numbers) = on_emulator(1e-5);
+        let iterations = longer.iterations - found.iterations;
+        assert!(iterations >= 5 && more_numbers >= numbers + 3 * iterations, "{iterations}: {numbers}, {more_numbers} numbers");
+        assert!(more_waits <= waits + 4, "{waits}, {more_waits} waits");
+    }
 }
 
 /// A stochastic sampler's particles on emulated CUDA are within 1e-6 of the processor's, the noise being the same bits.

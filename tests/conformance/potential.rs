@@ -52,6 +52,22 @@ pub fn largest_change<B: Backend>(backend: &B) {
     }
 }
 
+/// A rise is no fall, what does not move falls by nothing, and what is not a number is no bound.
+pub fn largest_fall<B: Backend>(backend: &B) {
+    for n in LENGTHS {
+        let (before, mut after) = (normals(n, 7), normals(n, 8));
+        let fall = |after: &[f64]| {
+            let (before, after) = (backend.upload(&before).unwrap(), backend.upload(after).unwrap());
+            backend.largest_fall(&before, &after).unwrap().read().unwrap()
+        };
+        let risen: Vec<f64> = before.iter().map(|x| x + 1.0).collect();
+        assert_eq!((fall(&before), fall(&risen)), (0.0, 0.0));
+        assert_eq!(fall(&after), before.iter().zip(&after).map(|(before, after)| before - after).fold(0.0, f64::max));
+        after[n - 1] = f64::NAN;
+        assert!(fall(&after).is_nan());
+    }
+}
+
 /// The points that `steps` steps on R(x) = (rate − 1)(x − 1) go through, from random ones.
 fn accelerated<B: Backend>(backend: &B, mass: &[f64], rates: &[f64], steps: usize) -> Vec<Vec<f64>> {
     let mut memory = Anderson::new(backend, mass.len()).unwrap();
@@ -122,6 +138,12 @@ fn updates_of_a_potential_are_in_f64() {
 fn the_largest_change_is_that_of_points_with_mass() {
     on_each::<f32>(largest_change);
     on_each::<f64>(largest_change);
+}
+
+#[test]
+fn the_largest_fall_is_no_rise() {
+    on_each::<f32>(largest_fall);
+    on_each::<f64>(largest_fall);
 }
 
 #[test]

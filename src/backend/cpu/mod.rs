@@ -397,6 +397,10 @@ impl<T: Simd> Backend for Cpu<T> {
         Ok(Ticket::known(potential::largest_change(mass, change)))
     }
 
+    fn largest_fall(&self, before: &Vec<f64>, after: &Vec<f64>) -> Result<Ticket, BackendError> {
+        Ok(Ticket::known(potential::largest_fall(before, after)))
+    }
+
     fn round(&self, x: &Vec<f64>, out: &mut Vec<T>) -> Result<(), BackendError> {
         potential::round(x, out);
         Ok(())

@@ -37,6 +37,16 @@ pub fn advance(change: &[f64], potential: &mut [f64]) {
 
 /// `max |change_i|` over the points with mass, NaN if any of them is.
 pub fn largest_change(mass: &[f64], change: &[f64]) -> f64 {
+    largest(mass, change, |&mass, &change| if mass > 0.0 { change.abs() } else { 0.0 })
+}
+
+/// `max(0, max_i (before_i − after_i))`, NaN if any difference is.
+pub fn largest_fall(before: &[f64], after: &[f64]) -> f64 {
+    largest(before, after, |before, after| before - after)
+}
+
+/// The largest number that `of` makes of two, at least 0, or NaN.
+fn largest(x: &[f64], y: &[f64], of: impl Fn(&f64, &f64) -> f64 + Sync) -> f64 {
     let larger = |a: f64, b: f64| if a > b || a.is_nan() { a } else { b };
-    mass.iter().zip(change).filter(|(mass, _)| **mass > 0.0).map(|(_, change)| change.abs()).fold(0.0, larger)
+    x.par_iter().zip(y).with_min_len(SHARE).map(|(x, y)| of(x, y)).reduce(|| 0.0, larger)
 }

@@ -396,6 +396,10 @@ impl Backend for Cuda {
         reduce::reduce(self, Reduction::LargestChange, mass, change)
     }
 
+    fn largest_fall(&self, before: &Buffer<f64>, after: &Buffer<f64>) -> Result<Ticket, BackendError> {
+        reduce::reduce(self, Reduction::LargestFall, before, after)
+    }
+
     fn round(&self, x: &Buffer<f64>, out: &mut Buffer<f32>) -> Result<(), BackendError> {
         potential::round(self, x, out)
     }

@@ -18,6 +18,8 @@ pub enum Reduction {
     MarginalError,
     /// max |y| where x > 0, of f64.
     LargestChange,
+    /// max (x − y), at least 0, of f64.
+    LargestFall,
 }
 
 /// The reduction of `x` and `y`, of equal length.
@@ -27,6 +29,7 @@ pub fn reduce<T>(cuda: &Cuda, reduction: Reduction, x: &Buffer<T>, y: &Buffer<T>
         Reduction::MaxDifference => ("max_difference", "total_maximum"),
         Reduction::MarginalError => ("marginal_error", "total_sum"),
         Reduction::LargestChange => ("largest_change", "total_maximum"),
+        Reduction::LargestFall => ("largest_fall", "total_maximum"),
     };
     let partials = blocks(x.len(), BLOCK)?;
     if partials == 0 {

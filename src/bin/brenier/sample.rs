@@ -27,8 +27,23 @@ const ANNEALED: &str = "annealed-langevin";
 const LANGEVIN: &str = "langevin";
 /// Entries of the table whose flow --shift moves, as the published codes have it.
 const SHIFTED_ENTRIES: usize = 1000;
+const STEPS: u32 = 50;
+/// Signal-to-noise ratio of the correctors (Song et al. 2021).
+const SNR: f64 = 0.16;
 /// Step of langevin over the law's least variance.
 const STEP_OF_VARIANCE: f64 = 0.1;
+const ADAPTIVE: &[&str] = &["dopri5", "bosh3", "dopri8", "adaptive-heun", "dpm-adaptive"];
+const CORRECTED: &[&str] = &["pc-ve", "pc-vp", "pc-subvp"];
+/// Flags that only some methods take, and those.
+const TAKEN_BY: [(&str, &[&str]); 7] = [
+    ("--eta", &["ddim", "dpm-2", "dpmpp-2s"]),
+    ("--churn", &["edm-euler", "edm-heun"]),
+    ("--step", &[LANGEVIN]),
+    ("--tol", ADAPTIVE),
+    ("--snr", CORRECTED),
+    ("--probability-flow", CORRECTED),
+    ("--length", &["energy-matching", "energy-matching-image"]),
+];
 /// Where results go unless --out says, and the part of a checkpoint with the particles under way.
 const FOLDER: &str = "brenier-out/sample";
 const PARTICLES: &str = "particles";
@@ -54,27 +69,27 @@ pub struct Sample {
     method: String,
     #[arg(long, value_name = "S", help = values::schedules())]
     schedule: Option<String>,
-    /// Where the levels lie on the schedule
-    #[arg(long, value_enum, default_value = "trailing")]
-    grid: values::GridName,
+    /// Where the levels lie on the schedule [default: trailing]
+    #[arg(long, value_enum)]
+    grid: Option<values::GridName>,
     /// On condot: shift its levels towards the noise, sigma to F sigma/(1 + (F-1) sigma), from 1 to that of 1/1000
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = values::positive)]
     shift: Option<f64>,
-    /// Steps; for annealed-langevin updates in all, or with --schedule levels of 5 updates
-    #[arg(long, value_name = "K", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    steps: u32,
+    /// Steps; for annealed-langevin updates in all, or with --schedule levels of 5 updates [default: 50]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    steps: Option<u32>,
     /// Tolerance of the adaptive methods: of each particle's end, not of a step [default: 1e-5; 0.05 for dpm-adaptive]
     #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = values::positive)]
     tol: Option<f64>,
-    /// Signal-to-noise ratio of the corrector of pc-ve, pc-vp and pc-subvp
-    #[arg(long, value_name = "R", default_value_t = 0.16, allow_negative_numbers = true, value_parser = values::positive)]
-    snr: f64,
+    /// Signal-to-noise ratio of the corrector of pc-ve, pc-vp and pc-subvp [default: 0.16]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, value_parser = values::positive)]
+    snr: Option<f64>,
     /// Step of langevin [default: a tenth of the law's least variance]
     #[arg(long, value_name = "TAU", allow_negative_numbers = true, value_parser = values::positive)]
     step: Option<f64>,
-    /// Noise put back by edm-euler and edm-heun, over all steps
-    #[arg(long, value_name = "S", default_value_t = 0.0, allow_negative_numbers = true, value_parser = values::not_negative)]
-    churn: f64,
+    /// Noise put back by edm-euler and edm-heun, over all steps [default: 0]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = values::not_negative)]
+    churn: Option<f64>,
     /// The levels sigma/alpha at which --churn acts [default: all]
     #[arg(long, value_name = "MIN..MAX", requires = "churn", value_parser = values::levels)]
     churn_between: Option<(f64, f64)>,
@@ -87,9 +102,9 @@ pub struct Sample {
     /// Reproduce a known defect of the published codes; may be repeated, and --help lists them
     #[arg(long, value_name = "NAME", long_help = values::compats())]
     compat: Vec<String>,
-    /// Noise of ddim, from 0 (none) to 1 (that of ddpm)
-    #[arg(long, value_name = "ETA", default_value_t = 0.0, allow_negative_numbers = true, value_parser = values::eta)]
-    eta: f64,
+    /// Noise of ddim, from 0 (none) to 1 (that of ddpm), and of dpm-2 and dpmpp-2s [default: 0]
+    #[arg(long, value_name = "ETA", allow_negative_numbers = true, value_parser = values::eta)]
+    eta: Option<f64>,
     /// Particles of the whole run [default: 4096, or the rows of --start]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     n: Option<u32>,
@@ -139,6 +154,7 @@ impl Sample {
     }
 
     fn move_particles(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
+        self.check_flags()?;
         let field = self.read_field(session)?;
         let d = field.dim();
         let (movement, first) = self.movement(&field, session.shared.seed)?;
@@ -229,6 +245,26 @@ impl Sample {
         session.finish(&record, folder.as_ref(), &summary.text())
     }
 
+    /// Refuses a flag that the method would not look at.
+    fn check_flags(&self) -> Result<(), Failure> {
+        let given = [
+            self.eta.is_some(),
+            self.churn.is_some(),
+            self.step.is_some(),
+            self.tol.is_some(),
+            self.snr.is_some(),
+            self.probability_flow,
+            self.length.is_some(),
+        ];
+        let method = self.method.as_str();
+        for ((flag, methods), given) in TAKEN_BY.into_iter().zip(given) {
+            if given && !methods.contains(&method) {
+                return Err(format!("{flag} is for {}; {method} does not take it: leave it out", methods.join(", ")).into());
+            }
+        }
+        Ok(())
+    }
+
     /// The field of the law or of the data, or the network.
     fn read_field(&self, session: &Session) -> Result<Field, Failure> {
         let path = Path::new(&self.field);
@@ -250,19 +286,26 @@ impl Sample {
     /// How the particles are moved, and the level they start at.
     fn movement(&self, field: &Field, seed: u32) -> Result<(Movement, Level), Failure> {
         let compat = self.compat.iter().map(|name| self.compat_of_method(name)).collect::<Result<Vec<Compat>, Failure>>()?;
-        let steps = self.steps as usize;
+        let steps = self.steps.unwrap_or(STEPS) as usize;
         if let Some(entry) = Loop::named(&self.method) {
             let spec = match (&self.schedule, entry.schedule) {
                 (Some(_), None) => return Err(format!("{} has a schedule of its own; leave --schedule out", entry.name).into()),
                 (given, own) => given.as_deref().or(own).unwrap_or("condot"),
             };
+            let name = entry.name;
             if self.trajectory {
-                let name = entry.name;
                 return Err(format!("{name} keeps no trajectory: each particle has its own times; leave --trajectory out").into());
+            }
+            if self.grid.is_some() || self.shift.is_some() {
+                return Err(format!("{name} has levels of its own; leave --grid and --shift out").into());
+            }
+            if self.steps.is_some() && ADAPTIVE.contains(&name) {
+                return Err(format!("{name} chooses its steps; leave --steps out, and set --tol").into());
             }
             let schedule = Schedule::parse(spec)?;
             let start = entry.start(&schedule);
-            let (tolerance, snr, probability_flow, length) = (self.tol, self.snr, self.probability_flow, self.length);
+            let snr = self.snr.unwrap_or(SNR);
+            let (tolerance, probability_flow, length) = (self.tol, self.probability_flow, self.length);
             let options = LoopOptions { schedule, steps, tolerance, snr, probability_flow, length, compat };
             return Ok((Movement::Loop(entry, Box::new(options)), start));
         }
@@ -289,30 +332,31 @@ impl Sample {
             let half_step = compat.contains(&Compat::HALF_STEP_LANGEVIN);
             return Ok((Movement::Program(AnnealedLangevin { half_step, ..method }.program(&grid)), grid.start()));
         }
-        let grid = self.make_grid(&schedule, &compat)?;
+        let grid = self.make_grid(&schedule, steps, &compat)?;
         let euler_last = !field.is_regular_at_data();
-        let options =
-            Options { schedule, eta: self.eta, euler_last, churn: self.make_churn(), step, compat, ..Options::default() };
+        let (eta, churn) = (self.eta.unwrap_or(0.0), self.make_churn());
+        let options = Options { schedule, eta, euler_last, churn, step, compat, ..Options::default() };
         Ok((Movement::Program((entry.make)(&options).program(&grid)), grid.start()))
     }
 
     fn make_churn(&self) -> Churn {
         let (min, max) = self.churn_between.unwrap_or((Churn::NONE.min, Churn::NONE.max));
-        Churn { amount: self.churn, min, max, ..Churn::NONE }
+        Churn { amount: self.churn.unwrap_or(0.0), min, max, ..Churn::NONE }
     }
 
-    fn make_grid(&self, schedule: &Schedule, compat: &[Compat]) -> Result<Grid, Failure> {
+    fn make_grid(&self, schedule: &Schedule, steps: usize, compat: &[Compat]) -> Result<Grid, Failure> {
+        let name = self.grid.unwrap_or(values::GridName::Trailing);
         let Some(factor) = self.shift else {
-            let spacing = match self.grid {
+            let spacing = match name {
                 values::GridName::Iddpm if compat.contains(&Compat::IDDPM_GRID_FLOAT32) => Spacing::IddpmFloat32,
                 other => other.into(),
             };
-            return Ok(Grid::spaced(schedule, self.steps as usize, spacing)?);
+            return Ok(Grid::spaced(schedule, steps, spacing)?);
         };
-        if *schedule != Schedule::CondOt || self.grid != values::GridName::Trailing {
+        if *schedule != Schedule::CondOt || name != values::GridName::Trailing {
             return Err("--shift moves the levels of a flow: it goes with --schedule condot and --grid trailing".into());
         }
-        let mut levels = sigmas::shifted(self.steps as usize, SHIFTED_ENTRIES, factor, compat.contains(&Compat::DOUBLE_SHIFT));
+        let mut levels = sigmas::shifted(steps, SHIFTED_ENTRIES, factor, compat.contains(&Compat::DOUBLE_SHIFT));
         levels.push(0.0);
         Ok(Grid::of_sigmas(&levels, Form::Straight)?)
     }
@@ -326,7 +370,7 @@ impl Sample {
         }
         let (shown, flag) = match compat {
             Compat::DOUBLE_SHIFT => (self.shift.is_some(), "--shift F"),
-            Compat::IDDPM_GRID_FLOAT32 => (self.grid == values::GridName::Iddpm, "--grid iddpm"),
+            Compat::IDDPM_GRID_FLOAT32 => (self.grid == Some(values::GridName::Iddpm), "--grid iddpm"),
             Compat::BATCH_PATH_LENGTH => (self.length.is_some(), "--length L"),
             Compat::UNUSED_DRAWS if self.method.starts_with("pc") => (self.probability_flow, "--probability-flow"),
             Compat::UNUSED_DRAWS => (self.churn_between.is_some(), "--churn and --churn-between MIN..MAX"),

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Backend, BackendError, Reals};
 use crate::io::Part;
 use crate::transport::TransportError;
-use crate::transport::multiscale::side::{Kept, Side, Trend};
+use crate::transport::multiscale::side::{Kept, Saved, Side, Trend};
 use crate::transport::multiscale::tiles::Scale;
 use crate::transport::outcome::Residual;
 use crate::transport::sinkhorn::Hold;
@@ -102,7 +102,7 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
         cut: f64,
     ) -> Result<Self, BackendError> {
         let start = start.unwrap_or_else(|| sides.iter().map(|(scale, _)| scale.half_squares()).collect());
-        let sides = sides.into_iter().zip(start).map(|((scale, hold), start)| Side::new(backend, scale, hold, start));
+        let sides = sides.into_iter().zip(start).map(|((scale, hold), start)| Side::new(backend, scale, hold, &start));
         Self::of(backend, step, sides.collect::<Result<_, _>>()?, cut, None)
     }
 
@@ -135,18 +135,20 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
         let &[least, before, error] = part.array(ERRORS)? else { return None };
         let iteration = part.record::<Iteration>(ITERATION).map(|iteration| Iteration { errors: (least, before), ..iteration });
         let carried = part.array("eps carried").and_then(<[f64]>::first).copied().zip(all("carried"));
-        let level = || {
-            let sides = sides.into_iter().zip(fitted).map(|((scale, hold), fitted)| Side::new(backend, scale, hold, fitted));
-            let mut level = Self::of(backend, step, sides.collect::<Result<_, _>>()?, cut, carried)?;
-            level.sides.iter_mut().zip(potentials).try_for_each(|(side, potential)| side.move_to(backend, potential))?;
-            Ok((level, iteration, error))
-        };
-        Some(level())
+        let saved = potentials.into_iter().zip(fitted).map(|(potential, fitted)| Saved { potential, fitted });
+        let sides = sides.into_iter().zip(saved).map(|((scale, hold), saved)| Side::restored(backend, scale, hold, &saved));
+        let level = sides.collect::<Result<_, _>>().and_then(|sides| Self::of(backend, step, sides, cut, carried));
+        Some(level.map(|level| (level, iteration, error)))
     }
 
-    /// Keeps the level with its `iteration`, none where it is done, and the last `error`.
-    pub fn keep(&self, iteration: Option<&Iteration>, error: f64, part: &mut Part<'_>) {
-        for (s, side) in self.sides.iter().enumerate() {
+    /// Its sides as they are now.
+    pub fn save(&self) -> Result<Vec<Saved>, BackendError> {
+        self.sides.iter().map(|side| side.save(self.backend)).collect()
+    }
+
+    /// Keeps the level, whose sides are `saved`, with its `iteration`, none where it is done, and the last `error`.
+    pub fn keep(&self, saved: &[Saved], iteration: Option<&Iteration>, error: f64, part: &mut Part<'_>) {
+        for (s, side) in saved.iter().enumerate() {
             part.keep_array(&format!("potential {s}"), side.potential.clone());
             part.keep_array(&format!("fitted {s}"), side.fitted.clone());
         }
@@ -192,16 +194,20 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
         [&self.sides[0], &self.sides[self.opposite(0)]]
     }
 
-    /// log r of side `s` and the error of its marginal: Σ a |r − 1|, or ‖Δφ‖∞/ε when one of them is free.
-    fn marginal(&mut self, s: usize) -> Result<f64, BackendError> {
+    /// log r of side `s`.
+    fn marginal(&mut self, s: usize) -> Result<(), BackendError> {
         if self.risen() > MARGIN {
             self.sides.iter_mut().try_for_each(|side| side.fit(self.backend))?;
             self.list()?;
         }
         let sides = (&self.sides[s], &self.sides[self.opposite(s)]);
-        self.lists[s].log_ratio(self.backend, sides, self.step.eps, &mut self.packed, &mut self.log_ratio[s])?;
+        self.lists[s].log_ratio(self.backend, sides, self.step.eps, &mut self.packed, &mut self.log_ratio[s])
+    }
+
+    /// The error of the first marginal, whose log r is known: Σ a |r − 1|, or ‖Δφ‖∞/ε when one of the two is free.
+    fn error(&mut self) -> Result<f64, BackendError> {
         let balanced = self.sides.iter().all(|side| side.hold.rho.is_none());
-        self.sides[s].error(self.backend, self.step.eps, &self.log_ratio[s], balanced)
+        self.sides[0].error(self.backend, self.step.eps, &self.log_ratio[0], balanced)
     }
 
     fn advance(&mut self, s: usize, relaxation: f64) -> Result<(), BackendError> {
@@ -221,7 +227,8 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
         let errors = (f64::INFINITY, f64::INFINITY);
         let mut at = under_way.unwrap_or(Iteration { last, half_steps: 0, held: None, exact: symmetric, errors });
         loop {
-            let error = self.marginal(0)?;
+            self.marginal(0)?;
+            let error = self.error()?;
             self.tell(number, &at, error, budget)?;
             if budget.iterations >= at.last || (error <= tol && at.exact) {
                 return Ok(error);
@@ -251,42 +258,54 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
     fn tell(&self, number: usize, at: &Iteration, error: f64, budget: &mut Budget<'_>) -> Result<(), TransportError> {
         let Budget { iterations, history, watch, square, .. } = budget;
         let now = Residual { iteration: *iterations, eps: self.step.eps / *square, error };
-        watch.tell(now, |part| {
-            part.keep_record(REACHED, &(number, *iterations));
-            Residual::keep(history, part);
-            self.keep(Some(at), error, part);
-        })?;
+        let go_on = watch.tell(now);
+        if watch.keeps(go_on) {
+            let saved = self.save()?;
+            watch.keep(go_on, |part| {
+                part.keep_record(REACHED, &(number, *iterations));
+                Residual::keep(history, part);
+                self.keep(&saved, Some(at), error, part);
+            });
+        }
         history.push(now);
-        Ok(())
+        if go_on { Ok(()) } else { Err(TransportError::Stopped { iterations: *iterations }) }
     }
 
     /// The next level, on `scales`, started from this one.
     pub fn finer(mut self, step: Step, scales: Vec<(&'a Scale<D>, Hold)>) -> Result<Self, BackendError> {
         let (backend, eps) = (self.backend, self.step.eps);
         let log2: Vec<u32> = self.step.log2.iter().zip(&step.log2).map(|(coarse, fine)| coarse - fine).collect();
+        let now = self.sides.iter().map(|side| side.potential(backend)).collect::<Result<Vec<_>, _>>()?;
         let mut sides = Vec::new();
         for (s, (scale, hold)) in scales.into_iter().enumerate() {
             let same = log2.iter().all(|log2| *log2 == 0);
-            sides.push(if same {
-                Side::new(backend, scale, hold, self.sides[s].potential.clone())?
-            } else {
-                self.carry(s, scale, hold, log2[s])?
+            sides.push(match same {
+                true => Side::new(backend, scale, hold, &now[s])?,
+                false => self.carry(s, &now[s], scale, hold, log2[s])?,
             });
         }
-        let carried: Vec<Vec<f64>> = sides.iter().map(|side| side.potential.clone()).collect();
+        let carried = sides.iter().map(|side| side.potential(backend)).collect::<Result<Vec<_>, _>>()?;
         if let Some((before, from)) = &self.carried {
             let share = if *before > eps { (eps - step.eps) / (before - eps) } else { 0.0 };
             for (s, side) in sides.iter_mut().enumerate() {
-                side.extrapolate(backend, share, &Trend::new(&self.sides[s], &from[s], log2[s]))?;
+                side.extrapolate(backend, share, &Trend::new(&self.sides[s], &from[s], &now[s], log2[s]))?;
             }
         }
         Self::of(backend, step, sides, self.cut, Some((eps, carried)))
     }
 
-    /// The potential of side `s` on a finer cloud: the c-transform of the opposite one, as it stands, about an affine guess.
-    fn carry(&mut self, s: usize, scale: &'a Scale<D>, hold: Hold, log2: u32) -> Result<Side<'a, B, D>, BackendError> {
+    /// The potential of side `s`, `now` on its cloud, on a finer one: the c-transform of the opposite one, as it stands, about an
+    /// affine guess.
+    fn carry(
+        &mut self,
+        s: usize,
+        now: &[f64],
+        scale: &'a Scale<D>,
+        hold: Hold,
+        log2: u32,
+    ) -> Result<Side<'a, B, D>, BackendError> {
         let (backend, eps) = (self.backend, self.step.eps);
-        let mut fine = Side::new(backend, scale, hold, self.sides[s].on_blocks(scale, log2))?;
+        let mut fine = Side::new(backend, scale, hold, &self.sides[s].on_blocks(now, scale, log2))?;
         let opposite = &self.sides[self.opposite(s)];
         let kept = Kept::new(backend, &fine, opposite, eps, self.cut - CARRY_MARGIN)?;
         let mut log_ratio = backend.zeros(scale.len())?;

@@ -2,106 +2,132 @@
 
 use rayon::prelude::*;
 
-use crate::backend::{Backend, BackendError, Mean, Reals, TILE, TileList, Tiles};
+use crate::backend::{Backend, BackendError, Damping, Mean, Reals, TILE, TileList, Tiles};
 use crate::transport::multiscale::tiles::{Cell, List, Scale, affine, cells, list};
 use crate::transport::sinkhorn::Hold;
 
+/// All that an iteration touches stays on the device.
 pub struct Side<'a, B: Backend, const D: usize> {
     pub scale: &'a Scale<D>,
     pub hold: Hold,
-    /// φ = ½|x|² − f.
-    pub potential: Vec<f64>,
     pub cells: Vec<Vec<Cell<D>>>,
     /// How far the potential has fallen anywhere below the one the cells belong to: how far exponents can have risen.
     pub fallen: f64,
+    /// φ = ½|x|² − f.
+    potential: B::Buf<f64>,
     /// The potential that the cells belong to.
-    pub fitted: Vec<f64>,
+    fitted: B::Buf<f64>,
+    /// What an update changes of φ.
+    change: B::Buf<f64>,
+    /// φ at f = 0, where the marginal is free.
+    ground: Option<B::Buf<f64>>,
+    mass: B::Buf<f64>,
     weights: Reals<B>,
     points: B::Buf<f64>,
     log_weights: B::Buf<f64>,
-    on_device: B::Buf<f64>,
     frames: B::Buf<f64>,
 }
 
+/// A side between two iterations: its potential, and the one its cells belong to.
+pub struct Saved {
+    pub potential: Vec<f64>,
+    pub fitted: Vec<f64>,
+}
+
 impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
-    pub fn new(backend: &B, scale: &'a Scale<D>, hold: Hold, potential: Vec<f64>) -> Result<Self, BackendError> {
+    pub fn new(backend: &B, scale: &'a Scale<D>, hold: Hold, potential: &[f64]) -> Result<Self, BackendError> {
         let log_weights: Vec<f64> = scale.weights.iter().map(|a| a.ln()).collect();
         let mut side = Self {
             cells: Vec::new(),
             fallen: 0.0,
-            fitted: Vec::new(),
+            potential: backend.upload(potential)?,
+            fitted: backend.zeros(0)?,
+            change: backend.zeros(potential.len())?,
+            ground: hold.rho.map(|_| backend.upload(&hold.ground)).transpose()?,
+            mass: backend.upload(&scale.weights)?,
             weights: backend.upload_reals(&scale.weights)?,
             points: backend.upload(&scale.points)?,
             log_weights: backend.upload(&log_weights)?,
-            on_device: backend.upload(&potential)?,
             frames: backend.zeros(0)?,
             scale,
             hold,
-            potential,
         };
-        side.fit(backend)?;
+        side.fit_to(backend, potential)?;
         Ok(side)
+    }
+
+    /// The side as it was saved.
+    pub fn restored(backend: &B, scale: &'a Scale<D>, hold: Hold, saved: &Saved) -> Result<Self, BackendError> {
+        let mut side = Self::new(backend, scale, hold, &saved.fitted)?;
+        side.potential = backend.upload(&saved.potential)?;
+        side.measure_fall(backend)?;
+        Ok(side)
+    }
+
+    pub fn save(&self, backend: &B) -> Result<Saved, BackendError> {
+        Ok(Saved { potential: self.potential(backend)?, fitted: backend.download(&self.fitted)? })
+    }
+
+    /// φ as it is now.
+    pub fn potential(&self, backend: &B) -> Result<Vec<f64>, BackendError> {
+        backend.download(&self.potential)
     }
 
     /// Cells and frames of the potential as it is now.
     pub fn fit(&mut self, backend: &B) -> Result<(), BackendError> {
-        self.cells = cells(self.scale, &self.potential);
+        let potential = self.potential(backend)?;
+        self.fit_to(backend, &potential)
+    }
+
+    fn fit_to(&mut self, backend: &B, potential: &[f64]) -> Result<(), BackendError> {
+        self.cells = cells(self.scale, potential);
         let frame = |cell: &Cell<D>| cell.centre.into_iter().chain(cell.slope).chain([cell.level]).collect::<Vec<f64>>();
         self.frames = backend.upload(&self.cells[0].iter().flat_map(frame).collect::<Vec<f64>>())?;
-        self.fitted.clone_from(&self.potential);
+        self.fitted = backend.upload(potential)?;
         self.fallen = 0.0;
         Ok(())
     }
 
-    /// The change of the potential that an update makes, given log r.
-    fn change(&self, backend: &B, eps: f64, log_ratio: &Reals<B>) -> Result<Vec<f64>, BackendError> {
-        Ok(self.hold.change(eps, &self.potential, &backend.download_reals(log_ratio)?))
+    fn measure_fall(&mut self, backend: &B) -> Result<(), BackendError> {
+        self.fallen = backend.largest_fall(&self.fitted, &self.potential)?.read()?;
+        Ok(())
+    }
+
+    /// `share` of what an update would change of φ, given log r.
+    fn relax(&mut self, backend: &B, eps: f64, share: f64, log_ratio: &Reals<B>) -> Result<(), BackendError> {
+        let free = self.hold.rho.zip(self.ground.as_ref());
+        let damping = free.map(|(rho, ground)| Damping { omega: rho / (rho + eps), ground });
+        backend.relax(log_ratio, eps, damping, share, &self.potential, &mut self.change)
     }
 
     /// φ moves by `relaxation` times what an update makes of it.
     pub fn advance(&mut self, backend: &B, eps: f64, relaxation: f64, log_ratio: &Reals<B>) -> Result<(), BackendError> {
-        let change = self.change(backend, eps, log_ratio)?;
-        let moved = self.potential.par_iter_mut().zip(change).zip(&self.fitted).with_min_len(4096);
-        self.fallen = moved
-            .map(|((phi, change), fitted)| {
-                *phi += relaxation * change;
-                fitted - *phi
-            })
-            .reduce(|| 0.0, f64::max);
-        self.on_device = backend.upload(&self.potential)?;
-        Ok(())
-    }
-
-    /// The potential as an iteration left it, between two fits.
-    pub fn move_to(&mut self, backend: &B, potential: Vec<f64>) -> Result<(), BackendError> {
-        self.fallen = self.fitted.iter().zip(&potential).map(|(fitted, phi)| fitted - phi).fold(0.0, f64::max);
-        self.on_device = backend.upload(&potential)?;
-        self.potential = potential;
-        Ok(())
+        self.relax(backend, eps, relaxation, log_ratio)?;
+        backend.advance(&self.change, &mut self.potential)?;
+        self.measure_fall(backend)
     }
 
     /// The potential plus `share` of a trend, as the start of a level.
     pub fn extrapolate(&mut self, backend: &B, share: f64, trend: &Trend<'_, D>) -> Result<(), BackendError> {
-        let scale = self.scale;
-        self.potential.par_iter_mut().enumerate().for_each(|(i, phi)| *phi += share * trend.at(i, &scale.point(i)));
-        self.on_device = backend.upload(&self.potential)?;
-        self.fit(backend)
+        let (scale, mut potential) = (self.scale, self.potential(backend)?);
+        potential.par_iter_mut().enumerate().for_each(|(i, phi)| *phi += share * trend.at(i, &scale.point(i)));
+        self.potential = backend.upload(&potential)?;
+        self.fit_to(backend, &potential)
     }
 
     /// Σ a |r − 1| or, unless `balanced`, ‖Δφ‖∞/ε of an update.
-    pub fn error(&self, backend: &B, eps: f64, log_ratio: &Reals<B>, balanced: bool) -> Result<f64, BackendError> {
+    pub fn error(&mut self, backend: &B, eps: f64, log_ratio: &Reals<B>, balanced: bool) -> Result<f64, BackendError> {
         if balanced {
             return backend.marginal_error(&self.weights, log_ratio)?.read();
         }
-        let change = self.change(backend, eps, log_ratio)?;
-        let held = change.iter().zip(&self.scale.weights).filter(|(_, mass)| **mass > 0.0);
-        Ok(held.map(|(change, _)| change.abs()).fold(0.0, f64::max) / eps)
+        self.relax(backend, eps, 1.0, log_ratio)?;
+        Ok(backend.largest_change(&self.mass, &self.change)?.read()? / eps)
     }
 
     fn tiles(&self) -> Tiles<'_, B> {
         Tiles {
             points: &self.points,
-            potential: &self.on_device,
+            potential: &self.potential,
             log_weights: &self.log_weights,
             frames: &self.frames,
             n: self.scale.len(),
@@ -109,12 +135,12 @@ impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
         }
     }
 
-    /// The potential on a finer cloud, each of whose blocks of 2^`log2` points is a point here: affine on a block.
-    pub fn on_blocks(&self, fine: &Scale<D>, log2: u32) -> Vec<f64> {
+    /// The `potential` of this cloud on a finer one, each of whose blocks of 2^`log2` points is a point here: affine on a block.
+    pub fn on_blocks(&self, potential: &[f64], fine: &Scale<D>, log2: u32) -> Vec<f64> {
         let at = |i: usize| {
             let parent = i >> log2;
             let (x, from, slope) = (fine.point(i), self.scale.point(parent), self.cells[0][parent / TILE].slope);
-            self.potential[parent] + (0..D).map(|k| slope[k] * (x[k] - from[k])).sum::<f64>()
+            potential[parent] + (0..D).map(|k| slope[k] * (x[k] - from[k])).sum::<f64>()
         };
         (0..fine.len()).into_par_iter().map(at).collect()
     }
@@ -130,9 +156,9 @@ pub struct Trend<'a, const D: usize> {
 }
 
 impl<'a, const D: usize> Trend<'a, D> {
-    /// From `carried`, the potential that `side` was given by the coarser level, to the one it has.
-    pub fn new<B: Backend>(side: &'a Side<'_, B, D>, carried: &[f64], log2: u32) -> Self {
-        let change: Vec<f64> = side.potential.iter().zip(carried).map(|(now, then)| now - then).collect();
+    /// From `then`, the potential that `side` was given by the coarser level, to the one it has `now`.
+    pub fn new<B: Backend>(side: &'a Side<'_, B, D>, then: &[f64], now: &[f64], log2: u32) -> Self {
+        let change: Vec<f64> = now.iter().zip(then).map(|(now, then)| now - then).collect();
         let tiles = side.scale.points.par_chunks(TILE * D).zip(change.par_chunks(TILE)).zip(&side.cells[0]);
         Self { cells: &side.cells[0], fits: tiles.map(|((x, change), cell)| affine(x, change, &cell.centre)).collect(), log2 }
     }

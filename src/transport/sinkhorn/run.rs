@@ -153,8 +153,9 @@ impl<'a, B: Backend> Run<'a, B> {
                 while ahead.len() > if looks { 0 } else { B::AHEAD } {
                     let Some((iteration, ticket)) = ahead.pop_front() else { break };
                     error = ticket.read()? / unit;
-                    at.run.history.push(Residual { iteration, eps: input_eps, error });
-                    stopped |= !at.run.watch.progress.is_none_or(|progress| progress(iteration, input_eps, error));
+                    let now = Residual { iteration, eps: input_eps, error };
+                    at.run.history.push(now);
+                    stopped |= !at.run.watch.tell(now);
                     if error < least.0 {
                         least = (error, iteration);
                     }

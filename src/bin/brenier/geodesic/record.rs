@@ -59,7 +59,10 @@ impl Record<'_> {
             summary.line("length", number(length), speed);
         }
         let shrunk = if self.variance_ratio < 0.9 { ": the map has shrunk, use a smaller eps" } else { "" };
-        let variance = format!("variance {:.3} of the target's{shrunk}", self.variance_ratio);
+        let variance = match self.variance_ratio.is_nan() {
+            true => "the target has no variance".into(),
+            false => format!("variance {:.3} of the target's{shrunk}", self.variance_ratio),
+        };
         summary.line("endpoint divergence", number(self.endpoint_divergence), variance);
         summary.line("time", seconds(self.seconds), format!("{} in {}", self.device, self.precision));
         summary
