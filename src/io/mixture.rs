@@ -30,7 +30,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Mixture, Problem> {
     let covariances = match (covariances, variances) {
         (None, Some(variances)) => variances.into_iter().map(Covariance::Isotropic).collect(),
         (Some(full), None) => full.iter().enumerate().map(|(k, rows)| covariance(k, rows, dim)).collect::<Result<_, _>>()?,
-        _ => return Err(Problem::Covariances),
+        (None, None) => return Err(Problem::Covariances { found: "neither" }),
+        (Some(_), Some(_)) => return Err(Problem::Covariances { found: "both" }),
     };
     Ok(Mixture::new(weights, means, covariances)?)
 }
@@ -72,8 +73,8 @@ mod tests {
     #[test]
     fn what_is_no_mixture_is_refused() {
         for (text, named) in [
-            (r#"{"weights": [1], "means": [[0]]}"#, "either \"covariances\""),
-            (r#"{"weights": [1], "means": [[0]], "variances": [1], "covariances": [[[1]]]}"#, "either \"covariances\""),
+            (r#"{"weights": [1], "means": [[0]]}"#, "it has neither of"),
+            (r#"{"weights": [1], "means": [[0]], "variances": [1], "covariances": [[[1]]]}"#, "it has both of"),
             (r#"{"weights": [1], "means": [[0]], "variance": [1]}"#, "unknown field `variance`"),
             (r#"{"weights": [1], "variances": [1]}"#, "missing field `means`"),
             (r#"{"weights": [1], "means": [[NaN]], "variances": [1]}"#, "line 1 column 29"),
@@ -82,6 +83,7 @@ mod tests {
             (r#"{"weights": [1, -1], "means": [[0], [1]], "variances": [1, 1]}"#, "weight 1 is -1"),
             (r#"{"weights": [1], "means": [[0]], "variances": [0]}"#, "covariance of component 0"),
             (r#"{"weights": [1], "means": [[0, 0]], "covariances": [[[1, 2], [2, 1]]]}"#, "smallest eigenvalue -1e0"),
+            (r#"{"weights": [1], "means": [[0, 0]], "covariances": [[[1, 0.5], [0, 1]]]}"#, "component 0 is not symmetric"),
             (r#"{"weights": [1], "means": [[0, 0]], "covariances": [[[1, 0], [0]]]}"#, "component 0 has 1 numbers where 2"),
             (r#"{"weights": [1], "means": [[]], "covariances": [[]]}"#, "component 0 has 0 numbers where 1"),
         ] {

@@ -12,7 +12,13 @@ use crate::measure::Picture;
 /// Why a picture could not be read or encoded.
 #[derive(Debug, Error)]
 pub enum PictureError {
-    /// A file that is no picture, or cannot be read.
+    /// A file that begins as no picture does.
+    #[error("{}: this is no picture; pictures are .png and .jpg files", path.display())]
+    NoPicture {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A picture that is broken, or a file that cannot be read.
     #[error("{}: {cause}; pictures are .png and .jpg files", path.display())]
     File {
         /// The file.
@@ -42,6 +48,15 @@ pub enum PictureFormat {
 }
 
 impl PictureFormat {
+    /// The format that the name of `path` says, if it is one.
+    pub fn of(path: &Path) -> Option<Self> {
+        match ImageFormat::from_path(path).ok()? {
+            ImageFormat::Png => Some(Self::Png),
+            ImageFormat::Jpeg => Some(Self::Jpeg),
+            _ => None,
+        }
+    }
+
     /// The ending of its files.
     pub fn ending(self) -> &'static str {
         match self {
@@ -62,10 +77,13 @@ impl PictureFormat {
 /// The picture at `path`; what is transparent lies on white.
 ///
 /// # Errors
-/// [`PictureError::File`] when the file is missing or is no PNG or JPEG.
+/// [`PictureError::File`] when the file is missing or damaged, [`PictureError::NoPicture`] when it is neither PNG nor JPEG.
 pub fn read_picture(path: &Path) -> Result<Picture, PictureError> {
     let file = |cause| PictureError::File { path: path.into(), cause };
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|cause| file(cause.into()))?;
+    if reader.format().is_none() {
+        return Err(PictureError::NoPicture { path: path.into() });
+    }
     let image = reader.decode().map_err(file)?.into_rgba8();
     let over_white = |pixel: &image::Rgba<u8>| {
         let [r, g, b, alpha] = pixel.0.map(u32::from);

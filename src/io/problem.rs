@@ -130,8 +130,13 @@ pub enum Problem {
     #[error("it is not a mixture of \"weights\", \"means\" and \"covariances\" or \"variances\": {0}")]
     Json(#[from] serde_json::Error),
     /// Neither or both kinds of covariance.
-    #[error("give either \"covariances\" (a d × d matrix a component) or \"variances\" (a number a component), not both")]
-    Covariances,
+    #[error(
+        "it has {found} of \"covariances\" (a d × d matrix a component) and \"variances\" (a number a component); give one of them"
+    )]
+    Covariances {
+        /// `neither` or `both`.
+        found: &'static str,
+    },
     /// A mixture where numbers are needed.
     #[error("a .json file holds a mixture, not an array; give a .npy, .npz, .csv or .safetensors file")]
     NotAnArray,

@@ -92,6 +92,10 @@ fn measure(path: &Path) -> Result<Measure, Problem> {
             return Err(Problem::Network);
         }
         let (points, dim) = array(format, bytes, "points")?.into_points()?;
+        if format == Format::Csv && dim > 1 && points.iter().take(dim).enumerate().all(|(k, x)| *x == k as f64) {
+            let header = "is read as a point; where it is a header, write the file without it (pandas: header=False)";
+            tracing::warn!("{}: its first row, the numbers from 0 to {}, {header}", path.display(), dim - 1);
+        }
         let cloud = Cloud::new(points, dim)?;
         if !matches!(format, Format::Npz | Format::Safetensors) {
             return Ok(Measure::Finite(cloud));

@@ -81,13 +81,21 @@ pub enum MixtureError {
         component: usize,
     },
     /// A covariance that is not symmetric positive definite.
-    #[error("the covariance of component {component} is not symmetric positive definite (smallest eigenvalue {smallest:e})")]
+    #[error("the covariance of component {component} is not {}", wanting(*.smallest))]
     Covariance {
         /// Component, from 0.
         component: usize,
         /// Smallest eigenvalue found; NaN when the matrix is not symmetric or not finite.
         smallest: f64,
     },
+}
+
+/// What a covariance with this smallest eigenvalue is not.
+fn wanting(smallest: f64) -> String {
+    match smallest.is_nan() {
+        true => "symmetric, or not finite".into(),
+        false => format!("symmetric positive definite (smallest eigenvalue {smallest:e})"),
+    }
 }
 
 impl Covariance {

@@ -150,9 +150,11 @@ pub enum TransportError {
     },
     /// ε that the precision cannot hold.
     #[error(
-        "eps = {eps:e} is too small for these points in {precision}\n  their largest {what} is {reach:.3}, so \
-         exponents carry rounding errors of about {reach:.3}·{rounding:.0e}/eps; below eps = {smallest:.1e} the plan would be off \
-         by more than 10 %\n  use --eps {smallest:.1e} or more{}", if *.rounding > 1e-10 { ", or --precision f64 (cpu)" } else { "" }
+        "eps = {eps:e} is too small for these points in {precision}\n  their largest {what} is {size}, so \
+         exponents carry rounding errors of about {size}·{rounding:.0e}/eps; below eps = {smallest:.1e} the plan would be off \
+         by more than 10 %\n  use --eps {smallest:.1e} or more{further}",
+        size = short(*.reach),
+        further = if *.rounding > 1e-10 { ", or --precision f64 (cpu)" } else { "" }
     )]
     EpsTooSmall {
         /// The ε asked for.
@@ -196,7 +198,7 @@ pub enum TransportError {
     #[error(transparent)]
     Cloud(#[from] CloudError),
     /// The observer stopped the solver.
-    #[error("stopped after {iterations} iterations")]
+    #[error("stopped after {iterations} iteration{}", if *.iterations == 1 { "" } else { "s" })]
     Stopped {
         /// Iterations made.
         iterations: usize,
@@ -204,4 +206,9 @@ pub enum TransportError {
     /// The device could not do it.
     #[error(transparent)]
     Backend(#[from] BackendError),
+}
+
+/// Three decimals, or a power of ten where they would say too little or the digits before them too much.
+fn short(x: f64) -> String {
+    if (0.1..1e6).contains(&x) { format!("{x:.3}") } else { format!("{x:.3e}") }
 }

@@ -33,7 +33,7 @@ pub struct Outcome {
     pub mass: f64,
     /// ⟨P, c⟩.
     pub transport_cost: f64,
-    /// Σ a f + Σ b g − ε(|P| − 1), a lower bound of OT_ε; a free marginal has −ρ Σ a (e^{−f/ρ} − 1) for Σ a f.
+    /// Σ a f + Σ b g − ε(|P| − 1), a lower bound of OT_ε itself; a free marginal has −ρ Σ a (e^{−f/ρ} − 1) for Σ a f.
     pub dual: f64,
     /// ⟨P, c⟩ + ε KL(P ‖ a⊗b), and ρ KL of each free marginal: OT_ε at convergence.
     pub regularised_cost: f64,
@@ -69,6 +69,11 @@ pub enum Verdict {
     Converged,
     /// A number of iterations was asked for, not a tolerance.
     Counted,
+    /// The iterations were used up before the error of the last level was seen to fall.
+    Few {
+        /// The tolerance.
+        tol: f64,
+    },
     /// The iterations were used up.
     Slow {
         /// The tolerance.
@@ -90,8 +95,13 @@ impl fmt::Display for Verdict {
         match self {
             Self::Converged => write!(f, "converged"),
             Self::Counted => write!(f, "--tol 0 makes exactly --max-iter iterations and tests nothing"),
+            Self::Few { tol } => write!(f, "the tolerance is {tol:e} and the iterations are too few to tell: raise --max-iter"),
             Self::Slow { tol, missing: Some(missing) } => {
-                write!(f, "the tolerance is {tol:e}; about {missing} iterations more would reach it: raise --max-iter, or --eps")
+                let s = if *missing == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "the tolerance is {tol:e}; about {missing} iteration{s} more would reach it: raise --max-iter, or --eps"
+                )
             }
             Self::Slow { tol, missing: None } => {
                 write!(f, "the tolerance is {tol:e} and the error hardly falls: raise --eps, or --max-iter by far")
@@ -120,6 +130,9 @@ impl Verdict {
         // The rate over the last half of the level; acceleration makes single steps erratic.
         let level = residuals.last().map_or(0.0, |last| last.eps);
         let level: Vec<_> = residuals.iter().filter(|r| r.eps == level).collect();
+        if level.len() < 3 {
+            return Self::Few { tol };
+        }
         let fall = level.get(level.len() / 2).map(|half| (half.error / error).ln() / (level.len() - level.len() / 2) as f64);
         let missing = fall.filter(|fall| *fall > 0.0).map(|fall| ((error / tol).ln() / fall).ceil());
         Self::Slow { tol, missing: missing.filter(|n| *n < 1e6).map(|n| n as usize) }

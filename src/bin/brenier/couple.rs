@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use brenier::backend::Device;
 use brenier::io::{Checkpoint, Part};
-use brenier::metric::Flag;
 use brenier::transport::{Outcome, Pairing, Problem};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
@@ -141,7 +140,7 @@ impl Couple {
         let (files, pair_cost) = shards.finish()?;
         bar.finish_and_clear();
         let plans = plans.unwrap_or_else(|| Plans::at(f64::NAN));
-        let record = Record {
+        let mut record = Record {
             command: "couple",
             version: env!("CARGO_PKG_VERSION"),
             source: &self.ends.source,
@@ -161,8 +160,6 @@ impl Couple {
             marginal_error: plans.marginal_error,
             pair_cost,
             cost_ratio: plans.straightness.as_ref().map_or(f64::NAN, |s| pair_cost / s.independent_cost),
-            // Of one pair there is no floor.
-            flags: plans.straightness.iter().filter(|s| !s.cfm_loss_floor.is_finite()).map(|_| Flag::NotFinite).collect(),
             straightness: plans.straightness,
             targets_used: (!uses.is_empty()).then(|| uses.iter().filter(|uses| **uses > 0).count()),
             most_uses: uses.iter().copied().max(),
@@ -171,10 +168,13 @@ impl Couple {
             device: device.name(),
             precision: device.precision().name(),
             seed,
+            flags: Vec::new(),
         };
-        let unconverged = (!record.converged).then_some("a plan has not converged; raise --max-iter or --eps, or lower --batch");
-        let summary = record.summary(self.regularisation.origin(DEFAULT_EPS));
-        session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged)
+        record.flag_not_finite();
+        let lower = if self.batch.is_some() { ", or lower --batch" } else { "" };
+        let unconverged = (!record.converged).then(|| format!("a plan has not converged; raise --max-iter or --eps{lower}"));
+        let summary = record.summary(self.regularisation.origin(DEFAULT_EPS, record.eps));
+        session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged.as_deref())
     }
 
     fn solve(&self, problem: &Problem<'_>, device: &Device, bar: &ProgressBar, kept: Part<'_>) -> Result<Outcome, Failure> {

@@ -1,14 +1,18 @@
 //! The flags that every command has, and what the command line said.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::num::NonZero;
 use std::path::PathBuf;
 
 use brenier::backend::Precision;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, Command, ValueEnum};
 use serde_json::{Map, Value};
+
+use crate::Failure;
 
 /// Heading of the flags that change what is shown and not what is computed.
 const OUTPUT: &str = "Output";
@@ -71,6 +75,11 @@ impl From<PrecisionName> for Precision {
 pub fn examples(lines: &[&str]) -> String {
     let heading = crate::STYLES.get_header();
     format!("{heading}Examples:{heading:#}\n  {}", lines.join("\n  "))
+}
+
+/// A command line that asks for nothing that there is: `why` in a sentence, and exit code 2.
+pub fn bad_usage(why: impl Display) -> Failure {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{why}\n")).into()
 }
 
 /// Sends the library's events to stderr: warnings always, more with each -v.

@@ -64,12 +64,12 @@ pub struct Geodesic {
     bridge: bool,
     /// Source and target are pictures, .png or .jpg, whose colours or ink are moved
     #[cfg(feature = "image")]
-    #[arg(long = "as", id = "as", value_name = "WHAT", value_enum, conflicts_with_all = ["pairs", "points", "bridge", "source_weights", "target_weights"])]
+    #[arg(long = "as", id = "as", value_name = "WHAT", value_enum, conflicts_with_all = ["pairs", "points", "bridge", "n", "source_weights", "target_weights"])]
     kind: Option<pictures::PictureKind>,
-    /// Pixels of the square that pictures are drawn on with --as density
+    /// Pixels of the square that pictures are drawn on with --as density [default: 96]
     #[cfg(feature = "image")]
-    #[arg(long, value_name = "PIXELS", default_value_t = 96, requires = "as", value_parser = clap::value_parser!(u32).range(2..=1024))]
-    canvas: u32,
+    #[arg(long, value_name = "PIXELS", requires = "as", value_parser = clap::value_parser!(u32).range(2..=1024))]
+    canvas: Option<u32>,
     #[command(flatten)]
     ends: input::Ends,
 }
@@ -98,8 +98,9 @@ impl Geodesic {
         let device = session.device()?;
         session.resumable("geodesic", Some(FOLDER), &device, |checkpoint| {
             #[cfg(feature = "image")]
-            if let Some(kind) = self.kind {
-                return pictures::run(self, kind, session, &device, checkpoint);
+            match self.kind {
+                Some(kind) => return pictures::run(self, kind, session, &device, checkpoint),
+                None => pictures::refuse_unasked(&self.ends)?,
             }
             self.draw(session, &device, checkpoint)
         })
@@ -173,7 +174,7 @@ impl Geodesic {
         signal::check()?;
 
         let pieces = pieces(&paths.states, &paths.end);
-        let record = Record {
+        let mut record = Record {
             command: "geodesic",
             version: env!("CARGO_PKG_VERSION"),
             source: &self.ends.source,
@@ -198,6 +199,7 @@ impl Geodesic {
             seed,
             flags: Vec::new(),
         };
+        record.flag_not_finite();
         if let Some(folder) = &folder {
             folder.clear(&["path.npy"])?;
             folder.array("path.npy", &paths.states, &[self.steps as usize + 1, moved, d], session.float())?;
@@ -206,7 +208,7 @@ impl Geodesic {
         session.finish_solve(
             &record,
             folder.as_ref(),
-            &record.summary(self.regularisation.origin(DEFAULT_EPS)).text(),
+            &record.summary(self.regularisation.origin(DEFAULT_EPS, record.eps.unwrap_or_default())).text(),
             unconverged,
         )
     }

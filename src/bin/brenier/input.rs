@@ -18,10 +18,10 @@ pub struct Ends {
     pub source: String,
     /// Where it is moved to
     pub target: String,
-    /// File of n weights for the source
+    /// File of n weights for the source, scaled to sum to one
     #[arg(long, value_name = "FILE")]
     source_weights: Option<PathBuf>,
-    /// File of m weights for the target
+    /// File of m weights for the target, scaled to sum to one
     #[arg(long, value_name = "FILE")]
     target_weights: Option<PathBuf>,
     /// Points to draw from an end that is a law or a shape

@@ -188,6 +188,11 @@ pub fn count(n: usize) -> String {
     text
 }
 
+/// So many things of a name.
+pub fn counted(n: usize, name: &str) -> String {
+    format!("{} {name}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
 /// A duration.
 pub fn seconds(s: f64) -> String {
     match s {

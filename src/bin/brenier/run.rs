@@ -8,7 +8,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command};
 use toml::{Table, Value};
 
-use crate::{Failure, flags};
+use crate::Failure;
+use crate::flags::{self, bad_usage};
 
 /// Run a command that a file describes
 ///
@@ -40,11 +41,11 @@ impl Run {
         let commands: Vec<&str> = cli.get_subcommands().map(Command::get_name).filter(|name| *name != "run").collect();
         let command = match table.remove("command") {
             Some(Value::String(command)) => command,
-            _ => return Err(format!("{name}: it needs command = \"…\", one of {}", commands.join(", ")).into()),
+            _ => return Err(bad_usage(format!("{name}: it needs command = \"…\", one of {}", commands.join(", ")))),
         };
         let Some(chosen) = commands.contains(&command.as_str()).then(|| cli.find_subcommand(&command)).flatten() else {
             let nearest = nearest(&command, commands.iter().copied());
-            return Err(format!("{name}: there is no command \"{command}\"; did you mean \"{nearest}\"?").into());
+            return Err(bad_usage(format!("{name}: there is no command \"{command}\"; did you mean \"{nearest}\"?")));
         };
         let known: Vec<&Arg> = chosen.get_arguments().chain(cli.get_arguments().filter(|arg| arg.is_global_set())).collect();
         let (mut positionals, mut options) = (Vec::new(), Vec::new());
@@ -52,24 +53,24 @@ impl Run {
             let id = key.replace('-', "_");
             let Some(place) = known.iter().position(|arg| arg.get_id() == id.as_str()) else {
                 let nearest = nearest(&id, known.iter().map(|arg| arg.get_id().as_str()));
-                return Err(format!("{name}: {command} has no flag \"{key}\"; did you mean \"{nearest}\"?").into());
+                return Err(bad_usage(format!("{name}: {command} has no flag \"{key}\"; did you mean \"{nearest}\"?")));
             };
             let arg = known[place];
             if given_beside(cli, matches, &id) {
                 continue;
             }
-            let words =
-                words(&value).ok_or_else(|| format!("{name}: \"{key}\" must be a number, a text, true, false, or a list"))?;
+            let refused = |why: &str| bad_usage(format!("{name}: \"{key}\" {why}"));
+            let words = words(&value).ok_or_else(|| refused("must be a number, a text, true, false, or a list"))?;
             match (arg.get_long(), arg.get_action().takes_values(), &value) {
                 (None, ..) => positionals.push((place, words)),
-                (Some(_), true, Value::Boolean(_)) => return Err(format!("{name}: \"{key}\" needs a value, not {words}").into()),
+                (Some(_), true, Value::Boolean(_)) => return Err(refused(&format!("needs a value, not {words}"))),
                 (Some(long), true, _) => options.push(format!("--{long}={words}").into()),
                 (Some(_), false, Value::Boolean(false)) => {}
                 (Some(long), false, Value::Boolean(true)) => options.push(format!("--{long}").into()),
                 (Some("verbose"), false, Value::Integer(times)) => {
                     options.extend((0..*times).map(|_| OsString::from("--verbose")));
                 }
-                _ => return Err(format!("{name}: \"{key}\" is true or false, not {words}").into()),
+                _ => return Err(refused(&format!("is true or false, not {words}"))),
             }
         }
         positionals.sort();

@@ -6,14 +6,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use brenier::backend::{Device, Precision};
+use brenier::backend::{Device, DeviceError, Precision};
 use brenier::io::{Checkpoint, Float, checksum};
-use clap::error::ErrorKind;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::Failure;
-use crate::flags::Shared;
+use crate::flags::{Shared, bad_usage};
 use crate::output::{self, Folder};
 use crate::signal;
 
@@ -41,7 +40,10 @@ struct Printed<'a, R> {
 impl Session {
     /// The device asked for.
     pub fn device(&self) -> Result<Device, Failure> {
-        Ok(Device::named(&self.shared.device, self.precision())?)
+        Device::named(&self.shared.device, self.precision()).map_err(|error| match error {
+            DeviceError::Unknown { .. } => bad_usage(error),
+            _ => error.into(),
+        })
     }
 
     /// The precision asked for.
@@ -77,8 +79,7 @@ impl Session {
             Some(path) if self.shared.resume => Checkpoint::resume(path, self.identity(command, device)?)?,
             Some(path) => Checkpoint::begin(path, self.identity(command, device)?),
             None if self.shared.resume => {
-                let why = "a checkpoint lies in the folder of the run; say which with --out DIR\n";
-                return Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, why).into());
+                return Err(bad_usage("a checkpoint lies in the folder of the run; say which with --out DIR"));
             }
             None => Checkpoint::none(),
         };

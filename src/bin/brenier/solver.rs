@@ -47,26 +47,41 @@ impl Regularisation {
         Ok(self.given(Convention::Brenier)?.unwrap_or_else(|| HALF_SQUARED.share_of_mean(share, x, y, seed)))
     }
 
-    /// Where ε comes from when it is `share` of the mean cost unless it is given, in words.
-    pub fn origin(&self, share: f64) -> String {
-        if self.is_given() { String::new() } else { format!("{share} x the mean cost") }
+    /// Where `eps` comes from when it is `share` of the mean cost unless it is given, in words.
+    pub fn origin(&self, share: f64, eps: f64) -> String {
+        match self.is_given() {
+            true => String::new(),
+            // As it is where all points are equal.
+            false if eps == share => format!("{share} x the mean cost, or {share} where that is 0"),
+            false => format!("{share} x the mean cost"),
+        }
     }
 }
 
 /// When the solver stops.
 #[derive(Args)]
 pub struct Stopping {
-    /// L1 error of the marginal at which to stop, or largest change of f/eps with free marginals; 0 makes exactly --max-iter iterations without annealing
-    #[arg(long, value_name = "T", default_value = "1e-3", allow_negative_numbers = true, value_parser = values::tolerance)]
-    pub tol: f64,
-    /// Most iterations of a solve, all annealing levels counted
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    pub max_iter: usize,
+    /// L1 error of the marginal at which to stop; 0 makes exactly --max-iter iterations without annealing [default: 1e-3]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = values::tolerance)]
+    tol: Option<f64>,
+    /// Most iterations of a solve, all annealing levels counted [default: 10000]
+    #[arg(long, value_name = "N")]
+    max_iter: Option<usize>,
 }
 
 impl Stopping {
+    /// Whether the command line says when.
+    pub fn is_given(&self) -> bool {
+        self.tol.is_some() || self.max_iter.is_some()
+    }
+
+    /// Most iterations.
+    pub fn max_iter(&self) -> usize {
+        self.max_iter.unwrap_or(Sinkhorn::default().max_iter)
+    }
+
     /// The solver that stops then.
     pub fn solver(&self, plain: bool) -> Sinkhorn {
-        Sinkhorn { tol: self.tol, max_iter: self.max_iter, plain }
+        Sinkhorn { tol: self.tol.unwrap_or(Sinkhorn::default().tol), max_iter: self.max_iter(), plain }
     }
 }

@@ -17,14 +17,14 @@ use brenier::io::Checkpoint;
 use brenier::transport::{ClosedForm, PlanEntry, Potentials, SlicedDistance, sliced_w2};
 use clap::Args;
 
-use crate::output::{Folder, count, number};
+use crate::output::{Folder, counted, number};
 use crate::session::Session;
 use crate::{Failure, flags, input, signal};
 use entropic::{ENTROPIC, Entropic};
 use record::{Diagnostics, Record, Sliced};
 
 /// The flags of what is computed from points.
-const SAMPLED: [&str; 13] = [
+const SAMPLED: [&str; 14] = [
     "n",
     "cost",
     "exact",
@@ -35,6 +35,7 @@ const SAMPLED: [&str; 13] = [
     "plain",
     "tol",
     "max_iter",
+    "storage",
     "start_subsample",
     "start_from",
     "top_k",
@@ -46,6 +47,7 @@ const SAMPLED: [&str; 13] = [
 /// unless a flag asks for the entropic one. With --out the folder gets f.npy and g.npy (potentials), map.npy (where each source
 /// point goes) and run.json; an exact plan adds plan.npz (row, column, mass of each entry), and one of low rank has no potentials.
 #[derive(Args)]
+#[command(mut_arg("tol", |tol| tol.help("L1 error of the marginal at which to stop, or largest change of f/eps with free marginals; 0 makes exactly --max-iter iterations without annealing [default: 1e-3]")))]
 #[command(after_help = flags::examples(&[
     "brenier transport moons 8gaussians",
     "brenier transport x.npy y.csv --blur 0.1 --debias --out result",
@@ -61,7 +63,7 @@ pub struct Transport {
     #[command(flatten)]
     entropic: Entropic,
     /// The exact plan: on a line, or of at most 5,000 points a side, with any weights
-    #[arg(long, conflicts_with_all = ENTROPIC)]
+    #[arg(long, conflicts_with_all = ENTROPIC, conflicts_with = "max_iter")]
     exact: bool,
     /// A plan through R way-stations instead: an upper bound of the exact cost, for many points
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ENTROPIC)]
@@ -112,6 +114,9 @@ impl Transport {
 
     fn solve(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
+        if self.entropic.top_k.is_some() && session.shared.out.is_none() {
+            return Err(flags::bad_usage("--top-k writes partners.npz; say into which folder with --out DIR"));
+        }
         let measures = self.ends.measures()?;
         let folder = session.folder(None)?;
         let quadratic = self.entropic.cost == Cost::HalfSquaredEuclidean;
@@ -124,12 +129,9 @@ impl Transport {
             return self.finish(session, device, (None, laws[0].dim()), (solved, None, Some(values)), folder.as_ref());
         }
         let (x, y) = self.ends.points(measures, seed)?;
-        if self.entropic.top_k.is_some() && folder.is_none() {
-            return Err("--top-k writes partners.npz; say into which folder with --out DIR".into());
-        }
         let on_a_line = x.dim() == 1 && y.dim() == 1 && !self.entropic.is_asked_for();
         let solved = match self.rank {
-            Some(rank) => low_rank::solve(&x, &y, rank as usize, self.entropic.stopping.max_iter, checkpoint, session)?,
+            Some(rank) => low_rank::solve(&x, &y, rank as usize, self.entropic.stopping.max_iter(), checkpoint, session)?,
             None if self.exact || on_a_line => exact::solve(&x, &y)?,
             None => self.entropic.solve(&x, &y, device, checkpoint, session)?,
         };
@@ -188,10 +190,10 @@ impl Transport {
                 .note("some values are not finite, so JSON has null for them: the plan is far from converged; use a larger eps");
         }
         let unconverged = (!record.converged).then(|| {
-            let (error, iterations) = (number(record.marginal_error), count(record.iterations));
-            format!("not converged: marginal error {error} after {iterations} iterations ({})", solved.verdict)
+            let (error, iterations) = (number(record.marginal_error), counted(record.iterations, "iteration"));
+            format!("not converged: marginal error {error} after {iterations} ({})", solved.verdict)
         });
-        let summary = record.summary(self.entropic.origin());
+        let summary = record.summary(self.entropic.origin(record.eps));
         session.finish_solve(&record, folder, &summary.text(), unconverged.as_deref())
     }
 }

@@ -5,7 +5,7 @@ use brenier::transport::Outcome;
 use serde::Serialize;
 
 use super::straightness::Straightness;
-use crate::output::{Summary, count, number, seconds};
+use crate::output::{Summary, count, counted, number, seconds};
 
 /// The JSON. Costs and variances are in units of |x−y|².
 #[derive(Serialize)]
@@ -76,6 +76,14 @@ impl Plans {
 }
 
 impl Record<'_> {
+    /// Flags the values that JSON cannot hold: the floor of one pair, and the ratio where nothing has to move.
+    pub fn flag_not_finite(&mut self) {
+        let floors = self.straightness.iter().flat_map(|s| [s.cfm_loss_floor, s.cfm_loss_floor_independent]);
+        if !floors.chain([self.pair_cost, self.cost_ratio]).all(f64::is_finite) {
+            self.flags.push(Flag::NotFinite);
+        }
+    }
+
     /// What a person reads; `origin` says where ε comes from.
     pub fn summary(&self, origin: String) -> Summary {
         let mut summary = Summary::new(format!("couple {} with {}", self.source, self.target));
@@ -95,10 +103,15 @@ impl Record<'_> {
             summary.line("mean |x1-x0|²", number(self.pair_cost), than(straight.independent_cost));
             let variance = (straight.conditional_variance, straight.conditional_variance_independent);
             summary.line("E Var(x1 | x0)", number(variance.0), than(variance.1));
-            summary.line("floor of the CFM loss", number(straight.cfm_loss_floor), than(straight.cfm_loss_floor_independent));
+            let floor = straight.cfm_loss_floor;
+            let (floor, remark) = match floor.is_finite() {
+                true => (number(floor), than(straight.cfm_loss_floor_independent)),
+                false => ("–".into(), "one pair has none".into()),
+            };
+            summary.line("floor of the CFM loss", floor, remark);
         }
         if let (Some(used), Some(most)) = (self.targets_used, self.most_uses) {
-            summary.line("targets used", count(used), format!("the most used one {most} times"));
+            summary.line("targets used", count(used), format!("the most used one {}", counted(most as usize, "time")));
         }
         summary.line("time", seconds(self.seconds), format!("{} in {}", self.device, self.precision));
         summary

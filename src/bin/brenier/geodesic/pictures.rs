@@ -19,12 +19,14 @@ use serde::Serialize;
 use super::{Geodesic, UNCONVERGED};
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
-use crate::{Failure, machine, progress, signal};
+use crate::{Failure, flags, input, machine, progress, signal};
 
 /// Blur between colours: about the least difference that is seen in Oklab.
 const COLOUR_BLUR: f64 = 0.02;
 /// Blur between densities, in pixels.
 const DENSITY_BLUR: f64 = 1.5;
+/// Pixels of the side that densities are drawn on.
+const CANVAS: u32 = 96;
 
 /// What a picture is taken for.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
@@ -75,6 +77,17 @@ struct Frames {
     width: usize,
 }
 
+/// Refuses pictures of which nothing says what they are taken for.
+pub fn refuse_unasked(ends: &input::Ends) -> Result<(), Failure> {
+    match [&ends.source, &ends.target].map(|end| PictureFormat::of(Path::new(end))) {
+        [Some(_), Some(_)] => {
+            let why = "pictures have colours and ink; say which is moved with --as colour or --as density";
+            Err(flags::bad_usage(why))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the film.
 pub fn run(
     geodesic: &Geodesic,
@@ -83,12 +96,15 @@ pub fn run(
     device: &Device,
     checkpoint: &mut Checkpoint,
 ) -> Result<ExitCode, Failure> {
+    if kind == PictureKind::Colour && geodesic.canvas.is_some() {
+        return Err(flags::bad_usage("--canvas is for --as density; colours stay on the pixels of their picture: leave it out"));
+    }
+    let side = geodesic.canvas.unwrap_or(CANVAS) as usize;
     let (mut a, mut b) = (read_picture(Path::new(&geodesic.ends.source))?, read_picture(Path::new(&geodesic.ends.target))?);
-    let frame = if kind == PictureKind::Colour { a.pixels.len() } else { (geodesic.canvas as usize).pow(2) };
+    let frame = if kind == PictureKind::Colour { a.pixels.len() } else { side.pow(2) };
     machine::require("a film of that many frames", (u64::from(geodesic.steps) + 1) * frame as u64)?;
     let folder = session.folder(Some(super::FOLDER))?;
     let begun = Instant::now();
-    let side = geodesic.canvas as usize;
     let ((x, places), y, default) = match kind {
         PictureKind::Colour => (a.palette()?, b.palette()?.0, COLOUR_BLUR),
         PictureKind::Density => {

@@ -40,6 +40,13 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// Flags the values that JSON cannot hold: the ratio where the target has no variance.
+    pub fn flag_not_finite(&mut self) {
+        if ![self.w2_squared, self.endpoint_divergence, self.variance_ratio].into_iter().all(f64::is_finite) {
+            self.flags.push(Flag::NotFinite);
+        }
+    }
+
     /// What a person reads; `origin` says where ε comes from.
     pub fn summary(&self, origin: String) -> Summary {
         let mut summary = Summary::new(format!("geodesic {} to {}", self.source, self.target));
@@ -59,9 +66,9 @@ impl Record<'_> {
             summary.line("length", number(length), speed);
         }
         let shrunk = if self.variance_ratio < 0.9 { ": the map has shrunk, use a smaller eps" } else { "" };
-        let variance = match self.variance_ratio.is_nan() {
-            true => "the target has no variance".into(),
-            false => format!("variance {:.3} of the target's{shrunk}", self.variance_ratio),
+        let variance = match self.variance_ratio.is_finite() {
+            true => format!("variance {:.3} of the target's{shrunk}", self.variance_ratio),
+            false => "the target has no variance".into(),
         };
         summary.line("endpoint divergence", number(self.endpoint_divergence), variance);
         summary.line("time", seconds(self.seconds), format!("{} in {}", self.device, self.precision));

@@ -20,13 +20,15 @@ use crate::solver::{DEFAULT_EPS, Regularisation, Stopping};
 use crate::{Failure, machine, progress, signal};
 
 /// The flags that do not go with another plan than the entropic one.
-pub const ENTROPIC: [&str; 13] = [
+pub const ENTROPIC: [&str; 15] = [
     "cost",
     "eps",
     "blur",
     "reach",
     "reach_source",
     "reach_target",
+    "convention",
+    "tol",
     "class_costs",
     "debias",
     "plain",
@@ -113,18 +115,23 @@ impl Entropic {
             || self.labels.are_given()
             || self.top_k.is_some()
             || self.debias
+            || self.plain
+            || self.start_from.is_some()
+            || self.start_subsample.is_some()
+            || self.convention != Library::default()
+            || self.stopping.is_given()
             || self.storage != StorageName::Full
     }
 
-    /// Where ε comes from, in words.
-    pub fn origin(&self) -> String {
+    /// Where `eps` comes from, in words.
+    pub fn origin(&self, eps: f64) -> String {
         match (self.regularisation.eps, self.regularisation.blur) {
             (_, Some(blur)) if self.cost != Cost::HalfSquaredEuclidean => format!("blur {blur}"),
-            _ if self.cost != Cost::HalfSquaredEuclidean => self.regularisation.origin(DEFAULT_EPS),
-            (Some(eps), _) if Convention::from(self.convention).strength(eps) != eps => format!("{eps} in units of |x-y|²"),
+            _ if self.cost != Cost::HalfSquaredEuclidean => self.regularisation.origin(DEFAULT_EPS, eps),
+            (Some(given), _) if given != eps => format!("{given} in units of |x-y|²"),
             (None, Some(blur)) if self.convention == Library::Flash => format!("blur {blur} squared, in units of |x-y|²"),
             (None, Some(blur)) => format!("blur {blur} squared"),
-            _ => self.regularisation.origin(DEFAULT_EPS),
+            _ => self.regularisation.origin(DEFAULT_EPS, eps),
         }
     }
 
