@@ -111,6 +111,9 @@ fn an_eps_that_single_precision_cannot_hold_is_refused_with_one_that_it_can() {
     let output = brenier(folder.path(), run);
     let said = String::from_utf8(output.stderr).unwrap();
     refused(folder.path(), run, 1, &["eps = 1e-6", "too small", "f32", "--precision f64"]);
+    // A radius of sixty digits is told by its power of ten.
+    fs::write(folder.path().join("far.csv"), "1e30,0\n-1e30,0\n").unwrap();
+    refused(folder.path(), "transport far.csv far.csv --eps 1e-6", 1, &["too small", "is 1.000e60, so"]);
     let offered = said.split("use --eps ").nth(1).unwrap().split(' ').next().unwrap();
     for (run, code) in [
         (format!("transport 8gaussians moons --n 100 --max-iter 1 --eps {offered}"), 0),
@@ -134,7 +137,17 @@ fn values_outside_their_domain_are_bad_usage() {
     }
     refused(folder.path(), "compare 8gaussians --steps 5,0", 2, &["--steps"]);
     refused(folder.path(), "transport moons", 2, &["<TARGET>"]);
-    refused(folder.path(), "transport moons 8gaussians --exact --eps 1", 2, &["--exact", "--eps"]);
+    for (plan, ends, others) in [
+        ("--exact", "moons 8gaussians", &["--eps 1", "--tol 1e-3", "--max-iter 5", "--convention ott", "--plain"][..]),
+        ("--rank 5", "moons 8gaussians", &["--exact", "--tol 1e-3", "--convention ott", "--storage f16"]),
+        ("--closed-form", "normal normal", &["--storage f16", "--tol 1e-3"]),
+    ] {
+        for &flag in others {
+            let names = [plan, flag].map(|words| words.split(' ').next().unwrap());
+            refused(folder.path(), &format!("transport {ends} {plan} {flag}"), 2, &names);
+        }
+    }
+    refused(folder.path(), "transport moons 8gaussians --top-k 3", 2, &["--top-k", "--out"]);
     refused(folder.path(), "selftest --resume", 2, &["resume", "no checkpoint"]);
     refused(folder.path(), "transport moons 8gaussians --resume", 2, &["checkpoint", "--out"]);
     refused(folder.path(), "sample 8gaussians --n 10 --particles 5..20", 1, &["5..20", "10", "--n"]);
@@ -176,7 +189,10 @@ fn a_device_that_is_not_there_is_refused_and_never_replaced() {
         }
     }
     refused(folder.path(), "sample 8gaussians --device cuda --precision f64", 1, &["f32 alone", "--device cpu"]);
-    refused(folder.path(), "transport x.npy y.npy --device gpu", 1, &["\"gpu\"", "auto and cpu"]);
+    for device in ["gpu", "cuda:x", "cuda1"] {
+        let name = format!("\"{device}\"");
+        refused(folder.path(), &format!("transport x.npy y.npy --device {device}"), 2, &[&name, "auto and cpu"]);
+    }
 }
 
 #[test]
@@ -198,19 +214,19 @@ fn a_file_that_is_not_what_its_name_says_is_refused() {
 #[test]
 fn a_file_of_flags_with_an_unknown_key_is_refused_with_the_nearest_known_one() {
     let folder = folder();
-    let run = |text: &str, words: &[&str]| {
+    let run = |text: &str, code: i32, words: &[&str]| {
         fs::write(folder.path().join("run.toml"), text).unwrap();
-        refused(folder.path(), "run run.toml", 1, words);
+        refused(folder.path(), "run run.toml", code, words);
     };
     let ends = "source = \"x.npy\"\ntarget = \"y.npy\"\n";
-    run(&format!("command = \"transport\"\n{ends}maxiter = 3\n"), &["run.toml", "\"maxiter\"", "did you mean \"max_iter\""]);
-    run("command = \"transprt\"\n", &["run.toml", "\"transprt\"", "did you mean \"transport\""]);
-    run(ends, &["run.toml", "needs command"]);
-    run("command = \"run\"\nfile = \"run.toml\"\n", &["run.toml", "no command \"run\""]);
-    run(&format!("command = \"transport\"\n{ends}debias = 3\n"), &["run.toml", "\"debias\" is true or false"]);
-    run(&format!("command = \"transport\"\n{ends}eps = true\n"), &["run.toml", "\"eps\" needs a value"]);
-    run(&format!("command = \"transport\"\n{ends}eps = -1\n"), &["eps = -1"]);
-    run("command = \n", &["run.toml", "not TOML"]);
+    run(&format!("command = \"transport\"\n{ends}maxiter = 3\n"), 2, &["run.toml", "\"maxiter\"", "did you mean \"max_iter\""]);
+    run("command = \"transprt\"\n", 2, &["run.toml", "\"transprt\"", "did you mean \"transport\""]);
+    run(ends, 2, &["run.toml", "needs command"]);
+    run("command = \"run\"\nfile = \"run.toml\"\n", 2, &["run.toml", "no command \"run\""]);
+    run(&format!("command = \"transport\"\n{ends}debias = 3\n"), 2, &["run.toml", "\"debias\" is true or false"]);
+    run(&format!("command = \"transport\"\n{ends}eps = true\n"), 2, &["run.toml", "\"eps\" needs a value"]);
+    run(&format!("command = \"transport\"\n{ends}eps = -1\n"), 1, &["eps = -1"]);
+    run("command = \n", 1, &["run.toml", "not TOML"]);
     refused(folder.path(), "run missing.toml", 1, &["missing.toml", "cannot be read"]);
 }
 

@@ -124,6 +124,29 @@ fn transport_is_exact_on_request_and_on_a_line() {
     assert_eq!(blurred["eps"], 1.0);
 }
 
+/// Every flag that only the entropic solver has is one for that solver, on a line as elsewhere.
+#[test]
+fn a_flag_of_the_entropic_solver_asks_for_it_on_a_line() {
+    let folder = TempDir::new().unwrap();
+    let run = "transport normal:1 normal:1 --n 200";
+    assert_eq!(json(folder.path(), &format!("{run} --out exact"))["w2_squared_kind"], "exact");
+    for flag in [
+        "--plain",
+        "--tol 1e-2",
+        "--max-iter 50",
+        "--convention ott",
+        "--start-subsample 50",
+        "--start-from exact",
+        "--storage f16",
+    ] {
+        let record = json(folder.path(), &format!("{run} {flag}"));
+        assert_eq!(record["w2_squared_kind"], "entropic", "{flag}");
+        assert!(record["eps"].as_f64().unwrap() > 0.0, "{flag}");
+    }
+    // A plan of low rank has steps to count, and no other flag of the entropic one.
+    assert_eq!(json(folder.path(), "transport moons circles --n 50 --rank 3 --max-iter 5")["w2_squared_kind"], "low_rank");
+}
+
 #[test]
 fn the_default_eps_is_a_twentieth_of_the_mean_cost() {
     let folder = TempDir::new().unwrap();
@@ -141,9 +164,37 @@ fn points_in_one_place_are_at_distance_zero() {
     for args in ["transport one.csv two.csv", "transport two.csv two.csv --debias", "geodesic one.csv one.csv --out g"] {
         let record = json(folder.path(), args);
         assert_eq!(record["w2_squared"], 0.0, "{args}");
+        // The ratio of variances is 0/0.
+        let flags = if args.starts_with("geodesic") { vec!["not_finite"] } else { vec![] };
+        assert_eq!(record["flags"], serde_json::json!(flags), "{args}");
     }
+    let summary = String::from_utf8(brenier(folder.path(), "transport one.csv two.csv", 0).stdout).unwrap();
+    assert!(summary.contains("0.05 x the mean cost, or 0.05 where that is 0"), "{summary}");
     let refused = brenier(folder.path(), "evaluate one.csv two.csv", 1);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("lie in one place"));
+}
+
+#[test]
+fn what_one_pair_cannot_tell_is_left_out() {
+    let folder = TempDir::new().unwrap();
+    let output = brenier(folder.path(), "couple moons circles --batch 1 --pairs 5 --out c", 0);
+    let summary = String::from_utf8(output.stdout).unwrap();
+    assert!(summary.contains("one pair has none") && !summary.contains("NaN"), "{summary}");
+    let record: Value = serde_json::from_slice(&fs::read(folder.path().join("c/run.json")).unwrap()).unwrap();
+    assert!(record["cfm_loss_floor"].is_null() && record["flags"] == serde_json::json!(["not_finite"]), "{record}");
+}
+
+/// What pandas writes above the columns of a bare array is a point as good as any, so it is read, but not in silence.
+#[test]
+fn a_first_row_that_counts_the_columns_is_named() {
+    let folder = TempDir::new().unwrap();
+    for (text, warned) in [("0,1\n2.5,3\n4,5\n", true), ("0,2\n2.5,3\n4,5\n", false)] {
+        fs::write(folder.path().join("x.csv"), text).unwrap();
+        let output = brenier(folder.path(), "transport x.csv x.csv --json", 0);
+        assert_eq!(String::from_utf8_lossy(&output.stderr).contains("header=False"), warned, "{text}");
+        let record: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(record["n"], 3);
+    }
 }
 
 #[test]

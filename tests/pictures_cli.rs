@@ -65,10 +65,26 @@ fn the_ink_of_a_disc_moves_to_another() {
 }
 
 #[test]
-fn a_file_that_is_no_picture_is_refused_by_name() {
-    let mut command = Command::cargo_bin("brenier").unwrap();
-    let output =
-        command.args(["geodesic", "Cargo.toml", "data/rocket.jpg", "--as", "colour"]).assert().code(1).get_output().clone();
-    let words = String::from_utf8(output.stderr).unwrap();
-    assert!(words.contains("Cargo.toml") && words.contains("pictures are .png and .jpg files"), "{words}");
+fn what_makes_no_film_is_refused() {
+    let two = "data/coffee.jpg data/rocket.jpg";
+    for (args, code, words) in [
+        (
+            "Cargo.toml data/rocket.jpg --as colour".to_owned(),
+            1,
+            ["Cargo.toml: this is no picture", "pictures are .png and .jpg files"],
+        ),
+        (
+            "data/rocket.jpg tests/data/numpy.npz --as colour".to_owned(),
+            1,
+            ["numpy.npz: this is no picture", ".png and .jpg files"],
+        ),
+        (two.to_owned(), 2, ["--as colour", "--as density"]),
+        (format!("{two} --as density --n 5"), 2, ["--as", "--n"]),
+        (format!("{two} --as colour --canvas 50"), 2, ["--canvas", "--as density"]),
+    ] {
+        let mut command = Command::cargo_bin("brenier").unwrap();
+        let output = command.arg("geodesic").args(args.split(' ')).assert().code(code).get_output().clone();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(words.iter().all(|word| said.contains(word)), "{args}: {said}");
+    }
 }

@@ -95,7 +95,9 @@ impl fmt::Display for Verdict {
         match self {
             Self::Converged => write!(f, "converged"),
             Self::Counted => write!(f, "--tol 0 makes exactly --max-iter iterations and tests nothing"),
-            Self::Few { tol } => write!(f, "the tolerance is {tol:e} and the iterations are too few to tell: raise --max-iter"),
+            Self::Few { tol } => {
+                write!(f, "the tolerance is {tol:e} and the iterations too few to see the error fall: raise --max-iter")
+            }
             Self::Slow { tol, missing: Some(missing) } => {
                 let s = if *missing == 1 { "" } else { "s" };
                 write!(

@@ -117,7 +117,7 @@ impl Record<'_> {
             }
             summary.line("transport cost", maybe(self.transport_cost), format!("<P, c> with c = {unit}"));
             summary.line("regularised cost", maybe(self.regularised_cost), "OT_eps");
-            summary.line("dual", maybe(self.dual), "which it meets as the marginal error goes to 0");
+            summary.line("dual", maybe(self.dual), "meets the regularised cost as the marginal error goes to 0");
             if let Some(Diagnostics { entropy, mass, rho_source, rho_target, storage_error, .. }) = &self.entropic {
                 if let Some(error) = storage_error {
                     summary.line("points moved", number(*error), "by their storage, RMS: W2 is off by no more");
