@@ -196,7 +196,7 @@ fn pairs_batch_by_batch_are_resumed_to_the_bit() {
 
 #[test]
 fn a_plan_of_low_rank_is_resumed_to_the_bit() {
-    check("transport normal:8 normal:8 --n 5000 --rank 20");
+    check("transport normal:8 normal:8 --n 20000 --rank 20");
 }
 
 #[test]

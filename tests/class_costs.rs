@@ -61,6 +61,17 @@ fn the_plan_with_class_costs_is_that_of_the_whole_cost_matrix() {
     }
 }
 
+#[test]
+fn the_mean_of_class_costs_is_that_of_independent_pairs() {
+    let (of_x, of_y) = (labels(40, 2), labels(30, 3));
+    let x = normals(40, 0).with_weights((1..=40).map(f64::from).collect()).unwrap();
+    let (y, table) = (normals(30, 1), [0.0, 1.5, 0.2, 0.7, 0.0, 3.0]);
+    let pairs = (0..1200).map(|ij| (ij / 30, ij % 30));
+    let direct: f64 = pairs.map(|(i, j)| x.weight(i) * y.weight(j) * table[of_x[i] as usize * 3 + of_y[j] as usize]).sum();
+    let mean = LabelCost { source: &of_x, target: &of_y, table: &table, columns: 3 }.mean(&x, &y);
+    assert!((mean - direct).abs() < 1e-12, "{mean} for {direct}");
+}
+
 /// A table of one constant adds it to the value and leaves the plan; a forbidding one keeps each class to itself.
 #[test]
 fn a_constant_changes_the_value_alone_and_a_wall_separates_the_classes() {

@@ -62,6 +62,11 @@ fn transport_prints_the_keys_of_the_interface() {
     assert_eq!(entropic["w2_squared"].as_f64().unwrap(), 2.0 * entropic["transport_cost"].as_f64().unwrap());
 
     let debiased = json(folder.path(), "transport moons 8gaussians --n 200 --debias");
+    // A divergence whose self-terms have not converged has not either.
+    std::fs::write(folder.path().join("point.csv"), "0,0\n").unwrap();
+    let early = json(folder.path(), "transport moons point.csv --n 200 --debias --eps 0.01 --max-iter 3");
+    assert_eq!(early["converged"], false);
+    assert!(early["verdict"].as_str().unwrap().starts_with("between the source and itself: "), "{}", early["verdict"]);
     assert_eq!(keys(&debiased), named(&format!("{TRANSPORT} {ENTROPIC} divergence")));
     assert_eq!(debiased["w2_squared_kind"], "debiased");
     assert_eq!(debiased["w2_squared"].as_f64().unwrap(), 2.0 * debiased["divergence"].as_f64().unwrap());

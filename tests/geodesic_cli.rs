@@ -37,6 +37,22 @@ fn the_squared_length_of_the_geodesic_is_the_squared_distance() {
     assert_eq!(states(out.path()).len(), 11);
 }
 
+/// On a line the map is the plan unless points are split; where they are, W₂² is said to be that of the map.
+#[test]
+fn the_distance_on_a_line_is_exact_only_where_no_point_is_split() {
+    let out = tempfile::tempdir().unwrap();
+    for (name, points) in [("two", "0\n1\n"), ("other", "3\n5\n"), ("three", "0\n1\n2\n")] {
+        std::fs::write(out.path().join(name).with_extension("csv"), points).unwrap();
+    }
+    let at = |name: &str| out.path().join(name).with_extension("csv").to_str().unwrap().to_string();
+    let whole = geodesic(out.path(), &[&at("two"), &at("other")]);
+    assert_eq!((whole["w2_squared_kind"].as_str(), number(&whole, "w2_squared")), (Some("exact"), 12.5));
+    let split = geodesic(out.path(), &[&at("two"), &at("three")]);
+    // Of 0 a third goes to 0 and a sixth to 1, of 1 a sixth to 1 and a third to 2: the map moves them by 1/3 and 2/3.
+    assert_eq!(split["w2_squared_kind"], "map");
+    assert!((number(&split, "w2_squared") - 5.0 / 18.0).abs() < 1e-12);
+}
+
 /// The reported W₂² is that of the two ends, and every state lies on the way: W₂(ρ_s, ρ_t) = |t − s| W₂, by exact assignment.
 #[test]
 fn rows_of_the_path_are_at_constant_speed() {

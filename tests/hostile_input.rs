@@ -3,7 +3,7 @@
 use brenier::backend::{Cost, Device, Precision};
 use brenier::measure::{Cloud, CloudError};
 use brenier::random::{Philox, Stream};
-use brenier::transport::{Divergence, ExactPlan, Outcome, Problem, Sinkhorn, TransportError};
+use brenier::transport::{Divergence, ExactPlan, Outcome, Plan, Problem, Sinkhorn, TransportError};
 
 const PRECISIONS: [(Precision, f64); 2] = [(Precision::F32, 1e-6), (Precision::F64, 1e-13)];
 const COSTS: [Cost; 4] = [Cost::HalfSquaredEuclidean, Cost::Euclidean, Cost::Lp(1.5), Cost::Cosine];
@@ -72,6 +72,77 @@ fn an_offset_far_beyond_the_clouds_costs_no_digits() {
         let far = solve(&far(&x), &far(&y), 0.2, cost, Precision::F32);
         assert_close(far.dual, near.dual, 1e-5);
         assert_close(far.transport_cost, near.transport_cost, 1e-5);
+    }
+}
+
+/// Clouds 1e4 apart: in single precision the likeliest partners, a warm start from the solution, and the plan's rows are those of
+/// double precision, although potentials with one constant on f alone are 1e8.
+#[test]
+fn the_distance_between_clouds_costs_no_digits() {
+    let (x, near) = (cloud(50, 3, 6), cloud(60, 3, 7));
+    let y = near.with_points(near.points().iter().map(|y| y + 1e4).collect()).unwrap();
+    let problem = Problem::new(&x, &y, 0.2).unwrap();
+    let [single, double] = [Precision::F32, Precision::F64].map(Device::cpu);
+    let solver = Sinkhorn { tol: 1e-5, ..Sinkhorn::default() };
+    let solved = solver.solve(&problem, &double, None, None).unwrap();
+    let top = |device: &Device| {
+        let plan = Plan::new(&problem, &solved.potentials).unwrap();
+        plan.partners().top(&x, 5, device).unwrap().probability
+    };
+    let (found, expected) = (top(&single), top(&double));
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
+    }
+    let again = solver.solve(&problem, &single, Some(&solved.potentials), None).unwrap();
+    assert!(again.converged && again.iterations <= 1, "{} iterations", again.iterations);
+    assert_close(again.transport_cost, solved.transport_cost, 1e-9);
+}
+
+/// An ε beside which single precision cannot tell the costs apart is refused, one below the limit it names is right to three digits,
+/// and so is the same ε in double precision: the plan is the product, and OT_ε the mean cost.
+#[test]
+fn an_eps_too_large_for_the_precision_is_refused_with_one_that_is_not() {
+    let (x, y) = (cloud(40, 2, 4), cloud(40, 2, 5));
+    let at = |eps: f64, precision: Precision| {
+        Sinkhorn::default().solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(precision), None, None)
+    };
+    let Err(TransportError::EpsTooLarge { largest, .. }) = at(1e8, Precision::F32) else { panic!("refused") };
+    let pairs = x.rows().flat_map(|x| y.rows().map(move |y| x.iter().zip(y).map(|(x, y)| 0.5 * (x - y).powi(2)).sum::<f64>()));
+    let mean = pairs.sum::<f64>() / 1600.0;
+    for (eps, precision) in [(0.99 * largest, Precision::F32), (1e8, Precision::F64)] {
+        assert_close(at(eps, precision).unwrap().regularised_cost, mean, 2e-3);
+    }
+}
+
+/// A reach far below the digits of the costs is refused; at the least that is not, next to nothing moves.
+#[test]
+fn a_reach_below_the_digits_of_the_costs_is_refused() {
+    let (x, y) = (cloud(40, 2, 4), cloud(40, 2, 5));
+    let at = |rho: f64| {
+        let problem = Problem::new(&x, &y, 0.2).unwrap().with_rho(Some(rho), Some(rho)).unwrap();
+        Sinkhorn::default().solve(&problem, &Device::cpu(Precision::F64), None, None)
+    };
+    let Err(TransportError::RhoTooSmall { smallest, .. }) = at(1e-18) else { panic!("refused") };
+    assert!(smallest < 1e-12);
+    let (at_the_limit, well_within) = (at(1.01 * smallest).unwrap(), at(1e-9).unwrap());
+    assert_close(at_the_limit.transport_cost, well_within.transport_cost, 0.05);
+}
+
+/// A point without mass is masked wherever it lies, first or last, and changes no digit of the plan's costs.
+#[test]
+fn a_masked_point_changes_nothing_wherever_it_lies() {
+    let (x, y) = (cloud(30, 2, 4), cloud(40, 2, 5));
+    let plain = solve(&x, &y, 0.3, Cost::HalfSquaredEuclidean, Precision::F64);
+    for first in [true, false] {
+        let mut points = x.points().to_vec();
+        let mut weights = vec![1.0; 30];
+        let at = if first { 0 } else { 30 };
+        points.splice(2 * at..2 * at, [1e20, -1e20]);
+        weights.insert(at, 0.0);
+        let masked = Cloud::new(points, 2).unwrap().with_weights(weights).unwrap();
+        let found = solve(&masked, &y, 0.3, Cost::HalfSquaredEuclidean, Precision::F64);
+        assert_close(found.transport_cost, plain.transport_cost, 1e-12);
+        assert_close(found.dual, plain.dual, 1e-9);
     }
 }
 

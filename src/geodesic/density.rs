@@ -2,7 +2,8 @@
 //! by the Brownian bridge of variance εt(1−t).
 //!
 //! Nothing is random: a pixel has [`PARTNERS`] partners, quantiles of its conditional law at (r + ½)/[`PARTNERS`], and the spread is a
-//! convolution. What the quantiles bring too much or too little to a pixel is settled on the way, linearly in t: both ends are exact.
+//! convolution. What the quantiles bring too much or too little to a pixel, or not at all, is settled on the way, linearly in t: both
+//! ends are exact.
 
 use crate::backend::Device;
 use crate::transport::{Draws, Plan, TransportError};
@@ -18,6 +19,8 @@ pub struct DensityBridge<'a> {
     partner: Vec<u32>,
     /// b_j over the mass that the partners bring to j.
     missing: Vec<f64>,
+    /// Targets that are nobody's partner: they grow where they are.
+    alone: Vec<usize>,
 }
 
 impl<'a> DensityBridge<'a> {
@@ -39,25 +42,29 @@ impl<'a> DensityBridge<'a> {
         }
         let ratio = |(j, brought): (usize, &f64)| if *brought > 0.0 { plan.target().weight(j) / brought } else { 0.0 };
         let missing = brought.iter().enumerate().map(ratio).collect();
-        Ok(Self { plan, side, partner, missing })
+        let alone = (0..brought.len()).filter(|&j| brought[j] == 0.0).collect();
+        Ok(Self { plan, side, partner, missing, alone })
     }
 
-    /// The mass in each pixel at `t` ∈ [0, 1], side × side; together it is one, but for targets that are nobody's quantile.
+    /// The mass in each pixel at `t` ∈ [0, 1], side × side; together it is one.
     pub fn at(&self, t: f64) -> Vec<f64> {
         let (x, y, side) = (self.plan.source(), self.plan.target(), self.side as f64);
         let mut mass = vec![0.0; self.side * self.side];
+        let mut put = |at: [f64; 2], share: f64| {
+            for (column, part) in cells(side * at[0] - 0.5, self.side) {
+                for (row, other) in cells(side * at[1] - 0.5, self.side) {
+                    mass[row * self.side + column] += share * part * other;
+                }
+            }
+        };
         for (i, partners) in self.partner.chunks_exact(PARTNERS as usize).enumerate() {
             let share = x.weight(i) / f64::from(PARTNERS);
             for &j in partners {
-                let [u, v] = [0, 1].map(|k| side * ((1.0 - t) * x.row(i)[k] + t * y.row(j as usize)[k]) - 0.5);
-                let share = share * (1.0 - t + t * self.missing[j as usize]);
-                for (column, part) in cells(u, self.side) {
-                    for (row, other) in cells(v, self.side) {
-                        mass[row * self.side + column] += share * part * other;
-                    }
-                }
+                let at = [0, 1].map(|k| (1.0 - t) * x.row(i)[k] + t * y.row(j as usize)[k]);
+                put(at, share * (1.0 - t + t * self.missing[j as usize]));
             }
         }
+        self.alone.iter().for_each(|&j| put([0, 1].map(|k| y.row(j)[k]), t * y.weight(j)));
         let spread = (self.plan.eps() * t * (1.0 - t)).max(0.0).sqrt() * side;
         blur(&blur(&mass, self.side, spread), self.side, spread)
     }
@@ -116,5 +123,22 @@ mod tests {
             // Sums over the lattice stand for integrals to 1e-3 once a Gaussian is wider than a pixel half.
             assert!((variance - expected).abs() < 2e-3, "{variance} for {expected}");
         }
+    }
+
+    /// One pixel goes to a hundred of unlike masses, most of which are none of its sixteen partners: the end is the target all the same.
+    #[test]
+    fn both_ends_are_exact_also_where_targets_outnumber_partners() {
+        let side = 10;
+        let centre = |at: usize| [(at % side) as f64 + 0.5, (at / side) as f64 + 0.5].map(|x| x / side as f64);
+        let x = Cloud::new(centre(33).to_vec(), 2).unwrap();
+        let y = Cloud::new((0..side * side).flat_map(centre).collect(), 2).unwrap();
+        let y = y.with_weights((0..side * side).map(|at| 1.0 + at as f64).collect()).unwrap();
+        let (problem, device) = (Problem::new(&x, &y, 0.01).unwrap(), Device::cpu(Precision::F64));
+        let outcome = Sinkhorn::default().solve(&problem, &device, None, None).unwrap();
+        let bridge = DensityBridge::new(Plan::new(&problem, &outcome.potentials).unwrap(), side, &device).unwrap();
+        let end = bridge.at(1.0);
+        (0..side * side).for_each(|at| assert!((end[at] - y.weight(at)).abs() < 1e-12, "pixel {at}"));
+        assert!((bridge.at(0.0)[33] - 1.0).abs() < 1e-12);
+        assert!((bridge.at(0.3).iter().sum::<f64>() - 1.0).abs() < 1e-12);
     }
 }

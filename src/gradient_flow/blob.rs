@@ -180,7 +180,7 @@ impl Scheme for Blob<'_> {
         }
         let moved: Vec<f64> = self.state.points().iter().zip(before.points()).map(|(x, y)| x - y).collect();
         let w2_squared = mean_square(&before, &moved);
-        Ok(Cost { w2_squared, charged: (stage == Stage::LAW).then_some(w2_squared / (2.0 * tau)) })
+        Ok(Cost { w2_squared: Some(w2_squared), charged: (stage == Stage::LAW).then_some(w2_squared / (2.0 * tau)) })
     }
 
     fn state(&self) -> &Cloud {

@@ -27,7 +27,7 @@ pub struct Account {
     pub k: usize,
     /// F(ρ_k): KL in nats, or S_ε in units of c for the Sinkhorn flow; none where ρ_k has no density.
     pub free_energy: Option<f64>,
-    /// W₂² of the step, in units of |x−y|²; none at the last state.
+    /// W₂² of the step, in units of |x−y|²; none at the last state, and where the scheme cannot tell.
     pub w2_squared_step: Option<f64>,
     /// F_k − F_{k+1} − cost of the step: ≥ 0 for a step of the flow, but for the errors of an estimate.
     pub energy_inequality: Option<f64>,
@@ -45,8 +45,8 @@ pub struct Account {
 /// What a step cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost {
-    /// W₂² of the step, in units of |x−y|².
-    pub w2_squared: f64,
+    /// W₂² of the step, in units of |x−y|²; none where the scheme cannot tell.
+    pub w2_squared: Option<f64>,
     /// What the energy inequality charges for it, in units of F; none where the step descends another energy.
     pub charged: Option<f64>,
 }
@@ -125,7 +125,7 @@ pub fn descend(
             Err(other) => return Err(other),
         };
         let gain = accounts[k].free_energy.zip(account.free_energy).map(|(before, after)| before - after);
-        accounts[k].w2_squared_step = Some(cost.w2_squared);
+        accounts[k].w2_squared_step = cost.w2_squared;
         accounts[k].energy_inequality = gain.zip(cost.charged).map(|(gain, charged)| gain - charged);
         accounts.push(Account { k: k + 1, ..account });
     }

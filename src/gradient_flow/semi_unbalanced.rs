@@ -62,7 +62,7 @@ impl Scheme for SemiUnbalancedJko<'_> {
         let problem = Problem::new(&self.state, self.target, self.eps)?;
         let step = SemiUnbalanced { problem, kappa: self.tau };
         let step = step.solve(SOLVER, self.warm.as_deref(), self.device, Some(&watch))?;
-        let mut charged = 0.0;
+        let (mut charged, from_density) = (0.0, self.free_energy.is_some());
         if let Some(free_energy) = self.free_energy {
             // J_ε(ρ, ρ) = OT_ε(ρ, ρ) + ε KL(ρ‖m): the reference is ρ⊗m.
             let own_problem = Problem::new(&self.state, &self.state, self.eps)?;
@@ -74,8 +74,9 @@ impl Scheme for SemiUnbalancedJko<'_> {
         self.weights = step.weights;
         self.free_energy = Some(step.kl);
         self.warm = Some(step.g);
-        // Of J_ε(ρ′, ρ) − J_ε(ρ, ρ), which → ½W₂² as ε → 0.
-        Ok(Cost { w2_squared: 2.0 * self.tau * charged, charged: Some(charged) })
+        // Of J_ε(ρ′, ρ) − J_ε(ρ, ρ), which → ½W₂² as ε → 0; a difference below zero says that the step is shorter than √ε can tell.
+        let w2_squared = Some(2.0 * self.tau * charged).filter(|squared| from_density && *squared >= 0.0);
+        Ok(Cost { w2_squared, charged: Some(charged) })
     }
 
     fn state(&self) -> &Cloud {

@@ -70,7 +70,7 @@ impl Scheme for SinkhornFlow<'_> {
         check_reach(&moved, &self.target.mean(), reach, k)?;
         let w2_squared = self.tau * self.tau * mean_square(&self.state, &self.velocity);
         self.state = self.state.with_points(moved)?;
-        Ok(Cost { w2_squared, charged: Some(w2_squared / (2.0 * self.tau)) })
+        Ok(Cost { w2_squared: Some(w2_squared), charged: Some(w2_squared / (2.0 * self.tau)) })
     }
 
     fn state(&self) -> &Cloud {

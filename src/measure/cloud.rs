@@ -172,8 +172,8 @@ impl Cloud {
 
     /// The mean Σ_i a_i x_i, of length d.
     pub fn mean(&self) -> Vec<f64> {
-        // About the first point, so that an offset far from the origin costs no digits.
-        let first = self.row(0);
+        // About the first point with mass, so that an offset far from the origin costs no digits.
+        let first = self.row((0..self.len()).find(|&i| self.weight(i) > 0.0).unwrap_or(0));
         let mut shift = vec![0.0; self.dim];
         for (i, row) in self.rows().enumerate() {
             let a = self.weight(i);

@@ -18,14 +18,24 @@ pub fn nearest(cloud: &Cloud, reference: &Cloud, device: &Device) -> Result<Vec<
     Ok(index.into_iter().enumerate().map(|(i, j)| (j as usize, distance(i, j as usize))).collect())
 }
 
-/// The median of |x−y| over the points x of `cloud`, with y the point of `reference` nearest to x.
+/// More than the rounding errors of half the weights' sum.
+const ROUNDING: f64 = 1e-9;
+
+/// The median of |x−y| under `cloud`, with y the point of `reference` nearest to x; points without mass are none.
 ///
 /// # Errors
 /// [`MetricError`] when the dimensions differ or memory runs out.
 pub fn median_distance(cloud: &Cloud, reference: &Cloud, device: &Device) -> Result<f64, MetricError> {
-    let mut distances: Vec<f64> = nearest(cloud, reference, device)?.into_iter().map(|(_, distance)| distance).collect();
-    let middle = distances.len() / 2;
-    Ok(*distances.select_nth_unstable_by(middle, f64::total_cmp).1)
+    let with_mass: Vec<usize> = (0..reference.len()).filter(|&j| reference.weight(j) > 0.0).collect();
+    let distances = nearest(cloud, &reference.uniform_at(&with_mass), device)?;
+    let mut distances: Vec<(f64, f64)> = distances.into_iter().enumerate().map(|(i, (_, d))| (d, cloud.weight(i))).collect();
+    distances.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
+    let mut below = 0.0;
+    let middle = distances.iter().find(|(_, mass)| {
+        below += mass;
+        below > 0.5 + ROUNDING
+    });
+    Ok(middle.map_or(f64::NAN, |(distance, _)| *distance))
 }
 
 struct Nearest<'a> {

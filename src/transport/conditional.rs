@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use crate::backend::{Backend, BackendError, Columns, Cost, Device, Reals, Rows, Scale, Storage, Task};
 use crate::measure::Cloud;
-use crate::transport::problem::{Side, scale};
+use crate::transport::problem::{Side, dot, scale};
 use crate::transport::sinkhorn::convex;
 use crate::transport::{EntropicMap, GroundCost, TransportError};
 
@@ -177,7 +177,7 @@ struct Pairs<B: Backend> {
     phi: Option<Reals<B>>,
     eps: f64,
     y: Side<B>,
-    /// log b − ψ/ε of each column, in f64.
+    /// log b − ψ/ε of each column, in f64, up to a constant.
     bias: Vec<f64>,
     packed: Reals<B>,
 }
@@ -197,12 +197,14 @@ impl<B: Backend> Pairs<B> {
         let gap: Vec<f64> = origin.iter().zip(&y.mean).map(|(x, y)| x * scale - y).collect();
         let (eps, g) = (law.eps * square, law.g.iter().map(|g| g * square).collect::<Vec<_>>());
         let psi = convex(&y, &g, &gap, -1.0);
-        let bias: Vec<f64> = psi.iter().zip(&y.mass).map(|(psi, b)| b.ln() - psi / eps).collect();
+        // Only φ + ψ counts: about the mean of ψ neither loses digits to the distance between the clouds.
+        let mean = dot(&y.mass, &psi);
+        let bias: Vec<f64> = psi.iter().zip(&y.mass).map(|(psi, b)| b.ln() - (psi - mean) / eps).collect();
         let mut packed = backend.zeros(y.n * (y.d + 1))?;
         backend.pack(&y.points, y.d, Scale::Uniform(1.0 / eps), &backend.upload_reals(&bias)?, None, &mut packed)?;
         let phi = match own {
             Some(f) => {
-                let f: Vec<f64> = f.iter().map(|f| f * square).collect();
+                let f: Vec<f64> = f.iter().map(|f| f * square - mean).collect();
                 Some(backend.upload_reals(&convex(&side(&points)?, &f, &gap, 1.0))?)
             }
             None => None,

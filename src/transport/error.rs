@@ -170,6 +170,33 @@ pub enum TransportError {
         /// The smallest ε that keeps the plan within 10 %.
         smallest: f64,
     },
+    /// ε beside which the precision cannot tell costs from one another.
+    #[error(
+        "eps = {eps:e} is so large that its rounding in {precision} hides the costs of these points, about {cost:.1e}\n  use an eps of {largest:.1e} or less{}", if *.precision == "f32" { ", or --precision f64 (cpu)" } else { "" }
+    )]
+    EpsTooLarge {
+        /// The ε asked for.
+        eps: f64,
+        /// `f32` or `f64`.
+        precision: &'static str,
+        /// What costs are about.
+        cost: f64,
+        /// The largest ε that keeps three digits of them.
+        largest: f64,
+    },
+    /// ρ beside which f64 cannot tell costs from one another.
+    #[error(
+        "rho = {rho:e} is so small that rounding hides potentials of its size beside the costs of these points, about {cost:.1e}\n  \
+         use a rho of {smallest:.1e} or more, a reach of {:.1e} where the cost is |x-y|^2/2", smallest.sqrt()
+    )]
+    RhoTooSmall {
+        /// The ρ asked for.
+        rho: f64,
+        /// What costs are about.
+        cost: f64,
+        /// The smallest ρ that keeps a digit of the potentials.
+        smallest: f64,
+    },
     /// A warm start of another size.
     #[error("the warm start has potentials of lengths {f} and {g} for clouds of {n} and {m} points")]
     WarmStart {

@@ -150,10 +150,12 @@ impl Hold {
         }
     }
 
-    /// ρ KL(p ‖ a), p = a e^r.
-    fn penalty(&self, mass: &[f64], log_ratio: &[f64]) -> f64 {
+    /// ρ KL(p ‖ a) of the marginal p = a e^{−f/ρ} that the optimum has: that of an unfinished plan is off by ρ times the square of its
+    /// error, which knows no bound as ρ grows.
+    fn penalty(&self, mass: &[f64], potential: &[f64]) -> f64 {
         let Some(rho) = self.rho else { return 0.0 };
-        rho * mass.iter().zip(log_ratio).filter(|(a, _)| **a > 0.0).map(|(a, r)| a * (r * r.exp() - r.exp_m1())).sum::<f64>()
+        let of = |(a, f): (&f64, &f64)| a * (-f / rho * (-f / rho).exp() - (-f / rho).exp_m1());
+        rho * mass.iter().zip(potential).filter(|(a, _)| **a > 0.0).map(of).sum::<f64>()
     }
 }
 
@@ -201,8 +203,7 @@ impl Plan<'_> {
 
         let plan_divergence = (dot(&p, &f) + dot(&q, &g) - transport_cost) / eps;
         let log_product = |p: &[f64], a: &[f64]| p.iter().zip(a).filter(|(_, a)| **a > 0.0).map(|(p, a)| p * a.ln()).sum::<f64>();
-        let regularised_cost =
-            dot(&p, &f) + dot(&q, &g) - eps * (mass - 1.0) + hold_x.penalty(a, log_ratio) + hold_y.penalty(b, &log_second);
+        let regularised_cost = dot(&p, &f) + dot(&q, &g) - eps * (mass - 1.0) + hold_x.penalty(a, &f) + hold_y.penalty(b, &g);
         let dual = hold_x.dual(a, &f) + hold_y.dual(b, &g) - eps * (mass - 1.0);
 
         let balanced = hold_x.rho.is_none() && hold_y.rho.is_none();

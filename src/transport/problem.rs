@@ -42,8 +42,29 @@ pub struct LabelCost<'a> {
     pub columns: usize,
 }
 
+impl LabelCost<'_> {
+    /// Its mean Σ_ij a_i b_j W over independent pairs; a label beyond the table costs nothing.
+    pub fn mean(&self, source: &Cloud, target: &Cloud) -> f64 {
+        let masses = |cloud: &Cloud, labels: &[u32], classes: usize| {
+            let mut masses = vec![0.0; classes];
+            for (i, label) in labels.iter().enumerate().take(cloud.len()) {
+                masses.get_mut(*label as usize).into_iter().for_each(|mass| *mass += cloud.weight(i));
+            }
+            masses
+        };
+        let columns = self.columns.max(1);
+        let rows = masses(source, self.source, self.table.len() / columns);
+        let to = masses(target, self.target, columns);
+        rows.iter().zip(self.table.chunks_exact(columns)).map(|(mass, row)| mass * dot(row, &to)).sum()
+    }
+}
+
 /// Rounding errors of the exponent that are still accepted: the plan is off by at most this share.
 const ACCEPTED: f64 = 0.1;
+/// Rounding errors of ε over the costs that are still accepted: values are off by at most this share.
+const HIDDEN: f64 = 1e-3;
+/// Rounding errors of costs over ρ that are still accepted.
+const DROWNED: f64 = 1e-2;
 
 impl<'a> Problem<'a> {
     /// The problem of moving `source` to `target` at `eps`, in units of c.
@@ -307,18 +328,42 @@ impl<'a> Problem<'a> {
         }
     }
 
+    /// Refuses an ε beside which the precision of `B` cannot tell costs from one another, and a ρ beside which f64 cannot: potentials of
+    /// its size are differences of costs.
+    pub(crate) fn check_extremes<B: Backend>(&self) -> Result<(), TransportError> {
+        let apart = match self.cost.is_half_squared() {
+            true => self.source.mean().iter().zip(self.target.mean()).map(|(x, y)| 0.5 * (x - y).powi(2)).sum(),
+            false => 0.0,
+        };
+        let (cost, rounding) = (self.reach + apart, B::Real::ROUNDING);
+        let (largest, smallest) = (HIDDEN * cost / rounding, cost * f64::ROUNDING / DROWNED);
+        // Self-terms are judged with the problem they belong to.
+        if self.eps > largest && cost > 0.0 && !self.is_symmetric() {
+            return Err(TransportError::EpsTooLarge { eps: self.eps, precision: name::<B>(), cost, largest });
+        }
+        match self.rho.into_iter().flatten().find(|rho| *rho < smallest) {
+            Some(rho) => Err(TransportError::RhoTooSmall { rho, cost, smallest }),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses an ε whose exponents the precision of `B` cannot hold.
     pub(crate) fn check_precision<B: Backend>(&self) -> Result<(), TransportError> {
         let class = self.labels.map_or(0.0, |labels| labels.table.iter().fold(0.0, |largest: f64, w| largest.max(w.abs())));
         let (reach, rounding) = (self.reach + class, B::Real::ROUNDING);
         let smallest = reach * rounding / ACCEPTED;
         if self.eps < smallest {
-            let precision = if rounding > 1e-10 { Precision::F32 } else { Precision::F64 }.name();
+            let precision = name::<B>();
             let what = if self.cost.is_half_squared() { "squared radius about the mean" } else { "cost" };
             return Err(TransportError::EpsTooSmall { eps: self.eps, precision, what, reach, rounding, smallest });
         }
         Ok(())
     }
+}
+
+/// The precision of `B`.
+fn name<B: Backend>() -> &'static str {
+    if B::Real::ROUNDING > 1e-10 { Precision::F32 } else { Precision::F64 }.name()
 }
 
 fn largest_squared_radius(cloud: &Cloud) -> f64 {

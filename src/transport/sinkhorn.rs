@@ -130,6 +130,7 @@ impl Solve<'_, '_> {
     fn on<B: Backend>(&mut self, backend: &B) -> Result<Outcome, TransportError> {
         let Self { solver, problem, warm, ref mut watch } = *self;
         let watch = watch.again();
+        problem.check_extremes::<B>()?;
         if multiscale::serves(problem, &solver) {
             return multiscale::solve(backend, problem, &solver, warm, watch);
         }

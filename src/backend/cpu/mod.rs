@@ -16,6 +16,7 @@ mod pairs;
 mod perceptron;
 mod potential;
 mod sample_plan;
+mod shares;
 mod soft_min;
 mod soft_min_cost;
 mod soft_min_self;
@@ -42,6 +43,7 @@ pub use assistant::Assistant;
 pub use lane::Isa;
 use lane::Simd;
 pub(crate) use pairs::pair_cost;
+pub(crate) use shares::{Stations, shares, sums};
 pub use soft_min::Pairs;
 #[cfg(feature = "cuda")]
 pub(super) use soft_min::merge;

@@ -169,7 +169,8 @@ impl Transport {
             marginal_error: solved.marginal_error,
             transport_cost: solved.transport_cost,
             cost: self.entropic.cost.to_string(),
-            w2_squared: (self.entropic.cost == Cost::HalfSquaredEuclidean).then_some(solved.w2_squared),
+            w2_squared: (self.entropic.cost == Cost::HalfSquaredEuclidean && !self.entropic.has_class_costs())
+                .then_some(solved.w2_squared),
             w2_squared_kind: solved.kind,
             dual: solved.dual,
             regularised_cost: solved.regularised_cost,

@@ -2,18 +2,19 @@
 
 use crate::backend::{Backend, BackendError, Real, Reals, Rows, Storage};
 use crate::measure::Cloud;
+use crate::transport::problem::with_mass;
 
 /// [`scale_about`] the means.
 pub(crate) fn scale(source: &Cloud, target: &Cloud) -> f64 {
     scale_about([(source, &source.mean()), (target, &target.mean())])
 }
 
-/// The power of two that brings the largest coordinate about the origins into [½, 1): no digit changes, and squares neither over-
-/// nor underflow in single precision.
+/// The power of two that brings the largest coordinate of a point with mass about the origins into [½, 1): no digit changes, and
+/// squares neither over- nor underflow in single precision.
 pub(super) fn scale_about(ends: [(&Cloud, &[f64]); 2]) -> f64 {
     let extent = |(cloud, origin): (&Cloud, &[f64])| {
         let of_row = |row: &[f64]| row.iter().zip(origin).fold(0.0, |largest: f64, (x, o)| largest.max((x - o).abs()));
-        cloud.rows().map(of_row).fold(0.0, f64::max)
+        with_mass(cloud).map(of_row).fold(0.0, f64::max)
     };
     let largest = ends.map(extent).into_iter().fold(0.0, f64::max);
     if largest > 0.0 && largest.is_finite() { 2f64.powi(-(largest.log2().floor() as i32) - 1) } else { 1.0 }

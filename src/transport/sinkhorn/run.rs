@@ -6,7 +6,7 @@ use crate::backend::{Backend, BackendError, Reals, Ticket};
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
 use crate::transport::outcome::Residual;
-use crate::transport::problem::{Problem, Side};
+use crate::transport::problem::{Problem, Side, dot};
 use crate::transport::sinkhorn::alternation::Alternation;
 use crate::transport::sinkhorn::hold::{Hold, convex};
 use crate::transport::sinkhorn::underway::Iteration;
@@ -93,6 +93,12 @@ impl<'a, B: Backend> Run<'a, B> {
         let unit = self.x.unit;
         self.phi = self.hold_x.ground.iter().zip(&warm.f).map(|(ground, f)| ground - unit * f).collect();
         self.psi = self.hold_y.ground.iter().zip(&warm.g).map(|(ground, g)| ground - unit * g).collect();
+        if self.balanced() {
+            // Only φ + ψ counts: with one mean, neither loses digits to the distance between the clouds.
+            let half = 0.5 * (dot(&self.x.mass, &self.phi) - dot(&self.y.mass, &self.psi));
+            self.phi.iter_mut().for_each(|phi| *phi -= half);
+            self.psi.iter_mut().for_each(|psi| *psi += half);
+        }
         if self.symmetric {
             self.phi = self.phi.iter().zip(&self.psi).map(|(phi, psi)| 0.5 * (phi + psi)).collect();
         }

@@ -123,6 +123,11 @@ impl Entropic {
             || self.storage != StorageName::Full
     }
 
+    /// Whether classes have a cost of their own beside that of the points.
+    pub fn has_class_costs(&self) -> bool {
+        self.labels.are_given()
+    }
+
     /// Where `eps` comes from, in words.
     pub fn origin(&self, eps: f64) -> String {
         match (self.regularisation.eps, self.regularisation.blur) {
@@ -181,7 +186,9 @@ impl Entropic {
             return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
         }
         let classes = self.labels.read()?;
-        let eps = self.given_eps()?.unwrap_or_else(|| GroundCost::Known(self.cost).share_of_mean(DEFAULT_EPS, x, y, seed));
+        let costs = || GroundCost::Known(self.cost).share_of_mean(DEFAULT_EPS, x, y, seed);
+        let class_costs = || classes.as_ref().map_or(0.0, |classes| DEFAULT_EPS * classes.cost().mean(x, y));
+        let eps = self.given_eps()?.unwrap_or_else(|| costs() + class_costs());
         let mut problem =
             Problem::new(x, y, eps)?.with_rho(rho_source, rho_target)?.with_cost(self.cost)?.stored_in(self.storage.into())?;
         if let Some(classes) = &classes {
@@ -206,15 +213,18 @@ impl Entropic {
             (None, None) => None,
         };
         let outcome = solver.resume(&problem, device, warm.as_ref(), Some(&tell), checkpoint.part("plan"))?;
-        let divergence = match self.debias {
-            true => {
-                // The two self-terms, with the same progress and the same way to stop.
-                let mut own = |cloud, part| {
-                    solver.resume(&problem.between(cloud, cloud)?, device, None, Some(&tell), checkpoint.part(part))
-                };
-                Some(outcome.dual - 0.5 * own(x, "source")?.dual - 0.5 * own(y, "target")?.dual)
-            }
-            false => None,
+        // The two self-terms, with the same progress and the same way to stop.
+        let mut own = |cloud, part| {
+            let problem = problem.between(cloud, cloud)?;
+            solver.resume(&problem, device, None, Some(&tell), checkpoint.part(part))
+        };
+        let selves = if self.debias { vec![own(x, "source")?, own(y, "target")?] } else { Vec::new() };
+        let divergence = self.debias.then(|| outcome.dual - 0.5 * selves.iter().map(|own| own.dual).sum::<f64>());
+        // A value is as good as the worst of its terms.
+        let unfinished = selves.iter().zip(["source", "target"]).find(|(own, _)| outcome.converged && !own.converged);
+        let (verdict, marginal_error) = match unfinished {
+            Some((own, end)) => (format!("between the {end} and itself: {}", own.verdict), own.marginal_error),
+            None => (outcome.verdict.to_string(), outcome.marginal_error),
         };
         let seconds = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
@@ -222,9 +232,9 @@ impl Entropic {
             kind: if self.debias { "debiased" } else { "entropic" },
             eps,
             iterations: outcome.iterations,
-            converged: outcome.converged,
-            verdict: outcome.verdict.to_string(),
-            marginal_error: outcome.marginal_error,
+            converged: outcome.converged && unfinished.is_none(),
+            verdict: verdict.clone(),
+            marginal_error,
             transport_cost: Some(outcome.transport_cost),
             w2_squared: 2.0 * divergence.unwrap_or(outcome.transport_cost),
             dual: Some(outcome.dual),
@@ -237,7 +247,7 @@ impl Entropic {
                 storage_error: (self.storage != StorageName::Full).then(|| problem.storage_error()),
                 rho_source,
                 rho_target,
-                verdict: outcome.verdict.to_string(),
+                verdict,
                 residuals: outcome.residuals,
             }),
             divergence,

@@ -23,8 +23,8 @@ pub fn solve(
     checkpoint: &mut Checkpoint,
     session: &Session,
 ) -> Result<Solved, Failure> {
-    // A factor and its gradient on both sides.
-    machine::require("a plan of that rank", 2 * (x.len() + y.len()) as u64 * rank as u64)?;
+    // Points and a factor on both sides.
+    machine::require("a plan of that rank", (x.len() + y.len()) as u64 * (rank + x.dim()) as u64)?;
     let solver = LowRank { rank, tol: TOL, max_iter, seed: session.shared.seed };
     let spinner = progress::spinner(session, "plan of low rank");
     let tell = |iteration, cost| {

@@ -1,0 +1,134 @@
+//! One side of a low-rank plan: its points, and what the stations get of them.
+
+use serde::{Deserialize, Serialize};
+
+use super::projection::Projected;
+use crate::backend::cpu::{Isa, Stations, shares, sums};
+use crate::measure::Cloud;
+use crate::random::Stream;
+
+/// A share of mass below this is a station that no mass passes.
+pub const LEAST: f64 = 1e-280;
+
+/// A cloud about its mean.
+pub struct Side {
+    pub d: usize,
+    /// n × d.
+    pub points: Vec<f64>,
+    pub masses: Vec<f64>,
+}
+
+impl Side {
+    pub fn new(cloud: &Cloud, mean: &[f64]) -> Self {
+        let masses = (0..cloud.len()).map(|i| cloud.weight(i)).collect();
+        Self { d: cloud.dim(), points: cloud.relative_to(mean), masses }
+    }
+
+    /// Σ_i a_i f(x_i).
+    fn mean_of(&self, f: impl Fn(&[f64]) -> f64) -> f64 {
+        self.points.chunks_exact(self.d).zip(&self.masses).map(|(x, mass)| mass * f(x)).sum()
+    }
+}
+
+/// Points of the two clouds, about the means of all.
+pub struct Pair {
+    pub x: Side,
+    pub y: Side,
+    /// ⟨P, c⟩ + Σ_k g_k x̄_k·ȳ_k of every plan.
+    pub constant: f64,
+    /// Whether they are all there are.
+    pub whole: bool,
+}
+
+impl Pair {
+    /// `count` draws of each cloud, or the cloud itself where that is not twice as much.
+    pub fn sample(clouds: [&Cloud; 2], origins: &[Vec<f64>; 2], count: usize, seed: u32) -> Self {
+        let is_drawn = |cloud: &Cloud| count < cloud.len() / 2;
+        let side = |at: usize| match clouds[at] {
+            cloud if is_drawn(cloud) => Side::new(&cloud.resample(count, seed, Stream::Split, at as u32), &origins[at]),
+            cloud => Side::new(cloud, &origins[at]),
+        };
+        let (x, y) = (side(0), side(1));
+        let apart: Vec<f64> = origins[0].iter().zip(&origins[1]).map(|(x, y)| x - y).collect();
+        let constant = 0.5 * dot(&apart, &apart)
+            + x.mean_of(|x| 0.5 * dot(x, x) + dot(&apart, x))
+            + y.mean_of(|y| 0.5 * dot(y, y) - dot(&apart, y));
+        Self { x, y, constant, whole: !clouds.into_iter().any(is_drawn) }
+    }
+
+    pub fn cost(&self, now: &Projected) -> f64 {
+        self.constant - now.gains().zip(&now.g).map(|(gain, g)| g * gain).sum::<f64>()
+    }
+}
+
+/// A factor a_i softmax_k(σ (x_i·z_k + β_k)).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Factor {
+    /// z, r × d.
+    pub stations: Vec<f64>,
+    /// β.
+    pub levels: Vec<f64>,
+    /// By how much the levels moved in the last step.
+    pub moves: Vec<f64>,
+}
+
+impl Factor {
+    pub fn new(stations: Vec<f64>, rank: usize) -> Self {
+        Self { stations, levels: vec![0.0; rank], moves: vec![0.0; rank] }
+    }
+
+    /// Moves the stations by a `share` of the way to `means`, and the levels as much as in the last step.
+    pub fn advance(&mut self, share: f64, means: &[f64]) {
+        self.stations.iter_mut().zip(means).for_each(|(station, mean)| *station += share * (mean - *station));
+        self.levels.iter_mut().zip(&self.moves).for_each(|(level, moved)| *level += moved);
+    }
+
+    /// Notes how the levels have moved from `before`.
+    pub fn note_moves(&mut self, before: &[f64]) {
+        self.moves = self.levels.iter().zip(before).map(|(level, before)| level - before).collect();
+    }
+
+    /// The factor's clusters of `side`.
+    pub fn clusters(&self, side: &Side, sigma: f64) -> Clusters {
+        let (rank, d) = (self.levels.len(), side.d);
+        let [slopes, levels] = self.exponents(sigma);
+        let sums = sums(Isa::detect(), (&side.points, &side.masses), Stations { slopes: &slopes, levels: &levels });
+        let masses: Vec<f64> = sums.overlaps.chunks_exact(rank).map(|row| row.iter().sum()).collect();
+        let mut means = sums.moments;
+        for (mean, mass) in means.chunks_exact_mut(d).zip(&masses) {
+            mean.iter_mut().for_each(|x| *x /= mass.max(LEAST));
+        }
+        Clusters { masses, means, overlaps: sums.overlaps }
+    }
+
+    /// softmax_k(σ (x_i·z_k + β_k)) for all points of `side`, n × r.
+    pub fn shares(&self, side: &Side, sigma: f64) -> Vec<f64> {
+        let [slopes, levels] = self.exponents(sigma);
+        shares(Isa::detect(), &side.points, Stations { slopes: &slopes, levels: &levels })
+    }
+
+    fn exponents(&self, sigma: f64) -> [Vec<f64>; 2] {
+        [&self.stations, &self.levels].map(|values| values.iter().map(|value| sigma * value).collect())
+    }
+}
+
+/// What the stations get of one side.
+pub struct Clusters {
+    pub masses: Vec<f64>,
+    /// r × d.
+    pub means: Vec<f64>,
+    /// Σ_i a_i q_ik q_il, r × r.
+    pub overlaps: Vec<f64>,
+}
+
+impl Clusters {
+    /// ∂ mass_k / ∂ β_l.
+    pub fn response(&self, k: usize, l: usize) -> f64 {
+        let own = if k == l { self.masses[k] } else { 0.0 };
+        own - self.overlaps[k * self.masses.len() + l]
+    }
+}
+
+pub fn dot(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| x * y).sum()
+}
