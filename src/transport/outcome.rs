@@ -135,9 +135,10 @@ impl Verdict {
         if level.len() < 3 {
             return Self::Few { tol };
         }
-        let fall = level.get(level.len() / 2).map(|half| (half.error / error).ln() / (level.len() - level.len() / 2) as f64);
-        let missing = fall.filter(|fall| *fall > 0.0).map(|fall| ((error / tol).ln() / fall).ceil());
-        Self::Slow { tol, missing: missing.filter(|n| *n < 1e6).map(|n| n as usize) }
+        let (half, last) = (level.len() / 2, level.len() - 1);
+        let fall = (level[half].error / error).ln() / (last - half) as f64;
+        let missing = ((error / tol).ln() / fall).ceil();
+        Self::Slow { tol, missing: (fall > 0.0 && missing < 1e6).then_some(missing as usize) }
     }
 }
 

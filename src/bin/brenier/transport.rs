@@ -192,7 +192,10 @@ impl Transport {
         }
         let unconverged = (!record.converged).then(|| {
             let (error, iterations) = (number(record.marginal_error), counted(record.iterations, "iteration"));
-            format!("not converged: marginal error {error} after {iterations} ({})", solved.verdict)
+            match self.rank {
+                Some(_) => format!("not converged after {iterations}: {}", solved.verdict),
+                None => format!("not converged: marginal error {error} after {iterations} ({})", solved.verdict),
+            }
         });
         let summary = record.summary(self.entropic.origin(record.eps));
         session.finish_solve(&record, folder, &summary.text(), unconverged.as_deref())

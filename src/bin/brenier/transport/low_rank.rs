@@ -35,13 +35,16 @@ pub fn solve(
     let plan = solver.resume(x, y, Some(&tell), checkpoint.part("plan"))?;
     let seconds = begun.elapsed().as_secs_f64();
     spinner.finish_and_clear();
-    let verdict = if plan.converged { Verdict::Converged } else { Verdict::Slow { tol: TOL, missing: None } };
+    let verdict = match plan.converged {
+        true => Verdict::Converged.to_string(),
+        false => "the cost still falls: raise --max-iter".into(),
+    };
     Ok(Solved {
         kind: "low_rank",
         eps: 0.0,
         iterations: plan.iterations,
         converged: plan.converged,
-        verdict: verdict.to_string(),
+        verdict,
         marginal_error: plan.marginal_error,
         transport_cost: Some(plan.transport_cost),
         w2_squared: 2.0 * plan.transport_cost,
