@@ -2,6 +2,7 @@
 
 use brenier::backend::{Cost, Device, Precision};
 use brenier::measure::{Cloud, CloudError};
+use brenier::metric::median_distance;
 use brenier::random::{Philox, Stream};
 use brenier::transport::{Divergence, ExactPlan, Outcome, Plan, Problem, Sinkhorn, TransportError};
 
@@ -144,6 +145,19 @@ fn a_masked_point_changes_nothing_wherever_it_lies() {
         assert_close(found.transport_cost, plain.transport_cost, 1e-12);
         assert_close(found.dual, plain.dual, 1e-9);
     }
+}
+
+/// The median distance to the nearest point is under the weights, and points without mass are neither near nor far.
+#[test]
+fn nearest_neighbours_are_those_with_mass() {
+    let device = Device::cpu(Precision::F64);
+    let line = |points: &[f64], weights: &[f64]| Cloud::new(points.to_vec(), 1).unwrap().with_weights(weights.to_vec()).unwrap();
+    let reference = line(&[0.0, 10.0, 2.9], &[1.0, 1.0, 0.0]);
+    // At distances 1, 3, 4 and 50 of masses 0.2, 0.2, 0.6 and none.
+    let cloud = line(&[1.0, 3.0, 14.0, 60.0], &[1.0, 1.0, 3.0, 0.0]);
+    assert_eq!(median_distance(&cloud, &reference, &device).unwrap(), 4.0);
+    let even = line(&[1.0, 3.0, 14.0, 60.0], &[3.0, 1.0, 1.0, 0.0]);
+    assert_eq!(median_distance(&even, &reference, &device).unwrap(), 1.0);
 }
 
 /// Equal measures are at distance 0, by the divergence, the exact plan, and whatever their order.

@@ -35,7 +35,7 @@ pub struct Outcome {
     pub transport_cost: f64,
     /// Σ a f + Σ b g − ε(|P| − 1), a lower bound of OT_ε itself; a free marginal has −ρ Σ a (e^{−f/ρ} − 1) for Σ a f.
     pub dual: f64,
-    /// ⟨P, c⟩ + ε KL(P ‖ a⊗b), and ρ KL of each free marginal: OT_ε at convergence.
+    /// ⟨P, c⟩ + ε KL(P ‖ a⊗b), and of each free marginal ρ KL(a e^{−f/ρ} ‖ a), what the optimum pays: OT_ε at convergence.
     pub regularised_cost: f64,
     /// −Σ P log P in nats; exp of it is the number of pairs the plan is spread over.
     pub entropy: f64,

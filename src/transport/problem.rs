@@ -43,7 +43,7 @@ pub struct LabelCost<'a> {
 }
 
 impl LabelCost<'_> {
-    /// Its mean Σ_ij a_i b_j W over independent pairs; a label beyond the table costs nothing.
+    /// Its mean Σ_ij a_i b_j W over independent pairs, in units of c; a label beyond the table costs nothing.
     pub fn mean(&self, source: &Cloud, target: &Cloud) -> f64 {
         let masses = |cloud: &Cloud, labels: &[u32], classes: usize| {
             let mut masses = vec![0.0; classes];

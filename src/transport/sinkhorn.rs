@@ -68,8 +68,8 @@ impl Sinkhorn {
     /// Solves `problem` on `device`, from `warm` if given. Not converging is a fact of the outcome, not an error.
     ///
     /// # Errors
-    /// [`TransportError`] when ε is too small for the precision, the warm start has other lengths, memory runs out, or `progress`
-    /// says stop.
+    /// [`TransportError`] when ε is too small or too large for the precision or ρ too small for f64, the warm start has other lengths,
+    /// memory runs out, or `progress` says stop.
     pub fn solve(
         &self,
         problem: &Problem<'_>,

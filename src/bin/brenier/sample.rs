@@ -27,6 +27,7 @@ const ANNEALED: &str = "annealed-langevin";
 const LANGEVIN: &str = "langevin";
 /// Entries of the table whose flow --shift moves, as the published codes have it.
 const SHIFTED_ENTRIES: usize = 1000;
+/// Steps when --steps does not say how many.
 const STEPS: u32 = 50;
 /// Signal-to-noise ratio of the correctors (Song et al. 2021).
 const SNR: f64 = 0.16;
@@ -259,7 +260,8 @@ impl Sample {
         let method = self.method.as_str();
         for ((flag, methods), given) in TAKEN_BY.into_iter().zip(given) {
             if given && !methods.contains(&method) {
-                return Err(format!("{flag} is for {}; {method} does not take it: leave it out", methods.join(", ")).into());
+                let methods = methods.join(", ");
+                return Err(flags::bad_usage(format!("{flag} is for {methods}; {method} does not take it: leave it out")));
             }
         }
         Ok(())
@@ -297,10 +299,10 @@ impl Sample {
                 return Err(format!("{name} keeps no trajectory: each particle has its own times; leave --trajectory out").into());
             }
             if self.grid.is_some() || self.shift.is_some() {
-                return Err(format!("{name} has levels of its own; leave --grid and --shift out").into());
+                return Err(flags::bad_usage(format!("{name} has levels of its own; leave --grid and --shift out")));
             }
             if self.steps.is_some() && ADAPTIVE.contains(&name) {
-                return Err(format!("{name} chooses its steps; leave --steps out, and set --tol").into());
+                return Err(flags::bad_usage(format!("{name} chooses its steps; leave --steps out, and set --tol")));
             }
             let schedule = Schedule::parse(spec)?;
             let start = entry.start(&schedule);
