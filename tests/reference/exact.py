@@ -1,4 +1,4 @@
-"""Exact plans of POT that tests/peers_agree.rs compares with; writes tests/data/exact.npz.
+"""Exact plans of POT that tests/maths/peers_agree.rs compares with; writes tests/data/exact.npz.
 
     pip install pot==0.9.7.post1 numpy==2.4.6 && python tests/reference/exact.py
 

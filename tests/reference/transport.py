@@ -1,4 +1,4 @@
-"""Values of POT and OTT-JAX that tests/peers_agree.rs compares with; writes tests/data/transport.npz.
+"""Values of POT and OTT-JAX that tests/maths/peers_agree.rs compares with; writes tests/data/transport.npz.
 
     pip install pot==0.9.7.post1 ott-jax==0.6.0 jax==0.10.2 numpy && python tests/reference/transport.py
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use assert_cmd::Command;
 use serde_json::Value;
 
-const PAGE: &str = include_str!("../docs/records.md");
+const PAGE: &str = include_str!("../../docs/records.md");
 
 /// The names in the first column of the tables headed `head` under `## section`.
 fn documented(section: &str, head: &str) -> BTreeSet<String> {

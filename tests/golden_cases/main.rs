@@ -3,29 +3,17 @@
 //! The folder is `BRENIER_GOLDEN`, by default `tests/golden`; its README defines the entries. A case is built from its entry in
 //! `index.json` alone. The last line is `golden: P passed, F failed, S skipped`.
 
-#[path = "golden_cases/adaptive.rs"]
 mod adaptive;
-#[path = "golden_cases/case.rs"]
 mod case;
-#[path = "golden_cases/compare.rs"]
 mod compare;
-#[path = "golden_cases/coupling.rs"]
 mod coupling;
-#[path = "golden_cases/field.rs"]
 mod field;
-#[path = "golden_cases/grids.rs"]
 mod grids;
-#[path = "golden_cases/langevin.rs"]
 mod langevin;
-#[path = "golden_cases/likelihood.rs"]
 mod likelihood;
-#[path = "golden_cases/ode.rs"]
 mod ode;
-#[path = "golden_cases/sampler.rs"]
 mod sampler;
-#[path = "golden_cases/sde.rs"]
 mod sde;
-#[path = "golden_cases/table.rs"]
 mod table;
 
 use std::path::PathBuf;

@@ -1,7 +1,5 @@
 //! The exact field of a Gaussian mixture: against its definition, at the ends of the path, and folded into programs.
 
-mod reference;
-
 use approx::assert_abs_diff_eq;
 use brenier::field::fold;
 use brenier::measure::Mixture;
@@ -99,8 +97,9 @@ fn a_folded_program_does_what_the_program_does() {
             assert_eq!(folded.steps[1].coefficients.len(), 2 * folded.stride());
             let normals = |step: u32, draw: u32| (0..3).map(|i| f64::from(step + draw + i) - 1.5).collect();
             for x in POINTS {
-                let expected = reference::interpret(&program, &x, |level, p, q, x| mixture.evaluate(level, p, q, x), normals);
-                let found = reference::interpret_folded(&folded, &x, normals);
+                let expected =
+                    crate::reference::interpret(&program, &x, |level, p, q, x| mixture.evaluate(level, p, q, x), normals);
+                let found = crate::reference::interpret_folded(&folded, &x, normals);
                 for i in 0..3 {
                     assert_abs_diff_eq!(found[i], expected[i], epsilon = 1e-11);
                 }

@@ -1,10 +1,9 @@
 //! Samplers against the laws that they must reproduce, and against each other.
 
 #[allow(dead_code)] // every file of tests uses its own part
-mod reference;
-
 use std::f64::consts::PI;
 
+use crate::reference::interpret;
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use brenier::measure::Mixture;
 use brenier::measure::mixture::Covariance;
@@ -14,7 +13,6 @@ use brenier::sampler::{
     AnnealedLangevin, Ddim, Ddpm, Diffusion, EnergyMatching, Euler, Heun, LastStep, METHODS, Method, StochasticInterpolant,
     Variance, named,
 };
-use reference::interpret;
 
 fn gaussian(variance: f64) -> Mixture {
     Mixture::new(vec![1.0], vec![vec![0.0]], vec![Covariance::Isotropic(variance)]).unwrap()

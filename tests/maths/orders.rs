@@ -1,8 +1,7 @@
 //! Orders of convergence of every integrator, and the tolerance of the adaptive ones.
 
+use crate::reference::interpret_folded;
 #[allow(dead_code)] // every file of tests uses its own part
-mod reference;
-
 use approx::assert_abs_diff_eq;
 use brenier::field::fold;
 use brenier::measure::Mixture;
@@ -11,7 +10,6 @@ use brenier::path::{Grid, Schedule};
 use brenier::sampler::{
     Adaptive, Ddim, Dpm2, DpmPlusPlus, DpmPlusPlus2S, DpmSolver, Euler, Heun, Lms, Method, Pair, RungeKutta, Tableau,
 };
-use reference::interpret_folded;
 
 /// Two correlated components in the plane.
 fn two_in_the_plane() -> Mixture {

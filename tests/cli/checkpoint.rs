@@ -1,5 +1,4 @@
 //! Runs that are interrupted and resumed: the same bits as if nothing had happened.
-#![cfg(unix)]
 
 use std::collections::BTreeMap;
 use std::fs;

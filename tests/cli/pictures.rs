@@ -1,5 +1,4 @@
 //! `geodesic` between pictures: colours arrive at those of the other picture, ink at its shape, and the page is complete in itself.
-#![cfg(feature = "image")]
 
 use std::path::Path;
 

@@ -1,0 +1,18 @@
+//! The command line: what it prints, writes, refuses and repeats.
+//!
+//! One binary, because each links the whole library: a file is a module.
+
+mod bad_input;
+mod barycenter;
+#[cfg(unix)]
+mod checkpoint;
+mod closed_form;
+mod couple;
+mod geodesic;
+mod jko;
+mod network;
+#[cfg(feature = "image")]
+mod pictures;
+mod records;
+mod sample;
+mod session;

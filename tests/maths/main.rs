@@ -1,0 +1,29 @@
+//! The mathematics of the library: closed forms, orders of convergence, properties, agreement with other libraries, bad input.
+//!
+//! One binary, because each links the whole library: a file is a module.
+
+#[path = "../reference/mod.rs"]
+mod reference;
+
+mod bridge;
+mod class_costs;
+mod closed_forms;
+mod compare;
+mod costs;
+mod derivatives;
+mod exact;
+mod exact_field;
+mod free_marginals;
+mod gaussian_jko;
+mod gradient_flow;
+mod hostile_input;
+mod low_rank;
+mod multiscale;
+mod network;
+mod noise_schedules;
+mod orders;
+mod peers_agree;
+mod plan;
+mod properties;
+mod sampler_closed_forms;
+mod transport;
