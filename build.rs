@@ -172,7 +172,8 @@ mod kernels {
                 "None".into()
             };
             let cubins: String = archs.iter().fold(String::new(), |mut cubins, arch| {
-                let _ = write!(cubins, "({arch}, include_bytes!({:?})), ", out.join(format!("{name}.sm_{arch}.cubin")));
+                let _ =
+                    write!(cubins, "({arch}, &Aligned(*include_bytes!({:?}))), ", out.join(format!("{name}.sm_{arch}.cubin")));
                 cubins
             });
             let _ =

@@ -2,21 +2,28 @@
 // Compiled for the host (tests/emulator), BRENIER_HOST is defined and CUDA's own names come from the emulator before this file.
 #pragma once
 
+// What the widest loads, stores and copies want of shared memory; without it an array of float is aligned to 4.
+#define SHARED_ALIGNMENT 16
+
 #ifndef BRENIER_HOST
 typedef unsigned char uint8_t;
 typedef unsigned short uint16_t;
 typedef unsigned int uint32_t;
 typedef unsigned long long uint64_t;
 #define INFINITY __int_as_float(0x7f800000)
-// Shared memory of fixed and of dynamic size by one name: the emulator gives both poisoned.
+#define NOT_A_NUMBER __int_as_float(0x7fffffff)
+// Shared memory of fixed and of dynamic size by one name: the emulator gives both poisoned, and aligned to no more than is asked for.
 template <class T>
 struct Same {
     using type = T;
 };
-#define SHARED(T, name) __shared__ typename Same<T>::type name
-#define DYNAMIC_SHARED(T, name) extern __shared__ __align__(16) unsigned char name##_bytes[]; T* name = reinterpret_cast<T*>(name##_bytes)
+#define SHARED(T, name) __shared__ __align__(SHARED_ALIGNMENT) typename Same<T>::type name
+#define DYNAMIC_SHARED(T, name) \
+    extern __shared__ __align__(SHARED_ALIGNMENT) unsigned char name##_bytes[]; \
+    T* name = reinterpret_cast<T*>(name##_bytes)
 #else
 #define __grid_constant__
+#define NOT_A_NUMBER NAN
 #endif
 
 // The index of a thread among all of a one-dimensional launch.
@@ -46,7 +53,8 @@ __device__ __forceinline__ float from_half(uint16_t bits) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
     return x;
 #else
-    // Its bits as the top of an f32 are 2^-112 of it, infinities apart.
+    if ((bits & 0x7c00) == 0x7c00) return __uint_as_float((bits & 0x8000u) << 16 | 0x7f800000u | (bits & 0x3ffu) << 13);
+    // Its bits as the top of an f32 are 2^-112 of it.
     float magnitude = __uint_as_float((bits & 0x7fffu) << 13) * 5192296858534827628530496329220096.0f;
     return bits & 0x8000 ? -magnitude : magnitude;
 #endif
@@ -68,8 +76,7 @@ __device__ __forceinline__ void copy_async16(void* to, const void* from, int byt
 #ifndef BRENIER_HOST
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(to))), "l"(from), "r"(bytes) : "memory");
 #else
-    memset(to, 0, 16);
-    memcpy(to, from, bytes);
+    emulator::copy_async(to, from, 16, bytes);
 #endif
 }
 
@@ -78,8 +85,7 @@ __device__ __forceinline__ void copy_async4(void* to, const void* from, int byte
 #ifndef BRENIER_HOST
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(to))), "l"(from), "r"(bytes) : "memory");
 #else
-    memset(to, 0, 4);
-    memcpy(to, from, bytes);
+    emulator::copy_async(to, from, 4, bytes);
 #endif
 }
 
@@ -87,6 +93,8 @@ __device__ __forceinline__ void copy_async4(void* to, const void* from, int byte
 __device__ __forceinline__ void copy_commit() {
 #ifndef BRENIER_HOST
     asm volatile("cp.async.commit_group;" ::: "memory");
+#else
+    emulator::copy_commit();
 #endif
 }
 
@@ -95,8 +103,13 @@ template <int PENDING>
 __device__ __forceinline__ void copy_wait() {
 #ifndef BRENIER_HOST
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+#else
+    emulator::copy_wait(PENDING);
 #endif
 }
+
+// x held within +-bound; what is not a number stays so, where fmin and fmax would make a bound of it.
+__device__ __forceinline__ double held(double x, double bound) { return x > bound ? bound : x < -bound ? -bound : x; }
 
 // 2^x on the exp unit: 2 units in the last place, results below 2^-126 are zero.
 __device__ __forceinline__ float exp2_unit(float x) {
@@ -144,7 +157,7 @@ __device__ __forceinline__ float reciprocal(float x) {
 
 // sum + 2^x on the multiply-add pipe: 2^n 2^f with n = round(x) held within [-126, 126] by a saturating multiply-add and 2^f a
 // polynomial of degree 5 (relative error 9e-8), saturated too. So 2^x is within an absolute 2^-125 far below the range and at
-// least 2^126 above it: never a small number for a large one.
+// least 2^126 above it: never a small number for a large one. Saturation makes 0 of what is not a number, so the caller must see to that.
 __device__ __forceinline__ float add_exp2(float x, float sum) {
     const float magic = 12582912.0f; // 1.5 2^23: what is added to it is rounded to an integer in its low bits
     float u = __saturatef(fmaf(x, 1.0f / 252.0f, 0.5f));

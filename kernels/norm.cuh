@@ -13,8 +13,9 @@ struct Lp {
     __device__ static float power(float x, float p) { return exp2_unit(p * log2_unit(x)); }
     __device__ static void step(State& state, float x, float y, float p) {
         float difference = fabsf(x - y);
-        float larger = fmaxf(difference, state.largest), smaller = fminf(difference, state.largest);
-        float ratio = larger > 1e-37f ? power(smaller * reciprocal(larger), p) : 0.0f;
+        // What is not a number counts as the smaller, and so reaches the sum.
+        float larger = fmaxf(difference, state.largest), smaller = difference > state.largest ? state.largest : difference;
+        float ratio = larger > 1e-37f ? power(smaller * reciprocal(larger), p) : smaller;
         state.sum = difference > state.largest ? fmaf(state.sum, ratio, 1.0f) : state.sum + ratio;
         state.largest = larger;
     }

@@ -14,6 +14,6 @@ pack(uint64_t m, uint32_t d, const float* __restrict__ y, double factor, const f
         out[at] = static_cast<float>(log2_e * (factors ? factors[j] : factor) * y[j * d + k]);
     } else {
         double h = bias[j] + (potential ? c * potential[j] : 0.0);
-        out[at] = static_cast<float>(fmin(fmax(log2_e * h, -largest), largest));
+        out[at] = static_cast<float>(held(log2_e * h, largest));
     }
 }

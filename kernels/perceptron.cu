@@ -25,8 +25,11 @@ struct Slices {
 
 enum Activation : int { NONE, RELU, SILU, TANH, GELU, GELU_TANH, SOFTPLUS };
 
-// 1/(1 + e^-u).
-__device__ __forceinline__ float logistic(float u) { return reciprocal(1.0f + exp2_unit(fminf(-1.44269504f * u, 126.0f))); }
+// 1/(1 + e^-u); what is not a number stays so.
+__device__ __forceinline__ float logistic(float u) {
+    const float power = -1.44269504f * u;
+    return reciprocal(1.0f + exp2_unit(power > 126.0f ? 126.0f : power));
+}
 
 __device__ __forceinline__ float activated(int activation, float x) {
     switch (activation) {

@@ -8,6 +8,8 @@
 // Why the shift: the last potential is within |dg|/eps of this one, so there is no running maximum: D FFMA + 2 FADD + 1 EX2 a
 // pair. The exp unit then binds (16 a clock a multiprocessor = 8 issue slots a pair); where slots are left, one exponential in
 // eight is a polynomial on the multiply-add pipe, chosen by the column, never by the row.
+// A polynomial would lose a logit that is not a number, so rows and columns that may have one are looked for, columns once a tile by a
+// thread each; they make the sum NaN, and it is for the running maximum to say what it is.
 // A row whose sum leaves [2^-64, 2^64) goes on the list `redo`, and soft_min_max runs it again with a running maximum: all in
 // stream order, the host never looks.
 // Sums: eight at a time by pairs, a tile in one register, compensated (Kahan) from tile to tile; means: by tile, then plain.
@@ -21,6 +23,8 @@ constexpr int TILE = 128;
 // The bias of a column that fills a tile up, and the running maximum before the first column: below any packed bias (-1e36).
 constexpr float ABSENT = -3e38f;
 constexpr float LOWEST = -2e36f;
+// Coordinates below this in magnitude make no product or sum that overflows, so that no logit of theirs becomes inf - inf.
+constexpr float TAME = 0x1p60f;
 
 // Exponentials in eight that are polynomials, where the multiply-add pipe has slots left beside the exp unit. Compute
 // capability 8.0 has half as many multiply-add lanes, and none left.
@@ -47,6 +51,15 @@ __device__ __forceinline__ void load_tile(float* tile, const float* y, const flo
         }
     }
     copy_commit();
+}
+
+// Whether a column may have a logit that is not a number: one of its own is none, or its coordinates are immense.
+template <int D>
+__device__ __forceinline__ bool may_overflow(const float* column) {
+    bool tame = column[D] == column[D];
+#pragma unroll
+    for (int k = 0; k < D; ++k) tame &= fabsf(column[k]) < TAME;
+    return !tame;
 }
 
 __device__ __forceinline__ float top(const float (&z)[4]) { return fmaxf(fmaxf(z[0], z[1]), fmaxf(z[2], z[3])); }
@@ -155,16 +168,23 @@ __device__ __forceinline__ void stream(const float* x, const float* y, const flo
     const int block = blockIdx.x * blockDim.x * ROWS;
     if (block >= rows) return;
     const int start = blockIdx.y * chunk, end = min(m, start + chunk);
+    constexpr bool LOOKS = !MAX && POLYNOMIALS<D, P> > 0;
+    bool wild = false;
 
     Rows<D, P, ROWS, MAX> state;
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
         int at = min(block + r * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x), rows - 1);
         size_t row = MAX && list ? list[at] : at;
+        bool tame = true;
 #pragma unroll
-        for (int k = 0; k < D; ++k) state.x[r][k] = x[row * D + k];
+        for (int k = 0; k < D; ++k) {
+            state.x[r][k] = x[row * D + k];
+            tame &= fabsf(state.x[r][k]) < TAME;
+        }
         state.shift[r] = MAX ? LOWEST : static_cast<float>(factor * static_cast<double>(given[row]));
-        state.sum[r] = state.lost[r] = 0.0f;
+        state.sum[r] = 0.0f;
+        state.lost[r] = LOOKS && !tame ? NOT_A_NUMBER : 0.0f;
 #pragma unroll
         for (int k = 0; k < P; ++k) state.mean[r][k] = 0.0f;
     }
@@ -179,6 +199,10 @@ __device__ __forceinline__ void stream(const float* x, const float* y, const flo
             copy_wait<0>();
         }
         __syncthreads();
+        if (LOOKS) {
+#pragma unroll 1
+            for (int j = threadIdx.x; j < TILE; j += blockDim.x) wild |= may_overflow<D>(tile + j * (D + 1));
+        }
         if (at + TILE > end) {
             for (int j = end - at + threadIdx.x; j < TILE; j += blockDim.x) tile[j * (D + 1) + D] = ABSENT;
             __syncthreads();
@@ -187,6 +211,10 @@ __device__ __forceinline__ void stream(const float* x, const float* y, const flo
         __syncthreads();
     }
 
+    if (LOOKS && __syncthreads_or(wild)) {
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r) state.sum[r] = NOT_A_NUMBER;
+    }
     const size_t plane = static_cast<size_t>(gridDim.y) * n;
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {

@@ -71,7 +71,7 @@ extern "C" __global__ void soft_min_split_half(const uint16_t* from, int bf16, i
     if (bias) {
         const double log2_e = 1.44269504088896340736;
         scale[at * 2] = static_cast<float>(log2_e * k * inverse_scaling(up));
-        scale[at * 2 + 1] = static_cast<float>(fmin(fmax(log2_e * (bias[at] + c * potential[at]), -bound), bound));
+        scale[at * 2 + 1] = static_cast<float>(held(log2_e * (bias[at] + c * potential[at]), bound));
     } else {
         scale[at] = inverse_scaling(up);
     }

@@ -36,7 +36,7 @@ pack_tiles(const double* y, const double* potential, const double* log_weights, 
         rest -= frame[d + c] * offset;
         out[c] = static_cast<float>(k * offset);
     }
-    out[d] = static_cast<float>(fmin(fmax(1.44269504088896340736 * log_weights[j] - k * rest, -largest), largest));
+    out[d] = static_cast<float>(held(1.44269504088896340736 * log_weights[j] - k * rest, largest));
 }
 
 // starts [row tiles + 1]; runs: from a column tile up to, not including, another; values [m,p], of which those from `first` on are taken.

@@ -14,7 +14,7 @@ use brenier::transport::{Potentials, Problem, Sinkhorn};
 use emulator::Order;
 
 use crate::emulated::Emulator;
-use crate::{cost_matrix, interpret, nearest, normals, pair_sum, perceptron, potential, repeat};
+use crate::{cost_matrix, interpret, nearest, normals, not_a_number, pair_sum, perceptron, potential, repeat};
 use crate::{sample_plan, soft_mean, soft_min, soft_min_cost, soft_min_half, soft_min_self, soft_min_tiles, top_k, vector};
 
 /// Says that a test did not run, past the harness's capture, and counts.
@@ -105,6 +105,13 @@ suites! {
     on_emulator: gather_on_emulated_cuda, gather_on_a_gpu: vector::gather;
     on_emulator: reductions_on_emulated_cuda, reductions_on_a_gpu: vector::reductions;
     on_emulator: not_a_number_on_emulated_cuda, not_a_number_on_a_gpu: vector::not_a_number;
+    on_emulator: nan_in_soft_mins_on_emulated_cuda, nan_in_soft_mins_on_a_gpu: not_a_number::soft_mins;
+    on_emulator: overflow_on_emulated_cuda, overflow_on_a_gpu: not_a_number::overflow;
+    in_one_order: nan_in_costs_on_emulated_cuda, nan_in_costs_on_a_gpu: not_a_number::costs;
+    on_emulator: nan_in_tiles_on_emulated_cuda, nan_in_tiles_on_a_gpu: not_a_number::tiles;
+    on_emulator: nan_in_halves_on_emulated_cuda, nan_in_halves_on_a_gpu: not_a_number::halves;
+    on_emulator: nan_in_networks_on_emulated_cuda, nan_in_networks_on_a_gpu: not_a_number::network;
+    on_emulator: no_rows_on_emulated_cuda, no_rows_on_a_gpu: not_a_number::no_rows;
     on_emulator: updates_on_emulated_cuda, updates_on_a_gpu: potential::updates;
     on_emulator: largest_change_on_emulated_cuda, largest_change_on_a_gpu: potential::largest_change;
     on_emulator: largest_fall_on_emulated_cuda, largest_fall_on_a_gpu: potential::largest_fall;

@@ -15,6 +15,7 @@ mod emulated;
 mod interpret;
 mod nearest;
 mod normals;
+mod not_a_number;
 mod pair_sum;
 mod perceptron;
 mod potential;

@@ -1,37 +1,49 @@
 //! The launcher over NVIDIA's driver, looked for at run time: one context, one stream, the modules that the binary carries.
 
+mod calls;
+#[cfg(test)]
+mod double;
+mod handle;
+mod late;
+mod nvidia;
+mod staging;
+
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
-use cudarc::driver::result::{self, DriverError, module};
-use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
-use cudarc::driver::{CudaContext, CudaGraph, CudaStream};
+use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUfunction_attribute as Of};
 
-use crate::backend::cuda::late::Places;
 use crate::backend::cuda::launcher::{Launcher, Pointer, Recorded};
-use crate::backend::cuda::modules::{MODULES, Module, NVRTC};
+use crate::backend::cuda::modules::{self, MODULES, NVRTC};
 use crate::backend::cuda::nvrtc;
-use crate::backend::cuda::staging::Staging;
 use crate::backend::{BackendError, Chip, CudaAbsence, Gpu, Ticket};
+use calls::{Calls, Fault};
+use handle::{Context, Graph, Module, Stream};
+use late::Places;
+use nvidia::Nvidia;
+use staging::Staging;
 
 /// Dynamic shared memory that a kernel may have without asking.
 const SHARED_UNASKED: u32 = 48 << 10;
 
 /// The driver's stream on one GPU.
 pub struct Driver {
-    context: Arc<CudaContext>,
-    stream: Arc<CudaStream>,
+    context: Arc<Context>,
+    stream: Arc<Stream>,
     /// Where launches go that are recorded and not run: nothing else ever does.
-    recorder: Arc<CudaStream>,
+    recorder: Stream,
     /// The thread that records.
     recording: Mutex<Option<ThreadId>>,
-    modules: Vec<sys::CUmodule>,
+    /// Shared with the graphs, whose kernels they hold.
+    modules: Arc<[Module]>,
     functions: Mutex<HashMap<String, Function>>,
     staging: Mutex<Staging>,
     late: Places,
     chip: Chip,
+    /// Whether memory comes from a pool, in the order of the stream.
+    pooled: bool,
 }
 
 /// A kernel, and whether it may have all of the dynamic shared memory.
@@ -42,17 +54,7 @@ struct Function {
 }
 
 // SAFETY: the driver's handles may be used from any thread that the context is bound to, and every call binds it.
-unsafe impl Send for Driver {}
-unsafe impl Sync for Driver {}
-
-/// Version of the driver's CUDA, as 12.9.
-fn version() -> Result<String, CudaAbsence> {
-    present()?;
-    let mut number = 0;
-    // SAFETY: the library is there.
-    unsafe { sys::cuDriverGetVersion(&mut number) }.result().map_err(|why| absent("cuDriverGetVersion", why))?;
-    Ok(format!("{}.{}", number / 1000, number % 1000 / 10))
-}
+unsafe impl Send for Function {}
 
 /// The GPUs that the driver sees.
 ///
@@ -60,20 +62,14 @@ fn version() -> Result<String, CudaAbsence> {
 /// [`CudaAbsence`] when there are no kernels or no driver.
 pub fn gpus() -> Result<Vec<Gpu>, CudaAbsence> {
     kernels()?;
-    present()?;
-    let driver = version()?;
-    let count = CudaContext::device_count().map_err(|why| absent("cuDeviceGetCount", why))?;
-    (0..count as usize)
-        .map(|ordinal| {
-            let describe = || -> Result<Gpu, DriverError> {
-                let device = result::device::get(ordinal as i32)?;
-                // SAFETY: the device is one that the driver counts.
-                let memory = unsafe { result::device::total_mem(device) }? as u64;
-                Ok(Gpu { ordinal, name: result::device::get_name(device)?, memory, driver: driver.clone(), chip: chip(device)? })
-            };
-            describe().map_err(|why| absent("cuDeviceGet", why))
-        })
-        .collect()
+    let nvidia = Nvidia::present()?;
+    let driver = nvidia.version().map_err(|why| why.absence("cuDriverGetVersion"))?;
+    let count = nvidia.device_count().map_err(|why| why.absence("cuDeviceGetCount"))?;
+    let gpu = |ordinal| {
+        let (name, memory, device) = nvidia.describe(ordinal)?;
+        Ok(Gpu { ordinal, name, memory, driver: driver.clone(), chip: chip(&nvidia, device)? })
+    };
+    (0..count).map(|ordinal| gpu(ordinal).map_err(|why: Fault| why.absence("cuDeviceGet"))).collect()
 }
 
 /// Architectures that the binary carries kernels for, machine code first: `sm_80`, …, `compute_80`.
@@ -89,34 +85,8 @@ fn kernels() -> Result<(), CudaAbsence> {
     if NVRTC.is_some() || unsafe { cudarc::nvrtc::sys::is_culib_present() } { Ok(()) } else { Err(CudaAbsence::NoKernels) }
 }
 
-/// Whether there is a driver that answers. Without its library any other call would panic.
-fn present() -> Result<(), CudaAbsence> {
-    // SAFETY: only looks for the library.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(CudaAbsence::NoDriver);
-    }
-    result::init().map_err(|why| absent("cuInit", why))
-}
-
-fn absent(call: &str, why: DriverError) -> CudaAbsence {
-    CudaAbsence::Failed { call: call.into(), reason: said(why) }
-}
-
-/// What the driver says about a failure.
-fn said(why: DriverError) -> String {
-    match (why.error_name(), why.error_string()) {
-        (Ok(name), Ok(words)) => format!("{}, {}", name.to_string_lossy(), words.to_string_lossy()),
-        _ => format!("error {:?}", why.0),
-    }
-}
-
-fn failed(what: &str) -> impl Fn(DriverError) -> BackendError {
-    move |why| BackendError::Launch { what: what.into(), reason: said(why) }
-}
-
-fn chip(device: sys::CUdevice) -> Result<Chip, DriverError> {
-    // SAFETY: the device is one that the driver counts.
-    let read = |attribute| unsafe { result::device::get_attribute(device, attribute) };
+fn chip(calls: &dyn Calls, device: sys::CUdevice) -> Result<Chip, Fault> {
+    let read = |attribute| calls.attribute(device, attribute);
     let memory_clock = 1e3 * f64::from(read(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?);
     let bus = f64::from(read(Attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH)?) / 8.0;
     Ok(Chip {
@@ -138,22 +108,33 @@ impl Driver {
     /// [`CudaAbsence`], when there is no driver, no such GPU, or no way to get kernels for it.
     pub fn open(ordinal: usize) -> Result<Self, CudaAbsence> {
         kernels()?;
-        present()?;
-        let count = CudaContext::device_count().map_err(|why| absent("cuDeviceGetCount", why))? as usize;
+        let nvidia = Nvidia::present()?;
+        let version = nvidia.version().unwrap_or_else(|_| "unknown".into());
+        Self::over(Arc::new(nvidia), ordinal, MODULES, &version)
+    }
+
+    /// The same over any `calls`, whose CUDA is `version`, with any `modules`.
+    fn over(calls: Arc<dyn Calls>, ordinal: usize, modules: &[modules::Module], version: &str) -> Result<Self, CudaAbsence> {
+        let during = |call: &'static str| move |why: Fault| why.absence(call);
+        let count = calls.device_count().map_err(during("cuDeviceGetCount"))?;
         if ordinal >= count {
             return Err(CudaAbsence::NoSuch { ordinal, count });
         }
-        let context = CudaContext::new(ordinal).map_err(|why| absent("cuDevicePrimaryCtxRetain", why))?;
-        // SAFETY: one stream, whose order is all the synchronisation that buffers need; events would forbid capture in graphs.
-        unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().map_err(|why| absent("cuStreamCreate", why))?;
-        let recorder = context.new_stream().map_err(|why| absent("cuStreamCreate", why))?;
-        let chip = chip(context.cu_device()).map_err(|why| absent("cuDeviceGetAttribute", why))?;
-        let modules = MODULES.iter().map(|module| load(module, chip.capability)).collect::<Result<_, _>>()?;
-        let staging = Staging::new().map_err(|why| absent("cuMemHostAlloc", why))?;
+        let context = Context::new(calls, ordinal).map_err(during("cuDevicePrimaryCtxRetain"))?;
+        let (calls, device) = (context.bound().map_err(during("cuCtxSetCurrent"))?, context.device());
+        let pools = calls.attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED);
+        let pooled = pools.map_err(during("cuDeviceGetAttribute"))? != 0;
+        if let Some(Err(why)) = pooled.then(|| calls.keep_freed(device)) {
+            tracing::debug!(reason = why.says, "freed memory goes back to the driver at every wait");
+        }
+        let chip = chip(calls, device).map_err(during("cuDeviceGetAttribute"))?;
+        let [stream, recorder] = [Stream::new(&context), Stream::new(&context)];
+        let (stream, recorder) = (stream.map_err(during("cuStreamCreate"))?, recorder.map_err(during("cuStreamCreate"))?);
+        let modules = modules.iter().map(|module| load(&context, module, chip.capability, version)).collect::<Result<_, _>>()?;
+        let staging = Staging::new(&context).map_err(during("cuMemHostAlloc"))?;
         Ok(Self {
             context,
-            stream,
+            stream: Arc::new(stream),
             recorder,
             recording: Mutex::default(),
             modules,
@@ -161,11 +142,18 @@ impl Driver {
             staging: Mutex::new(staging),
             late: Places::default(),
             chip,
+            pooled,
         })
     }
 
-    fn bind(&self) -> Result<(), BackendError> {
-        self.context.bind_to_thread().map_err(failed("cuCtxSetCurrent"))
+    /// The calls, for this context.
+    fn calls(&self) -> Result<&dyn Calls, BackendError> {
+        self.context.bound().map_err(Fault::of("cuCtxSetCurrent"))
+    }
+
+    /// The stream in whose order memory is taken and given back, if any.
+    fn pool(&self) -> Option<sys::CUstream> {
+        self.pooled.then(|| self.stream.handle())
     }
 
     fn records(&self) -> bool {
@@ -173,17 +161,15 @@ impl Driver {
     }
 
     /// The stream that what this thread submits goes to.
-    fn here(&self) -> Result<sys::CUstream, BackendError> {
-        self.bind()?;
-        Ok(if self.records() { self.recorder.cu_stream() } else { self.stream.cu_stream() })
+    fn here(&self) -> sys::CUstream {
+        if self.records() { self.recorder.handle() } else { self.stream.handle() }
     }
 
     /// The stream for `what`, which cannot be recorded.
-    fn now(&self, what: &str) -> Result<sys::CUstream, BackendError> {
-        self.bind()?;
+    fn now(&self, what: &str) -> Result<&Stream, BackendError> {
         match self.records() {
             true => Err(BackendError::Launch { what: what.into(), reason: "it is not to be recorded".into() }),
-            false => Ok(self.stream.cu_stream()),
+            false => Ok(&self.stream),
         }
     }
 
@@ -196,16 +182,14 @@ impl Driver {
         };
         let ask = shared > SHARED_UNASKED && !function.asked;
         if ask {
-            let attribute = |what| self.context.attribute(what).map_err(failed("cuDeviceGetAttribute"));
-            let all = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
-            // SAFETY: the function belongs to a module that stays loaded.
-            unsafe {
-                use sys::CUfunction_attribute as Of;
-                let own = result::function::get_function_attribute(function.handle, Of::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)
-                    .map_err(failed(name))?;
-                let dynamic = Of::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-                result::function::set_function_attribute(function.handle, dynamic, all - own).map_err(failed(name))?;
-            }
+            let optin = Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+            let (own, dynamic) = (Of::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, Of::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
+            let allow = |calls: &dyn Calls| {
+                let all = calls.attribute(self.context.device(), optin)?;
+                let own = calls.function_attribute(function.handle, own)?;
+                calls.set_function_attribute(function.handle, dynamic, all - own)
+            };
+            allow(self.calls()?).map_err(Fault::of(name))?;
         }
         functions.insert(name.into(), Function { asked: function.asked || ask, ..function });
         Ok(function.handle)
@@ -214,32 +198,33 @@ impl Driver {
     fn find(&self, name: &str) -> Result<sys::CUfunction, BackendError> {
         let missing = |reason: &str| BackendError::Launch { what: name.into(), reason: reason.into() };
         let c_name = CString::new(name).map_err(|_| missing("a zero byte in the name"))?;
-        // SAFETY: the modules stay loaded.
-        let found = self.modules.iter().find_map(|&module| unsafe { module::get_function(module, c_name.clone()) }.ok());
+        let found = self.modules.iter().find_map(|module| module.function(&c_name).ok());
         found.ok_or_else(|| missing("no module has such a kernel"))
     }
 }
 
-/// Loads one module on the current context: machine code of this architecture or of an earlier one of the same generation, else
-/// PTX, else what NVRTC makes of the source here.
-fn load(module: &Module, [major, minor]: [u32; 2]) -> Result<sys::CUmodule, CudaAbsence> {
+/// Loads one module: machine code of this architecture or of an earlier one of the same generation, else PTX, else what NVRTC makes of
+/// the source here.
+fn load(
+    context: &Arc<Context>,
+    module: &modules::Module,
+    [major, minor]: [u32; 2],
+    version: &str,
+) -> Result<Module, CudaAbsence> {
     let arch = 10 * major + minor;
     let mut tried = Vec::new();
-    let mut attempt = |how: String, image: &[u8]| {
-        // SAFETY: the image is a whole cubin, or PTX that ends in a zero byte.
-        match unsafe { module::load_data(image.as_ptr().cast()) } {
-            Ok(loaded) => {
-                tracing::debug!(module = module.name, from = how, "kernels loaded");
-                Some(loaded)
-            }
-            Err(why) => {
-                tried.push(format!("{how}: {}", said(why)));
-                None
-            }
+    let mut attempt = |how: String, image: &[u8]| match Module::load(context, image) {
+        Ok(loaded) => {
+            tracing::debug!(module = module.name, from = how, "kernels loaded");
+            Some(loaded)
+        }
+        Err(why) => {
+            tried.push(format!("{how}: {}", why.says));
+            None
         }
     };
     let native = module.cubins.iter().filter(|(made, _)| made / 10 == major && *made <= arch).max_by_key(|(made, _)| *made);
-    if let Some(loaded) = native.and_then(|(made, image)| attempt(format!("sm_{made}"), image)) {
+    if let Some(loaded) = native.and_then(|(made, image)| attempt(format!("sm_{made}"), &image.0)) {
         return Ok(loaded);
     }
     if let Some(loaded) = module.ptx.and_then(|ptx| attempt("compute_80".into(), format!("{ptx}\0").as_bytes())) {
@@ -258,57 +243,54 @@ fn load(module: &Module, [major, minor]: [u32; 2]) -> Result<sys::CUmodule, Cuda
     } else {
         tried.push("NVRTC is not on this machine".into());
     }
-    let driver = version().unwrap_or_else(|_| "unknown".into());
-    Err(CudaAbsence::NotLoaded { arch, driver, tried: tried.join("; ") })
+    Err(CudaAbsence::NotLoaded { arch, driver: version.into(), tried: tried.join("; ") })
 }
 
 impl Launcher for Driver {
     fn alloc(&self, bytes: usize) -> Result<Pointer, BackendError> {
-        let stream = self.now("an allocation")?;
-        // SAFETY: the stream is alive as long as this.
-        let got = unsafe {
-            if self.context.has_async_alloc() { result::malloc_async(stream, bytes) } else { result::malloc_sync(bytes) }
-        };
-        got.map_err(|why| match why.0 {
-            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => BackendError::OutOfMemory {
+        self.now("an allocation")?;
+        let (calls, full) = (self.calls()?, sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY);
+        let mut got = calls.alloc(bytes, self.pool());
+        if self.pooled && matches!(&got, Err(why) if why.code == full) {
+            // What the pool keeps may be in pieces too small; the driver has it whole.
+            let _ = self.stream.synchronize().and_then(|()| calls.trim(self.context.device()));
+            got = calls.alloc(bytes, self.pool());
+        }
+        got.map_err(|why| match why.code == full {
+            true => BackendError::OutOfMemory {
                 what: "a buffer on the GPU",
                 needed: bytes as u64,
                 free: self.free_memory().unwrap_or(0),
             },
-            _ => failed("cuMemAlloc")(why),
+            false => Fault::of("cuMemAlloc")(why),
         })
     }
 
     fn free(&self, at: Pointer, _bytes: usize) {
         // A failure here is one of an earlier call, which reports it.
-        // SAFETY: it comes from `alloc`, and nobody else knows it.
-        let _ = self.bind().map(|()| unsafe {
-            if self.context.has_async_alloc() { result::free_async(at, self.stream.cu_stream()) } else { result::free_sync(at) }
-        });
+        let _ = self.calls().map(|calls| calls.free(at, self.pool()));
     }
 
     fn write(&self, to: Pointer, from: &[u8]) -> Result<(), BackendError> {
         let stream = self.now("a copy to the device")?;
         let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        staging.write(stream, to, from).map_err(failed("a copy to the device"))
+        staging.write(stream, to, from).map_err(Fault::of("a copy to the device"))
     }
 
     fn read(&self, from: Pointer, to: &mut [u8]) -> Result<(), BackendError> {
         let stream = self.now("a copy from the device")?;
         let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        staging.read(stream, from, to).map_err(failed("a copy from the device"))
+        staging.read(stream, from, to).map_err(Fault::of("a copy from the device"))
     }
 
     fn read_later(&self, from: Pointer) -> Result<Ticket, BackendError> {
         let stream = self.now("a copy from the device")?;
-        let wait = self.late.take(&self.context, stream, from).map_err(failed("a copy from the device"))?;
-        Ok(Ticket::under_way(move || wait().map_err(failed("the work submitted before"))))
+        let wait = self.late.take(stream, from).map_err(Fault::of("a copy from the device"))?;
+        Ok(Ticket::under_way(move || wait().map_err(Fault::of("the work submitted before"))))
     }
 
     fn fill(&self, at: Pointer, byte: u8, bytes: usize) -> Result<(), BackendError> {
-        let stream = self.here()?;
-        // SAFETY: the backend hands over ranges within its buffers.
-        unsafe { result::memset_d8_async(at, byte, bytes, stream) }.map_err(failed("cuMemsetD8Async"))
+        self.calls()?.memset(at, byte, bytes, self.here()).map_err(Fault::of("cuMemsetD8Async"))
     }
 
     unsafe fn launch(
@@ -319,28 +301,29 @@ impl Launcher for Driver {
         shared: u32,
         params: &mut [*mut c_void],
     ) -> Result<(), BackendError> {
-        let stream = self.here()?;
         let function = self.function(kernel, shared)?;
         // SAFETY: the caller answers for the arguments.
-        unsafe { result::launch_kernel(function, grid.into(), block.into(), shared, stream, params) }.map_err(failed(kernel))
+        let launched = unsafe { self.calls()?.launch(function, [grid, block], shared, self.here(), params) };
+        launched.map_err(Fault::of(kernel))
     }
 
     fn record(&self, work: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<Option<Box<dyn Recorded>>, BackendError> {
-        self.bind()?;
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         let me = Some(thread::current().id());
         {
             let mut recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
-            if recording.is_some() || self.recorder.begin_capture(mode).is_err() {
+            if recording.is_some() || self.recorder.begin_capture().is_err() {
                 return Ok(None);
             }
             *recording = me;
         }
         let submitted = work();
-        let graph = self.recorder.end_capture(sys::CUgraphInstantiate_flags(0));
+        let graph = self.recorder.end_capture();
         *self.recording.lock().unwrap_or_else(PoisonError::into_inner) = None;
         match (submitted, graph) {
-            (Ok(()), Ok(Some(graph))) => Ok(Some(Box::new(Graph { graph, stream: self.stream.clone() }))),
+            (Ok(()), Ok(Some(graph))) => {
+                let (stream, modules) = (self.stream.clone(), self.modules.clone());
+                Ok(Some(Box::new(Iteration { graph, stream, _modules: modules })))
+            }
             (submitted, graph) => {
                 tracing::debug!(?submitted, captured = ?graph.err(), "an iteration is not recorded");
                 Ok(None)
@@ -349,8 +332,7 @@ impl Launcher for Driver {
     }
 
     fn synchronize(&self) -> Result<(), BackendError> {
-        self.now("a wait")?;
-        self.stream.synchronize().map_err(failed("the work submitted before"))
+        self.now("a wait")?.synchronize().map_err(Fault::of("the work submitted before"))
     }
 
     fn chip(&self) -> Chip {
@@ -358,39 +340,159 @@ impl Launcher for Driver {
     }
 
     fn free_memory(&self) -> Result<u64, BackendError> {
-        let (free, _) = self.context.mem_get_info().map_err(failed("cuMemGetInfo"))?;
-        Ok(free as u64)
+        let calls = self.calls()?;
+        let free = calls.free_memory().map_err(Fault::of("cuMemGetInfo"))?;
+        // What the pool keeps is to be had too.
+        Ok(free + if self.pooled { calls.kept(self.context.device()).unwrap_or(0) } else { 0 })
     }
 }
 
-/// A captured graph, and the stream it is launched on.
-struct Graph {
-    graph: CudaGraph,
-    stream: Arc<CudaStream>,
+/// A recorded iteration, the stream it is launched on, and its kernels.
+struct Iteration {
+    graph: Graph,
+    stream: Arc<Stream>,
+    _modules: Arc<[Module]>,
 }
 
-// SAFETY: it is one owner's, who launches it from one thread at a time; the launch binds the context.
-unsafe impl Send for Graph {}
-
-impl Recorded for Graph {
+impl Recorded for Iteration {
     fn replay(&self) -> Result<(), BackendError> {
-        let launch = |stream: &CudaStream| {
-            stream.context().bind_to_thread()?;
-            // SAFETY: graph and stream are alive.
-            unsafe { result::graph::launch(self.graph.cu_graph_exec(), stream.cu_stream()) }
-        };
-        launch(&self.stream).map_err(failed("a recorded iteration"))
+        self.graph.launch(&self.stream).map_err(Fault::of("a recorded iteration"))
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Failures while going away have nobody to report to.
-        let _ = self.bind();
-        let _ = self.stream.synchronize();
-        for &module in &self.modules {
-            // SAFETY: no work is under way, and no function of it is used after.
-            let _ = unsafe { module::unload(module) };
+        // Kernels are not unloaded while they run.
+        self.stream.settle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::double::Double;
+    use super::staging::HALF;
+    use super::*;
+    use crate::backend::cuda::modules::Aligned;
+
+    const KERNEL: modules::Module =
+        modules::Module { name: "one", source: "", ptx: None, cubins: &[(80, &Aligned([1; 5])), (90, &Aligned([2; 3]))] };
+    static KERNELS: [modules::Module; 2] = [KERNEL; 2];
+
+    fn driver(double: &Arc<Double>) -> Result<Driver, CudaAbsence> {
+        Driver::over(double.clone(), 0, &KERNELS, "12.9")
+    }
+
+    /// What a run of a solver or a sampler asks of the driver: memory, copies both ways and larger than a half, numbers that are read
+    /// late or never, kernels, a recorded iteration. Gives what came back.
+    fn session(double: &Arc<Double>) -> Result<(Vec<u8>, f64), String> {
+        let device: Arc<dyn Launcher> = Arc::new(driver(double).map_err(|why| why.to_string())?);
+        let work = || -> Result<(Vec<u8>, f64), BackendError> {
+            let bytes: Vec<u8> = (0..2 * HALF + 1000).map(|i| (i % 251) as u8).collect();
+            let memory = Held { device: device.clone(), at: device.alloc(bytes.len())?, bytes: bytes.len() };
+            device.write(memory.at, &bytes)?;
+            device.write(memory.at, &1.5f64.to_ne_bytes())?;
+            let first = device.read_later(memory.at)?;
+            device.write(memory.at, &2.5f64.to_ne_bytes())?;
+            drop(device.read_later(memory.at)?);
+            let launch = |shared: u32| unsafe { device.launch("kernel", [1; 3], [32, 1, 1], shared, &mut []) };
+            launch(0)?;
+            launch(SHARED_UNASKED + 1)?;
+            let iteration = device.record(&mut || {
+                launch(0)?;
+                device.fill(memory.at, 0, 8)
+            })?;
+            iteration.as_ref().map_or(Ok(()), |iteration| iteration.replay())?;
+            let mut back = vec![0; bytes.len()];
+            device.read(memory.at, &mut back)?;
+            let number = first.read()?;
+            device.synchronize()?;
+            Ok((back, number))
+        };
+        work().map_err(|why| why.to_string())
+    }
+
+    /// Memory that is given back, as a buffer does.
+    struct Held {
+        device: Arc<dyn Launcher>,
+        at: Pointer,
+        bytes: usize,
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.device.free(self.at, self.bytes);
         }
+    }
+
+    /// Copies that happen only when they are waited for bring what was sent, a number as it was when it was asked for; and the context
+    /// goes last, after each handle once, whether a number was ever read late or not.
+    #[test]
+    fn all_handles_are_given_back_once_before_the_context() {
+        for pooled in [true, false] {
+            let double = Double::new(pooled, None);
+            let (back, number) = session(&double).unwrap();
+            let mut expected: Vec<u8> = (0..2 * HALF + 1000).map(|i| (i % 251) as u8).collect();
+            expected[..8].copy_from_slice(&2.5f64.to_ne_bytes());
+            assert!(back == expected && number == 1.5, "{number}");
+            assert_eq!(double.faults(), [""; 0]);
+            assert_eq!(double.keeps_freed(), pooled);
+            // A run that reads no number late: its last holder of the context is the staging memory.
+            let double = Double::new(pooled, None);
+            drop(driver(&double).unwrap());
+            assert_eq!(double.faults(), [""; 0]);
+            assert_eq!((double.made("retain"), double.made("release"), double.made("host_free")), (1, 1, 2));
+        }
+    }
+
+    /// Whichever call fails, and however, what there is is given back once and nothing is used after; and the run ends in an error, or
+    /// in the right result.
+    #[test]
+    fn a_failure_of_any_call_leaves_nothing_behind() {
+        let whole = Double::new(true, None);
+        let expected = session(&whole).unwrap();
+        for code in [sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY, sys::CUresult::CUDA_ERROR_ILLEGAL_ADDRESS] {
+            let mut errors = 0;
+            for turn in 1..=whole.calls() {
+                let double = Double::new(true, Some((turn, code)));
+                match session(&double) {
+                    Ok(found) => assert!(found == expected, "call {turn}"),
+                    Err(why) => {
+                        assert!(
+                            why.contains("was told to fail") || why.contains("bytes are free") || why.contains("are free"),
+                            "{why}"
+                        );
+                        errors += 1;
+                    }
+                }
+                assert_eq!(double.faults(), [""; 0], "call {turn} of {}", whole.calls());
+            }
+            assert!(errors > 20, "{errors} of {} failures are reported", whole.calls());
+        }
+    }
+
+    /// Memory that the pool keeps in pieces is had whole by trimming it once; where that does not help the error says what is free.
+    #[test]
+    fn a_full_pool_is_trimmed_before_memory_is_said_to_be_out() {
+        let double = Double::new(true, None);
+        let whole = driver(&double).unwrap();
+        let opened = double.calls();
+        drop(whole);
+        // The context is bound, then memory asked for.
+        let fails = Some((opened + 2, sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY));
+        let double = Double::new(true, fails);
+        let driver = driver(&double).unwrap();
+        let at = driver.alloc(8).unwrap();
+        assert_eq!((double.made("trim"), double.made("alloc")), (1, 2));
+        assert_eq!(driver.free_memory().unwrap(), (1 << 30) + (1 << 20));
+        driver.free(at, 8);
+        drop(driver);
+        assert_eq!(double.faults(), [""; 0]);
+    }
+
+    /// The driver reads a module by words: every image begins a cache line, whatever its length.
+    #[test]
+    fn modules_lie_at_whole_cache_lines() {
+        let images = KERNELS.iter().chain(MODULES).flat_map(|module| module.cubins);
+        assert!(images.map(|(_, image)| image.0.as_ptr() as usize).all(|at| at.is_multiple_of(64)));
     }
 }

@@ -9,7 +9,11 @@ pub struct Module {
     /// PTX for the first architecture, where the build had NVRTC.
     pub ptx: Option<&'static str>,
     /// Machine code by architecture: (90, …) for sm_90.
-    pub cubins: &'static [(u32, &'static [u8])],
+    pub cubins: &'static [(u32, &'static Aligned<[u8]>)],
 }
+
+/// Bytes that begin a cache line: the driver reads a cubin, an ELF file, by words where it lies.
+#[repr(C, align(64))]
+pub struct Aligned<T: ?Sized>(pub T);
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

@@ -165,6 +165,9 @@ fn slabs<'a>(
     mut each: impl FnMut(usize, Pass<'a>) -> Result<(), BackendError>,
 ) -> Result<(), BackendError> {
     let (n, m) = pairs.sizes();
+    if n == 0 {
+        return Ok(());
+    }
     let (kernels, width) = pairs.kernels(p);
     let (chunk, splits) = (split(m, most), m.div_ceil(split(m, most)));
 

@@ -31,6 +31,9 @@ pub fn soft_min_cost(
         PairCost::Lp(p) => ("lp", p as f32),
         PairCost::Given(_) => return Err(BackendError::ProcessorOnly { what: "a cost given as a function" }),
     };
+    if rows.n == 0 {
+        return Ok(());
+    }
     let (n, m, chunk) = (rows.n, columns.m, split(columns.m, 64));
     let splits = m.div_ceil(chunk);
     let row_bytes = 4 * splits * (2 + VALUES);

@@ -24,9 +24,9 @@
 #define __noinline__ __attribute__((noinline))
 #define __restrict__
 #define __align__(n) alignas(n)
-// Shared memory that the kernel's text gives its size: poisoned at the start of each block.
-#define SHARED(T, name)                                     \
-    static thread_local emulator::Shared<T> name##_storage; \
+// Shared memory that the kernel's text gives its size: poisoned at the start of each block, and aligned as a device would align it.
+#define SHARED(T, name)                                                       \
+    static thread_local emulator::Shared<T, SHARED_ALIGNMENT> name##_storage; \
     auto& name = name##_storage.of_this_block()
 #define DYNAMIC_SHARED(T, name) T* name = static_cast<T*>(emulator::dynamic_shared)
 
@@ -36,17 +36,47 @@ using std::min;
 struct uint3 {
     unsigned x, y, z;
 };
-struct alignas(8) float2 {
+
+namespace emulator {
+// Ends the running thread, and the launch, with this sentence.
+void fail(const char* why);
+
+// A vector that a device loads and stores as a whole: at an address that its size divides, or not at all.
+template <size_t BYTES>
+struct alignas(BYTES) Whole {
+    Whole() = default;
+    Whole(const Whole& from) { check(&from), check(this); }
+    Whole& operator=(const Whole& from) {
+        check(&from), check(this);
+        return *this;
+    }
+    static void check(const void* at) {
+        uintptr_t address = reinterpret_cast<uintptr_t>(at);
+        asm("" : "+r"(address)); // or the compiler would take the alignment of the type for granted
+        if (address % BYTES != 0) fail("a vector is loaded or stored where it is not aligned to its size");
+    }
+};
+} // namespace emulator
+
+struct float2 : emulator::Whole<8> {
     float x, y;
+    float2() = default;
+    float2(float x, float y) : x(x), y(y) {}
 };
-struct alignas(16) float4 {
+struct float4 : emulator::Whole<16> {
     float x, y, z, w;
+    float4() = default;
+    float4(float x, float y, float z, float w) : x(x), y(y), z(z), w(w) {}
 };
-struct alignas(8) uint2 {
+struct uint2 : emulator::Whole<8> {
     unsigned x, y;
+    uint2() = default;
+    uint2(unsigned x, unsigned y) : x(x), y(y) {}
 };
-struct alignas(16) uint4 {
+struct uint4 : emulator::Whole<16> {
     unsigned x, y, z, w;
+    uint4() = default;
+    uint4(unsigned x, unsigned y, unsigned z, unsigned w) : x(x), y(y), z(z), w(w) {}
 };
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
@@ -60,19 +90,30 @@ extern thread_local void* dynamic_shared;
 
 void block_barrier();
 void warp_barrier(unsigned mask);
+// Whether `predicate` holds for any thread of the block, which all have reached this.
+bool block_any(bool predicate);
+// A copy in the background: from here until its thread waits for it the destination is poisoned. `bytes` are read, the rest of `size`
+// is zero.
+void copy_async(void* to, const void* from, unsigned size, unsigned bytes);
+// Closes the group of copies that the thread has begun, and waits until at most `pending` of its groups are under way.
+void copy_commit();
+void copy_wait(unsigned pending);
 // What each lane of this thread's warp shows the others.
 uint64_t* lanes();
 
-template <class T>
+template <class T, size_t ASKED>
 struct Shared {
-    alignas(16) unsigned char bytes[sizeof(T)];
+    // As asked, or of the type itself, and no more.
+    static constexpr size_t ALIGNMENT = std::max(ASKED, alignof(T));
+    alignas(2 * ALIGNMENT) unsigned char bytes[ALIGNMENT + sizeof(T)];
     uint64_t block;
     T& of_this_block() {
+        unsigned char* own = bytes + ALIGNMENT;
         if (block != block_number) {
-            memset(bytes, POISON, sizeof bytes);
+            memset(own, POISON, sizeof(T));
             block = block_number;
         }
-        return *reinterpret_cast<T*>(bytes);
+        return *reinterpret_cast<T*>(own);
     }
 };
 
@@ -117,6 +158,7 @@ struct Kernel {
 #define gridDim emulator::grid_extent
 
 inline void __syncthreads() { emulator::block_barrier(); }
+inline int __syncthreads_or(int predicate) { return emulator::block_any(predicate != 0); }
 inline void __syncwarp(unsigned mask = ~0u) { emulator::warp_barrier(mask); }
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source) {

@@ -78,11 +78,20 @@ struct Context {
 };
 #endif
 
+// A copy under way, in the group that was open when it began.
+struct Copy {
+    void* to;
+    const void* from;
+    unsigned size, bytes, group;
+};
+
 struct Fiber {
     Context context;
     Waits waits = Waits::no;
     unsigned mask = 0;
     void* fake_stack = nullptr;
+    std::vector<Copy> copies;
+    unsigned groups = 0; // closed
 };
 
 struct Scheduler {
@@ -96,6 +105,8 @@ struct Scheduler {
     const Kernel* kernel = nullptr;
     void** params = nullptr;
     unsigned order = 0;
+    const char* failure = nullptr;
+    bool any = false; // of the votes at a barrier
     ~Scheduler() {
         if (stacks) munmap(stacks, 1024 * STACK);
     }
@@ -178,8 +189,11 @@ void run_warp(unsigned w, unsigned threads) {
 const char* run_block(unsigned threads) {
     ++block_number;
     for (unsigned t = 0; t < threads; ++t) {
-        scheduler.fibers[t].waits = Waits::no;
-        scheduler.fibers[t].context.start(scheduler.stacks + t * STACK, entry);
+        Fiber& fiber = scheduler.fibers[t];
+        fiber.waits = Waits::no;
+        fiber.copies.clear();
+        fiber.groups = 0;
+        fiber.context.start(scheduler.stacks + t * STACK, entry);
     }
     unsigned warps = (threads + 31) / 32;
     for (;;) {
@@ -189,6 +203,7 @@ const char* run_block(unsigned threads) {
             ended += scheduler.fibers[t].waits == Waits::ended;
             at_barrier += scheduler.fibers[t].waits == Waits::for_block;
         }
+        if (scheduler.failure) return scheduler.failure;
         if (ended == threads) return nullptr;
         if (ended + at_barrier < threads) return "a warp barrier is not reached by every lane of its mask";
         if (at_barrier < threads) return "a barrier is not reached by every thread of the block";
@@ -220,10 +235,13 @@ const char* launch(const char* name, const unsigned grid[3], const unsigned bloc
     scheduler.kernel = kernel;
     scheduler.params = params;
     scheduler.order = order;
+    scheduler.failure = nullptr;
     grid_extent = {grid[0], grid[1], grid[2]};
     block_extent = {block[0], block[1], block[2]};
-    // Of the very size, so that the sanitizer sees what lies beyond.
-    dynamic_shared = shared ? aligned_alloc(16, shared + (-shared & 15)) : nullptr;
+    // Of the very size, so that the sanitizer sees what lies beyond; and aligned to no more than is asked for.
+    void* dynamic = nullptr;
+    if (shared && posix_memalign(&dynamic, 2 * SHARED_ALIGNMENT, SHARED_ALIGNMENT + shared)) return "no memory for dynamic shared memory";
+    dynamic_shared = shared ? static_cast<char*>(dynamic) + SHARED_ALIGNMENT : nullptr;
     uint64_t blocks = static_cast<uint64_t>(grid[0]) * grid[1] * grid[2];
     const char* error = nullptr;
     for (uint64_t i = 0; i < blocks && !error; ++i) {
@@ -233,7 +251,7 @@ const char* launch(const char* name, const unsigned grid[3], const unsigned bloc
         if (shared) memset(dynamic_shared, POISON, shared);
         error = run_block(static_cast<unsigned>(threads));
     }
-    free(dynamic_shared);
+    free(dynamic);
     dynamic_shared = nullptr;
 #if defined(__SANITIZE_ADDRESS__)
     // Fibers that an error left where they stood must not leave their frames marked.
@@ -242,6 +260,43 @@ const char* launch(const char* name, const unsigned grid[3], const unsigned bloc
     return error;
 }
 } // namespace
+
+void fail(const char* why) {
+    scheduler.failure = why;
+    leave(Waits::ended, 0);
+}
+
+void copy_async(void* to, const void* from, unsigned size, unsigned bytes) {
+    if (reinterpret_cast<uintptr_t>(to) % size || reinterpret_cast<uintptr_t>(from) % size) {
+        fail("a copy in the background has an end that is not aligned to its size");
+    }
+    if (bytes > size) fail("a copy in the background reads more than it writes");
+    Fiber& fiber = scheduler.fibers[thread];
+    memset(to, POISON, size);
+    fiber.copies.push_back({to, from, size, bytes, fiber.groups});
+}
+
+void copy_commit() { ++scheduler.fibers[thread].groups; }
+
+void copy_wait(unsigned pending) {
+    Fiber& fiber = scheduler.fibers[thread];
+    auto done = [&](const Copy& copy) { return copy.group + pending < fiber.groups; };
+    for (const Copy& copy : fiber.copies) {
+        if (!done(copy)) continue;
+        memset(copy.to, 0, copy.size);
+        memcpy(copy.to, copy.from, copy.bytes);
+    }
+    fiber.copies.erase(std::remove_if(fiber.copies.begin(), fiber.copies.end(), done), fiber.copies.end());
+}
+
+bool block_any(bool predicate) {
+    block_barrier();
+    scheduler.any = false;
+    block_barrier();
+    scheduler.any |= predicate;
+    block_barrier();
+    return scheduler.any;
+}
 
 void block_barrier() { leave(Waits::for_block, 0); }
 void warp_barrier(unsigned mask) { leave(Waits::for_warp, mask); }
