@@ -13,7 +13,7 @@ use crate::experiment::walk::{Walk, mean, rms_distance};
 use crate::field::Field;
 use crate::io::Checkpoint;
 use crate::measure::{Cloud, Measure};
-use crate::metric::{NoiseFloor, Ruler, flags, median_distance};
+use crate::metric::{Judge, Ruler};
 use crate::path::{Grid, Schedule};
 use crate::random::{Philox, Stream};
 use crate::sampler::{Heun, Method, Observe, Program, RunError};
@@ -42,8 +42,7 @@ impl Parts {
 /// A comparison under way: what every row is measured against, and the rows so far.
 pub struct Bench<'a> {
     pub compare: &'a Compare,
-    pub floor: NoiseFloor,
-    pub nn_heldout: f64,
+    pub judge: &'a Judge<'a>,
     pub ruler: &'a Ruler<'a>,
     pub train: &'a Cloud,
     pub start: &'a Cloud,
@@ -173,8 +172,7 @@ impl Bench<'_> {
     ) -> Result<(Row, Cloud), Error> {
         let samples = Cloud::new(made.end, self.start.dim())?;
         let reading = self.ruler.measure(&samples, self.device)?;
-        let nn_train = median_distance(&samples, self.train, self.device)?;
-        let distances = [(reading.divergence, self.floor.divergence), (reading.w2_squared_exact, self.floor.w2_squared_exact)];
+        let verdict = self.judge.judge(&samples, &reading, self.device)?;
         let row = Row {
             family,
             method: method.into(),
@@ -187,11 +185,11 @@ impl Bench<'_> {
             divergence: Some(reading.divergence),
             w2_squared_exact: Some(reading.w2_squared_exact),
             variance_ratio: Some(reading.variance_ratio),
-            nn_train: Some(nn_train),
-            nn_heldout: Some(self.nn_heldout),
+            nn_train: verdict.nn_train,
+            nn_heldout: self.judge.nn_heldout(),
             action: made.action,
             length: made.length,
-            flags: flags(&distances, reading.variance_ratio, Some((nn_train, self.nn_heldout))),
+            flags: verdict.flags,
         };
         Ok((row, samples))
     }

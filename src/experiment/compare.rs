@@ -10,7 +10,7 @@ use crate::experiment::record::{CompareRecord, Comparison};
 use crate::field::{Field, Network};
 use crate::io::Checkpoint;
 use crate::measure::{Cloud, Covariance, Measure, Mixture};
-use crate::metric::{Law, Ruler, median_distance};
+use crate::metric::{Judge, Law, Ruler};
 use crate::random::{Philox, Stream};
 use crate::transport::problem::mean_cost;
 
@@ -138,14 +138,17 @@ impl Compare {
         let start = start_points(source.measure, train.len().min(MOST_PARTICLES), self.seed)?;
         let ruler = Ruler::new(&heldout, self.seed, device)?;
         let origin = match target.measure {
-            Measure::Finite(_) => Law::Halves(&train, &heldout),
+            Measure::Finite(cloud) => Law::Points(cloud),
             law => Law::Draws(law),
         };
-        let floor = ruler.noise_floor(origin, start.len(), device, &mut checkpoint.part("noise floor"))?;
+        let floor = ruler.noise_floor(origin, &start, device, &mut checkpoint.part("noise floor"))?;
+        let mut judge = Judge::new(&ruler, floor, origin, &start).with_training(&train, &heldout, device)?;
+        if let Measure::Finite(_) = target.measure {
+            judge = judge.with_clusters(&train, &heldout);
+        }
         let mut bench = Bench {
             compare: self,
-            floor,
-            nn_heldout: median_distance(&heldout, &train, device)?,
+            judge: &judge,
             ruler: &ruler,
             train: &train,
             start: &start,
@@ -173,7 +176,7 @@ impl Compare {
             law: false,
             eps_metric: ruler.eps(),
             eps_transport: None,
-            noise_floor: bench.floor,
+            noise_floor: floor.mean,
             model_limit: None,
             rows: Vec::new(),
             ledger: Vec::new(),

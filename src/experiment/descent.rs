@@ -10,7 +10,7 @@ use crate::gradient_flow::{
 };
 use crate::io::Checkpoint;
 use crate::measure::{Cloud, CloudError, Measure, Mixture};
-use crate::metric::{Law, NoiseFloor, Ruler, mode_weights, variance_ratio};
+use crate::metric::{Flag, Law, NoiseFloor, Ruler, mode_weights, variance_ratio};
 use crate::random::{Philox, Stream};
 use crate::transport::problem::mean_cost;
 
@@ -81,6 +81,8 @@ pub struct DescentRecord {
     pub mode_weights: Option<Vec<f64>>,
     /// The step that failed, if one did; the state is the last good one.
     pub halted: Option<String>,
+    /// Why numbers are null: `few_neighbours` where the density of the particles cannot be estimated.
+    pub flags: Vec<Flag>,
 }
 
 impl Descend {
@@ -112,10 +114,13 @@ impl Descend {
 
         let ruler = Ruler::new(&heldout, self.seed, device)?;
         let origin = match target {
-            Measure::Finite(_) => Law::Halves(&train, &heldout),
+            Measure::Finite(cloud) => Law::Points(cloud),
             law => Law::Draws(law),
         };
         let state = descent.state;
+        // A scheme that counts neighbours estimates a density from them, from its first step on.
+        let unknown = |account: &Account| account.effective_neighbours.is_some() && account.free_energy.is_none();
+        let flags = if descent.accounts.iter().any(unknown) { vec![Flag::FewNeighbours] } else { Vec::new() };
         let judged = judged(state.clone(), self.seed)?;
         let record = DescentRecord {
             scheme,
@@ -127,13 +132,14 @@ impl Descend {
             steps: descent.accounts,
             predicted_bias: plan.predicted_bias,
             heldout_divergence: ruler.divergence(&judged, device)?,
-            noise_floor: ruler.noise_floor(origin, judged.len(), device, &mut checkpoint.part("noise floor"))?,
+            noise_floor: ruler.noise_floor(origin, &judged, device, &mut checkpoint.part("noise floor"))?.mean,
             variance_ratio: variance_ratio(&state, &heldout)?,
             mode_weights: match target {
                 Measure::Law(law) if law.components().len() > 1 => Some(mode_weights(&state, law)?),
                 _ => None,
             },
             halted: descent.halted.map(|failure| failure.to_string()),
+            flags,
         };
         Ok((record, state))
     }

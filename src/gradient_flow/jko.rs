@@ -34,7 +34,11 @@ pub struct Account {
     /// I(ρ_k|π) = ∫|∇log ρ/π|² dρ, the rate at which the flow dissipates, in nats a unit of time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dissipation: Option<f64>,
-    /// Standard error of `free_energy`, where it is an estimate.
+    /// Error of `dissipation`, where it is an estimate, as that of `free_energy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dissipation_error: Option<f64>,
+    /// Standard error of `free_energy`, where it is an estimate; with the bias that is left where the law is known by its particles
+    /// alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
     /// Particles within a kernel's width: the mean of the exponential of the kernel's entropy.

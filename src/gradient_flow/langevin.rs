@@ -4,21 +4,35 @@
 //! x ← x + τ ∇log π(x) + √(2τ) z         stationary variance σ²/(1 − τ/2σ²) where π is N(0, σ²); τ < 2σ²
 //! ```
 //!
-//! Given the particles, the law of the next ones is itself a mixture, ρ_{k+1} = Σ_j N(x_j + τ∇log π(x_j), 2τI)/n, so its free
-//! energy and score need no bandwidth: E over the particles of log ρ_{k+1} + V is an unbiased estimate. The accounts are those of
-//! the first particles of the run; a particle's path depends on its index alone. Mode weights are those of the basins of V until
-//! the particles cross its barriers; [`Langevin::annealed`] goes around them.
+//! The accounts are those of the first particles of the run; a particle's path depends on its index alone. Towards a Gaussian the
+//! drift is linear, so a start that is a mixture stays one and ρ_k is known: free energy and dissipation are means over the
+//! particles of log ρ_k/π and |∇log ρ_k/π|². Towards any other law ρ_{k+1} is known through its particles alone. With
+//! q = Σ_j N(x_j + τ∇log π(x_j), 2τI)/n, of which ρ_{k+1} is the mean, and q′ made from the half of the particles to which x does
+//! not belong,
+//!
+//! ```text
+//! E log q′/π ≤ F(ρ_{k+1}) ≤ E log q/π                        Gibbs' inequality; F is convex
+//! E 2u·(s − ∇log π) − |u|² ≤ I(ρ_{k+1}|π) ≤ E |∇log q/π|²     u = ∇log q′/π, s = −z/√(2τ); I is convex
+//! ```
+//!
+//! Both gaps fall as one over the number of particles within a kernel's width, the lower twice as wide as the upper: the estimate
+//! lies a third of the way down, where the leading terms cancel, and its error covers the way to the lower bound. It says nothing where
+//! that error exceeds the estimate and a nat: in many dimensions no particle has neighbours.
+//!
+//! Mode weights are those of the basins of V until the particles cross its barriers; [`Langevin::annealed`] goes around them.
 
 use std::f64::consts::TAU;
+
+use nalgebra::DMatrix;
 
 use crate::backend::{Backend, BackendError, Device, Noise, Task};
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
 use crate::gradient_flow::jko::{ACCOUNTS, Account, Descent, Progress, check_reach, reach_of};
-use crate::gradient_flow::kernel::Kernel;
+use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::io::Checkpoint;
-use crate::measure::{Cloud, Mixture};
+use crate::measure::{Cloud, Covariance, Mixture};
 use crate::path::Level;
 use crate::random::{Philox, Stream};
 use crate::sampler::langevin::{DATA, drift};
@@ -38,6 +52,8 @@ pub struct Langevin<'a> {
 
 /// Particles whose free energy is accounted for.
 const ACCOUNTED: usize = 4096;
+/// An error of the free energy in nats, beyond which and beyond the estimate itself nothing is known.
+const LARGEST_ERROR: f64 = 1.0;
 /// The part of a checkpoint with the particles under way.
 const RUN: &str = "particles";
 /// The record in a checkpoint that no more accounts are to come.
@@ -138,12 +154,16 @@ impl<'a> Langevin<'a> {
         let first = &start.points()[..n * d];
         let mut accounts: Vec<Account> = match checkpoint.record(ACCOUNTS) {
             Some(accounts) => accounts,
-            None => vec![self.first_account(first, start_law)?],
+            None => vec![start_law.map_or(Ok(Account::default()), |law| self.known_account(first, law))?],
         };
         if checkpoint.record(ACCOUNTED_ALL) == Some(true) {
             return Ok(accounts);
         }
         let mut run = Underway::kept(&checkpoint.part(RUN)).unwrap_or_else(|| Underway::from(first.to_vec()));
+        let mut known = start_law.cloned();
+        for k in 0..run.made {
+            known = known.and_then(|law| self.next_law(&law, k));
+        }
         for k in run.made..steps {
             let keep = |checkpoint: &mut Checkpoint| {
                 checkpoint.keep_record(ACCOUNTS, &accounts);
@@ -160,14 +180,21 @@ impl<'a> Langevin<'a> {
             if reach.check(state, k).is_err() {
                 break; // the whole run says where
             }
-            let account = self.account(&drifted, state, tau, k + 1)?;
+            known = known.and_then(|law| self.next_law(&law, k));
+            let account = match &known {
+                Some(law) => {
+                    let effective_neighbours = Some(self.kernels(state, &drifted, tau)?.neighbours(n));
+                    Account { effective_neighbours, ..self.known_account(state, law)? }
+                }
+                None => self.account(&drifted, state, tau)?,
+            };
             let last = &mut accounts[k];
             // The speed of the flow itself is |∇log ρ/π|.
             let rate = last.dissipation.filter(|_| level == DATA); // with noise the step descends another energy
             last.w2_squared_step = rate.map(|rate| tau * tau * rate);
             let gain = last.free_energy.zip(account.free_energy).map(|(before, after)| before - after);
             last.energy_inequality = gain.zip(rate).map(|(gain, rate)| gain - 0.5 * tau * rate);
-            accounts.push(account);
+            accounts.push(Account { k: k + 1, ..account });
         }
         checkpoint.keep_record(ACCOUNTS, &accounts);
         checkpoint.keep_record(ACCOUNTED_ALL, &true);
@@ -181,47 +208,113 @@ impl<'a> Langevin<'a> {
         program.run(&self.field, points, Noise::Given(&[]), self.device, Observe::Progress(&mut |_| true))
     }
 
-    fn first_account(&self, points: &[f64], start_law: Option<&Mixture>) -> Result<Account, FlowError> {
-        let Some(law) = start_law else { return Ok(Account::default()) };
+    /// The law after step `k` from `law`, in closed form where the potential of the step is quadratic: x ↦ x − τP(x−μ) with
+    /// P = (C + σ²I)^{−1}, then N(0, 2τI).
+    fn next_law(&self, law: &Mixture, k: usize) -> Option<Mixture> {
+        let d = self.law.dim();
+        let [target] = self.law.components() else { return None };
+        let (level, tau) = self.step(k);
+        let slope = |variance: f64| 1.0 - tau / (variance + level.sigma.powi(2));
+        let matrix = |covariance: &Covariance, of: &dyn Fn(f64) -> f64| {
+            let vectors = DMatrix::from_fn(d, d, |row, axis| covariance.vector(row, axis, d));
+            let values = DMatrix::from_fn(d, d, |i, j| if i == j { of(covariance.value(i)) } else { 0.0 });
+            &vectors * values * vectors.transpose()
+        };
+        let covariance = |own: &Covariance| match (own, &target.covariance) {
+            (Covariance::Isotropic(own), Covariance::Isotropic(variance)) => {
+                Some(Covariance::Isotropic(slope(*variance).powi(2) * own + 2.0 * tau))
+            }
+            (Covariance::Full { values, vectors }, Covariance::Isotropic(variance)) => {
+                let values = values.iter().map(|own| slope(*variance).powi(2) * own + 2.0 * tau).collect();
+                Some(Covariance::Full { values, vectors: vectors.clone() })
+            }
+            (Covariance::Isotropic(own), Covariance::Full { values, vectors }) => {
+                let values = values.iter().map(|variance| slope(*variance).powi(2) * own + 2.0 * tau).collect();
+                Some(Covariance::Full { values, vectors: vectors.clone() })
+            }
+            (own, variance) => {
+                let drift = matrix(variance, &slope);
+                let moved = &drift * matrix(own, &|value| value) * &drift + DMatrix::identity(d, d) * (2.0 * tau);
+                Covariance::from_matrix((0.5 * (&moved + moved.transpose())).as_slice(), d).ok()
+            }
+        };
+        let mean = |own: &[f64]| -> Vec<f64> {
+            let offset: Vec<f64> = own.iter().zip(&target.mean).map(|(own, mean)| own - mean).collect();
+            let moved: Vec<f64> = match &target.covariance {
+                Covariance::Isotropic(variance) => offset.iter().map(|x| slope(*variance) * x).collect(),
+                full => (matrix(full, &slope) * nalgebra::DVector::from_vec(offset)).as_slice().to_vec(),
+            };
+            moved.iter().zip(&target.mean).map(|(x, mean)| x + mean).collect()
+        };
+        let components = law.components();
+        let weights = components.iter().map(|c| c.weight).collect();
+        let means = components.iter().map(|c| mean(&c.mean)).collect();
+        let covariances = components.iter().map(|c| covariance(&c.covariance)).collect::<Option<_>>()?;
+        Mixture::new(weights, means, covariances).ok()
+    }
+
+    /// The accounts of `law`, from the particles `points` drawn from it.
+    fn known_account(&self, points: &[f64], law: &Mixture) -> Result<Account, FlowError> {
         let (own, cloud) = (Field::Mixture(law.clone()), Cloud::new(points.to_vec(), law.dim())?);
         let log = |field: &Field| Ok::<_, BackendError>(field.log_density(DATA, &cloud, self.device)?.unwrap_or_default());
         let terms: Vec<f64> = log(&own)?.iter().zip(log(&self.field)?).map(|(own, target)| own - target).collect();
-        let score = |field: &Field| field.score(DATA, points, self.device);
-        let squares = score(&own)?.into_iter().zip(score(&self.field)?).map(|(own, target)| (own - target).powi(2));
-        let dissipation = Some(squares.sum::<f64>() / terms.len() as f64);
-        let (free_energy, standard_error) = estimate(&terms);
-        Ok(Account { free_energy, standard_error, dissipation, ..Account::default() })
+        let scores = [&own, &self.field].map(|field| field.score(DATA, points, self.device));
+        let [own, target] = scores;
+        let rates: Vec<f64> = squares(&difference(&own?, &target?), law.dim());
+        let ((free_energy, standard_error), (dissipation, dissipation_error)) = (estimate(&terms), estimate(&rates));
+        Ok(Account {
+            free_energy: Some(free_energy),
+            standard_error: Some(standard_error),
+            dissipation: Some(dissipation),
+            dissipation_error: Some(dissipation_error),
+            ..Account::default()
+        })
     }
 
-    /// The accounts of the mixture Σ_j N(`drifted`_j, 2τI)/n, from the particles `points` drawn from it.
-    fn account(&self, drifted: &[f64], points: &[f64], tau: f64, k: usize) -> Result<Account, FlowError> {
+    /// Kernel sums of Σ_j N(`centres`_j, 2τI)/m at `points`.
+    fn kernels(&self, points: &[f64], centres: &[f64], tau: f64) -> Result<Sums, BackendError> {
         let d = self.law.dim();
-        let (n, width_squared) = (points.len() / d, 2.0 * tau);
-        let sums = |rows: &[f64], columns: &[f64]| {
-            let m = columns.len() / d;
-            let log_weights = vec![-(m as f64).ln(); m];
-            self.device.run(Kernel { rows, columns, dim: d, log_weights: &log_weights, width_squared })
-        };
-        let all = sums(points, drifted)?;
-        let constant = 0.5 * d as f64 * (TAU * width_squared).ln();
-        let cloud = Cloud::new(points.to_vec(), d)?;
-        let log_law = self.field.log_density(DATA, &cloud, self.device)?.unwrap_or_default();
-        let terms: Vec<f64> = all.log.iter().zip(log_law).map(|(log, law)| log - constant - law).collect();
-        let (free_energy, standard_error) = estimate(&terms);
-        // The product of two scores from separate thirds of the particles, at the points of the third: noise cancels in it.
-        let third = n / 3 * d;
-        let dissipation = if third == 0 {
-            None
-        } else {
-            let rows = &points[..third];
-            let (first, second) = (sums(rows, &drifted[third..2 * third])?, sums(rows, &drifted[2 * third..3 * third])?);
-            let target = self.field.score(DATA, rows, self.device)?;
-            let relative = |mean: &[f64], i: usize| (mean[i] - rows[i]) / width_squared - target[i];
-            let product = (0..third).map(|i| relative(&first.mean, i) * relative(&second.mean, i)).sum::<f64>();
-            Some((product * d as f64 / third as f64).max(0.0))
-        };
+        let m = centres.len() / d;
+        let log_weights = vec![-(m as f64).ln(); m];
+        self.device.run(Kernel { rows: points, columns: centres, dim: d, log_weights: &log_weights, width_squared: 2.0 * tau })
+    }
+
+    /// The accounts of the law of which Σ_j N(`drifted`_j, 2τI)/n is one draw, from the particles `points` drawn from that: the
+    /// bounds of the head of this file.
+    fn account(&self, drifted: &[f64], points: &[f64], tau: f64) -> Result<Account, FlowError> {
+        let d = self.law.dim();
+        let (n, width_squared, half) = (points.len() / d, 2.0 * tau, points.len() / d / 2 * d);
+        let all = self.kernels(points, drifted, tau)?;
         let effective_neighbours = Some(all.neighbours(n));
-        Ok(Account { k, free_energy, standard_error, dissipation, effective_neighbours, ..Account::default() })
+        if half == 0 {
+            return Ok(Account { effective_neighbours, ..Account::default() });
+        }
+        let first = self.kernels(&points[..half], &drifted[half..], tau)?;
+        let second = self.kernels(&points[half..], &drifted[..half], tau)?;
+        let others = Sums { log: [first.log, second.log].concat(), mean: [first.mean, second.mean].concat(), spread: Vec::new() };
+
+        let constant = 0.5 * d as f64 * (TAU * width_squared).ln();
+        let law = self.field.log_density(DATA, &Cloud::new(points.to_vec(), d)?, self.device)?.unwrap_or_default();
+        let relative = |sums: &Sums| -> Vec<f64> { sums.log.iter().zip(&law).map(|(log, law)| log - constant - law).collect() };
+        let energy = Bounded::new(&relative(&others), &relative(&all));
+
+        let target = self.field.score(DATA, points, self.device)?;
+        let toward =
+            |mean: &[f64]| -> Vec<f64> { (0..mean.len()).map(|i| (mean[i] - points[i]) / width_squared - target[i]).collect() };
+        let (u, conditional) = (toward(&others.mean), toward(drifted));
+        let low: Vec<f64> = (u.chunks_exact(d).zip(conditional.chunks_exact(d)))
+            .map(|(u, s)| u.iter().zip(s).map(|(u, s)| u * (2.0 * s - u)).sum())
+            .collect();
+        let rate = Bounded::new(&low, &squares(&toward(&all.mean), d));
+        let told = energy.error <= energy.value.max(LARGEST_ERROR);
+        Ok(Account {
+            free_energy: told.then_some(energy.value),
+            standard_error: told.then_some(energy.error),
+            dissipation: told.then_some(rate.value.max(0.0)),
+            dissipation_error: told.then_some(rate.error),
+            effective_neighbours,
+            ..Account::default()
+        })
     }
 
     /// The particles after `steps` steps, fused.
@@ -287,10 +380,35 @@ impl Reach {
     }
 }
 
+/// An estimate between the means of two bounds, the lower twice as far off as the upper.
+struct Bounded {
+    value: f64,
+    /// Standard error and way to the lower bound together.
+    error: f64,
+}
+
+impl Bounded {
+    fn new(low: &[f64], high: &[f64]) -> Self {
+        let between: Vec<f64> = low.iter().zip(high).map(|(low, high)| (low + 2.0 * high) / 3.0).collect();
+        let ((value, noise), (low, _)) = (estimate(&between), estimate(low));
+        Self { value, error: noise.hypot(value - low) }
+    }
+}
+
+/// u − v.
+fn difference(u: &[f64], v: &[f64]) -> Vec<f64> {
+    u.iter().zip(v).map(|(u, v)| u - v).collect()
+}
+
+/// |u_i|² of each row.
+fn squares(rows: &[f64], dim: usize) -> Vec<f64> {
+    rows.chunks_exact(dim).map(|row| row.iter().map(|u| u * u).sum()).collect()
+}
+
 /// The mean of `terms` and its standard error.
-fn estimate(terms: &[f64]) -> (Option<f64>, Option<f64>) {
+fn estimate(terms: &[f64]) -> (f64, f64) {
     let n = terms.len() as f64;
     let mean = terms.iter().sum::<f64>() / n;
     let variance = terms.iter().map(|term| (term - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    (Some(mean), Some((variance / n).sqrt()))
+    (mean, (variance / n).sqrt())
 }

@@ -170,6 +170,11 @@ impl Cloud {
         self.weights.as_ref().map_or(1.0 / self.len() as f64, |w| w[i])
     }
 
+    /// Kish's effective number of points, 1/Σ a_i²: n where weights are uniform.
+    pub fn effective_len(&self) -> f64 {
+        self.weights.as_ref().map_or(self.len() as f64, |weights| 1.0 / weights.iter().map(|w| w * w).sum::<f64>())
+    }
+
     /// The mean Σ_i a_i x_i, of length d.
     pub fn mean(&self) -> Vec<f64> {
         // About the first point with mass, so that an offset far from the origin costs no digits.

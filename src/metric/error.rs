@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::backend::BackendError;
+use crate::measure::CloudError;
 use crate::transport::TransportError;
 
 /// Why clouds cannot be compared.
@@ -27,6 +28,9 @@ pub enum MetricError {
         /// Number of end points.
         end: usize,
     },
+    /// A part of a cloud that is none.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
     /// The device could not do it.
     #[error(transparent)]
     Backend(#[from] BackendError),

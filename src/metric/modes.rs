@@ -1,7 +1,53 @@
-//! Mode weights: which share of a cloud belongs to each component of a mixture.
+//! Modes: which share of a cloud belongs to each component of a mixture, or to each cluster of a set whose law is not known.
+
+use rayon::prelude::*;
 
 use crate::measure::{Cloud, Component, Mixture};
 use crate::metric::MetricError;
+use crate::metric::clusters::{centres, nearest_centres};
+
+/// Clusters a set is divided into, at most: more than it has modes, so that a lost one leaves some of them empty.
+const CLUSTERS: usize = 16;
+/// Points for each cluster, at least.
+const FOR_EACH: usize = 16;
+
+/// Cells of space that each hold a mode or part of one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Modes<'a> {
+    /// Where each component of a mixture is the likeliest.
+    Components(&'a Mixture),
+    /// Where each of these centres, K × d, is the nearest.
+    Centres(Vec<f64>),
+}
+
+impl Modes<'_> {
+    /// The cells of at most 16 clusters of `cloud`, 16 points or more in each; none where that makes only one.
+    pub fn of_points(cloud: &Cloud, seed: u32) -> Option<Self> {
+        let clusters = (cloud.len() / FOR_EACH).min(CLUSTERS);
+        (clusters > 1).then(|| Self::Centres(centres(cloud, clusters, seed)))
+    }
+
+    /// The mass of `cloud` in each cell.
+    pub fn shares(&self, cloud: &Cloud) -> Vec<f64> {
+        let (count, owners): (usize, Vec<usize>) = match self {
+            Self::Centres(centres) => {
+                (centres.len() / cloud.dim(), nearest_centres(cloud, centres).map(|(owner, _)| owner).collect())
+            }
+            Self::Components(mixture) => {
+                let components = mixture.components();
+                let likeliest = |x: &[f64]| {
+                    let logs = components.iter().map(|component| log_density(component, x)).enumerate();
+                    logs.max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(owner, _)| owner)
+                };
+                let rows: Vec<&[f64]> = cloud.rows().collect();
+                (components.len(), rows.into_par_iter().map(likeliest).collect())
+            }
+        };
+        let mut shares = vec![0.0; count];
+        owners.into_iter().enumerate().for_each(|(i, owner)| shares[owner] += cloud.weight(i));
+        shares
+    }
+}
 
 /// The mean responsibilities Σ_i a_i P(k | x_i), with P(k | x) ∝ w_k N(x; μ_k, C_k): for draws of the mixture itself they tend to
 /// its weights. Length K, adding up to one.

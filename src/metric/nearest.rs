@@ -21,21 +21,35 @@ pub fn nearest(cloud: &Cloud, reference: &Cloud, device: &Device) -> Result<Vec<
 /// More than the rounding errors of half the weights' sum.
 const ROUNDING: f64 = 1e-9;
 
+/// The distance |x−y| of each point x of `cloud` from the point y of `reference` nearest to it; points without mass are none.
+///
+/// # Errors
+/// [`MetricError`] when the dimensions differ or memory runs out.
+pub fn distances(cloud: &Cloud, reference: &Cloud, device: &Device) -> Result<Vec<f64>, MetricError> {
+    let with_mass: Vec<usize> = (0..reference.len()).filter(|&j| reference.weight(j) > 0.0).collect();
+    let found = nearest(cloud, &reference.uniform_at(&with_mass), device)?;
+    Ok(found.into_iter().map(|(_, distance)| distance).collect())
+}
+
+/// The quantile `share` of `values` at the points of `cloud`, under its weights: the least value that more than that share does not
+/// exceed.
+pub fn quantile(values: &[f64], cloud: &Cloud, share: f64) -> f64 {
+    let mut sorted: Vec<(f64, f64)> = values.iter().enumerate().map(|(i, value)| (*value, cloud.weight(i))).collect();
+    sorted.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
+    let mut below = 0.0;
+    let found = sorted.iter().find(|(_, mass)| {
+        below += mass;
+        below > share + ROUNDING
+    });
+    found.map_or(f64::NAN, |(value, _)| *value)
+}
+
 /// The median of |x−y| under `cloud`, with y the point of `reference` nearest to x; points without mass are none.
 ///
 /// # Errors
 /// [`MetricError`] when the dimensions differ or memory runs out.
 pub fn median_distance(cloud: &Cloud, reference: &Cloud, device: &Device) -> Result<f64, MetricError> {
-    let with_mass: Vec<usize> = (0..reference.len()).filter(|&j| reference.weight(j) > 0.0).collect();
-    let distances = nearest(cloud, &reference.uniform_at(&with_mass), device)?;
-    let mut distances: Vec<(f64, f64)> = distances.into_iter().enumerate().map(|(i, (_, d))| (d, cloud.weight(i))).collect();
-    distances.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
-    let mut below = 0.0;
-    let middle = distances.iter().find(|(_, mass)| {
-        below += mass;
-        below > 0.5 + ROUNDING
-    });
-    Ok(middle.map_or(f64::NAN, |(distance, _)| *distance))
+    Ok(quantile(&distances(cloud, reference, device)?, cloud, 0.5))
 }
 
 struct Nearest<'a> {

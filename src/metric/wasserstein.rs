@@ -28,16 +28,20 @@ pub fn w2_size(a: &Cloud, b: &Cloud) -> usize {
 pub fn w2_squared_exact(a: &Cloud, b: &Cloud, seed: u32) -> Result<f64, MetricError> {
     MetricError::same_dim(a.dim(), b.dim())?;
     let size = w2_size(a, b);
-    let one = |draw: u32| -> Result<f64, MetricError> {
-        let (x, y) = (subsample(a, size, seed, 2 * draw), subsample(b, size, seed, 2 * draw + 1));
-        Ok(assign(&a.uniform_at(&x), &b.uniform_at(&y))?.w2_squared)
-    };
+    let one = |draw: u32| Ok::<_, MetricError>(assigned(a, b, size, seed, draw)?.0);
     let whole = |cloud: &Cloud| cloud.len() == size && cloud.weights().is_none();
     if whole(a) && whole(b) {
         return one(0); // every draw is the same two sets
     }
     let draws: Vec<f64> = (0..DRAWS).into_par_iter().map(one).collect::<Result<_, _>>()?;
     Ok(draws.iter().sum::<f64>() / f64::from(DRAWS))
+}
+
+/// W₂² between the subsamples of `size` points of draw `draw`, and the part of it that is the squared distance of their means.
+pub(super) fn assigned(a: &Cloud, b: &Cloud, size: usize, seed: u32, draw: u32) -> Result<(f64, f64), MetricError> {
+    let x = a.uniform_at(&subsample(a, size, seed, 2 * draw));
+    let y = b.uniform_at(&subsample(b, size, seed, 2 * draw + 1));
+    Ok((assign(&x, &y)?.w2_squared, squared_distance(&x.mean(), &y.mean())))
 }
 
 /// What a flow pays to move its particles from start to end, and what the best pairing of the same points would.

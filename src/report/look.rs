@@ -57,16 +57,22 @@ pub(super) fn flag(flag: Flag) -> (&'static str, &'static str) {
     match flag {
         Flag::BelowFloor => (
             "below_floor",
-            "the distance is under half the noise floor. Two independent clouds of the target do not come that close, so this is a \
-             warning (shrinkage or copied points), not a success.",
+            "the distance is under half the noise floor and under the 1 % quantile of what two independent clouds of the target score, so \
+             this is a warning (shrinkage or copied points), not a success.",
         ),
-        Flag::Collapsed => ("collapsed", "the total variance is under 0.9 of the held-out points': the cloud has shrunk."),
-        Flag::Inflated => ("inflated", "the total variance is over 1.1 of the held-out points': the cloud has spread."),
+        Flag::Collapsed => {
+            ("collapsed", "the total variance is less than 99 % of independent samples have: the cloud has shrunk.")
+        }
+        Flag::Inflated => ("inflated", "the total variance is more than 99 % of independent samples have: the cloud has spread."),
         Flag::Memorised => (
             "memorised",
-            "the median distance from a sample to its nearest training point is under half that of held-out points: the samples are \
-             copies of the training data.",
+            "more samples than chance explains lie as close to a training point as the closest 1 % of held-out points, or the median \
+             distance is under half that of held-out points: some or all samples are copies of the training data.",
         ),
+        Flag::ModeMissing => {
+            ("mode_missing", "a mode of the target has lost a third of its mass or more, which chance does not explain.")
+        }
+        Flag::FewNeighbours => ("few_neighbours", "too few particles lie within a kernel's width for a density to be estimated."),
         Flag::NotFinite => ("not_finite", "a number came out infinite or undefined; it is shown as “–”."),
     }
 }
@@ -173,7 +179,8 @@ mod tests {
 
     #[test]
     fn flags_have_the_names_that_run_json_gives_them() {
-        for f in [Flag::BelowFloor, Flag::Collapsed, Flag::Inflated, Flag::Memorised, Flag::NotFinite] {
+        let judged = [Flag::BelowFloor, Flag::Collapsed, Flag::Inflated, Flag::Memorised, Flag::ModeMissing];
+        for f in judged.into_iter().chain([Flag::FewNeighbours, Flag::NotFinite]) {
             assert_eq!(serde_json::to_value(f).unwrap(), flag(f).0);
         }
     }

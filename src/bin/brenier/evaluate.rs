@@ -6,6 +6,7 @@ use std::time::Instant;
 use brenier::backend::Device;
 use brenier::experiment::{self, EvaluateRecord};
 use brenier::io::Checkpoint;
+use brenier::measure::{Cloud, Measure};
 use clap::Args;
 use serde::Serialize;
 
@@ -15,11 +16,14 @@ use crate::{Failure, flags, input, machine, progress, signal};
 
 /// Measure how good A is as a sample of B
 ///
-/// Distances come with their noise floor: what two independent clouds of B's law would score at the same sizes.
+/// Distances come with their noise floor: what two independent clouds of B's law would score at the same sizes. Each flag is raised on
+/// an independent sample of B's law with a chance of about 1 %: below_floor (closer than independent samples are), collapsed and
+/// inflated (variance), memorised (copies of training points), mode_missing.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier evaluate samples.npy digits",
     "brenier evaluate brenier-out/sample/samples.npy 8gaussians --json",
+    "brenier evaluate samples.npy heldout.npy --train training.npy    were training points copied?",
     "brenier evaluate x.npy y.npy --seed 1 --out result",
 ]))]
 pub struct Evaluate {
@@ -27,6 +31,9 @@ pub struct Evaluate {
     a: String,
     /// What they should be like
     b: String,
+    /// Points that A may have copied; B then holds points that were kept from training [default: one half of B, if B is points]
+    #[arg(long, value_name = "FILE")]
+    train: Option<String>,
     /// Points to draw from an end that is a law or a shape
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
@@ -57,12 +64,14 @@ impl Evaluate {
     fn measure(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
         let (a, b) = input::ends((&self.a, None), (&self.b, None))?;
+        let train = self.train.as_deref().map(|train| training(train, b.dim())).transpose()?;
         machine::require("drawing that many points", 4 * u64::from(self.n) * b.dim() as u64)?;
         let folder = session.folder(None)?;
         let spinner = progress::spinner(session, "distances and their noise floor");
         let begun = Instant::now();
         let go_on = |_, _, _| !signal::interrupted();
-        let found = experiment::Evaluate { n: self.n as usize, seed }.run(&a, &b, device, Some(&go_on), checkpoint)?;
+        let evaluate = experiment::Evaluate { n: self.n as usize, seed, train: train.as_ref() };
+        let found = evaluate.run(&a, &b, device, Some(&go_on), checkpoint)?;
         let taken = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
         signal::check()?;
@@ -93,6 +102,18 @@ impl Evaluate {
         summary.line("variance ratio", number(found.variance_ratio), "1 when A spreads as B does");
         summary.line("mean distance", number(found.mean_distance), "");
         summary.line("nearest in B", number(found.nn_a_to_b), "median distance of A's points");
+        if let (Some(samples), Some(heldout)) = (found.nn_train, found.nn_heldout) {
+            summary.line(
+                "nearest in training",
+                number(samples),
+                format!("median distance of A's points; of B's {}", number(heldout)),
+            );
+        }
+        if let Some(share) = found.memorised_share {
+            let of = if self.train.is_some() { "training point" } else { "point of one half of B" };
+            let share = format!("{:.2} %", 100.0 * share);
+            summary.line("close copies", share, format!("as near to a {of} as the nearest 1 % of held-out points"));
+        }
         if let Some(weights) = &found.mode_weights {
             let shares: Vec<String> = weights.iter().map(|w| format!("{w:.3}")).collect();
             summary.line("mode weights", "", shares.join(" "));
@@ -102,5 +123,16 @@ impl Evaluate {
         }
         summary.line("time", seconds(record.seconds), format!("{} in {}", record.device, record.precision));
         summary
+    }
+}
+
+/// The points of `spec`, of dimension `dim`, that samples may have copied.
+fn training(spec: &str, dim: usize) -> Result<Cloud, Failure> {
+    match input::measure(spec, None, Some(dim))? {
+        Measure::Finite(cloud) if cloud.dim() == dim => Ok(cloud),
+        Measure::Finite(cloud) => {
+            Err(format!("--train {spec} has dimension {} and B has {dim}; give points of B's space", cloud.dim()).into())
+        }
+        _ => Err(format!("--train {spec} is a law, and nothing can be copied from a law; give a file of points").into()),
     }
 }

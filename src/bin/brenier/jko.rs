@@ -21,7 +21,7 @@ const FOLDER: &str = "brenier-out/jko";
 /// Free-energy descent from a source to a target, step by step
 ///
 /// Each step prints the free energy F_k, the W2² of the step and the energy inequality in the scheme's own metric, which is not
-/// negative for a step of the flow. A finite target is split in halves: one is flowed to, the other judges. The folder
+/// negative for a step of the flow (for langevin: beyond the bias of its explicit step, of order tau²). A finite target is split in halves: one is flowed to, the other judges. The folder
 /// (brenier-out/jko unless --out is given) gets particles.npy, run.json and, where the scheme moves weights, weights.npy.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
@@ -176,6 +176,9 @@ impl Jko {
             number(found.noise_floor.divergence),
             found.variance_ratio
         );
+        if !found.flags.is_empty() {
+            text += &format!("\nflags {}", output::in_words(&found.flags));
+        }
         if let Some(bias) = found.predicted_bias {
             text += &format!("\npredicted bias of the narrowest variance {:+.2} %", 100.0 * bias);
         }

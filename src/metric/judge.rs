@@ -1,0 +1,189 @@
+//! The judge: what a cloud's numbers say about it, each against what chance does to an independent sample at the same sizes.
+//!
+//! | flag | raised when | null |
+//! |---|---|---|
+//! | `below_floor` | a distance is under half its noise floor and under its 1 % quantile | [`Floor`] |
+//! | `collapsed`, `inflated` | the ratio of total variances is in either 1 % tail | of a law 999 pairs of fresh samples; of points 999 splits of both clouds together |
+//! | `memorised` | the share of points as near to the training set as the nearest 1 % of held-out points is more than Fisher's exact test grants; or the median distance is under half that of held-out points, and the test says so of the share within their median | held-out points |
+//! | `mode_missing` | a mode holds under two thirds of the reference's share and less than Fisher's exact test grants, at 1 % for all modes together | the components of a mixture, or 16 clusters of half the points |
+//!
+//! Splits of both clouds together are exchangeable under the null, so its level is exact whatever the tails of the law. They cost
+//! O(999 (n + m)); the rest is one pass of nearest neighbours.
+
+use crate::backend::Device;
+use crate::measure::{Cloud, Measure};
+use crate::metric::modes::Modes;
+use crate::metric::nearest::{distances, quantile};
+use crate::metric::null::{LEVEL, at_most, ratios, spread, tails};
+use crate::metric::{Flag, Floor, Law, MetricError, Reading, Ruler};
+use crate::random::Stream;
+
+/// Samples whose median distance to the training set is under this share of that of held-out points were memorised.
+const MEMORISED: f64 = 0.5;
+/// A mode with less than this share of its mass is missing.
+const MISSING: f64 = 2.0 / 3.0;
+/// Draws that stand for a law: for its spread at most, at once, and their first Philox step.
+const DRAWS: usize = 1 << 16;
+const AT_ONCE: usize = 1 << 12;
+const DRAW_STEP: u32 = 1 << 20;
+
+/// What clouds are judged by.
+#[derive(Clone, Debug)]
+pub struct Judge<'a> {
+    ruler: &'a Ruler<'a>,
+    floor: Floor,
+    /// Ratios of the variances of two samples of a law, sorted; none of points.
+    ratios: Option<Vec<f64>>,
+    /// Modes, the reference's mass in each, and the effective number of points behind it.
+    modes: Option<(Modes<'a>, Vec<f64>, f64)>,
+    training: Option<Training<'a>>,
+}
+
+/// A training set, and how far held-out points lie from it.
+#[derive(Clone, Debug)]
+struct Training<'a> {
+    points: &'a Cloud,
+    heldout: &'a Cloud,
+    distances: Vec<f64>,
+}
+
+/// What a judge says of a cloud.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verdict {
+    /// Flags, in the order of [`Flag`].
+    pub flags: Vec<Flag>,
+    /// Median distance of the cloud's points to the training set.
+    pub nn_train: Option<f64>,
+    /// Share of the cloud's points as near to the training set as the nearest 1 % of held-out points.
+    pub memorised_share: Option<f64>,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge of clouds with as many points as `like`, against the reference of `ruler`, drawn from `law`.
+    pub fn new(ruler: &'a Ruler<'a>, floor: Floor, law: Law<'a>, like: &Cloud) -> Self {
+        let (seed, reference) = (ruler.seed, ruler.reference);
+        let mut judge = Self { ruler, floor, ratios: None, modes: None, training: None };
+        if let Law::Draws(measure) = law {
+            let draws = (4 * (like.len() + reference.len())).min(DRAWS);
+            let parts = (0..draws.div_ceil(AT_ONCE)).map(|k| DRAW_STEP + k as u32);
+            let pool: Vec<f64> =
+                parts.flat_map(|step| spread(&measure.sample(AT_ONCE, seed, Stream::Metric, step), seed)).collect();
+            let sizes = [like, reference].map(|cloud| cloud.effective_len().round() as usize);
+            judge.ratios = Some(ratios(&pool, sizes[0], sizes[1], seed));
+            match measure {
+                Measure::Law(mixture) if mixture.components().len() > 1 => {
+                    judge.modes = Some(counted(Modes::Components(mixture), reference));
+                }
+                Measure::Shape(_) => {
+                    let drawn = measure.sample(reference.len(), seed, Stream::Metric, DRAW_STEP - 1);
+                    judge = judge.with_clusters(&drawn, reference);
+                }
+                _ => {}
+            }
+        }
+        judge
+    }
+
+    /// With the modes of `points`, and of `counted`, an independent part of the same set, the share of each.
+    pub fn with_clusters(self, points: &Cloud, counted_in: &Cloud) -> Self {
+        let modes = Modes::of_points(points, self.ruler.seed).map(|modes| counted(modes, counted_in));
+        Self { modes, ..self }
+    }
+
+    /// With a training set, and points of the same law that were held out.
+    ///
+    /// # Errors
+    /// [`MetricError`] when the dimensions differ or memory runs out.
+    pub fn with_training(self, points: &'a Cloud, heldout: &'a Cloud, device: &Device) -> Result<Self, MetricError> {
+        let distances = distances(heldout, points, device)?;
+        Ok(Self { training: Some(Training { points, heldout, distances }), ..self })
+    }
+
+    /// Median distance of a held-out point to the training set.
+    pub fn nn_heldout(&self) -> Option<f64> {
+        self.training.as_ref().map(|training| quantile(&training.distances, training.heldout, 0.5))
+    }
+
+    /// Judges `cloud`, of which the ruler says `reading`. A number that is not finite sets [`Flag::NotFinite`] and is not judged.
+    ///
+    /// # Errors
+    /// [`MetricError`] when the dimensions differ or memory runs out.
+    pub fn judge(&self, cloud: &Cloud, reading: &Reading, device: &Device) -> Result<Verdict, MetricError> {
+        let Floor { mean, lowest } = self.floor;
+        let (smaller, larger) = self.variance_tails(cloud, reading.variance_ratio);
+        let (nn_train, memorised_share, memorised) = match &self.training {
+            Some(training) => {
+                let (nn_train, share, memorised) = training.judge(cloud, device)?;
+                (Some(nn_train), Some(share), memorised)
+            }
+            None => (None, None, false),
+        };
+        let numbers =
+            [mean.divergence, mean.w2_squared_exact, reading.divergence, reading.w2_squared_exact, reading.variance_ratio];
+        let raised = [
+            (Flag::BelowFloor, reading.divergence < lowest.divergence || reading.w2_squared_exact < lowest.w2_squared_exact),
+            (Flag::Collapsed, smaller <= LEVEL),
+            (Flag::Inflated, larger <= LEVEL),
+            (Flag::Memorised, memorised),
+            (Flag::ModeMissing, self.misses_a_mode(cloud)),
+            (Flag::NotFinite, !numbers.into_iter().chain(nn_train).all(f64::is_finite)),
+        ];
+        let flags = raised.into_iter().filter_map(|(flag, set)| set.then_some(flag)).collect();
+        Ok(Verdict { flags, nn_train, memorised_share })
+    }
+
+    /// The chances of a ratio of total variances as small as `found` and of one as large.
+    fn variance_tails(&self, cloud: &Cloud, found: f64) -> (f64, f64) {
+        if !found.is_finite() {
+            return (1.0, 1.0);
+        }
+        if let Some(ratios) = &self.ratios {
+            return tails(ratios, found);
+        }
+        let seed = self.ruler.seed;
+        let [own, reference] = [cloud, self.ruler.reference].map(|cloud| spread(cloud, seed));
+        tails(&ratios(&[&own[..], &reference].concat(), own.len(), reference.len(), seed), found)
+    }
+
+    /// Whether a mode of the reference has too few of the cloud's points.
+    fn misses_a_mode(&self, cloud: &Cloud) -> bool {
+        let Some((modes, expected, size)) = &self.modes else { return false };
+        let shares = modes.shares(cloud);
+        let (n, m) = (cloud.effective_len(), *size);
+        let count = |share: f64, size: f64| (share * size).round() as usize;
+        let missing = |(found, expected): (&f64, &f64)| {
+            let (own, others) = (count(*found, n), count(*expected, m));
+            let chance = at_most(own, own + others, count(1.0, n), count(1.0, n) + count(1.0, m));
+            *found < MISSING * expected && chance * (shares.len() as f64) < LEVEL
+        };
+        shares.iter().zip(expected).any(missing)
+    }
+}
+
+/// `modes` with the mass of `reference` in each.
+fn counted<'a>(modes: Modes<'a>, reference: &Cloud) -> (Modes<'a>, Vec<f64>, f64) {
+    let shares = modes.shares(reference);
+    (modes, shares, reference.effective_len())
+}
+
+impl Training<'_> {
+    /// The median distance of `cloud` to the training set, the share of it that is as near as the nearest 1 % of held-out points,
+    /// and whether either is more than chance explains.
+    fn judge(&self, cloud: &Cloud, device: &Device) -> Result<(f64, f64, bool), MetricError> {
+        let own = distances(cloud, self.points, device)?;
+        let [n, m] = [cloud, self.heldout].map(|cloud| cloud.effective_len().round());
+        // The share of the cloud within the held-out points' quantile `level`, and the chance of as many.
+        let within = |level: f64| {
+            let near = quantile(&self.distances, self.heldout, level);
+            let share = |distances: &[f64], cloud: &Cloud| -> f64 {
+                (0..distances.len()).filter(|&i| distances[i] <= near).map(|i| cloud.weight(i)).sum()
+            };
+            let (found, expected) = (share(&own, cloud), share(&self.distances, self.heldout));
+            let (copies, others) = ((found * n).round() as usize, (expected * m).round() as usize);
+            (found, at_most(others, copies + others, m as usize, (n + m) as usize))
+        };
+        let [median, heldout] = [(&own, cloud), (&self.distances, self.heldout)].map(|(all, cloud)| quantile(all, cloud, 0.5));
+        let ((share, chance), (_, of_median)) = (within(LEVEL), within(0.5));
+        Ok((median, share, chance < LEVEL || (median < MEMORISED * heldout && of_median < LEVEL)))
+    }
+}
