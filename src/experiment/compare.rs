@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::Error;
-use crate::backend::Device;
+use crate::backend::{Cost, Device};
 use crate::experiment::bench::{Bench, Parts};
 use crate::experiment::families::{EPS_TRANSPORT, network_methods};
 use crate::experiment::record::{CompareRecord, Comparison};
@@ -12,7 +12,7 @@ use crate::io::Checkpoint;
 use crate::measure::{Cloud, Covariance, Measure, Mixture};
 use crate::metric::{Judge, Law, Ruler};
 use crate::random::{Philox, Stream};
-use crate::transport::problem::mean_cost;
+use crate::transport::GroundCost;
 
 /// A comparison: sizes and seed.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +78,8 @@ impl Compare {
                     source.name
                 ));
             }
-            let eps = EPS_TRANSPORT * mean_cost(bench.start, bench.train, self.seed);
+            let scale = GroundCost::Known(Cost::HalfSquaredEuclidean).scale(bench.start, bench.train, self.seed);
+            let eps = EPS_TRANSPORT * scale.value;
             record.eps_transport = Some(eps);
             bench.optimal_transport(eps, &mut record.notes)?;
             if !record.law {

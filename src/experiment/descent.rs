@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::Error;
-use crate::backend::Device;
+use crate::backend::{Cost, Device};
 use crate::experiment::compare::start_points;
 use crate::gradient_flow::{
     Account, Blob, Descent, FlowError, Langevin, Progress, Scheme, SemiUnbalancedJko, SinkhornFlow, descend,
@@ -12,7 +12,7 @@ use crate::io::Checkpoint;
 use crate::measure::{Cloud, CloudError, Measure, Mixture};
 use crate::metric::{Flag, Law, NoiseFloor, Ruler, mode_weights, variance_ratio};
 use crate::random::{Philox, Stream};
-use crate::transport::problem::mean_cost;
+use crate::transport::GroundCost;
 
 /// Most particles and held-out points that a divergence is computed on: its cost grows with the product of the two.
 const JUDGED: usize = 4096;
@@ -36,9 +36,9 @@ pub enum SchemeName {
 pub struct Descend {
     /// Scheme; none: the Sinkhorn flow for points and shapes, Langevin for a law.
     pub scheme: Option<SchemeName>,
-    /// τ: of the Sinkhorn flow ½; of the semi-unbalanced step ½ × mean c of the target; else a tenth of the law's least variance.
+    /// τ: of the Sinkhorn flow ½; of the semi-unbalanced step ½ × T of the target, the mean c within it; else a tenth of the law's least variance.
     pub tau: Option<f64>,
-    /// ε: 0.05 × mean c of the target for the Sinkhorn flow, τ/10 for the semi-unbalanced step, Silverman's h² for the blob.
+    /// ε: 0.05 × T of the target for the Sinkhorn flow, τ/10 for the semi-unbalanced step, Silverman's h² for the blob.
     pub eps: Option<f64>,
     /// For Langevin and the blob: the noise with which the law is joined at first, falling to none over the first half of the steps.
     pub anneal: Option<f64>,
@@ -151,12 +151,12 @@ impl Descend {
             _ => None,
         };
         let needs_law = || law.ok_or(FlowError::NeedsLaw);
-        let mean_cost = || mean_cost(train, train, self.seed);
+        let within = || GroundCost::Known(Cost::HalfSquaredEuclidean).scale(train, train, self.seed).value;
         let given = |tau: f64, eps: Option<f64>| (self.tau.unwrap_or(tau), self.eps.or(eps));
         let (kind, (tau, eps), predicted_bias) = match scheme {
-            SchemeName::SinkhornFlow => (Kind::SinkhornFlow, given(0.5, Some(0.05 * mean_cost())), None),
+            SchemeName::SinkhornFlow => (Kind::SinkhornFlow, given(0.5, Some(0.05 * within())), None),
             SchemeName::SemiUnbalanced => {
-                let tau = self.tau.unwrap_or_else(|| 0.5 * mean_cost());
+                let tau = self.tau.unwrap_or_else(|| 0.5 * within());
                 let eps = self.eps.unwrap_or(0.1 * tau);
                 (Kind::SemiUnbalanced, (tau, Some(eps)), Some(SemiUnbalancedJko::predicted_bias(tau, eps)))
             }

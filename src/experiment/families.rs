@@ -13,7 +13,7 @@ use crate::path::Schedule;
 use crate::sampler::{AnnealedLangevin, Ddim, Ddpm, Euler, Heun, Method, Variance};
 use crate::transport::{Problem, Sinkhorn};
 
-/// ε of the ot rows, relative to the mean of c.
+/// ε of the ot rows, relative to c₀.
 pub const EPS_TRANSPORT: f64 = 0.002;
 /// ε of the displacement row that shows what collapsed looks like.
 pub const EPS_COLLAPSED: f64 = 0.05;
@@ -90,7 +90,7 @@ impl Bench<'_> {
         Ok(NoiseFloor { divergence: limit.divergence, w2_squared_exact: limit.w2_squared_exact })
     }
 
-    /// The coupling at `eps`, `relative` to the mean of c; it is not solved again where the checkpoint has it.
+    /// The coupling at `eps`, `relative` to c₀; it is not solved again where the checkpoint has it.
     fn couple(&mut self, eps: f64, relative: f64, notes: &mut Vec<String>) -> Result<Coupling, Error> {
         let [part, of_g, of_map] = ["", ": g", ": map"].map(|end| format!("coupling at {relative}{end}"));
         let kept = |name: &str| self.checkpoint.array(name).map(<[f64]>::to_vec);

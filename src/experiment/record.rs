@@ -118,9 +118,9 @@ pub struct CompareRecord {
     pub precision: String,
     /// Whether the target is a law known in closed form (its field is exact) rather than a data set.
     pub law: bool,
-    /// ε of the metric, 0.05 × mean c of B, in units of c.
+    /// ε of the metric, 0.05 × T of B, the mean c within it, in units of c.
     pub eps_metric: f64,
-    /// ε of the ot rows, 0.002 × mean c, in units of c; none where there are no such rows.
+    /// ε of the ot rows, 0.002 × c₀, the mean c within the clouds, in units of c; none where there are no such rows.
     pub eps_transport: Option<f64>,
     /// Noise floor at (n, m).
     pub noise_floor: NoiseFloor,

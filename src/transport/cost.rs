@@ -60,7 +60,7 @@ impl GroundCost<'_> {
         matches!(self, Self::Known(Cost::HalfSquaredEuclidean))
     }
 
-    /// The mean of c(x, y) over a seeded sample of 65,536 independent pairs; the usual yardstick for ε.
+    /// The mean of c(x, y) over a seeded sample of 65,536 independent pairs of the two clouds.
     pub fn mean(&self, source: &Cloud, target: &Cloud, seed: u32) -> f64 {
         const PAIRS: u32 = 65_536;
         let philox = Philox::new(seed, Stream::Metric);
@@ -71,14 +71,6 @@ impl GroundCost<'_> {
             self.between(x, y)
         };
         (0..PAIRS).map(cost).sum::<f64>() / f64::from(PAIRS)
-    }
-
-    /// ε as a share of that mean; of costs that are all zero, which any ε gives the same plan, the share itself.
-    pub fn share_of_mean(&self, share: f64, source: &Cloud, target: &Cloud, seed: u32) -> f64 {
-        match self.mean(source, target, seed) {
-            0.0 => share,
-            mean => share * mean,
-        }
     }
 }
 

@@ -12,14 +12,16 @@ mod order;
 mod side;
 mod tiles;
 
+use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Real, Storage};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
 use crate::transport::outcome::{Outcome, Plan, Residual, Values, Verdict};
-use crate::transport::problem::{Problem, dot, scale};
-use crate::transport::sinkhorn::{Hold, Potentials, Sinkhorn};
+use crate::transport::problem::{Problem, dot, precision, scale};
+use crate::transport::sinkhorn::{Blur, Hold, Potentials, Sinkhorn};
 use crate::transport::watch::Watch;
 use level::{Budget, Level, REACHED, Step};
+use side::Saved;
 use tiles::{LARGEST_DIM, Scale};
 
 /// Pairs of points from which on the levels pay for themselves.
@@ -183,7 +185,7 @@ fn descend<B: Backend, const D: usize>(
                 pyramid.order.iter().zip(&hold.ground).map(|(&i, ground)| ground - square * f[i as usize]).collect()
             };
             let start = sides(&finest).into_iter().zip(&pyramids).zip(given).map(convex).collect();
-            (vec![finest], Some(start))
+            (vec![finest.clone()], Some(start))
         }
     };
     let cut = solver.tol.min(LARGEST_SHARE).ln();
@@ -218,38 +220,86 @@ fn descend<B: Backend, const D: usize>(
         level.keep(&saved, None, error, part);
     });
 
-    let (mut map, log_ratio) = level.barycentric_map()?;
-    let products: Vec<f64> = x.scales[0].points.chunks_exact(D).zip(map.chunks_exact(D)).map(|(x, t)| dot(x, t)).collect();
-    let [first, second] = level.sides();
-    let plan = Plan {
-        eps,
-        mass: [&first.scale.weights, &second.scale.weights],
-        holds: [&first.hold, &second.hold],
-        convex: [&saved[0].potential, &saved[saved.len() - 1].potential],
-        log_ratio: &log_ratio,
-        products: &products,
-        symmetric,
-    };
-    let Values { potentials: Potentials { mut f, mut g }, mass, transport_cost, dual, regularised_cost, entropy } = plan.values();
-    f.iter_mut().chain(&mut g).for_each(|f| *f /= square);
-    for row in map.chunks_exact_mut(D) {
-        row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t = *t / unit + m);
+    let (u, single) = (B::Real::ROUNDING, B::Real::ROUNDING > f64::ROUNDING);
+    let ends = Ends { problem, solver, pyramids: &pyramids, unit, gap: &gap, rounding };
+    let squares = pyramids.iter().flat_map(|pyramid| pyramid.scales[0].half_squares()).fold(0.0, f64::max);
+    let blur = Blur { squares: 2.0 * squares * u, exponents: rounding };
+    if !single || blur.shows_plan(eps, error) {
+        let outcome = ends.outcome(&mut level, &saved, (iterations, history.clone()), error)?;
+        if !single || blur.shows_cost(outcome.transport_cost * square) {
+            return Ok(outcome);
+        }
     }
-    let verdict = Verdict::new(error, solver, &history, rounding / eps);
-    Ok(Outcome {
-        potentials: Potentials { f: x.restored(&f, 1), g: y.restored(&g, 1) },
-        eps: problem.eps(),
-        iterations,
-        converged: verdict == Verdict::Converged,
-        verdict,
-        marginal_error: error,
-        skipped_mass_bound: level.skipped(),
-        residuals: history,
-        mass,
-        transport_cost: transport_cost / square,
-        dual: dual / square,
-        regularised_cost: regularised_cost / square,
-        entropy,
-        map: x.restored(&map, D),
-    })
+    // As the dense solver ends: in f64, where single precision would blur the values.
+    drop(level);
+    let backend = Cpu::<f64>::new();
+    let potentials = saved.into_iter().map(|side| side.potential).collect();
+    let mut level = Level::new(&backend, finest.clone(), sides(&finest), Some(potentials), cut)?;
+    let watch = Watch { progress: watch.progress, kept: None };
+    let mut budget = Budget { iterations, most: solver.max_iter, history, watch, square };
+    budget.history.pop();
+    let (ending, left) = solver.ending(error, iterations);
+    let error = level.end((steps.len() - 1, ending.tol, left), &mut budget)?;
+    let saved = level.save()?;
+    let outcome = ends.outcome(&mut level, &saved, (budget.iterations, budget.history), error)?;
+    Ok(Outcome { precision: precision::<B>(), ..outcome })
+}
+
+/// What the values of a plan need besides its last level.
+struct Ends<'a, const D: usize> {
+    problem: &'a Problem<'a>,
+    solver: &'a Sinkhorn,
+    pyramids: &'a [Pyramid<D>],
+    unit: f64,
+    gap: &'a [f64],
+    /// The rounding of the exponents of the iteration.
+    rounding: f64,
+}
+
+impl<const D: usize> Ends<'_, D> {
+    /// The outcome of `level`, whose sides are `saved`, after so many iterations with these errors.
+    fn outcome<B: Backend>(
+        &self,
+        level: &mut Level<'_, B, D>,
+        saved: &[Saved],
+        (iterations, history): (usize, Vec<Residual>),
+        error: f64,
+    ) -> Result<Outcome, TransportError> {
+        let (x, y) = (&self.pyramids[0], &self.pyramids[self.pyramids.len() - 1]);
+        let (square, eps) = (self.unit * self.unit, self.problem.eps() * self.unit * self.unit);
+        let rows = level.rows(self.gap)?;
+        let [first, second] = level.sides();
+        let plan = Plan {
+            eps,
+            mass: [&first.scale.weights, &second.scale.weights],
+            holds: [&first.hold, &second.hold],
+            convex: [&saved[0].potential, &saved[saved.len() - 1].potential],
+            rows: &rows,
+        };
+        let Values { potentials: Potentials { mut f, mut g }, mass, transport_cost, dual, regularised_cost, entropy } =
+            plan.values();
+        f.iter_mut().chain(&mut g).for_each(|f| *f /= square);
+        let mut map = rows.values;
+        for row in map.chunks_exact_mut(D) {
+            row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t = *t / self.unit + m);
+        }
+        let verdict = Verdict::new(error, self.solver, &history, self.rounding / eps);
+        Ok(Outcome {
+            potentials: Potentials { f: x.restored(&f, 1), g: y.restored(&g, 1) },
+            eps: self.problem.eps(),
+            precision: precision::<B>(),
+            iterations,
+            converged: verdict == Verdict::Converged,
+            verdict,
+            marginal_error: error,
+            skipped_mass_bound: level.skipped(),
+            residuals: history,
+            mass,
+            transport_cost: transport_cost / square,
+            dual: dual / square,
+            regularised_cost: regularised_cost / square,
+            entropy,
+            map: x.restored(&map, D),
+        })
+    }
 }

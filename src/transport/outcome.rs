@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Precision};
 use crate::transport::TransportError;
-use crate::transport::problem::{Problem, dot};
+use crate::transport::problem::{Problem, dot, precision};
 use crate::transport::sinkhorn::{Hold, Potentials, RowMeans, Run, Sinkhorn};
 
 /// What the solver found.
@@ -17,6 +17,8 @@ pub struct Outcome {
     pub potentials: Potentials,
     /// ε in units of c.
     pub eps: f64,
+    /// The precision that the exponents were iterated in.
+    pub precision: Precision,
     /// Iterations made, those of all annealing levels counted.
     pub iterations: usize,
     /// Whether the error reached the tolerance.
@@ -160,7 +162,7 @@ impl Hold {
     }
 }
 
-/// A plan as a solver leaves it, with its own lengths, in any order of the points; the last update was of ψ.
+/// A plan as a solver leaves it, with its own lengths, in any order of the points.
 pub(super) struct Plan<'a> {
     pub eps: f64,
     /// Weights of source and target.
@@ -168,11 +170,7 @@ pub(super) struct Plan<'a> {
     pub holds: [&'a Hold; 2],
     /// φ and ψ.
     pub convex: [&'a [f64]; 2],
-    /// log of the first marginal's density.
-    pub log_ratio: &'a [f64],
-    /// The barycentre of x_i's partners times x_i, about the means.
-    pub products: &'a [f64],
-    pub symmetric: bool,
+    pub rows: &'a RowMeans,
 }
 
 /// Potentials and values of a [`Plan`], with its lengths.
@@ -186,25 +184,24 @@ pub(super) struct Values {
 }
 
 impl Plan<'_> {
+    /// All of them are sums over the first marginal p of means under the rows, whose terms have one sign or are as small as their sum:
+    ///
+    /// ```text
+    /// ⟨P, c⟩ = Σ p E[c | x]      ε Σ P log(P/ab) = Σ p E[x·y − φ − ψ | x]      −Σ P log P = −Σ P log(P/ab) − Σ p (log a + E[log b | x])
+    /// ```
     pub fn values(&self) -> Values {
-        let Self { eps, mass: [a, b], holds: [hold_x, hold_y], log_ratio, .. } = *self;
+        let Self { eps, mass: [a, b], holds: [hold_x, hold_y], rows, .. } = *self;
         let potential = |hold: &Hold, convex: &[f64]| hold.ground.iter().zip(convex).map(|(ground, phi)| ground - phi).collect();
         let (mut f, mut g): (Vec<f64>, Vec<f64>) = (potential(hold_x, self.convex[0]), potential(hold_y, self.convex[1]));
 
-        // The last update was of g, so the second marginal is b e^{−g/ρ}, or b; a symmetric plan has the first one twice.
-        let log_second: Vec<f64> = match self.symmetric {
-            true => log_ratio.to_vec(),
-            false => g.iter().map(|g| hold_y.rho.map_or(0.0, |rho| -g / rho)).collect(),
-        };
-        let moved = |mass: &[f64], log: &[f64]| mass.iter().zip(log).map(|(a, r)| a * r.exp()).collect::<Vec<f64>>();
-        let (p, q) = (moved(a, log_ratio), moved(b, &log_second));
+        let p: Vec<f64> = a.iter().zip(&rows.log_ratio).map(|(a, r)| a * r.exp()).collect();
         let mass: f64 = p.iter().sum();
-        // c = ground(x) + ground(y) − x·y.
-        let transport_cost = dot(&p, &hold_x.ground) + dot(&q, &hold_y.ground) - dot(&p, self.products);
-
-        let plan_divergence = (dot(&p, &f) + dot(&q, &g) - transport_cost) / eps;
-        let log_product = |p: &[f64], a: &[f64]| p.iter().zip(a).filter(|(_, a)| **a > 0.0).map(|(p, a)| p * a.ln()).sum::<f64>();
-        let regularised_cost = dot(&p, &f) + dot(&q, &g) - eps * (mass - 1.0) + hold_x.penalty(a, &f) + hold_y.penalty(b, &g);
+        let moved = |means: &[f64]| p.iter().zip(means).filter(|(p, _)| **p > 0.0).map(|(p, mean)| p * mean).sum::<f64>();
+        let transport_cost = moved(&rows.costs);
+        let information = moved(&rows.exponents);
+        let log_product: f64 = p.iter().zip(a).filter(|(_, a)| **a > 0.0).map(|(p, a)| p * a.ln()).sum();
+        let penalties = hold_x.penalty(a, &f) + hold_y.penalty(b, &g);
+        let regularised_cost = transport_cost + information - eps * (mass - 1.0) + penalties;
         let dual = hold_x.dual(a, &f) + hold_y.dual(b, &g) - eps * (mass - 1.0);
 
         let balanced = hold_x.rho.is_none() && hold_y.rho.is_none();
@@ -217,7 +214,7 @@ impl Plan<'_> {
             transport_cost,
             dual,
             regularised_cost,
-            entropy: -plan_divergence - log_product(&p, a) - log_product(&q, b),
+            entropy: -information / eps - log_product - moved(&rows.log_masses),
         }
     }
 }
@@ -240,17 +237,15 @@ impl<B: Backend> Run<'_, B> {
     }
 
     /// Values, map and potentials of the plan, in f64 and in the input coordinates.
-    pub fn outcome(mut self, problem: &Problem<'_>, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
+    pub fn outcome(&mut self, problem: &Problem<'_>, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
         let (x, y) = (self.x, self.y);
-        let (RowMeans { log_ratio, products, .. }, map) = self.barycentric_map(problem)?;
+        let (rows, map) = self.barycentric_map(problem)?;
         let plan = Plan {
             eps: self.eps,
             mass: [&x.mass, &y.mass],
             holds: [&self.hold_x, &self.hold_y],
             convex: [&self.phi, &self.psi],
-            log_ratio: &log_ratio,
-            products: &products,
-            symmetric: self.symmetric,
+            rows: &rows,
         };
         let values = plan.values();
         let verdict = Verdict::new(error, solver, &self.history, self.rounding / self.eps);
@@ -260,12 +255,13 @@ impl<B: Backend> Run<'_, B> {
         Ok(Outcome {
             potentials: Potentials { f, g },
             eps: problem.eps(),
+            precision: precision::<B>(),
             iterations: self.iterations,
             converged: verdict == Verdict::Converged,
             verdict,
             marginal_error: error,
             skipped_mass_bound: 0.0,
-            residuals: self.history,
+            residuals: self.history.clone(),
             mass: values.mass,
             transport_cost: values.transport_cost / unit,
             dual: values.dual / unit,

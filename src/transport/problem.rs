@@ -10,6 +10,7 @@ use crate::backend::{Backend, BackendError, Cost, PairCost, Precision, Real, Sto
 use crate::measure::Cloud;
 use crate::transport::TransportError;
 use crate::transport::cost::{CostFunction, GroundCost, Streamed};
+use crate::transport::scale::{CostScale, ScaleOf};
 use side::scale_about;
 pub(crate) use side::{Side, dot, scale};
 
@@ -61,6 +62,8 @@ impl LabelCost<'_> {
 
 /// Rounding errors of the exponent that are still accepted: the plan is off by at most this share.
 const ACCEPTED: f64 = 0.1;
+/// The share of a cloud's mass that may lie far from the rest: outliers.
+const OUTLYING: f64 = 0.05;
 /// Rounding errors of ε over the costs that are still accepted: values are off by at most this share.
 const HIDDEN: f64 = 1e-3;
 /// Rounding errors of costs over ρ that are still accepted.
@@ -219,7 +222,7 @@ impl<'a> Problem<'a> {
         self.cost
     }
 
-    /// The mean of the cost of the points over a seeded sample of pairs; the usual yardstick for ε.
+    /// The mean of the cost of the points over a seeded sample of pairs.
     pub fn mean_cost(&self, seed: u32) -> f64 {
         self.cost.mean(self.source, self.target, seed)
     }
@@ -339,12 +342,21 @@ impl<'a> Problem<'a> {
         let (largest, smallest) = (HIDDEN * cost / rounding, cost * f64::ROUNDING / DROWNED);
         // Self-terms are judged with the problem they belong to.
         if self.eps > largest && cost > 0.0 && !self.is_symmetric() {
-            return Err(TransportError::EpsTooLarge { eps: self.eps, precision: name::<B>(), cost, largest });
+            return Err(TransportError::EpsTooLarge { eps: self.eps, precision: precision::<B>().name(), cost, largest });
         }
         match self.rho.into_iter().flatten().find(|rho| *rho < smallest) {
             Some(rho) => Err(TransportError::RhoTooSmall { rho, cost, smallest }),
             None => Ok(()),
         }
+    }
+
+    /// Whether outliers alone are why the precision of `B` cannot hold the exponents: about the medians, those of all but 5 % of each
+    /// cloud it could.
+    pub(crate) fn is_outlying<B: Backend>(&self) -> bool {
+        let reach = |cloud| squared_radius_within(cloud, 1.0 - OUTLYING);
+        self.cost.is_half_squared()
+            && self.labels.is_none()
+            && reach(self.source).max(reach(self.target)) * B::Real::ROUNDING <= ACCEPTED * self.eps
     }
 
     /// Refuses an ε whose exponents the precision of `B` cannot hold.
@@ -353,7 +365,7 @@ impl<'a> Problem<'a> {
         let (reach, rounding) = (self.reach + class, B::Real::ROUNDING);
         let smallest = reach * rounding / ACCEPTED;
         if self.eps < smallest {
-            let precision = name::<B>();
+            let precision = precision::<B>().name();
             let what = if self.cost.is_half_squared() { "squared radius about the mean" } else { "cost" };
             return Err(TransportError::EpsTooSmall { eps: self.eps, precision, what, reach, rounding, smallest });
         }
@@ -362,8 +374,8 @@ impl<'a> Problem<'a> {
 }
 
 /// The precision of `B`.
-fn name<B: Backend>() -> &'static str {
-    if B::Real::ROUNDING > 1e-10 { Precision::F32 } else { Precision::F64 }.name()
+pub(super) fn precision<B: Backend>() -> Precision {
+    if B::Real::ROUNDING > f64::ROUNDING { Precision::F32 } else { Precision::F64 }
 }
 
 fn largest_squared_radius(cloud: &Cloud) -> f64 {
@@ -372,12 +384,33 @@ fn largest_squared_radius(cloud: &Cloud) -> f64 {
     with_mass(cloud).map(squared).fold(0.0, f64::max)
 }
 
+/// The squared radius about the median of each coordinate within which `share` of the mass lies.
+fn squared_radius_within(cloud: &Cloud, share: f64) -> f64 {
+    let quantile = |mut values: Vec<(f64, f64)>, share: f64| {
+        values.sort_unstable_by(|(x, _), (y, _)| x.total_cmp(y));
+        let mut mass = 0.0;
+        let reached = |(_, weight): &&(f64, f64)| {
+            mass += weight;
+            mass >= share
+        };
+        values.iter().find(reached).or(values.last()).map_or(0.0, |(value, _)| *value)
+    };
+    let weighted = |value: &dyn Fn(usize) -> f64| (0..cloud.len()).map(|i| (value(i), cloud.weight(i))).collect::<Vec<_>>();
+    let centre: Vec<f64> = (0..cloud.dim()).map(|k| quantile(weighted(&|i| cloud.row(i)[k]), 0.5)).collect();
+    let squared = |i: usize| cloud.row(i).iter().zip(&centre).map(|(x, c)| (x - c).powi(2)).sum::<f64>();
+    quantile(weighted(&squared), share)
+}
+
 /// The points that have mass: others are masked, wherever they lie.
 fn with_mass(cloud: &Cloud) -> impl Iterator<Item = &[f64]> {
     cloud.rows().enumerate().filter(|(i, _)| cloud.weight(*i) > 0.0).map(|(_, x)| x)
 }
 
-/// The mean of ½|x−y|² over a seeded sample of 65,536 independent pairs; the usual yardstick for ε.
+/// c₀ of ½|x−y|², the usual yardstick for ε: the trimmed mean of it within the clouds ([`GroundCost::scale`]); 0 where no two points
+/// differ.
 pub fn mean_cost(source: &Cloud, target: &Cloud, seed: u32) -> f64 {
-    GroundCost::Known(Cost::HalfSquaredEuclidean).mean(source, target, seed)
+    match GroundCost::Known(Cost::HalfSquaredEuclidean).scale(source, target, seed) {
+        CostScale { of: ScaleOf::Nothing, .. } => 0.0,
+        CostScale { value, .. } => value,
+    }
 }

@@ -18,19 +18,22 @@
 
 mod alternation;
 mod anneal;
+mod finish;
 mod half_step;
 mod hold;
 mod run;
 mod underway;
 
-use crate::backend::{Backend, BackendError, Device, Task};
+use crate::backend::cpu::Cpu;
+use crate::backend::{Backend, BackendError, Device, Real, Task};
 use crate::io::Part;
 use crate::transport::TransportError;
 use crate::transport::multiscale;
 use crate::transport::outcome::Outcome;
 use crate::transport::problem::Problem;
 use crate::transport::watch::Watch;
-pub(super) use half_step::RowMeans;
+pub(super) use finish::Blur;
+pub(super) use half_step::{ProductRows, RowMeans};
 pub(super) use hold::{Hold, convex};
 pub(super) use run::Run;
 
@@ -114,6 +117,10 @@ impl Task for Solve<'_, '_> {
 
     fn run<B: Backend>(mut self, backend: &B) -> Self::Output {
         match self.on(backend) {
+            Err(TransportError::EpsTooSmall { .. }) if self.is_for_double::<B>() => {
+                tracing::warn!("some points lie too far from the rest for f32: solved in f64 on the processor");
+                self.on(&Cpu::<f64>::new())
+            }
             Err(TransportError::Backend(why @ BackendError::OutOfMemory { .. })) => match backend.streamed()? {
                 Some(streamed) => {
                     tracing::warn!("{why}; now the clouds stay with the host and go through the device tile by tile");
@@ -127,6 +134,11 @@ impl Task for Solve<'_, '_> {
 }
 
 impl Solve<'_, '_> {
+    /// Whether f64 takes what the precision of `B` does not: a few points far from the others.
+    fn is_for_double<B: Backend>(&self) -> bool {
+        B::Real::ROUNDING > f64::ROUNDING && self.problem.is_outlying::<B>()
+    }
+
     fn on<B: Backend>(&mut self, backend: &B) -> Result<Outcome, TransportError> {
         let Self { solver, problem, warm, ref mut watch } = *self;
         let watch = watch.again();
@@ -142,6 +154,6 @@ impl Solve<'_, '_> {
             run.start_from(warm)?;
         }
         let marginal_error = run.descend(problem, &solver, warm.is_none() && solver.accelerated())?;
-        run.outcome(problem, marginal_error, &solver)
+        finish::finish(run, problem, marginal_error, &solver)
     }
 }

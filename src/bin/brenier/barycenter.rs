@@ -5,16 +5,16 @@ use std::time::Instant;
 
 use brenier::backend::Device;
 use brenier::io::Checkpoint;
-use brenier::transport::problem::mean_cost;
 use brenier::transport::{Barycenter as Solver, Coupling, Sinkhorn};
 use clap::Args;
 use serde::Serialize;
 
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
+use crate::solver::{Chosen, HALF_SQUARED};
 use crate::{Failure, flags, input, machine, progress, signal};
 
-/// ε over the mean cost between the first two clouds, where more than the exact solver takes are asked for.
+/// ε over c₀ of the first two clouds, the mean cost within them, where more than the exact solver takes are asked for.
 const DEFAULT_EPS: f64 = 0.01;
 
 /// The cloud between several clouds: the one of least weighted W2² to them
@@ -56,6 +56,7 @@ struct Record<'a> {
     n: usize,
     d: usize,
     eps: f64,
+    eps_origin: Option<String>,
     steps: usize,
     converged: bool,
     moved: f64,
@@ -88,9 +89,17 @@ impl Barycenter {
         }
         machine::require("a barycenter of that many points", 8 * u64::from(self.n) * clouds[0].dim() as u64)?;
         let few = clouds.iter().all(|cloud| cloud.len() <= 5_000) && self.n <= 5_000;
-        let eps = self.eps.or_else(|| (!few).then(|| DEFAULT_EPS * mean_cost(&clouds[0], &clouds[1], seed)));
+        let chosen = match self.eps {
+            Some(eps) => Some(Chosen { eps, origin: "given".into() }),
+            None if few => None,
+            None => {
+                let scale = HALF_SQUARED.scale(&clouds[0], &clouds[1], seed);
+                let chosen = Chosen::share_of(DEFAULT_EPS, scale);
+                Some(Chosen { origin: format!("{}, of the first two", chosen.origin), ..chosen })
+            }
+        };
         let entropic = |eps| Coupling::Entropic { eps, debias: true, solver: Sinkhorn::default() };
-        let coupling = eps.map_or(Coupling::Exact, entropic);
+        let coupling = chosen.as_ref().map_or(Coupling::Exact, |chosen| entropic(chosen.eps));
         let solver = Solver { n: self.n as usize, coupling, tol: TOL, max_iter: self.steps as usize, seed };
         let folder = session.folder(None)?;
         let bar = progress::bar(session, "barycenter", solver.max_iter);
@@ -116,7 +125,8 @@ impl Barycenter {
             clouds: &self.clouds,
             n,
             d,
-            eps: eps.unwrap_or(0.0),
+            eps: chosen.as_ref().map_or(0.0, |chosen| chosen.eps),
+            eps_origin: chosen.map(|chosen| chosen.origin),
             steps: found.objective.len(),
             converged: found.converged,
             moved: found.moved,

@@ -16,7 +16,7 @@ use indicatif::ProgressBar;
 
 use crate::output::number;
 use crate::session::Session;
-use crate::solver::{Regularisation, Stopping};
+use crate::solver::{Chosen, Regularisation, Stopping};
 use crate::{Failure, flags, input, machine, progress, signal};
 use batch::End;
 use record::{Plans, Record};
@@ -25,7 +25,7 @@ use straightness::Straightness;
 
 /// Where results go unless --out says.
 const FOLDER: &str = "brenier-out/couple";
-/// ε over the mean cost when neither --eps nor --blur is given. Beside a plan at 0.001 it leaves 1 % (8gaussians) and 4 % (digits) of
+/// ε over c₀, the mean cost within the clouds, when neither --eps nor --blur is given. Beside a plan at 0.001 it leaves 1 % (8gaussians) and 4 % (digits) of
 /// the floor of the CFM loss that a plan can take off, where 0.05 leaves 8 % and 54 %; it takes four times as long as 0.05, once for
 /// a whole training.
 const DEFAULT_EPS: f64 = 0.005;
@@ -42,7 +42,7 @@ const DEFAULT_EPS: f64 = 0.005;
     "brenier couple x.npy y.npy --pairs 1000000 --without-replacement --format safetensors --out pairs",
     "brenier couple normal y.npy --pairs 1000000 --batch 256       as training on minibatches of 256 would pair them",
 ]))]
-#[command(mut_arg("eps", |eps| eps.help("Regularisation, in units of |x-y|²/2 [default: 0.005 x the mean cost]")))]
+#[command(mut_arg("eps", |eps| eps.help("Regularisation, in units of |x-y|²/2 [default: 0.005 x the mean cost within the clouds]")))]
 pub struct Couple {
     /// Pairs to draw [default: one for each source point of one plan]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4_294_967_295))]
@@ -107,7 +107,7 @@ impl Couple {
                 Some(plans) => plans,
                 none => none.insert(Plans::at(self.regularisation.or_share(DEFAULT_EPS, (&x.cloud, &y.cloud), seed)?)),
             };
-            let problem = Problem::new(&x.cloud, &y.cloud, plans.eps)?;
+            let problem = Problem::new(&x.cloud, &y.cloud, plans.eps.eps)?;
             let part = format!("plan {batches}");
             let outcome = self.solve(&problem, device, &bar, checkpoint.part(&part))?;
             plans.add(&outcome);
@@ -139,7 +139,7 @@ impl Couple {
         let seconds = begun.elapsed().as_secs_f64();
         let (files, pair_cost) = shards.finish()?;
         bar.finish_and_clear();
-        let plans = plans.unwrap_or_else(|| Plans::at(f64::NAN));
+        let plans = plans.unwrap_or_else(|| Plans::at(Chosen { eps: f64::NAN, origin: String::new() }));
         let mut record = Record {
             command: "couple",
             version: env!("CARGO_PKG_VERSION"),
@@ -148,7 +148,8 @@ impl Couple {
             n: source.len(),
             m: target.len(),
             d,
-            eps: plans.eps,
+            eps: plans.eps.eps,
+            eps_origin: plans.eps.origin,
             pairs,
             shards: files,
             shard_rows: shard,
@@ -173,7 +174,7 @@ impl Couple {
         record.flag_not_finite();
         let lower = if self.batch.is_some() { ", or lower --batch" } else { "" };
         let unconverged = (!record.converged).then(|| format!("a plan has not converged; raise --max-iter or --eps{lower}"));
-        let summary = record.summary(self.regularisation.origin(DEFAULT_EPS, record.eps));
+        let summary = record.summary();
         session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged.as_deref())
     }
 

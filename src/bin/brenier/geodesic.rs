@@ -131,7 +131,8 @@ impl Geodesic {
             let splits = plan.w2_squared - paths.w2_squared > WHOLE * plan.w2_squared;
             (None, Paths { kind: if splits { "map" } else { "exact" }, ..paths })
         } else {
-            let eps = self.regularisation.or_share(DEFAULT_EPS, (&x, &y), seed)?;
+            let chosen = self.regularisation.or_share(DEFAULT_EPS, (&x, &y), seed)?;
+            let eps = chosen.eps;
             let problem = Problem::new(&x, &y, eps)?;
             let coupling = Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part("plan"))?;
             let plan = Plan::new(&problem, &coupling.potentials)?;
@@ -165,10 +166,10 @@ impl Geodesic {
                 }
                 None => self.straight(&x, coupling.map.clone(), "map")?,
             };
-            (Some(coupling), paths)
+            (Some((coupling, chosen.origin)), paths)
         };
         let taken = begun.elapsed().as_secs_f64();
-        let eps = HALF_SQUARED.share_of_mean(DEFAULT_EPS, &y, &y, seed);
+        let eps = DEFAULT_EPS * HALF_SQUARED.scale(&y, &y, seed).value;
         let mut term = |from: &Cloud, to: &Cloud, part: &str| -> Result<f64, Failure> {
             let problem = Problem::new(from, to, eps)?;
             Ok(Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part(part))?.dual)
@@ -187,8 +188,9 @@ impl Geodesic {
             n: moved,
             m: y.len(),
             d,
-            eps: coupling.as_ref().map(|coupling| coupling.eps),
-            converged: coupling.is_none_or(|coupling| coupling.converged),
+            eps: coupling.as_ref().map(|(coupling, _)| coupling.eps),
+            converged: coupling.as_ref().is_none_or(|(coupling, _)| coupling.converged),
+            eps_origin: coupling.map(|(_, origin)| origin),
             steps: self.steps,
             w2_squared: paths.w2_squared,
             w2_squared_kind: paths.kind,
@@ -210,12 +212,7 @@ impl Geodesic {
             folder.array("path.npy", &paths.states, &[self.steps as usize + 1, moved, d], session.float())?;
         }
         let unconverged = (!record.converged).then_some(UNCONVERGED);
-        session.finish_solve(
-            &record,
-            folder.as_ref(),
-            &record.summary(self.regularisation.origin(DEFAULT_EPS, record.eps.unwrap_or_default())).text(),
-            unconverged,
-        )
+        session.finish_solve(&record, folder.as_ref(), &record.summary().text(), unconverged)
     }
 
     /// Straight paths from the points of `x` to `ends`.

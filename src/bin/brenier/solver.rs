@@ -2,12 +2,12 @@
 
 use brenier::backend::Cost;
 use brenier::measure::Cloud;
-use brenier::transport::{Convention, GroundCost, Sinkhorn};
+use brenier::transport::{Convention, CostScale, GroundCost, Sinkhorn};
 use clap::Args;
 
 use crate::{Failure, values};
 
-/// ε over the mean cost when neither --eps nor --blur is given.
+/// ε over c₀, the mean cost within the clouds, when neither --eps nor --blur is given.
 pub const DEFAULT_EPS: f64 = 0.05;
 
 /// The cost of all commands that have no other.
@@ -16,7 +16,7 @@ pub const HALF_SQUARED: GroundCost<'static> = GroundCost::Known(Cost::HalfSquare
 /// ε, as itself or as a length.
 #[derive(Args)]
 pub struct Regularisation {
-    /// Regularisation, in units of |x-y|²/2 [default: 0.05 x the mean cost]
+    /// Regularisation, in units of |x-y|²/2 [default: 0.05 x the mean cost within the clouds]
     #[arg(long, value_name = "E", allow_negative_numbers = true, conflicts_with = "blur")]
     pub eps: Option<f64>,
     /// Regularisation as a length: eps = S²
@@ -42,19 +42,31 @@ impl Regularisation {
         }
     }
 
-    /// ε, by default `share` of the mean cost.
-    pub fn or_share(&self, share: f64, (x, y): (&Cloud, &Cloud), seed: u32) -> Result<f64, Failure> {
-        Ok(self.given(Convention::Brenier)?.unwrap_or_else(|| HALF_SQUARED.share_of_mean(share, x, y, seed)))
+    /// ε, by default `share` of c₀ of ½|x−y|².
+    pub fn or_share(&self, share: f64, (x, y): (&Cloud, &Cloud), seed: u32) -> Result<Chosen, Failure> {
+        Ok(match self.given(Convention::Brenier)? {
+            Some(eps) => Chosen { eps, origin: self.origin() },
+            None => Chosen::share_of(share, HALF_SQUARED.scale(x, y, seed)),
+        })
     }
 
-    /// Where `eps` comes from when it is `share` of the mean cost unless it is given, in words.
-    pub fn origin(&self, share: f64, eps: f64) -> String {
-        match self.is_given() {
-            true => String::new(),
-            // As it is where all points are equal.
-            false if eps == share => format!("{share} x the mean cost, or {share} where that is 0"),
-            false => format!("{share} x the mean cost"),
-        }
+    /// Where an ε that is given comes from, in words.
+    pub fn origin(&self) -> String {
+        self.blur.map_or("given".into(), |blur| format!("blur {blur} squared"))
+    }
+}
+
+/// ε, and where it comes from.
+#[derive(Clone)]
+pub struct Chosen {
+    pub eps: f64,
+    pub origin: String,
+}
+
+impl Chosen {
+    /// `share` of `scale`.
+    pub fn share_of(share: f64, scale: CostScale) -> Self {
+        Self { eps: share * scale.value, origin: format!("{share} x {}", scale.of) }
     }
 }
 

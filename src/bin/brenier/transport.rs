@@ -84,6 +84,8 @@ struct Solved {
     kind: &'static str,
     /// 0 without regularisation.
     eps: f64,
+    /// Where ε comes from; none without one.
+    eps_origin: Option<String>,
     iterations: usize,
     converged: bool,
     /// What would make it converge.
@@ -122,7 +124,7 @@ impl Transport {
         let quadratic = self.entropic.cost == Cost::HalfSquaredEuclidean;
         let laws = if quadratic { closed_form::laws(&measures, self.closed_form)? } else { None };
         if let (Some(laws), true) = (&laws, self.closed_form) {
-            let (solved, values) = closed_form::solve(laws, &self.entropic)?;
+            let (solved, values) = closed_form::solve(laws, &measures, &self.entropic, seed)?;
             if let Some(folder) = &folder {
                 folder.clear(&files::FILES)?;
             }
@@ -164,6 +166,7 @@ impl Transport {
             m: points.map(|(_, m)| m),
             d,
             eps: solved.eps,
+            eps_origin: solved.eps_origin,
             iterations: solved.iterations,
             converged: solved.converged,
             marginal_error: solved.marginal_error,
@@ -197,7 +200,7 @@ impl Transport {
                 None => format!("not converged: marginal error {error} after {iterations} ({})", solved.verdict),
             }
         });
-        let summary = record.summary(self.entropic.origin(record.eps));
+        let summary = record.summary();
         session.finish_solve(&record, folder, &summary.text(), unconverged.as_deref())
     }
 }

@@ -21,7 +21,7 @@ use crate::transport::TransportError;
 use crate::transport::multiscale::side::{Kept, Saved, Side, Trend};
 use crate::transport::multiscale::tiles::Scale;
 use crate::transport::outcome::Residual;
-use crate::transport::sinkhorn::Hold;
+use crate::transport::sinkhorn::{Hold, ProductRows, RowMeans};
 use crate::transport::watch::Watch;
 
 /// Nats by which exponents may rise before the list is made anew; one nat more keeps a tenth more pairs.
@@ -315,10 +315,32 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
         Ok(fine)
     }
 
-    /// Barycentre of what each source point is sent to, and log r of each.
-    pub fn barycentric_map(&mut self) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
-        let sides = (&self.sides[0], &self.sides[self.opposite(0)]);
-        self.lists[0].mean(self.backend, sides, self.step.eps, &mut self.packed)
+    /// Ends a solve that another precision has left here: an update makes the second marginal exact, and only where the error of the
+    /// first is above `tol` then, at most `max_iter` iterations follow. Returns the error of the plan; `number` is the level's own.
+    pub fn end(&mut self, (number, tol, max_iter): (usize, f64, usize), budget: &mut Budget<'_>) -> Result<f64, TransportError> {
+        if self.sides.len() == 2 {
+            self.marginal(1)?;
+            self.advance(1, 1.0)?;
+        }
+        let last = budget.iterations.saturating_add(max_iter);
+        let at = Iteration { last, half_steps: 0, held: None, exact: true, errors: (f64::INFINITY, f64::INFINITY) };
+        self.solve((number, tol, max_iter), Some(at), budget)
+    }
+
+    /// What the rows say of the columns, and their barycentres; `gap` is mean x − mean y.
+    pub fn rows(&mut self, gap: &[f64]) -> Result<RowMeans, BackendError> {
+        let (backend, opposite) = (self.backend, self.opposite(0));
+        let (rows, columns) = (&self.sides[0], &self.sides[opposite]);
+        let (phi, psi, own) = (rows.potential(backend)?, columns.potential(backend)?, columns.scale.half_squares());
+        let row = |j: usize| {
+            let mass = columns.scale.weights[j];
+            let beside = [own[j], psi[j], mass.ln()].map(|value| if mass > 0.0 { value } else { 0.0 });
+            columns.scale.point(j).into_iter().chain(beside)
+        };
+        let values: Vec<f64> = (0..columns.scale.len()).flat_map(row).collect();
+        let (log_ratio, means) = self.lists[0].means(backend, (rows, columns), self.step.eps, &values, &mut self.packed)?;
+        let of = ProductRows { x: &rows.scale.points, width: D, ground: &rows.hold.ground, phi: &phi, gap };
+        Ok(of.means(log_ratio, &means, 0..D))
     }
 }
 

@@ -204,20 +204,21 @@ impl<B: Backend> Kept<B> {
         backend.soft_min_tiles(&rows.tiles(), &columns.tiles(), &list, eps, packed, out, None)
     }
 
-    /// Barycentre Σ_j P_ij y_j / Σ_j P_ij and log r of each row.
-    pub fn mean<const D: usize>(
+    /// Means Σ_j P_ij v_j / Σ_j P_ij of `values` v, m × p, and before them log r of each row.
+    pub fn means<const D: usize>(
         &self,
         backend: &B,
         (rows, columns): (&Side<'_, B, D>, &Side<'_, B, D>),
         eps: f64,
+        values: &[f64],
         packed: &mut Reals<B>,
     ) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
-        let n = rows.scale.len();
-        let values = backend.upload_reals(&columns.scale.points)?;
-        let (mut mean, mut log_ratio) = (backend.zeros(n * D)?, backend.zeros(n)?);
+        let (n, p) = (rows.scale.len(), values.len() / columns.scale.len());
+        let values = backend.upload_reals(values)?;
+        let (mut mean, mut log_ratio) = (backend.zeros(n * p)?, backend.zeros(n)?);
         let list = TileList { starts: &self.starts, runs: &self.runs };
-        let wanted = Some(Mean { values: &values, p: D, out: &mut mean });
+        let wanted = Some(Mean { values: &values, p, out: &mut mean });
         backend.soft_min_tiles(&rows.tiles(), &columns.tiles(), &list, eps, packed, &mut log_ratio, wanted)?;
-        Ok((backend.download_reals(&mean)?, backend.download_reals(&log_ratio)?))
+        Ok((backend.download_reals(&log_ratio)?, backend.download_reals(&mean)?))
     }
 }

@@ -1,19 +1,24 @@
 //! Half-steps by themselves: a marginal of the plan, the update it makes, and means under the plan's rows.
 
 use std::f64::consts::LN_2;
+use std::ops::Range;
 
 use crate::backend::{Backend, BackendError, Columns, CostMean, HalfColumns, Mean, PairCost, Reals, Rows, Scale};
 use crate::transport::problem::{Side, dot};
 use crate::transport::sinkhorn::Run;
 
-/// What the rows of a plan say of the columns.
+/// What the rows of a plan say of the columns: means under P_ij / Σ_j P_ij, so all of one plan.
 pub struct RowMeans {
     /// log of the first marginal's density.
     pub log_ratio: Vec<f64>,
-    /// Σ_j P_ij v_j / Σ_j P_ij, n × p.
+    /// E[v | x_i], n × p.
     pub values: Vec<f64>,
-    /// The same mean of what couples x_i to y_j: their product or −c_ij.
-    pub products: Vec<f64>,
+    /// E[c | x_i].
+    pub costs: Vec<f64>,
+    /// E[ε log(P_ij/(a_i b_j)) | x_i], the mean exponent times ε.
+    pub exponents: Vec<f64>,
+    /// E[log b | x_i].
+    pub log_masses: Vec<f64>,
 }
 
 impl<B: Backend> Run<'_, B> {
@@ -55,30 +60,79 @@ impl<B: Backend> Run<'_, B> {
         half.means(values, p, &mut self.packed_x, &mut self.ratio_y)
     }
 
-    /// Means under the rows of `values`, m × p, and of what couples the clouds.
+    /// Means under the rows of `values`, m × p, and of all that the values of the plan are made of.
     pub fn coupling(&mut self, eps: f64, values: &[f64], p: usize) -> Result<RowMeans, BackendError> {
         let Self { backend, x, y, .. } = *self;
+        // A masked point may lie anywhere.
+        let of_mass = |value: f64, j: usize| if y.mass[j] > 0.0 { value } else { 0.0 };
+        let beside = |j: usize| [y.own[j], self.psi[j], y.mass[j].ln()].map(|value| of_mass(value, j));
         if let Some(cost) = self.cost.pair_cost(false) {
+            let rows = values.chunks_exact(p).enumerate();
+            let all: Vec<f64> = rows.flat_map(|(j, v)| v.iter().copied().chain(beside(j))).collect();
             let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
             let half = HalfStep { backend, eps, cost: Some(cost), rows: x, phi: &phi, columns: y, psi: &psi };
-            return half.cost_means(cost, values, p, &mut self.packed_y, &mut self.ratio_x);
+            let (log_ratio, means, costs) = half.cost_means(cost, &all, p + 3, &mut self.packed_y, &mut self.ratio_x)?;
+            let exponent = |((mean, cost), phi): ((&[f64], &f64), &f64)| -cost - phi - mean[p + 1];
+            return Ok(RowMeans {
+                exponents: means.chunks_exact(p + 3).zip(&costs).zip(&self.phi).map(exponent).collect(),
+                log_masses: means.chunks_exact(p + 3).map(|mean| mean[p + 2]).collect(),
+                values: means.chunks_exact(p + 3).flat_map(|mean| &mean[..p]).copied().collect(),
+                log_ratio,
+                costs,
+            });
         }
         // The points themselves are the first of the coordinates: they are not taken twice.
         let known = std::ptr::eq(values, &y.centred[..]);
-        let width = if known { y.width } else { y.width + p };
-        let (log_ratio, means) = match known {
-            true => self.row_means(eps, y.coordinates(), width)?,
-            false => {
-                let rows = y.coordinates().chunks_exact(y.width).zip(values.chunks_exact(p));
-                let both: Vec<f64> = rows.flat_map(|(y, v)| y.iter().chain(v).copied()).collect();
-                self.row_means(eps, &both, width)?
-            }
+        let (from, own) = if known { (0, y.width) } else { (y.width, y.width + p) };
+        let row = |j: usize| {
+            let values = if known { &[][..] } else { &values[j * p..(j + 1) * p] };
+            y.coordinates()[j * y.width..(j + 1) * y.width].iter().chain(values).copied().chain(beside(j))
         };
-        let from = if known { 0 } else { y.width };
-        let rows = x.coordinates().chunks_exact(x.width).zip(means.chunks_exact(width));
-        let products = rows.map(|(x, mean)| dot(x, &mean[..y.width])).collect();
-        let values = means.chunks_exact(width).flat_map(|mean| &mean[from..from + p]).copied().collect();
-        Ok(RowMeans { log_ratio, values, products })
+        let all: Vec<f64> = (0..y.n).flat_map(row).collect();
+        let (log_ratio, means) = self.row_means(eps, &all, own + 3)?;
+        let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
+        let rows = ProductRows { x: x.coordinates(), width: x.width, ground: &self.hold_x.ground, phi: &self.phi, gap: &gap };
+        Ok(rows.means(log_ratio, &means, from..from + p))
+    }
+}
+
+/// The rows of a plan whose cost is a product, about the means.
+pub struct ProductRows<'a> {
+    /// All coordinates, n × width; the point's own are the first.
+    pub x: &'a [f64],
+    pub width: usize,
+    /// φ at f = 0.
+    pub ground: &'a [f64],
+    pub phi: &'a [f64],
+    /// Mean x − mean y.
+    pub gap: &'a [f64],
+}
+
+impl ProductRows<'_> {
+    /// From `means` of the columns' coordinates, maybe of more, and at the end of own, ψ and log b; the `values` are a range of them.
+    ///
+    /// The cost is own(x) + own(y) − x·y + Δ·(x − y) + ½|Δ|² with Δ = mean x − mean y. Its mean under a row has that row's weights in
+    /// every term, so that an error of the weights is one of the plan and is not multiplied by |x|².
+    pub fn means(&self, log_ratio: Vec<f64>, means: &[f64], values: Range<usize>) -> RowMeans {
+        let (gap, width) = (self.gap, self.width);
+        let stride = means.len() / log_ratio.len();
+        let [own, psi, log_mass] = [3, 2, 1].map(|from_last| stride - from_last);
+        let rows = || self.x.chunks_exact(width).zip(means.chunks_exact(stride)).enumerate();
+        // A cost of classes may be negative, |x−y|² is not, whatever rounding leaves of it.
+        let least = if width == gap.len() { 0.0 } else { f64::NEG_INFINITY };
+        let cost = |(i, (x, mean)): (usize, (&[f64], &[f64]))| {
+            let back = 0.25 * dot(gap, gap) - dot(gap, &mean[..gap.len()]);
+            let cost = self.ground[i] + mean[own] + back - dot(x, &mean[..width]);
+            if cost < least { least } else { cost }
+        };
+        let exponent = |(i, (x, mean)): (usize, (&[f64], &[f64]))| dot(x, &mean[..width]) - self.phi[i] - mean[psi];
+        RowMeans {
+            costs: rows().map(cost).collect(),
+            exponents: rows().map(exponent).collect(),
+            log_masses: rows().map(|(_, (_, mean))| mean[log_mass]).collect(),
+            values: rows().flat_map(|(_, (_, mean))| &mean[values.clone()]).copied().collect(),
+            log_ratio,
+        }
     }
 }
 
@@ -156,14 +210,13 @@ impl<B: Backend> HalfStep<'_, B> {
         p: usize,
         packed: &mut Reals<B>,
         out: &mut Reals<B>,
-    ) -> Result<RowMeans, BackendError> {
+    ) -> Result<(Vec<f64>, Vec<f64>, Vec<f64>), BackendError> {
         let backend = self.backend;
         let (rows, columns) = self.pack(packed)?;
         let values = backend.upload_reals(values)?;
         let (mut means, mut costs) = (backend.zeros(self.rows.n * p)?, backend.zeros(self.rows.n)?);
         let mean = CostMean { values: &values, p, out: &mut means, cost: &mut costs };
         backend.soft_min_cost(rows, columns, cost, 1.0 / self.eps, self.shift(), out, Some(mean))?;
-        let products = backend.download_reals(&costs)?.into_iter().map(|cost| -cost).collect();
-        Ok(RowMeans { log_ratio: backend.download_reals(out)?, values: backend.download_reals(&means)?, products })
+        Ok((backend.download_reals(out)?, backend.download_reals(&means)?, backend.download_reals(&costs)?))
     }
 }

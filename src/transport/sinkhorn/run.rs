@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use crate::backend::{Backend, BackendError, Reals, Ticket};
+use crate::backend::{Backend, BackendError, Precision, Reals, Ticket};
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
 use crate::transport::outcome::Residual;
-use crate::transport::problem::{Problem, Side, dot};
+use crate::transport::problem::{Problem, Side, dot, precision};
 use crate::transport::sinkhorn::alternation::Alternation;
 use crate::transport::sinkhorn::hold::{Hold, convex};
 use crate::transport::sinkhorn::underway::Iteration;
@@ -192,6 +192,11 @@ impl<'a, B: Backend> Run<'a, B> {
         };
         at.finish()?;
         Ok(error)
+    }
+
+    /// The precision of its exponents.
+    pub fn precision(&self) -> Precision {
+        precision::<B>()
     }
 
     /// Whether both marginals are held exactly.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::straightness::Straightness;
 use crate::output::{Summary, count, counted, number, seconds};
+use crate::solver::Chosen;
 
 /// The JSON. Costs and variances are in units of |x−y|².
 #[derive(Serialize)]
@@ -19,6 +20,8 @@ pub struct Record<'a> {
     pub m: usize,
     pub d: usize,
     pub eps: f64,
+    /// Where ε comes from, in words.
+    pub eps_origin: String,
     pub pairs: u64,
     pub shards: usize,
     pub shard_rows: usize,
@@ -52,7 +55,7 @@ pub struct Record<'a> {
 /// All plans together.
 pub struct Plans {
     /// That of the first plan, kept for all.
-    pub eps: f64,
+    pub eps: Chosen,
     pub iterations: usize,
     pub converged: bool,
     /// The worst of all.
@@ -63,7 +66,7 @@ pub struct Plans {
 
 impl Plans {
     /// No plan yet.
-    pub fn at(eps: f64) -> Self {
+    pub fn at(eps: Chosen) -> Self {
         Self { eps, iterations: 0, converged: true, marginal_error: 0.0, straightness: None }
     }
 
@@ -84,14 +87,14 @@ impl Record<'_> {
         }
     }
 
-    /// What a person reads; `origin` says where ε comes from.
-    pub fn summary(&self, origin: String) -> Summary {
+    /// What a person reads.
+    pub fn summary(&self) -> Summary {
         let mut summary = Summary::new(format!("couple {} with {}", self.source, self.target));
         let files = if self.shards == 1 { "one file".into() } else { format!("{} files", count(self.shards)) };
         summary.line("pairs", count(self.pairs as usize), format!("in {files} of at most {}", count(self.shard_rows)));
         let plans = if self.batches == 1 { "one plan".into() } else { format!("{} plans", count(self.batches as usize)) };
         summary.line("points", format!("{} to {}", count(self.n), count(self.m)), format!("in dimension {}, {plans}", self.d));
-        summary.line("eps", number(self.eps), origin);
+        summary.line("eps", number(self.eps), &*self.eps_origin);
         summary.line(
             "marginal error",
             format!("{:.1e}", self.marginal_error),

@@ -52,6 +52,7 @@ struct Record<'a> {
     m: usize,
     d: usize,
     eps: f64,
+    eps_origin: String,
     iterations: usize,
     converged: bool,
     marginal_error: f64,
@@ -112,7 +113,8 @@ pub fn run(
             ((a.density()?, Vec::new()), b.density()?, DENSITY_BLUR / side as f64)
         }
     };
-    let eps = geodesic.regularisation.given(Convention::Brenier)?.unwrap_or(default * default);
+    let given = geodesic.regularisation.given(Convention::Brenier)?;
+    let eps = given.unwrap_or(default * default);
     let problem = Problem::new(&x, &y, eps)?;
     let spinner = progress::spinner(session, "transport");
     let tell = |iteration: usize, eps: f64, error: f64| {
@@ -138,6 +140,8 @@ pub fn run(
         m: y.len(),
         d: x.dim(),
         eps: outcome.eps,
+        eps_origin: given
+            .map_or(format!("blur {default:.2e} squared, what is hardly seen"), |_| geodesic.regularisation.origin()),
         iterations: outcome.iterations,
         converged: outcome.converged,
         marginal_error: outcome.marginal_error,
@@ -190,7 +194,7 @@ pub fn run(
     summary.line(points, format!("{} to {}", count(record.n), count(record.m)), format!("in dimension {}", record.d));
     summary.line("pixels moved", count(record.pixels), "");
     summary.line("W2²", number(record.w2_squared), "entropic");
-    summary.line("eps", number(record.eps), "");
+    summary.line("eps", number(record.eps), &*record.eps_origin);
     summary.line(
         "marginal error",
         format!("{:.1e}", record.marginal_error),

@@ -17,6 +17,8 @@ pub struct Record<'a> {
     pub d: usize,
     /// None where the map is exact.
     pub eps: Option<f64>,
+    /// Where ε comes from, in words; none where there is none.
+    pub eps_origin: Option<String>,
     pub converged: bool,
     pub steps: u32,
     pub w2_squared: f64,
@@ -47,8 +49,8 @@ impl Record<'_> {
         }
     }
 
-    /// What a person reads; `origin` says where ε comes from.
-    pub fn summary(&self, origin: String) -> Summary {
+    /// What a person reads.
+    pub fn summary(&self) -> Summary {
         let mut summary = Summary::new(format!("geodesic {} to {}", self.source, self.target));
         summary.line("points", format!("{} to {}", count(self.n), count(self.m)), format!("in dimension {}", self.d));
         let kind = match self.w2_squared_kind {
@@ -58,7 +60,7 @@ impl Record<'_> {
         };
         summary.line("W2²", number(self.w2_squared), kind);
         if let Some(eps) = self.eps {
-            summary.line("eps", number(eps), origin);
+            summary.line("eps", number(eps), self.eps_origin.as_deref().unwrap_or_default());
         }
         if let (Some(action), Some(length), Some(deviation)) = (self.action, self.length, self.speed_deviation) {
             summary.line("action", number(action), "of Benamou and Brenier: the mean of the integral of |v|²");

@@ -3,15 +3,19 @@
 use std::time::Instant;
 
 use brenier::measure::Measure;
+use brenier::random::Stream;
 use brenier::transport::{ClosedForm, Gaussian, Verdict};
 
 use super::Solved;
 use super::entropic::Entropic;
-use crate::solver::DEFAULT_EPS;
+use crate::solver::{Chosen, HALF_SQUARED};
 use crate::{Failure, machine};
 
 /// The largest dimension in which the closed form is given unasked: its eigenvalues take d³ operations.
 const UNASKED_DIM: usize = 128;
+
+/// Draws of each law by which the default ε is chosen: as many as `--n` has by default.
+const DRAWS: usize = 4096;
 
 /// Both ends as Gaussian laws, if they are; an error where they must be and are not.
 pub fn laws((source, target): &(Measure, Measure), asked: bool) -> Result<Option<[Gaussian; 2]>, Failure> {
@@ -39,7 +43,12 @@ pub fn values([x, y]: &[Gaussian; 2], eps: f64, entropic: &Entropic) -> Result<C
 }
 
 /// The values of the problem that draws would be solved for: on a line the exact one unless a flag asks for the entropic one.
-pub fn solve(laws: &[Gaussian; 2], entropic: &Entropic) -> Result<(Solved, ClosedForm), Failure> {
+pub fn solve(
+    laws: &[Gaussian; 2],
+    (source, target): &(Measure, Measure),
+    entropic: &Entropic,
+    seed: u32,
+) -> Result<(Solved, ClosedForm), Failure> {
     let begun = Instant::now();
     let (exact, rho) = (laws[0].dim() == 1 && !entropic.is_asked_for(), entropic.rho()?);
     if rho[0] != rho[1] {
@@ -47,16 +56,18 @@ pub fn solve(laws: &[Gaussian; 2], entropic: &Entropic) -> Result<(Solved, Close
             "there is a closed form only where both ends have the same reach; leave --closed-form out, or give --reach".into()
         );
     }
-    let eps = match entropic.given_eps()? {
-        Some(eps) => eps,
-        None if exact => 0.0,
-        None => DEFAULT_EPS * laws[0].mean_cost(&laws[1])?,
+    // By draws of both laws, as ε of draws is.
+    let scale = || {
+        let [x, y] = [(source, 0), (target, 1)].map(|(law, step)| law.sample(DRAWS, seed, Stream::Source, step));
+        HALF_SQUARED.scale(&x, &y, seed)
     };
+    let Chosen { eps, origin } = if exact { Chosen { eps: 0.0, origin: String::new() } } else { entropic.choose(scale)? };
     let closed = ClosedForm::new(&laws[0], &laws[1], (!exact).then_some(eps), rho)?;
     let half = exact.then_some(0.5 * closed.w2_squared);
     let solved = Solved {
         kind: "closed_form",
         eps,
+        eps_origin: (!exact).then_some(origin),
         iterations: 0,
         converged: true,
         verdict: Verdict::Converged.to_string(),

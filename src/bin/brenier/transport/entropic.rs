@@ -6,7 +6,7 @@ use std::time::Instant;
 use brenier::backend::{Cost, Device, Storage};
 use brenier::io::{Checkpoint, read_array};
 use brenier::measure::Cloud;
-use brenier::transport::{Convention, GroundCost, Potentials, Problem, subsample};
+use brenier::transport::{Convention, CostScale, GroundCost, Potentials, Problem, subsample};
 use clap::{Args, ValueEnum};
 
 use super::Solved;
@@ -16,7 +16,7 @@ use super::labels::Labels;
 use super::record::Diagnostics;
 use crate::output::{count, number, seconds};
 use crate::session::Session;
-use crate::solver::{DEFAULT_EPS, Regularisation, Stopping};
+use crate::solver::{Chosen, DEFAULT_EPS, Regularisation, Stopping};
 use crate::{Failure, machine, progress, signal};
 
 /// The flags that do not go with another plan than the entropic one.
@@ -128,15 +128,13 @@ impl Entropic {
         self.labels.are_given()
     }
 
-    /// Where `eps` comes from, in words.
+    /// Where `eps` comes from when it is given, in words.
     pub fn origin(&self, eps: f64) -> String {
         match (self.regularisation.eps, self.regularisation.blur) {
             (_, Some(blur)) if self.cost != Cost::HalfSquaredEuclidean => format!("blur {blur}"),
-            _ if self.cost != Cost::HalfSquaredEuclidean => self.regularisation.origin(DEFAULT_EPS, eps),
             (Some(given), _) if given != eps => format!("{given} in units of |x-y|²"),
             (None, Some(blur)) if self.convention == Library::Flash => format!("blur {blur} squared, in units of |x-y|²"),
-            (None, Some(blur)) => format!("blur {blur} squared"),
-            _ => self.regularisation.origin(DEFAULT_EPS, eps),
+            _ => self.regularisation.origin(),
         }
     }
 
@@ -147,6 +145,14 @@ impl Entropic {
             (Cost::HalfSquaredEuclidean, _) => self.regularisation.given(self.convention.into()),
             (_, given) => self.regularisation.blur.map_or(Ok(given), |blur| self.of_length(blur).map(Some)),
         }
+    }
+
+    /// ε, by default the share of `scale` that is usual.
+    pub fn choose(&self, scale: impl FnOnce() -> CostScale) -> Result<Chosen, Failure> {
+        Ok(match self.given_eps()? {
+            Some(eps) => Chosen { eps, origin: self.origin(eps) },
+            None => Chosen::share_of(DEFAULT_EPS, scale()),
+        })
     }
 
     /// The cost of moving as far as `length`.
@@ -186,9 +192,10 @@ impl Entropic {
             return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
         }
         let classes = self.labels.read()?;
-        let costs = || GroundCost::Known(self.cost).share_of_mean(DEFAULT_EPS, x, y, seed);
-        let class_costs = || classes.as_ref().map_or(0.0, |classes| DEFAULT_EPS * classes.cost().mean(x, y));
-        let eps = self.given_eps()?.unwrap_or_else(|| costs() + class_costs());
+        let Chosen { eps, origin } = self.choose(|| {
+            let points = GroundCost::Known(self.cost).scale(x, y, seed);
+            classes.as_ref().map_or(points, |classes| points.with_classes(&classes.cost(), x, y))
+        })?;
         let mut problem =
             Problem::new(x, y, eps)?.with_rho(rho_source, rho_target)?.with_cost(self.cost)?.stored_in(self.storage.into())?;
         if let Some(classes) = &classes {
@@ -231,6 +238,7 @@ impl Entropic {
         Ok(Solved {
             kind: if self.debias { "debiased" } else { "entropic" },
             eps,
+            eps_origin: Some(origin),
             iterations: outcome.iterations,
             converged: outcome.converged && unfinished.is_none(),
             verdict: verdict.clone(),

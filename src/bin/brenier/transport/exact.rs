@@ -23,6 +23,7 @@ pub fn solve(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
     Ok(Solved {
         kind: "exact",
         eps: 0.0,
+        eps_origin: None,
         iterations: 0,
         converged: true,
         verdict: Verdict::Converged.to_string(),

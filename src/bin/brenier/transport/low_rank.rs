@@ -42,6 +42,7 @@ pub fn solve(
     Ok(Solved {
         kind: "low_rank",
         eps: 0.0,
+        eps_origin: None,
         iterations: plan.iterations,
         converged: plan.converged,
         verdict,

@@ -32,6 +32,8 @@ pub struct Record<'a> {
     pub m: Option<usize>,
     pub d: usize,
     pub eps: f64,
+    /// Where ε comes from, in words; none without one.
+    pub eps_origin: Option<String>,
     pub iterations: usize,
     pub converged: bool,
     pub marginal_error: f64,
@@ -91,8 +93,9 @@ impl Record<'_> {
         !finite
     }
 
-    /// What a person reads; `origin` says where ε comes from.
-    pub fn summary(&self, origin: String) -> Summary {
+    /// What a person reads.
+    pub fn summary(&self) -> Summary {
+        let origin = self.eps_origin.as_deref().unwrap_or_default();
         let mut summary = Summary::new(format!("transport {} to {}", self.source, self.target));
         let space = format!("in dimension {}", self.d);
         match (self.n, self.m) {

@@ -1,0 +1,86 @@
+//! The end of a solve: values of the very plan that the potentials define.
+//!
+//! With R² the largest squared radius, or cost where it is no product, and u the rounding of the precision, exponents are off by
+//! δ = R² u/ε, and with them each P_ij by that share; sums of |x|² as large as R² are off by R² u. So in single precision
+//!
+//! ```text
+//! ⟨P, c⟩ to 3 δ ⟨P, c⟩ + 3 R² u       entropy to 3 δ       the marginal error to 3 δ
+//! ```
+//!
+//! of the plan of the potentials. Where that would be more than a thousandth of ⟨P, c⟩ or ε, or a third of the marginal error, the plan
+//! is evaluated in f64 on the processor, after an update of ψ there that leaves the second marginal exact. If the plan is then found
+//! not to have reached the tolerance, the iteration goes on in f64 from where it was.
+
+use crate::backend::cpu::Cpu;
+use crate::backend::{Backend, Real};
+use crate::transport::TransportError;
+use crate::transport::outcome::Outcome;
+use crate::transport::problem::Problem;
+use crate::transport::sinkhorn::{Run, Sinkhorn};
+use crate::transport::watch::Watch;
+
+/// Rounding over ε, and over ⟨P, c⟩, up to which values are taken in the precision of the solve.
+const FINE: f64 = 1e-4;
+/// Rounding errors of the exponents that a marginal error must be worth to be seen beside them.
+const SEEN: f64 = 10.0;
+
+/// How far rounding may have moved the values of a plan.
+#[derive(Clone, Copy)]
+pub struct Blur {
+    /// R² u, or the largest cost times u.
+    pub squares: f64,
+    /// The rounding of the exponents times ε.
+    pub exponents: f64,
+}
+
+impl Blur {
+    /// Whether a plan at `eps` with the marginal `error` is seen through it.
+    pub fn shows_plan(self, eps: f64, error: f64) -> bool {
+        self.squares <= FINE * eps && SEEN * self.exponents <= error * eps
+    }
+
+    /// Whether a mean cost is.
+    pub fn shows_cost(self, transport_cost: f64) -> bool {
+        self.squares <= FINE * transport_cost
+    }
+}
+
+impl Sinkhorn {
+    /// The solver that ends a solve in f64 which left the marginal `error` in single precision: to the tolerance if that was seen to be
+    /// reached, and by an update of ψ alone otherwise. With it the most iterations, of which `made` were.
+    pub fn ending(&self, error: f64, made: usize) -> (Self, usize) {
+        match error <= self.tol {
+            true => (*self, self.max_iter.saturating_sub(made)),
+            false => (Self { tol: f64::INFINITY, ..*self }, 0),
+        }
+    }
+}
+
+/// The outcome of `run`, which has ended with the marginal `error`.
+pub fn finish<B: Backend>(
+    mut run: Run<'_, B>,
+    problem: &Problem<'_>,
+    error: f64,
+    solver: &Sinkhorn,
+) -> Result<Outcome, TransportError> {
+    let blur = Blur { squares: run.rounding, exponents: run.rounding };
+    let single = B::Real::ROUNDING > f64::ROUNDING;
+    if !single || blur.shows_plan(run.eps, error) {
+        let outcome = run.outcome(problem, error, solver)?;
+        if !single || blur.shows_cost(outcome.transport_cost * run.x.unit) {
+            return Ok(outcome);
+        }
+    }
+    let backend = Cpu::<f64>::new();
+    let (x, y) = problem.sides(&backend)?;
+    let watch = Watch { progress: run.watch.progress, kept: None };
+    let mut end = Run::new(&backend, problem, &x, &y, watch)?;
+    (end.phi, end.psi) = (std::mem::take(&mut run.phi), std::mem::take(&mut run.psi));
+    (end.iterations, end.history) = (run.iterations, std::mem::take(&mut run.history));
+    (end.symmetric, end.rounding) = (run.symmetric, run.rounding);
+    // It is looked at again.
+    end.history.pop();
+    let (ending, left) = solver.ending(error, run.iterations);
+    let error = end.solve(end.eps, &ending, left)?;
+    Ok(Outcome { precision: run.precision(), ..end.outcome(problem, error, solver)? })
+}
