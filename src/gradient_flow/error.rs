@@ -16,6 +16,12 @@ pub enum FlowError {
         /// The τ given.
         tau: f64,
     },
+    /// A target without extent, which gives no step or regularisation of its own.
+    #[error("the points that are flowed to lie in one place, so their own spread gives no {what}")]
+    NoSpread {
+        /// `eps` or `tau`.
+        what: &'static str,
+    },
     /// A regularisation that drowns the step.
     #[error("eps = {eps} is not below tau = {tau}, so the step would blur more than it moves; use an eps of at most 0.1 tau")]
     EpsOfStep {
@@ -28,7 +34,7 @@ pub enum FlowError {
     #[error("this scheme needs the potential of a law: a .json mixture, 8gaussians or normal:D; for points use sinkhorn-flow")]
     NeedsLaw,
     /// A continuation in noise of a scheme that has none.
-    #[error("only langevin and blob are annealed; leave the noise out, or take one of them as --scheme")]
+    #[error("only langevin and blob are annealed; leave the noise out, or take one of these schemes")]
     NotAnnealed,
     /// A kernel has no width.
     #[error("eps = {eps}; the width of the blob's kernel is the root of a finite eps above zero")]

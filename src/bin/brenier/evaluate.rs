@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::output::{Summary, count, in_words, number, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, progress, signal};
+use crate::{Failure, flags, input, memory, progress, signal};
 
 /// Measure how good A is as a sample of B
 ///
@@ -57,7 +57,7 @@ impl Evaluate {
     fn measure(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
         let (a, b) = input::ends((&self.a, None), (&self.b, None))?;
-        machine::require("drawing that many points", 4 * u64::from(self.n) * b.dim() as u64)?;
+        memory::require("drawing that many points", 4 * u64::from(self.n) * b.dim() as u64)?;
         let folder = session.folder(None)?;
         let spinner = progress::spinner(session, "distances and their noise floor");
         let begun = Instant::now();
