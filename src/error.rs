@@ -62,8 +62,8 @@ pub enum Error {
 }
 
 /// The name of `known`, not empty, that is the fewest edits from `name`: what an error about a misspelt name offers.
-pub(crate) fn nearest(name: &str, known: &[&'static str]) -> &'static str {
-    known.iter().copied().min_by_key(|known| edits(name, known)).unwrap_or_default()
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> &'a str {
+    known.into_iter().min_by_key(|known| edits(name, known)).unwrap_or_default()
 }
 
 /// The edits from `name`, in small letters, to `known`.

@@ -36,4 +36,4 @@ pub mod report;
 pub mod sampler;
 pub mod transport;
 
-pub use error::Error;
+pub use error::{Error, nearest};

@@ -1,6 +1,5 @@
 //! The comparison's bench: runs a method, measures what it made, and keeps the accounts of the reference paths.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Error;
@@ -27,18 +26,6 @@ const DRAWN_PARTICLES: usize = 128;
 const DRAWN_STRIDE: usize = 16;
 const FREE_ENERGY_STRIDE: usize = 2;
 
-/// Parts of the comparison done and to be done.
-pub struct Parts {
-    pub done: AtomicUsize,
-    pub all: usize,
-}
-
-impl Parts {
-    pub fn new(all: usize) -> Self {
-        Self { done: AtomicUsize::new(0), all }
-    }
-}
-
 /// A comparison under way: what every row is measured against, and the rows so far.
 pub struct Bench<'a> {
     pub compare: &'a Compare,
@@ -49,8 +36,9 @@ pub struct Bench<'a> {
     pub device: &'a Device,
     pub progress: Progress<'a>,
     pub checkpoint: &'a mut Checkpoint,
-    pub parts: Parts,
     pub rows: Vec<Row>,
+    /// Rows there will be.
+    pub all: usize,
     pub samples: Vec<Cloud>,
     pub ledger: Vec<Ledger>,
     pub trajectories: Vec<Trajectory>,
@@ -78,12 +66,12 @@ pub struct Made {
 
 impl Bench<'_> {
     pub fn tell(&self, what: &str) -> Result<(), Error> {
-        let done = self.parts.done.fetch_add(1, Ordering::Relaxed);
-        if (self.progress)(what, done, self.parts.all) { Ok(()) } else { Err(RunError::Stopped { steps: done }.into()) }
+        let done = self.rows.len();
+        if (self.progress)(what, done, self.all) { Ok(()) } else { Err(RunError::Stopped { steps: done }.into()) }
     }
 
     pub fn go_on(&self) -> bool {
-        (self.progress)("", self.parts.done.load(Ordering::Relaxed), self.parts.all)
+        (self.progress)("", self.rows.len(), self.all)
     }
 
     /// The end points at 1,024 Heun steps.
@@ -158,6 +146,7 @@ impl Bench<'_> {
         };
         self.rows.push(Row { label, ..row });
         self.samples.push(samples);
+        self.tell("")?;
         if self.checkpoint.is_due() {
             self.checkpoint.save();
         }

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::Error;
 use crate::backend::{Cost, Device};
-use crate::experiment::bench::{Bench, Parts};
-use crate::experiment::families::{EPS_TRANSPORT, network_methods};
+use crate::experiment::bench::Bench;
+use crate::experiment::families::{EPS_TRANSPORT, network_methods, rows};
 use crate::experiment::record::{CompareRecord, Comparison};
 use crate::field::{Field, Network};
 use crate::io::Checkpoint;
@@ -40,7 +40,7 @@ pub struct Named<'a> {
     pub measure: &'a Measure,
 }
 
-/// Told what is being done and how many parts of the whole are finished; `false` stops the comparison.
+/// Told what is being done and how many of all rows are finished; `false` stops the comparison.
 pub type Progress<'a> = &'a (dyn Fn(&str, usize, usize) -> bool + Sync);
 
 /// Most particles moved.
@@ -60,8 +60,8 @@ impl Compare {
         progress: Progress<'_>,
     ) -> Result<Comparison, Error> {
         let noisy = is_standard_normal(source.measure);
-        let parts = if noisy { 9 } else { 2 } * self.steps.len() + if noisy { 8 } else { 4 };
-        self.judge((target, source), device, checkpoint, progress, parts, |bench, record| {
+        let all = rows(noisy, self.steps.len());
+        self.judge((target, source), device, checkpoint, progress, all, |bench, record| {
             let law = match target.measure {
                 Measure::Law(mixture) => Some(Field::Mixture(mixture.clone())),
                 _ => None,
@@ -107,8 +107,8 @@ impl Compare {
     ) -> Result<Comparison, Error> {
         let normal = Measure::Law(Mixture::standard_normal(network.dim()));
         let source = Named { name: "normal", measure: &normal };
-        let parts = network_methods(network).1.len() * self.steps.len() + 1;
-        self.judge((target, source), device, checkpoint, progress, parts, |bench, record| {
+        let all = network_methods(network).1.len() * self.steps.len();
+        self.judge((target, source), device, checkpoint, progress, all, |bench, record| {
             record.model = Some(name.into());
             record.model_limit = Some(bench.network(network)?);
             if let Measure::Finite(_) = target.measure {
@@ -121,15 +121,15 @@ impl Compare {
         })
     }
 
-    /// Splits the target in A and B, has `rows` fill the bench and the record, and closes both.
+    /// Splits the target in A and B, has `make` fill the bench and the record, and closes both.
     fn judge(
         &self,
         (target, source): (Named<'_>, Named<'_>),
         device: &Device,
         checkpoint: &mut Checkpoint,
         progress: Progress<'_>,
-        parts: usize,
-        rows: impl FnOnce(&mut Bench<'_>, &mut CompareRecord) -> Result<(), Error>,
+        all: usize,
+        make: impl FnOnce(&mut Bench<'_>, &mut CompareRecord) -> Result<(), Error>,
     ) -> Result<Comparison, Error> {
         let begun = Instant::now();
         let (train, heldout) = match target.measure {
@@ -156,8 +156,8 @@ impl Compare {
             device,
             progress,
             checkpoint,
-            parts: Parts::new(parts),
             rows: Vec::new(),
+            all,
             samples: Vec::new(),
             ledger: Vec::new(),
             trajectories: Vec::new(),
@@ -186,7 +186,7 @@ impl Compare {
             flags: Vec::new(),
             wall_seconds: 0.0,
         };
-        rows(&mut bench, &mut record)?;
+        make(&mut bench, &mut record)?;
         let Bench { rows, samples, ledger, trajectories, .. } = bench;
         let record = CompareRecord { rows, ledger, wall_seconds: begun.elapsed().as_secs_f64(), ..record };
         Ok(Comparison { record, samples, train, heldout, trajectories })
@@ -194,7 +194,7 @@ impl Compare {
 }
 
 /// The particles every row starts from: draws of a law, or distinct points of a finite set while there are enough.
-pub(super) fn start_points(source: &Measure, n: usize, seed: u32) -> Result<Cloud, Error> {
+fn start_points(source: &Measure, n: usize, seed: u32) -> Result<Cloud, Error> {
     match source {
         Measure::Finite(cloud) if cloud.weights().is_none() && cloud.len() >= n => {
             let order = Philox::new(seed, Stream::Source).permutation(cloud.len(), n, 0);

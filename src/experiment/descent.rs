@@ -4,16 +4,17 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::backend::{Cost, Device};
-use crate::experiment::compare::start_points;
 use crate::gradient_flow::{
     Account, Blob, Descent, FlowError, Langevin, Progress, Scheme, SemiUnbalancedJko, SinkhornFlow, descend,
 };
 use crate::io::Checkpoint;
 use crate::measure::{Cloud, CloudError, Measure, Mixture};
-use crate::metric::{Flag, Law, NoiseFloor, Ruler, mode_weights, variance_ratio};
+use crate::metric::{Flag, Law, MetricError, NoiseFloor, Ruler, mode_weights, variance_ratio};
 use crate::random::{Philox, Stream};
 use crate::transport::GroundCost;
 
+/// Particles, and draws of a law, when it is not said how many.
+const PARTICLES: usize = 4096;
 /// Most particles and held-out points that a divergence is computed on: its cost grows with the product of the two.
 const JUDGED: usize = 4096;
 
@@ -44,8 +45,8 @@ pub struct Descend {
     pub anneal: Option<f64>,
     /// Steps.
     pub steps: usize,
-    /// Particles.
-    pub n: usize,
+    /// Particles, and draws of a target that is a law; none: 4,096, but no more particles than a finite source has points.
+    pub n: Option<usize>,
     /// Seed.
     pub seed: u32,
 }
@@ -89,6 +90,10 @@ impl Descend {
     /// Runs the descent, what is in `checkpoint` not again: the record and the last state, under weights where the scheme moves
     /// weights.
     ///
+    /// The particles start as draws of a law. Those of a finite source are its points in their order: all of them under their weights,
+    /// fewer chosen by the seed. Where there are more particles than points, or the weights are not kept (fewer particles than points,
+    /// Langevin), one particle is drawn from each n-th of the mass, which keeps the order too.
+    ///
     /// # Errors
     /// [`Error`] when the scheme cannot serve the target, a parameter is out of its domain, or `progress` says stop.
     pub fn run(
@@ -101,15 +106,21 @@ impl Descend {
     ) -> Result<(DescentRecord, Cloud), Error> {
         let (train, heldout) = match target {
             Measure::Finite(cloud) => cloud.halves(self.seed)?,
-            law => [(self.n, 1), (self.n.min(JUDGED), 2)].map(|(n, step)| law.sample(n, self.seed, Stream::Source, step)).into(),
+            law => {
+                let n = self.n.unwrap_or(PARTICLES);
+                [(n, 1), (n.min(JUDGED), 2)].map(|(n, step)| law.sample(n, self.seed, Stream::Source, step)).into()
+            }
         };
         let heldout = judged(heldout, self.seed)?;
-        let start = start_points(source, self.n, self.seed)?;
+        if heldout.variance() == 0.0 {
+            return Err(MetricError::NoSpread.into()); // before the descent, which nothing could judge
+        }
         let scheme = self.scheme.unwrap_or(match target {
             Measure::Law(_) => SchemeName::Langevin,
             _ => SchemeName::SinkhornFlow,
         });
-        let plan = self.plan(scheme, target, &train)?;
+        let start = self.start(source, scheme)?;
+        let plan = self.plan(scheme, target, &train, start.len())?;
         let descent = self.descend(&plan, source, start, &train, device, checkpoint, progress)?;
 
         let ruler = Ruler::new(&heldout, self.seed, device)?;
@@ -144,8 +155,30 @@ impl Descend {
         Ok((record, state))
     }
 
-    /// What is not given, and the bias it implies.
-    fn plan<'a>(&self, scheme: SchemeName, target: &'a Measure, train: &Cloud) -> Result<Plan<'a>, FlowError> {
+    /// The particles at the start.
+    fn start(&self, source: &Measure, scheme: SchemeName) -> Result<Cloud, CloudError> {
+        let Measure::Finite(cloud) = source else {
+            return Ok(source.sample(self.n.unwrap_or(PARTICLES), self.seed, Stream::Source, 0));
+        };
+        let n = self.n.unwrap_or(PARTICLES.min(cloud.len()));
+        let philox = Philox::new(self.seed, Stream::Source);
+        match cloud.weights() {
+            Some(_) if n == cloud.len() && scheme != SchemeName::Langevin => Ok(cloud.clone()),
+            None if n <= cloud.len() => {
+                let mut chosen = philox.permutation(cloud.len(), n, 0);
+                chosen.sort_unstable();
+                cloud.select(&chosen)
+            }
+            _ => {
+                let quantiles = cloud.inverse_cdf();
+                let of = |i: usize| quantiles.index((i as f64 + philox.uniform(i as u32, 0, 1)) / n as f64);
+                Ok(cloud.uniform_at(&(0..n).map(of).collect::<Vec<usize>>()))
+            }
+        }
+    }
+
+    /// What is not given, and the bias it implies, for `n` particles.
+    fn plan<'a>(&self, scheme: SchemeName, target: &'a Measure, train: &Cloud, n: usize) -> Result<Plan<'a>, FlowError> {
         let law = match target {
             Measure::Law(law) => Some(law),
             _ => None,
@@ -170,7 +203,7 @@ impl Descend {
                 let law = needs_law()?;
                 let least = law.least_variance();
                 // Silverman's rule on the narrowest direction.
-                let width = least.sqrt() * (self.n as f64).powf(-1.0 / (law.dim() as f64 + 4.0));
+                let width = least.sqrt() * (n as f64).powf(-1.0 / (law.dim() as f64 + 4.0));
                 let (tau, eps) = (self.tau.unwrap_or(0.1 * least), self.eps.unwrap_or(width * width));
                 (Kind::Blob(law), (tau, Some(eps)), Some(Blob::predicted_bias(eps, least)))
             }

@@ -25,13 +25,7 @@ impl Bench<'_> {
         let euler_last = true; // dσ/dt is −∞ where the schedule meets the data
         let reference = self.reference("pf-heun", &schedule, field, euler_last)?;
         let setting = Setting { family: Family::Diffusion, field, schedule: &schedule, reference: &reference, eps: None };
-        let methods: [(&str, Box<dyn Method>); 4] = [
-            ("ddpm", Box::new(Ddpm { variance: Variance::Posterior })),
-            ("ddim", Box::new(Ddim { eta: 0.0 })),
-            ("pf-euler", Box::new(Euler)),
-            ("pf-heun", Box::new(Heun { euler_last })),
-        ];
-        for (name, method) in &methods {
+        for (name, method) in &diffusion_methods(euler_last) {
             self.sweep(name, method.as_ref(), &setting)?;
         }
         self.annealed_langevin(field)?;
@@ -48,8 +42,9 @@ impl Bench<'_> {
         let schedule = Schedule::CondOt;
         let reference = self.reference("fm-heun", &schedule, field, euler_last)?;
         let setting = Setting { family: Family::Flow, field, schedule: &schedule, reference: &reference, eps: None };
-        self.sweep("fm-euler", &Euler, &setting)?;
-        self.sweep("fm-heun", &Heun { euler_last }, &setting)?;
+        for (name, method) in &flow_methods(euler_last) {
+            self.sweep(name, method.as_ref(), &setting)?;
+        }
         self.account("fm", &setting, data, 1.0)
     }
 
@@ -62,8 +57,9 @@ impl Bench<'_> {
         let reference = self.reference("ot-heun", &schedule, &field, true)?;
         let setting =
             Setting { family: Family::Flow, field: &field, schedule: &schedule, reference: &reference, eps: Some(EPS_TRANSPORT) };
-        self.sweep("ot-euler", &Euler, &setting)?;
-        self.sweep("ot-heun", &Heun { euler_last: true }, &setting)?;
+        for (name, method) in &transport_methods() {
+            self.sweep(name, method.as_ref(), &setting)?;
+        }
         self.account_walk("ot", &reference)?;
         self.draw(Family::Flow, "ot-heun", &reference)?;
 
@@ -147,22 +143,36 @@ impl Bench<'_> {
 /// Methods by their names.
 pub type Methods = Vec<(&'static str, Box<dyn Method>)>;
 
+fn diffusion_methods(euler_last: bool) -> Methods {
+    vec![
+        ("ddpm", Box::new(Ddpm { variance: Variance::Posterior })),
+        ("ddim", Box::new(Ddim { eta: 0.0 })),
+        ("pf-euler", Box::new(Euler)),
+        ("pf-heun", Box::new(Heun { euler_last })),
+    ]
+}
+
+fn flow_methods(euler_last: bool) -> Methods {
+    vec![("fm-euler", Box::new(Euler)), ("fm-heun", Box::new(Heun { euler_last }))]
+}
+
+fn transport_methods() -> Methods {
+    vec![("ot-euler", Box::new(Euler)), ("ot-heun", Box::new(Heun { euler_last: true }))]
+}
+
+/// Rows of a comparison at so many numbers of steps; those that need Gaussian noise only where it is `noisy`.
+pub fn rows(noisy: bool, steps: usize) -> usize {
+    let annealed_langevin = 1; // a row for each number of steps as the others, on levels of its own
+    let of_noise = diffusion_methods(false).len() + annealed_langevin + flow_methods(false).len();
+    (transport_methods().len() + if noisy { of_noise } else { 0 }) * steps + [EPS_TRANSPORT, EPS_COLLAPSED].len()
+}
+
 /// The family of a network's schedule, and its methods.
 pub fn network_methods(network: &Network) -> (Family, Methods) {
     let euler_last = !network.is_regular_at_data();
     match network.schedule() {
-        Schedule::CondOt | Schedule::Polynomial(_) => {
-            (Family::Flow, vec![("fm-euler", Box::new(Euler)), ("fm-heun", Box::new(Heun { euler_last }))])
-        }
-        _ => (
-            Family::Diffusion,
-            vec![
-                ("ddpm", Box::new(Ddpm { variance: Variance::Posterior })),
-                ("ddim", Box::new(Ddim { eta: 0.0 })),
-                ("pf-euler", Box::new(Euler)),
-                ("pf-heun", Box::new(Heun { euler_last })),
-            ],
-        ),
+        Schedule::CondOt | Schedule::Polynomial(_) => (Family::Flow, flow_methods(euler_last)),
+        _ => (Family::Diffusion, diffusion_methods(euler_last)),
     }
 }
 

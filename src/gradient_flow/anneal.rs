@@ -9,7 +9,7 @@ use crate::sampler::langevin::DATA;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Anneal {
     /// σ at first.
-    first: f64,
+    pub first: f64,
     /// Steps over which it falls.
     steps: usize,
     /// The least variance of the law.

@@ -74,7 +74,7 @@ impl<'a> Blob<'a> {
         }
         let log_weights = (0..start.len()).map(|i| start.weight(i).ln()).collect();
         let field = Field::Mixture(law.clone());
-        let reach = reach_of(&start, law);
+        let reach = reach_of(&start, law, 0.0);
         let (anneal, stage, energy) = (None, Stage::LAW, Energy::default());
         let mut blob = Self { state: start, field, tau, eps, device, log_weights, anneal, stage, energy, substep: tau, reach };
         blob.energy = blob.energy_of(&blob.state, stage)?;
@@ -85,7 +85,8 @@ impl<'a> Blob<'a> {
     /// τ_k = τ (1 + σ²/v) and ε_k = ε (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between
     /// them, and the kernel has the neighbours there that it has at the end.
     pub fn annealed(self, sigma: f64, steps: usize, law: &Mixture) -> Self {
-        Self { anneal: Some(Anneal::new(sigma, steps, law)), ..self }
+        let reach = reach_of(&self.state, law, sigma);
+        Self { anneal: Some(Anneal::new(sigma, steps, law)), reach, ..self }
     }
 
     /// The relative error −ε²/σ⁴ + … of the stationary variance around a mode of variance σ² = `variance`.

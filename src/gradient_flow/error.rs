@@ -28,7 +28,7 @@ pub enum FlowError {
     #[error("this scheme needs the potential of a law: a .json mixture, 8gaussians or normal:D; for points use sinkhorn-flow")]
     NeedsLaw,
     /// A continuation in noise of a scheme that has none.
-    #[error("only langevin and blob are annealed; leave the noise out, or take one of them as --scheme")]
+    #[error("only langevin and blob are annealed; leave the noise out, or take one of these schemes")]
     NotAnnealed,
     /// A kernel has no width.
     #[error("eps = {eps}; the width of the blob's kernel is the root of a finite eps above zero")]

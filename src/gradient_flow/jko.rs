@@ -156,11 +156,12 @@ pub(super) fn check_reach(points: &[f64], centre: &[f64], reach: f64, step: usiz
     }
 }
 
-/// The distance from the mean of `start` beyond which a particle on the way to `law` has run away: ten times all that there is.
-pub(super) fn reach_of(start: &Cloud, law: &Mixture) -> f64 {
+/// The distance from the mean of `start` beyond which a particle on the way to `law`, by way of the law with noise `sigma`, has run away:
+/// ten times all that there is.
+pub(super) fn reach_of(start: &Cloud, law: &Mixture, sigma: f64) -> f64 {
     let centre = start.mean();
     let away = |mean: &[f64]| mean.iter().zip(&centre).map(|(m, c)| (m - c).powi(2)).sum::<f64>().sqrt();
-    let spread = |c: &Component| (0..law.dim()).map(|axis| c.covariance.value(axis)).sum::<f64>().sqrt();
+    let spread = |c: &Component| (0..law.dim()).map(|axis| c.covariance.value(axis) + sigma * sigma).sum::<f64>().sqrt();
     10.0 * law.components().iter().map(|c| away(&c.mean) + spread(c)).fold(start.radius(), f64::max)
 }
 

@@ -112,8 +112,9 @@ impl<'a> Langevin<'a> {
         if start.dim() != self.law.dim() {
             return Err(FlowError::Dimensions { particles: start.dim(), target: self.law.dim() });
         }
-        let reach = Reach { centre: start.mean(), radius: reach_of(start, self.law) };
-        let mut accounts = self.accounts(start, start_law, steps, &reach, checkpoint, progress)?;
+        let noise = self.anneal.map_or(0.0, |anneal| anneal.first);
+        let reach = Reach { centre: start.mean(), radius: reach_of(start, self.law, noise) };
+        let mut accounts = self.accounts(start, start_law, steps, checkpoint, progress)?;
         let mut run = Underway::kept(&checkpoint.part(RUN)).unwrap_or_else(|| Underway::from(start.points().to_vec()));
         let (program, latest) = (self.program(steps), accounts.last().cloned().unwrap_or_default());
         let mut go_on = true;
@@ -140,13 +141,12 @@ impl<'a> Langevin<'a> {
         Ok(Descent { state: start.with_points(points)?, accounts, halted })
     }
 
-    /// The accounts of the first particles, step by step; fewer than `steps` + 1 where one runs away.
+    /// The accounts of the first particles, step by step; fewer than `steps` + 1 where one is no longer finite, and never is again.
     fn accounts(
         &self,
         start: &Cloud,
         start_law: Option<&Mixture>,
         steps: usize,
-        reach: &Reach,
         checkpoint: &mut Checkpoint,
         progress: Progress<'_>,
     ) -> Result<Vec<Account>, FlowError> {
@@ -177,7 +177,7 @@ impl<'a> Langevin<'a> {
             let kick = Kick { points: &drifted, dim: d, scale: (2.0 * tau).sqrt(), noise: self.noise(0), step: k as u32 };
             run = Underway { made: k + 1, registers: vec![self.device.run(kick)?] };
             let state = &run.registers[STATE];
-            if reach.check(state, k).is_err() {
+            if !state.iter().all(|x| x.is_finite()) {
                 break; // the whole run says where
             }
             known = known.and_then(|law| self.next_law(&law, k));

@@ -35,6 +35,19 @@ const SIGNATURES: [(&[u8], &str); 9] = [
     (b"\x80\x04", "a Python pickle"),
 ];
 
+/// What a text in UTF-8 holds behind the mark that some editors begin it with.
+///
+/// # Errors
+/// [`Problem::NotRead`] when it is text in UTF-16 or UTF-32, known by its mark or by two Latin letters of two bytes each.
+pub(super) fn text(bytes: &[u8]) -> Result<&[u8], Problem> {
+    let encoding = match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [1..=0xff, 0, 1..=0xff, 0, ..] | [0, 1..=0xff, 0, 1..=0xff, ..] => "UTF-16",
+        _ => return Ok(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)),
+    };
+    Err(Problem::NotRead { what: format!("text in {encoding}"), remedy: "save it as UTF-8" })
+}
+
 impl Format {
     /// The format that the name of `path` says.
     pub fn of(path: &Path) -> Result<Self, Problem> {
@@ -46,6 +59,14 @@ impl Format {
     /// The ending of its files' names.
     fn name(self) -> &'static str {
         FORMATS.iter().find(|(format, _)| *format == self).map_or("", |(_, name)| name)
+    }
+
+    /// `bytes` without the mark that some editors begin a text with.
+    ///
+    /// # Errors
+    /// [`Problem::NotRead`] when it is text of two or four bytes a letter.
+    pub fn content(self, bytes: &[u8]) -> Result<&[u8], Problem> {
+        if matches!(self, Self::Csv | Self::Json) { text(bytes) } else { Ok(bytes) }
     }
 
     /// Refuses a file whose first bytes are not those of the format.

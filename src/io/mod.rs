@@ -23,7 +23,8 @@ pub use checkpoint::{Checkpoint, Part, checksum};
 #[cfg(feature = "image")]
 pub use picture::{PictureError, PictureFormat, encode_picture, on_canvas, read_picture};
 pub use problem::{Problem, ReadError};
-pub use read::{is_network, read_array, read_measure, read_network};
+pub use read::{is_network, read_array, read_measure, read_network, read_text};
 pub use write::{
-    Float, NamedArray, Numbers, WriteError, check_ending, write_array, write_arrays, write_npy, write_text, write_whole,
+    Float, NamedArray, Numbers, WriteError, check_folder, check_path, holds_weights, write_array, write_arrays, write_cloud,
+    write_npy, write_text, write_whole,
 };

@@ -93,7 +93,7 @@ impl Metadata {
     /// Every key must be known; `format` is what safetensors' own savers add.
     fn check_keys(&self) -> Result<(), Problem> {
         match self.0.keys().find(|key| !KEYS.contains(&key.as_str()) && *key != "format") {
-            Some(key) => Err(Problem::UnknownKey { key: key.clone(), nearest: nearest(key, &KEYS) }),
+            Some(key) => Err(Problem::UnknownKey { key: key.clone(), nearest: nearest(key, KEYS) }),
             None => self.one_of("brenier", &[("mlp", ())]),
         }
     }

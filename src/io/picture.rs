@@ -1,12 +1,14 @@
 //! Pictures in and out: PNG and JPEG.
 
-use std::io::Cursor;
+use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
 use image::codecs::jpeg::JpegEncoder;
-use image::{ImageError, ImageFormat, ImageReader, RgbImage, imageops};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage, imageops};
 use thiserror::Error;
 
+use crate::io::ReadError;
+use crate::io::read::open;
 use crate::measure::Picture;
 
 /// Why a picture could not be read or encoded.
@@ -18,9 +20,12 @@ pub enum PictureError {
         /// The file.
         path: PathBuf,
     },
-    /// A picture that is broken, or a file that cannot be read.
+    /// A file that cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A picture that is broken.
     #[error("{}: {cause}; pictures are .png and .jpg files", path.display())]
-    File {
+    Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -74,17 +79,23 @@ impl PictureFormat {
     }
 }
 
-/// The picture at `path`; what is transparent lies on white.
+/// The picture at `path` as it is shown: turned as its EXIF orientation says, and on white where it is transparent.
 ///
 /// # Errors
-/// [`PictureError::File`] when the file is missing or damaged, [`PictureError::NoPicture`] when it is neither PNG nor JPEG.
+/// [`PictureError::Read`] when the file cannot be read, [`PictureError::Damaged`] when it is damaged, [`PictureError::NoPicture`] when
+/// it is neither PNG nor JPEG.
 pub fn read_picture(path: &Path) -> Result<Picture, PictureError> {
-    let file = |cause| PictureError::File { path: path.into(), cause };
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|cause| file(cause.into()))?;
+    let file = open(path).map_err(|problem| ReadError::File { path: path.into(), problem })?;
+    let damaged = |cause| PictureError::Damaged { path: path.into(), cause };
+    let reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(|cause| damaged(cause.into()))?;
     if reader.format().is_none() {
         return Err(PictureError::NoPicture { path: path.into() });
     }
-    let image = reader.decode().map_err(file)?.into_rgba8();
+    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let orientation = decoder.orientation().map_err(damaged)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    image.apply_orientation(orientation);
+    let image = image.into_rgba8();
     let over_white = |pixel: &image::Rgba<u8>| {
         let [r, g, b, alpha] = pixel.0.map(u32::from);
         [r, g, b].map(|c| ((c * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
@@ -130,6 +141,7 @@ fn rgb(picture: &Picture) -> RgbImage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image::ImageEncoder;
 
     #[test]
     fn png_is_exact_and_a_file_that_is_no_picture_is_named() {
@@ -143,6 +155,47 @@ mod tests {
         let error = read_picture(&path).unwrap_err().to_string();
         assert!(error.starts_with(&path.display().to_string()) && error.ends_with("pictures are .png and .jpg files"), "{error}");
         assert!(read_picture(&folder.path().join("missing.png")).is_err());
+    }
+
+    /// The eight orientations of EXIF, in JPEG and PNG: where the stored top left pixel, the only dark one, is shown.
+    #[test]
+    fn a_picture_is_turned_as_its_orientation_says() {
+        let (width, height) = (24, 16);
+        let dark = |k: usize| k % width < 8 && k / width < 8;
+        let pixels = (0..width * height).map(|k| [if dark(k) { 20 } else { 230 }; 3]).collect();
+        let stored = rgb(&Picture { width, height, pixels });
+        let folder = tempfile::tempdir().unwrap();
+        let shown = [
+            (false, false),
+            (true, false),
+            (true, true),
+            (false, true),
+            (false, false),
+            (true, false),
+            (true, true),
+            (false, true),
+        ];
+        for (orientation, (right, bottom)) in (1..=8u8).zip(shown) {
+            let tag = [&b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation, 0, 0, 0, 0, 0, 0]].concat();
+            for ending in ["jpg", "png"] {
+                let mut bytes = Vec::new();
+                let written = if ending == "jpg" {
+                    let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
+                    encoder.set_exif_metadata(tag.clone()).and_then(|()| Ok(stored.write_with_encoder(encoder).unwrap()))
+                } else {
+                    let mut encoder = image::codecs::png::PngEncoder::new(&mut bytes);
+                    encoder.set_exif_metadata(tag.clone()).and_then(|()| Ok(stored.write_with_encoder(encoder).unwrap()))
+                };
+                written.unwrap();
+                let path = folder.path().join(format!("p.{ending}"));
+                std::fs::write(&path, bytes).unwrap();
+                let Picture { width: w, height: h, pixels } = read_picture(&path).unwrap();
+                assert_eq!((w, h), if orientation < 5 { (24, 16) } else { (16, 24) }, "{ending} {orientation}");
+                let corner = [(0, 0), (w - 1, 0), (w - 1, h - 1), (0, h - 1)].map(|(x, y)| pixels[y * w + x][0] < 120);
+                let expected = [(false, false), (true, false), (true, true), (false, true)].map(|c| c == (right, bottom));
+                assert_eq!(corner, expected, "{ending} {orientation}");
+            }
+        }
     }
 
     #[test]

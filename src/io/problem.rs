@@ -48,6 +48,20 @@ pub enum Problem {
         /// The ending, with its dot.
         found: String,
     },
+    /// A folder.
+    #[error("it is a folder, not a file; name a file in it")]
+    Folder,
+    /// A pipe or a device, which may never give or never end.
+    #[error("it is a pipe or a device, not a file; write what it gives to a file, and name that")]
+    Stream,
+    /// A kind of file that is known and not read.
+    #[error("it is {what}, which is not read; {remedy}")]
+    NotRead {
+        /// The kind.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// Nothing in it.
     #[error("the file is empty (0 bytes); write it again")]
     NoBytes,

@@ -1,13 +1,13 @@
 //! The doors in: a measure from a name or a file, an array from a file.
 
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use memmap2::Mmap;
 
 use crate::field::Network;
-use crate::io::format::Format;
+use crate::io::format::{self, Format};
 use crate::io::{Array, Problem, ReadError, csv, mixture, network, npy, npz, safetensors};
 use crate::measure::{Cloud, CloudError, Measure, NameError, named};
 
@@ -28,7 +28,7 @@ pub fn read_measure(spec: &str, weights: Option<&Path>, dim: Option<usize>) -> R
     };
     match (measure, weights) {
         (Measure::Finite(cloud), Some(path)) => in_file(path, |path| {
-            let weights = load(path, |format, bytes| array(format, bytes, "weights"))?.into_weights()?;
+            let weights = load(path, |format, bytes| array(path, format, bytes, "weights"))?.into_weights()?;
             Ok(Measure::Finite(cloud.with_weights(weights)?))
         }),
         (_, Some(path)) => Err(ReadError::WeightsOfLaw { source_name: spec.into(), path: path.into() }),
@@ -68,7 +68,7 @@ pub fn read_network(path: &Path) -> Result<Network, ReadError> {
 /// [`ReadError`] when the file cannot be read or a number is not finite.
 pub fn read_array(path: &Path, name: &str) -> Result<Array, ReadError> {
     in_file(path, |path| {
-        let array = load(path, |format, bytes| array(format, bytes, name))?;
+        let array = load(path, |format, bytes| array(path, format, bytes, name))?;
         if let Some(at) = array.values.iter().position(|x| !x.is_finite()) {
             let columns = array.shape.last().copied().unwrap_or(1);
             return Err(CloudError::NotFinite { row: at / columns, column: at % columns, value: array.values[at] }.into());
@@ -91,48 +91,75 @@ fn measure(path: &Path) -> Result<Measure, Problem> {
         if format == Format::Safetensors && network::is_network(bytes)? {
             return Err(Problem::Network);
         }
-        let (points, dim) = array(format, bytes, "points")?.into_points()?;
-        if format == Format::Csv && dim > 1 && points.iter().take(dim).enumerate().all(|(k, x)| *x == k as f64) {
-            let header = "is read as a point; where it is a header, write the file without it (pandas: header=False)";
-            tracing::warn!("{}: its first row, the numbers from 0 to {}, {header}", path.display(), dim - 1);
-        }
+        let (points, dim) = array(path, format, bytes, "points")?.into_points()?;
         let cloud = Cloud::new(points, dim)?;
         if !matches!(format, Format::Npz | Format::Safetensors) {
             return Ok(Measure::Finite(cloud));
         }
-        match array(format, bytes, "weights") {
+        match array(path, format, bytes, "weights") {
             Err(Problem::NoArray { .. }) => Ok(Measure::Finite(cloud)),
             weights => Ok(Measure::Finite(cloud.with_weights(weights?.into_weights()?)?)),
         }
     })
 }
 
-/// The array called `name`, or the only one there is.
-fn array(format: Format, bytes: &[u8], name: &str) -> Result<Array, Problem> {
+/// The text in the file at `path`, in UTF-8.
+///
+/// # Errors
+/// [`ReadError`] when it cannot be read or is in another encoding.
+pub fn read_text(path: &Path) -> Result<String, ReadError> {
+    in_file(path, |path| {
+        let mut bytes = Vec::new();
+        // A pipe that the shell opened has someone who writes to it; another may never have.
+        let mut file = if path.starts_with("/dev") { File::open(path)? } else { open(path)? };
+        file.read_to_end(&mut bytes)?;
+        let text = str::from_utf8(format::text(&bytes)?);
+        let remedy = "save it as UTF-8";
+        text.map(str::to_owned).map_err(|_| Problem::NotRead { what: "text in another encoding than UTF-8".into(), remedy })
+    })
+}
+
+/// The array called `name`, or the only one there is, in the file at `path`; what is to be said of a table is a warning.
+fn array(path: &Path, format: Format, bytes: &[u8], name: &str) -> Result<Array, Problem> {
     match format {
         Format::Npy => npy::read(bytes),
-        Format::Csv => csv::read(bytes),
+        Format::Csv => {
+            let table = csv::read(bytes)?;
+            table.remarks.iter().for_each(|remark| tracing::warn!("{}: {remark}", path.display()));
+            Ok(table.array)
+        }
         Format::Npz => npz::read(bytes, name),
         Format::Safetensors => safetensors::read(bytes, name),
         Format::Json => Err(Problem::NotAnArray),
     }
 }
 
-/// What `decode` makes of the file at `path`, mapped into memory so that only the decoded numbers take space of their own.
-fn load<T>(path: &Path, decode: impl FnOnce(Format, &[u8]) -> Result<T, Problem>) -> Result<T, Problem> {
-    let file = File::open(path).map_err(|error| match error.kind() {
+/// The file at `path`, which is neither a folder nor a pipe: opening one of those that nobody writes to never ends.
+pub(super) fn open(path: &Path) -> Result<File, Problem> {
+    let of = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Problem::Missing,
         _ => error.into(),
-    })?;
-    if file.metadata()?.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
+    };
+    let kind = fs::metadata(path).map_err(of)?.file_type();
+    if kind.is_dir() {
+        return Err(Problem::Folder);
     }
+    if !kind.is_file() {
+        return Err(Problem::Stream);
+    }
+    File::open(path).map_err(of)
+}
+
+/// What `decode` makes of the file at `path`, mapped into memory so that only the decoded numbers take space of their own.
+fn load<T>(path: &Path, decode: impl FnOnce(Format, &[u8]) -> Result<T, Problem>) -> Result<T, Problem> {
+    let file = open(path)?;
     let format = Format::of(path)?;
     // SAFETY: the map is only read, and dropped before this returns. A file that someone truncates meanwhile ends the process
     // with SIGBUS, as with every mapped reader; nothing here keeps a reference that could change under it later.
     let bytes = unsafe { Mmap::map(&file)? };
-    format.check(&bytes)?;
-    decode(format, &bytes)
+    let content = format.content(&bytes)?;
+    format.check(content)?;
+    decode(format, content)
 }
 
 #[cfg(test)]
@@ -256,9 +283,48 @@ mod tests {
         let message = |spec: &str| read_measure(spec, None, None).unwrap_err().to_string();
         assert_eq!(message("nowhere.npy"), "nowhere.npy: there is no such file; check the path");
         assert!(message("digit").contains("did you mean digits?"));
-        assert!(message("src/io").starts_with("src/io: it cannot be read: "));
+        assert_eq!(message("src/io"), "src/io: it is a folder, not a file; name a file in it");
         let error = read_array(Path::new("Cargo.toml"), "points").unwrap_err().to_string();
         assert!(error.contains("its ending \".toml\""), "{error}");
+    }
+
+    #[test]
+    fn text_is_read_behind_its_mark_and_in_one_encoding() {
+        let folder = tempfile::tempdir().unwrap();
+        let json = r#"{"weights": [1], "means": [[0, 0, 0]], "variances": [2]}"#;
+        for (name, text) in [("x.json", json), ("x.csv", "x,y,z\n1,2,3\n")] {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("\u{feff}{text}")).unwrap();
+            assert_eq!(read_measure(path.to_str().unwrap(), None, None).unwrap().dim(), 3, "{name}");
+            assert_eq!(read_text(&path).unwrap(), text);
+            let wide = |mark: &[u8], units: Vec<Vec<u8>>| [mark.to_vec(), units.concat()].concat();
+            let utf16 =
+                |big: bool| text.encode_utf16().map(|u| if big { u.to_be_bytes() } else { u.to_le_bytes() }.to_vec()).collect();
+            let utf32 = || text.chars().map(|c| u32::from(c).to_le_bytes().to_vec()).collect();
+            for (encoding, bytes) in [
+                ("UTF-16", wide(b"\xff\xfe", utf16(false))),
+                ("UTF-16", wide(b"\xfe\xff", utf16(true))),
+                ("UTF-16", wide(b"", utf16(false))),
+                ("UTF-32", wide(b"\xff\xfe\0\0", utf32())),
+            ] {
+                assert_eq!(refusal(name, &bytes), format!("it is text in {encoding}, which is not read; save it as UTF-8"));
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["x.npy", "x.json", "x"] {
+            let path = folder.path().join(name);
+            assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+            for message in [read_array(&path, "points").map(drop), read_measure(path.to_str().unwrap(), None, None).map(drop)] {
+                assert!(message.unwrap_err().to_string().contains("it is a pipe or a device, not a file"), "{name}");
+            }
+            assert!(read_text(&path).is_err());
+        }
+        assert!(read_array(Path::new("/dev/null"), "points").unwrap_err().to_string().contains("a pipe or a device"));
     }
 
     #[test]
@@ -286,8 +352,8 @@ mod tests {
                     let at = at.index(bytes.len());
                     bytes[at] = *value;
                 }
-                let _ = array(format, &bytes, "points");
-                let _ = array(format, &bytes[..cut.index(bytes.len())], "points");
+                let _ = array(Path::new("x"), format, &bytes, "points");
+                let _ = array(Path::new("x"), format, &bytes[..cut.index(bytes.len())], "points");
             }
             let mut json = br#"{"weights": [1, 2], "means": [[0, 1], [2, 3]], "covariances": [[[1, 0], [0, 1]], [[1, 0], [0, 1]]]}"#.to_vec();
             for (at, value) in &flips {

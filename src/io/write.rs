@@ -13,6 +13,7 @@ use thiserror::Error;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use crate::io::npy;
+use crate::measure::Cloud;
 
 /// Why a file was not written.
 #[derive(Debug, Error)]
@@ -25,6 +26,12 @@ pub enum WriteError {
         /// What the system said.
         cause: io::Error,
     },
+    /// A format of one array, and a cloud whose points weigh unlike.
+    #[error("{}: the points have weights, and such a file holds points alone; give it the ending .npz or .safetensors", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+    },
     /// The ending is that of no format.
     #[error("{}: arrays are written as .npy, .npz, .csv or .safetensors; give the file one of these endings", path.display())]
     Extension {
@@ -32,6 +39,9 @@ pub enum WriteError {
         path: PathBuf,
     },
 }
+
+/// What the name of a file begins with while it is written.
+const TEMPORARY: &str = ".brenier-";
 
 /// The type of the numbers written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,12 +121,12 @@ impl Numbers<'_> {
 /// [`WriteError::File`] with the path and what the system said, whatever went wrong.
 pub fn write_whole(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<(), WriteError> {
     let write = || {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         fs::create_dir_all(folder)?;
         let mut builder = Builder::new();
         #[cfg(unix)] // as any new file is: 0666 less the umask, where a temporary file would be 0600
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temporary = builder.prefix(".brenier-").tempfile_in(folder)?;
+        let temporary = builder.prefix(TEMPORARY).tempfile_in(folder)?;
         let mut out = BufWriter::new(temporary.as_file());
         fill(&mut out)?;
         out.flush()?;
@@ -151,13 +161,36 @@ pub fn write_npy(path: &Path, values: &[f64], shape: &[usize], float: Float) -> 
 pub fn write_array(path: &Path, values: &[f64], shape: &[usize], float: Float) -> Result<(), WriteError> {
     match ending(path).as_str() {
         "npy" => write_npy(path, values, shape, float),
-        "npz" | "safetensors" => {
-            let points = NamedArray { name: "points", numbers: Numbers::Reals(values, float), shape: shape.to_vec() };
-            write_arrays(path, &[points])
-        }
+        "npz" | "safetensors" => write_arrays(path, &[points(values, shape, float)]),
         "csv" => write_whole(path, |out| csv_into(out, values, shape, float)),
         _ => Err(WriteError::Extension { path: path.into() }),
     }
+}
+
+/// Writes the points of `cloud` to `path` as [`write_array`] does, and its weights, in double precision, as the array `weights` beside
+/// them.
+///
+/// # Errors
+/// [`WriteError::Weights`] when the cloud has weights that are not all equal and the format holds one array, else as [`write_array`].
+pub fn write_cloud(path: &Path, cloud: &Cloud, float: Float) -> Result<(), WriteError> {
+    let shape = [cloud.len(), cloud.dim()];
+    let Some(weights) = cloud.weights().filter(|weights| weights.iter().any(|w| *w != weights[0])) else {
+        return write_array(path, cloud.points(), &shape, float);
+    };
+    if !holds_weights(path) {
+        return Err(WriteError::Weights { path: path.into() });
+    }
+    let weights = NamedArray { name: "weights", numbers: Numbers::Reals(weights, Float::F64), shape: vec![weights.len()] };
+    write_arrays(path, &[points(cloud.points(), &shape, float), weights])
+}
+
+/// Whether a file of the name of `path` holds several arrays, so that weights can stand beside points.
+pub fn holds_weights(path: &Path) -> bool {
+    ["npz", "safetensors"].contains(&ending(path).as_str())
+}
+
+fn points<'a>(values: &'a [f64], shape: &[usize], float: Float) -> NamedArray<'a> {
+    NamedArray { name: "points", numbers: Numbers::Reals(values, float), shape: shape.to_vec() }
 }
 
 /// Several arrays into one file, `.npz` or `.safetensors` by its ending.
@@ -172,15 +205,31 @@ pub fn write_arrays(path: &Path, arrays: &[NamedArray<'_>]) -> Result<(), WriteE
     }
 }
 
-/// Refuses a path that [`write_array`] would refuse for its ending: the check to make before hours of work.
+/// Refuses a path that [`write_array`] would refuse: the check to make before hours of work. Its folder is made if missing.
 ///
 /// # Errors
-/// [`WriteError::Extension`] when the ending is none of `.npy`, `.npz`, `.csv` and `.safetensors`.
-pub fn check_ending(path: &Path) -> Result<(), WriteError> {
-    match ending(path).as_str() {
-        "npy" | "npz" | "safetensors" | "csv" => Ok(()),
-        _ => Err(WriteError::Extension { path: path.into() }),
+/// [`WriteError::Extension`] when the ending is none of `.npy`, `.npz`, `.csv` and `.safetensors`, [`WriteError::File`] when no file
+/// can be written there.
+pub fn check_path(path: &Path) -> Result<(), WriteError> {
+    if !["npy", "npz", "safetensors", "csv"].contains(&ending(path).as_str()) {
+        return Err(WriteError::Extension { path: path.into() });
     }
+    let free = if path.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { check_folder(folder_of(path)) };
+    free.map_err(|cause| WriteError::File { path: path.into(), cause })
+}
+
+/// Makes `folder` if it is missing, and a file in it that is removed at once: the check to make before hours of work.
+///
+/// # Errors
+/// What the system says when it refuses either.
+pub fn check_folder(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    Builder::new().prefix(TEMPORARY).tempfile_in(folder)?.close()
+}
+
+/// The folder that the file at `path` lies in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The ending of `path` in small letters, without its dot.
@@ -275,6 +324,45 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_weighted_cloud_is_written_with_its_weights_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let cloud = Cloud::new(vec![0.0, 1.0, 5.0], 1).unwrap();
+        let weighted = cloud.clone().with_weights(vec![9.0, 0.0, 1.0]).unwrap();
+        let equal = cloud.clone().with_weights(vec![2.0; 3]).unwrap();
+        for ending in ["npy", "npz", "safetensors", "csv"] {
+            let path = folder.path().join(format!("x.{ending}"));
+            let read = || match read_measure(path.to_str().unwrap(), None, None).unwrap() {
+                Measure::Finite(cloud) => cloud,
+                other => panic!("{other:?}"),
+            };
+            write_cloud(&path, &equal, Float::F32).unwrap();
+            assert_eq!(read(), cloud, "{ending}");
+            match write_cloud(&path, &weighted, Float::F32) {
+                Ok(()) => assert_eq!(read(), weighted, "{ending}"),
+                Err(error) => {
+                    assert!(!holds_weights(&path) && error.to_string().contains("the points have weights"), "{error}");
+                    assert_eq!(read(), cloud, "{ending}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_written_is_refused_beforehand_and_one_that_can_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        write_text(&at("file"), "").unwrap();
+        fs::create_dir(at("folder.npy")).unwrap();
+        assert!(matches!(check_path(&at("x.txt")), Err(WriteError::Extension { .. })));
+        for name in ["file/x.npy", "file/new/x.csv", "folder.npy"] {
+            assert!(matches!(check_path(&at(name)), Err(WriteError::File { .. })), "{name}");
+        }
+        check_path(&at("new/x.npy")).unwrap();
+        assert_eq!(names(folder.path()), ["file", "folder.npy", "new"]);
+        assert_eq!(names(&at("new")), [] as [String; 0]);
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub fn named(name: &str, dim: Option<usize>) -> Result<Measure, NameError> {
 
 /// The nearest name, if it is fewer edits away than half its letters: `name` may be a file that is not there.
 fn resembled(name: &str) -> Option<&'static str> {
-    Some(nearest(name, &NAMES)).filter(|known| 2 * edits(name, known) <= known.len())
+    Some(nearest(name, NAMES)).filter(|known| 2 * edits(name, known) <= known.len())
 }
 
 #[cfg(test)]

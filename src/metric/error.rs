@@ -18,7 +18,7 @@ pub enum MetricError {
         right: usize,
     },
     /// A reference without extent, which gives no ε to measure with.
-    #[error("all points of the reference lie in one place, so its own spread gives no eps to measure with; use transport --eps")]
+    #[error("all points of the reference lie in one place, so its own spread gives no eps to measure with")]
     NoSpread,
     /// Start and end points that are not the same particles.
     #[error("{start} start points and {end} end points are not pairs; give one end point a start point, without weights")]

@@ -69,7 +69,7 @@ pub enum Spacing {
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum GridError {
     /// A run of no steps.
-    #[error("a run needs at least one step; give --steps 1 or more")]
+    #[error("a run needs at least one step")]
     NoSteps,
     /// Times that do not increase within [0, 1].
     #[error("time {index} of the grid is {value}; times must increase strictly within [0, 1], from noise (0) to data (1)")]

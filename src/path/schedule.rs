@@ -200,7 +200,7 @@ impl Schedule {
             "ddpm" => Self::ddpm(),
             "ddpm-cosine" => Self::ddpm_cosine(),
             "scaled-linear" => Self::scaled_linear(),
-            _ => return Err(ScheduleError::Unknown { name: name.to_owned(), nearest: nearest(name, &SCHEDULES) }),
+            _ => return Err(ScheduleError::Unknown { name: name.to_owned(), nearest: nearest(name, SCHEDULES) }),
         })
     }
 

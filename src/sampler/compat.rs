@@ -127,7 +127,7 @@ impl Compat {
     /// # Errors
     /// [`UnknownCompat`] with the nearest known name.
     pub fn named(name: &str) -> Result<Self, UnknownCompat> {
-        let unknown = || UnknownCompat { name: name.to_owned(), nearest: nearest(name, &COMPATS.map(|compat| compat.name)) };
+        let unknown = || UnknownCompat { name: name.to_owned(), nearest: nearest(name, COMPATS.map(|compat| compat.name)) };
         COMPATS.into_iter().find(|compat| compat.name == name).ok_or_else(unknown)
     }
 }

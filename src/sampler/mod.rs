@@ -307,5 +307,5 @@ pub fn named(name: &str) -> Result<&'static Entry, UnknownMethod> {
     METHODS
         .iter()
         .find(|entry| entry.name == name)
-        .ok_or_else(|| UnknownMethod { name: name.to_owned(), nearest: nearest(name, &METHODS.map(|entry| entry.name)) })
+        .ok_or_else(|| UnknownMethod { name: name.to_owned(), nearest: nearest(name, METHODS.map(|entry| entry.name)) })
 }

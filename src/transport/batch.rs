@@ -44,10 +44,13 @@ impl Sinkhorn {
             thread::scope(|scope| {
                 for _ in 0..threads {
                     // In a pool of one thread the loops within a problem stay on it; where none can be had, all share the pool there is.
-                    scope.spawn(|| match ThreadPoolBuilder::new().num_threads(1).build() {
+                    let worker = || match ThreadPoolBuilder::new().num_threads(1).build() {
                         Ok(pool) => pool.install(share),
                         Err(_) => share(),
-                    });
+                    };
+                    if thread::Builder::new().spawn_scoped(scope, worker).is_err() {
+                        break; // what nobody has solved is solved below
+                    }
                 }
             });
         }

@@ -111,7 +111,9 @@ pub enum TransportError {
         rho: f64,
     },
     /// Points in half precision where exponents are not made of products.
-    #[error("points are stored in half precision for the costs |x-y|²/2 and cosine without class costs; leave out --storage")]
+    #[error(
+        "points are stored in half precision for the costs |x-y|²/2 and cosine without class costs; store those of others in full"
+    )]
     Storage,
     /// Potentials that are not those of the cloud.
     #[error(
@@ -151,10 +153,9 @@ pub enum TransportError {
     /// ε that the precision cannot hold.
     #[error(
         "eps = {eps:e} is too small for these points in {precision}\n  their largest {what} is {size}, so \
-         exponents carry rounding errors of about {size}·{rounding:.0e}/eps; below eps = {smallest:.1e} the plan would be off \
-         by more than 10 %\n  use --eps {smallest:.1e} or more{further}",
-        size = short(*.reach),
-        further = if *.rounding > 1e-10 { ", or --precision f64 (cpu)" } else { "" }
+         exponents carry rounding errors of about {size}·{rounding:.0e}/eps; an eps of {smallest:.1e} or more keeps the plan \
+         within 10 %",
+        size = short(*.reach)
     )]
     EpsTooSmall {
         /// The ε asked for.
@@ -172,7 +173,8 @@ pub enum TransportError {
     },
     /// ε beside which the precision cannot tell costs from one another.
     #[error(
-        "eps = {eps:e} is so large that its rounding in {precision} hides the costs of these points, about {cost:.1e}\n  use an eps of {largest:.1e} or less{}", if *.precision == "f32" { ", or --precision f64 (cpu)" } else { "" }
+        "eps = {eps:e} is so large that its rounding in {precision} hides the costs of these points, about {cost:.1e}; an eps of \
+         {largest:.1e} or less keeps three digits of them"
     )]
     EpsTooLarge {
         /// The ε asked for.

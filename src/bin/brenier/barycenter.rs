@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
 use crate::solver::{Chosen, HALF_SQUARED};
-use crate::{Failure, flags, input, machine, progress, signal};
+use crate::{Failure, flags, input, memory, progress, signal};
 
 /// ε over c₀ of the first two clouds, the mean cost within them, where more than the exact solver takes are asked for.
 const DEFAULT_EPS: f64 = 0.01;
@@ -87,7 +87,7 @@ impl Barycenter {
         if weights.len() != clouds.len() {
             return Err(format!("{} weights for {} clouds; give one weight a cloud", weights.len(), clouds.len()).into());
         }
-        machine::require("a barycenter of that many points", 8 * u64::from(self.n) * clouds[0].dim() as u64)?;
+        memory::require("a barycenter of that many points", 8 * u64::from(self.n) * clouds[0].dim() as u64)?;
         let few = clouds.iter().all(|cloud| cloud.len() <= 5_000) && self.n <= 5_000;
         let chosen = match self.eps {
             Some(eps) => Some(Chosen { eps, origin: "given".into() }),

@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::output::{columns, count, in_words, maybe, number, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, progress, signal, values};
+use crate::{Failure, flags, input, memory, progress, signal, values};
 
 /// Where results go unless --out says.
 const FOLDER: &str = "brenier-out/compare";
@@ -75,8 +75,8 @@ impl Compare {
         if let Some((height, width)) = image.filter(|(h, w)| h * w != d) {
             return Err(format!("points of dimension {d} are not images of {height}x{width}; leave --image out").into());
         }
-        machine::require("a comparison of that many points", 12 * u64::from(self.n) * d as u64)?;
-        let folder = session.folder(Some(FOLDER))?;
+        memory::require("a comparison of that many points", 12 * u64::from(self.n) * d as u64)?;
+        let folder = session.folder(Some(FOLDER))?.map(|folder| folder.with(&["figures", "samples"])).transpose()?;
 
         let bar = progress::bar(session, "noise floor", 1);
         let tell = |what: &str, done: usize, all: usize| {

@@ -1,6 +1,7 @@
 //! `brenier couple`: pairs for flow-matching training, drawn from entropic plans and streamed into files.
 
 mod batch;
+mod moments;
 mod record;
 mod shards;
 mod straightness;
@@ -17,11 +18,11 @@ use indicatif::ProgressBar;
 use crate::output::number;
 use crate::session::Session;
 use crate::solver::{Chosen, Regularisation, Stopping};
-use crate::{Failure, flags, input, machine, progress, signal};
+use crate::{Failure, flags, input, memory, progress, signal};
 use batch::End;
 use record::{Plans, Record};
 use shards::Shards;
-use straightness::Straightness;
+use straightness::Gathered;
 
 /// Where results go unless --out says.
 const FOLDER: &str = "brenier-out/couple";
@@ -86,19 +87,21 @@ impl Couple {
     fn draw(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
         let (source, target) = self.ends.measures()?;
-        let (source, target) = (End::new(source, self.batch, self.ends.n, 0), End::new(target, self.batch, self.ends.n, 1));
+        let (mut source, mut target) =
+            (End::new(source, self.batch, self.ends.n, 0), End::new(target, self.batch, self.ends.n, 1));
         let (d, whole) = (source.dim(), source.is_whole() && target.is_whole());
         let pairs = self.pairs.unwrap_or(source.len() as u64);
         let shard = self.shard.map_or_else(|| 65_536.min((1usize << 25).div_ceil(d)), |rows| rows as usize);
         // Both ends in f64 and in the precision of the run, with the columns of the soft-min; a round of draws; a file.
         let held = (source.len() + target.len()) * (4 * d + 8) + 6 * (source.len().max(1 << 20)) + shard * (2 * d + 1);
-        machine::require("coupling that many points", held as u64)?;
+        memory::require("coupling that many points", held as u64)?;
         let folder = session.folder(Some(FOLDER))?;
         let mut shards = Shards::new(folder.as_ref(), self.format, shard, d, session.float())?;
 
         let bar = progress::bar(session, "pairs", pairs as usize);
         let begun = Instant::now();
         let mut plans: Option<Plans> = None;
+        let mut gathered = Gathered::default();
         let mut uses = vec![0u32; target.points()];
         let mut batches = 0;
         while shards.written() < pairs {
@@ -111,22 +114,19 @@ impl Couple {
             let part = format!("plan {batches}");
             let outcome = self.solve(&problem, device, &bar, checkpoint.part(&part))?;
             plans.add(&outcome);
+            gathered.plan(&problem, &outcome, device)?;
             let left = pairs - shards.written();
             let here = if whole { left } else { left.min(x.cloud.len() as u64) };
             let mut pairing = Pairing::new(&problem, &outcome.potentials, here, self.without_replacement, (seed, batches))?;
             while let Some(drawn) = pairing.next_round(device, Some(&|_, _, _| !signal::interrupted()))? {
                 signal::check()?;
-                if plans.straightness.is_none() {
-                    bar.set_message("entropy and straightness");
-                    plans.straightness = Some(Straightness::new(&problem, &outcome, &drawn, device, seed)?);
-                    bar.set_message("pairs");
-                }
                 for (&i, &j) in drawn.source.iter().zip(&drawn.target) {
                     let (i, j) = (i as usize, j as usize);
                     let target = y.index(j);
                     if let Some(uses) = uses.get_mut(target as usize) {
                         *uses += 1;
                     }
+                    gathered.pair(x.cloud.row(i), y.cloud.row(j));
                     shards.push((x.index(i), x.cloud.row(i)), (target, y.cloud.row(j)))?;
                     bar.inc(1);
                 }
@@ -138,6 +138,8 @@ impl Couple {
         }
         let seconds = begun.elapsed().as_secs_f64();
         let (files, pair_cost) = shards.finish()?;
+        bar.set_message("straightness");
+        let straightness = gathered.finish(&source, &target, device, seed)?;
         bar.finish_and_clear();
         let plans = plans.unwrap_or_else(|| Plans::at(Chosen { eps: f64::NAN, origin: String::new() }));
         let mut record = Record {
@@ -160,8 +162,8 @@ impl Couple {
             converged: plans.converged,
             marginal_error: plans.marginal_error,
             pair_cost,
-            cost_ratio: plans.straightness.as_ref().map_or(f64::NAN, |s| pair_cost / s.independent_cost),
-            straightness: plans.straightness,
+            cost_ratio: pair_cost / straightness.independent_cost,
+            straightness,
             targets_used: (!uses.is_empty()).then(|| uses.iter().filter(|uses| **uses > 0).count()),
             most_uses: uses.iter().copied().max(),
             seconds,

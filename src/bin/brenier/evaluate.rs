@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::output::{Summary, count, in_words, number, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, progress, signal};
+use crate::{Failure, flags, input, memory, progress, signal};
 
 /// Measure how good A is as a sample of B
 ///
@@ -65,7 +65,7 @@ impl Evaluate {
         let seed = session.shared.seed;
         let (a, b) = input::ends((&self.a, None), (&self.b, None))?;
         let train = self.train.as_deref().map(|train| training(train, b.dim())).transpose()?;
-        machine::require("drawing that many points", 4 * u64::from(self.n) * b.dim() as u64)?;
+        memory::require("drawing that many points", 4 * u64::from(self.n) * b.dim() as u64)?;
         let folder = session.folder(None)?;
         let spinner = progress::spinner(session, "distances and their noise floor");
         let begun = Instant::now();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use brenier::io::{check_ending, write_array};
+use brenier::io::{check_path, holds_weights, write_cloud};
 use brenier::measure::Measure;
 use brenier::random::Stream;
 use clap::Args;
@@ -11,9 +11,12 @@ use serde::Serialize;
 
 use crate::output::{Summary, count};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, signal};
+use crate::{Failure, flags, input, memory, signal};
 
 /// Draw points of a law and write them to a file
+///
+/// Weights of data are written beside its points, as the array "weights" of a .npz or .safetensors file; with --n points are drawn by
+/// their weights.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier generate moons --n 1000 --out moons.npy",
@@ -47,23 +50,24 @@ struct Record<'a> {
 impl Generate {
     /// Draws and writes.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
-        check_ending(&self.out)?;
+        check_path(&self.out)?;
         let measure = input::measure(&self.name, None, None)?;
         let seed = session.shared.seed;
         let cloud = match (measure, self.n) {
             (Measure::Finite(cloud), None) => cloud,
             (measure, n) => {
                 let n = n.unwrap_or(4096);
-                machine::require("drawing that many points", 2 * u64::from(n) * measure.dim() as u64)?;
+                memory::require("drawing that many points", 2 * u64::from(n) * measure.dim() as u64)?;
                 measure.sample(n as usize, seed, Stream::Source, 0)
             }
         };
         let (n, d) = (cloud.len(), cloud.dim());
+        let weighted = cloud.weights().is_some() && holds_weights(&self.out);
         signal::check()?;
-        write_array(&self.out, cloud.points(), &[n, d], session.float())?;
+        write_cloud(&self.out, &cloud, session.float())?;
         let file = self.out.display().to_string();
         let mut summary = Summary::new(format!("{} points of {} in dimension {d}", count(n), self.name));
-        summary.line("written to", &file, "");
+        summary.line("written to", &file, if weighted { "with their weights" } else { "" });
         let wall_seconds = session.wall_seconds();
         let version = env!("CARGO_PKG_VERSION");
         let record = Record { command: "generate", version, name: &self.name, n, d, seed, file, wall_seconds };

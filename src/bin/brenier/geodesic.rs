@@ -23,7 +23,7 @@ use clap::{Args, ValueEnum};
 use crate::output::{count, number};
 use crate::session::Session;
 use crate::solver::{DEFAULT_EPS, HALF_SQUARED, Regularisation};
-use crate::{Failure, flags, input, machine, progress, signal};
+use crate::{Failure, flags, input, memory, progress, signal};
 use record::Record;
 
 /// Where results go unless --out says.
@@ -114,7 +114,7 @@ impl Geodesic {
         let d = y.dim();
         let new = self.points.as_deref().map(|path| read_points(path, d)).transpose()?;
         let moved = new.as_ref().map_or(x.len(), Cloud::len);
-        machine::require("a path of that many states", 2 * u64::from(self.steps + 1) * moved as u64 * d as u64)?;
+        memory::require("a path of that many states", 2 * u64::from(self.steps + 1) * moved as u64 * d as u64)?;
         let folder = session.folder(Some(FOLDER))?;
 
         let spinner = progress::spinner(session, "transport");

@@ -6,7 +6,7 @@ use brenier::measure::{Cloud, Measure};
 use brenier::random::Stream;
 use clap::Args;
 
-use crate::{Failure, machine};
+use crate::{Failure, memory};
 
 /// Name of the source whose dimension is that of the other end.
 const NORMAL: &str = "normal";
@@ -70,7 +70,7 @@ pub fn cloud(measure: Measure, n: u32, seed: u32, step: u32) -> Result<Cloud, Fa
     match measure {
         Measure::Finite(cloud) => Ok(cloud),
         law => {
-            machine::require("drawing that many points", 2 * u64::from(n) * law.dim() as u64)?;
+            memory::require("drawing that many points", 2 * u64::from(n) * law.dim() as u64)?;
             Ok(law.sample(n as usize, seed, Stream::Source, step))
         }
     }

@@ -7,13 +7,14 @@ use brenier::backend::Device;
 use brenier::experiment::{Descend, DescentRecord, SchemeName};
 use brenier::gradient_flow::Account;
 use brenier::io::{Checkpoint, Float};
+use brenier::measure::Measure;
 use brenier::transport::Residual;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::output::{self, columns, count, maybe, number, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, progress, signal, values};
+use crate::{Failure, flags, input, memory, progress, signal, values};
 
 /// Where results go unless --out says.
 const FOLDER: &str = "brenier-out/jko";
@@ -21,8 +22,9 @@ const FOLDER: &str = "brenier-out/jko";
 /// Free-energy descent from a source to a target, step by step
 ///
 /// Each step prints the free energy F_k, the W2² of the step and the energy inequality in the scheme's own metric, which is not
-/// negative for a step of the flow (for langevin: beyond the bias of its explicit step, of order tau²). A finite target is split in halves: one is flowed to, the other judges. The folder
-/// (brenier-out/jko unless --out is given) gets particles.npy, run.json and, where the scheme moves weights, weights.npy.
+/// negative for a step of the flow (for langevin: beyond the bias of its explicit step, of order tau²). A finite target is split in
+/// halves: one is flowed to, the other judges. The points of a file start in their order, under their weights. The folder
+/// (brenier-out/jko unless --out is given) gets particles.npy, run.json and, where the particles have weights, weights.npy.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier jko normal --target digits --steps 20",
@@ -52,9 +54,9 @@ pub struct Jko {
     /// Steps
     #[arg(long, value_name = "K", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
-    /// Particles, and draws of a target that is a law
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(2..))]
-    n: u32,
+    /// Particles, and draws of a target that is a law [default: 4096, but no more particles than a file has points]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    n: Option<u32>,
 }
 
 /// A scheme by its name.
@@ -96,7 +98,9 @@ impl Jko {
 
     fn descend(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let (source, target) = input::ends((&self.source, None), (&self.target, None))?;
-        machine::require("this many particles", 24 * u64::from(self.n) * (target.dim() as u64 + 1))?;
+        let fixed = if let Measure::Finite(cloud) = &source { cloud.len() as u64 } else { 0 };
+        let most = fixed.max(self.n.map_or(4096, u64::from));
+        memory::require("this many particles", 24 * most * (target.dim() as u64 + 1))?;
         let folder = session.folder(Some(FOLDER))?;
         let scheme = match self.scheme {
             Scheme::Auto => None,
@@ -105,7 +109,7 @@ impl Jko {
             Scheme::Langevin => Some(SchemeName::Langevin),
             Scheme::Blob => Some(SchemeName::Blob),
         };
-        let (steps, n, seed) = (self.steps as usize, self.n as usize, session.shared.seed);
+        let (steps, n, seed) = (self.steps as usize, self.n.map(|n| n as usize), session.shared.seed);
         let bar = progress::bar(session, "jko", steps);
         let tell = |made: usize, account: &Account, solver: Option<Residual>| {
             tracing::debug!(made, free_energy = account.free_energy);

@@ -2,10 +2,6 @@
 
 use std::fs;
 
-use brenier::backend::BackendError;
-
-use crate::Failure;
-
 /// The value of `key` in a file of lines `key : value`, as /proc has them.
 fn field(file: &str, key: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
@@ -14,8 +10,13 @@ fn field(file: &str, key: &str) -> Option<String> {
 }
 
 /// Bytes of `key` in /proc/meminfo; none on systems without it.
-fn memory(key: &str) -> Option<u64> {
-    let kilobytes: u64 = field("/proc/meminfo", key)?.strip_suffix("kB")?.trim().parse().ok()?;
+pub fn memory(key: &str) -> Option<u64> {
+    kilobytes("/proc/meminfo", key)
+}
+
+/// Bytes of `key` in a file that counts them in kB.
+fn kilobytes(file: &str, key: &str) -> Option<u64> {
+    let kilobytes: u64 = field(file, key)?.strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }
 
@@ -29,11 +30,42 @@ pub fn total_memory() -> Option<u64> {
     memory("MemTotal")
 }
 
-/// Refuses `what`, of `numbers` numbers of 8 bytes, where it does not fit into the memory that is free.
-pub fn require(what: &'static str, numbers: u64) -> Result<(), Failure> {
-    let needed = numbers.saturating_mul(8);
-    match memory("MemAvailable") {
-        Some(free) if needed > free => Err(BackendError::OutOfMemory { what, needed, free }.into()),
-        _ => Ok(()),
+/// A limit that is set on the process, as batch systems do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// All that is mapped.
+    AddressSpace,
+    /// What is allocated.
+    Data,
+}
+
+/// Bytes that the process may still take under `limit`; none where there is no limit.
+#[cfg(unix)]
+pub fn left(limit: Limit) -> Option<u64> {
+    let (resource, key) = match limit {
+        Limit::AddressSpace => (libc::RLIMIT_AS, "VmSize"),
+        Limit::Data => (libc::RLIMIT_DATA, "VmData"),
+    };
+    let mut bounds = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call fills the structure that it is given, and does nothing else.
+    let known = unsafe { libc::getrlimit(resource, &mut bounds) } == 0;
+    let most = (known && bounds.rlim_cur != libc::RLIM_INFINITY).then_some(bounds.rlim_cur)?;
+    Some(most.saturating_sub(kilobytes("/proc/self/status", key)?))
+}
+
+/// Bytes that the process may still take under `limit`: no other system has such limits.
+#[cfg(not(unix))]
+pub fn left(_: Limit) -> Option<u64> {
+    None
+}
+
+/// Ends the process at once, without what is otherwise done at an exit and may need memory.
+pub fn leave(code: i32) -> ! {
+    // SAFETY: nothing is left to be done.
+    #[cfg(unix)]
+    unsafe {
+        libc::_exit(code)
     }
+    #[cfg(not(unix))]
+    std::process::exit(code)
 }

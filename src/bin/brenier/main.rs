@@ -1,5 +1,6 @@
 //! The command line: parse, call, print. No mathematics.
 
+mod advice;
 mod barycenter;
 mod bench;
 mod compare;
@@ -13,6 +14,7 @@ mod geodesic;
 mod input;
 mod jko;
 mod machine;
+mod memory;
 mod output;
 mod progress;
 mod run;
@@ -21,6 +23,7 @@ mod selftest;
 mod session;
 mod signal;
 mod solver;
+mod threads;
 mod transport;
 mod values;
 
@@ -142,10 +145,8 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
     }
     signal::install()?;
     flags::log(cli.shared.verbose);
-    if let Some(threads) = cli.shared.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.get().into()).build_global()?;
-    }
+    threads::make(cli.shared.threads)?;
     let inputs = flags::inputs(&Cli::command(), &matches);
     let session = Session { shared: cli.shared, inputs, started };
-    work.run(&session)
+    work.run(&session).map_err(|failure| advice::with_remedy(failure, &Cli::command(), &matches))
 }

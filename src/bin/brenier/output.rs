@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use brenier::io::{Float, NamedArray, write_arrays, write_npy, write_text};
+use brenier::io::{Float, NamedArray, check_folder, write_arrays, write_npy, write_text};
 use brenier::metric::Flag;
 use clap::builder::styling::AnsiColor;
 
@@ -44,7 +44,14 @@ impl Folder {
     /// The folder at `path`, made if missing.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         fs::create_dir_all(path).map_err(|cause| format!("the folder {} cannot be made: {cause}", path.display()))?;
+        check_folder(path).map_err(|cause| format!("no file can be written in the folder {}: {cause}", path.display()))?;
         Ok(Self { path: path.into() })
+    }
+
+    /// Makes sure that files can be written in these folders of it, which are made if missing.
+    pub fn with(self, folders: &[&str]) -> Result<Self, Failure> {
+        folders.iter().try_for_each(|name| Self::open(&self.path.join(name)).map(drop))?;
+        Ok(self)
     }
 
     /// Removes `run.json` and the command's `own` files of an earlier run, so that none is taken for one of this run.

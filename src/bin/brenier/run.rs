@@ -1,11 +1,12 @@
 //! `brenier run`: a command line from a file. The flags are those of the command itself; there is no second list of them.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::PathBuf;
 
+use brenier::io::read_text;
+use brenier::nearest;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, Command};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 use toml::{Table, Value};
 
 use crate::Failure;
@@ -14,7 +15,8 @@ use crate::flags::{self, bad_usage};
 /// Run a command that a file describes
 ///
 /// The file holds command = "…", the command's arguments by their names, and its flags as keys. Flags that every command has may
-/// also be given here, and then win over the file. Paths are relative to the current folder.
+/// also be given here, and then win over the file. What the command line takes several of is a list. Paths are relative to the current
+/// folder.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier run experiment.toml",
@@ -36,7 +38,7 @@ impl Run {
     /// The command line that the file stands for, with the flags given beside it in `matches`.
     pub fn argv(&self, cli: &Command, matches: &ArgMatches) -> Result<Vec<OsString>, Failure> {
         let name = self.file.display();
-        let text = fs::read_to_string(&self.file).map_err(|cause| format!("{name}: it cannot be read: {cause}"))?;
+        let text = read_text(&self.file)?;
         let mut table: Table = text.parse().map_err(|cause| format!("{name}: it is not TOML: {cause}"))?;
         let commands: Vec<&str> = cli.get_subcommands().map(Command::get_name).filter(|name| *name != "run").collect();
         let command = match table.remove("command") {
@@ -60,17 +62,17 @@ impl Run {
                 continue;
             }
             let refused = |why: &str| bad_usage(format!("{name}: \"{key}\" {why}"));
-            let words = words(&value).ok_or_else(|| refused("must be a number, a text, true, false, or a list"))?;
+            let words = words(arg, &value).map_err(refused)?;
             match (arg.get_long(), arg.get_action().takes_values(), &value) {
                 (None, ..) => positionals.push((place, words)),
-                (Some(_), true, Value::Boolean(_)) => return Err(refused(&format!("needs a value, not {words}"))),
-                (Some(long), true, _) => options.push(format!("--{long}={words}").into()),
+                (Some(_), true, Value::Boolean(truth)) => return Err(refused(&format!("needs a value, not {truth}"))),
+                (Some(long), true, _) => options.extend(words.iter().map(|word| format!("--{long}={word}").into())),
                 (Some(_), false, Value::Boolean(false)) => {}
                 (Some(long), false, Value::Boolean(true)) => options.push(format!("--{long}").into()),
                 (Some("verbose"), false, Value::Integer(times)) => {
                     options.extend((0..*times).map(|_| OsString::from("--verbose")));
                 }
-                _ => return Err(refused(&format!("is true or false, not {words}"))),
+                _ => return Err(refused(&format!("is true or false, not {}", words.join(", ")))),
             }
         }
         positionals.sort();
@@ -78,7 +80,7 @@ impl Run {
         argv.append(&mut options);
         argv.extend(beside(cli, matches));
         argv.push("--".into());
-        argv.extend(positionals.into_iter().map(|(_, words)| words.into()));
+        argv.extend(positionals.into_iter().flat_map(|(_, words)| words).map(OsString::from));
         Ok(argv)
     }
 }
@@ -108,19 +110,28 @@ fn beside(cli: &Command, matches: &ArgMatches) -> Vec<OsString> {
     given.flat_map(flag).collect()
 }
 
-/// A value as the command line writes it; none for a table.
-fn words(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Integer(number) => Some(number.to_string()),
-        Value::Float(number) => Some(number.to_string()),
-        Value::Boolean(flag) => Some(flag.to_string()),
-        Value::Array(values) => Some(values.iter().map(words).collect::<Option<Vec<String>>>()?.join(",")),
-        Value::Datetime(_) | Value::Table(_) => None,
+/// The words that the command line has for `value` of `arg`: of a list one for each of its values, or all of them in one where `arg`
+/// takes a list so; else why there are none.
+fn words(arg: &Arg, value: &Value) -> Result<Vec<String>, &'static str> {
+    let Value::Array(values) = value else { return Ok(vec![word(value)?]) };
+    let all = values.iter().map(word).collect::<Result<Vec<String>, _>>()?;
+    let several = matches!(arg.get_action(), ArgAction::Append) || arg.get_num_args().is_some_and(|many| many.max_values() > 1);
+    match arg.get_value_delimiter() {
+        Some(delimiter) => Ok(vec![all.join(&delimiter.to_string())]),
+        None if several => Ok(all),
+        None => Err("takes one value, not a list"),
     }
 }
 
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
-    let likeness = |candidate: &&str| strsim::jaro_winkler(name, candidate);
-    known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default()
+/// A single value as the command line writes it.
+fn word(value: &Value) -> Result<String, &'static str> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Float(number) => Ok(number.to_string()),
+        Value::Boolean(flag) => Ok(flag.to_string()),
+        Value::Array(_) | Value::Datetime(_) | Value::Table(_) => {
+            Err("must be a number, a text, true, false, or a list of these")
+        }
+    }
 }

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::output::{Summary, count, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, progress, signal, values};
+use crate::{Failure, flags, input, memory, progress, signal, values};
 
 /// Particles of the whole run when neither --n nor --start says how many.
 const DEFAULT_N: u32 = 4096;
@@ -174,7 +174,7 @@ impl Sample {
             Movement::Loop(_, options) => (None, options.steps, 2),
         };
         let states = if self.trajectory { steps + 1 } else { 0 };
-        machine::require("this many particles", (states + registers + 3) as u64 * particles.len() as u64 * d as u64)?;
+        memory::require("this many particles", (states + registers + 3) as u64 * particles.len() as u64 * d as u64)?;
         let rows = |whole: &[f64]| whole[particles.start as usize * d..particles.end as usize * d].to_vec();
         let start = match &whole {
             Some(whole) => rows(whole),
@@ -378,11 +378,10 @@ impl Sample {
             Compat::UNUSED_DRAWS => (self.churn_between.is_some(), "--churn and --churn-between MIN..MAX"),
             _ => (true, ""),
         };
-        if shown {
-            Ok(compat)
-        } else {
-            Err(format!("compat {name} shows only with {flag}; give it, or leave the compat out").into())
+        if !shown {
+            tracing::warn!("compat {name} shows only with {flag}: this run is as it is without the compat");
         }
+        Ok(compat)
     }
 
     /// The start points of the whole run, n × d.

@@ -13,13 +13,24 @@ pub fn install() -> Result<(), Failure> {
     unsafe {
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
-    ctrlc::set_handler(|| {
+    let handled = ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
         output::say("stopping after this step; Ctrl-C again to leave at once");
-    })?;
-    Ok(())
+    });
+    match handled {
+        // Without a thread that waits for it, Ctrl-C ends the process at once, as it does any other.
+        #[cfg(unix)]
+        Err(ctrlc::Error::System(_)) => {
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                // SAFETY: the default action is no code of ours.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
+            Ok(())
+        }
+        other => Ok(other?),
+    }
 }
 
 /// Whether Ctrl-C was pressed.

@@ -3,11 +3,14 @@
 use brenier::measure::{Cloud, Measure};
 use brenier::random::{Philox, Stream};
 
-use crate::{Failure, machine};
+use super::moments::Moments;
+use crate::{Failure, memory};
 
 /// One end of the pairs.
 pub struct End {
     measure: Measure,
+    /// Of the whole file, or of what was drawn of the law so far.
+    moments: Moments,
     /// Points of a plan.
     len: usize,
     /// 0 for the source, 1 for the target: what tells their random numbers apart.
@@ -44,7 +47,21 @@ impl End {
             (Measure::Finite(cloud), None) => cloud.len(),
             (_, batch) => batch.unwrap_or(n) as usize,
         };
-        Self { measure, len, side }
+        let mut moments = Moments::none(measure.dim());
+        if let Measure::Finite(cloud) = &measure {
+            moments.add(cloud);
+        }
+        Self { measure, moments, len, side }
+    }
+
+    /// Mean and total variance of the whole file, or of all that was drawn of the law.
+    pub fn moments(&self) -> &Moments {
+        &self.moments
+    }
+
+    /// `count` independent draws, by weight from a file and fresh from a law, n × d.
+    pub fn independent(&self, count: usize, seed: u32) -> Vec<f64> {
+        self.measure.sample(count, seed, Stream::Metric, 1).points().to_vec()
     }
 
     pub fn dim(&self) -> usize {
@@ -67,10 +84,11 @@ impl End {
     }
 
     /// The points of plan `number`.
-    pub fn batch(&self, number: u32, seed: u32) -> Result<Batch, Failure> {
+    pub fn batch(&mut self, number: u32, seed: u32) -> Result<Batch, Failure> {
         let Measure::Finite(cloud) = &self.measure else {
-            machine::require("drawing that many points", 2 * (self.len * self.dim()) as u64)?;
+            memory::require("drawing that many points", 2 * (self.len * self.dim()) as u64)?;
             let cloud = self.measure.sample(self.len, seed, Stream::Source, 2 * number + self.side);
+            self.moments.add(&cloud);
             return Ok(Batch { cloud, rows: Rows::From(number.wrapping_mul(self.len as u32)) });
         };
         if self.is_whole() {

@@ -39,7 +39,7 @@ pub struct Record<'a> {
     /// `pair_cost` over `independent_cost`.
     pub cost_ratio: f64,
     #[serde(flatten)]
-    pub straightness: Option<Straightness>,
+    pub straightness: Straightness,
     /// Points of the target file that are in a pair; null for a law.
     pub targets_used: Option<usize>,
     /// Pairs of the target point that is in most of them; null for a law.
@@ -60,14 +60,12 @@ pub struct Plans {
     pub converged: bool,
     /// The worst of all.
     pub marginal_error: f64,
-    /// Of the first.
-    pub straightness: Option<Straightness>,
 }
 
 impl Plans {
     /// No plan yet.
     pub fn at(eps: Chosen) -> Self {
-        Self { eps, iterations: 0, converged: true, marginal_error: 0.0, straightness: None }
+        Self { eps, iterations: 0, converged: true, marginal_error: 0.0 }
     }
 
     /// Counts in one more plan.
@@ -81,8 +79,8 @@ impl Plans {
 impl Record<'_> {
     /// Flags the values that JSON cannot hold: the floor of one pair, and the ratio where nothing has to move.
     pub fn flag_not_finite(&mut self) {
-        let floors = self.straightness.iter().flat_map(|s| [s.cfm_loss_floor, s.cfm_loss_floor_independent]);
-        if !floors.chain([self.pair_cost, self.cost_ratio]).all(f64::is_finite) {
+        let floors = [self.straightness.cfm_loss_floor, self.straightness.cfm_loss_floor_independent];
+        if !floors.into_iter().chain([self.pair_cost, self.cost_ratio]).all(f64::is_finite) {
             self.flags.push(Flag::NotFinite);
         }
     }
@@ -100,19 +98,18 @@ impl Record<'_> {
             format!("{:.1e}", self.marginal_error),
             if self.converged { "converged" } else { "not converged" },
         );
-        if let Some(straight) = &self.straightness {
-            summary.line("renormalised entropy", number(straight.renormalised_entropy), "0 for a map, 1 for independent pairs");
-            let than = |other: f64| format!("against {} for independent pairs", number(other));
-            summary.line("mean |x1-x0|²", number(self.pair_cost), than(straight.independent_cost));
-            let variance = (straight.conditional_variance, straight.conditional_variance_independent);
-            summary.line("E Var(x1 | x0)", number(variance.0), than(variance.1));
-            let floor = straight.cfm_loss_floor;
-            let (floor, remark) = match floor.is_finite() {
-                true => (number(floor), than(straight.cfm_loss_floor_independent)),
-                false => ("–".into(), "one pair has none".into()),
-            };
-            summary.line("floor of the CFM loss", floor, remark);
-        }
+        let straight = &self.straightness;
+        summary.line("renormalised entropy", number(straight.renormalised_entropy), "0 for a map, 1 for independent pairs");
+        let than = |other: f64| format!("against {} for independent pairs", number(other));
+        summary.line("mean |x1-x0|²", number(self.pair_cost), than(straight.independent_cost));
+        let variance = (straight.conditional_variance, straight.conditional_variance_independent);
+        summary.line("E Var(x1 | x0)", number(variance.0), than(variance.1));
+        let floor = straight.cfm_loss_floor;
+        let (floor, remark) = match floor.is_finite() {
+            true => (number(floor), than(straight.cfm_loss_floor_independent)),
+            false => ("–".into(), "one pair has none".into()),
+        };
+        summary.line("floor of the CFM loss", floor, remark);
         if let (Some(used), Some(most)) = (self.targets_used, self.most_uses) {
             summary.line("targets used", count(used), format!("the most used one {}", counted(most as usize, "time")));
         }

@@ -1,28 +1,26 @@
 //! What a plan is worth for training: its entropy, and how straight the paths of its pairs are.
 
 use brenier::backend::Device;
-use brenier::measure::Cloud;
 use brenier::metric::cfm_loss_floor;
-use brenier::random::{Philox, Stream};
-use brenier::transport::pairs::Pairs;
 use brenier::transport::{Outcome, Plan, Problem};
 use serde::Serialize;
 
+use super::batch::End;
 use crate::Failure;
 
 /// Pairs that the floor of the loss is estimated on.
 const FLOOR_PAIRS: usize = 8192;
 
-/// What the first plan is worth for training, beside independent pairs.
+/// What the plans are worth for training, beside independent pairs.
 #[derive(Serialize)]
 pub struct Straightness {
-    /// −Σ P log P, in nats.
+    /// −Σ P log P of the first plan, in nats.
     pub entropy: f64,
     /// 0 for a map, 1 for independent pairs.
     pub renormalised_entropy: f64,
     /// E|x1 − x0|² of independent pairs.
     pub independent_cost: f64,
-    /// E Var(x1 | x0).
+    /// E Var(x1 | x0) given the points of a plan, the mean of all plans.
     pub conditional_variance: f64,
     /// Var(x1).
     pub conditional_variance_independent: f64,
@@ -31,31 +29,57 @@ pub struct Straightness {
     pub cfm_loss_floor_independent: f64,
 }
 
-impl Straightness {
-    /// Of the pairs `drawn` from the plan of `outcome`.
-    pub fn new(problem: &Problem<'_>, outcome: &Outcome, drawn: &Pairs, device: &Device, seed: u32) -> Result<Self, Failure> {
+/// What is gathered of the plans and pairs as they come.
+#[derive(Default)]
+pub struct Gathered {
+    entropy: Option<(f64, f64)>,
+    plans: f64,
+    conditional_variance: f64,
+    /// The first pairs, n × d each.
+    x0: Vec<f64>,
+    x1: Vec<f64>,
+}
+
+impl Gathered {
+    /// Takes in the plan of `outcome`.
+    pub fn plan(&mut self, problem: &Problem<'_>, outcome: &Outcome, device: &Device) -> Result<(), Failure> {
+        if self.entropy.is_none() {
+            let entropy = Plan::new(problem, &outcome.potentials)?.entropy(device)?;
+            self.entropy = Some((entropy.joint, entropy.renormalised()));
+        }
         let (x, y) = (problem.source(), problem.target());
-        let entropy = Plan::new(problem, &outcome.potentials)?.entropy(device)?;
-        let (mean, d) = (y.mean(), y.dim());
-        let square = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
-        let explained: f64 = outcome.map.chunks_exact(d).enumerate().map(|(i, t)| x.weight(i) * square(t, &mean)).sum();
-        let used = drawn.source.len().min(FLOOR_PAIRS);
-        let gather = |cloud: &Cloud, index: &mut dyn Iterator<Item = usize>| -> Vec<f64> {
-            index.take(used).flat_map(|i| cloud.row(i)).copied().collect()
-        };
-        let x0 = gather(x, &mut drawn.source.iter().map(|&i| i as usize));
-        let x1 = gather(y, &mut drawn.target.iter().map(|&j| j as usize));
-        let (philox, quantiles) = (Philox::new(seed, Stream::Metric), y.inverse_cdf());
-        let independent = gather(y, &mut (0..used as u32).map(|k| quantiles.index(philox.uniform(k, 1, 0))));
-        let floor = |x1: &[f64]| if used < 2 { Ok(f64::NAN) } else { cfm_loss_floor(&x0, x1, d, device) };
-        Ok(Self {
-            entropy: entropy.joint,
-            renormalised_entropy: entropy.renormalised(),
-            independent_cost: square(&x.mean(), &mean) + x.variance() + y.variance(),
-            conditional_variance: (y.variance() - explained).max(0.0),
-            conditional_variance_independent: y.variance(),
-            cfm_loss_floor: floor(&x1)?,
-            cfm_loss_floor_independent: floor(&independent)?,
+        let mean = y.mean();
+        let square = |x: &[f64]| x.iter().zip(&mean).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
+        let images = outcome.map.chunks_exact(y.dim()).enumerate();
+        let explained: f64 = images.map(|(i, image)| x.weight(i) * square(image)).sum();
+        let within = (y.variance() - explained).max(0.0);
+        self.plans += 1.0;
+        self.conditional_variance += (within - self.conditional_variance) / self.plans;
+        Ok(())
+    }
+
+    /// Takes in a pair.
+    pub fn pair(&mut self, x0: &[f64], x1: &[f64]) {
+        if self.x0.len() < FLOOR_PAIRS * x0.len() {
+            self.x0.extend_from_slice(x0);
+            self.x1.extend_from_slice(x1);
+        }
+    }
+
+    /// What all of them are worth.
+    pub fn finish(&self, source: &End, target: &End, device: &Device, seed: u32) -> Result<Straightness, Failure> {
+        let d = target.dim();
+        let pairs = self.x0.len() / d;
+        let floor = |x1: &[f64]| if pairs < 2 { Ok(f64::NAN) } else { cfm_loss_floor(&self.x0, x1, d, device) };
+        let (entropy, renormalised_entropy) = self.entropy.unwrap_or((f64::NAN, f64::NAN));
+        Ok(Straightness {
+            entropy,
+            renormalised_entropy,
+            independent_cost: source.moments().independent_cost(target.moments()),
+            conditional_variance: self.conditional_variance,
+            conditional_variance_independent: target.moments().variance,
+            cfm_loss_floor: floor(&self.x1)?,
+            cfm_loss_floor_independent: floor(&target.independent(pairs, seed))?,
         })
     }
 }

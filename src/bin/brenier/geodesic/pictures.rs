@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::{Geodesic, UNCONVERGED};
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, machine, progress, signal};
+use crate::{Failure, flags, input, memory, progress, signal};
 
 /// Blur between colours: about the least difference that is seen in Oklab.
 const COLOUR_BLUR: f64 = 0.02;
@@ -103,14 +103,15 @@ pub fn run(
     let side = geodesic.canvas.unwrap_or(CANVAS) as usize;
     let (mut a, mut b) = (read_picture(Path::new(&geodesic.ends.source))?, read_picture(Path::new(&geodesic.ends.target))?);
     let frame = if kind == PictureKind::Colour { a.pixels.len() } else { side.pow(2) };
-    machine::require("a film of that many frames", (u64::from(geodesic.steps) + 1) * frame as u64)?;
+    memory::require("a film of that many frames", (u64::from(geodesic.steps) + 1) * frame as u64)?;
     let folder = session.folder(Some(super::FOLDER))?;
     let begun = Instant::now();
     let ((x, places), y, default) = match kind {
         PictureKind::Colour => (a.palette()?, b.palette()?.0, COLOUR_BLUR),
         PictureKind::Density => {
             (a, b) = (on_canvas(&a, side), on_canvas(&b, side));
-            ((a.density()?, Vec::new()), b.density()?, DENSITY_BLUR / side as f64)
+            let [x, y] = [(&a, &geodesic.ends.source), (&b, &geodesic.ends.target)].map(|(picture, name)| inked(picture, name));
+            ((x?, Vec::new()), y?, DENSITY_BLUR / side as f64)
         }
     };
     let given = geodesic.regularisation.given(Convention::Brenier)?;
@@ -204,6 +205,16 @@ pub fn run(
     summary.line("time", seconds(record.seconds), format!("{} in {}", record.device, record.precision));
     let unconverged = (!record.converged).then_some(UNCONVERGED);
     session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged)
+}
+
+/// The ink of the picture called `name`.
+fn inked(picture: &Picture, name: &str) -> Result<Cloud, Failure> {
+    picture.density().map_err(|_| {
+        format!(
+            "{name}: it has no ink, for all of it is as light as its border; take one that has, or move colours with --as colour"
+        )
+        .into()
+    })
 }
 
 /// Every pixel's colour on its way to the mean of its partners.

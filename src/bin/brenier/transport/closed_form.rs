@@ -9,7 +9,7 @@ use brenier::transport::{ClosedForm, Gaussian, Verdict};
 use super::Solved;
 use super::entropic::Entropic;
 use crate::solver::{Chosen, HALF_SQUARED};
-use crate::{Failure, machine};
+use crate::{Failure, memory};
 
 /// The largest dimension in which the closed form is given unasked: its eigenvalues take d³ operations.
 const UNASKED_DIM: usize = 128;
@@ -23,7 +23,7 @@ pub fn laws((source, target): &(Measure, Measure), asked: bool) -> Result<Option
     if x.dim() > UNASKED_DIM && !asked {
         return Ok(None);
     }
-    machine::require("covariances of that dimension", 16 * (x.dim() * x.dim()) as u64)?;
+    memory::require("covariances of that dimension", 16 * (x.dim() * x.dim()) as u64)?;
     match (Gaussian::of_mixture(x), Gaussian::of_mixture(y)) {
         (Some(x), Some(y)) => Ok(Some([x, y])),
         _ => refuse(asked),

@@ -17,7 +17,7 @@ use super::record::Diagnostics;
 use crate::output::{count, number, seconds};
 use crate::session::Session;
 use crate::solver::{Chosen, DEFAULT_EPS, Regularisation, Stopping};
-use crate::{Failure, machine, progress, signal};
+use crate::{Failure, memory, progress, signal};
 
 /// The flags that do not go with another plan than the entropic one.
 pub const ENTROPIC: [&str; 15] = [
@@ -185,7 +185,7 @@ impl Entropic {
         session: &Session,
     ) -> Result<Solved, Failure> {
         // Coordinates and potentials on both sides and at every scale, in f64 and in the precision of the run, and what is kept of the pairs.
-        machine::require("solving this problem", ((x.len() + y.len()) * (8 * x.dim() + 12)) as u64)?;
+        memory::require("solving this problem", ((x.len() + y.len()) * (8 * x.dim() + 12)) as u64)?;
         let seed = session.shared.seed;
         let [rho_source, rho_target] = self.rho()?;
         if self.debias && rho_source != rho_target {

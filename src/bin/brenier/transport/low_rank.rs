@@ -9,7 +9,7 @@ use brenier::transport::{LowRank, Verdict};
 use super::Solved;
 use crate::output::{count, number};
 use crate::session::Session;
-use crate::{Failure, machine, progress, signal};
+use crate::{Failure, memory, progress, signal};
 
 /// Stations go as far as the cost falls by this share over ten steps.
 const TOL: f64 = 1e-4;
@@ -24,7 +24,7 @@ pub fn solve(
     session: &Session,
 ) -> Result<Solved, Failure> {
     // Points and a factor on both sides.
-    machine::require("a plan of that rank", (x.len() + y.len()) as u64 * (rank + x.dim()) as u64)?;
+    memory::require("a plan of that rank", (x.len() + y.len()) as u64 * (rank + x.dim()) as u64)?;
     let solver = LowRank { rank, tol: TOL, max_iter, seed: session.shared.seed };
     let spinner = progress::spinner(session, "plan of low rank");
     let tell = |iteration, cost| {
