@@ -10,6 +10,7 @@ mod reference;
 mod cost_matrix;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod denormals;
 #[cfg(feature = "cuda")]
 mod emulated;
 mod interpret;

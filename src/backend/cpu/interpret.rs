@@ -194,7 +194,7 @@ fn scaled<L: Lane>(x: L, factor: L::Elem, add: L) -> L {
     x.mul_add(L::splat(factor), add)
 }
 
-/// Softmax weights 2^(logit − max) in place of the K logits; returns one over their sum.
+/// Softmax weights 2^(logit − max), in units of a weight, in place of the K logits; returns their sum.
 #[inline(always)]
 fn softmax<L: Lane>(logits: &mut [L::Elem]) -> L {
     let mut max = L::load(logits);
@@ -203,11 +203,18 @@ fn softmax<L: Lane>(logits: &mut [L::Elem]) -> L {
     }
     let mut sum = L::splat(L::Elem::from_f64(0.0));
     for lanes in logits.chunks_exact_mut(L::N) {
-        let weight = L::load(lanes).sub(max).exp2();
+        let weight = L::load(lanes).sub(max).weight();
         sum = sum.add(weight);
         weight.store(lanes);
     }
-    L::splat(L::Elem::from_f64(1.0)).div(sum)
+    sum
+}
+
+/// One over the sum of the weights, and what a weighted sum must come to for a mean that is not next to nothing.
+#[inline(always)]
+fn divisor<L: Lane>(sum: L) -> (L, L) {
+    let constant = |x: f64| L::Elem::from_f64(x);
+    (L::splat(constant(1.0)).div(sum), sum.mul(L::splat(constant(L::Elem::TINY))))
 }
 
 /// [`Form::Isotropic`]: `work[..d] = Σ_k r_k (e_k x + m_k)`; the logits follow behind.
@@ -230,7 +237,7 @@ fn isotropic<L: Lane, const D: usize>(c: &[L::Elem], components: usize, dim: usi
         }
         logit.store(lanes);
     }
-    let inverse = softmax::<L>(logits);
+    let (inverse, least) = divisor(softmax::<L>(logits));
     let mut slope = zero;
     for (c, lanes) in c.chunks_exact(stride).zip(logits.chunks_exact(L::N)) {
         slope = scaled(L::load(lanes), c[2 + d], slope);
@@ -240,7 +247,7 @@ fn isotropic<L: Lane, const D: usize>(c: &[L::Elem], components: usize, dim: usi
         for (c, lanes) in c.chunks_exact(stride).zip(logits.chunks_exact(L::N)) {
             sum = scaled(L::load(lanes), c[3 + d + k], sum);
         }
-        sum.mul(inverse).store(&mut out[k * L::N..]);
+        sum.flush(least).mul(inverse).store(&mut out[k * L::N..]);
     }
 }
 
@@ -262,7 +269,7 @@ fn full<L: Lane>(c: &[L::Elem], components: usize, d: usize, x: &[L::Elem], work
         }
         logit.store(lanes);
     }
-    let inverse = softmax::<L>(logits);
+    let (inverse, least) = divisor(softmax::<L>(logits));
     out.fill(L::Elem::from_f64(0.0));
     for ((c, lanes), z) in c.chunks_exact(stride).zip(logits.chunks_exact(L::N)).zip(whitened.chunks_exact(d * L::N)) {
         let weight = L::load(lanes);
@@ -277,6 +284,6 @@ fn full<L: Lane>(c: &[L::Elem], components: usize, d: usize, x: &[L::Elem], work
         }
     }
     for lanes in out.chunks_exact_mut(L::N) {
-        L::load(lanes).mul(inverse).store(lanes);
+        L::load(lanes).flush(least).mul(inverse).store(lanes);
     }
 }

@@ -81,7 +81,11 @@ impl<T: Simd> Block<'_, T> {
                 for (i, best) in best[..index.len()].iter_mut().enumerate() {
                     if lanes[i].to_f64() <= best.bound {
                         let row = &x[(start + i) * d..][..d];
-                        best.settle(row, tile, t * TILE, |j| lane(distances[j][i / L::N], i % L::N));
+                        for (j, column) in tile.chunks_exact(d).enumerate() {
+                            if lane(distances[j][i / L::N], i % L::N).to_f64() <= best.bound {
+                                best.settle(row, column, t * TILE + j);
+                            }
+                        }
                     }
                 }
             }
@@ -91,21 +95,16 @@ impl<T: Simd> Block<'_, T> {
 }
 
 impl Best {
-    /// Compares in f64 those columns of `tile`, the first of them number `first`, whose distance in the lanes is within bounds.
+    /// Compares `column`, number `j`, in f64.
     #[inline(always)]
-    fn settle<T: Real>(&mut self, row: &[T], tile: &[T], first: usize, in_lanes: impl Fn(usize) -> T) {
-        for (j, column) in tile.chunks_exact(row.len()).enumerate() {
-            if in_lanes(j).to_f64() > self.bound {
-                continue;
-            }
-            let distance = squared_distance(row, column);
-            if distance < self.distance {
-                let (d, index) = (row.len() as f64, (first + j) as u32);
-                // d + 2 roundings, taken twice; a bound beyond the numbers of the lanes is infinite like their distances.
-                let bound = distance * (1.0 + 2.0 * (d + 2.0) * T::ROUNDING) + d * UNDERFLOW;
-                let bound = if distance == 0.0 { f64::NEG_INFINITY } else { T::from_f64(bound).to_f64() };
-                *self = Self { distance, index, bound };
-            }
+    fn settle<T: Real>(&mut self, row: &[T], column: &[T], j: usize) {
+        let distance = squared_distance(row, column);
+        if distance < self.distance {
+            let d = row.len() as f64;
+            // d + 2 roundings, taken twice; a bound beyond the numbers of the lanes is infinite like their distances.
+            let bound = distance * (1.0 + 2.0 * (d + 2.0) * T::ROUNDING) + d * UNDERFLOW;
+            let bound = if distance == 0.0 { f64::NEG_INFINITY } else { T::from_f64(bound).to_f64() };
+            *self = Self { distance, index: j as u32, bound };
         }
     }
 }

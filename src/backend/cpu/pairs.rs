@@ -1,5 +1,7 @@
 //! Costs and kernel sums of pairs, one by one in f64.
 
+use std::f64::consts::LN_2;
+
 use rayon::prelude::*;
 
 use crate::backend::{Cost, PairKernel, Real};
@@ -49,7 +51,11 @@ pub fn pair_sum<T: Real>(x: &[T], a: &[T], y: &[T], b: &[T], d: usize, kernel: P
         .map(|(x, a)| {
             let pair = |y: &[T]| match kernel {
                 PairKernel::Distance => squared_distance(x, y).sqrt(),
-                PairKernel::Gaussian(bandwidth) => (-0.5 * squared_distance(x, y) / (bandwidth * bandwidth)).exp(),
+                PairKernel::Gaussian(bandwidth) => {
+                    let exponent = -0.5 * squared_distance(x, y) / (bandwidth * bandwidth);
+                    // Below 2⁻¹⁰⁰ it adds nothing, and far below it is denormal.
+                    if exponent < -100.0 * LN_2 { 0.0 } else { exponent.exp() }
+                }
             };
             a.to_f64() * y.chunks_exact(d).zip(b).map(|(y, b)| b.to_f64() * pair(y)).sum::<f64>()
         })

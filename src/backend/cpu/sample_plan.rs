@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
-use crate::backend::cpu::soft_min::{Pairs, State, TILE, given_shift, is_usable, logits};
+use crate::backend::cpu::soft_min::{Pairs, State, TILE, given_shift, in_units, is_usable, logits};
 
 /// Rows a task handles; no instruction set holds more at a time.
 const ROWS: usize = 64;
@@ -125,7 +125,7 @@ impl<T: Simd> Block<'_, T> {
         let tiles = running.len() / width;
         let sum = |tile: usize| running[tile * width + lane].to_f64();
         let (m, total) = (self.pairs.y.len() / (self.pairs.d + 1), sum(tiles - 1));
-        let usable = is_usable(running[(tiles - 1) * width + lane]);
+        let usable = is_usable(in_units(running[(tiles - 1) * width + lane]));
         for r in (self.first[row] - offset) as usize..(self.first[row + 1] - offset) as usize {
             let quantile = self.quantiles[r];
             let mut found = None;
@@ -168,7 +168,7 @@ fn locate<T: Simd>(
     if top < -1e35 {
         return None;
     }
-    weights.iter_mut().for_each(|weight| *weight = (*weight - top).exp2());
+    weights.iter_mut().for_each(|weight| *weight = if *weight - top < -100.0 { 0.0 } else { (*weight - top).exp2() });
     let mut left = share * weights.iter().sum::<f64>();
     let crossing = weights.iter().position(|weight| {
         left -= weight;

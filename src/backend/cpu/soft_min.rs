@@ -4,9 +4,9 @@
 //! register-blocked product (R row vectors × C columns), their exponentials, and, for the mean, a second product of the
 //! weights with the values. Everything is in units of log 2, scaled when the columns are packed.
 //!
-//! With a shift (the last potential) there is no running maximum, and a row whose sum leaves [2⁻⁶⁴, 2⁶⁴] is run again with
-//! it. At d = 3 a pair costs 3 FMA for the product, 1 subtraction, 1 maximum, 1 rounding, 1 subtraction, 5 FMA, 1 scaling and
-//! 1 addition: 14 operations.
+//! With a shift (the last potential) there is no running maximum, and a row whose sum leaves [2⁻²⁰, 2²⁰] is run again with
+//! it: weights below 2⁻¹⁰⁰ are zero ([`UNIT`](super::lane::UNIT) says what that loses), so that no product is denormal. At d = 3 a pair
+//! costs 3 FMA for the product, 1 subtraction, 1 rounding, 1 subtraction, 5 FMA, 1 comparison, 1 scaling and 1 addition: 14 operations.
 
 mod panel;
 mod product;
@@ -22,9 +22,9 @@ use crate::backend::{LARGEST_BIAS, Real};
 #[cfg(feature = "cuda")]
 pub use panel::merge;
 use panel::{PANEL, PART, Panel};
-pub(super) use product::{add_mean, logits};
+pub(super) use product::{add_mean, logits, rescale_means};
 use state::LEAST;
-pub(super) use state::{State, add_compensated, given_shift, is_usable};
+pub(super) use state::{KEPT_BITS, State, add_compensated, given_shift, in_units, is_usable, mean_of};
 
 /// Columns whose weights are held at a time; a multiple of every C below.
 pub(super) const TILE: usize = 48;
@@ -171,8 +171,7 @@ impl<T: Simd> Block<'_, T> {
             let mut state = State::<L, R>::new(given);
             self.stream::<L, R, C, D>(&mut state, given.is_none());
             self.finish(&state, None, given, rows.clone());
-            let usable = |sum: T| is_usable(sum) || (self.is_part && sum.to_f64() < LEAST);
-            if given.is_some() && !state.all(rows.len(), usable) {
+            if given.is_some() && !state.is_usable(rows.len(), self.is_part) {
                 // Only the rows that need it take the second result: none depends on its neighbours.
                 let first = std::mem::replace(&mut state, State::new(None));
                 self.stream::<L, R, C, D>(&mut state, true);
@@ -204,12 +203,7 @@ impl<T: Simd> Block<'_, T> {
             }
             let weights = &mut weights[..columns];
             if online {
-                let rescale = state.raise_shift(weights);
-                for (sums, r) in self.scratch.mean.chunks_exact_mut(2 * L::N).zip((0..R).cycle()) {
-                    for lanes in sums.chunks_exact_mut(L::N) {
-                        L::load(lanes).mul(rescale[r]).store(lanes);
-                    }
-                }
+                rescale_means(&state.raise_shift(weights), &mut self.scratch.mean);
             }
             state.add_exponentials(weights);
             if self.p > 0 {
@@ -232,22 +226,33 @@ impl<T: Simd> Block<'_, T> {
             ([T::zeroed(); 16], [T::zeroed(); 16], [T::zeroed(); 16], [T::zeroed(); 16]);
         for r in 0..R {
             state.sum[r].store(&mut sum);
-            let relative = given.map_or(state.shift[r], |given| state.shift[r].sub(given[r]));
-            relative.store(&mut shift);
+            match given {
+                Some(given) => state.shift[r].sub(given[r]).store(&mut shift),
+                None => state.shift[r].store(&mut shift),
+            }
             if let Some(first) = first {
                 first.sum[r].store(&mut before);
             }
             let start = rows.start + r * L::N;
-            let usable = |sum: T| is_usable(sum) || (self.is_part && first.is_some() && sum.to_f64() < LEAST);
-            let here = || (start..rows.end.min(start + L::N)).enumerate().filter(|&(l, _)| !usable(before[l]));
-            for (l, i) in here() {
-                self.out[i] = T::from_f64(LN_2 * shift[l].to_f64() + sum[l].to_f64().ln());
+            let here = rows.end.saturating_sub(start).min(L::N);
+            let mut wanted = [true; 16];
+            if first.is_some() {
+                for l in 0..here {
+                    let sum = in_units(before[l]);
+                    wanted[l] = !(is_usable(sum) || self.is_part && sum < LEAST);
+                }
+            }
+            for l in 0..here {
+                if wanted[l] {
+                    self.out[start + l] = T::from_f64(LN_2 * shift[l].to_f64() + in_units(sum[l]).ln());
+                }
             }
             for k in 0..self.p {
-                let weighted = L::load(&self.scratch.mean[(k * R + r) * 2 * L::N..]);
-                weighted.div(state.sum[r]).store(&mut mean);
-                for (l, i) in here() {
-                    self.means[i * self.p + k] = mean[l];
+                mean_of(L::load(&self.scratch.mean[(k * R + r) * 2 * L::N..]), state.sum[r]).store(&mut mean);
+                for l in 0..here {
+                    if wanted[l] {
+                        self.means[(start + l) * self.p + k] = mean[l];
+                    }
                 }
             }
         }

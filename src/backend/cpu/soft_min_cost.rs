@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::backend::PairCost;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
 use crate::backend::cpu::metric::{Euclidean, Given, Lines, Lp, Manhattan, Metric};
-use crate::backend::cpu::soft_min::{Pairs, State, TILE, add_compensated, add_mean};
+use crate::backend::cpu::soft_min::{Pairs, State, TILE, add_compensated, add_mean, in_units, mean_of, rescale_means};
 
 /// Rows of a task, whatever the lanes.
 const ROWS: usize = 64;
@@ -159,14 +159,11 @@ impl<T: Simd> Block<'_, T> {
                 for (weights, costs) in weights.iter().zip(&costs) {
                     tile = weights[r].mul_add(costs[r], tile);
                 }
-                (cost[r], lost[r]) = add_compensated(cost[r].mul(rescale[r]), lost[r].mul(rescale[r]), tile);
-            }
-            for (sums, r) in self.scratch.mean.chunks_exact_mut(2 * L::N).zip((0..R).cycle()) {
-                for lanes in sums.chunks_exact_mut(L::N) {
-                    L::load(lanes).mul(rescale[r]).store(lanes);
-                }
+                let (rescaled, remainder) = rescale[r].of(cost[r], lost[r]);
+                (cost[r], lost[r]) = add_compensated(rescaled, remainder, tile);
             }
             if self.p > 0 {
+                rescale_means(&rescale, &mut self.scratch.mean);
                 let values = &self.values[t * TILE * self.p..][..columns * self.p];
                 add_mean::<L, R>(weights, values, self.p, &mut self.scratch.mean);
             }
@@ -183,13 +180,17 @@ impl<T: Simd> Block<'_, T> {
             state.shift[r].store(&mut shift);
             let here = rows.len().saturating_sub(r * L::N).min(L::N);
             let (first, start) = (rows.start + r * L::N, rows.start + r * L::N - self.rows.start);
-            let given = |l: usize| self.pairs.shift.map_or(0.0, |(given, factor)| factor * given[first + l].to_f64());
-            let log_sum = |l: usize| T::from_f64(LN_2 * shift[l].to_f64() + sum[l].to_f64().ln() - given(l));
-            self.found.log_sum.extend((0..here).map(log_sum));
-            cost.div(state.sum[r]).store(&mut mean);
+            for l in 0..here {
+                let given = match self.pairs.shift {
+                    Some((given, factor)) => factor * given[first + l].to_f64(),
+                    None => 0.0,
+                };
+                self.found.log_sum.push(T::from_f64(LN_2 * shift[l].to_f64() + in_units(sum[l]).ln() - given));
+            }
+            mean_of(*cost, state.sum[r]).store(&mut mean);
             self.found.cost.extend(&mean[..here]);
             for k in 0..self.p {
-                L::load(&self.scratch.mean[(k * R + r) * 2 * L::N..]).div(state.sum[r]).store(&mut mean);
+                mean_of(L::load(&self.scratch.mean[(k * R + r) * 2 * L::N..]), state.sum[r]).store(&mut mean);
                 for (l, mean) in mean[..here].iter().enumerate() {
                     self.found.mean[(start + l) * self.p + k] = *mean;
                 }

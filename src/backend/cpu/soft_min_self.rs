@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
-use crate::backend::cpu::soft_min::{Factor, Pairs, given_shift, is_usable, logits, pack};
+use crate::backend::cpu::soft_min::{Factor, Pairs, given_shift, in_units, is_usable, logits, pack};
 
 /// Points of a block: large enough that a task outweighs its bookkeeping, small enough for the second-level cache at d = 64.
 const BLOCK: usize = 512;
@@ -33,6 +33,8 @@ pub fn soft_min_self<T: Simd>(
     // No weights in the columns: e_ij must be symmetric, and a point without mass still has a sum.
     pack(x, d, Factor::Uniform(k), &vec![T::zeroed(); n], Some((shift.0, -shift.1)), packed);
     let pairs = Pairs { x, y: packed, d, shift: Some(shift) };
+    // A weight so small counts nowhere, and its products would be denormal.
+    let weights: &[T] = &weights.iter().map(|&a| if a.to_f64() < T::TINY { T::zeroed() } else { a }).collect::<Vec<_>>();
     let blocks = n.div_ceil(BLOCK);
     let (mut row_sums, mut column_sums) = (vec![0.0; n], vec![0.0; n]);
     let scratch = || Scratch { x: Vec::new(), a: Vec::new(), shift: Vec::new(), sums: Vec::new(), column: Vec::new() };
@@ -48,7 +50,7 @@ pub fn soft_min_self<T: Simd>(
             T::dispatch(isa, Meeting { pairs, weights, rows, columns, row_sums, column_sums, scratch });
         });
     }
-    let sums = row_sums.iter().zip(&column_sums).map(|(row, column)| row + column);
+    let sums = row_sums.iter().zip(&column_sums).map(|(row, column)| in_units(row + column));
     out.iter_mut().zip(sums).for_each(|(out, sum)| *out = T::from_f64(if is_usable(sum) { sum.ln() } else { f64::NAN }));
 }
 
@@ -112,7 +114,9 @@ impl<T: Simd> Meeting<'_, T> {
         if let Some(given) = self.pairs.shift {
             for (g, lanes) in shift.chunks_exact_mut(width).enumerate() {
                 let vectors = given_shift::<L, R>(given, group(g));
-                (0..R).for_each(|r| vectors[r].store(&mut lanes[r * L::N..]));
+                for r in 0..R {
+                    vectors[r].store(&mut lanes[r * L::N..]);
+                }
             }
         }
         let mut tile = [[zero; R]; TILE];
@@ -138,7 +142,7 @@ impl<T: Simd> Meeting<'_, T> {
                 for ((logit, across), b) in tile.iter().zip(&mut across).zip(&self.weights[columns.clone()]) {
                     let b = L::splat(*b);
                     for r in 0..R {
-                        let e = logit[r].sub(own_shift[r]).exp2();
+                        let e = logit[r].sub(own_shift[r]).weight();
                         down[r] = e.mul_add(b, down[r]);
                         *across = e.mul_add(own[r], *across);
                     }
@@ -151,7 +155,11 @@ impl<T: Simd> Meeting<'_, T> {
             if self.rows != self.columns {
                 for (across, total) in across.iter().zip(&mut self.column_sums[first - self.columns.start..][..columns.len()]) {
                     across.store(column);
-                    *total += column.iter().map(|lane| lane.to_f64()).sum::<f64>();
+                    let mut sum = 0.0;
+                    for lane in column.iter() {
+                        sum += lane.to_f64();
+                    }
+                    *total += sum;
                 }
             }
         }

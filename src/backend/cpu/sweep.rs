@@ -13,7 +13,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::cpu::cost_matrix::cost_matrix;
 use crate::backend::cpu::gemm::gemm;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
-use crate::backend::cpu::soft_min::{add_compensated, is_usable};
+use crate::backend::cpu::soft_min::{KEPT_BITS, add_compensated, in_units, is_usable};
 use crate::backend::{Cost, Damping, LARGEST_BIAS, Real, Sweep};
 
 /// Most memory of the scores: 10,000 × 10,000 in single precision, and a quarter more.
@@ -28,6 +28,8 @@ const PAD: usize = 16;
 const BLOCK: usize = 64;
 /// Rows that share a pass over the columns' sums.
 const ROWS: usize = 4;
+/// Least sum relative to the largest exponent of a column with weight: a weight of 2⁻⁴⁰.
+const LEAST: f64 = 1.0 / 1_099_511_627_776.0;
 /// Vectors after which a row's sum is taken over into a compensated one.
 const TILE: usize = 64;
 
@@ -100,27 +102,38 @@ impl<T: Simd> Scores<T> {
             values.chain(std::iter::repeat_n(rest, stride - m)).map(T::from_f64).collect()
         };
         let bias = padded(&mut sweep.columns.potential.iter().map(|q| -k * q.to_f64()), -LARGEST_BIAS);
-        let weights = padded(&mut sweep.columns.weights.iter().map(|a| a.to_f64()), 0.0);
+        let weights = padded(&mut sweep.columns.weights.iter().map(|a| counting::<T>(a.to_f64())), 0.0);
+        let without = |a: &T| if counting::<T>(a.to_f64()) > 0.0 { 0.0 } else { -LARGEST_BIAS };
+        let massless = padded(&mut sweep.columns.weights.iter().map(without), -LARGEST_BIAS);
         let values: &[T] = bytemuck::cast_slice(values);
         let tasks = values.par_chunks(BLOCK * stride).zip(sums.par_chunks_mut(stride)).zip(log_sum.par_chunks_mut(BLOCK));
         tasks.enumerate().for_each_init(
             || vec![T::zeroed(); ROWS * stride],
             |entries, (block, ((scores, sums), log_sum))| {
-                let columns = Columns { bias: &bias, weights: &weights, sums };
+                let columns = Columns { bias: &bias, weights: &weights, massless: &massless, sums };
                 T::dispatch(isa, Block { scores, k, sweep, first: block * BLOCK, columns, entries, log_sum });
             },
         );
         log_ratio.par_iter_mut().enumerate().with_min_len(256).for_each(|(j, out)| {
-            *out = T::from_f64(sums[j..].iter().step_by(stride).map(|sum| sum.to_f64()).sum::<f64>().ln());
+            *out = T::from_f64(in_units(sums[j..].iter().step_by(stride).map(|sum| sum.to_f64()).sum::<f64>()).ln());
         });
-        log_sum.iter().all(|log| log.to_f64().is_finite()) && log_ratio.iter().all(|log| log.to_f64().abs() < 64.0 * LN_2)
+        let kept = KEPT_BITS * LN_2;
+        log_sum.iter().all(|log| log.to_f64().is_finite()) && log_ratio.iter().all(|log| log.to_f64().abs() < kept)
     }
+}
+
+/// `weight`, or zero where it counts nowhere and its products would be denormal.
+#[inline(always)]
+fn counting<T: Real>(weight: f64) -> f64 {
+    if weight < T::TINY { 0.0 } else { weight }
 }
 
 /// What a block knows of its columns, padded.
 struct Columns<'a, T> {
     bias: &'a [T],
     weights: &'a [T],
+    /// 0, and next to −∞ where there is no weight.
+    massless: &'a [T],
     sums: &'a mut [T],
 }
 
@@ -153,19 +166,22 @@ impl<T: Simd> Kernel<T> for Block<'_, T> {
                 let mut shift = T::from_f64(k * potential[i].to_f64());
                 let mut sum = row.exponentials(shift, columns.weights, entries);
                 let mut raised = 0.0;
-                if !is_usable(T::from_f64(sum)) {
-                    let largest = row.largest();
+                if !is_usable(sum) {
+                    let largest = row.largest(columns.massless);
                     raised = LN_2 * (largest.to_f64() - shift.to_f64());
                     shift = largest;
                     sum = row.exponentials(shift, columns.weights, entries);
                 }
-                // Lost all the same: the largest is that of a point without weight.
-                let log = if is_usable(T::from_f64(sum)) { raised + sum.ln() } else { f64::NAN };
-                let change = sweep.damping.as_ref().map_or(log, |Damping { omega, ground }| {
-                    omega * log + (1.0 - omega) * sweep.k * (ground[i] - potential[i].to_f64())
-                });
+                // Lost all the same: no point has weight.
+                let log = if sum >= LEAST { raised + sum.ln() } else { f64::NAN };
+                let change = match &sweep.damping {
+                    Some(Damping { omega, ground }) => {
+                        omega * log + (1.0 - omega) * sweep.k * (ground[i] - potential[i].to_f64())
+                    }
+                    None => log,
+                };
                 *out = T::from_f64(log);
-                factors[r] = L::splat(T::from_f64(weights[i].to_f64() * (raised - change).exp()));
+                factors[r] = L::splat(T::from_f64(counting::<T>(weights[i].to_f64() * (raised - change).exp())));
             }
             if log_sums.len() == ROWS {
                 add_entries::<L, ROWS>(entries, factors, columns.sums);
@@ -191,7 +207,7 @@ impl<L: Lane> Row<'_, L> {
         L::load(&self.scores[j..]).mul_add(self.k, L::load(&self.bias[j..]))
     }
 
-    /// Writes the entries 2^(exponent_j − shift) and returns Σ_j a_j entry_j.
+    /// Writes the entries 2^(exponent_j − shift), in units of a weight, and returns Σ_j a_j 2^(exponent_j − shift).
     #[inline(always)]
     fn exponentials(&self, shift: L::Elem, weights: &[L::Elem], entries: &mut [L::Elem]) -> f64 {
         let (shift, zero) = (L::splat(shift), L::splat(L::Elem::from_f64(0.0)));
@@ -200,7 +216,7 @@ impl<L: Lane> Row<'_, L> {
             let end = entries.len().min(start + TILE * L::N);
             let mut tile = zero;
             for j in (start..end).step_by(L::N) {
-                let entry = self.exponents(j).sub(shift).exp2();
+                let entry = self.exponents(j).sub(shift).weight();
                 entry.store(&mut entries[j..]);
                 tile = entry.mul_add(L::load(&weights[j..]), tile);
             }
@@ -208,19 +224,29 @@ impl<L: Lane> Row<'_, L> {
         }
         let mut lanes = [L::Elem::from_f64(0.0); PAD];
         sum.store(&mut lanes);
-        lanes.iter().map(|lane| lane.to_f64()).sum()
+        let mut total = 0.0;
+        for lane in lanes {
+            total += in_units(lane);
+        }
+        total
     }
 
-    /// The largest exponent.
+    /// The largest exponent of a column with weight.
     #[inline(always)]
-    fn largest(&self) -> L::Elem {
+    fn largest(&self, massless: &[L::Elem]) -> L::Elem {
         let mut largest = L::splat(L::Elem::from_f64(-2.0 * LARGEST_BIAS));
         for j in (0..self.scores.len()).step_by(L::N) {
-            largest = largest.max(self.exponents(j));
+            largest = largest.max(self.exponents(j).add(L::load(&massless[j..])));
         }
         let mut lanes = [L::Elem::from_f64(-2.0 * LARGEST_BIAS); PAD];
         largest.store(&mut lanes);
-        lanes.into_iter().fold(lanes[0], |a, b| if b > a { b } else { a })
+        let mut most = lanes[0];
+        for lane in lanes {
+            if lane > most {
+                most = lane;
+            }
+        }
+        most
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! the first term in f64 once a pair of tiles, the second once a row and tile, the last once a pair: as many operations as
 //! without tiles. Row and shift are one here: the sum is relative to the row's last potential φ, and a row whose sum leaves
-//! [2⁻⁶⁴, 2⁶⁴] is run again with a running maximum.
+//! [2⁻²⁰, 2²⁰] is run again with a running maximum.
 
 use std::f64::consts::{LN_2, LOG2_E};
 use std::ops::Range;
@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
-use crate::backend::cpu::soft_min::{State, add_mean, is_usable};
+use crate::backend::cpu::soft_min::{State, add_mean, in_units, is_usable, mean_of, rescale_means};
 use crate::backend::{LARGEST_BIAS, Mean, Real, TILE, TileList, Tiles};
 
 /// The two clouds of a tiled soft-min, the columns packed.
@@ -177,7 +177,7 @@ impl<T: Simd> RowTile<'_, T> {
             let mut state = State::new(Some([L::splat(T::zeroed()); R]));
             self.stream(&lanes, &mut state, false);
             self.finish(&state, None, &rows);
-            if !state.all(rows.len(), is_usable) {
+            if !state.is_usable(rows.len(), false) {
                 let first = std::mem::replace(&mut state, State::new(None));
                 self.stream(&lanes, &mut state, true);
                 self.finish(&state, Some(&first), &rows);
@@ -213,12 +213,7 @@ impl<T: Simd> RowTile<'_, T> {
                 *logits = logit(&x, &base, y);
             }
             if online {
-                let rescale = state.raise_shift(weights);
-                for (sums, r) in self.sums.chunks_exact_mut(2 * L::N).zip((0..R).cycle()) {
-                    for lanes in sums.chunks_exact_mut(L::N) {
-                        L::load(lanes).mul(rescale[r]).store(lanes);
-                    }
-                }
+                rescale_means(&state.raise_shift(weights), &mut self.sums);
             }
             state.add_exponentials(weights);
             if self.p > 0 {
@@ -244,15 +239,24 @@ impl<T: Simd> RowTile<'_, T> {
                 first.sum[r].store(&mut before);
             }
             let start = rows.start + r * L::N;
-            let here = || (start..rows.end.min(start + L::N)).enumerate().filter(|&(l, _)| !is_usable(before[l]));
-            for (l, i) in here() {
-                self.out[i] = T::from_f64(LN_2 * shift[l].to_f64() + sum[l].to_f64().ln());
+            let here = rows.end.saturating_sub(start).min(L::N);
+            let mut wanted = [true; 16];
+            if first.is_some() {
+                for l in 0..here {
+                    wanted[l] = !is_usable(in_units(before[l]));
+                }
+            }
+            for l in 0..here {
+                if wanted[l] {
+                    self.out[start + l] = T::from_f64(LN_2 * shift[l].to_f64() + in_units(sum[l]).ln());
+                }
             }
             for k in 0..self.p {
-                let weighted = L::load(&self.sums[(k * R + r) * 2 * L::N..]);
-                weighted.div(state.sum[r]).store(&mut mean);
-                for (l, i) in here() {
-                    self.means[i * self.p + k] = mean[l];
+                mean_of(L::load(&self.sums[(k * R + r) * 2 * L::N..]), state.sum[r]).store(&mut mean);
+                for l in 0..here {
+                    if wanted[l] {
+                        self.means[(start + l) * self.p + k] = mean[l];
+                    }
                 }
             }
         }
@@ -274,14 +278,14 @@ fn logit<L: Lane, const R: usize, const D: usize>(x: &[[L; R]; D], base: &[L; R]
     logit
 }
 
-/// Σ_j 2^logit over the columns of one tile.
+/// Σ_j 2^logit over the columns of one tile, in units of a weight.
 #[inline(always)]
 fn sum_of_exponentials<L: Lane, const R: usize, const D: usize>(x: &[[L; R]; D], base: &[L; R], packed: &[L::Elem]) -> [L; R] {
     let mut sum = [L::splat(L::Elem::from_f64(0.0)); R];
     for y in packed.chunks_exact(D + 1) {
         let logit = logit(x, base, y);
         for r in 0..R {
-            sum[r] = sum[r].add(logit[r].exp2());
+            sum[r] = sum[r].add(logit[r].weight());
         }
     }
     sum

@@ -82,15 +82,34 @@ pub trait Lane: Copy {
     fn sqrt(self) -> Self;
     /// Mantissas in [1, 2) and exponents of normal numbers.
     fn split(self) -> (Self, Self);
-    /// 2^self, clamped below at the smallest normal number: denormals would cost a factor of 26.
+    /// Zero where |self| < `least`, else self; NaN stays.
+    fn flush(self, least: Self) -> Self;
+    /// Whether any lane is less than that of `other`.
+    fn any_less(self, other: Self) -> bool;
+    /// 2^self, and exactly zero below 2^−100; NaN stays.
     fn exp2(self) -> Self;
+    /// [`UNIT`] · 2^self, and exactly zero where 2^self is below 2^−100; NaN stays.
+    fn weight(self) -> Self;
 }
 
-/// exp2 on [−½, ½], coefficients of x, x², …: relative error 9e-8.
-#[allow(clippy::approx_constant)] // the best polynomial, not the Taylor series: the first coefficient is only near log 2
-const EXP2_F32: [f32; 5] = [0.693_147, 0.240_222_42, 0.055_507_336, 0.009_671_513, 0.001_326_472_7];
+/// What a softmax weight of one is held as, 2⁴⁰.
+///
+/// Weights below 2⁻¹⁰⁰ of a row's shift are zero, so a weight is held as zero or as 2⁻⁶⁰ or more, and its product with a value
+/// from [`Real::TINY`] on is a normal number in either precision; a denormal would cost an Intel core some 150 cycles. Of m weights
+/// the zeros lose at most m 2⁻¹⁰⁰ of the sum where the shift is the largest logit, and m 2⁻⁸⁰ where the sum is in the range
+/// in which a stale shift is kept: less than a rounding of f64 for m ≤ 2²⁷.
+pub const UNIT: f64 = 1_099_511_627_776.0;
+/// Exponent below which a power of two is taken for zero.
+const LEAST_EXPONENT: i32 = -100;
+/// Exponent of [`UNIT`].
+const UNIT_EXPONENT: i32 = 40;
+
+/// exp2 on [−½, ½], coefficients of 1, x, x², …: relative error 9e-8.
+#[allow(clippy::approx_constant)] // the best polynomial, not the Taylor series: the coefficient of x is only near log 2
+const EXP2_F32: [f32; 6] = [1.0, 0.693_147, 0.240_222_42, 0.055_507_336, 0.009_671_513, 0.001_326_472_7];
 /// exp2 on [−½, ½]: relative error 4e-16 before rounding.
-const EXP2_F64: [f64; 10] = [
+const EXP2_F64: [f64; 11] = [
+    1.0,
     0.693_147_180_559_950_2,
     0.240_226_506_959_085_6,
     0.055_504_108_664_439_1,
@@ -102,19 +121,36 @@ const EXP2_F64: [f64; 10] = [
     1.020_883_997_190_566_4e-7,
     7.018_049_036_876_25e-9,
 ];
+/// The same times [`UNIT`], so that the scale costs nothing and changes no other bit.
+const WEIGHT_F32: [f32; 6] = {
+    let (mut scaled, mut k) = (EXP2_F32, 0);
+    while k < scaled.len() {
+        scaled[k] *= UNIT as f32;
+        k += 1;
+    }
+    scaled
+};
+const WEIGHT_F64: [f64; 11] = {
+    let (mut scaled, mut k) = (EXP2_F64, 0);
+    while k < scaled.len() {
+        scaled[k] *= UNIT;
+        k += 1;
+    }
+    scaled
+};
 /// Adding 1.5·2²³ to a small f32 leaves its nearest integer in the low bits.
 const ROUND_F32: f32 = 12_582_912.0;
 /// Adding 1.5·2⁵² to a small f64 leaves its nearest integer in the low bits.
 const ROUND_F64: f64 = 6_755_399_441_055_744.0;
 
-/// Σ c_k x^k of `coefficients` c_1, c_2, … and c_0 = 1.
+/// Σ c_k x^k of `coefficients` c_0, c_1, ….
 #[inline(always)]
 fn polynomial<L: Lane>(x: L, coefficients: &[L::Elem]) -> L {
     let mut p = L::splat(coefficients[coefficients.len() - 1]);
     for &c in coefficients.iter().rev().skip(1) {
         p = p.mul_add(x, L::splat(c));
     }
-    p.mul_add(x, L::splat(L::Elem::from_f64(1.0)))
+    p
 }
 
 /// log₂ x of a normal number, off by a rounding of the larger of 1 and itself: with m ∈ [1, 2) and t = (m − √2)/(m + √2) it is the
@@ -195,8 +231,20 @@ impl<L: Lane> Lane for Twice<L> {
         Self(self.0.min(other.0), self.1.min(other.1))
     }
     #[inline(always)]
+    fn flush(self, least: Self) -> Self {
+        Self(self.0.flush(least.0), self.1.flush(least.1))
+    }
+    #[inline(always)]
+    fn any_less(self, other: Self) -> bool {
+        self.0.any_less(other.0) || self.1.any_less(other.1)
+    }
+    #[inline(always)]
     fn exp2(self) -> Self {
         Self(self.0.exp2(), self.1.exp2())
+    }
+    #[inline(always)]
+    fn weight(self) -> Self {
+        Self(self.0.weight(), self.1.weight())
     }
     #[inline(always)]
     fn sqrt(self) -> Self {
@@ -209,8 +257,9 @@ impl<L: Lane> Lane for Twice<L> {
     }
 }
 
-/// A piece of work on lanes; `run`, and all that it calls of lanes, must be `#[inline(always)]` and have plain loops: closures given to
-/// `fold`, `map` or `array::from_fn` are not always inlined, and then are compiled without the instruction set.
+/// A piece of work on lanes; `run`, and all that it calls of lanes, must be `#[inline(always)]`, and no closure may touch a lane:
+/// those given to `all`, `map` or `map_or` are not always inlined, and then are compiled without the instruction set, so that each
+/// operation is a call and what it shares with the loop around it lives in memory.
 pub trait Kernel<T> {
     /// Does the work with lanes `L`.
     fn run<L: Lane<Elem = T>>(self);

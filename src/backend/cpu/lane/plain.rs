@@ -3,7 +3,7 @@
 
 use std::ops::{Add, Div, Mul, Sub};
 
-use super::{EXP2_F32, EXP2_F64, Lane, ROUND_F32, ROUND_F64, polynomial};
+use super::{EXP2_F32, EXP2_F64, LEAST_EXPONENT, Lane, ROUND_F32, ROUND_F64, UNIT_EXPONENT, WEIGHT_F32, WEIGHT_F64, polynomial};
 use crate::backend::Real;
 
 /// N numbers, each operation on its own.
@@ -12,12 +12,14 @@ pub struct Array<T, const N: usize>([T; N]);
 
 /// What exponential, root and logarithm need to know of a number type.
 pub trait Plain: Real + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> {
-    /// exp2 on [−½, ½], coefficients of x, x², ….
+    /// exp2 on [−½, ½], coefficients of 1, x, x², ….
     const EXP2: &'static [Self];
+    /// The same of a weight.
+    const WEIGHT: &'static [Self];
     /// Adding it to a small number leaves the nearest integer in the low bits.
     const ROUND: Self;
-    /// Exponents of the smallest normal number and of infinity.
-    const EXPONENTS: (Self, Self);
+    /// Exponent of infinity.
+    const INFINITE: i32;
     /// self · 2^n, where the low bits of `shifted` hold n.
     fn scale(self, shifted: Self) -> Self;
     /// √self.
@@ -28,8 +30,9 @@ pub trait Plain: Real + Add<Output = Self> + Sub<Output = Self> + Mul<Output = S
 
 impl Plain for f32 {
     const EXP2: &'static [f32] = &EXP2_F32;
+    const WEIGHT: &'static [f32] = &WEIGHT_F32;
     const ROUND: f32 = ROUND_F32;
-    const EXPONENTS: (f32, f32) = (-126.0, 128.0);
+    const INFINITE: i32 = 128;
     #[inline(always)]
     fn scale(self, shifted: f32) -> f32 {
         f32::from_bits(self.to_bits().wrapping_add(shifted.to_bits() << 23))
@@ -47,8 +50,9 @@ impl Plain for f32 {
 
 impl Plain for f64 {
     const EXP2: &'static [f64] = &EXP2_F64;
+    const WEIGHT: &'static [f64] = &WEIGHT_F64;
     const ROUND: f64 = ROUND_F64;
-    const EXPONENTS: (f64, f64) = (-1022.0, 1024.0);
+    const INFINITE: i32 = 1024;
     #[inline(always)]
     fn scale(self, shifted: f64) -> f64 {
         f64::from_bits(self.to_bits().wrapping_add(shifted.to_bits() << 52))
@@ -68,6 +72,17 @@ impl<T: Plain, const N: usize> Array<T, N> {
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(T, T) -> T) -> Self {
         Self(std::array::from_fn(|l| f(self.0[l], other.0[l])))
+    }
+
+    /// 2^self times what `coefficients` are scaled by, 2^`scale`.
+    #[inline(always)]
+    fn power(self, coefficients: &[T], scale: i32) -> Self {
+        let exponent = |n: i32| Self::splat(T::from_f64(f64::from(n)));
+        let (x, round, zero) = (exponent(T::INFINITE - scale).min(self), Self::splat(T::ROUND), T::zeroed());
+        let shifted = x.add(round);
+        let power = polynomial(x.sub(shifted.sub(round)), coefficients).zip(shifted, T::scale);
+        let least = T::from_f64(f64::from(LEAST_EXPONENT));
+        self.zip(power, |x, power| if x < least { zero } else { power })
     }
 }
 
@@ -124,10 +139,19 @@ impl<T: Plain, const N: usize> Lane for Array<T, N> {
         (Self(self.0.map(|x| x.parts().0)), Self(self.0.map(|x| x.parts().1)))
     }
     #[inline(always)]
+    fn flush(self, least: Self) -> Self {
+        self.zip(least, |x, least| if x < least && T::zeroed() - x < least { T::zeroed() } else { x })
+    }
+    #[inline(always)]
+    fn any_less(self, other: Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(x, y)| x < y)
+    }
+    #[inline(always)]
     fn exp2(self) -> Self {
-        let (low, high) = T::EXPONENTS;
-        let (x, round) = (self.max(Self::splat(low)).min(Self::splat(high)), Self::splat(T::ROUND));
-        let shifted = x.add(round);
-        polynomial(x.sub(shifted.sub(round)), T::EXP2).zip(shifted, T::scale)
+        self.power(T::EXP2, 0)
+    }
+    #[inline(always)]
+    fn weight(self) -> Self {
+        self.power(T::WEIGHT, UNIT_EXPONENT)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{EXP2_F32, EXP2_F64, Lane, ROUND_F32, ROUND_F64, polynomial};
+use super::{EXP2_F32, EXP2_F64, LEAST_EXPONENT, Lane, ROUND_F32, ROUND_F64, UNIT_EXPONENT, WEIGHT_F32, WEIGHT_F64, polynomial};
 
 /// 16 × f32 of AVX-512.
 #[derive(Clone, Copy)]
@@ -78,11 +78,37 @@ impl Lane for F32x16 {
         }
     }
     #[inline(always)]
+    fn flush(self, least: Self) -> Self {
+        Self(unsafe {
+            let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(self.0), least.0);
+            _mm512_maskz_mov_ps(kept, self.0)
+        })
+    }
+    #[inline(always)]
+    fn any_less(self, other: Self) -> bool {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, other.0) != 0 }
+    }
+    #[inline(always)]
     fn exp2(self) -> Self {
-        let x = self.max(Self::splat(-126.0));
-        let n = Self(unsafe { _mm512_roundscale_ps::<0>(x.0) });
-        let p = polynomial(x.sub(n), &EXP2_F32);
-        Self(unsafe { _mm512_scalef_ps(p.0, n.0) })
+        self.power(&EXP2_F32)
+    }
+    #[inline(always)]
+    fn weight(self) -> Self {
+        self.power(&WEIGHT_F32)
+    }
+}
+
+impl F32x16 {
+    /// 2^self times what `coefficients` are scaled by.
+    #[inline(always)]
+    fn power(self, coefficients: &[f32]) -> Self {
+        let n = Self(unsafe { _mm512_roundscale_ps::<0>(self.0) });
+        let p = polynomial(self.sub(n), coefficients);
+        let least = Self::splat(LEAST_EXPONENT as f32);
+        Self(unsafe {
+            let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(self.0, least.0);
+            _mm512_maskz_scalef_ps(kept, p.0, n.0)
+        })
     }
 }
 
@@ -144,11 +170,37 @@ impl Lane for F64x8 {
         }
     }
     #[inline(always)]
+    fn flush(self, least: Self) -> Self {
+        Self(unsafe {
+            let kept = _mm512_cmp_pd_mask::<_CMP_NLT_UQ>(_mm512_abs_pd(self.0), least.0);
+            _mm512_maskz_mov_pd(kept, self.0)
+        })
+    }
+    #[inline(always)]
+    fn any_less(self, other: Self) -> bool {
+        unsafe { _mm512_cmp_pd_mask::<_CMP_LT_OQ>(self.0, other.0) != 0 }
+    }
+    #[inline(always)]
     fn exp2(self) -> Self {
-        let x = self.max(Self::splat(-1022.0));
-        let n = Self(unsafe { _mm512_roundscale_pd::<0>(x.0) });
-        let p = polynomial(x.sub(n), &EXP2_F64);
-        Self(unsafe { _mm512_scalef_pd(p.0, n.0) })
+        self.power(&EXP2_F64)
+    }
+    #[inline(always)]
+    fn weight(self) -> Self {
+        self.power(&WEIGHT_F64)
+    }
+}
+
+impl F64x8 {
+    /// 2^self times what `coefficients` are scaled by.
+    #[inline(always)]
+    fn power(self, coefficients: &[f64]) -> Self {
+        let n = Self(unsafe { _mm512_roundscale_pd::<0>(self.0) });
+        let p = polynomial(self.sub(n), coefficients);
+        let least = Self::splat(LEAST_EXPONENT as f64);
+        Self(unsafe {
+            let kept = _mm512_cmp_pd_mask::<_CMP_NLT_UQ>(self.0, least.0);
+            _mm512_maskz_scalef_pd(kept, p.0, n.0)
+        })
     }
 }
 
@@ -216,13 +268,39 @@ impl Lane for F32x8 {
         (mantissa, exponent.sub(Self::splat(8_388_608.0 + 127.0)))
     }
     #[inline(always)]
+    fn flush(self, least: Self) -> Self {
+        Self(unsafe {
+            let size = _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0);
+            _mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_NLT_UQ>(size, least.0))
+        })
+    }
+    #[inline(always)]
+    fn any_less(self, other: Self) -> bool {
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(self.0, other.0)) != 0 }
+    }
+    #[inline(always)]
     fn exp2(self) -> Self {
-        let x = self.max(Self::splat(-126.0)).min(Self::splat(128.0));
+        self.power(&EXP2_F32, 0)
+    }
+    #[inline(always)]
+    fn weight(self) -> Self {
+        self.power(&WEIGHT_F32, UNIT_EXPONENT)
+    }
+}
+
+impl F32x8 {
+    /// 2^self times what `coefficients` are scaled by, 2^`scale`.
+    #[inline(always)]
+    fn power(self, coefficients: &[f32], scale: i32) -> Self {
+        // In this order a NaN stays one.
+        let x = Self::splat((128 - scale) as f32).min(self);
         let shifted = x.add(Self::splat(ROUND_F32));
-        let p = polynomial(x.sub(shifted.sub(Self::splat(ROUND_F32))), &EXP2_F32);
+        let p = polynomial(x.sub(shifted.sub(Self::splat(ROUND_F32))), coefficients);
+        let least = Self::splat(LEAST_EXPONENT as f32);
         Self(unsafe {
             let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted.0));
-            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.0), exponent))
+            let power = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.0), exponent));
+            _mm256_and_ps(power, _mm256_cmp_ps::<_CMP_NLT_UQ>(self.0, least.0))
         })
     }
 }
@@ -291,13 +369,39 @@ impl Lane for F64x4 {
         (mantissa, exponent.sub(Self::splat(4_503_599_627_370_496.0 + 1023.0)))
     }
     #[inline(always)]
+    fn flush(self, least: Self) -> Self {
+        Self(unsafe {
+            let size = _mm256_andnot_pd(_mm256_set1_pd(-0.0), self.0);
+            _mm256_and_pd(self.0, _mm256_cmp_pd::<_CMP_NLT_UQ>(size, least.0))
+        })
+    }
+    #[inline(always)]
+    fn any_less(self, other: Self) -> bool {
+        unsafe { _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_LT_OQ>(self.0, other.0)) != 0 }
+    }
+    #[inline(always)]
     fn exp2(self) -> Self {
-        let x = self.max(Self::splat(-1022.0)).min(Self::splat(1024.0));
+        self.power(&EXP2_F64, 0)
+    }
+    #[inline(always)]
+    fn weight(self) -> Self {
+        self.power(&WEIGHT_F64, UNIT_EXPONENT)
+    }
+}
+
+impl F64x4 {
+    /// 2^self times what `coefficients` are scaled by, 2^`scale`.
+    #[inline(always)]
+    fn power(self, coefficients: &[f64], scale: i32) -> Self {
+        // In this order a NaN stays one.
+        let x = Self::splat((1024 - scale) as f64).min(self);
         let shifted = x.add(Self::splat(ROUND_F64));
-        let p = polynomial(x.sub(shifted.sub(Self::splat(ROUND_F64))), &EXP2_F64);
+        let p = polynomial(x.sub(shifted.sub(Self::splat(ROUND_F64))), coefficients);
+        let least = Self::splat(LEAST_EXPONENT as f64);
         Self(unsafe {
             let exponent = _mm256_slli_epi64::<52>(_mm256_castpd_si256(shifted.0));
-            _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(p.0), exponent))
+            let power = _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(p.0), exponent));
+            _mm256_and_pd(power, _mm256_cmp_pd::<_CMP_NLT_UQ>(self.0, least.0))
         })
     }
 }

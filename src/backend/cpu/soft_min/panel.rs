@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::backend::Real;
 use crate::backend::cpu::lane::{Isa, Simd};
-use crate::backend::cpu::soft_min::{Mean, Pairs, TILE, part};
+use crate::backend::cpu::soft_min::{KEPT_BITS, Mean, Pairs, TILE, part};
 
 /// Columns of a part: more of them are cut into parts whose results are merged in order, a rule of m alone, so that a row's sum
 /// does not depend on how many rows share the threads.
@@ -27,7 +27,7 @@ impl<T: Simd> Panel<'_, T> {
         merge(&self.parts(self.pairs.shift), self.p, out, means, |_| true, |_| 0.0);
         let Some((shift, factor)) = self.pairs.shift else { return };
         // As within a part: a row whose sum is lost against its shift takes the result of a run without.
-        let kept = |log_sum: T| log_sum.to_f64().abs() < 64.0 * LN_2;
+        let kept = |log_sum: T| log_sum.to_f64().abs() < KEPT_BITS * LN_2;
         if !out.iter().all(|&log_sum| kept(log_sum)) {
             merge(&self.parts(None), self.p, out, means, |log_sum| !kept(log_sum), |i| factor * shift[i].to_f64());
         }
@@ -62,11 +62,17 @@ pub fn merge<T: Real>(
         let log_sums = || parts.iter().map(|(log_sums, _)| log_sums[i].to_f64());
         let top = log_sums().fold(f64::NEG_INFINITY, f64::max);
         // No part has any mass: the logarithm of nothing, not of a difference of infinities.
-        let total = if top == f64::NEG_INFINITY { top } else { top + log_sums().map(|l| (l - top).exp()).sum::<f64>().ln() };
+        let total = if top == f64::NEG_INFINITY { top } else { top + log_sums().map(|l| share(l - top)).sum::<f64>().ln() };
         *out = T::from_f64(total - shift(i));
         for (k, mean) in means[i * p..][..p].iter_mut().enumerate() {
-            let weighted = log_sums().zip(parts).map(|(l, (_, part))| (l - total).exp() * part[i * p + k].to_f64());
-            *mean = T::from_f64(weighted.sum());
+            // A part without mass has no mean.
+            let shares = log_sums().map(|l| share(l - total)).zip(parts).filter(|(share, _)| *share != 0.0);
+            *mean = T::from_f64(shares.map(|(share, (_, part))| share * part[i * p + k].to_f64()).sum());
         }
     }
+}
+
+/// The exponential, or zero where it adds nothing to a part of size one: below 2⁻¹⁰⁰.
+fn share(log: f64) -> f64 {
+    if log < -100.0 * LN_2 { 0.0 } else { log.exp() }
 }

@@ -2,7 +2,7 @@
 
 use crate::backend::Real;
 use crate::backend::cpu::lane::Lane;
-use crate::backend::cpu::soft_min::state::add_compensated;
+use crate::backend::cpu::soft_min::state::{Rescale, add_compensated};
 
 /// Logits of C columns for R vectors of rows: bias plus product.
 #[inline(always)]
@@ -72,4 +72,19 @@ fn add_values<L: Lane, const R: usize, const K: usize>(
         }
     }
     K
+}
+
+/// Means so far, as [`add_mean`] keeps them, under a raised shift.
+#[inline(always)]
+pub fn rescale_means<L: Lane, const R: usize>(rescale: &[Rescale<L>; R], mean: &mut [L::Elem]) {
+    for r in 0..R {
+        if rescale[r].is_less {
+            for sums in mean.chunks_exact_mut(2 * L::N).skip(r).step_by(R) {
+                let (sum, lost) = sums.split_at_mut(L::N);
+                let (rescaled, remainder) = rescale[r].of(L::load(sum), L::load(lost));
+                rescaled.store(sum);
+                remainder.store(lost);
+            }
+        }
+    }
 }

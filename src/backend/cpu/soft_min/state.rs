@@ -3,7 +3,7 @@
 use std::f64::consts::LOG2_E;
 use std::ops::Range;
 
-use crate::backend::cpu::lane::{Lane, transpose};
+use crate::backend::cpu::lane::{Lane, UNIT, transpose};
 use crate::backend::{LARGEST_BIAS, Real};
 
 /// The shift of R vectors of rows in units of log 2; lanes beyond the last row repeat it.
@@ -19,18 +19,26 @@ pub fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), 
     given
 }
 
-/// Sums below this are lost in the clamp of the exponential…
-pub const LEAST: f64 = 1.0 / 18_446_744_073_709_551_616.0;
-/// …and above this their products with values may overflow: 2^±64.
-const MOST: f64 = 1.0 / LEAST;
+/// Below 2⁻²⁰ a sum may miss weights that count in it, since those below 2⁻¹⁰⁰ are zero…
+pub const LEAST: f64 = 1.0 / MOST;
+/// …and above 2²⁰ its products with values may overflow.
+const MOST: f64 = 1_048_576.0;
+/// Bits by which a log-sum that is kept may differ from its shift.
+pub const KEPT_BITS: f64 = 20.0;
 
-/// Whether a sum is neither lost in the clamp of the exponential nor, times the values of a mean, near overflow.
+/// What a sum of weights held in units of [`UNIT`] is.
 #[inline(always)]
-pub fn is_usable<T: Real>(sum: T) -> bool {
-    (LEAST..MOST).contains(&sum.to_f64())
+pub fn in_units<T: Real>(sum: T) -> f64 {
+    sum.to_f64() / UNIT
 }
 
-/// Σ_j 2^(logit_ij − shift_i) of R vectors of rows, compensated (Kahan) from tile to tile.
+/// Whether a sum neither misses weights that count nor is, times the values of a mean, near overflow.
+#[inline(always)]
+pub fn is_usable(sum: f64) -> bool {
+    (LEAST..MOST).contains(&sum)
+}
+
+/// Σ_j 2^(logit_ij − shift_i) of R vectors of rows in units of [`UNIT`], compensated (Kahan) from tile to tile.
 pub struct State<L, const R: usize> {
     pub shift: [L; R],
     pub sum: [L; R],
@@ -45,19 +53,19 @@ impl<L: Lane, const R: usize> State<L, R> {
         Self { shift: shift.unwrap_or(lowest), sum: zero, lost: zero }
     }
 
-    /// Raises the shift to the largest logit of the tile and returns the factor by which the sums so far shrink.
+    /// Raises the shift to the largest logit of the tile and returns the factors by which the sums so far shrink.
     #[inline(always)]
-    pub fn raise_shift(&mut self, logits: &[[L; R]]) -> [L; R] {
-        let mut rescale = self.shift;
+    pub fn raise_shift(&mut self, logits: &[[L; R]]) -> [Rescale<L>; R] {
+        let one = L::splat(L::Elem::from_f64(1.0));
+        let mut rescale = [Rescale { factor: one, least: one, is_less: false }; R];
         for r in 0..R {
             let mut raised = self.shift[r];
             for logit in logits {
                 raised = raised.max(logit[r]);
             }
-            rescale[r] = self.shift[r].sub(raised).exp2();
+            rescale[r] = Rescale::by(self.shift[r].sub(raised).exp2());
             self.shift[r] = raised;
-            self.sum[r] = self.sum[r].mul(rescale[r]);
-            self.lost[r] = self.lost[r].mul(rescale[r]);
+            (self.sum[r], self.lost[r]) = rescale[r].of(self.sum[r], self.lost[r]);
         }
         rescale
     }
@@ -68,7 +76,7 @@ impl<L: Lane, const R: usize> State<L, R> {
         let mut tile = [L::splat(L::Elem::from_f64(0.0)); R];
         for weights in logits {
             for r in 0..R {
-                let weight = weights[r].sub(self.shift[r]).exp2();
+                let weight = weights[r].sub(self.shift[r]).weight();
                 tile[r] = tile[r].add(weight);
                 weights[r] = weight;
             }
@@ -79,21 +87,59 @@ impl<L: Lane, const R: usize> State<L, R> {
     /// Adds the sums over a tile.
     #[inline(always)]
     pub fn add(&mut self, tile: [L; R]) {
-        for ((sum, lost), term) in self.sum.iter_mut().zip(&mut self.lost).zip(tile) {
-            (*sum, *lost) = add_compensated(*sum, *lost, term);
+        for r in 0..R {
+            (self.sum[r], self.lost[r]) = add_compensated(self.sum[r], self.lost[r], tile[r]);
         }
     }
 
-    /// Whether the first `rows` sums are all `usable`.
+    /// Whether the first `rows` sums are all usable; where other columns add to them, one that misses weights is.
     #[inline(always)]
-    pub fn all(&self, rows: usize, usable: impl Fn(L::Elem) -> bool) -> bool {
+    pub fn is_usable(&self, rows: usize, is_part: bool) -> bool {
         let mut lanes = [L::Elem::from_f64(0.0); 16];
-        (0..R).all(|r| {
+        for r in 0..R {
             self.sum[r].store(&mut lanes);
             let here = rows.saturating_sub(r * L::N).min(L::N);
-            lanes[..here].iter().all(|&sum| usable(sum))
-        })
+            for &sum in &lanes[..here] {
+                let sum = in_units(sum);
+                if !(is_usable(sum) || is_part && sum < LEAST) {
+                    return false;
+                }
+            }
+        }
+        true
     }
+}
+
+/// What brings sums relative to an old shift to a larger one.
+#[derive(Clone, Copy)]
+pub struct Rescale<L> {
+    factor: L,
+    /// Sums below it are zero: in units of [`UNIT`] they come to less than 2⁻⁴⁰ [`Real::TINY`], and may be denormal or leave
+    /// denormal remainders. It is zero where the factor is one, so that no row depends on its neighbours.
+    least: L,
+    /// Whether any factor is less than one.
+    pub is_less: bool,
+}
+
+impl<L: Lane> Rescale<L> {
+    #[inline(always)]
+    fn by(factor: L) -> Self {
+        let constant = |x: f64| L::Elem::from_f64(x);
+        let (one, tiny) = (L::splat(constant(1.0)), L::splat(constant(L::Elem::TINY)));
+        Self { factor, least: tiny.div(factor).sub(tiny), is_less: factor.any_less(one) }
+    }
+
+    /// A sum and its remainder, rescaled.
+    #[inline(always)]
+    pub fn of(&self, sum: L, lost: L) -> (L, L) {
+        (sum.flush(self.least).mul(self.factor), lost.flush(self.least).mul(self.factor))
+    }
+}
+
+/// `weighted` sums over `sum`: means, those below [`Real::TINY`] zero.
+#[inline(always)]
+pub fn mean_of<L: Lane>(weighted: L, sum: L) -> L {
+    weighted.flush(sum.mul(L::splat(L::Elem::from_f64(L::Elem::TINY)))).div(sum)
 }
 
 /// `sum + term`, and what rounding added to it, to be taken off the next term (Kahan).
