@@ -33,7 +33,7 @@ pub struct Timing {
     pub seconds: f64,
     /// Picoseconds an item.
     pub ps_per_item: f64,
-    /// Picoseconds an item at least, on this chip; null on a processor.
+    /// Picoseconds an item at least, on this chip; null on a processor, and on a GPU that does not say its clocks.
     pub limit_ps: Option<f64>,
     /// What sets that limit.
     pub limited_by: Option<&'static str>,
@@ -71,7 +71,7 @@ impl Task for Speed<'_> {
                     return Ok(timings);
                 }
                 let Some(seconds) = case.seconds(backend, n)? else { break };
-                let limit = self.chip.map(|chip| case.limit(chip));
+                let limit = self.chip.and_then(|chip| case.limit(chip));
                 last = Some(seconds / items);
                 timings.push(Timing {
                     kernel: case.kernel.name(),

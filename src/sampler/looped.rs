@@ -140,6 +140,11 @@ impl Loop {
         }
     }
 
+    /// Whether it runs on the processor in f64, whatever the device: methods that choose their steps by an error do.
+    pub fn is_for_the_processor(&self) -> bool {
+        matches!(self.kind, Kind::Adaptive(_) | Kind::DpmAdaptive)
+    }
+
     /// Moves the particles from `start`, n × d, what is in `checkpoint` not again; `go_on` is told of progress now and then and says
     /// whether to: if not, `checkpoint` has what was done.
     ///

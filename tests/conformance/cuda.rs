@@ -135,11 +135,35 @@ fn partners(cuda: &Cuda) {
 #[test]
 fn the_selftest_passes_on_emulated_cuda() {
     in_one_order(|cuda| {
-        let checks = selftest(&Device::Cuda(cuda.clone()), &mut |_| true).unwrap();
-        for check in &checks {
+        let checked = selftest(&Device::Cuda(cuda.clone()), None, &mut |_| true);
+        assert!(!checked.lost);
+        for check in &checked.checks {
             assert!(check.passed, "{check:?}");
         }
     });
+}
+
+/// A kernel that fails is the failure of its own operation, with the device's words: the next ones are checked all the same, or, where
+/// the device answers nothing any more, told to be still to check.
+#[test]
+fn the_selftest_goes_on_after_a_failure() {
+    if !emulator::COMPILED {
+        return skip("no C++ compiler to emulate CUDA with");
+    }
+    for stays in [false, true] {
+        let mut launcher = Emulator::new(Order::Forward);
+        launcher.broken = Some(("clip", stays));
+        let device = Device::Cuda(Cuda::over(Arc::new(launcher), "emulator".into()).unwrap());
+        for only in ["combine", "clip", "axpby"] {
+            let checked = selftest(&device, Some(only), &mut |_| true);
+            let lost = stays && only != "combine";
+            assert_eq!((checked.lost, checked.checks.len()), (lost, if lost { 1 } else { 5 }), "{only}");
+            for check in checked.checks {
+                assert_eq!(check.passed, only != "clip" && !lost, "{check:?}");
+                assert_eq!(check.failure.is_some_and(|why| why.contains("failed on the GPU")), !check.passed);
+            }
+        }
+    }
 }
 
 /// A launch that no device could do is refused before it runs.

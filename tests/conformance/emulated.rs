@@ -32,6 +32,9 @@ pub struct Emulator {
     /// Times that a record was replayed.
     pub replays: Arc<AtomicUsize>,
     refused: AtomicBool,
+    /// A kernel that fails, and whether every call after it does too.
+    pub broken: Option<(&'static str, bool)>,
+    lost: AtomicBool,
 }
 
 /// A launch with its arguments, or a fill.
@@ -85,6 +88,8 @@ impl Emulator {
             late_reads: Arc::default(),
             replays: Arc::default(),
             refused: AtomicBool::new(false),
+            broken: None,
+            lost: AtomicBool::new(false),
         }
     }
 
@@ -96,6 +101,12 @@ impl Emulator {
 
     /// Runs or records a launch.
     fn submit(&self, launch: Launch) -> Result<(), BackendError> {
+        if let (Some((broken, stays)), Launch::Kernel { name, .. }) = (self.broken, &launch)
+            && broken == name
+        {
+            self.lost.fetch_or(stays, Relaxed);
+            return Err(BackendError::Launch { what: name.clone(), reason: "it is broken".into() });
+        }
         match &mut *self.record.lock().unwrap() {
             Some(record) => record.push(launch),
             None => launch.run()?,
@@ -107,7 +118,10 @@ impl Emulator {
     fn now(&self) -> Result<(), BackendError> {
         let records = self.record.lock().unwrap().is_some();
         self.refused.fetch_or(records, Relaxed);
-        match records {
+        match records || self.lost.load(Relaxed) {
+            true if !records => {
+                Err(BackendError::Launch { what: "the emulator".into(), reason: "an earlier kernel failed".into() })
+            }
             true => Err(BackendError::Launch { what: "the emulator".into(), reason: "it is not to be recorded".into() }),
             false => Ok(()),
         }

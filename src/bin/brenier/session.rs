@@ -46,6 +46,18 @@ impl Session {
         })
     }
 
+    /// The device of `what`, which runs on the processor in f64 whatever is asked: that one, and no other is made ready. A GPU asked for
+    /// by name is not replaced.
+    pub fn processor_for(&self, what: &str) -> Result<Device, Failure> {
+        match self.shared.device.as_str() {
+            "auto" | "cpu" => Ok(Device::cpu(Precision::F64)),
+            name if name.starts_with("cuda") => {
+                Err(bad_usage(format!("{what} runs on the processor alone, in f64, not on {name}; use --device cpu")))
+            }
+            name => Err(bad_usage(DeviceError::Unknown { name: name.into() })),
+        }
+    }
+
     /// The precision asked for.
     pub fn precision(&self) -> Precision {
         self.shared.precision.into()

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use brenier::backend::{Cost, Device};
 use brenier::io::Checkpoint;
+use brenier::measure::Measure;
 use brenier::transport::{ClosedForm, PlanEntry, Potentials, SlicedDistance, sliced_w2};
 use clap::Args;
 
@@ -110,16 +111,43 @@ struct Solved {
 impl Transport {
     /// Solves the problem.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
-        let device = session.device()?;
-        session.resumable("transport", None, &device, |checkpoint| self.solve(session, &device, checkpoint))
-    }
-
-    fn solve(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
-        let seed = session.shared.seed;
         if self.entropic.top_k.is_some() && session.shared.out.is_none() {
             return Err(flags::bad_usage("--top-k writes partners.npz; say into which folder with --out DIR"));
         }
         let measures = self.ends.measures()?;
+        let device = match self.for_the_processor(&measures) {
+            Some(what) => session.processor_for(what)?,
+            None => session.device()?,
+        };
+        session.resumable("transport", None, &device, |checkpoint| self.solve(session, measures, &device, checkpoint))
+    }
+
+    /// What is asked for, where that runs on the processor in f64 whatever the device.
+    fn for_the_processor(&self, (source, target): &(Measure, Measure)) -> Option<&'static str> {
+        match self.rank {
+            Some(_) => Some("the plan of low rank"),
+            None if self.exact => Some("the exact plan"),
+            None if self.closed_form => Some("the closed form"),
+            None if self.is_on_a_line(source.dim(), target.dim()) => {
+                Some("the exact plan on a line, which --eps would replace by the entropic one,")
+            }
+            None => None,
+        }
+    }
+
+    /// Whether quantiles give the plan.
+    fn is_on_a_line(&self, source: usize, target: usize) -> bool {
+        source == 1 && target == 1 && !self.entropic.is_asked_for()
+    }
+
+    fn solve(
+        &self,
+        session: &Session,
+        measures: (Measure, Measure),
+        device: &Device,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<ExitCode, Failure> {
+        let seed = session.shared.seed;
         let folder = session.folder(None)?;
         let quadratic = self.entropic.cost == Cost::HalfSquaredEuclidean;
         let laws = if quadratic { closed_form::laws(&measures, self.closed_form)? } else { None };
@@ -131,7 +159,7 @@ impl Transport {
             return self.finish(session, device, (None, laws[0].dim()), (solved, None, Some(values)), folder.as_ref());
         }
         let (x, y) = self.ends.points(measures, seed)?;
-        let on_a_line = x.dim() == 1 && y.dim() == 1 && !self.entropic.is_asked_for();
+        let on_a_line = self.is_on_a_line(x.dim(), y.dim());
         let solved = match self.rank {
             Some(rank) => low_rank::solve(&x, &y, rank as usize, self.entropic.stopping.max_iter(), checkpoint, session)?,
             None if self.exact || on_a_line => exact::solve(&x, &y)?,

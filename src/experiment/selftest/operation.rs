@@ -1,8 +1,8 @@
 //! The operations of the seam, each on the inputs of one size.
 
-use crate::backend::{Anderson, Backend, BackendError, Columns, Cost, Damping, Dense, PairKernel, Reals, Rows};
+use crate::backend::{Backend, BackendError, Columns, Cost, Dense, PairCost, PairKernel, Reals, Rows};
 use crate::experiment::selftest::inputs::{Inputs, counter, mixture, normals, program};
-use crate::experiment::selftest::partners;
+use crate::experiment::selftest::{partners, updates};
 use crate::field::fold;
 use crate::field::network::Activation;
 
@@ -13,8 +13,12 @@ pub enum Operation {
     SoftMin,
     ShiftedSoftMin,
     SoftMean,
+    SoftBlend,
     SoftMinHalf,
     SoftMinSelf,
+    SoftMinCost(&'static str, PairCost<'static>),
+    CostMean,
+    Sweep,
     SoftMinTiles,
     TiledMean,
     SamplePlan,
@@ -29,21 +33,29 @@ pub enum Operation {
     Clip,
     Axpby,
     Relax,
+    Repeat,
     Accelerate,
     Gather,
     Dot,
     MaxDifference,
     MarginalError,
+    LargestChange,
+    LargestFall,
 }
 
 impl Operation {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 38] = [
         Self::Normals,
         Self::SoftMin,
         Self::ShiftedSoftMin,
         Self::SoftMean,
+        Self::SoftBlend,
         Self::SoftMinHalf,
         Self::SoftMinSelf,
+        Self::SoftMinCost("soft-min of |x-y|", PairCost::Euclidean),
+        Self::SoftMinCost("soft-min of Lp, p = 3", PairCost::Lp(3.0)),
+        Self::CostMean,
+        Self::Sweep,
         Self::SoftMinTiles,
         Self::TiledMean,
         Self::SamplePlan,
@@ -63,11 +75,14 @@ impl Operation {
         Self::Clip,
         Self::Axpby,
         Self::Relax,
+        Self::Repeat,
         Self::Accelerate,
         Self::Gather,
         Self::Dot,
         Self::MaxDifference,
         Self::MarginalError,
+        Self::LargestChange,
+        Self::LargestFall,
     ];
 
     pub fn name(self) -> &'static str {
@@ -76,7 +91,10 @@ impl Operation {
             Self::SoftMin => "soft-min, running maximum",
             Self::ShiftedSoftMin => "soft-min, shifted",
             Self::SoftMean => "soft-mean",
+            Self::SoftBlend => "soft-blend",
             Self::SoftMinHalf => "soft-mean of points in f16",
+            Self::CostMean => "means of |x-y|",
+            Self::Sweep => "sweep",
             Self::SoftMinSelf => "soft-min of a cloud with itself",
             Self::SoftMinTiles => "soft-min by tiles",
             Self::TiledMean => "soft-mean by tiles",
@@ -84,17 +102,20 @@ impl Operation {
             Self::TopK => "top k",
             Self::Nearest => "nearest",
             Self::Perceptron => "perceptron",
-            Self::CostMatrix(name, _) | Self::PairSum(name, _) | Self::Interpret(name, _) => name,
+            Self::CostMatrix(name, _) | Self::PairSum(name, _) | Self::Interpret(name, _) | Self::SoftMinCost(name, _) => name,
             Self::HalfCostMatrix => "cost ½|x-y|², half",
             Self::Combine => "combine",
             Self::Clip => "clip",
             Self::Axpby => "axpby",
             Self::Relax => "relax",
+            Self::Repeat => "an update, repeated",
             Self::Accelerate => "accelerate",
             Self::Gather => "gather",
             Self::Dot => "dot",
             Self::MaxDifference => "max difference",
             Self::MarginalError => "marginal error",
+            Self::LargestChange => "largest change",
+            Self::LargestFall => "largest fall",
         }
     }
 
@@ -106,10 +127,15 @@ impl Operation {
             // The same numbers, or the same bits.
             Self::Normals | Self::Nearest | Self::Gather | Self::SamplePlan => 0.0,
             Self::SoftMin | Self::TopK => logit,
+            // A cost is rounded once a coordinate, and its power and root cost more; a mean sees it in its weights and values.
+            Self::SoftMinCost(..) => 4.0 * logit,
+            Self::CostMean => 8.0 * logit,
+            // Products of d terms and two potentials of about d, times k.
+            Self::Sweep => u * (16.0 * (d + 4.0) + 64.0),
             // The result is what is left after subtraction, of size one.
             Self::ShiftedSoftMin | Self::SoftMinSelf | Self::SoftMinTiles => 4.0 * logit,
             // A logit's error moves its weight against the others.
-            Self::SoftMean | Self::SoftMinHalf | Self::TiledMean => 4.0 * logit,
+            Self::SoftBlend | Self::SoftMean | Self::SoftMinHalf | Self::TiledMean => 4.0 * logit,
             // Three layers of sums of size one, each of up to d + 4 roundings that walk at random, and two activations.
             Self::Perceptron => u * (12.0 * (d + 4.0).sqrt() + 64.0),
             Self::CostMatrix(_, Cost::Lp(_)) => u * (d + 50.0),
@@ -119,7 +145,10 @@ impl Operation {
             // In double on every device.
             Self::PairSum(..) => 1e-12,
             Self::Dot | Self::MaxDifference | Self::MarginalError => 1e-13,
+            Self::LargestChange | Self::LargestFall => 0.0,
             Self::Relax => 1e-15,
+            // An update of an update, rounded to the device in between.
+            Self::Repeat => 4.0 * u,
             // What the least squares make of roundings of 1e-16: three rates, a decade apart.
             Self::Accelerate => 1e-10,
             // Logits of up to 50 bits, three steps that may triple an error each.
@@ -167,7 +196,11 @@ impl Operation {
                 }
                 backend.download_reals(&out)
             }
+            Self::SoftBlend => partners::soft_blend(backend, inputs),
             Self::SoftMinHalf => partners::soft_min_half(backend, inputs),
+            Self::SoftMinCost(_, cost) => Ok(partners::soft_min_cost(backend, inputs, cost)?.0),
+            Self::CostMean => Ok(partners::soft_min_cost(backend, inputs, PairCost::Euclidean)?.1),
+            Self::Sweep => partners::sweep(backend, inputs),
             Self::SoftMinSelf => partners::soft_min_self(backend, inputs),
             Self::SoftMinTiles => Ok(partners::tiles(backend, inputs)?.0),
             Self::TiledMean => Ok(partners::tiles(backend, inputs)?.1),
@@ -219,25 +252,9 @@ impl Operation {
                 backend.axpby(0.7, &x, -1.3, &mut sum)?;
                 backend.download_reals(&sum)
             }
-            Self::Relax => {
-                let (mut potential, ground) = (backend.upload(&normals(n * d, 2))?, backend.upload(&normals(n * d, 3))?);
-                let mut change = backend.zeros(n * d)?;
-                let damping = Damping { omega: 0.3, ground: &ground };
-                backend.relax(&x, 0.1, Some(damping), 0.5, &potential, &mut change)?;
-                backend.advance(&change, &mut potential)?;
-                backend.download(&potential)
-            }
-            Self::Accelerate => {
-                let (mut memory, mass) = (Anderson::new(backend, n * d)?, backend.upload(&vec![1.0; n * d])?);
-                let mut point = backend.upload(&normals(n * d, 1))?;
-                for _ in 0..3 {
-                    let rates = [0.99, 0.9, 0.1].into_iter().cycle();
-                    let residual: Vec<f64> =
-                        backend.download(&point)?.iter().zip(rates).map(|(x, rate)| (rate - 1.0) * (x - 1.0)).collect();
-                    backend.accelerate(&mut memory, &mass, &backend.upload(&residual)?, &mut point)?;
-                }
-                backend.download(&point)
-            }
+            Self::Relax => updates::relax(backend, n * d),
+            Self::Repeat => updates::repeat(backend, n * d),
+            Self::Accelerate => updates::accelerate(backend, n * d),
             Self::Gather => {
                 let index: Vec<u32> = (0..n).map(|r| (r * 7 % m) as u32).collect();
                 let mut out = backend.zeros(n * d)?;
@@ -246,6 +263,14 @@ impl Operation {
             }
             Self::Dot => Ok(vec![backend.dot(&x, &x)?.read()?]),
             Self::MaxDifference => Ok(vec![backend.max_difference(&x, &up(n * d, 2)?)?.read()?]),
+            Self::LargestChange => {
+                let mass: Vec<f64> = (0..n * d).map(|i| (i % 3) as f64).collect();
+                Ok(vec![backend.largest_change(&backend.upload(&mass)?, &backend.upload(&normals(n * d, 2))?)?.read()?])
+            }
+            Self::LargestFall => {
+                let [before, after] = [1, 2].map(|step| backend.upload(&normals(n * d, step)));
+                Ok(vec![backend.largest_fall(&before?, &after?)?.read()?])
+            }
             Self::MarginalError => {
                 let weights = backend.upload_reals(&vec![1.0; n * d])?;
                 Ok(vec![backend.marginal_error(&weights, &x)?.read()?])

@@ -2,7 +2,10 @@
 
 use std::f64::consts::LN_2;
 
-use crate::backend::{Backend, BackendError, Columns, HalfColumns, Mean, Reals, Rows, Scale, Storage, TILE, TileList, Tiles};
+use crate::backend::{
+    Backend, BackendError, Columns, CostMean, Half, HalfColumns, Mean, PairCost, Reals, Rows, Scale, Storage, Sweep, TILE,
+    TileList, Tiles,
+};
 use crate::experiment::selftest::inputs::{Inputs, normals};
 
 /// Biases of the columns.
@@ -45,6 +48,66 @@ pub fn top_k<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, Backe
     let (mut index, mut logit) = (backend.zeros(n * k)?, backend.zeros(n * k)?);
     backend.top_k(Rows { points: &x, n, d }, Columns { packed: &packed, m, d }, k, &mut index, &mut logit)?;
     backend.download_reals(&logit)
+}
+
+/// What a denoiser makes of the means of the points themselves.
+pub fn soft_blend<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
+    let Inputs { n, m, d } = *inputs;
+    let (x, y) = (backend.upload_reals(&normals(n * d, 1))?, backend.upload_reals(&normals(m * d, 2))?);
+    let (packed, mut log_sum, mut out) = (packed(backend, inputs)?, backend.zeros(n)?, backend.zeros(n * d)?);
+    let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
+    backend.soft_blend(rows, columns, &y, (0.8, -0.6), &mut log_sum, &mut out)?;
+    backend.download_reals(&out)
+}
+
+/// Log-sums over a norm of the difference, and behind them the means of the cost and of three values.
+pub fn soft_min_cost<B: Backend>(backend: &B, inputs: &Inputs, cost: PairCost<'_>) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
+    let (Inputs { n, m, d }, p) = (*inputs, 3);
+    let (x, y, mut packed) =
+        (backend.upload_reals(&normals(n * d, 1))?, backend.upload_reals(&normals(m * d, 2))?, backend.zeros(m * (d + 1))?);
+    backend.pack(&y, d, Scale::Uniform(LN_2), &backend.upload_reals(&biases(m))?, None, &mut packed)?;
+    let (mut out, mut costs, mut means) = (backend.zeros(n)?, backend.zeros(n)?, backend.zeros(n * p)?);
+    let values = backend.upload_reals(&normals(m * p, 5))?;
+    let mean = CostMean { values: &values, p, out: &mut means, cost: &mut costs };
+    let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
+    backend.soft_min_cost(rows, columns, cost, 1.0 / (d as f64).sqrt(), None, &mut out, Some(mean))?;
+    let means = [backend.download_reals(&costs)?, backend.download_reals(&means)?].concat();
+    Ok((backend.download_reals(&out)?, means))
+}
+
+/// Both log-sums of a Sinkhorn iteration near its answer; by soft-mins where the device keeps no scores.
+pub fn sweep<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
+    let (Inputs { n, m, d }, k) = (*inputs, 1.0 / (inputs.d as f64).sqrt());
+    let halves =
+        |points: &[f64]| points.chunks_exact(d).map(|x| f64::from((0.5 * x.iter().map(|x| x * x).sum::<f64>()) as f32)).collect();
+    let (x, y) = (normals(n * d, 1), normals(m * d, 2));
+    let (p, q): (Vec<f64>, Vec<f64>) = (halves(&x), halves(&y));
+    let up = |host: &[f64]| backend.upload_reals(host);
+    let mass = |count: usize| 1.0 / count.next_power_of_two() as f64;
+    let (weights, logs) =
+        (|count: usize| up(&vec![mass(count); count]), |count: usize| up(&vec![f64::from(mass(count).ln() as f32); count]));
+    let (points_x, points_y, of_x, of_y) = (up(&x)?, up(&y)?, up(&p)?, up(&q)?);
+    let (b, a, mut log_sum, mut log_ratio) = (weights(n)?, weights(m)?, backend.zeros(n)?, backend.zeros(m)?);
+    let (rows, columns) = (|| Rows { points: &points_x, n, d }, || Rows { points: &points_y, n: m, d });
+    let kept = backend.scores(rows(), columns(), None)?;
+    let swept = match kept {
+        Some(mut scores) => {
+            let (rows, columns) = (Half { potential: &of_x, weights: &b }, Half { potential: &of_y, weights: &a });
+            backend.sweep(&mut scores, &Sweep { k, rows, columns, damping: None }, &mut log_sum, &mut log_ratio)?
+        }
+        None => false,
+    };
+    if !swept {
+        let mut packed = backend.zeros(m * (d + 1))?;
+        backend.pack(&points_y, d, Scale::Uniform(k), &logs(m)?, Some((&of_y, -k)), &mut packed)?;
+        backend.soft_min(rows(), Columns { packed: &packed, m, d }, Some((&of_x, k)), &mut log_sum)?;
+        let change = backend.download_reals(&log_sum)?;
+        let moved: Vec<f64> = p.iter().zip(&change).map(|(p, log_sum)| p + log_sum / k).collect();
+        let mut packed = backend.zeros(n * (d + 1))?;
+        backend.pack(&points_x, d, Scale::Uniform(k), &logs(n)?, Some((&up(&moved)?, -k)), &mut packed)?;
+        backend.soft_min(columns(), Columns { packed: &packed, m: n, d }, Some((&of_y, k)), &mut log_ratio)?;
+    }
+    Ok([backend.download_reals(&log_sum)?, backend.download_reals(&log_ratio)?].concat())
 }
 
 /// Means of points in half precision, as the device stores them.

@@ -100,20 +100,21 @@ impl Case {
         self.kernel == Kernel::CostMatrix
     }
 
-    /// Seconds an item takes at least, and what sets that.
-    pub fn limit(self, chip: Chip) -> (f64, &'static str) {
+    /// Seconds an item takes at least, and what sets that; none where the chip does not say its clock or its bandwidth.
+    pub fn limit(self, chip: Chip) -> Option<(f64, &'static str)> {
         let d = self.d as f64;
         let clocks = f64::from(chip.multiprocessors) * chip.clock;
-        // Multiply-adds of f16 and of f64 in a multiprocessor and clock.
+        // Multiply-adds of f16 into f32 by `mma.sync` and of f64 in a multiprocessor and clock: of 8.6, 8.9 and 12.0 those of the GeForce,
+        // and of 10.x those of 9.0, because twice as many are for `tcgen05` alone.
         let (tensor, double) = match chip.capability {
             [8, 0] => (1024.0, 32.0),
-            [9, _] => (2048.0, 64.0),
-            [10, _] => (4096.0, 64.0),
-            _ => (512.0, 2.0),
+            [9 | 10, _] => (2048.0, 64.0),
+            _ => (256.0, 2.0),
         };
+        let exponentials_a_clock = if chip.capability == [10, 3] { 32.0 } else { 16.0 };
         let memory = |bytes: f64| (bytes / chip.bandwidth, "memory");
         let issue = |slots: f64| (slots / 128.0 / clocks, "issue slots");
-        let exponentials = |count: f64| (count / 16.0 / clocks, "exp unit");
+        let exponentials = |count: f64| (count / exponentials_a_clock / clocks, "exp unit");
         let needs = match self.kernel {
             // d multiply-adds, the shift, the sum and the exponential; or three split products on the tensor cores.
             Kernel::SoftMin if d < 16.0 => vec![exponentials(1.0), issue(d + 3.0)],
@@ -135,7 +136,8 @@ impl Case {
             Kernel::Normals => vec![memory(4.0)],
             Kernel::Dot => vec![memory(8.0)],
         };
-        needs.into_iter().fold((0.0, ""), |most, need| if need.0 > most.0 { need } else { most })
+        let known = needs.iter().all(|(seconds, _)| seconds.is_finite());
+        known.then(|| needs.into_iter().fold((0.0, ""), |most, need| if need.0 > most.0 { need } else { most }))
     }
 
     /// Seconds of one run over `n` rows; none where the device has no such kernel.
@@ -244,4 +246,46 @@ fn timed<B: Backend>(backend: &B, mut run: impl FnMut() -> Result<(), BackendErr
     let once = batch(1)?;
     let runs = (0.1 / once.max(1e-6)).ceil() as usize;
     (0..3).try_fold(f64::INFINITY, |least, _| Ok(least.min(batch(runs.clamp(1, 10_000))?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chip(capability: [u32; 2]) -> Chip {
+        Chip { capability, multiprocessors: 100, clock: 1e9, bandwidth: 1e12 }
+    }
+
+    fn of(kernel: Kernel, d: usize, chip: Chip) -> Option<(f64, &'static str)> {
+        Case { kernel, d }.limit(chip)
+    }
+
+    /// A soft-min in d = 784 is bound by three products of 784 multiply-adds, in the plane by one exponential a pair.
+    #[test]
+    fn limits_are_those_of_the_chip() {
+        for (capability, rate) in
+            [([8, 0], 1024.0), ([8, 6], 256.0), ([8, 9], 256.0), ([12, 0], 256.0), ([9, 0], 2048.0), ([10, 0], 2048.0)]
+        {
+            let (seconds, by) = of(Kernel::SoftMin, 784, chip(capability)).unwrap();
+            assert!(
+                (seconds * 1e11 - 3.0 * 784.0 / rate).abs() < 1e-9 && by == "tensor cores",
+                "{capability:?}: {seconds:e} by {by}"
+            );
+        }
+        for (capability, each) in [([9, 0], 1.0 / 16.0), ([10, 0], 1.0 / 16.0), ([10, 3], 5.0 / 128.0)] {
+            let (seconds, _) = of(Kernel::SoftMin, 2, chip(capability)).unwrap();
+            assert!((seconds * 1e11 - each).abs() < 1e-12, "{capability:?}: {seconds:e}");
+        }
+    }
+
+    /// A virtual GPU says neither its clock nor that of its memory: there is no limit then, and not one that is infinite.
+    #[test]
+    fn a_chip_that_does_not_say_its_clock_has_no_limit() {
+        for case in Case::ALL {
+            assert_eq!(case.limit(Chip { clock: 0.0, bandwidth: 0.0, ..chip([9, 0]) }), None);
+            assert!(case.limit(chip([9, 0])).is_some_and(|(seconds, _)| seconds > 0.0));
+        }
+        assert_eq!(of(Kernel::Dot, 1, Chip { bandwidth: 0.0, ..chip([9, 0]) }), None);
+        assert!(of(Kernel::SoftMin, 2, Chip { bandwidth: 0.0, ..chip([9, 0]) }).is_some());
+    }
 }
