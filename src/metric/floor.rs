@@ -32,6 +32,9 @@ const SPLITS: (u32, u32, f64) = (4, 12, 0.04);
 /// First Philox step of those splits.
 const SPLIT_STEP: u32 = 1 << 17;
 
+/// Name of the readings at the larger of two sizes.
+const NEAR: &str = "near";
+
 /// Distances between two independent clouds of the same law: below them no number means anything. In units of |x−y|².
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NoiseFloor {
@@ -71,14 +74,15 @@ struct Score {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Pair {
     divergence: Score,
-    exact: Score,
+    /// None where subsamples of these clouds tell nothing that those of larger ones do not.
+    exact: Option<Score>,
     /// V, estimated without bias from both.
     variance: f64,
 }
 
 /// The scores of one distance, at effective sizes.
 struct Scores<'a> {
-    of: fn(&Pair) -> Score,
+    of: fn(&Pair) -> Option<Score>,
     near: &'a [Pair],
     near_size: f64,
     far: &'a [Pair],
@@ -105,7 +109,7 @@ impl Ruler<'_> {
         for pair in 0..PAIRS {
             pairs.push(kept.once(&pair.to_string(), || {
                 let draw = |k: usize| law.sample(sizes[k], self.seed, Stream::Metric, PAIR_STEP + 2 * pair + k as u32);
-                self.pair(&draw(0), &draw(1), w2_size(like, self.reference), device)
+                self.pair(&draw(0), &draw(1), Some(w2_size(like, self.reference)), device)
             })?);
         }
         Ok(Self::direct(&pairs, sizes))
@@ -122,18 +126,20 @@ impl Ruler<'_> {
         let enough = uniform && all >= like.len() + reference.len();
         let sizes = if enough { [like.len(), reference.len()] } else { [half; 2] };
         let drawn = w2_size(like, reference);
+        let subsamples_suffice = points.weights().is_none() && half >= drawn;
         let (mut near, mut far) = (Vec::new(), Vec::new());
         for split in 0..SPLITS.1 {
             let order = Philox::new(self.seed, Stream::Metric).permutation(all, all, SPLIT_STEP + split);
             let mut reading = |name: &str, from: usize, [n, m]: [usize; 2]| {
+                let drawn = (name == NEAR || !subsamples_suffice).then_some(drawn.min(n).min(m));
                 kept.once(&format!("{name} {split}"), || {
                     let part = |from: usize, size: usize| {
                         points.select(&order[from..from + size].iter().map(|&i| with_mass[i]).collect::<Vec<_>>())
                     };
-                    self.pair(&part(from, n)?, &part(from + n, m)?, drawn.min(n).min(m), device)
+                    self.pair(&part(from, n)?, &part(from + n, m)?, drawn, device)
                 })
             };
-            near.push(reading("near", 0, sizes)?);
+            near.push(reading(NEAR, 0, sizes)?);
             if !enough && quarter > 0 {
                 far.push(reading("far", 0, [quarter; 2])?);
                 far.push(reading("farther", 2 * quarter, [quarter; 2])?);
@@ -155,7 +161,7 @@ impl Ruler<'_> {
         let ((near_size, near_drawn), (far_size, far_drawn)) = (level(0.5, half), level(0.25, quarter.max(1)));
         let ends = [like, reference];
         let (near, far) = (&near[..], &far[..]);
-        let divergence = Scores { of: |pair| pair.divergence, near, near_size, far, far_size };
+        let divergence = Scores { of: |pair| Some(pair.divergence), near, near_size, far, far_size };
         let exact = Scores { of: |pair| pair.exact, near, near_size: near_drawn, far, far_size: far_drawn };
         Ok(floor(
             divergence.extrapolated(ends.map(Cloud::effective_len)),
@@ -167,19 +173,22 @@ impl Ruler<'_> {
     fn direct(pairs: &[Pair], sizes: [usize; 2]) -> Floor {
         let scores = |of| Scores { of, near: pairs, near_size: 1.0, far: &[], far_size: 1.0 };
         let drawn = sizes[0].min(sizes[1]).min(LARGEST_SUBSAMPLE) as f64;
-        floor(scores(|pair| pair.divergence).at(sizes.map(|size| size as f64)), scores(|pair| pair.exact).at([drawn; 2]))
+        floor(scores(|pair| Some(pair.divergence)).at(sizes.map(|size| size as f64)), scores(|pair| pair.exact).at([drawn; 2]))
     }
 
-    fn pair(&self, first: &Cloud, second: &Cloud, drawn: usize, device: &Device) -> Result<Pair, MetricError> {
-        let drawn = drawn.min(first.len()).min(second.len());
+    /// Reads two clouds, of which `drawn` points each for the exact distance.
+    fn pair(&self, first: &Cloud, second: &Cloud, drawn: Option<usize>, device: &Device) -> Result<Pair, MetricError> {
+        let exact = |drawn: usize| {
+            let (total, means) = assigned(first, second, drawn.min(first.len()).min(second.len()), self.seed, 0)?;
+            Ok::<_, MetricError>(Score { total, means })
+        };
         let variance = [first, second].map(|cloud| cloud.variance() / (1.0 - 1.0 / cloud.effective_len()).max(f64::EPSILON));
-        let (w2_squared, means) = assigned(first, second, drawn, self.seed, 0)?;
         Ok(Pair {
             divergence: Score {
                 total: self.against(second, device)?.divergence(first, device)?,
                 means: mean_distance(first, second)?.powi(2),
             },
-            exact: Score { total: w2_squared, means },
+            exact: drawn.map(exact).transpose()?,
             variance: 0.5 * (variance[0] + variance[1]),
         })
     }
@@ -195,7 +204,7 @@ fn floor((divergence, low_divergence): (f64, f64), (exact, low_exact): (f64, f64
 
 impl Scores<'_> {
     fn rest(&self, pairs: &[Pair]) -> f64 {
-        mean(pairs.iter().map(|pair| (self.of)(pair).total - (self.of)(pair).means))
+        mean(&rests(pairs, self.of))
     }
 
     /// The expected score at `sizes` and the one that is too good, from readings at those sizes.
@@ -213,25 +222,88 @@ impl Scores<'_> {
     }
 
     fn with_rest(&self, sizes: [f64; 2], rest: f64) -> (f64, f64) {
-        let variance = mean(self.near.iter().map(|pair| pair.variance));
+        let variance = mean(&self.near.iter().map(|pair| pair.variance).collect::<Vec<_>>());
         let expected = variance * (1.0 / sizes[0] + 1.0 / sizes[1]) + rest;
-        let totals: Vec<f64> = self.near.iter().map(|pair| (self.of)(pair).total).collect();
+        let totals: Vec<f64> = self.near.iter().filter_map(self.of).map(|score| score.total).collect();
         (expected, expected * low_quantile(&totals).min(BELOW_FLOOR))
     }
 }
 
 /// Whether the rests of both distances are known well enough.
 fn settled(pairs: &[Pair]) -> bool {
-    let known = |of: fn(&Pair) -> Score| {
-        let rests: Vec<f64> = pairs.iter().map(|pair| of(pair).total - of(pair).means).collect();
-        let (centre, n) = (mean(rests.iter().copied()), rests.len() as f64);
+    let known = |rests: &[f64]| {
+        let (centre, n) = (mean(rests), rests.len() as f64);
         let variance = rests.iter().map(|rest| (rest - centre).powi(2)).sum::<f64>() / (n - 1.0);
         (variance / n).sqrt() <= SPLITS.2 * centre.abs()
     };
-    known(|pair| pair.divergence) && known(|pair| pair.exact)
+    known(&rests(pairs, |pair| Some(pair.divergence))) && known(&rests(pairs, |pair| pair.exact))
 }
 
-fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let n = values.len() as f64;
-    values.sum::<f64>() / n
+/// What each distance of `pairs` has beyond that of the means.
+fn rests(pairs: &[Pair], of: fn(&Pair) -> Option<Score>) -> Vec<f64> {
+    pairs.iter().filter_map(of).map(|score| score.total - score.means).collect()
+}
+
+/// The mean; NaN of nothing.
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Precision;
+    use crate::io::Checkpoint;
+    use crate::measure::Mixture;
+
+    /// Scores of independent normals over their floors, mean and standard error: (divergence, exact).
+    fn scores(d: usize, (n, m): (usize, usize), seeds: u32, law: bool) -> [(f64, f64); 2] {
+        let (device, normal) = (Device::cpu(Precision::F32), Measure::Law(Mixture::standard_normal(d)));
+        let one = |seed: u32| {
+            let [a, b] = [(n, 0), (m, 1)].map(|(size, step)| normal.sample(size, seed, Stream::Source, step));
+            let ruler = Ruler::new(&b, seed, &device).unwrap();
+            let law = if law { Law::Draws(&normal) } else { Law::Points(&b) };
+            let floor = ruler.noise_floor(law, &a, &device, &mut Checkpoint::none().part("")).unwrap().mean;
+            let reading = ruler.measure(&a, &device).unwrap();
+            [reading.divergence / floor.divergence, reading.w2_squared_exact / floor.w2_squared_exact]
+        };
+        let found: Vec<[f64; 2]> = (0..seeds).map(one).collect();
+        [0, 1].map(|k| {
+            let ratios: Vec<f64> = found.iter().map(|ratios| ratios[k]).collect();
+            let centre = mean(&ratios);
+            let squares: f64 = ratios.iter().map(|ratio| (ratio - centre).powi(2)).sum();
+            (centre, (squares / (f64::from(seeds) * f64::from(seeds - 1))).sqrt())
+        })
+    }
+
+    #[test]
+    fn independent_clouds_score_their_floor_whatever_dimension_and_sizes() {
+        for (d, sizes, seeds) in
+            [(1, (150, 150), 40), (2, (100, 300), 30), (5, (200, 200), 16), (32, (200, 200), 4), (32, (100, 300), 4)]
+        {
+            for (mean, error) in scores(d, sizes, seeds, false) {
+                assert!((mean - 1.0).abs() < 0.05 + 3.0 * error, "d = {d}, {sizes:?}: {mean} ± {error}");
+            }
+        }
+        for (d, sizes, seeds) in [(1, (100, 200), 40), (16, (200, 100), 4)] {
+            for (mean, error) in scores(d, sizes, seeds, true) {
+                assert!((mean - 1.0).abs() < 0.05 + 3.0 * error, "law, d = {d}, {sizes:?}: {mean} ± {error}");
+            }
+        }
+    }
+
+    /// Where a set holds both clouds no size is carried on, and where it holds two subsamples their distance is none of their clouds'.
+    #[test]
+    fn the_floor_of_the_exact_distance_is_that_of_its_subsamples_whatever_the_clouds() {
+        let device = Device::cpu(Precision::F32);
+        let set = Measure::Law(Mixture::standard_normal(1)).sample(2400, 0, Stream::Source, 0);
+        let (first, second) = set.halves(0).unwrap();
+        let ruler = Ruler::new(&second, 0, &device).unwrap();
+        let [all, most] = [1200, 1100].map(|n| {
+            let like = first.select(&(0..n).collect::<Vec<_>>()).unwrap();
+            ruler.noise_floor(Law::Points(&set), &like, &device, &mut Checkpoint::none().part("")).unwrap().mean
+        });
+        // Subsamples of 1,024 in both; 12 splits leave about 10 % of noise in the part beyond the means, a third of the whole.
+        assert!((all.w2_squared_exact / most.w2_squared_exact - 1.0).abs() < 0.15, "{all:?} {most:?}");
+    }
 }

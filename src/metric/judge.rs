@@ -187,3 +187,112 @@ impl Training<'_> {
         Ok((median, share, chance < LEVEL || (median < MEMORISED * heldout && of_median < LEVEL)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Precision;
+    use crate::measure::named;
+    use crate::metric::{NoiseFloor, mean_distance, variance_ratio};
+    use crate::random::Philox;
+
+    fn device() -> Device {
+        Device::cpu(Precision::F32)
+    }
+
+    /// Normals, or numbers of Student's law of three degrees of freedom.
+    fn points(n: usize, d: usize, heavy: bool, seed: u32, step: u32) -> Cloud {
+        let philox = Philox::new(seed, Stream::Source);
+        let draw = |i: usize| {
+            let [z, a, b, c] = philox.normal_block([(i / d) as u32, step, 0, (i % d) as u32]).map(f64::from);
+            if heavy { z / ((a * a + b * b + c * c) / 3.0).sqrt() } else { z }
+        };
+        Cloud::new((0..n * d).map(draw).collect(), d).unwrap()
+    }
+
+    /// The flags of `cloud` against `reference`, of points or of a law; distances are not judged.
+    fn flags(cloud: &Cloud, reference: &Cloud, law: Option<&Measure>, train: Option<&Cloud>, seed: u32) -> Vec<Flag> {
+        let nothing = NoiseFloor { divergence: 0.0, w2_squared_exact: 0.0 };
+        let floor = Floor { mean: nothing, lowest: nothing };
+        let ruler = Ruler::new(reference, seed, &device()).unwrap();
+        let halves = reference.halves(seed).unwrap();
+        let mut judge = match law {
+            Some(law) => Judge::new(&ruler, floor, Law::Draws(law), cloud),
+            None => Judge::new(&ruler, floor, Law::Points(reference), cloud).with_clusters(&halves.0, &halves.1),
+        };
+        judge = match train {
+            Some(train) => judge.with_training(train, reference, &device()).unwrap(),
+            None => judge.with_training(&halves.0, &halves.1, &device()).unwrap(),
+        };
+        let reading = Reading {
+            divergence: 0.0,
+            w2_squared_exact: 0.0,
+            variance_ratio: variance_ratio(cloud, reference).unwrap(),
+            mean_distance: mean_distance(cloud, reference).unwrap(),
+        };
+        judge.judge(cloud, &reading, &device()).unwrap().flags
+    }
+
+    /// At a level of 1 % more than 5 of 100 come up once in 2,000.
+    #[test]
+    fn an_independent_sample_is_rarely_flagged_in_one_dimension_or_with_heavy_tails() {
+        for (d, heavy) in [(1, false), (1, true), (8, true)] {
+            let all: Vec<Flag> = (0..100)
+                .flat_map(|seed| flags(&points(120, d, heavy, seed, 0), &points(150, d, heavy, seed, 1), None, None, seed))
+                .collect();
+            for flag in [Flag::Collapsed, Flag::Inflated, Flag::Memorised, Flag::ModeMissing] {
+                let raised = all.iter().filter(|found| **found == flag).count();
+                assert!(raised <= 5, "{flag:?} on {raised} of 100, d = {d}, heavy tails {heavy}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_independent_sample_of_a_law_is_rarely_flagged() {
+        let law = named("8gaussians", None).unwrap();
+        let all: Vec<Flag> = (0..50)
+            .flat_map(|seed| {
+                let [a, b] = [0, 1].map(|step| law.sample(200, seed, Stream::Source, step));
+                flags(&a, &b, Some(&law), None, seed)
+            })
+            .collect();
+        for flag in [Flag::Collapsed, Flag::Inflated, Flag::Memorised, Flag::ModeMissing] {
+            assert!(all.iter().filter(|found| **found == flag).count() <= 3, "{flag:?}: {all:?}");
+        }
+    }
+
+    #[test]
+    fn fifteen_per_cent_of_lost_variance_and_thirty_of_copies_are_flagged_in_two_dimensions_and_in_64() {
+        let n = 2048;
+        for d in [2, 64] {
+            let [a, b, train] = [0, 1, 2].map(|step| points(n, d, false, 7, step));
+            let scaled = |by: f64| Cloud::new(a.points().iter().map(|x| by.sqrt() * x).collect(), d).unwrap();
+            assert!(flags(&scaled(0.85), &b, None, None, 7).contains(&Flag::Collapsed), "d = {d}");
+            assert!(flags(&scaled(1.0 / 0.85), &b, None, None, 7).contains(&Flag::Inflated), "d = {d}");
+            let copies: Vec<f64> =
+                train.points()[..n * 3 / 10 * d].iter().chain(&a.points()[n * 3 / 10 * d..]).copied().collect();
+            assert_eq!(flags(&Cloud::new(copies, d).unwrap(), &b, None, Some(&train), 7), [Flag::Memorised], "d = {d}");
+            assert_eq!(flags(&a, &b, None, Some(&train), 7), [], "d = {d}");
+        }
+    }
+
+    /// By its known components, and by clusters of points alone.
+    #[test]
+    fn one_lost_mode_of_eight_is_missing() {
+        let (n, law) = (2048, named("8gaussians", None).unwrap());
+        let [a, b] = [0, 1].map(|step| law.sample(n, 3, Stream::Source, step));
+        // Eight modes on a circle: the one at the far right is lost.
+        let rest: Vec<usize> = (0..n).filter(|&i| !at_right(a.row(i))).collect();
+        assert!(rest.len() < n * 9 / 10);
+        let lost = a.select(&rest).unwrap();
+        for law in [Some(&law), None] {
+            assert!(flags(&lost, &b, law, None, 3).contains(&Flag::ModeMissing));
+            assert!(!flags(&a, &b, law, None, 3).contains(&Flag::ModeMissing));
+        }
+    }
+
+    /// Within the eighth of the plane around the positive first axis.
+    fn at_right(x: &[f64]) -> bool {
+        x[1].atan2(x[0]).abs() < std::f64::consts::FRAC_PI_8
+    }
+}

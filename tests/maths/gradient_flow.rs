@@ -142,6 +142,103 @@ fn a_langevin_step_is_the_gradient_step_and_the_noise_of_the_heat_flow() {
     assert_eq!(ops[2], Op::Combine { dst: STATE, terms: vec![(STATE, 1.0), (1, 0.04f64.sqrt())] });
 }
 
+/// N(m·1, C) with C of `variances` along axes that are turned by 30° in the first plane where d > 1.
+fn turned(variances: &[f64], mean: f64) -> Mixture {
+    let d = variances.len();
+    let (sin, cos) = (TURN / 12.0).sin_cos();
+    let mut matrix: Vec<f64> = (0..d * d).map(|at| if at / d == at % d { variances[at / d] } else { 0.0 }).collect();
+    if d > 1 {
+        let (a, b) = (variances[0], variances[1]);
+        (matrix[0], matrix[d + 1]) = (a * cos * cos + b * sin * sin, a * sin * sin + b * cos * cos);
+        (matrix[1], matrix[d]) = ((a - b) * sin * cos, (a - b) * sin * cos);
+    }
+    let covariance = Covariance::from_matrix(&matrix, d).unwrap();
+    Mixture::new(vec![1.0], vec![vec![mean; d]], vec![covariance]).unwrap()
+}
+
+/// KL between N(m·1, V I) and N(0, I), and the Fisher information: ½d(V − 1 − log V + m²) and d(V(1/V − 1)² + m²).
+fn gaussian_accounts(d: usize, variance: f64, mean: f64) -> (f64, f64) {
+    let d = d as f64;
+    let slope = 1.0 / variance - 1.0;
+    (0.5 * d * (variance - 1.0 - variance.ln() + mean * mean), d * (variance * slope * slope + mean * mean))
+}
+
+/// v ← (1−τ)²v + 2τ and m ← (1−τ)m from N(m, vI) to N(0, I): every account within four of its errors, in any dimension.
+#[test]
+fn the_accounts_of_langevin_between_gaussians_are_those_of_the_flow_not_of_its_particles() {
+    let (tau, device) = (0.1, cpu());
+    for d in [1, 3, 16] {
+        let start_law = Mixture::new(vec![1.0], vec![vec![0.5; d]], vec![Covariance::Isotropic(2.0)]).unwrap();
+        let start = start_law.sample(2000, 1, Stream::Source, 0);
+        let target = Mixture::standard_normal(d);
+        let langevin = Langevin::new(&target, tau, 0, &device).unwrap();
+        let descent = langevin.run(&start, Some(&start_law), 8, &mut Checkpoint::none(), &ON).unwrap();
+        let (mut variance, mut mean) = (2.0, 0.5);
+        for account in &descent.accounts {
+            let (energy, rate) = gaussian_accounts(d, variance, mean);
+            let off = (account.free_energy.unwrap() - energy).abs();
+            assert!(off < 4.0 * account.standard_error.unwrap(), "d = {d}, k = {}: off by {off}", account.k);
+            let off = (account.dissipation.unwrap() - rate).abs();
+            assert!(off < 4.0 * account.dissipation_error.unwrap(), "d = {d}, k = {}: dissipation off by {off}", account.k);
+            (variance, mean) = ((1.0 - tau).powi(2) * variance + 2.0 * tau, (1.0 - tau) * mean);
+        }
+    }
+}
+
+/// The law stays N(m, C) whatever bases start and target have; it settles at C_i/(1 − τ/2C_i) along the target's axes, where
+/// F = ½Σ (r − 1 − log r) with r = 1/(1 − τ/2C_i).
+#[test]
+fn langevin_towards_a_turned_gaussian_settles_at_the_free_energy_of_its_bias() {
+    let device = cpu();
+    let (target, wide) = (turned(&[0.5, 2.0, 1.0], 1.0), Mixture::standard_normal(3));
+    let crossed = turned(&[1.5, 0.25, 3.0], 0.0);
+    let expected: f64 = [0.5f64, 2.0, 1.0]
+        .iter()
+        .map(|variance| {
+            let r = 1.0 / (1.0 - 0.1 / (2.0 * variance));
+            0.5 * (r - 1.0 - r.ln())
+        })
+        .sum();
+    let full = Mixture::new(
+        vec![1.0],
+        vec![vec![0.0; 3]],
+        vec![Covariance::from_matrix(&[1.0, 0.0, 0.3, 0.0, 1.0, 0.0, 0.3, 0.0, 1.0], 3).unwrap()],
+    )
+    .unwrap();
+    for start_law in [wide, crossed, full] {
+        let start = start_law.sample(2000, 1, Stream::Source, 0);
+        let langevin = Langevin::new(&target, 0.1, 0, &device).unwrap();
+        let last = langevin.run(&start, Some(&start_law), 80, &mut Checkpoint::none(), &ON).unwrap().accounts.pop().unwrap();
+        let off = (last.free_energy.unwrap() - expected).abs();
+        assert!(off < 4.0 * last.standard_error.unwrap(), "{off} of {expected}");
+    }
+}
+
+/// Two equal components are one Gaussian, but not known to be: the law is then known by its particles alone. In the plane they
+/// tell it; in 32 dimensions none has a neighbour.
+#[test]
+fn accounts_from_particles_alone_are_right_within_their_errors_or_none() {
+    let (tau, device) = (0.1, cpu());
+    for (d, known) in [(1, true), (2, true), (32, false)] {
+        let twice = Mixture::new(vec![0.5; 2], vec![vec![0.0; d]; 2], vec![Covariance::Isotropic(1.0); 2]).unwrap();
+        let start_law = Mixture::new(vec![1.0], vec![vec![0.5; d]], vec![Covariance::Isotropic(2.0)]).unwrap();
+        let start = start_law.sample(3000, 1, Stream::Source, 0);
+        let langevin = Langevin::new(&twice, tau, 0, &device).unwrap();
+        let descent = langevin.run(&start, Some(&start_law), 6, &mut Checkpoint::none(), &ON).unwrap();
+        let (mut variance, mut mean) = (2.0, 0.5);
+        for account in &descent.accounts[1..] {
+            (variance, mean) = ((1.0 - tau).powi(2) * variance + 2.0 * tau, (1.0 - tau) * mean);
+            let (energy, rate) = gaussian_accounts(d, variance, mean);
+            assert_eq!(account.free_energy.is_some(), known, "d = {d}");
+            if let (Some(found), Some(error)) = (account.free_energy, account.standard_error) {
+                assert!((found - energy).abs() < 4.0 * error && error < 0.05, "d = {d}: {found} ± {error} for {energy}");
+                let (found, error) = (account.dissipation.unwrap(), account.dissipation_error.unwrap());
+                assert!((found - rate).abs() < 4.0 * error, "d = {d}: dissipation {found} ± {error} for {rate}");
+            }
+        }
+    }
+}
+
 /// D7, and free energy: N(0, 2²) falls to N(0, σ²/(1 − τ/2σ²)), whose KL to N(0, σ²) is known.
 #[test]
 fn langevin_settles_at_its_biased_variance_and_its_free_energy_follows_the_closed_one() {
