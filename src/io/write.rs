@@ -330,7 +330,7 @@ mod tests {
     fn a_weighted_cloud_is_written_with_its_weights_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let cloud = Cloud::new(vec![0.0, 1.0, 5.0], 1).unwrap();
-        let weighted = cloud.clone().with_weights(vec![9.0, 0.0, 1.0]).unwrap();
+        let weighted = cloud.clone().with_weights(vec![3.0, 0.0, 1.0]).unwrap();
         let equal = cloud.clone().with_weights(vec![2.0; 3]).unwrap();
         for ending in ["npy", "npz", "safetensors", "csv"] {
             let path = folder.path().join(format!("x.{ending}"));

@@ -227,7 +227,9 @@ fn a_file_of_flags_with_an_unknown_key_is_refused_with_the_nearest_known_one() {
     run(&format!("command = \"transport\"\n{ends}eps = true\n"), 2, &["run.toml", "\"eps\" needs a value"]);
     run(&format!("command = \"transport\"\n{ends}eps = -1\n"), 1, &["eps = -1"]);
     run("command = \n", 1, &["run.toml", "not TOML"]);
-    refused(folder.path(), "run missing.toml", 1, &["missing.toml", "cannot be read"]);
+    refused(folder.path(), "run missing.toml", 1, &["missing.toml", "no such file"]);
+    run(&format!("command = \"transport\"\n{ends}eps = [1, 2]\n"), 2, &["run.toml", "\"eps\" takes one value, not a list"]);
+    run(&format!("command = \"transport\"\n{ends}eps = {{ a = 1 }}\n"), 2, &["run.toml", "\"eps\" must be a number"]);
 }
 
 #[test]
@@ -243,6 +245,107 @@ fn an_output_that_cannot_be_is_refused_before_any_work() {
     refused(folder.path(), "generate moons --n 4000000 --out m.txt", 1, &["m.txt", ".npy"]);
     refused(folder.path(), "sample 8gaussians --out x.npy", 1, &["x.npy", "cannot be made"]);
     assert_eq!(files(folder.path()), ["x.npy", "y.npy"]);
+}
+
+/// Where nothing may be written, it is said before work of hours, not after it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_takes_no_file_is_refused_before_any_work() {
+    let folder = folder();
+    for args in [
+        "sample 8gaussians --n 1000000 --steps 1000000 --out /proc",
+        "jko normal --target 8gaussians --n 1000000 --steps 100000 --out /proc",
+        "transport moons moons --n 100000 --eps 1e-3 --tol 0 --max-iter 1000000 --out /proc",
+        "compare digits --steps 100000 --out /proc",
+    ] {
+        refused(folder.path(), args, 1, &["/proc", "no file can be written in"]);
+    }
+    refused(folder.path(), "generate normal:10 --n 50000000 --out /proc/x.npy", 1, &["/proc/x.npy", "was not written"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let folder = folder();
+    for name in ["p.npy", "p.csv", "p.json", "p.toml", "p.png", "p.safetensors"] {
+        assert!(std::process::Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap().success());
+    }
+    let pipe = ["a pipe or a device"];
+    for args in [
+        "transport p.npy y.npy",
+        "transport x.npy p.csv",
+        "transport x.npy y.npy --source-weights p.csv",
+        "sample p.json",
+        "sample 8gaussians --start p.npy",
+        "compare p.safetensors --target x.npy",
+        "run p.toml",
+        "transport /dev/stdin y.npy",
+    ] {
+        refused(folder.path(), args, 1, &pipe);
+    }
+    #[cfg(feature = "image")]
+    refused(folder.path(), "geodesic p.png p.png --as colour", 1, &pipe);
+}
+
+/// A limit on the memory of the process, as batch systems set it: less work, or a sentence.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_on_memory_ends_in_a_sentence() {
+    let bin = assert_cmd::cargo::cargo_bin("brenier");
+    let folder = folder();
+    for (megabytes, args, codes, words) in [
+        (400, "generate normal:100 --n 1000000 --out g.npy", &[1][..], "bytes"),
+        (300, "transport normal:3 normal:3 --n 1000000 --max-iter 1", &[1], "bytes"),
+        (300, "transport x.npy y.npy --top-k 3 --out t --threads 4000", &[0], "the system allows"),
+        (120, "transport x.npy y.npy --threads 2", &[0], ""),
+    ] {
+        let script = format!("ulimit -v {}; exec {} {args}", megabytes * 1024, bin.display());
+        let output = Command::new("sh").current_dir(folder.path()).args(["-c", &script]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code().is_some_and(|code| codes.contains(&code)),
+            "{args} under {megabytes} MiB: {:?}\n{said}",
+            output.status
+        );
+        assert!(said.contains(words), "{args}\n{said}");
+    }
+    // An allocation that nothing asked about before: the message's own memory is the stack.
+    let line = format!("command = \"{}\"", "x".repeat(60 << 20));
+    fs::write(folder.path().join("long.toml"), line).unwrap();
+    let script = format!("ulimit -v 110000; exec {} run long.toml", bin.display());
+    let output = Command::new("sh").current_dir(folder.path()).args(["-c", &script]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("the system gave no memory for"), "{:?}\n{said}", output.status);
+}
+
+/// A remedy names flags of the command that failed, and those that were given.
+#[test]
+fn a_remedy_is_one_of_the_command_that_failed() {
+    let folder = folder();
+    npy(folder.path().join("two.npy"), &[[1.0, 2.0], [3.0, 4.0]]);
+    let spread = |scale: f64| (0..100).map(|k| [scale * f64::from(k).sin(), scale * f64::from(3 * k).cos()]).collect::<Vec<_>>();
+    npy(folder.path().join("tiny.npy"), &spread(1e-6));
+    npy(folder.path().join("good.npy"), &spread(1.0));
+    npy(folder.path().join("runaway.npy"), &[spread(1.0), vec![[1e7, 0.0]]].concat());
+    let say = |args: &str, words: &[&str], never: &[&str]| {
+        let output = brenier(folder.path(), args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "brenier {args}\n{said}");
+        words.iter().for_each(|word| assert!(said.contains(word), "brenier {args}: no \"{word}\" in\n{said}"));
+        never.iter().for_each(|word| assert!(!said.contains(word), "brenier {args}: \"{word}\" in\n{said}"));
+    };
+    say("transport good.npy y.npy --eps 1e-9", &["use --eps ", "or --precision f64"], &["--blur"]);
+    say("transport good.npy y.npy --blur 1e-6", &["use --blur ", "or --precision f64"], &["--eps"]);
+    say("geodesic good.npy y.npy --eps 1e-9 --out g", &["use --eps "], &[]);
+    say("couple good.npy y.npy --blur 1e-6 --out c", &["use --blur "], &[]);
+    say("transport good.npy y.npy --eps 1e-20 --precision f64", &["use --eps "], &["--precision f64 (cpu)"]);
+    say("evaluate runaway.npy good.npy", &["evaluate takes eps from the spread", "far from all others"], &["--eps", "--blur"]);
+    say("compare tiny.npy --steps 1 --out c", &["compare takes eps from the spread"], &["--eps", "--blur"]);
+    fs::write(folder.path().join("one.csv"), "1,2\n1,2\n").unwrap();
+    say("evaluate x.npy one.csv", &["lie in one place", "transport A B --eps E"], &[]);
+    say("jko normal --target two.npy --out j", &["half of the target judges"], &["eps = ", "--eps", "transport"]);
+    say("jko normal --target two.npy --scheme semi-unbalanced --out j", &["half of the target judges"], &["tau = "]);
+    say("jko normal --target moons --anneal 2 --out j", &["--anneal", "--scheme langevin or blob"], &[]);
 }
 
 #[test]

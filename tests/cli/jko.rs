@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use assert_cmd::Command;
-use brenier::io::{read_array, read_measure};
+use brenier::io::{Float, read_array, read_measure, write_cloud};
 use brenier::measure::{Cloud, Measure, Mixture};
 use serde_json::Value;
 
@@ -241,4 +241,53 @@ fn a_runaway_particle_ends_the_run_at_its_last_good_state() {
     let cloud = particles(out.path());
     assert_eq!(cloud.len(), 4096);
     assert!(cloud.radius() < 100.0, "{}", cloud.radius());
+}
+
+/// A step of length zero, nearly, moves nothing: the particles are the points of the file, in their order and under their weights.
+#[test]
+fn the_points_of_a_file_start_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let n = 30;
+    let x: Vec<f64> = (0..2 * n).map(|k| (7.0 * k as f64).sin()).collect();
+    let target = folder.path().join("t.npy");
+    brenier::io::write_npy(&target, &(0..120).map(|k| (3.0 * f64::from(k)).cos()).collect::<Vec<_>>(), &[60, 2], Float::F64)
+        .unwrap();
+    let (plain, weighted) = (folder.path().join("x.npy"), folder.path().join("w.npz"));
+    let cloud = Cloud::new(x.clone(), 2).unwrap();
+    let shares: Vec<f64> = (0..n).map(|i| if i == 4 { 0.0 } else { 1.0 + i as f64 }).collect();
+    write_cloud(&plain, &cloud, Float::F64).unwrap();
+    let of_shares = cloud.clone().with_weights(shares).unwrap();
+    write_cloud(&weighted, &of_shares, Float::F64).unwrap();
+    let run = |source: &Path, more: &[&str]| {
+        let out = folder.path().join("out");
+        let args = [source.to_str().unwrap(), "--steps", "1", "--precision", "f64"];
+        jko(&out, &[&args, more].concat());
+        let (found, weights) = (particles(&out), out.join("weights.npy"));
+        (found, weights.exists().then(|| read_array(&weights, "weights").unwrap().values))
+    };
+    let to_points = ["--target", target.to_str().unwrap(), "--tau", "1e-12", "--eps", "0.1"];
+    let close = |found: &[f64], expected: &[f64]| {
+        found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4)
+    };
+    assert!(close(run(&plain, &to_points).0.points(), &x));
+    assert!(close(run(&plain, &[&to_points[..], &["--n", "30"]].concat()).0.points(), &x));
+    let (found, weights) = run(&weighted, &to_points);
+    assert!(close(found.points(), &x) && close(&weights.unwrap(), of_shares.weights().unwrap()));
+
+    // Fewer are some of them, more are all of them, and where weights are not kept each is there as often as it weighs.
+    let rows = |found: &Cloud| -> Vec<usize> {
+        found.rows().map(|row| (0..n).find(|&i| close(row, cloud.row(i))).expect("a point of the file")).collect()
+    };
+    let few = rows(&run(&plain, &[&to_points[..], &["--n", "12"]].concat()).0);
+    assert!(few.len() == 12 && few.windows(2).all(|pair| pair[0] < pair[1]), "{few:?}");
+    let many = rows(&run(&plain, &[&to_points[..], &["--n", "90"]].concat()).0);
+    assert_eq!(many, (0..90).map(|i| i / 3).collect::<Vec<usize>>());
+    let law = ["--target", "8gaussians", "--scheme", "langevin", "--tau", "1e-12", "--n", "4000"];
+    let (found, weights) = run(&weighted, &law);
+    let drawn = rows(&found);
+    assert!(weights.is_none() && drawn.windows(2).all(|pair| pair[0] <= pair[1]));
+    for i in 0..n {
+        let times = drawn.iter().filter(|&&row| row == i).count() as f64;
+        assert!((times - 4000.0 * of_shares.weight(i)).abs() <= 2.0, "{i}: {times}");
+    }
 }

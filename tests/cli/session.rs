@@ -475,3 +475,29 @@ fn without_json_words_and_results_keep_apart() {
     let output = brenier(folder.path(), "sample moons --n 20 --steps 2 --quiet", 0);
     assert!(output.stderr.is_empty());
 }
+
+/// A list is what the command line takes several of: clouds, a flag again and again, or one value with commas.
+#[test]
+fn a_list_in_a_file_is_what_the_command_line_has() {
+    let folder = TempDir::new().unwrap();
+    let run = |text: &str| {
+        fs::write(folder.path().join("run.toml"), format!("\u{feff}{text}")).unwrap();
+        let mut record = json(folder.path(), "run run.toml");
+        record.as_object_mut().unwrap().retain(|key, _| !key.contains("seconds"));
+        record
+    };
+    let same = |text: &str, line: &str| {
+        let mut expected = json(folder.path(), line);
+        expected.as_object_mut().unwrap().retain(|key, _| !key.contains("seconds"));
+        assert_eq!(run(text), expected, "{text}");
+    };
+    same(
+        "command = \"barycenter\"\nclouds = [\"moons\", \"circles\", \"moons\"]\nweights = [2, 1, 1.5]\nn = 20\n",
+        "barycenter moons circles moons --weights 2,1,1.5 --n 20",
+    );
+    same(
+        "command = \"sample\"\nfield = \"8gaussians\"\nmethod = \"pc-ve\"\nsteps = 5\nn = 10\nout = \"s\"\nprobability-flow = true\n\
+         compat = [\"batch_mean_norms\", \"unused_draws\"]\n",
+        "sample 8gaussians --method pc-ve --steps 5 --n 10 --out s --probability-flow --compat batch_mean_norms --compat unused_draws",
+    );
+}

@@ -108,3 +108,25 @@ fn five_heun_steps_of_the_transport_flow_reach_the_floor_where_diffusion_does_no
     assert!(transport < 1.2 * floor, "{}", transport / floor);
     assert!(diffused.iter().all(|total| *total > 1.2 * floor), "{:?}", diffused.map(|total| total / floor));
 }
+
+/// The bar ends at its end: with a Gaussian source, with another, and whatever the numbers of steps.
+#[test]
+fn progress_counts_the_rows_there_are() {
+    let target = named("8gaussians", None).unwrap();
+    for (name, source, rows) in
+        [("normal", named("normal", Some(2)).unwrap(), 9 * 2 + 2), ("moons", named("moons", None).unwrap(), 2 * 2 + 2)]
+    {
+        let told = std::sync::Mutex::new(Vec::new());
+        let tell = |_: &str, done: usize, all: usize| {
+            told.lock().unwrap().push((done, all));
+            true
+        };
+        let compare = Compare { n: 64, steps: vec![1, 2], ..Compare::default() };
+        let (target, source) = (Named { name: "8gaussians", measure: &target }, Named { name, measure: &source });
+        let found = compare.run(target, source, &Device::cpu(Precision::F64), &mut Checkpoint::none(), &tell).unwrap();
+        let told = told.into_inner().unwrap();
+        assert_eq!(found.record.rows.len(), rows);
+        assert!(told.iter().all(|(done, all)| done <= all && *all == rows) && told.is_sorted(), "{told:?}");
+        assert_eq!(told.last(), Some(&(rows, rows)));
+    }
+}
