@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 pub const BELOW_FLOOR: f64 = 0.5;
 /// A variance ratio under this is a collapse.
 pub const COLLAPSED: f64 = 0.9;
+/// An entropic map that keeps less than this share of its target's variance has collapsed towards a point, and the plan to independent
+/// pairs. Shrinking by itself is what ε does: at the default ε a map between equal normals, of all clouds those of the most directions,
+/// keeps s² with s = √(1 + r²) − r and r = ε/2σ², which is 0.9 in the plane and 0.09 in 64 dimensions.
+pub const MAP_COLLAPSED: f64 = 0.05;
+/// A renormalised entropy of a plan over this is that of independent pairs.
+pub const INDEPENDENT: f64 = 0.98;
 /// A variance ratio over this is an inflation.
 pub const INFLATED: f64 = 1.1;
 /// Samples whose median distance to the training set is under this share of that of held-out points were memorised.
@@ -17,7 +23,7 @@ pub const MEMORISED: f64 = 0.5;
 pub enum Flag {
     /// The distance is under half the noise floor: suspiciously good.
     BelowFloor,
-    /// Variance ratio under 0.9: the cloud has shrunk.
+    /// Variance ratio under 0.9: the cloud has shrunk. Of an entropic map or plan: under 0.05, it is next to independent.
     Collapsed,
     /// Variance ratio over 1.1: the cloud has spread.
     Inflated,

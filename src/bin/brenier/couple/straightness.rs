@@ -3,6 +3,7 @@
 use brenier::backend::Device;
 use brenier::measure::Cloud;
 use brenier::metric::cfm_loss_floor;
+use brenier::metric::flag::{INDEPENDENT, MAP_COLLAPSED};
 use brenier::random::{Philox, Stream};
 use brenier::transport::pairs::Pairs;
 use brenier::transport::{Outcome, Plan, Problem};
@@ -29,9 +30,17 @@ pub struct Straightness {
     /// ∫E|u − E[u | x_t]|² dt.
     pub cfm_loss_floor: f64,
     pub cfm_loss_floor_independent: f64,
+    /// The share of the target's variance that the map of the plan keeps.
+    #[serde(skip)]
+    pub variance_kept: f64,
 }
 
 impl Straightness {
+    /// Whether the pairs are next to independent.
+    pub fn is_collapsed(&self) -> bool {
+        self.variance_kept < MAP_COLLAPSED || self.renormalised_entropy > INDEPENDENT
+    }
+
     /// Of the pairs `drawn` from the plan of `outcome`.
     pub fn new(problem: &Problem<'_>, outcome: &Outcome, drawn: &Pairs, device: &Device, seed: u32) -> Result<Self, Failure> {
         let (x, y) = (problem.source(), problem.target());
@@ -52,6 +61,7 @@ impl Straightness {
             entropy: entropy.joint,
             renormalised_entropy: entropy.renormalised(),
             independent_cost: square(&x.mean(), &mean) + x.variance() + y.variance(),
+            variance_kept: outcome.variance_kept(problem),
             conditional_variance: (y.variance() - explained).max(0.0),
             conditional_variance_independent: y.variance(),
             cfm_loss_floor: floor(&x1)?,
