@@ -3,6 +3,7 @@
 pub mod assignment;
 pub mod barycenter;
 mod batch;
+mod collapse;
 pub mod conditional;
 pub mod convention;
 pub mod cost;

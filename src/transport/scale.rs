@@ -31,6 +31,8 @@ pub struct CostScale {
     pub value: f64,
     /// Where it comes from.
     pub of: ScaleOf,
+    /// T of source and target.
+    pub within: [f64; 2],
 }
 
 impl CostScale {
@@ -39,10 +41,11 @@ impl CostScale {
     pub fn with_classes(self, labels: &LabelCost<'_>, source: &Cloud, target: &Cloud) -> Self {
         let least = labels.table.iter().copied().fold(f64::INFINITY, f64::min);
         let classes = labels.mean(source, target) - least;
+        let within = self.within.map(|within| if within > 0.0 { within + classes } else { within });
         match self.of {
             _ if !(classes > 0.0 && classes.is_finite()) => self,
-            ScaleOf::Nothing => Self { value: classes, of: ScaleOf::Between },
-            _ => Self { value: self.value + classes, ..self },
+            ScaleOf::Nothing => Self { value: classes, of: ScaleOf::Between, within },
+            _ => Self { value: self.value + classes, within, ..self },
         }
     }
 }
@@ -91,13 +94,13 @@ impl GroundCost<'_> {
     pub fn scale(&self, source: &Cloud, target: &Cloud, seed: u32) -> CostScale {
         let of_source = self.within(source, seed);
         let of_target = if std::ptr::eq(source, target) { of_source } else { self.within(target, seed) };
-        let within = 0.5 * of_source + 0.5 * of_target;
-        if within != 0.0 {
-            return CostScale { value: within, of: ScaleOf::Within };
+        let (mean, within) = (0.5 * of_source + 0.5 * of_target, [of_source, of_target]);
+        if mean != 0.0 {
+            return CostScale { value: mean, of: ScaleOf::Within, within };
         }
         match self.mean(source, target, seed) {
-            0.0 => CostScale { value: 1.0, of: ScaleOf::Nothing },
-            between => CostScale { value: between, of: ScaleOf::Between },
+            0.0 => CostScale { value: 1.0, of: ScaleOf::Nothing, within },
+            between => CostScale { value: between, of: ScaleOf::Between, within },
         }
     }
 }
@@ -272,12 +275,12 @@ mod tests {
         let one = cloud(vec![1.0, 2.0], 2);
         let three = cloud([1.0, 2.0].repeat(3), 2);
         let other = cloud(vec![1.0, 5.0], 2);
-        assert_eq!(C.scale(&one, &three, 0), CostScale { value: 1.0, of: ScaleOf::Nothing });
+        assert_eq!(C.scale(&one, &three, 0), CostScale { value: 1.0, of: ScaleOf::Nothing, within: [0.0; 2] });
         assert_near(C.scale(&three, &other, 0).value, 4.5, 1e-12);
         assert_eq!(C.scale(&three, &other, 0).of, ScaleOf::Between);
         // One spread end is enough, and counts half.
         let pair = cloud(vec![0.0, 0.0, 4.0, 0.0], 2);
-        assert_eq!(C.scale(&pair, &one, 0), CostScale { value: 4.0, of: ScaleOf::Within });
+        assert_eq!(C.scale(&pair, &one, 0), CostScale { value: 4.0, of: ScaleOf::Within, within: [8.0, 0.0] });
         // A point without mass is no place.
         assert_eq!(C.within(&pair.with_weights(vec![1.0, 0.0]).unwrap(), 0), 0.0);
     }

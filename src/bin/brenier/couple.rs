@@ -17,7 +17,7 @@ use indicatif::ProgressBar;
 
 use crate::output::number;
 use crate::session::Session;
-use crate::solver::{Chosen, Regularisation, Stopping};
+use crate::solver::{Chosen, HALF_SQUARED, Regularisation, Stopping, too_large};
 use crate::{Failure, flags, input, memory, progress, signal};
 use batch::End;
 use record::{Plans, Record};
@@ -108,7 +108,12 @@ impl Couple {
             let (x, y) = (source.batch(batches, seed)?, target.batch(batches, seed)?);
             let plans = match &mut plans {
                 Some(plans) => plans,
-                none => none.insert(Plans::at(self.regularisation.or_share(DEFAULT_EPS, (&x.cloud, &y.cloud), seed)?)),
+                none => {
+                    let scale = HALF_SQUARED.scale(&x.cloud, &y.cloud, seed);
+                    let chosen = self.regularisation.or_share(DEFAULT_EPS, scale)?;
+                    too_large(chosen.eps, &scale, [None; 2]).iter().for_each(|words| session.note(words));
+                    none.insert(Plans::at(chosen))
+                }
             };
             let problem = Problem::new(&x.cloud, &y.cloud, plans.eps.eps)?;
             let part = format!("plan {batches}");
@@ -173,6 +178,9 @@ impl Couple {
             seed,
             flags: Vec::new(),
         };
+        if record.flag_collapsed() {
+            session.note("the pairs are next to independent: the plan has collapsed; use a smaller --eps");
+        }
         record.flag_not_finite();
         let lower = if self.batch.is_some() { ", or lower --batch" } else { "" };
         let unconverged = (!record.converged).then(|| format!("a plan has not converged; raise --max-iter or --eps{lower}"));

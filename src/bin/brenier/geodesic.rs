@@ -13,7 +13,7 @@ use brenier::field::Field;
 use brenier::geodesic::{Bridge, Displacement};
 use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Measure};
-use brenier::metric::{paired_cost, variance_ratio};
+use brenier::metric::{Flag, paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
 use brenier::random::{Philox, Stream};
 use brenier::sampler::{Euler, Heun, Method, Program};
@@ -22,7 +22,7 @@ use clap::{Args, ValueEnum};
 
 use crate::output::{count, number};
 use crate::session::Session;
-use crate::solver::{DEFAULT_EPS, HALF_SQUARED, Regularisation};
+use crate::solver::{DEFAULT_EPS, HALF_SQUARED, Regularisation, collapse, too_large};
 use crate::{Failure, flags, input, memory, progress, signal};
 use record::Record;
 
@@ -131,8 +131,10 @@ impl Geodesic {
             let splits = plan.w2_squared - paths.w2_squared > WHOLE * plan.w2_squared;
             (None, Paths { kind: if splits { "map" } else { "exact" }, ..paths })
         } else {
-            let chosen = self.regularisation.or_share(DEFAULT_EPS, (&x, &y), seed)?;
+            let scale = HALF_SQUARED.scale(&x, &y, seed);
+            let chosen = self.regularisation.or_share(DEFAULT_EPS, scale)?;
             let eps = chosen.eps;
+            too_large(eps, &scale, [None; 2]).iter().for_each(|words| session.note(words));
             let problem = Problem::new(&x, &y, eps)?;
             let coupling = Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part("plan"))?;
             let plan = Plan::new(&problem, &coupling.potentials)?;
@@ -166,7 +168,8 @@ impl Geodesic {
                 }
                 None => self.straight(&x, coupling.map.clone(), "map")?,
             };
-            (Some((coupling, chosen.origin)), paths)
+            let collapsed = collapse(coupling.variance_kept(&problem));
+            (Some((coupling, chosen.origin, collapsed)), paths)
         };
         let taken = begun.elapsed().as_secs_f64();
         let eps = DEFAULT_EPS * HALF_SQUARED.scale(&y, &y, seed).value;
@@ -188,9 +191,9 @@ impl Geodesic {
             n: moved,
             m: y.len(),
             d,
-            eps: coupling.as_ref().map(|(coupling, _)| coupling.eps),
-            converged: coupling.as_ref().is_none_or(|(coupling, _)| coupling.converged),
-            eps_origin: coupling.map(|(_, origin)| origin),
+            eps: coupling.as_ref().map(|(coupling, ..)| coupling.eps),
+            converged: coupling.as_ref().is_none_or(|(coupling, ..)| coupling.converged),
+            eps_origin: coupling.as_ref().map(|(_, origin, _)| origin.clone()),
             steps: self.steps,
             w2_squared: paths.w2_squared,
             w2_squared_kind: paths.kind,
@@ -206,6 +209,10 @@ impl Geodesic {
             seed,
             flags: Vec::new(),
         };
+        if let Some((_, _, Some(words))) = &coupling {
+            record.flags.push(Flag::Collapsed);
+            session.note(words);
+        }
         record.flag_not_finite();
         if let Some(folder) = &folder {
             folder.clear(&["path.npy"])?;

@@ -1,10 +1,11 @@
 //! The flags of the entropic solver.
 
 use brenier::backend::Cost;
-use brenier::measure::Cloud;
+use brenier::metric::flag::MAP_COLLAPSED;
 use brenier::transport::{Convention, CostScale, GroundCost, Sinkhorn};
 use clap::Args;
 
+use crate::output::number;
 use crate::{Failure, values};
 
 /// ε over c₀, the mean cost within the clouds, when neither --eps nor --blur is given.
@@ -42,11 +43,11 @@ impl Regularisation {
         }
     }
 
-    /// ε, by default `share` of c₀ of ½|x−y|².
-    pub fn or_share(&self, share: f64, (x, y): (&Cloud, &Cloud), seed: u32) -> Result<Chosen, Failure> {
+    /// ε, by default `share` of `scale`.
+    pub fn or_share(&self, share: f64, scale: CostScale) -> Result<Chosen, Failure> {
         Ok(match self.given(Convention::Brenier)? {
             Some(eps) => Chosen { eps, origin: self.origin() },
-            None => Chosen::share_of(share, HALF_SQUARED.scale(x, y, seed)),
+            None => Chosen::share_of(share, scale),
         })
     }
 
@@ -68,6 +69,30 @@ impl Chosen {
     pub fn share_of(share: f64, scale: CostScale) -> Self {
         Self { eps: share * scale.value, origin: format!("{share} x {}", scale.of) }
     }
+}
+
+/// What to say of an `eps` that blurs too much: above the mean cost within an end, or above the ρ of a free marginal.
+pub fn too_large(eps: f64, scale: &CostScale, rho: [Option<f64>; 2]) -> Vec<String> {
+    let ends = ["source", "target"].into_iter().zip(scale.within).filter(|(_, within)| *within > 0.0 && eps > *within);
+    let spread = ends.map(|(end, within)| {
+        let (eps, within) = (number(eps), number(within));
+        format!("eps = {eps} is above {within}, the mean cost within the {end}: the plan hardly tells its points apart; use a smaller --eps")
+    });
+    let least = rho.into_iter().flatten().fold(f64::INFINITY, f64::min);
+    let reach = (eps > least).then(|| {
+        let (eps, rho) = (number(eps), number(least));
+        format!(
+            "eps = {eps} is above rho = {rho}: mass is blurred farther than it may move; use a smaller --eps or a larger reach"
+        )
+    });
+    spread.chain(reach).collect()
+}
+
+/// What to say of a map that keeps this share of the target's variance, if it has collapsed.
+pub fn collapse(kept: f64) -> Option<String> {
+    let percent = 100.0 * kept;
+    let words = || format!("the map keeps {percent:.1} % of the target's variance, so it has collapsed; use a smaller --eps");
+    (kept < MAP_COLLAPSED).then(words)
 }
 
 /// When the solver stops.

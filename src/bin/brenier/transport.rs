@@ -12,14 +12,16 @@ mod record;
 
 use std::process::ExitCode;
 
-use brenier::backend::{Cost, Device};
+use brenier::backend::{Cost, Device, Precision};
 use brenier::io::Checkpoint;
 use brenier::measure::Measure;
+use brenier::metric::Flag;
 use brenier::transport::{ClosedForm, PlanEntry, Potentials, SlicedDistance, sliced_w2};
 use clap::Args;
 
 use crate::output::{Folder, counted, number};
 use crate::session::Session;
+use crate::solver::collapse;
 use crate::{Failure, flags, input, signal};
 use entropic::{ENTROPIC, Entropic};
 use record::{Diagnostics, Record, Sliced};
@@ -85,6 +87,10 @@ struct Solved {
     kind: &'static str,
     /// 0 without regularisation.
     eps: f64,
+    /// What it was computed in.
+    precision: Precision,
+    /// The share of the target's variance that an entropic map keeps.
+    variance_kept: Option<f64>,
     /// Where ε comes from; none without one.
     eps_origin: Option<String>,
     iterations: usize,
@@ -213,10 +219,14 @@ impl Transport {
             seconds: solved.seconds,
             wall_seconds: session.wall_seconds(),
             device: device.name(),
-            precision: device.precision().name(),
+            precision: solved.precision.name(),
             seed: session.shared.seed,
             flags: Vec::new(),
         };
+        if let Some(words) = solved.variance_kept.and_then(collapse) {
+            record.flags.push(Flag::Collapsed);
+            session.note(&words);
+        }
         if record.flag_not_finite() {
             session
                 .note("some values are not finite, so JSON has null for them: the plan is far from converged; use a larger eps");

@@ -77,6 +77,15 @@ impl Plans {
 }
 
 impl Record<'_> {
+    /// Flags a plan that is next to independent; whether it is.
+    pub fn flag_collapsed(&mut self) -> bool {
+        let collapsed = self.straightness.as_ref().is_some_and(Straightness::is_collapsed);
+        if collapsed {
+            self.flags.push(Flag::Collapsed);
+        }
+        collapsed
+    }
+
     /// Flags the values that JSON cannot hold: the floor of one pair, and the ratio where nothing has to move.
     pub fn flag_not_finite(&mut self) {
         let floors = [self.straightness.cfm_loss_floor, self.straightness.cfm_loss_floor_independent];

@@ -2,6 +2,7 @@
 
 use brenier::backend::Device;
 use brenier::metric::cfm_loss_floor;
+use brenier::metric::flag::{INDEPENDENT, MAP_COLLAPSED};
 use brenier::transport::{Outcome, Plan, Problem};
 use serde::Serialize;
 
@@ -27,6 +28,16 @@ pub struct Straightness {
     /// ∫E|u − E[u | x_t]|² dt.
     pub cfm_loss_floor: f64,
     pub cfm_loss_floor_independent: f64,
+    /// The share of the target's variance that the map of the plan keeps.
+    #[serde(skip)]
+    pub variance_kept: f64,
+}
+
+impl Straightness {
+    /// Whether the pairs are next to independent.
+    pub fn is_collapsed(&self) -> bool {
+        self.variance_kept < MAP_COLLAPSED || self.renormalised_entropy > INDEPENDENT
+    }
 }
 
 /// What is gathered of the plans and pairs as they come.
@@ -35,6 +46,7 @@ pub struct Gathered {
     entropy: Option<(f64, f64)>,
     plans: f64,
     conditional_variance: f64,
+    variance_kept: f64,
     /// The first pairs, n × d each.
     x0: Vec<f64>,
     x1: Vec<f64>,
@@ -55,6 +67,7 @@ impl Gathered {
         let within = (y.variance() - explained).max(0.0);
         self.plans += 1.0;
         self.conditional_variance += (within - self.conditional_variance) / self.plans;
+        self.variance_kept += (outcome.variance_kept(problem) - self.variance_kept) / self.plans;
         Ok(())
     }
 
@@ -77,6 +90,7 @@ impl Gathered {
             renormalised_entropy,
             independent_cost: source.moments().independent_cost(target.moments()),
             conditional_variance: self.conditional_variance,
+            variance_kept: self.variance_kept,
             conditional_variance_independent: target.moments().variance,
             cfm_loss_floor: floor(&self.x1)?,
             cfm_loss_floor_independent: floor(&target.independent(pairs, seed))?,

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use brenier::backend::Precision;
 use brenier::measure::Measure;
 use brenier::random::Stream;
 use brenier::transport::{ClosedForm, Gaussian, Verdict};
@@ -67,6 +68,8 @@ pub fn solve(
     let solved = Solved {
         kind: "closed_form",
         eps,
+        precision: Precision::F64,
+        variance_kept: None,
         eps_origin: (!exact).then_some(origin),
         iterations: 0,
         converged: true,

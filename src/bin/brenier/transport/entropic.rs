@@ -16,7 +16,7 @@ use super::labels::Labels;
 use super::record::Diagnostics;
 use crate::output::{count, number, seconds};
 use crate::session::Session;
-use crate::solver::{Chosen, DEFAULT_EPS, Regularisation, Stopping};
+use crate::solver::{Chosen, DEFAULT_EPS, Regularisation, Stopping, too_large};
 use crate::{Failure, memory, progress, signal};
 
 /// The flags that do not go with another plan than the entropic one.
@@ -192,10 +192,10 @@ impl Entropic {
             return Err("--debias compares problems alike on both sides; give both ends the same reach".into());
         }
         let classes = self.labels.read()?;
-        let Chosen { eps, origin } = self.choose(|| {
-            let points = GroundCost::Known(self.cost).scale(x, y, seed);
-            classes.as_ref().map_or(points, |classes| points.with_classes(&classes.cost(), x, y))
-        })?;
+        let points = GroundCost::Known(self.cost).scale(x, y, seed);
+        let scale = classes.as_ref().map_or(points, |classes| points.with_classes(&classes.cost(), x, y));
+        let Chosen { eps, origin } = self.choose(|| scale)?;
+        too_large(eps, &scale, [rho_source, rho_target]).iter().for_each(|words| session.note(words));
         let mut problem =
             Problem::new(x, y, eps)?.with_rho(rho_source, rho_target)?.with_cost(self.cost)?.stored_in(self.storage.into())?;
         if let Some(classes) = &classes {
@@ -236,6 +236,8 @@ impl Entropic {
         let seconds = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
         Ok(Solved {
+            precision: outcome.precision,
+            variance_kept: Some(outcome.variance_kept(&problem)),
             kind: if self.debias { "debiased" } else { "entropic" },
             eps,
             eps_origin: Some(origin),

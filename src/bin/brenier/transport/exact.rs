@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use brenier::backend::Precision;
 use brenier::measure::Cloud;
 use brenier::transport::{ExactPlan, LinePlan, Verdict};
 
@@ -23,6 +24,8 @@ pub fn solve(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
     Ok(Solved {
         kind: "exact",
         eps: 0.0,
+        precision: Precision::F64,
+        variance_kept: None,
         eps_origin: None,
         iterations: 0,
         converged: true,

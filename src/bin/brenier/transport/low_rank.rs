@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use brenier::backend::Precision;
 use brenier::io::Checkpoint;
 use brenier::measure::Cloud;
 use brenier::transport::{LowRank, Verdict};
@@ -42,6 +43,8 @@ pub fn solve(
     Ok(Solved {
         kind: "low_rank",
         eps: 0.0,
+        precision: Precision::F64,
+        variance_kept: None,
         eps_origin: None,
         iterations: plan.iterations,
         converged: plan.converged,
