@@ -79,7 +79,7 @@ impl Plans {
 impl Record<'_> {
     /// Flags a plan that is next to independent; whether it is.
     pub fn flag_collapsed(&mut self) -> bool {
-        let collapsed = self.straightness.as_ref().is_some_and(Straightness::is_collapsed);
+        let collapsed = self.straightness.is_collapsed();
         if collapsed {
             self.flags.push(Flag::Collapsed);
         }
