@@ -13,6 +13,7 @@ mod cuda;
 mod denormals;
 #[cfg(feature = "cuda")]
 mod emulated;
+mod inlining;
 mod interpret;
 mod nearest;
 mod normals;
