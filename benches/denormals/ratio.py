@@ -5,8 +5,8 @@ with a preloaded library that flushes them to zero.
     cargo build --release && python3 benches/denormals/ratio.py target/release/brenier
 
 A ratio is the median of three pairs, run in turn; above 1.15 it is marked and the exit status is 1. On processors that handle
-denormals at full speed (AMD's since Zen) every ratio is one whatever the code does; there, and to find a place, `--trap` prints the
-code that meets a denormal first, command by command. A compiler may multiply the payload of an `Option` before it looks whether
+denormals at full speed (AMD's since Zen) every ratio is one whatever the code does; there, and to find a place, `--trap` prints
+the code that meets a denormal first, command by command. A compiler may multiply the payload of an `Option` before it looks whether
 there is one: such a place met bits that are no number, once a call.
 """
 
@@ -73,16 +73,16 @@ def user_time(program, command, preload):
 
 def kernel_times(program, preload):
     """Seconds an item of each kernel of `bench`, at its largest size."""
-    done = subprocess.run(
-        [program, "bench", "--device", "cpu", "--json", "--quiet"], env=environment(preload), capture_output=True, text=True, check=True
-    )
+    bench = [program, "bench", "--device", "cpu", "--json", "--quiet"]
+    done = subprocess.run(bench, env=environment(preload), capture_output=True, text=True, check=True)
     rows = json.loads(done.stdout)["timings"]
     return {f"bench: {row['kernel']}, d = {row['d']}": row["ps_per_item"] * 1e-12 for row in rows}
 
 
 def report(name, pairs):
     ratio = statistics.median(slow / flushed for slow, flushed in pairs)
-    print(f"{name:44} {statistics.median(slow for slow, _ in pairs):10.3g} {ratio:6.2f}{'  <--' if ratio > MOST else ''}", flush=True)
+    mark = "  <--" if ratio > MOST else ""
+    print(f"{name:44} {statistics.median(slow for slow, _ in pairs):10.3g} {ratio:6.2f}{mark}", flush=True)
     return ratio <= MOST
 
 
@@ -104,10 +104,10 @@ def main():
             return
         flush = library("flush", folder)
         print(f"{'':44} {'seconds':>10} {'ratio':>6}")
-        fine = [
-            report(name, [tuple(user_time(options.program, command, preload) for preload in (None, flush)) for _ in range(ROUNDS)])
-            for name, command in COMMANDS.items()
-        ]
+        fine = []
+        for name, command in COMMANDS.items():
+            times = [tuple(user_time(options.program, command, preload) for preload in (None, flush)) for _ in range(ROUNDS)]
+            fine.append(report(name, times))
         kernels = [tuple(kernel_times(options.program, preload) for preload in (None, flush)) for _ in range(ROUNDS)]
         fine += [report(name, [(slow[name], flushed[name]) for slow, flushed in kernels]) for name in kernels[0][0]]
         sys.exit(0 if all(fine) else 1)
