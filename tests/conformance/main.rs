@@ -10,6 +10,7 @@ mod reference;
 mod cost_matrix;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(target_arch = "x86_64")]
 mod denormals;
 #[cfg(feature = "cuda")]
 mod emulated;

@@ -90,8 +90,8 @@ impl<L: Lane, const R: usize> State<L, R> {
     /// Adds the sums over a tile.
     #[inline(always)]
     pub fn add(&mut self, tile: [L; R]) {
-        for r in 0..R {
-            (self.sum[r], self.lost[r]) = add_compensated(self.sum[r], self.lost[r], tile[r]);
+        for (r, term) in tile.into_iter().enumerate() {
+            (self.sum[r], self.lost[r]) = add_compensated(self.sum[r], self.lost[r], term);
         }
     }
 
