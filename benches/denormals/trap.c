@@ -1,5 +1,5 @@
 /* Preloaded: the first denormal operands and results of each thread raise a signal, and stderr says which code met them, once for
-   each place and up to PLACES. Link the program with -rdynamic, or give the addresses to addr2line. */
+   each place and up to PLACES; addr2line says what the addresses are. */
 #define _GNU_SOURCE
 #include <execinfo.h>
 #include <immintrin.h>
@@ -15,7 +15,7 @@ enum { PLACES = 40, DEPTH = 24, TRAPS = 1 << 8 | 1 << 11, STICKY = 0x3f };
 
 static _Atomic(void *) places[PLACES];
 
-/* Goes on without traps until the next return from the kernel's view of this place; the mask comes back by a single step. */
+/* Lets the one instruction through, its exceptions masked, and sets the traps again after a single step. */
 static void trapped(int signal, siginfo_t *info, void *context) {
     (void)signal;
     ucontext_t *at = context;

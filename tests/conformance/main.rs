@@ -10,9 +10,11 @@ mod reference;
 mod cost_matrix;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(target_arch = "x86_64")]
 mod denormals;
 #[cfg(feature = "cuda")]
 mod emulated;
+mod inlining;
 mod interpret;
 mod nearest;
 mod normals;

@@ -100,6 +100,18 @@ fn points_far_from_the_origin_attract_as_near_ones_do() {
     }
 }
 
+/// A grid of spacing one seen through noise of 0.02: all points but the nearest weigh e^−500 or less, and such weights are zero.
+#[test]
+fn close_to_the_data_the_denoised_point_is_a_point_of_the_set_to_the_bit() {
+    let grid: Vec<f64> = (0..16).flat_map(|j| [f64::from(j / 4) - 1.5, f64::from(j % 4) - 1.5]).collect();
+    let field = Field::DataSet(Cloud::new(grid.clone(), 2).unwrap());
+    let program = Program::from_iter([Step::evaluate(level(0.98, 0.02), 1.0, 0.0)]);
+    let start: Vec<f64> = grid.iter().zip(normals(grid.len(), 3)).map(|(y, z)| 0.98 * y + 0.02 * z).collect();
+    for precision in [Precision::F32, Precision::F64] {
+        assert_eq!(run(&program, &field, &start, noise(), precision).unwrap(), grid, "{precision:?}");
+    }
+}
+
 /// At σ = 0 the denoised point is the nearest of the points that have weight.
 #[test]
 fn at_the_data_a_field_of_points_knows_the_nearest_point_that_has_weight() {

@@ -181,7 +181,9 @@ impl<T: Simd> Kernel<T> for Block<'_, T> {
                     None => log,
                 };
                 *out = T::from_f64(log);
-                factors[r] = L::splat(T::from_f64(counting::<T>(weights[i].to_f64() * (raised - change).exp())));
+                // A factor that counts nowhere is not even taken: its exponential may be denormal.
+                let factor = if raised - change < T::TINY.ln() { 0.0 } else { (raised - change).exp() };
+                factors[r] = L::splat(T::from_f64(counting::<T>(weights[i].to_f64() * factor)));
             }
             if log_sums.len() == ROWS {
                 add_entries::<L, ROWS>(entries, factors, columns.sums);

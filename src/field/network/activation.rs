@@ -18,19 +18,24 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The function at `x`.
+    /// The function at `x`; no exponential is taken that would be denormal, since it is zero beside one.
     pub fn value(self, x: f64) -> f64 {
         match self {
             Self::Relu => x.max(0.0),
-            Self::Silu => x / (1.0 + (-x).exp()),
+            Self::Silu => x / (1.0 + (-x).max(LEAST_LOG).exp()),
             Self::Tanh => x.tanh(),
+            // Below, x Φ(x) is less than 1e-280.
+            Self::Gelu if x < -36.0 => 0.0,
             Self::Gelu => 0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
-            Self::GeluTanh => x / (1.0 + (-GELU_TANH * (x + GELU_CUBE * x * x * x)).exp()),
+            Self::GeluTanh => x / (1.0 + (-GELU_TANH * (x + GELU_CUBE * x * x * x)).max(LEAST_LOG).exp()),
+            Self::Softplus if x.abs() > -LEAST_LOG => x.max(0.0),
             Self::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         }
     }
 }
 
+/// About the logarithm of the least number that is not denormal.
+const LEAST_LOG: f64 = -700.0;
 /// 2 √(2/π): ½ (1 + tanh u) = 1/(1 + e^{−2u}).
 pub(crate) const GELU_TANH: f64 = 1.595_769_121_605_730_8;
 pub(crate) const GELU_CUBE: f64 = 0.044_715;

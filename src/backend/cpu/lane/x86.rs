@@ -1,6 +1,7 @@
 //! Lanes of AVX-512 and of AVX2 with fused multiply-add.
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 use super::{EXP2_F32, EXP2_F64, LEAST_EXPONENT, Lane, ROUND_F32, ROUND_F64, UNIT_EXPONENT, WEIGHT_F32, WEIGHT_F64, polynomial};
 
@@ -18,7 +19,8 @@ pub struct F32x8(__m256);
 pub struct F64x4(__m256d);
 
 // SAFETY of this file: `Simd` makes values of these types only inside functions whose target features include the
-// instruction set, after `Isa::is_available`; loads and stores check their length first.
+// instruction set, after `Isa::is_available`; loads and stores check their length first. They are plain copies of arrays: the
+// intrinsics for them check their pointer where debug assertions are on, and are then too long to be inlined.
 
 impl Lane for F32x16 {
     type Elem = f32;
@@ -31,12 +33,12 @@ impl Lane for F32x16 {
     #[inline(always)]
     fn load(from: &[f32]) -> Self {
         assert!(from.len() >= Self::N);
-        Self(unsafe { _mm512_loadu_ps(from.as_ptr()) })
+        Self(unsafe { transmute::<[f32; 16], _>(*from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn store(self, to: &mut [f32]) {
         assert!(to.len() >= Self::N);
-        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
+        unsafe { *to.as_mut_ptr().cast::<[f32; 16]>() = transmute(self.0) }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
@@ -123,12 +125,12 @@ impl Lane for F64x8 {
     #[inline(always)]
     fn load(from: &[f64]) -> Self {
         assert!(from.len() >= Self::N);
-        Self(unsafe { _mm512_loadu_pd(from.as_ptr()) })
+        Self(unsafe { transmute::<[f64; 8], _>(*from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn store(self, to: &mut [f64]) {
         assert!(to.len() >= Self::N);
-        unsafe { _mm512_storeu_pd(to.as_mut_ptr(), self.0) }
+        unsafe { *to.as_mut_ptr().cast::<[f64; 8]>() = transmute(self.0) }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
@@ -215,12 +217,12 @@ impl Lane for F32x8 {
     #[inline(always)]
     fn load(from: &[f32]) -> Self {
         assert!(from.len() >= Self::N);
-        Self(unsafe { _mm256_loadu_ps(from.as_ptr()) })
+        Self(unsafe { transmute::<[f32; 8], _>(*from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn store(self, to: &mut [f32]) {
         assert!(to.len() >= Self::N);
-        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), self.0) }
+        unsafe { *to.as_mut_ptr().cast::<[f32; 8]>() = transmute(self.0) }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
@@ -316,12 +318,12 @@ impl Lane for F64x4 {
     #[inline(always)]
     fn load(from: &[f64]) -> Self {
         assert!(from.len() >= Self::N);
-        Self(unsafe { _mm256_loadu_pd(from.as_ptr()) })
+        Self(unsafe { transmute::<[f64; 4], _>(*from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn store(self, to: &mut [f64]) {
         assert!(to.len() >= Self::N);
-        unsafe { _mm256_storeu_pd(to.as_mut_ptr(), self.0) }
+        unsafe { *to.as_mut_ptr().cast::<[f64; 4]>() = transmute(self.0) }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {

@@ -77,11 +77,11 @@ fn add_values<L: Lane, const R: usize, const K: usize>(
 /// Means so far, as [`add_mean`] keeps them, under a raised shift.
 #[inline(always)]
 pub fn rescale_means<L: Lane, const R: usize>(rescale: &[Rescale<L>; R], mean: &mut [L::Elem]) {
-    for r in 0..R {
-        if rescale[r].is_less {
+    for (r, rescale) in rescale.iter().enumerate() {
+        if rescale.is_less {
             for sums in mean.chunks_exact_mut(2 * L::N).skip(r).step_by(R) {
                 let (sum, lost) = sums.split_at_mut(L::N);
-                let (rescaled, remainder) = rescale[r].of(L::load(sum), L::load(lost));
+                let (rescaled, remainder) = rescale.of(L::load(sum), L::load(lost));
                 rescaled.store(sum);
                 remainder.store(lost);
             }

@@ -13,7 +13,10 @@ pub fn given_shift<L: Lane, const R: usize>((shift, factor): (&[L::Elem], f64), 
     let mut given = [L::splat(lanes[0]); R];
     for (r, given) in given.iter_mut().enumerate() {
         transpose(shift, 1, (rows.start + r * L::N).min(rows.end - 1)..rows.end, L::N, &mut lanes[..L::N]);
-        lanes.iter_mut().for_each(|lane| *lane = L::Elem::from_f64(LOG2_E * factor * lane.to_f64()));
+        // In this order: a factor that is not there must not be multiplied ahead of its use, whatever its bits.
+        for lane in &mut lanes[..L::N] {
+            *lane = L::Elem::from_f64(LOG2_E * (factor * lane.to_f64()));
+        }
         *given = L::load(&lanes);
     }
     given
@@ -87,8 +90,8 @@ impl<L: Lane, const R: usize> State<L, R> {
     /// Adds the sums over a tile.
     #[inline(always)]
     pub fn add(&mut self, tile: [L; R]) {
-        for r in 0..R {
-            (self.sum[r], self.lost[r]) = add_compensated(self.sum[r], self.lost[r], tile[r]);
+        for (r, term) in tile.into_iter().enumerate() {
+            (self.sum[r], self.lost[r]) = add_compensated(self.sum[r], self.lost[r], term);
         }
     }
 
