@@ -493,8 +493,8 @@ fn the_record_of_a_descent_is_that_of_its_particles() {
         assert_eq!(steps.len(), 5, "{scheme}");
         let of = |k: usize, key: &str| steps[k][key].as_f64();
         assert!((of(4, "free_energy").unwrap() - free_energy).abs() < 1e-3 * free_energy.max(0.01), "{scheme}: {free_energy}");
-        for k in 0..5 {
-            assert_eq!(steps[k]["k"], k);
+        for (k, step) in steps.iter().enumerate() {
+            assert_eq!(step["k"], k);
             let last = k == 4 || scheme == "semi-unbalanced" && k == 0;
             assert_eq!(of(k, "energy_inequality").is_none(), last, "{scheme} {k}");
             if let (Some(squared), Some(inequality)) = (of(k, "w2_squared_step"), of(k, "energy_inequality")) {
