@@ -49,7 +49,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Table, Problem> {
             let nameless = record.iter().take_while(|field| has_no_name(field)).count();
             header = record.iter().all(is_word) || nameless > 0 && nameless < columns && counts(record.iter().skip(nameless));
             if header {
-                unnamed = nameless;
+                unnamed = if nameless < columns { nameless } else { 0 };
                 continue;
             }
         }
@@ -66,7 +66,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Table, Problem> {
         rows += 1;
     }
     let mut table = Table { array: Array { shape: vec![rows, columns], values }, remarks: Vec::new() };
-    for _ in 0..unnamed.min(columns - columns.min(1)) {
+    for _ in 0..unnamed {
         if !table.begins_with_index() {
             table.remarks.push(Remark::Unnamed);
             break;
@@ -177,8 +177,11 @@ mod tests {
             let table = read(text.as_bytes()).unwrap();
             assert_eq!((table.array.shape, table.remarks), (vec![2, 2], vec![Remark::Unnamed]), "{text:?}");
         }
-        // One column is no index of others.
-        assert_eq!(read(b"\"\"\n1\n2\n").unwrap().array.shape, [2, 1]);
+        // Where no column has a name, none is the index of others.
+        for (text, columns) in [("\"\"\n1\n2\n", 1), (",\n1,5\n2,5\n", 2)] {
+            let table = read(text.as_bytes()).unwrap();
+            assert_eq!((table.array.shape, table.remarks), (vec![2, columns], vec![]), "{text:?}");
+        }
     }
 
     #[test]

@@ -179,14 +179,15 @@ mod tests {
             let tag = [&b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation, 0, 0, 0, 0, 0, 0]].concat();
             for ending in ["jpg", "png"] {
                 let mut bytes = Vec::new();
-                let written = if ending == "jpg" {
+                if ending == "jpg" {
                     let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
-                    encoder.set_exif_metadata(tag.clone()).and_then(|()| Ok(stored.write_with_encoder(encoder).unwrap()))
+                    encoder.set_exif_metadata(tag.clone()).unwrap();
+                    stored.write_with_encoder(encoder).unwrap();
                 } else {
                     let mut encoder = image::codecs::png::PngEncoder::new(&mut bytes);
-                    encoder.set_exif_metadata(tag.clone()).and_then(|()| Ok(stored.write_with_encoder(encoder).unwrap()))
-                };
-                written.unwrap();
+                    encoder.set_exif_metadata(tag.clone()).unwrap();
+                    stored.write_with_encoder(encoder).unwrap();
+                }
                 let path = folder.path().join(format!("p.{ending}"));
                 std::fs::write(&path, bytes).unwrap();
                 let Picture { width: w, height: h, pixels } = read_picture(&path).unwrap();
