@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Device;
 use crate::io::Part;
 use crate::measure::{Cloud, CloudError, Measure};
-use crate::metric::null::low_quantile;
+use crate::metric::null::{low_quantile, spread};
 use crate::metric::wasserstein::{LARGEST_SUBSAMPLE, assigned};
 use crate::metric::{MetricError, Ruler, mean_distance, w2_size};
 use crate::random::{Philox, Stream};
@@ -78,6 +78,8 @@ struct Pair {
     exact: Option<Score>,
     /// V, estimated without bias from both.
     variance: f64,
+    /// Relative variance of |x − mean|² over the points of both: large where few points make the variance.
+    excess: f64,
 }
 
 /// The scores of one distance, at effective sizes.
@@ -190,6 +192,11 @@ impl Ruler<'_> {
             },
             exact: drawn.map(exact).transpose()?,
             variance: 0.5 * (variance[0] + variance[1]),
+            excess: {
+                let squares = [spread(first, self.seed), spread(second, self.seed)].concat();
+                let sum: f64 = squares.iter().sum();
+                (squares.len() as f64 * squares.iter().map(|r| r * r).sum::<f64>() / (sum * sum) - 1.0).max(0.0)
+            },
         })
     }
 }
@@ -222,10 +229,13 @@ impl Scores<'_> {
     }
 
     fn with_rest(&self, sizes: [f64; 2], rest: f64) -> (f64, f64) {
-        let variance = mean(&self.near.iter().map(|pair| pair.variance).collect::<Vec<_>>());
-        let expected = variance * (1.0 / sizes[0] + 1.0 / sizes[1]) + rest;
+        let over_pairs = |of: fn(&Pair) -> f64| mean(&self.near.iter().map(of).collect::<Vec<_>>());
+        let inverse = 1.0 / sizes[0] + 1.0 / sizes[1];
+        let expected = over_pairs(|pair| pair.variance) * inverse + rest;
+        // Splits of one set share its outliers, which another set has not: half of each score is its own cloud's doing.
+        let unshared = 0.25 * over_pairs(|pair| pair.excess) * inverse;
         let totals: Vec<f64> = self.near.iter().filter_map(self.of).map(|score| score.total).collect();
-        (expected, expected * low_quantile(&totals).min(BELOW_FLOOR))
+        (expected, expected * low_quantile(&totals, unshared).min(BELOW_FLOOR))
     }
 }
 

@@ -21,8 +21,10 @@ const FOLDER: &str = "brenier-out/jko";
 /// Free-energy descent from a source to a target, step by step
 ///
 /// Each step prints the free energy F_k, the W2² of the step and the energy inequality in the scheme's own metric, which is not
-/// negative for a step of the flow (for langevin: beyond the bias of its explicit step, of order tau²). A finite target is split in halves: one is flowed to, the other judges. The folder
-/// (brenier-out/jko unless --out is given) gets particles.npy, run.json and, where the scheme moves weights, weights.npy.
+/// negative for a step of the flow (for langevin but for the bias of its explicit step, of order tau²). Where the density of the
+/// particles cannot be told from the particles, numbers are null and the flag few_neighbours is raised. A finite target is split in
+/// halves: one is flowed to, the other judges. The folder (brenier-out/jko unless --out is given) gets particles.npy, run.json and,
+/// where the scheme moves weights, weights.npy.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier jko normal --target digits --steps 20",
