@@ -271,8 +271,8 @@ mod tests {
             assert!(flags(&scaled(1.0 / 0.85), &b, None, None, 7).contains(&Flag::Inflated), "d = {d}");
             let copies: Vec<f64> =
                 train.points()[..n * 3 / 10 * d].iter().chain(&a.points()[n * 3 / 10 * d..]).copied().collect();
-            assert_eq!(flags(&Cloud::new(copies, d).unwrap(), &b, None, Some(&train), 7), [Flag::Memorised], "d = {d}");
-            assert_eq!(flags(&a, &b, None, Some(&train), 7), [], "d = {d}");
+            assert!(flags(&Cloud::new(copies, d).unwrap(), &b, None, Some(&train), 7).contains(&Flag::Memorised), "d = {d}");
+            assert!(!flags(&a, &b, None, Some(&train), 7).contains(&Flag::Memorised), "d = {d}");
         }
     }
 
