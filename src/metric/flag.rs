@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a number means, or why it does not. A flag on a cloud that is judged is raised on an independent sample of the reference's
-/// own law with a chance of about 1 %: [`Judge`](crate::metric::Judge) says by which null.
+/// What a number means, or why it does not. A flag on a cloud that is judged is raised on an independent sample of the
+/// reference's own law with a chance of about 1 %: [`Judge`](crate::metric::Judge) says by which null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flag {

@@ -1,15 +1,16 @@
 //! The noise floor: what two independent clouds of one law score at the sizes of a row, and which score is too good for that.
 //!
-//! Both distances split exactly into that of the means, whose expectation V (1/n + 1/m) is known, V being the law's total variance,
-//! and a rest R, so only R is estimated. A law is drawn from afresh, and a set with points enough for both clouds split into them.
-//! A set of N points that has fewer is split into halves and quarters, whose rests give the local exponent p of a power of the size:
+//! Both distances split exactly into that of the means, whose expectation V (1/n + 1/m) is known, V being the law's total
+//! variance, and a rest R, so only R is estimated. A law is drawn from afresh, and a set with points enough for both clouds split
+//! into them. A set of N points that has fewer is split into halves and quarters, whose rests give the local exponent p of a
+//! power of the size:
 //!
 //! ```text
 //! E score(n, m) = V (1/n + 1/m) + ½R(n) + ½R(m)      R(s) = R(N/2) (N/2s)^p      2^p = R(N/4)/R(N/2), 0 ≤ p ≤ 1
 //! ```
 //!
-//! p is 1 for S_ε once ε is above the distance of neighbours (Genevay et al. 2019), and falls with the dimension to 2/d and less for W₂²
-//! (Fournier, Guillin 2015). Under weights sizes are Kish's 1/Σ a².
+//! p is 1 for S_ε once ε is above the distance of neighbours (Genevay et al. 2019), and falls with the dimension to 2/d and less
+//! for W₂² (Fournier, Guillin 2015). Under weights sizes are Kish's 1/Σ a².
 
 use serde::{Deserialize, Serialize};
 
@@ -49,8 +50,8 @@ pub struct NoiseFloor {
 pub struct Floor {
     /// Their means.
     pub mean: NoiseFloor,
-    /// Scores below which a cloud is closer to the reference than independent ones are: half the mean, or their 1 % quantile where
-    /// that is less.
+    /// Scores below which a cloud is closer to the reference than independent ones are: half the mean, or their 1 % quantile
+    /// where that is less.
     pub lowest: NoiseFloor,
 }
 
@@ -92,7 +93,8 @@ struct Scores<'a> {
 }
 
 impl Ruler<'_> {
-    /// What a cloud with as many points and such weights as `like` scores when it and the reference are independent draws of `law`.
+    /// What a cloud with as many points and such weights as `like` scores when it and the reference are independent draws of
+    /// `law`.
     ///
     /// For a law over 8 fresh pairs of draws, for a finite set over 4 to 12 splits. Readings that `kept` has are not taken again.
     ///
@@ -302,7 +304,8 @@ mod tests {
         }
     }
 
-    /// Where a set holds both clouds no size is carried on, and where it holds two subsamples their distance is none of their clouds'.
+    /// Where a set holds both clouds no size is carried on, and where it holds two subsamples their distance is none of their
+    /// clouds'.
     #[test]
     fn the_floor_of_the_exact_distance_is_that_of_its_subsamples_whatever_the_clouds() {
         let device = Device::cpu(Precision::F32);

@@ -1,11 +1,12 @@
 //! The judge: what a cloud's numbers say about it, each against what chance does to an independent sample at the same sizes.
 //!
-//! | flag | raised when | null |
-//! |---|---|---|
-//! | `below_floor` | a distance is under half its noise floor and under its 1 % quantile | [`Floor`] |
-//! | `collapsed`, `inflated` | the ratio of total variances is in either 1 % tail | of a law 999 pairs of fresh samples; of points 999 splits of both clouds together |
-//! | `memorised` | the share of points as near to the training set as the nearest 1 % of held-out points is more than Fisher's exact test grants; or the median distance is under half that of held-out points, and the test says so of the share within their median | held-out points |
-//! | `mode_missing` | a mode holds under two thirds of the reference's share and less than Fisher's exact test grants, at 1 % for all modes together | the components of a mixture, or 16 clusters of half the points |
+//! * `below_floor`: a distance is under half its noise floor and under the 1 % quantile of independent clouds ([`Floor`]).
+//! * `collapsed`, `inflated`: the ratio of total variances is in the lower or upper 1 % tail: of a law of 999 pairs of fresh samples,
+//!   of points of 999 splits of both clouds together.
+//! * `memorised`: more points are as near to the training set as the nearest 1 % of held-out points than Fisher's exact test grants;
+//!   or the median distance is under half that of held-out points, and the test says so of the share within their median.
+//! * `mode_missing`: a mode holds under two thirds of the reference's share and less than Fisher's exact test grants, at 1 % for all
+//!   modes together. Modes are the components of a mixture, or 16 clusters of one half of the points, counted in the other.
 //!
 //! Splits of both clouds together are exchangeable under the null, so its level is exact whatever the tails of the law. They cost
 //! O(999 (n + m)); the rest is one pass of nearest neighbours.
