@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Device;
 use crate::io::Part;
 use crate::measure::{Cloud, CloudError, Measure};
-use crate::metric::null::{low_quantile, spread};
+use crate::metric::null::low_quantile;
 use crate::metric::wasserstein::{LARGEST_SUBSAMPLE, assigned};
-use crate::metric::{MetricError, Ruler, mean_distance, w2_size};
+use crate::metric::{MetricError, Reading, Ruler, mean_distance, w2_size};
 use crate::random::{Philox, Stream};
 
 /// A score under this share of its noise floor may be too good to be true.
@@ -79,8 +79,6 @@ struct Pair {
     exact: Option<Score>,
     /// V, estimated without bias from both.
     variance: f64,
-    /// Relative variance of |x − mean|² over the points of both: large where few points make the variance.
-    excess: f64,
 }
 
 /// The scores of one distance, at effective sizes.
@@ -173,6 +171,40 @@ impl Ruler<'_> {
         ))
     }
 
+    /// Whether `cloud`, of which the ruler says `reading`, is closer to the reference than independent clouds are: under the floor's
+    /// lowest scores, and under the 1 % quantile of splits of both clouds together. The latter take longer than the reading, so they
+    /// are made only where a score is that low; they know of outliers that only one of the clouds has, as splits of one set cannot.
+    ///
+    /// # Errors
+    /// [`MetricError`] as for [`Ruler::measure`].
+    pub(super) fn too_close(
+        &self,
+        cloud: &Cloud,
+        reading: &Reading,
+        floor: &Floor,
+        device: &Device,
+    ) -> Result<bool, MetricError> {
+        let low = [reading.divergence < floor.lowest.divergence, reading.w2_squared_exact < floor.lowest.w2_squared_exact];
+        let uniform = cloud.weights().is_none() && self.reference.weights().is_none();
+        if low == [false; 2] || !uniform {
+            return Ok(low != [false; 2]);
+        }
+        let (n, drawn) = (cloud.len(), w2_size(cloud, self.reference));
+        let both = Cloud::new([cloud.points(), self.reference.points()].concat(), cloud.dim())?;
+        let split = |split: u32| {
+            let philox = Philox::new(self.seed, Stream::Metric);
+            let order = philox.permutation(both.len(), both.len(), SPLIT_STEP + SPLITS.1 + split);
+            self.pair(&both.uniform_at(&order[..n]), &both.uniform_at(&order[n..]), Some(drawn), device)
+        };
+        let pairs = (0..SPLITS.1).map(split).collect::<Result<Vec<_>, _>>()?;
+        let below = |score: f64, of: fn(&Pair) -> Option<Score>| {
+            let totals: Vec<f64> = pairs.iter().filter_map(of).map(|score| score.total).collect();
+            score < mean(&totals) * low_quantile(&totals)
+        };
+        Ok((low[0] && below(reading.divergence, |pair| Some(pair.divergence)))
+            || (low[1] && below(reading.w2_squared_exact, |pair| pair.exact)))
+    }
+
     /// The floor from readings at the very `sizes`.
     fn direct(pairs: &[Pair], sizes: [usize; 2]) -> Floor {
         let scores = |of| Scores { of, near: pairs, near_size: 1.0, far: &[], far_size: 1.0 };
@@ -194,11 +226,6 @@ impl Ruler<'_> {
             },
             exact: drawn.map(exact).transpose()?,
             variance: 0.5 * (variance[0] + variance[1]),
-            excess: {
-                let squares = [spread(first, self.seed), spread(second, self.seed)].concat();
-                let sum: f64 = squares.iter().sum();
-                (squares.len() as f64 * squares.iter().map(|r| r * r).sum::<f64>() / (sum * sum) - 1.0).max(0.0)
-            },
         })
     }
 }
@@ -231,13 +258,10 @@ impl Scores<'_> {
     }
 
     fn with_rest(&self, sizes: [f64; 2], rest: f64) -> (f64, f64) {
-        let over_pairs = |of: fn(&Pair) -> f64| mean(&self.near.iter().map(of).collect::<Vec<_>>());
-        let inverse = 1.0 / sizes[0] + 1.0 / sizes[1];
-        let expected = over_pairs(|pair| pair.variance) * inverse + rest;
-        // Splits of one set share its outliers, which another set has not: half of each score is its own cloud's doing.
-        let unshared = 0.25 * over_pairs(|pair| pair.excess) * inverse;
+        let variance = mean(&self.near.iter().map(|pair| pair.variance).collect::<Vec<_>>());
+        let expected = variance * (1.0 / sizes[0] + 1.0 / sizes[1]) + rest;
         let totals: Vec<f64> = self.near.iter().filter_map(self.of).map(|score| score.total).collect();
-        (expected, expected * low_quantile(&totals, unshared).min(BELOW_FLOOR))
+        (expected, expected * low_quantile(&totals).min(BELOW_FLOOR))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The judge: what a cloud's numbers say about it, each against what chance does to an independent sample at the same sizes.
 //!
-//! * `below_floor`: a distance is under half its noise floor and under the 1 % quantile of independent clouds ([`Floor`]).
+//! * `below_floor`: a distance is under half its noise floor and under the 1 % quantile of independent clouds ([`Floor`]) and of
+//!   12 splits of both clouds together.
 //! * `collapsed`, `inflated`: the ratio of total variances is in the lower or upper 1 % tail: of a law of 999 pairs of fresh samples,
 //!   of points of 999 splits of both clouds together.
 //! * `memorised`: more points are as near to the training set as the nearest 1 % of held-out points than Fisher's exact test grants;
@@ -110,7 +111,7 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// [`MetricError`] when the dimensions differ or memory runs out.
     pub fn judge(&self, cloud: &Cloud, reading: &Reading, device: &Device) -> Result<Verdict, MetricError> {
-        let Floor { mean, lowest } = self.floor;
+        let mean = self.floor.mean;
         let (smaller, larger) = self.variance_tails(cloud, reading.variance_ratio);
         let (nn_train, memorised_share, memorised) = match &self.training {
             Some(training) => {
@@ -122,7 +123,7 @@ impl<'a> Judge<'a> {
         let numbers =
             [mean.divergence, mean.w2_squared_exact, reading.divergence, reading.w2_squared_exact, reading.variance_ratio];
         let raised = [
-            (Flag::BelowFloor, reading.divergence < lowest.divergence || reading.w2_squared_exact < lowest.w2_squared_exact),
+            (Flag::BelowFloor, self.ruler.too_close(cloud, reading, &self.floor, device)?),
             (Flag::Collapsed, smaller <= LEVEL),
             (Flag::Inflated, larger <= LEVEL),
             (Flag::Memorised, memorised),

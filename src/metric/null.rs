@@ -14,14 +14,13 @@ const SPLITS: u32 = 999;
 /// First Philox step of those splits.
 const SPLIT_STEP: u32 = 1 << 18;
 
-/// The 1 % quantile of the law that `scores` are drawn from over its mean, by the gamma law of their relative variance v,
-/// `unshared` added (distances between clouds of one law are sums of weighted chi-squares): (1 − v/9 + z √v/3)³ (Wilson, Hilferty
-/// 1931).
-pub fn low_quantile(scores: &[f64], unshared: f64) -> f64 {
+/// The 1 % quantile of the law that `scores` are drawn from over its mean, by the gamma law of their relative variance v
+/// (distances between clouds of one law are sums of weighted chi-squares): (1 − v/9 + z √v/3)³ (Wilson, Hilferty 1931).
+pub fn low_quantile(scores: &[f64]) -> f64 {
     let n = scores.len() as f64;
     let mean = scores.iter().sum::<f64>() / n;
     let variance = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    let relative = variance / (mean * mean) + unshared;
+    let relative = variance / (mean * mean);
     (1.0 - relative / 9.0 + NORMAL_QUANTILE * relative.sqrt() / 3.0).max(0.0).powi(3)
 }
 
@@ -105,8 +104,8 @@ mod tests {
     fn the_low_quantile_is_that_of_the_gamma_law() {
         let deviation = (1.0f64 / 3.0).sqrt();
         let scores: Vec<f64> = [-1.0, 1.0].iter().map(|sign| 1.0 + sign * deviation / 2f64.sqrt()).collect();
-        assert!((low_quantile(&scores, 0.0) / (0.436 / 3.0) - 1.0).abs() < 0.07, "{}", low_quantile(&scores, 0.0));
-        assert_eq!(low_quantile(&[2.0, 2.0, 2.0], 0.0), 1.0);
+        assert!((low_quantile(&scores) / (0.436 / 3.0) - 1.0).abs() < 0.07, "{}", low_quantile(&scores));
+        assert_eq!(low_quantile(&[2.0, 2.0, 2.0]), 1.0);
     }
 
     #[test]
