@@ -52,8 +52,8 @@ pub struct EvaluateRecord {
     /// Median distance of a point of B to the training set, where one is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nn_heldout: Option<f64>,
-    /// Share of A's points as near to the training set, or to one half of B, as the nearest 1 % of held-out points; about 0.01 where
-    /// nothing was copied.
+    /// Share of A's points as near to the training set, or to one half of B, as the nearest 1 % of held-out points; about 0.01
+    /// where nothing was copied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memorised_share: Option<f64>,
     /// Share of A's points in each component of B, where B is a mixture.
@@ -66,10 +66,9 @@ pub struct EvaluateRecord {
 impl Evaluate<'_> {
     /// Measures `a` against `b`.
     ///
-    /// `memorised` compares the distances of A's points to the training set with those of B's. Without a training set a finite B is
-    /// the one that A may have copied: the distances to one half of B, of A's points and of the other half.
-    /// `progress` is called at each iteration of each problem behind a distance; the distances that `checkpoint` has are not taken
-    /// again.
+    /// `memorised` compares the distances of A's points to the training set with those of B's. Without a training set a finite B
+    /// is the one that A may have copied: the distances to one half of B, of A's points and of the other half. `progress` is
+    /// called at each iteration of each problem behind a distance; the distances that `checkpoint` has are not taken again.
     ///
     /// # Errors
     /// [`Error`] when the dimensions differ, B cannot serve as a reference, or `progress` says stop.

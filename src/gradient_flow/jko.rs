@@ -13,8 +13,8 @@ use crate::io::Checkpoint;
 use crate::measure::{Cloud, Component, Mixture};
 use crate::transport::Residual;
 
-/// Told the number of steps made, the last account and, inside a transport problem of a step, how far its solver is; `false` stops
-/// the descent.
+/// Told the number of steps made, the last account and, inside a transport problem of a step, how far its solver is; `false`
+/// stops the descent.
 pub type Progress<'a> = &'a (dyn Fn(usize, &Account, Option<Residual>) -> bool + Sync);
 
 /// Told inside a step, with how far the solver of a transport problem is; `false` stops the step.
@@ -37,8 +37,8 @@ pub struct Account {
     /// Error of `dissipation`, where it is an estimate, as that of `free_energy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dissipation_error: Option<f64>,
-    /// Standard error of `free_energy`, where it is an estimate; with the bias that is left where the law is known by its particles
-    /// alone.
+    /// Standard error of `free_energy`, where it is an estimate; with the bias that is left where the law is known by its
+    /// particles alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
     /// Particles within a kernel's width: the mean of the exponential of the kernel's entropy.
@@ -55,7 +55,8 @@ pub struct Cost {
     pub charged: Option<f64>,
 }
 
-/// A scheme that is run step by step. What takes long is watched, and ends with an error that [`FlowError::is_stop`] when told to.
+/// A scheme that is run step by step. What takes long is watched, and ends with an error that [`FlowError::is_stop`] when told
+/// to.
 pub trait Scheme {
     /// The accounts of the present state, without those of a step.
     fn account(&mut self, watch: Watch<'_>) -> Result<Account, FlowError>;

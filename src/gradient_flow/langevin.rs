@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Both gaps fall as one over the number of particles within a kernel's width, the lower twice as wide as the upper: the estimate
-//! lies a third of the way down, where the leading terms cancel, and its error covers the way to the lower bound. It says nothing where
-//! that error exceeds the estimate and a nat: in many dimensions no particle has neighbours.
+//! lies a third of the way down, where the leading terms cancel, and its error covers the way to the lower bound. It says nothing
+//! where that error exceeds the estimate and a nat: in many dimensions no particle has neighbours.
 //!
 //! Mode weights are those of the basins of V until the particles cross its barriers; [`Langevin::annealed`] goes around them.
 
@@ -90,14 +90,15 @@ impl<'a> Langevin<'a> {
         (0..steps).map(step).collect()
     }
 
-    /// The relative excess of the stationary variance around a mode of variance `variance`: 1/(1 − τ/2σ²) − 1; none where τ ≥ 2σ².
+    /// The relative excess of the stationary variance around a mode of variance `variance`: 1/(1 − τ/2σ²) − 1; none where τ ≥
+    /// 2σ².
     pub fn predicted_bias(tau: f64, variance: f64) -> Option<f64> {
         let share = 0.5 * tau / variance;
         (share < 1.0).then(|| share / (1.0 - share))
     }
 
-    /// Makes `steps` steps from `start`, those in `checkpoint` not again; with `start_law` its free energy is known too. `progress`
-    /// and stops as for [`descend`](crate::gradient_flow::descend).
+    /// Makes `steps` steps from `start`, those in `checkpoint` not again; with `start_law` its free energy is known too.
+    /// `progress` and stops as for [`descend`](crate::gradient_flow::descend).
     ///
     /// # Errors
     /// [`FlowError`] when the dimensions differ or the device fails; a runaway particle halts the descent at the last good state.

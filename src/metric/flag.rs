@@ -9,8 +9,8 @@ pub const MAP_COLLAPSED: f64 = 0.05;
 /// A renormalised entropy of a plan over this is that of independent pairs.
 pub const INDEPENDENT: f64 = 0.98;
 
-/// What a number means, or why it does not. A flag on a cloud that is judged is raised on an independent sample of the reference's
-/// own law with a chance of about 1 %: [`Judge`](crate::metric::Judge) says by which null.
+/// What a number means, or why it does not. A flag on a cloud that is judged is raised on an independent sample of the
+/// reference's own law with a chance of about 1 %: [`Judge`](crate::metric::Judge) says by which null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flag {

@@ -31,8 +31,8 @@ pub fn distances(cloud: &Cloud, reference: &Cloud, device: &Device) -> Result<Ve
     Ok(found.into_iter().map(|(_, distance)| distance).collect())
 }
 
-/// The quantile `share` of `values` at the points of `cloud`, under its weights: the least value that more than that share does not
-/// exceed.
+/// The quantile `share` of `values` at the points of `cloud`, under its weights: the least value that more than that share does
+/// not exceed.
 pub fn quantile(values: &[f64], cloud: &Cloud, share: f64) -> f64 {
     let mut sorted: Vec<(f64, f64)> = values.iter().enumerate().map(|(i, value)| (*value, cloud.weight(i))).collect();
     sorted.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));

@@ -14,8 +14,8 @@ const SPLITS: u32 = 999;
 /// First Philox step of those splits.
 const SPLIT_STEP: u32 = 1 << 18;
 
-/// The 1 % quantile of the law that `scores` are drawn from over its mean, by the gamma law of their relative variance v (distances
-/// between clouds of one law are sums of weighted chi-squares): (1 − v/9 + z √v/3)³ (Wilson, Hilferty 1931).
+/// The 1 % quantile of the law that `scores` are drawn from over its mean, by the gamma law of their relative variance v
+/// (distances between clouds of one law are sums of weighted chi-squares): (1 − v/9 + z √v/3)³ (Wilson, Hilferty 1931).
 pub fn low_quantile(scores: &[f64]) -> f64 {
     let n = scores.len() as f64;
     let mean = scores.iter().sum::<f64>() / n;
@@ -24,8 +24,8 @@ pub fn low_quantile(scores: &[f64]) -> f64 {
     (1.0 - relative / 9.0 + NORMAL_QUANTILE * relative.sqrt() / 3.0).max(0.0).powi(3)
 }
 
-/// The chance of at most `found` marked balls in `draws` without replacement from `all`, `marked` of them: the hypergeometric law of
-/// Fisher's exact test.
+/// The chance of at most `found` marked balls in `draws` without replacement from `all`, `marked` of them: the hypergeometric law
+/// of Fisher's exact test.
 pub fn at_most(found: usize, draws: usize, marked: usize, all: usize) -> f64 {
     let (least, most) = ((draws + marked).saturating_sub(all), draws.min(marked));
     // log of each chance over that of the first; p(h+1)/p(h) = (K−h)(D−h)/((h+1)(N−K−D+h+1)).
@@ -53,8 +53,8 @@ pub fn spread(cloud: &Cloud, seed: u32) -> Vec<f64> {
     }
 }
 
-/// Ratios of the mean of `n` of the numbers `pool` to that of `m`, sorted: of disjoint random parts where the pool has just n + m,
-/// else of independent draws from it.
+/// Ratios of the mean of `n` of the numbers `pool` to that of `m`, sorted: of disjoint random parts where the pool has just n +
+/// m, else of independent draws from it.
 pub fn ratios(pool: &[f64], n: usize, m: usize, seed: u32) -> Vec<f64> {
     let philox = Philox::new(seed, Stream::Metric);
     let total: f64 = pool.iter().sum();

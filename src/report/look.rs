@@ -57,8 +57,8 @@ pub(super) fn flag(flag: Flag) -> (&'static str, &'static str) {
     match flag {
         Flag::BelowFloor => (
             "below_floor",
-            "the distance is under half the noise floor and under the 1 % quantile of what two independent clouds of the target score, so \
-             this is a warning (shrinkage or copied points), not a success.",
+            "the distance is under half the noise floor and under the 1 % quantile of what two independent clouds of the \
+             target score, so this is a warning (shrinkage or copied points), not a success.",
         ),
         Flag::Collapsed => {
             ("collapsed", "the total variance is less than 99 % of independent samples have: the cloud has shrunk.")
@@ -66,8 +66,8 @@ pub(super) fn flag(flag: Flag) -> (&'static str, &'static str) {
         Flag::Inflated => ("inflated", "the total variance is more than 99 % of independent samples have: the cloud has spread."),
         Flag::Memorised => (
             "memorised",
-            "more samples than chance explains lie as close to a training point as the closest 1 % of held-out points, or the median \
-             distance is under half that of held-out points: some or all samples are copies of the training data.",
+            "more samples than chance explains lie as close to a training point as the closest 1 % of held-out points, or the \
+             median distance is under half that of held-out points: some or all samples are copies of the training data.",
         ),
         Flag::ModeMissing => {
             ("mode_missing", "a mode of the target has lost a third of its mass or more, which chance does not explain.")

@@ -16,9 +16,9 @@ use crate::{Failure, flags, input, memory, progress, signal};
 
 /// Measure how good A is as a sample of B
 ///
-/// Distances come with their noise floor: what two independent clouds of B's law would score at the same sizes. Each flag is raised on
-/// an independent sample of B's law with a chance of about 1 %: below_floor (closer than independent samples are), collapsed and
-/// inflated (variance), memorised (copies of training points), mode_missing.
+/// Distances come with their noise floor: what two independent clouds of B's law would score at the same sizes. Each flag is
+/// raised on an independent sample of B's law with a chance of about 1 %: below_floor (closer than independent samples are),
+/// collapsed and inflated (variance), memorised (copies of training points), mode_missing.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier evaluate samples.npy digits",

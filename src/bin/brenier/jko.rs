@@ -22,8 +22,9 @@ const FOLDER: &str = "brenier-out/jko";
 /// Free-energy descent from a source to a target, step by step
 ///
 /// Each step prints the free energy F_k, the W2² of the step and the energy inequality in the scheme's own metric, which is not
-/// negative for a step of the flow (for langevin: beyond the bias of its explicit step, of order tau²). A finite target is split in
-/// halves: one is flowed to, the other judges. The points of a file start in their order, under their weights. The folder
+/// negative for a step of the flow (for langevin: beyond the bias of its explicit step, of order tau²). Where the density of the
+/// particles cannot be told from the particles, numbers are null and the flag few_neighbours is raised. A finite target is split
+/// in halves: one is flowed to, the other judges. The points of a file start in their order, under their weights. The folder
 /// (brenier-out/jko unless --out is given) gets particles.npy, run.json and, where the particles have weights, weights.npy.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
@@ -47,8 +48,8 @@ pub struct Jko {
     /// Regularisation in units of |x-y|²/2; for blob the squared width of the kernel [default: follows scheme and target]
     #[arg(long, value_name = "E", allow_negative_numbers = true)]
     eps: Option<f64>,
-    /// For langevin and blob: noise that joins the modes at first and falls to none over the first half of the steps; without it mass stays
-    /// in the basins it starts in
+    /// For langevin and blob: noise that joins the modes at first and falls to none over the first half of the steps; without it
+    /// mass stays in the basins it starts in
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, value_parser = values::positive)]
     anneal: Option<f64>,
     /// Steps
