@@ -60,8 +60,9 @@ impl Generate {
         };
         let (n, d) = (cloud.len(), cloud.dim());
         signal::check()?;
-        write_array(&self.out, cloud.points(), &[n, d], session.float())?;
         let file = self.out.display().to_string();
+        session.not_finite.inspect(&file, cloud.points(), &[n, d], session.float());
+        write_array(&self.out, cloud.points(), &[n, d], session.float())?;
         let mut summary = Summary::new(format!("{} points of {} in dimension {d}", count(n), self.name));
         summary.line("written to", &file, "");
         let wall_seconds = session.wall_seconds();

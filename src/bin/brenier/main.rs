@@ -33,6 +33,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use flags::Shared;
+use output::NotFinite;
 use session::Session;
 
 /// What went wrong: an error of the library, of clap, or a sentence.
@@ -146,6 +147,6 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
         rayon::ThreadPoolBuilder::new().num_threads(threads.get().into()).build_global()?;
     }
     let inputs = flags::inputs(&Cli::command(), &matches);
-    let session = Session { shared: cli.shared, inputs, started };
+    let session = Session { shared: cli.shared, inputs, started, not_finite: NotFinite::default() };
     work.run(&session)
 }
