@@ -13,7 +13,7 @@ use brenier::path::{Grid, Level, Schedule, Spacing};
 use brenier::random::{Philox, Stream};
 use brenier::sampler::langevin::settles;
 use brenier::sampler::{
-    self, AnnealedLangevin, Churn, Compat, Loop, LoopOptions, Looped, METHODS, Method, Named, Options, Program, prior_error,
+    self, AnnealedLangevin, Churn, Compat, Edm, Loop, LoopOptions, Looped, METHODS, Method, Named, Options, Program, prior_error,
 };
 use clap::Args;
 use serde::Serialize;
@@ -38,7 +38,10 @@ const SNR: f64 = 0.16;
 const STEP_OF_VARIANCE: f64 = 0.1;
 const ADAPTIVE: &[&str] = &["dopri5", "bosh3", "dopri8", "adaptive-heun", "dpm-adaptive"];
 const CORRECTED: &[&str] = &["pc-ve", "pc-vp", "pc-subvp"];
-const EDM: &[&str] = &["edm-euler", "edm-heun"];
+const EDM_HEUN: &str = "edm-heun";
+const EDM: &[&str] = &["edm-euler", EDM_HEUN];
+/// The magnification of edm-heun's first stage that is said.
+const MAGNIFIED: f64 = 10.0;
 /// The error of the prior, in units of the first level's sigma, above which the samples are said to keep it.
 const SHORT_OF_NOISE: f64 = 0.1;
 /// Flags that only some methods take, and those.
@@ -361,6 +364,13 @@ impl Sample {
         // A network is asked only where it was trained, which balanced levels need not keep to.
         let own = if network.is_some() { Spacing::Trailing } else { entry.grid };
         let grid = self.make_grid(&schedule, steps, own, &compat)?;
+        let magnified = if entry.name == EDM_HEUN { Edm::magnification(&grid) } else { 0.0 };
+        if magnified > MAGNIFIED {
+            let (steps, factor) = (counted(steps, "step"), number(magnified));
+            session.note(&format!(
+                "edm-heun in {steps} falls so far at once that its second stage magnifies what the first leaves by {factor}: take more steps, or edm-euler"
+            ));
+        }
         let euler_last = !field.is_regular_at_data();
         let (eta, churn) = (self.eta.unwrap_or(0.0), self.make_churn());
         let options = Options { schedule, eta, euler_last, churn, step, compat, ..Options::default() };
