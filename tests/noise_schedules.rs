@@ -152,7 +152,8 @@ fn balanced_grids_reach_pure_noise_and_the_data() {
             let place: Vec<f64> = grid.levels()[..spaced].iter().map(|level| 1.0 / (1.0 + level.ratio().sqrt())).collect();
             let step = (place[spaced - 1] - place[0]) / (spaced - 1).max(1) as f64;
             for (i, place_of_level) in place.iter().enumerate() {
-                assert_abs_diff_eq!(*place_of_level, place[0] + i as f64 * step, epsilon = 1e-7); // a table takes a time within 1e-9 of an entry as it
+                // A table takes a time within 1e-9 of an entry for the entry.
+                assert_abs_diff_eq!(*place_of_level, place[0] + i as f64 * step, epsilon = 1e-7);
             }
         }
     }
