@@ -143,10 +143,10 @@ impl Grid {
         }
         match (spacing, schedule) {
             (Spacing::Karras | Spacing::Geometric | Spacing::Balanced | Spacing::Iddpm | Spacing::IddpmFloat32, _) => {
-                let (last, range) = range(schedule, spacing)?;
+                let (noisiest, cleanest) = range(schedule, spacing, steps)?;
                 // iDDPM's levels do not have the schedule's end among them.
-                let ends = last == 1.0 && !matches!(spacing, Spacing::Iddpm | Spacing::IddpmFloat32);
-                Self::at_ratios(schedule, &ratios(spacing, range, if ends { steps + 1 } else { steps }))
+                let ends = cleanest == schedule.level(1.0).ratio() && !matches!(spacing, Spacing::Iddpm | Spacing::IddpmFloat32);
+                Self::at_ratios(schedule, &ratios(spacing, (noisiest, cleanest), if ends { steps + 1 } else { steps }))
             }
             (_, Schedule::Table(table)) => Self::at(schedule, &entries(table.entries(), steps, spacing)?),
             (Spacing::Trailing, _) => Self::uniform(schedule, steps),
@@ -164,8 +164,8 @@ impl Grid {
         let mut sigmas = match spacing {
             _ if steps == 0 => return Err(GridError::NoSteps),
             Spacing::Leading | Spacing::Linspace => return Err(GridError::NeedsTable(spacing)),
-            Spacing::Trailing => ratios(Spacing::Geometric, range(schedule, spacing)?.1, steps), // time and log σ are one
-            of_ratios => ratios(of_ratios, range(schedule, spacing)?.1, steps),
+            Spacing::Trailing => ratios(Spacing::Geometric, range(schedule, spacing, steps)?, steps), // time and log σ are one
+            of_ratios => ratios(of_ratios, range(schedule, spacing, steps)?, steps),
         };
         sigmas.push(0.0);
         Self::of_sigmas(&sigmas, Form::Exploding)
@@ -243,19 +243,24 @@ fn entries(size: usize, steps: usize, spacing: Spacing) -> Result<Vec<f64>, Grid
     Ok(entries.into_iter().map(|entry| 1.0 - (entry + 1.0) / size as f64).chain([1.0]).collect())
 }
 
-/// The time at which a spacing of σ/α ends on `schedule`, and σ/α at its start and there.
-fn range(schedule: &Schedule, spacing: Spacing) -> Result<(f64, (f64, f64)), GridError> {
-    let last = match schedule {
-        Schedule::Ve { .. } => 1.0,
-        Schedule::Table(table) => 1.0 - 1.0 / table.entries() as f64,
-        _ if spacing == Spacing::Balanced => 1.0,
-        _ => 0.999,
-    };
-    let (noisiest, cleanest) = (schedule.level(0.0).ratio(), schedule.level(last).ratio());
+/// The least σ/α of a balanced grid before the data: below it two levels may have one time in double precision. The last step
+/// from there is off by the square of it.
+const FINEST: f64 = 1e-6;
+
+/// σ/α at the start of `schedule` and where a spacing of σ/α in `steps` steps ends.
+fn range(schedule: &Schedule, spacing: Spacing, steps: usize) -> Result<(f64, f64), GridError> {
+    let noisiest = schedule.level(0.0).ratio();
     if noisiest.is_infinite() && spacing != Spacing::Balanced {
         return Err(GridError::PureNoise(spacing));
     }
-    Ok((last, (noisiest, cleanest)))
+    let last = match schedule {
+        Schedule::Ve { .. } => 1.0,
+        Schedule::Table(table) => 1.0 - 1.0 / table.entries() as f64,
+        _ if spacing == Spacing::Balanced && steps as f64 * FINEST.sqrt() > 1.0 => return Ok((noisiest, FINEST)),
+        _ if spacing == Spacing::Balanced => 1.0,
+        _ => 0.999,
+    };
+    Ok((noisiest, schedule.level(last).ratio()))
 }
 
 /// `count` ratios from `noisiest` to `cleanest`, both exact but those of iDDPM, which are entries of its table.

@@ -10,8 +10,17 @@
 //! a ∇log p and the noise √(2a) z, so its a is half of this one. When the grid ends in the data, the last step is x ← x̂₀
 //! (Jolicoeur-Martineau et al. 2021), as in NCSNv2; a grid that stops at σ_L leaves it out.
 //!
-//! Stochastic, one evaluation an update, also at the first level. Biased at each level: the variance settles at
-//! (s² + σ²)/(1 − ¼ a/(s² + σ²)) for data N(0, s²), and only where it has time to.
+//! Stochastic, one evaluation an update, also at the first level. On data N(0, s²) the variance goes v ← (1 − c)² v + a with
+//! c = ½a/(s² + σ²): each level is biased by its step, and the last ones, where c is small, do not mix. With h = ½ a/σ² and g = hK/E,
+//! K updates over E = log(σ_max/σ_L), what is left of the levels before is, to first order in 1/g and for s above σ_L,
+//!
+//! ```text
+//! v/s² − 1 = (1 + ½h)/(g − 1)
+//! ```
+//!
+//! so a short step mixes too little and a long one is biased where the modes part, by h² in their weights. h = (E/K)^{1/3} holds
+//! the two even: both fall like K^{−2/3}. Technique 4 of Song, Ermon 2020 chooses h for one level; as levels are added it shrinks like
+//! 1/K, so that g, and with it the excess, stays.
 
 use crate::path::{Grid, GridError, Level};
 use crate::sampler::Method;
@@ -22,8 +31,7 @@ use crate::sampler::program::{Program, Step};
 pub struct AnnealedLangevin {
     /// Updates T at each level.
     pub updates: usize,
-    /// e₀: the step a at the smallest positive level. `None`: the one that technique 4 of Song, Ermon 2020
-    /// chooses for the ratio of the grid's last two noise levels.
+    /// e₀: the step a at the smallest positive level. `None`: 2hσ_L² with h = (E/K)^{1/3}, at most 1.
     pub step: Option<f64>,
     /// Half of the step (`compat half_step_langevin`): NCSNv2's a in NCSN's formula.
     pub half_step: bool,
@@ -33,8 +41,8 @@ pub struct AnnealedLangevin {
 const SIGMA_MIN: f64 = 0.01;
 
 impl AnnealedLangevin {
-    /// `n` updates in all from `sigma_max`: two at each of n/2 levels (one at each of n when n is odd), geometric down to 0.01,
-    /// then the data. More updates a level leave too few levels at the few steps that this is for.
+    /// `n` updates from `sigma_max`, one at each of `n` levels, geometric down to 0.01, then the data. More updates a level leave
+    /// too few levels at the few steps that this is for.
     ///
     /// `sigma_max` should be the largest distance between two data points, so that the first level joins them all (Song, Ermon
     /// 2020, technique 1).
@@ -42,46 +50,57 @@ impl AnnealedLangevin {
     /// # Errors
     /// [`GridError`] when `n` is 0 or `sigma_max` is not above 0.01.
     pub fn of_length(n: usize, sigma_max: f64) -> Result<(Self, Grid), GridError> {
-        let updates = 2 - n % 2;
-        Ok((Self { updates, step: None, half_step: false }, Grid::ladder(sigma_max, SIGMA_MIN, n / updates)?))
+        Ok((Self { updates: 1, step: None, half_step: false }, Grid::ladder(sigma_max, SIGMA_MIN, n)?))
     }
+
+    /// The share by which the variance within modes wider than σ_L is left too large, (1 + ½h)/(g − 1); infinite where the updates
+    /// are too few to mix, g ≤ 1.
+    pub fn excess_variance(&self, grid: &Grid) -> f64 {
+        let Some((last, spread)) = span(grid) else { return f64::INFINITY };
+        let h = 0.5 * self.step_at(last, spread, grid) / last.sigma.powi(2);
+        let mixing = h * self.count(grid) / spread;
+        if mixing > 1.0 { (1.0 + 0.5 * h) / (mixing - 1.0) } else { f64::INFINITY }
+    }
+
+    /// K.
+    fn count(&self, grid: &Grid) -> f64 {
+        (self.updates * noisy(grid).count()) as f64
+    }
+
+    /// The step a at the smallest positive level. A single level is to be forgotten whole: h = 1.
+    fn step_at(&self, last: Level, spread: f64, grid: &Grid) -> f64 {
+        let share = if spread == 0.0 { 1.0 } else { spread / self.count(grid) };
+        let step = self.step.unwrap_or_else(|| 2.0 * share.cbrt().min(1.0) * last.sigma.powi(2));
+        if self.half_step { 0.5 * step } else { step }
+    }
+}
+
+/// The levels with noise.
+fn noisy(grid: &Grid) -> impl Iterator<Item = Level> + '_ {
+    grid.levels().iter().copied().filter(|level| level.sigma > 0.0)
+}
+
+/// The smallest positive level, and E = log of the largest finite σ/α over its own.
+fn span(grid: &Grid) -> Option<(Level, f64)> {
+    let last = noisy(grid).last()?;
+    let first = noisy(grid).find(|level| level.alpha > 0.0)?;
+    Some((last, (first.ratio() / last.ratio()).ln()))
 }
 
 impl Method for AnnealedLangevin {
     fn program(&self, grid: &Grid) -> Program {
-        let noisy: Vec<Level> = grid.levels().iter().copied().filter(|level| level.sigma > 0.0).collect();
-        let Some(&last) = noisy.last() else { return Program::default() };
-        let step = self.step.unwrap_or_else(|| {
-            let before = noisy.iter().rev().nth(1).map_or(f64::INFINITY, Level::ratio);
-            balanced_step(before / last.ratio(), self.updates) * last.sigma.powi(2)
-        });
-        let updates = noisy.iter().flat_map(|&level| {
-            let a = if self.half_step { 0.5 } else { 1.0 } * step * (level.sigma / last.sigma).powi(2);
+        let Some(last) = noisy(grid).last() else { return Program::default() };
+        let step = self.step_at(last, span(grid).map_or(0.0, |(_, spread)| spread), grid);
+        let updates = noisy(grid).flat_map(|level| {
+            let a = step * (level.sigma / last.sigma).powi(2);
             let update = Step::evaluate(level, level.alpha, level.sigma - 0.5 * a / level.sigma).add_noise(a.sqrt());
             std::iter::repeat_n(update, self.updates)
         });
-        let denoise = (noisy.len() < grid.levels().len()).then(|| Step::evaluate(last, 1.0, 0.0));
+        let denoise = (noisy(grid).count() < grid.levels().len()).then(|| Step::evaluate(last, 1.0, 0.0));
         updates.chain(denoise).collect()
     }
 
     fn order(&self) -> Option<u32> {
         None
     }
-}
-
-/// a/σ² that leaves the variance after T = `updates` steps nearest to the level's own, when the level before was γ = `ratio`
-/// times as noisy (Song, Ermon 2020, technique 4, with h = ½ a/σ² for its ε/σ_L²).
-///
-/// In units of σ² that variance is (1 − h)^{2T} (γ² − s) + s with s = 1/(1 − h/2): always above 1, so the best h in (0, 1) is
-/// where its derivative, which rises, is zero. γ = ∞ stands for a single level, which is to be forgotten whole: h = 1.
-fn balanced_step(ratio: f64, updates: usize) -> f64 {
-    let (power, mut low, mut high) = (2.0 * updates as f64, 0.0, 1.0);
-    for _ in 0..60 {
-        let h: f64 = 0.5 * (low + high);
-        let settled = 1.0 / (1.0 - 0.5 * h);
-        let left = (1.0 - h).powf(power);
-        let slope = 0.5 * settled * settled * (1.0 - left) - power * left / (1.0 - h) * (ratio * ratio - settled);
-        if slope < 0.0 { low = h } else { high = h }
-    }
-    low + high
 }

@@ -5,8 +5,10 @@
 //! d = ε̂(x̂, q̂)        y = x̂ + (q′ − q̂) d        x′ = x̂ + ½ (q′ − q̂)(d + ε̂(y, q′))
 //! ```
 //!
-//! Without churn this is Euler's or Heun's method in σ, order 1 or 2. A step to σ′ = 0 is Euler's. On other grids it works in
-//! x/α and σ/α.
+//! Without churn this is Euler's or Heun's method in σ, order 1 or 2. A step to σ′ = 0 is Euler's, so Heun's method makes 2n − 1
+//! evaluations in n steps down to the data, and one step is x̂₀ ([`Grid::spaced_to_data`]). In few steps from far above the width of
+//! the data to far below it the second stage is worse than none: [`Edm::magnification`]. On other grids it works in x/α and
+//! σ/α; at pure noise, where that is infinite, there is nothing to churn and the step is Euler's.
 
 use crate::path::{Grid, Level};
 use crate::sampler::Method;
@@ -43,9 +45,18 @@ impl Churn {
     /// No churn: the deterministic sampler.
     pub const NONE: Self = Self { amount: 0.0, min: 0.0, max: f64::INFINITY, noise: 1.0 };
 
-    /// γ at noise level `q` in a run of `n` steps.
+    /// γ at noise level `q` in a run of `n` steps; 0 at pure noise.
     fn gamma(&self, q: f64, n: usize) -> f64 {
-        if (self.min..=self.max).contains(&q) { (self.amount / n as f64).min(2.0_f64.sqrt() - 1.0) } else { 0.0 }
+        if q.is_finite() && (self.min..=self.max).contains(&q) { (self.amount / n as f64).min(2.0_f64.sqrt() - 1.0) } else { 0.0 }
+    }
+}
+
+impl Edm {
+    /// The most by which a Heun step along `grid` magnifies what its first stage leaves, q/2q′: ε̂ = (y − x̂₀)/q′ is evaluated at the
+    /// Euler step's y, and has the weight ½q. Only where q′ is below the width of the data is something left.
+    pub fn magnification(grid: &Grid) -> f64 {
+        let of_step = |(from, to): (Level, Level)| if to.sigma > 0.0 { 0.5 * from.ratio() / to.ratio() } else { 0.0 };
+        grid.steps().map(of_step).filter(|magnified| magnified.is_finite()).fold(0.0, f64::max)
     }
 }
 
@@ -64,14 +75,18 @@ impl Method for Edm {
                 Step::default().add_noise(added)
             };
             let evaluate = |level, src| Op::Evaluate { level, src, p: 0.0, q: 1.0, dst: 2 };
+            // α′x̂₀ + σ′ε̂ is the Euler step, and regular at pure noise.
+            let euler = Op::Evaluate { level: noisy, src: STATE, p: to.alpha, q: to.sigma, dst: STATE };
+            if from.alpha == 0.0 {
+                return noise.then(euler);
+            }
             if self.churn_after_model {
                 let first = Step::default().then(evaluate(from, STATE));
                 let churned = Step { ops: [first.ops, noise.ops].concat() };
                 return churned.then(Op::Combine { dst: STATE, terms: vec![(STATE, scale), (2, slope)] });
             }
             if !self.second_order || to.sigma == 0.0 {
-                // α′x̂₀ + σ′ε̂ is the Euler step, and regular at pure noise.
-                return noise.then(Op::Evaluate { level: noisy, src: STATE, p: to.alpha, q: to.sigma, dst: STATE });
+                return noise.then(euler);
             }
             noise
                 .then(evaluate(noisy, STATE))

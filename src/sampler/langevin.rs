@@ -3,9 +3,10 @@
 //! With σ → 0, x + τ∇log π = x̂₀ + (σ − τ/σ) ε̂ at the level (1, σ). Settles at σ²/(1 − τ/2σ²) where π is N(0, σ²); τ < 2σ². Mode
 //! weights are those of the basins of V until the particles cross its barriers. Stochastic, one evaluation a step.
 
+use crate::measure::Mixture;
 use crate::path::{Grid, Level};
-use crate::sampler::Method;
 use crate::sampler::program::{Program, Step};
+use crate::sampler::{Method, RunError};
 
 /// Unadjusted Langevin; of the grid only the number of steps counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +23,16 @@ impl Langevin {
     pub fn steps(&self, steps: usize) -> Program {
         std::iter::repeat_n(drift(DATA, self.tau).add_noise((2.0 * self.tau).sqrt()), steps).collect()
     }
+}
+
+/// Refuses steps of length `step` down V that do not settle in the narrowest mode of `law`: there V is as steep as x/λ, with λ the
+/// least variance, and a step multiplies x by 1 − τ/λ.
+///
+/// # Errors
+/// [`RunError::Unstable`] unless τ < 2λ.
+pub fn settles(method: &'static str, step: f64, law: &Mixture) -> Result<(), RunError> {
+    let variance = law.least_variance();
+    if step < 2.0 * variance { Ok(()) } else { Err(RunError::Unstable { method, step, variance }) }
 }
 
 /// x ← x + τ∇log p(x) at a level with noise.

@@ -126,11 +126,6 @@ pub const LOOPS: [Loop; 10] = [
 const DATA: Level = Level { t: 1.0, alpha: 1.0, sigma: 0.0, alpha_dot: 0.0, sigma_dot: 0.0 };
 
 impl Loop {
-    /// The row of [`LOOPS`] called `name`.
-    pub fn named(name: &str) -> Option<Self> {
-        LOOPS.into_iter().find(|entry| entry.name == name)
-    }
-
     /// The level whose noise the particles start from: that of the schedule, of the method's own SDE, or N(0, I).
     pub fn start(&self, schedule: &Schedule) -> Level {
         match self.kind {
@@ -174,16 +169,19 @@ impl Loop {
             Kind::Adaptive(pair) => by_error::runge_kutta(pair, law()?, start, options, &mut pauses),
             Kind::DpmAdaptive => by_error::dpm_solver(law()?, start, options, &mut pauses),
             Kind::PredictorCorrector(sde, end) => {
+                if options.steps < sde.least_levels() {
+                    return Err(RunError::TooFewLevels { method: self.name, levels: options.steps, least: sde.least_levels() });
+                }
                 let of_sub_vp = matches!(sde, Sde::SubVp(..));
+                let batch_norms = options.compat.contains(&Compat::BATCH_MEAN_NORMS);
                 let sampler = PredictorCorrector {
                     sde,
                     levels: options.steps,
                     end,
                     predictor: if of_sub_vp { Predictor::EulerMaruyama } else { Predictor::ReverseDiffusion },
-                    corrector: Corrector::Langevin(options.snr),
+                    corrector: if batch_norms { Corrector::BatchNorms(options.snr) } else { Corrector::Langevin(options.snr) },
                     corrections: 1,
                     probability_flow: options.probability_flow,
-                    batch_norms: options.compat.contains(&Compat::BATCH_MEAN_NORMS),
                     unused_draws: options.compat.contains(&Compat::UNUSED_DRAWS),
                 };
                 let mut run = Corrected::kept(&pauses.part).unwrap_or_else(|| Corrected::from(start));
@@ -194,7 +192,7 @@ impl Loop {
                 Ok(Looped { points: run.mean, nfe: run.nfe })
             }
             Kind::EnergyMatching(plane) => {
-                law()?; // the score of points at no noise is none
+                energy::check(self.name, plane, law()?)?;
                 energy::run(plane, (field, start), noise, options, device, &mut pauses)
             }
         }

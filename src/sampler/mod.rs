@@ -37,7 +37,7 @@ pub mod stochastic_interpolant;
 use thiserror::Error;
 
 use crate::error::nearest;
-use crate::path::{Grid, Schedule};
+use crate::path::{Grid, Schedule, Spacing};
 
 pub use adaptive::{Adaptive, AdaptiveError, Solution};
 pub use annealed_langevin::AnnealedLangevin;
@@ -64,7 +64,7 @@ pub use program::{Op, Program, Register, STATE, Step};
 pub use renoise::Renoise;
 pub use run::{Observe, RunError, Underway};
 pub use runge_kutta::{RungeKutta, Tableau};
-pub use start::start;
+pub use start::{prior_error, start};
 pub use stochastic_interpolant::{Diffusion, LastStep, StochasticInterpolant};
 
 /// A sampling method.
@@ -85,6 +85,8 @@ pub struct Entry {
     pub about: &'static str,
     /// Name of the schedule it runs on unless told otherwise.
     pub schedule: &'static str,
+    /// Where its levels lie unless told otherwise: its order is that on this grid.
+    pub grid: Spacing,
     /// The method with the given options; those that it does not have are ignored.
     pub make: fn(&Options) -> Box<dyn Method>,
 }
@@ -122,6 +124,7 @@ pub const METHODS: [Entry; 23] = [
         name: "ddpm",
         about: "ancestral sampling with the posterior's variance (Ho et al. 2020); stochastic",
         schedule: "linear-vp",
+        grid: Spacing::Trailing,
         make: |options| {
             let ddpm = Ddpm { variance: Variance::Posterior };
             let noisy = options.compat.contains(&Compat::DDPM_NOISE_AT_LAST_STEP);
@@ -132,6 +135,7 @@ pub const METHODS: [Entry; 23] = [
         name: "ddim",
         about: "steps along the model's own noise (Song, Meng, Ermon 2021); order 1, stochastic with --eta",
         schedule: "linear-vp",
+        grid: Spacing::Trailing,
         make: |options| {
             let ddim = Ddim { eta: options.eta };
             let strided = options.compat.contains(&Compat::DDIM_PREV_STEP);
@@ -142,18 +146,21 @@ pub const METHODS: [Entry; 23] = [
         name: "pf-euler",
         about: "Euler steps of the probability-flow ODE (Song et al. 2021); order 1",
         schedule: "linear-vp",
+        grid: Spacing::Trailing,
         make: |_| Box::new(Euler),
     },
     Entry {
         name: "pf-heun",
         about: "Heun steps of the probability-flow ODE; order 2, two evaluations a step",
         schedule: "linear-vp",
+        grid: Spacing::Trailing,
         make: |options| Box::new(Heun { euler_last: options.euler_last }),
     },
     Entry {
         name: "annealed-langevin",
         about: "Langevin steps at falling noise levels (NCSN: Song, Ermon 2019, 2020); stochastic",
         schedule: "ve",
+        grid: Spacing::Trailing,
         make: |options| {
             let half_step = options.compat.contains(&Compat::HALF_STEP_LANGEVIN);
             Box::new(AnnealedLangevin { updates: options.updates, step: None, half_step })
@@ -163,30 +170,35 @@ pub const METHODS: [Entry; 23] = [
         name: "fm-euler",
         about: "Euler steps of the flow-matching ODE (Lipman et al. 2023); order 1",
         schedule: "condot",
+        grid: Spacing::Trailing,
         make: |_| Box::new(Euler),
     },
     Entry {
         name: "fm-heun",
         about: "Heun steps of the flow-matching ODE; order 2, two evaluations a step",
         schedule: "condot",
+        grid: Spacing::Trailing,
         make: |options| Box::new(Heun { euler_last: options.euler_last }),
     },
     Entry {
         name: "euler-ancestral",
         about: "Euler steps in sigma/alpha with noise put back, DDIM with eta = 1; stochastic",
         schedule: "linear-vp",
+        grid: Spacing::Trailing,
         make: |_| Box::new(Ddim { eta: 1.0 }),
     },
     Entry {
         name: "dpmpp-2m",
         about: "DPM-Solver++(2M) (Lu et al. 2023); order 2, one evaluation a step",
         schedule: "linear-vp",
+        grid: Spacing::Balanced,
         make: |_| Box::new(DpmPlusPlus::ode(2)),
     },
     Entry {
         name: "dpmpp-3m",
         about: "DPM-Solver++(3M) (Lu et al. 2023); order 3, one evaluation a step",
         schedule: "linear-vp",
+        grid: Spacing::Balanced,
         make: |options| {
             let half_curvature = options.compat.contains(&Compat::HALF_CURVATURE);
             Box::new(DpmPlusPlus { half_curvature, ..DpmPlusPlus::ode(3) })
@@ -196,66 +208,77 @@ pub const METHODS: [Entry; 23] = [
         name: "dpmpp-2m-sde",
         about: "SDE-DPM-Solver++(2M) (Lu et al. 2023); stochastic, one evaluation a step",
         schedule: "linear-vp",
+        grid: Spacing::Trailing,
         make: |_| Box::new(DpmPlusPlus { eta: 1.0, ..DpmPlusPlus::ode(2) }),
     },
     Entry {
         name: "dpmpp-sde",
         about: "single-step SDE-DPM-Solver++; stochastic, two evaluations a step",
         schedule: "linear-vp",
+        grid: Spacing::Trailing,
         make: |_| Box::new(DpmPlusPlusSde { eta: 1.0, noise: 1.0, r: 0.5 }),
     },
     Entry {
         name: "dpmpp-2s",
         about: "DPM-Solver++(2S) (Lu et al. 2023); order 2, two evaluations a step, ancestral with --eta",
         schedule: "linear-vp",
+        grid: Spacing::Balanced,
         make: |options| Box::new(DpmPlusPlus2S { eta: options.eta, noise: 1.0 }),
     },
     Entry {
         name: "dpm-2",
         about: "DPM-Solver-2 (Lu et al. 2022); order 2, two evaluations a step, ancestral with --eta",
         schedule: "linear-vp",
+        grid: Spacing::Balanced,
         make: |options| Box::new(Dpm2 { eta: options.eta, noise: 1.0 }),
     },
     Entry {
         name: "lms",
         about: "linear multistep in sigma/alpha; order 4, one evaluation a step",
         schedule: "linear-vp",
+        grid: Spacing::Balanced,
         make: |_| Box::new(Lms { order: 4 }),
     },
     Entry {
         name: "edm-heun",
         about: "Heun steps in sigma (Karras et al. 2022); order 2, stochastic with --churn, two evaluations a step, best with --grid karras",
         schedule: "ve",
+        grid: Spacing::Trailing,
         make: |options| edm(true, options),
     },
     Entry {
         name: "edm-euler",
         about: "Euler steps in sigma; order 1, stochastic with --churn, best with --grid karras",
         schedule: "ve",
+        grid: Spacing::Trailing,
         make: |options| edm(false, options),
     },
     Entry {
         name: "fm-midpoint",
         about: "midpoint steps of the flow-matching ODE; order 2, two evaluations a step",
         schedule: "condot",
+        grid: Spacing::Trailing,
         make: |options| runge_kutta(Tableau::MIDPOINT, options),
     },
     Entry {
         name: "fm-heun3",
         about: "Heun's third-order steps of the flow-matching ODE; three evaluations a step",
         schedule: "condot",
+        grid: Spacing::Trailing,
         make: |options| runge_kutta(Tableau::HEUN_3, options),
     },
     Entry {
         name: "fm-rk4",
         about: "3/8-rule steps of the flow-matching ODE; order 4, four evaluations a step",
         schedule: "condot",
+        grid: Spacing::Trailing,
         make: |options| runge_kutta(Tableau::RK_4, options),
     },
     Entry {
         name: "sit-euler",
         about: "Euler-Maruyama on the path's SDE with noise level sigma (Ma et al. 2024); stochastic",
         schedule: "condot",
+        grid: Spacing::Trailing,
         make: |_| {
             let (diffusion, last) = (Diffusion::Sigma(1.0), LastStep::Mean);
             Box::new(StochasticInterpolant { diffusion, heun: false, last, stage_time: false })
@@ -265,6 +288,7 @@ pub const METHODS: [Entry; 23] = [
         name: "sit-heun",
         about: "Heun steps of the path's SDE with noise level sigma; stochastic, two evaluations a step",
         schedule: "condot",
+        grid: Spacing::Trailing,
         make: |options| {
             let (diffusion, last) = (Diffusion::Sigma(1.0), LastStep::Mean);
             let stage_time = options.compat.contains(&Compat::STAGE_TIME);
@@ -275,6 +299,7 @@ pub const METHODS: [Entry; 23] = [
         name: "langevin",
         about: "unadjusted Langevin on a law from N(0, I), in steps of --step; stochastic",
         schedule: "condot",
+        grid: Spacing::Trailing,
         make: |options| Box::new(Langevin { tau: options.step }),
     },
 ];
@@ -289,9 +314,23 @@ fn runge_kutta(tableau: Tableau, options: &Options) -> Box<dyn Method> {
     Box::new(RungeKutta { tableau, schedule: options.schedule.clone(), euler_last: options.euler_last })
 }
 
+/// A named method: a program, or a loop of its own.
+#[derive(Clone, Copy, Debug)]
+pub enum Named {
+    /// A row of [`METHODS`].
+    Method(&'static Entry),
+    /// A row of [`LOOPS`].
+    Loop(&'static Loop),
+}
+
+/// The names of all methods, those of [`METHODS`] first.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().map(|entry| entry.name).chain(LOOPS.iter().map(|entry| entry.name))
+}
+
 /// A method's name that is not known.
 #[derive(Clone, Debug, Error, PartialEq)]
-#[error("there is no method {name:?}; did you mean {nearest:?}? known: {}", METHODS.map(|entry| entry.name).join(", "))]
+#[error("there is no method {name:?}; did you mean {nearest:?}? known: {}", names().collect::<Vec<_>>().join(", "))]
 pub struct UnknownMethod {
     /// The name asked for.
     pub name: String,
@@ -299,13 +338,13 @@ pub struct UnknownMethod {
     pub nearest: &'static str,
 }
 
-/// The row of [`METHODS`] called `name`.
+/// The method called `name`, a row of [`METHODS`] or of [`LOOPS`].
 ///
 /// # Errors
 /// [`UnknownMethod`] with the nearest known name.
-pub fn named(name: &str) -> Result<&'static Entry, UnknownMethod> {
-    METHODS
-        .iter()
-        .find(|entry| entry.name == name)
-        .ok_or_else(|| UnknownMethod { name: name.to_owned(), nearest: nearest(name, METHODS.map(|entry| entry.name)) })
+pub fn named(name: &str) -> Result<Named, UnknownMethod> {
+    let method = METHODS.iter().find(|entry| entry.name == name).map(Named::Method);
+    let looped = || LOOPS.iter().find(|entry| entry.name == name).map(Named::Loop);
+    let unknown = || UnknownMethod { name: name.to_owned(), nearest: nearest(name, names()) };
+    method.or_else(looped).ok_or_else(unknown)
 }

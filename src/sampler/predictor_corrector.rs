@@ -4,15 +4,19 @@
 //! predictor, with s = ∇log p at t:
 //!
 //! ```text
-//! Langevin:            e = 2a (snr |z|/|s|)²,  x ← x + e s + √(2e) z     (ALD: e = 2a (snr σ_t)²)
+//! Langevin:            x ← x + e s + √(2e) z,  e = 2a (snr σ_t)²
 //! Euler–Maruyama:      x ← x − (f − g² s)/N + g/√N z
 //! reverse diffusion:   VE x ← x + (q_j² − q_{j−1}²) s + √(q_j² − q_{j−1}²) z;  VP x ← (2 − √(1−β_j)) x + β_j s + √β_j z
 //! ancestral:           VE the same mean, noise q_{j−1} √(q_j² − q_{j−1}²)/q_j;  VP x ← (x + β_j s)/√(1−β_j) + √β_j z
 //! ```
 //!
-//! a = 1 on VE, 1 − β_j on VP; the probability flow halves the score of the predictor and has no noise. The corrector's step
-//! depends on the state, so this is no program. |z|/|s| is that of each particle; [`PredictorCorrector::batch_norms`] has the
-//! published code's.
+//! a = 1 on VE, 1 − β_j on VP; the probability flow halves the score of the predictor and has no noise.
+//!
+//! The corrector's step is a function of the level alone, so it leaves the law of that level as it is but for the bias of its length.
+//! The paper has e = 2a (snr |z|/|s|)², which is this one where the law is narrow, |s| ≈ √d/σ. Taken of each particle it depends
+//! on the state, so the law is not its stationary one, and it is unbounded where the score vanishes; taken of the mean norms of a
+//! batch ([`Corrector::BatchNorms`]) it ties the particles together. Here −∇s ≤ 1/σ² for every law, so e(−∇s) ≤ 2 snr²: stable for
+//! snr < 1 whatever the data, with a variance that is at most 1/(1 − snr²) too large.
 
 use crate::backend::{Device, Noise};
 use crate::field::Field;
@@ -43,15 +47,16 @@ pub enum Predictor {
     Ancestral,
 }
 
-/// The corrector's rule, with its signal-to-noise ratio.
+/// The corrector's rule, with its signal-to-noise ratio, below 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Corrector {
     /// None.
     None,
-    /// Langevin steps as long as norms allow.
+    /// Langevin steps e = 2a (snr σ)².
     Langevin(f64),
-    /// Langevin steps of a length fixed by the level.
-    Annealed(f64),
+    /// Langevin steps e = 2a (snr ⟨|z|⟩/⟨|s|⟩)², the norms averaged over all particles (`compat batch_mean_norms`): a particle's
+    /// path then depends on the others.
+    BatchNorms(f64),
 }
 
 /// A predictor–corrector sampler.
@@ -71,8 +76,6 @@ pub struct PredictorCorrector {
     pub corrections: usize,
     /// The probability-flow ODE in place of the SDE.
     pub probability_flow: bool,
-    /// Norms averaged over all particles (`compat batch_mean_norms`): a particle's path then depends on the others.
-    pub batch_norms: bool,
     /// Draw noise that the probability flow multiplies by zero (`compat unused_draws`).
     pub unused_draws: bool,
 }
@@ -139,9 +142,17 @@ impl Sde {
         }
     }
 
-    /// q_j of VE's table of `n` levels, 0 below its first; β_j of VP's.
+    /// The fewest levels of which the table's β = β_max/N is at most 1.
+    pub fn least_levels(self) -> usize {
+        match self {
+            Self::Ve(..) => 1,
+            Self::Vp(_, high) | Self::SubVp(_, high) => high.ceil() as usize,
+        }
+    }
+
+    /// q_j of VE's table of `n` levels, 0 below its first; β_j of VP's. A single level is the noisiest.
     pub fn table(self, j: Option<usize>, n: usize) -> f64 {
-        let at = |j: usize| j as f64 / (n - 1).max(1) as f64;
+        let at = |j: usize| if n > 1 { j as f64 / (n - 1) as f64 } else { 1.0 };
         match (self, j) {
             (_, None) => 0.0,
             (Self::Ve(low, high), Some(j)) => low * (high / low).powf(at(j)),
@@ -202,13 +213,13 @@ impl PredictorCorrector {
         for _ in 0..corrections {
             let score = field.score(level, &run.state, device)?;
             let z = draws.take(len)?;
-            let steps = match self.corrector {
-                Corrector::Langevin(snr) => self.ratios(&z, &score, d).iter().map(|r| 2.0 * keep * (snr * r).powi(2)).collect(),
-                Corrector::Annealed(snr) => vec![2.0 * keep * (snr * level.sigma).powi(2); len / d],
-                Corrector::None => vec![],
+            let root = match self.corrector {
+                Corrector::Langevin(snr) => snr * level.sigma,
+                Corrector::BatchNorms(snr) => snr * total_norm(&z, d) / total_norm(&score, d),
+                Corrector::None => 0.0,
             };
+            let e = 2.0 * keep * root * root;
             for (i, x) in run.state.iter_mut().enumerate() {
-                let e = steps[i / d];
                 run.mean[i] = *x + e * score[i];
                 *x = run.mean[i] + (2.0 * e).sqrt() * z[i];
             }
@@ -252,14 +263,9 @@ impl PredictorCorrector {
             }
         }
     }
+}
 
-    /// |z|/|s| of each particle.
-    fn ratios(&self, z: &[f64], score: &[f64], d: usize) -> Vec<f64> {
-        let norms = |v: &[f64]| v.chunks_exact(d).map(|v| v.iter().map(|x| x * x).sum::<f64>().sqrt()).collect::<Vec<f64>>();
-        let (z, score) = (norms(z), norms(score));
-        if self.batch_norms {
-            return vec![z.iter().sum::<f64>() / score.iter().sum::<f64>(); z.len()];
-        }
-        z.iter().zip(&score).map(|(z, s)| z / s).collect()
-    }
+/// Σ |v_i| over the rows of `v`, n × d.
+fn total_norm(v: &[f64], d: usize) -> f64 {
+    v.chunks_exact(d).map(|row| row.iter().map(|x| x * x).sum::<f64>().sqrt()).sum()
 }

@@ -70,6 +70,30 @@ pub enum RunError {
         /// The method.
         method: &'static str,
     },
+    /// Langevin steps beyond their limit.
+    #[error(
+        "{method} in steps of {step} does not settle in a mode of variance {variance}, the least of this law: the steps must be shorter than twice that, and a tenth of it keeps their bias small"
+    )]
+    Unstable {
+        /// The method.
+        method: &'static str,
+        /// Its step.
+        step: f64,
+        /// The law's least variance.
+        variance: f64,
+    },
+    /// Too few levels for the β of a table.
+    #[error(
+        "{method} needs at least {least} steps, and {levels} are asked for: in fewer its beta would be above 1; give --steps {least} or more"
+    )]
+    TooFewLevels {
+        /// The method.
+        method: &'static str,
+        /// Levels asked for.
+        levels: usize,
+        /// The fewest that it can do with.
+        least: usize,
+    },
     /// σ/α from pure noise on.
     #[error("the run is one in sigma/alpha, which is infinite at pure noise; take a schedule such as ve or linear-vp")]
     PureNoise,

@@ -3,9 +3,14 @@
 use std::path::Path;
 
 use assert_cmd::Command;
+use brenier::backend::{Device, Noise, Precision};
+use brenier::field::network::{Activation, Layer, Output};
+use brenier::field::{Field, Network};
 use brenier::io::{Float, read_array, write_npy};
+use brenier::measure::{Cloud, Covariance, Mixture};
+use brenier::path::{Grid, Prediction, Schedule, Spacing};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::{COMPATS, Compat};
+use brenier::sampler::{COMPATS, Compat, METHODS, Observe, Options};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -63,18 +68,300 @@ fn an_adaptive_particle_does_not_know_the_others() {
     }
 }
 
-/// On N(0, I) in d dimensions the corrector's step e = 2 snr² |z|²/|x|² keeps E|x|² when E 1/|x|² = 1/((1 + snr²)(d + 2)), which
-/// is where a thousand levels leave it; the standard error of that mean over n particles is √(2/d)/√n of it.
+/// The variance of pc-ve or pc-vp on N(0, v I): every level has a linear score −x/(α²v + σ²), a corrector of step 2a (0.16 σ)² and
+/// the reverse-diffusion predictor, whose last mean is the sample.
+fn predictor_corrector_variance(method: &str, v: f64, steps: usize) -> f64 {
+    let of_ve = method == "pc-ve";
+    let last = (steps - 1).max(1) as f64;
+    let (end, sigma_of) = (if of_ve { 1e-5 } else { 1e-3 }, |t: f64| 0.01 * 5000.0_f64.powf(t));
+    let level = |t: f64| {
+        let exponent = 0.5 * t * t * 19.9 + 0.1 * t;
+        if of_ve { (1.0, sigma_of(t)) } else { ((-0.5 * exponent).exp(), (-(-exponent).exp_m1()).sqrt()) }
+    };
+    let (mut spread, mut mean) = (level(1.0).1.powi(2), 0.0);
+    for i in 0..steps {
+        let t = 1.0 + i as f64 / last * (end - 1.0);
+        let (alpha, sigma) = level(t);
+        let slope = 1.0 / (alpha * alpha * v + sigma * sigma);
+        let j = (t * (steps - 1) as f64).floor();
+        let beta = (0.1 + j / last * 19.9) / steps as f64;
+        let e = 2.0 * if of_ve { 1.0 } else { 1.0 - beta } * (0.16 * sigma).powi(2);
+        spread = (1.0 - e * slope).powi(2) * spread + 2.0 * e;
+        let below = if j > 0.0 { sigma_of((j - 1.0) / last).powi(2) } else { 0.0 };
+        let (factor, added) = if of_ve { (1.0, sigma_of(j / last).powi(2) - below) } else { (2.0 - (1.0 - beta).sqrt(), beta) };
+        mean = (factor - added * slope).powi(2) * spread;
+        spread = mean + added;
+    }
+    mean
+}
+
+/// The corrector's step is a function of the level alone, so the law of the samples is the recursion's in every dimension, in few
+/// steps too, and the right one in many; √(2/nd) of it is one standard error of its variance.
 #[test]
-fn predictor_corrector_settles_where_its_corrector_does() {
+fn predictor_corrector_samples_a_gaussian_in_every_dimension() {
     let folder = TempDir::new().unwrap();
-    let (d, n) = (64.0f64, 400.0f64);
+    for d in [1usize, 2, 8, 64] {
+        let law = format!(r#"{{"weights": [1], "means": [{:?}], "variances": [0.25]}}"#, vec![0.0; d]);
+        std::fs::write(folder.path().join("law.json"), law).unwrap();
+        for method in ["pc-ve", "pc-vp"] {
+            for (steps, n) in [(20, 8192 / d), (300, 4096 / d)] {
+                let args = format!("law.json --method {method} --steps {steps} --n {n} --precision f64");
+                let (record, samples) = sample(folder.path(), &args);
+                assert_eq!(record["nfe"], 2 * steps, "a predictor and a corrector a level");
+                assert_eq!(record["flags"], serde_json::json!([]), "{method}");
+                let expected = predictor_corrector_variance(method, 0.25, steps);
+                let variance = samples.iter().map(|x| x * x).sum::<f64>() / samples.len() as f64;
+                let error = (2.0 / samples.len() as f64).sqrt();
+                assert!((variance / expected - 1.0).abs() < 4.0 * error, "{method} in {d}: {variance} for {expected}");
+                assert!(steps < 300 || (expected / 0.25 - 1.0).abs() < 0.02, "{method}: {expected}");
+            }
+        }
+    }
+}
+
+/// Modes of unequal weight and width keep both; a particle does not know the others.
+#[test]
+fn predictor_corrector_keeps_weights_and_widths_of_modes() {
+    let folder = TempDir::new().unwrap();
+    let law = r#"{"weights": [0.7, 0.3], "means": [[-2], [2]], "variances": [0.04, 0.16]}"#;
+    std::fs::write(folder.path().join("law.json"), law).unwrap();
     for method in ["pc-ve", "pc-vp", "pc-subvp"] {
-        let (record, samples) = sample(folder.path(), &format!("normal:64 --method {method} --steps 1000 --n 400"));
-        assert_eq!(record["nfe"], 2000, "a predictor and a corrector a level");
-        let inverse = samples.chunks_exact(64).map(|x| 1.0 / x.iter().map(|x| x * x).sum::<f64>()).sum::<f64>() / n;
-        let share = inverse * (1.0 + 0.16f64.powi(2)) * (d + 2.0);
-        assert!((share - 1.0).abs() < 3.0 * (2.0 / (d * n)).sqrt(), "{method}: {share}");
+        let run = |more: &str| sample(folder.path(), &format!("law.json --method {method} --steps 200 --n 2000{more}")).1;
+        let whole = run("");
+        assert_eq!(run(" --particles 100..150"), whole[100..150], "{method}");
+        let left: Vec<f64> = whole.iter().copied().filter(|x| *x < 0.0).collect();
+        let right: Vec<f64> = whole.iter().copied().filter(|x| *x > 0.0).collect();
+        let share = left.len() as f64 / whole.len() as f64;
+        assert!((share - 0.7).abs() < 4.0 * (0.21f64 / 2000.0).sqrt(), "{method}: {share}");
+        for (mode, mean, variance) in [(left, -2.0, 0.04), (right, 2.0, 0.16)] {
+            let n = mode.len() as f64;
+            let found = mode.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+            assert!((found / variance - 1.0).abs() < 0.04 + 4.0 * (2.0 / n).sqrt(), "{method}: {found} for {variance}");
+        }
+    }
+}
+
+/// β = 20/N is at most 1 from twenty levels on; on VE one level is the posterior mean.
+#[test]
+fn too_few_levels_for_a_predictor_are_refused() {
+    let folder = TempDir::new().unwrap();
+    for method in ["pc-vp", "pc-subvp"] {
+        for steps in [1, 2, 10, 19] {
+            let said = refused(&format!("8gaussians --method {method} --steps {steps} --n 10"), 1);
+            assert!(said.contains(&format!("{method} needs at least 20 steps")), "{said}");
+        }
+        let (record, samples) = sample(folder.path(), &format!("8gaussians --method {method} --steps 20 --n 100"));
+        assert!(record["flags"] == serde_json::json!([]) && samples.iter().all(|x| x.is_finite()), "{method}");
+    }
+    let (_, samples) = sample(folder.path(), "normal:2 --method pc-ve --steps 1 --n 100");
+    assert!(samples.iter().all(|x| x.abs() < 0.2), "x̂₀ is x/(1 + 50²)");
+    assert!(refused("8gaussians --method pc-ve --snr 1", 2).contains("below 1"));
+}
+
+/// Two modes of weights 0.8 and 0.2 and variance 0.01: more updates leave less excess of variance, down to the share that is printed.
+#[test]
+fn annealed_langevin_becomes_right_within_and_between_modes() {
+    let folder = TempDir::new().unwrap();
+    let law = r#"{"weights": [0.8, 0.2], "means": [[-1], [1]], "variances": [0.01, 0.01]}"#;
+    std::fs::write(folder.path().join("law.json"), law).unwrap();
+    let run = |steps: usize| {
+        let samples = sample(folder.path(), &format!("law.json --method annealed-langevin --steps {steps} --n 4000")).1;
+        let n = samples.len() as f64;
+        let excess = samples.iter().map(|x| (x.abs() - 1.0).powi(2)).sum::<f64>() / n / 0.01 - 1.0;
+        (excess, samples.iter().filter(|x| **x < 0.0).count() as f64 / n)
+    };
+    let (error, (few, _), (many, share)) = ((2.0 / 4000.0_f64).sqrt(), run(50), run(1000));
+    assert!((many - 0.036).abs() < 4.0 * error && few > many + 0.2, "{few} and {many}"); // (1 + h/2)/(g − 1) at h = 0.18
+    assert!((share - 0.8).abs() < 4.0 * (0.16 / 4000.0_f64).sqrt() + 0.005, "{share}"); // and h² tenths
+}
+
+/// Whatever is refused is refused before the work; whatever is written and is not finite is flagged, with a count, and fails with
+/// --strict; and the clean twin has no flag and no sentence.
+#[test]
+fn numbers_that_are_not_finite_do_not_leave_unseen() {
+    let folder = TempDir::new().unwrap();
+    let law = |mean: &str| format!(r#"{{"weights": [1], "means": [[{mean}, 0]], "variances": [1]}}"#);
+    std::fs::write(folder.path().join("far.json"), law("1e39")).unwrap();
+    std::fs::write(folder.path().join("near.json"), law("1")).unwrap();
+    let run = |args: &str, code: i32| {
+        let mut command = Command::cargo_bin("brenier").unwrap();
+        let command = command.current_dir(folder.path()).args(args.split(' ')).arg("--json");
+        let output = command.assert().code(code).get_output().clone();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (serde_json::from_slice::<Value>(&output.stdout).unwrap()["flags"].clone(), said)
+    };
+    let (none, flag) = (serde_json::json!([]), serde_json::json!(["not_finite"]));
+    let sample = "sample LAW --method fm-euler --steps 5 --n 7 --out made";
+    let generate = "generate LAW --n 7 --out made.npy";
+    for command in [sample, generate] {
+        let far = command.replace("LAW", "far.json"); // above the largest number of single precision
+        let (flags, said) = run(&far, 0);
+        assert!(flags == flag && said.contains("7 of the 7 rows of") && said.contains("not finite"), "{flags} {said}");
+        let (flags, said) = run(&format!("{far} --strict"), 1);
+        assert!(flags == flag && said.contains("error:"), "{flags} {said}");
+        for clean in [far + " --precision f64", command.replace("LAW", "near.json")] {
+            let (flags, said) = run(&(clean + " --strict"), 0);
+            assert!((flags == none || flags == Value::Null) && !said.contains("finite"), "{flags} {said}");
+        }
+    }
+    let narrow = r#"{"weights": [0.5, 0.5], "means": [[0], [1]], "variances": [1, 0.004]}"#;
+    std::fs::write(folder.path().join("narrow.json"), narrow).unwrap();
+    for method in ["langevin --step 0.008", "energy-matching", "energy-matching-image"] {
+        let said = refused(&format!("{} --method {method}", folder.path().join("narrow.json").display()), 1);
+        assert!(said.contains("does not settle in a mode of variance 0.004"), "{said}");
+    }
+    run("sample narrow.json --method langevin --step 0.0079 --steps 20 --n 20 --strict", 0);
+}
+
+/// A run that starts where N(0, σ²I) is not the law of the particles says so: a schedule with too little noise, a leading grid, data far
+/// from the origin. Not where the start is pure noise, or as good as that, or given, nor for a method that needs no such start.
+#[test]
+fn a_schedule_that_ends_short_of_noise_is_said() {
+    let folder = TempDir::new().unwrap();
+    let law = |mean: &str| format!(r#"{{"weights": [1], "means": [[{mean}, 0]], "variances": [0.25]}}"#);
+    std::fs::write(folder.path().join("far.json"), law("100")).unwrap();
+    std::fs::write(folder.path().join("near.json"), law("2")).unwrap();
+    starts(folder.path(), 20);
+    let run = |args: &str| {
+        let mut command = Command::cargo_bin("brenier").unwrap();
+        let command = command.current_dir(folder.path()).arg("sample").args(args.split(' '));
+        let output = command.args(["--json", "--out", "made"]).assert().success().get_output().clone();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (serde_json::from_slice::<Value>(&output.stdout).unwrap()["flags"].clone(), said)
+    };
+    for short in [
+        "near.json --method pf-heun --schedule linear-vp:1,1 --n 20",
+        "8gaussians --method ddim --schedule ve:0.01,1 --n 20",
+        "near.json --method ddim --schedule ddpm --grid leading --steps 2 --n 20",
+        "start.npy --method ddim --schedule linear-vp:0.1,3 --n 20",
+        "far.json --method ddim --n 20",
+    ] {
+        let (flags, said) = run(short);
+        assert_eq!(flags, serde_json::json!(["short_of_noise"]), "{short}");
+        assert!(said.contains("short of pure noise, at alpha = ") && said.contains("--start"), "{said}");
+    }
+    for clean in [
+        "near.json --method pf-heun --schedule linear-vp:1,1 --start start.npy",
+        "near.json --method annealed-langevin --schedule ve:0.01,5 --n 20",
+        "near.json --method langevin --n 20",
+        "near.json --n 20",
+        "far.json --method fm-heun --n 20",
+        "8gaussians --method edm-heun --n 20",
+        "8gaussians --method pc-vp --n 20",
+        "digits --method ddim --n 20 --steps 2",
+    ] {
+        let (flags, said) = run(clean);
+        assert!(flags == serde_json::json!([]) && !said.contains("short of pure noise"), "{clean}: {flags} {said}");
+    }
+}
+
+/// Every method on every schedule and grid, in few steps, over a law, points and networks: what runs is finite, whatever could not be
+/// is refused.
+#[test]
+fn what_is_not_refused_is_finite() {
+    let law =
+        Field::Mixture(Mixture::new(vec![0.6, 0.4], vec![vec![-1.0], vec![2.0]], vec![Covariance::Isotropic(0.2); 2]).unwrap());
+    let points = Field::DataSet(Cloud::new(vec![-1.0, 0.5, 2.0], 1).unwrap());
+    let network = |prediction, schedule: &str| {
+        let layer = Layer { name: "0".into(), weight: vec![0.5], bias: vec![0.1] };
+        let (output, schedule) = (Output::Prediction(prediction), Schedule::parse(schedule).unwrap());
+        Field::Network(Network::new(vec![layer], Activation::Relu, None, output, schedule).unwrap())
+    };
+    let fields = [
+        law,
+        points,
+        network(Prediction::Noise, "cosine"),
+        network(Prediction::Denoised, "condot"),
+        network(Prediction::Velocity, "condot"),
+        network(Prediction::Score, "ve"),
+    ];
+    let spacings = [
+        Spacing::Trailing,
+        Spacing::Leading,
+        Spacing::Linspace,
+        Spacing::Karras,
+        Spacing::Geometric,
+        Spacing::Balanced,
+        Spacing::Iddpm,
+    ];
+    let (mut ran, mut refused, mut wrong) = (0, 0, Vec::new());
+    for spec in ["linear-vp", "cosine", "ve", "condot", "trigonometric", "ddpm", "linear-vp:1,1"] {
+        let schedule = Schedule::parse(spec).unwrap();
+        for (spacing, steps) in spacings.into_iter().flat_map(|spacing| [1, 2, 3, 5, 10, 20].map(|steps| (spacing, steps))) {
+            for entry in METHODS {
+                let to_data = entry.name.starts_with("edm");
+                let grid = if to_data { Grid::spaced_to_data } else { Grid::spaced }(&schedule, steps, spacing);
+                let Ok(grid) = grid else { continue };
+                for (k, field) in fields.iter().enumerate() {
+                    if entry.name == "langevin" && k > 0 {
+                        continue; // the command refuses it: points have no score without noise
+                    }
+                    let euler_last = !field.is_regular_at_data();
+                    let options = Options { schedule: schedule.clone(), euler_last, ..Options::default() };
+                    let program = (entry.make)(&options).program(&grid);
+                    let noise = Noise::Counter { philox: Philox::new(1, Stream::Noise), first: 0 };
+                    let start = [-1.5, 0.0, 0.7].map(|x| x * grid.start().sigma);
+                    let end = program.run(field, &start, noise, &Device::cpu(Precision::F64), Observe::Progress(&mut |_| true));
+                    match end {
+                        Ok(end) if end.iter().all(|x| x.is_finite()) => ran += 1,
+                        Ok(_) => wrong.push(format!("{} on {spec}, {spacing:?}, {steps} steps, field {k}", entry.name)),
+                        Err(_) => refused += 1,
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {ran} and {refused} refused: {:#?}", wrong.len(), &wrong[..wrong.len().min(40)]);
+    assert!(ran > 20 * refused / 10, "{ran} ran, {refused} refused");
+}
+
+/// On data EDM ends on points of them, and from pure noise it samples the law; a network of the noise is refused there.
+#[test]
+fn edm_reaches_the_data_on_every_grid_and_from_pure_noise() {
+    let folder = TempDir::new().unwrap();
+    let points = starts(folder.path(), 30);
+    for (method, evaluations) in [("edm-heun", 39), ("edm-euler", 20)] {
+        for grid in ["trailing", "karras", "geometric", "balanced", "iddpm"] {
+            let args = format!("start.npy --method {method} --grid {grid} --steps 20 --n 50 --precision f64");
+            let (record, samples) = sample(folder.path(), &args);
+            assert_eq!((&record["nfe"], &record["flags"]), (&evaluations.into(), &serde_json::json!([])), "{method} {grid}");
+            let on_a_point = |x: &[f64]| points.chunks_exact(2).any(|y| x.iter().zip(y).all(|(x, y)| (x - y).abs() < 1e-3));
+            // iDDPM's last noise is wider than these points lie apart.
+            assert!(grid == "iddpm" || samples.chunks_exact(2).all(on_a_point), "{method} {grid}");
+        }
+    }
+    let said = |steps: usize| {
+        let args = format!("sample start.npy --method edm-heun --grid karras --steps {steps} --n 5 --out made");
+        let mut command = Command::cargo_bin("brenier").unwrap();
+        let output = command.current_dir(folder.path()).args(args.split(' ')).assert().success().get_output().clone();
+        String::from_utf8(output.stderr).unwrap().contains("second stage magnifies")
+    };
+    assert_eq!([1, 2, 3, 18].map(said), [false, true, true, false], "from 50 to 0.01 at once, and in 17 steps");
+    let law = r#"{"weights": [1], "means": [[1, -2]], "variances": [0.25]}"#;
+    std::fs::write(folder.path().join("law.json"), law).unwrap();
+    for schedule in ["condot", "cosine", "trigonometric"] {
+        for churn in ["", " --churn 5"] {
+            let args = format!("law.json --method edm-heun --schedule {schedule} --steps 40 --n 2000{churn}");
+            let (record, samples) = sample(folder.path(), &args);
+            assert_eq!(record["flags"], serde_json::json!([]));
+            for (k, mean) in [1.0, -2.0].into_iter().enumerate() {
+                let column: Vec<f64> = samples.iter().skip(k).step_by(2).copied().collect();
+                let found = column.iter().sum::<f64>() / 2000.0;
+                assert!((found - mean).abs() < 4.0 * 0.5 / 2000.0_f64.sqrt() + 0.02, "{schedule}{churn}: {found}");
+                let variance = column.iter().map(|x| (x - found).powi(2)).sum::<f64>() / 2000.0;
+                assert!((variance / 0.25 - 1.0).abs() < 0.2, "{schedule}{churn}: {variance}");
+            }
+        }
+    }
+}
+
+/// σ′ = F s/(1 + (F − 1) s) is 1 at s = 1 and below 1 elsewhere for every F.
+#[test]
+fn every_shift_is_taken() {
+    let folder = TempDir::new().unwrap();
+    for shift in ["0.08", "0.1", "0.18", "0.42", "1", "7", "1e-6", "1e9"] {
+        let (_, samples) = sample(folder.path(), &format!("8gaussians --method fm-euler --shift {shift} --steps 10 --n 10"));
+        assert!(samples.iter().all(|x| x.is_finite()), "{shift}");
     }
 }
 

@@ -72,8 +72,8 @@ fn predictor_corrector(case: &Case) -> Result<Produced, Trouble> {
     let snr = case.number("snr")?;
     let corrector = match case.word("corrector")? {
         "none" => Corrector::None,
-        "langevin" => Corrector::Langevin(snr),
-        "ald" => Corrector::Annealed(snr),
+        "langevin" if case.compat("batch_mean_norms") => Corrector::BatchNorms(snr),
+        "ald" => Corrector::Langevin(snr),
         other => return skip(format!("no corrector {other:?}")),
     };
     let sampler = PredictorCorrector {
@@ -84,7 +84,6 @@ fn predictor_corrector(case: &Case) -> Result<Produced, Trouble> {
         corrector,
         corrections: case.count("n_steps")?,
         probability_flow: case.flag("probability_flow"),
-        batch_norms: case.compat("batch_mean_norms"),
         unused_draws: case.compat("unused_draws"),
     };
     let times = sampler.times();

@@ -139,6 +139,26 @@ fn karras_and_geometric_grids_space_the_ratio() {
     assert_eq!(Grid::spaced(&Schedule::Cosine, 5, Spacing::Karras), Err(GridError::PureNoise(Spacing::Karras)));
 }
 
+/// Equal steps of 1/(1 + √(σ/α)), from pure noise where the schedule has it, to the data where it ends in them; in so many steps that
+/// double precision would not tell the last levels apart, down to 1e-6 and then the data.
+#[test]
+fn balanced_grids_reach_pure_noise_and_the_data() {
+    for (name, schedule) in all() {
+        for steps in [1, 2, 3, 7, 50, 20_000] {
+            let grid = Grid::spaced(&schedule, steps, Spacing::Balanced).unwrap();
+            assert_eq!((grid.steps().len(), grid.start().t, grid.levels()[steps].t), (steps, 0.0, 1.0), "{name}");
+            let of_table = matches!(schedule, Schedule::Table(_));
+            let spaced = if of_table || steps == 20_000 && name != "ve" { steps } else { steps + 1 };
+            let place: Vec<f64> = grid.levels()[..spaced].iter().map(|level| 1.0 / (1.0 + level.ratio().sqrt())).collect();
+            let step = (place[spaced - 1] - place[0]) / (spaced - 1).max(1) as f64;
+            for (i, place_of_level) in place.iter().enumerate() {
+                // A table takes a time within 1e-9 of an entry for the entry.
+                assert_abs_diff_eq!(*place_of_level, place[0] + i as f64 * step, epsilon = 1e-7);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_ladder_of_ncsn_is_geometric_and_ends_in_the_data() {
     let ladder = Grid::ladder(1.0, 0.01, 10).unwrap();

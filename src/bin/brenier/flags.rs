@@ -27,7 +27,7 @@ pub struct Shared {
     /// Print one JSON object on stdout; words go to stderr
     #[arg(long, global = true, help_heading = OUTPUT)]
     pub json: bool,
-    /// Exit with 1 when the solver did not converge
+    /// Exit with 1 when the solver did not converge, or an array written has a number that is not finite
     #[arg(long, global = true, help_heading = OUTPUT)]
     pub strict: bool,
     /// No progress and no notes on stderr

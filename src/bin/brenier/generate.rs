@@ -64,8 +64,9 @@ impl Generate {
         let (n, d) = (cloud.len(), cloud.dim());
         let weighted = cloud.weights().is_some() && holds_weights(&self.out);
         signal::check()?;
-        write_cloud(&self.out, &cloud, session.float())?;
         let file = self.out.display().to_string();
+        session.not_finite.inspect(&file, cloud.points(), &[n, d], session.float());
+        write_cloud(&self.out, &cloud, session.float())?;
         let mut summary = Summary::new(format!("{} points of {} in dimension {d}", count(n), self.name));
         summary.line("written to", &file, if weighted { "with their weights" } else { "" });
         let wall_seconds = session.wall_seconds();

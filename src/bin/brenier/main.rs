@@ -36,6 +36,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use flags::Shared;
+use output::NotFinite;
 use session::Session;
 
 /// What went wrong: an error of the library, of clap, or a sentence.
@@ -147,6 +148,6 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
     flags::log(cli.shared.verbose);
     threads::make(cli.shared.threads)?;
     let inputs = flags::inputs(&Cli::command(), &matches);
-    let session = Session { shared: cli.shared, inputs, started };
+    let session = Session { shared: cli.shared, inputs, started, not_finite: NotFinite::default() };
     work.run(&session).map_err(|failure| advice::with_remedy(failure, &Cli::command(), &matches))
 }

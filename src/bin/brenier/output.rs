@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use brenier::io::{Float, NamedArray, check_folder, write_arrays, write_npy, write_text};
+use brenier::io::{Float, NamedArray, Numbers, check_folder, write_arrays, write_npy, write_text};
 use brenier::metric::Flag;
 use clap::builder::styling::AnsiColor;
 
@@ -35,22 +36,52 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// What was written and is not finite, in words: of one run, whoever writes it.
+#[derive(Clone, Default)]
+pub struct NotFinite(Arc<Mutex<Vec<String>>>);
+
+impl NotFinite {
+    /// Counts the rows of an array, as it is written, with a number that is not finite.
+    pub fn inspect(&self, name: &str, values: &[f64], shape: &[usize], float: Float) {
+        let finite = |x: &f64| match float {
+            Float::F32 => (*x as f32).is_finite(),
+            Float::F64 => x.is_finite(),
+        };
+        let width = if shape.len() > 1 { shape[shape.len() - 1].max(1) } else { 1 };
+        let rows = values.chunks(width).filter(|row| !row.iter().all(finite)).count();
+        if rows > 0 {
+            let words = format!("{} of the {} of {name}", count(rows), counted(values.len() / width, "row"));
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(words);
+        }
+    }
+
+    /// A sentence about all that was found; none when everything is finite.
+    pub fn words(&self) -> Option<String> {
+        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = found.join(", and ");
+        (!found.is_empty()).then(|| {
+            format!("not finite: {files}; the run overflowed or divided by zero, so use none of it: more or shorter steps, or --precision f64, may hold it")
+        })
+    }
+}
+
 /// A folder of results: the files of one run, each written whole or not at all.
 pub struct Folder {
     path: PathBuf,
+    not_finite: NotFinite,
 }
 
 impl Folder {
-    /// The folder at `path`, made if missing.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    /// The folder at `path`, made if missing; what is written there and is not finite is told to `not_finite`.
+    pub fn open(path: &Path, not_finite: NotFinite) -> Result<Self, Failure> {
         fs::create_dir_all(path).map_err(|cause| format!("the folder {} cannot be made: {cause}", path.display()))?;
         check_folder(path).map_err(|cause| format!("no file can be written in the folder {}: {cause}", path.display()))?;
-        Ok(Self { path: path.into() })
+        Ok(Self { path: path.into(), not_finite })
     }
 
     /// Makes sure that files can be written in these folders of it, which are made if missing.
     pub fn with(self, folders: &[&str]) -> Result<Self, Failure> {
-        folders.iter().try_for_each(|name| Self::open(&self.path.join(name)).map(drop))?;
+        folders.iter().try_for_each(|name| Self::open(&self.path.join(name), self.not_finite.clone()).map(drop))?;
         Ok(self)
     }
 
@@ -94,6 +125,7 @@ impl Folder {
     pub fn array(&self, name: &str, values: &[f64], shape: &[usize], float: Float) -> Result<(), Failure> {
         signal::check()?;
         tracing::info!(file = name, ?shape, "writing");
+        self.not_finite.inspect(name, values, shape, float);
         Ok(write_npy(&self.path.join(name), values, shape, float)?)
     }
 
@@ -108,6 +140,11 @@ impl Folder {
     pub fn arrays(&self, name: &str, arrays: &[NamedArray<'_>]) -> Result<(), Failure> {
         signal::check()?;
         tracing::info!(file = name, "writing");
+        for array in arrays {
+            if let Numbers::Reals(values, float) = array.numbers {
+                self.not_finite.inspect(&format!("{} in {name}", array.name), values, &array.shape, float);
+            }
+        }
         Ok(write_arrays(&self.path.join(name), arrays)?)
     }
 

@@ -9,13 +9,16 @@ use brenier::backend::{Device, Noise};
 use brenier::field::Field;
 use brenier::io::{Checkpoint, is_network, read_array, read_network};
 use brenier::measure::Measure;
-use brenier::path::{Form, Grid, Level, Schedule, Spacing, sigmas};
+use brenier::path::{Grid, Level, Schedule, Spacing};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::{self, AnnealedLangevin, Churn, Compat, Loop, LoopOptions, Looped, Method, Options, Program};
+use brenier::sampler::langevin::settles;
+use brenier::sampler::{
+    self, AnnealedLangevin, Churn, Compat, Edm, Loop, LoopOptions, Looped, METHODS, Method, Named, Options, Program, prior_error,
+};
 use clap::Args;
 use serde::Serialize;
 
-use crate::output::{Summary, count, seconds};
+use crate::output::{Summary, count, counted, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, memory, progress, signal, values};
 
@@ -35,10 +38,16 @@ const SNR: f64 = 0.16;
 const STEP_OF_VARIANCE: f64 = 0.1;
 const ADAPTIVE: &[&str] = &["dopri5", "bosh3", "dopri8", "adaptive-heun", "dpm-adaptive"];
 const CORRECTED: &[&str] = &["pc-ve", "pc-vp", "pc-subvp"];
+const EDM_HEUN: &str = "edm-heun";
+const EDM: &[&str] = &["edm-euler", EDM_HEUN];
+/// The magnification of edm-heun's first stage that is said.
+const MAGNIFIED: f64 = 10.0;
+/// The error of the prior, in units of the first level's sigma, above which the samples are said to keep it.
+const SHORT_OF_NOISE: f64 = 0.1;
 /// Flags that only some methods take, and those.
 const TAKEN_BY: [(&str, &[&str]); 7] = [
     ("--eta", &["ddim", "dpm-2", "dpmpp-2s"]),
-    ("--churn", &["edm-euler", "edm-heun"]),
+    ("--churn", EDM),
     ("--step", &[LANGEVIN]),
     ("--tol", ADAPTIVE),
     ("--snr", CORRECTED),
@@ -70,8 +79,7 @@ pub struct Sample {
     method: String,
     #[arg(long, value_name = "S", help = values::schedules())]
     schedule: Option<String>,
-    /// Where the levels lie on the schedule [default: trailing]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help = balanced())]
     grid: Option<values::GridName>,
     /// On condot: shift its levels towards the noise, sigma to F sigma/(1 + (F-1) sigma), from 1 to that of 1/1000
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = values::positive)]
@@ -83,7 +91,7 @@ pub struct Sample {
     #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = values::positive)]
     tol: Option<f64>,
     /// Signal-to-noise ratio of the corrector of pc-ve, pc-vp and pc-subvp [default: 0.16]
-    #[arg(long, value_name = "R", allow_negative_numbers = true, value_parser = values::positive)]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, value_parser = values::snr)]
     snr: Option<f64>,
     /// Step of langevin [default: a tenth of the law's least variance]
     #[arg(long, value_name = "TAU", allow_negative_numbers = true, value_parser = values::positive)]
@@ -144,7 +152,16 @@ struct Record<'a> {
     device: &'a str,
     precision: &'static str,
     seed: u32,
-    flags: Vec<String>,
+    flags: Vec<&'static str>,
+}
+
+/// How the particles are moved, and from where.
+struct Way {
+    movement: Movement,
+    /// The level they start at.
+    first: Level,
+    /// Whether they have to be at the level's own law there, as on the way to the data that the reverse process is.
+    reversed: bool,
 }
 
 impl Sample {
@@ -161,7 +178,7 @@ impl Sample {
         self.check_flags()?;
         let field = self.read_field(session)?;
         let d = field.dim();
-        let (movement, first) = self.movement(&field, session.shared.seed)?;
+        let Way { movement, first, reversed } = self.way(&field, session)?;
         let whole = self.start.as_deref().map(|path| self.read_start(path, d)).transpose()?;
         let n = whole.as_ref().map_or(self.n.unwrap_or(DEFAULT_N), |rows| (rows.len() / d) as u32);
         let particles = self.particles.clone().unwrap_or(0..n);
@@ -178,6 +195,7 @@ impl Sample {
         };
         let states = if self.trajectory { steps + 1 } else { 0 };
         memory::require("this many particles", (states + registers + 3) as u64 * particles.len() as u64 * d as u64)?;
+        let short = reversed && whole.is_none() && self.is_short_of_noise(&field, first, session);
         let rows = |whole: &[f64]| whole[particles.start as usize * d..particles.end as usize * d].to_vec();
         let start = match &whole {
             Some(whole) => rows(whole),
@@ -235,7 +253,7 @@ impl Sample {
             device: device.name(),
             precision: device.precision().name(),
             seed: session.shared.seed,
-            flags: Vec::new(),
+            flags: short.then_some("short_of_noise").into_iter().collect(),
         };
         let mut summary = Summary::new(format!("sample {} by {}", self.field, self.method));
         summary.line("particles", count(record.n), format!("in dimension {d}"));
@@ -288,36 +306,36 @@ impl Sample {
         })
     }
 
-    /// How the particles are moved, and the level they start at.
-    fn movement(&self, field: &Field, seed: u32) -> Result<(Movement, Level), Failure> {
+    /// Whether the first level is so clean that N(0, sigma² I) is not where the particles of the data are there, and says so.
+    fn is_short_of_noise(&self, field: &Field, first: Level, session: &Session) -> bool {
+        let error = prior_error(field, first);
+        let is_short = error > SHORT_OF_NOISE;
+        if is_short {
+            let (alpha, sigma) = (number(first.alpha), number(first.sigma));
+            let of_network = if let Field::Network(_) = field { " for data of unit variance" } else { "" };
+            session.note(&format!(
+                "the run starts short of pure noise, at alpha = {alpha} and sigma = {sigma}, where the particles are alpha data + sigma noise and not the prior N(0, sigma² I): they are {} sigma apart{of_network}, and the samples keep that; take a schedule with more noise, centre the data, or give the particles with --start",
+                number(error)
+            ));
+        }
+        is_short
+    }
+
+    /// How the particles are moved.
+    fn way(&self, field: &Field, session: &Session) -> Result<Way, Failure> {
         let compat = self.compat.iter().map(|name| self.compat_of_method(name)).collect::<Result<Vec<Compat>, Failure>>()?;
         let steps = self.steps.unwrap_or(STEPS) as usize;
-        if let Some(entry) = Loop::named(&self.method) {
-            let spec = match (&self.schedule, entry.schedule) {
-                (Some(_), None) => return Err(format!("{} has a schedule of its own; leave --schedule out", entry.name).into()),
-                (given, own) => given.as_deref().or(own).unwrap_or("condot"),
-            };
-            let name = entry.name;
-            if self.trajectory {
-                return Err(format!("{name} keeps no trajectory: each particle has its own times; leave --trajectory out").into());
+        let entry = match sampler::named(&self.method)? {
+            Named::Loop(entry) => return self.loop_of(*entry, steps, compat),
+            Named::Method(entry) => entry,
+        };
+        let step = match (self.method.as_str(), field) {
+            (LANGEVIN, Field::Mixture(law)) => {
+                let step = self.step.unwrap_or_else(|| STEP_OF_VARIANCE * law.least_variance());
+                settles(LANGEVIN, step, law)?;
+                step
             }
-            if self.grid.is_some() || self.shift.is_some() {
-                return Err(flags::bad_usage(format!("{name} has levels of its own; leave --grid and --shift out")));
-            }
-            if self.steps.is_some() && ADAPTIVE.contains(&name) {
-                return Err(flags::bad_usage(format!("{name} chooses its steps; leave --steps out, and set --tol")));
-            }
-            let schedule = Schedule::parse(spec)?;
-            let start = entry.start(&schedule);
-            let snr = self.snr.unwrap_or(SNR);
-            let (tolerance, probability_flow, length) = (self.tol, self.probability_flow, self.length);
-            let options = LoopOptions { schedule, steps, tolerance, snr, probability_flow, length, compat };
-            return Ok((Movement::Loop(entry, Box::new(options)), start));
-        }
-        let entry = sampler::named(&self.method)?;
-        let step = match (self.step, field) {
-            (given, Field::Mixture(law)) => given.unwrap_or_else(|| STEP_OF_VARIANCE * law.least_variance()),
-            _ if self.method == LANGEVIN => {
+            (LANGEVIN, _) => {
                 let remedy = "8gaussians, normal:D or a .json mixture; for points take annealed-langevin";
                 return Err(format!("langevin needs the score of a law: {remedy}").into());
             }
@@ -332,16 +350,58 @@ impl Sample {
             (None, Some(own)) => own.clone(),
             (None, None) => Schedule::parse(entry.schedule)?,
         };
-        if let (ANNEALED, None, Some(sigma_max)) = (self.method.as_str(), &self.schedule, widest(field, seed)) {
+        let reversed = ![ANNEALED, LANGEVIN].contains(&entry.name);
+        if let (ANNEALED, None, Some(sigma_max)) = (entry.name, &self.schedule, widest(field, session.shared.seed)) {
             let (method, grid) = AnnealedLangevin::of_length(steps, sigma_max)?;
-            let half_step = compat.contains(&Compat::HALF_STEP_LANGEVIN);
-            return Ok((Movement::Program(AnnealedLangevin { half_step, ..method }.program(&grid)), grid.start()));
+            let method = AnnealedLangevin { half_step: compat.contains(&Compat::HALF_STEP_LANGEVIN), ..method };
+            let excess = match method.excess_variance(&grid) {
+                excess if excess < 1.0 => format!("about {:.0} % too much variance", 100.0 * excess),
+                _ => "more than twice the variance".into(),
+            };
+            session.note(&format!(
+                "annealed-langevin in {} leaves {excess} within modes; more steps leave less",
+                counted(steps, "step")
+            ));
+            return Ok(Way { movement: Movement::Program(method.program(&grid)), first: grid.start(), reversed });
         }
-        let grid = self.make_grid(&schedule, steps, &compat)?;
+        // A network is asked only where it was trained, which balanced levels need not keep to.
+        let own = if network.is_some() { Spacing::Trailing } else { entry.grid };
+        let grid = self.make_grid(&schedule, steps, own, &compat)?;
+        let magnified = if entry.name == EDM_HEUN { Edm::magnification(&grid) } else { 0.0 };
+        if magnified > MAGNIFIED {
+            let (steps, factor) = (counted(steps, "step"), number(magnified));
+            session.note(&format!(
+                "edm-heun in {steps} falls so far at once that its second stage magnifies what the first leaves by {factor}: take more steps, or edm-euler"
+            ));
+        }
         let euler_last = !field.is_regular_at_data();
         let (eta, churn) = (self.eta.unwrap_or(0.0), self.make_churn());
         let options = Options { schedule, eta, euler_last, churn, step, compat, ..Options::default() };
-        Ok((Movement::Program((entry.make)(&options).program(&grid)), grid.start()))
+        Ok(Way { movement: Movement::Program((entry.make)(&options).program(&grid)), first: grid.start(), reversed })
+    }
+
+    /// How a loop moves the particles.
+    fn loop_of(&self, entry: Loop, steps: usize, compat: Vec<Compat>) -> Result<Way, Failure> {
+        let name = entry.name;
+        let spec = match (&self.schedule, entry.schedule) {
+            (Some(_), None) => return Err(format!("{name} has a schedule of its own; leave --schedule out").into()),
+            (given, own) => given.as_deref().or(own).unwrap_or("condot"),
+        };
+        if self.trajectory {
+            return Err(format!("{name} keeps no trajectory: each particle has its own times; leave --trajectory out").into());
+        }
+        if self.grid.is_some() || self.shift.is_some() {
+            return Err(flags::bad_usage(format!("{name} has levels of its own; leave --grid and --shift out")));
+        }
+        if self.steps.is_some() && ADAPTIVE.contains(&name) {
+            return Err(flags::bad_usage(format!("{name} chooses its steps; leave --steps out, and set --tol")));
+        }
+        let schedule = Schedule::parse(spec)?;
+        let first = entry.start(&schedule);
+        let snr = self.snr.unwrap_or(SNR);
+        let (tolerance, probability_flow, length) = (self.tol, self.probability_flow, self.length);
+        let options = LoopOptions { schedule, steps, tolerance, snr, probability_flow, length, compat };
+        Ok(Way { movement: Movement::Loop(entry, Box::new(options)), first, reversed: true })
     }
 
     fn make_churn(&self) -> Churn {
@@ -349,21 +409,21 @@ impl Sample {
         Churn { amount: self.churn.unwrap_or(0.0), min, max, ..Churn::NONE }
     }
 
-    fn make_grid(&self, schedule: &Schedule, steps: usize, compat: &[Compat]) -> Result<Grid, Failure> {
-        let name = self.grid.unwrap_or(values::GridName::Trailing);
-        let Some(factor) = self.shift else {
-            let spacing = match name {
-                values::GridName::Iddpm if compat.contains(&Compat::IDDPM_GRID_FLOAT32) => Spacing::IddpmFloat32,
-                other => other.into(),
-            };
-            return Ok(Grid::spaced(schedule, steps, spacing)?);
-        };
-        if *schedule != Schedule::CondOt || name != values::GridName::Trailing {
-            return Err("--shift moves the levels of a flow: it goes with --schedule condot and --grid trailing".into());
+    /// The levels; `own` is the spacing of the method.
+    fn make_grid(&self, schedule: &Schedule, steps: usize, own: Spacing, compat: &[Compat]) -> Result<Grid, Failure> {
+        if let Some(factor) = self.shift {
+            if *schedule != Schedule::CondOt || !matches!(self.grid, None | Some(values::GridName::Trailing)) {
+                return Err("--shift moves the levels of a flow: it goes with --schedule condot and --grid trailing".into());
+            }
+            return Ok(Grid::shifted(steps, SHIFTED_ENTRIES, factor, compat.contains(&Compat::DOUBLE_SHIFT))?);
         }
-        let mut levels = sigmas::shifted(steps, SHIFTED_ENTRIES, factor, compat.contains(&Compat::DOUBLE_SHIFT));
-        levels.push(0.0);
-        Ok(Grid::of_sigmas(&levels, Form::Straight)?)
+        let spacing = match self.grid {
+            Some(values::GridName::Iddpm) if compat.contains(&Compat::IDDPM_GRID_FLOAT32) => Spacing::IddpmFloat32,
+            Some(name) => name.into(),
+            None => own,
+        };
+        let spaced = if EDM.contains(&self.method.as_str()) { Grid::spaced_to_data } else { Grid::spaced };
+        Ok(spaced(schedule, steps, spacing)?)
     }
 
     /// The defect called `name`, which the method must have, with the flag that it shows with.
@@ -411,6 +471,13 @@ impl Sample {
             _ => Ok(array.values),
         }
     }
+}
+
+/// The help of --grid, with the methods whose levels are balanced.
+fn balanced() -> String {
+    let balanced = METHODS.iter().filter(|entry| entry.grid == Spacing::Balanced).map(|entry| entry.name);
+    let balanced = balanced.collect::<Vec<&str>>().join(", ");
+    format!("Where the levels lie on the schedule [default: balanced for {balanced} of laws and data, else trailing]")
 }
 
 /// At least the largest distance between two points of the data, or of draws of the law: noise that joins them all (Song, Ermon

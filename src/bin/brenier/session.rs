@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::Failure;
 use crate::flags::{Shared, bad_usage};
-use crate::output::{self, Folder};
+use crate::output::{self, Folder, NotFinite};
 use crate::signal;
 
 /// Name of the checkpoint in the folder for results.
@@ -27,7 +27,12 @@ pub struct Session {
     pub inputs: Map<String, Value>,
     /// When the process started.
     pub started: Instant,
+    /// What the command wrote that is not finite.
+    pub not_finite: NotFinite,
 }
+
+/// The flag of a run that wrote a number that is not finite.
+const NOT_FINITE: &str = "not_finite";
 
 /// What is printed as JSON: the record and what it was computed from.
 #[derive(Serialize)]
@@ -74,7 +79,7 @@ impl Session {
     /// The folder for results, or `default`; none when neither is given.
     pub fn folder(&self, default: Option<&str>) -> Result<Option<Folder>, Failure> {
         let path = self.shared.out.as_deref().or(default.map(Path::new));
-        path.map(Folder::open).transpose()
+        path.map(|path| Folder::open(path, self.not_finite.clone())).transpose()
     }
 
     /// Does `work`, which keeps a checkpoint in the folder for results, or in `default`: from the start, or with --resume from where
@@ -141,9 +146,14 @@ impl Session {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Ends the run: `run.json` into `folder`, the same or the summary on stdout.
+    /// Ends the run: `run.json` into `folder`, the same or the summary on stdout. Where the command wrote a number that is not finite
+    /// the record is flagged and the count said, and with --strict it has failed.
     pub fn finish<R: Serialize>(&self, record: &R, folder: Option<&Folder>, summary: &str) -> Result<ExitCode, Failure> {
-        let json = serde_json::to_string_pretty(&Printed { record, inputs: &self.inputs })?;
+        let not_finite = self.not_finite.words();
+        let json = match not_finite {
+            Some(_) => serde_json::to_string_pretty(&Printed { record: &flagged(record)?, inputs: &self.inputs })?,
+            None => serde_json::to_string_pretty(&Printed { record, inputs: &self.inputs })?,
+        };
         if let Some(folder) = folder {
             folder.text("run.json", &format!("{json}\n"))?;
         }
@@ -151,7 +161,17 @@ impl Session {
         if let Some(folder) = folder {
             self.note(&format!("written to {}", folder.path().display()));
         }
-        Ok(ExitCode::SUCCESS)
+        match not_finite {
+            Some(words) if self.shared.strict => {
+                output::error(&words);
+                Ok(ExitCode::FAILURE)
+            }
+            Some(words) => {
+                self.note(&words);
+                Ok(ExitCode::SUCCESS)
+            }
+            None => Ok(ExitCode::SUCCESS),
+        }
     }
 
     /// Ends the run of a solver; `unconverged` says why its result is not final, which is an error with --strict.
@@ -171,4 +191,17 @@ impl Session {
         let code = self.finish(record, folder, summary)?;
         Ok(if fails { ExitCode::FAILURE } else { code })
     }
+}
+
+/// The record with [`NOT_FINITE`] among its flags.
+fn flagged<R: Serialize>(record: &R) -> Result<Value, Failure> {
+    let mut value = serde_json::to_value(record)?;
+    if let Some(flags) = value.as_object_mut().and_then(|record| {
+        let flags = record.entry("flags").or_insert_with(|| Value::Array(Vec::new()));
+        flags.as_array_mut()
+    }) && !flags.contains(&NOT_FINITE.into())
+    {
+        flags.push(NOT_FINITE.into());
+    }
+    Ok(value)
 }

@@ -20,6 +20,8 @@ pub enum GridName {
     Karras,
     /// log(sigma/alpha) in equal steps
     Geometric,
+    /// 1/(1 + sqrt(sigma/alpha)) in equal steps, which reach pure noise and the data
+    Balanced,
     /// sigma/alpha evenly by rank among the levels of iDDPM's cosine schedule
     Iddpm,
 }
@@ -32,6 +34,7 @@ impl From<GridName> for Spacing {
             GridName::Linspace => Self::Linspace,
             GridName::Karras => Self::Karras,
             GridName::Geometric => Self::Geometric,
+            GridName::Balanced => Self::Balanced,
             GridName::Iddpm => Self::Iddpm,
         }
     }
@@ -64,6 +67,14 @@ pub fn eta(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(eta) if (0.0..=1.0).contains(&eta) => Ok(eta),
         _ => Err("eta is a number from 0 to 1".into()),
+    }
+}
+
+/// The signal-to-noise ratio of a corrector, from which on its steps do not settle.
+pub fn snr(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(snr) if 0.0 < snr && snr < 1.0 => Ok(snr),
+        _ => Err("the signal-to-noise ratio is a number above 0 and below 1: the corrector's steps of 2 (snr sigma)^2 settle below 2 sigma^2".into()),
     }
 }
 

@@ -4,7 +4,9 @@ use std::cell::Cell;
 
 use crate::backend::{Device, Noise};
 use crate::field::Field;
+use crate::measure::Mixture;
 use crate::sampler::draws::Draws;
+use crate::sampler::langevin::settles;
 use crate::sampler::looped::{DATA, LoopOptions, Looped, Pauses};
 use crate::sampler::{Compat, EnergyMatching, RunError};
 
@@ -15,6 +17,11 @@ const ON_IMAGES: EnergyMatching = EnergyMatching { tau_star: 1.0, epsilon_max: 0
 const PROGRESS: &str = "steps, evaluations and draws";
 const STATE: &str = "state";
 const LENGTHS: &str = "lengths";
+
+/// Refuses a law whose narrowest mode the steps of `method` cannot settle in.
+pub fn check(method: &'static str, plane: bool, law: &Mixture) -> Result<(), RunError> {
+    settles(method, if plane { IN_THE_PLANE } else { ON_IMAGES }.step, law)
+}
 
 /// Moves the particles by the steps for the plane, or else those for images.
 pub fn run(
