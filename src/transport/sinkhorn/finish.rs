@@ -1,7 +1,7 @@
 //! The end of a solve: values of the very plan that the potentials define.
 //!
-//! With R² the largest squared radius, or cost where it is no product, and u the rounding of the precision, exponents are off by
-//! δ = R² u/ε, and with them each P_ij by that share; sums of |x|² as large as R² are off by R² u. So in single precision
+//! With R² the largest squared radius, cost where it is no product, or potential, and u the rounding of the precision, exponents are
+//! off by δ = R² u/ε, and with them each P_ij by that share; sums of |x|² as large as R² are off by R² u. So in single precision
 //!
 //! ```text
 //! ⟨P, c⟩ to 3 δ ⟨P, c⟩ + 3 R² u       entropy to 3 δ       the marginal error to 3 δ
@@ -27,13 +27,19 @@ const SEEN: f64 = 10.0;
 /// How far rounding may have moved the values of a plan.
 #[derive(Clone, Copy)]
 pub struct Blur {
-    /// R² u, or the largest cost times u.
+    /// R² u.
     pub squares: f64,
     /// The rounding of the exponents times ε.
     pub exponents: f64,
 }
 
 impl Blur {
+    /// Of exponents with this rounding, times ε, and of the `potentials` beside them.
+    pub fn new<B: Backend>(exponents: f64, squares: f64, potentials: [&[f64]; 2]) -> Self {
+        let finite = potentials.into_iter().flatten().map(|phi| phi.abs()).filter(|phi| phi.is_finite());
+        Self { squares: squares.max(B::Real::ROUNDING * finite.fold(0.0, f64::max)), exponents }
+    }
+
     /// Whether a plan at `eps` with the marginal `error` is seen through it.
     pub fn shows_plan(self, eps: f64, error: f64) -> bool {
         self.squares <= FINE * eps && SEEN * self.exponents <= error * eps
@@ -63,7 +69,7 @@ pub fn finish<B: Backend>(
     error: f64,
     solver: &Sinkhorn,
 ) -> Result<Outcome, TransportError> {
-    let blur = Blur { squares: run.rounding, exponents: run.rounding };
+    let blur = Blur::new::<B>(run.rounding, run.rounding, [&run.phi, &run.psi]);
     let single = B::Real::ROUNDING > f64::ROUNDING;
     if !single || blur.shows_plan(run.eps, error) {
         let outcome = run.outcome(problem, error, solver)?;
