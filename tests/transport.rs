@@ -351,7 +351,10 @@ fn assert_values_are_of_the_plan(problem: &Problem<'_>, outcome: &Outcome, what:
     near("cost", outcome.transport_cost, cost, share * cost);
     near("entropy", outcome.entropy, entropy, share * (1.0 + entropy.abs()));
     if problem.rho() == [None; 2] {
-        near("marginal error", outcome.marginal_error, error, error / 3.0 + outcome.skipped_mass_bound + 1e-9);
+        // Potentials of clouds far apart are as large as the cost, and are themselves rounded in f64.
+        let rounded = 8.0 * f64::EPSILON * cost / eps;
+        let within = error / 3.0 + outcome.skipped_mass_bound + rounded + 1e-12;
+        near("marginal error", outcome.marginal_error, error, within);
         let regularised = cost + eps * (information - mass + 1.0);
         near("regularised cost", outcome.regularised_cost, regularised, share * (cost + eps));
         assert!(!outcome.converged || error <= 1.34e-3 + outcome.skipped_mass_bound, "{what}: converged at {error}");
