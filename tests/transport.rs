@@ -351,9 +351,9 @@ fn assert_values_are_of_the_plan(problem: &Problem<'_>, outcome: &Outcome, what:
     near("cost", outcome.transport_cost, cost, share * cost);
     near("entropy", outcome.entropy, entropy, share * (1.0 + entropy.abs()));
     if problem.rho() == [None; 2] {
-        // Potentials of clouds far apart are as large as the cost, and are themselves rounded in f64.
+        // Potentials are themselves rounded in f64, and those of clouds far apart are as large as the cost.
         let rounded = 8.0 * f64::EPSILON * cost / eps;
-        let within = error / 3.0 + outcome.skipped_mass_bound + rounded + 1e-12;
+        let within = error / 3.0 + outcome.skipped_mass_bound + rounded + 1e-9;
         near("marginal error", outcome.marginal_error, error, within);
         let regularised = cost + eps * (information - mass + 1.0);
         near("regularised cost", outcome.regularised_cost, regularised, share * (cost + eps));
@@ -433,7 +433,7 @@ fn an_outlier_beyond_the_reach_leaves_the_divergence_as_it_is() {
     };
     let (precision, without) = at(None);
     assert_eq!(precision, Precision::F32);
-    for (far, expected) in [(1e2, Precision::F32), (1e3, Precision::F64), (1e6, Precision::F64)] {
+    for (far, expected) in [(1e1, Precision::F32), (1e2, Precision::F64), (1e3, Precision::F64), (1e6, Precision::F64)] {
         let (precision, with) = at(Some(far));
         assert_eq!(precision, expected, "{far}");
         assert!((with / without - 1.0).abs() < 0.05, "{with} for {without} with a point at {far}");
