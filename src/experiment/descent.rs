@@ -32,12 +32,25 @@ pub enum SchemeName {
     Blob,
 }
 
+impl SchemeName {
+    /// Where its ε comes from unless it is given, in words.
+    fn eps_origin(self) -> &'static str {
+        match self {
+            Self::SinkhornFlow => "0.05 x the mean cost within the target",
+            Self::SemiUnbalanced => "a tenth of tau",
+            Self::Blob => "Silverman's rule in the narrowest direction of the target",
+            Self::Langevin => "none",
+        }
+    }
+}
+
 /// A descent: sizes, steps and seed. What is not given follows the target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Descend {
     /// Scheme; none: the Sinkhorn flow for points and shapes, Langevin for a law.
     pub scheme: Option<SchemeName>,
-    /// τ: of the Sinkhorn flow ½; of the semi-unbalanced step ½ × T of the target, the mean c within it; else a tenth of the law's least variance.
+    /// τ: of the Sinkhorn flow ½; of the semi-unbalanced step ½ × T of the target, the mean c within it; else a tenth
+    /// of the law's least variance.
     pub tau: Option<f64>,
     /// ε: 0.05 × T of the target for the Sinkhorn flow, τ/10 for the semi-unbalanced step, Silverman's h² for the blob.
     pub eps: Option<f64>,
@@ -60,6 +73,8 @@ pub struct DescentRecord {
     pub tau: f64,
     /// ε used; none for Langevin.
     pub eps: Option<f64>,
+    /// Where ε comes from, in words.
+    pub eps_origin: Option<&'static str>,
     /// Particles.
     pub n: usize,
     /// Held-out points.
@@ -137,6 +152,7 @@ impl Descend {
             scheme,
             tau: plan.tau,
             eps: plan.eps,
+            eps_origin: plan.eps.map(|_| if self.eps.is_some() { "given" } else { scheme.eps_origin() }),
             n: state.len(),
             m: heldout.len(),
             d: heldout.dim(),

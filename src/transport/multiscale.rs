@@ -223,7 +223,8 @@ fn descend<B: Backend, const D: usize>(
     let (u, single) = (B::Real::ROUNDING, B::Real::ROUNDING > f64::ROUNDING);
     let ends = Ends { problem, solver, pyramids: &pyramids, unit, gap: &gap, rounding };
     let squares = pyramids.iter().flat_map(|pyramid| pyramid.scales[0].half_squares()).fold(0.0, f64::max);
-    let blur = Blur { squares: 2.0 * squares * u, exponents: rounding };
+    let potentials = [&saved[0].potential[..], &saved[saved.len() - 1].potential];
+    let blur = Blur::new::<B>(rounding, 2.0 * squares * u, potentials);
     if !single || blur.shows_plan(eps, error) {
         let outcome = ends.outcome(&mut level, &saved, (iterations, history.clone()), error)?;
         if !single || blur.shows_cost(outcome.transport_cost * square) {

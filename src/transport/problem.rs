@@ -64,6 +64,8 @@ impl LabelCost<'_> {
 const ACCEPTED: f64 = 0.1;
 /// The share of a cloud's mass that may lie far from the rest: outliers.
 const OUTLYING: f64 = 0.05;
+/// Their squared distance over that within which the rest lies, from which on they are dealt with apart.
+const FAR: f64 = 100.0;
 /// Rounding errors of ε over the costs that are still accepted: values are off by at most this share.
 const HIDDEN: f64 = 1e-3;
 /// Rounding errors of costs over ρ that are still accepted.
@@ -350,13 +352,15 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// Whether outliers alone are why the precision of `B` cannot hold the exponents: about the medians, those of all but 5 % of each
-    /// cloud it could.
-    pub(crate) fn is_outlying<B: Backend>(&self) -> bool {
-        let reach = |cloud| squared_radius_within(cloud, 1.0 - OUTLYING);
-        self.cost.is_half_squared()
-            && self.labels.is_none()
-            && reach(self.source).max(reach(self.target)) * B::Real::ROUNDING <= ACCEPTED * self.eps
+    /// Whether the exponents of `B` are rounded by more than `share`, and outliers alone are why: about the medians all but 5 % of each
+    /// cloud lie within a tenth of the radius, and their exponents `B` can hold.
+    pub(crate) fn is_outlying<B: Backend>(&self, share: f64) -> bool {
+        if !self.cost.is_half_squared() || self.labels.is_some() || self.reach * B::Real::ROUNDING <= share * self.eps {
+            return false;
+        }
+        let within = |cloud| squared_radius_within(cloud, 1.0 - OUTLYING);
+        let near = within(self.source).max(within(self.target));
+        near * FAR <= self.reach && near * B::Real::ROUNDING <= ACCEPTED * self.eps
     }
 
     /// Refuses an ε whose exponents the precision of `B` cannot hold.

@@ -116,11 +116,11 @@ impl Task for Solve<'_, '_> {
     type Output = Result<Outcome, TransportError>;
 
     fn run<B: Backend>(mut self, backend: &B) -> Self::Output {
+        if self.is_for_double::<B>() {
+            tracing::warn!("some points lie too far from the rest for f32: solved in f64 on the processor");
+            return self.on(&Cpu::<f64>::new());
+        }
         match self.on(backend) {
-            Err(TransportError::EpsTooSmall { .. }) if self.is_for_double::<B>() => {
-                tracing::warn!("some points lie too far from the rest for f32: solved in f64 on the processor");
-                self.on(&Cpu::<f64>::new())
-            }
             Err(TransportError::Backend(why @ BackendError::OutOfMemory { .. })) => match backend.streamed()? {
                 Some(streamed) => {
                     tracing::warn!("{why}; now the clouds stay with the host and go through the device tile by tile");
@@ -134,9 +134,11 @@ impl Task for Solve<'_, '_> {
 }
 
 impl Solve<'_, '_> {
-    /// Whether f64 takes what the precision of `B` does not: a few points far from the others.
+    /// Whether f64 takes what the precision of `B` does not: a few points so far from the others that beside the rounding of their
+    /// exponents the tolerance could not be seen.
     fn is_for_double<B: Backend>(&self) -> bool {
-        B::Real::ROUNDING > f64::ROUNDING && self.problem.is_outlying::<B>()
+        let tol = if self.solver.tol > 0.0 { self.solver.tol } else { Sinkhorn::default().tol };
+        B::Real::ROUNDING > f64::ROUNDING && self.problem.is_outlying::<B>(tol)
     }
 
     fn on<B: Backend>(&mut self, backend: &B) -> Result<Outcome, TransportError> {

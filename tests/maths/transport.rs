@@ -314,3 +314,132 @@ fn a_map_with_potentials_of_another_problem_is_refused() {
     assert_eq!(apply(&[f64::NAN; 7], 0.1), Err(TransportError::Potential { m: 7, found: 0 }));
     assert_eq!(apply(&[0.0; 7], -0.1), Err(TransportError::Eps { eps: -0.1 }));
 }
+
+/// The values of P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε) by all pairs in f64: |P|, ⟨P, c⟩, −Σ P log P, Σ |p − a|, and Σ P log(P/ab).
+fn of_all_pairs(problem: &Problem<'_>, Potentials { f, g }: &Potentials) -> [f64; 5] {
+    let (x, y, eps) = (problem.source(), problem.target(), problem.eps());
+    let mut sums = [0.0; 5];
+    for (i, row) in x.rows().enumerate() {
+        let mut p = 0.0;
+        for (j, column) in y.rows().enumerate() {
+            let c = problem.cost().between(row, column);
+            let (product, log) = (x.weight(i) * y.weight(j), (f[i] + g[j] - c) / eps);
+            let mass = product * log.exp();
+            p += mass;
+            if mass > 0.0 {
+                sums[1] += mass * c;
+                sums[2] -= mass * (product.ln() + log);
+                sums[4] += mass * log;
+            }
+        }
+        sums[0] += p;
+        sums[3] += (p - x.weight(i)).abs();
+    }
+    sums
+}
+
+/// That the values of `outcome` are those of the plan of its potentials, to a thousandth and the marginal error to a third, or as
+/// `skipped` as it says.
+#[track_caller]
+fn assert_values_are_of_the_plan(problem: &Problem<'_>, outcome: &Outcome, what: &str) {
+    let [mass, cost, entropy, error, information] = of_all_pairs(problem, &outcome.potentials);
+    let (share, eps) = (1e-3 + outcome.skipped_mass_bound, problem.eps());
+    let near = |name: &str, found: f64, truth: f64, within: f64| {
+        assert!((found - truth).abs() <= within, "{what}: {name} {found} for {truth}");
+    };
+    near("mass", outcome.mass, mass, share * mass);
+    near("cost", outcome.transport_cost, cost, share * cost);
+    near("entropy", outcome.entropy, entropy, share * (1.0 + entropy.abs()));
+    if problem.rho() == [None; 2] {
+        // Potentials are themselves rounded in f64, and those of clouds far apart are as large as the cost.
+        let rounded = 8.0 * f64::EPSILON * cost / eps;
+        let within = error / 3.0 + outcome.skipped_mass_bound + rounded + 1e-9;
+        near("marginal error", outcome.marginal_error, error, within);
+        let regularised = cost + eps * (information - mass + 1.0);
+        near("regularised cost", outcome.regularised_cost, regularised, share * (cost + eps));
+        assert!(!outcome.converged || error <= 1.34e-3 + outcome.skipped_mass_bound, "{what}: converged at {error}");
+    }
+}
+
+/// In f32 and at every ε that f32 takes, what is printed is of one plan: not of two whose marginals differ by rounding, which |x|²
+/// multiplies. The target is the source in another order, moved by a fiftieth.
+#[test]
+fn values_in_single_precision_are_those_of_the_plan_of_the_potentials() {
+    let device = Device::cpu(Precision::F32);
+    for (d, shift) in [(1, 0.0), (3, 30.0), (64, 0.0), (64, 5.0)] {
+        let (x, noise) = (normals(150, &vec![1.0; d], 0.0, 0), normals(150, &vec![0.02; d], shift, 1));
+        let moved = (0..150).flat_map(|i| x.row((7 * i + 3) % 150).iter().zip(noise.row(i)).map(|(x, z)| x + z));
+        let y = Cloud::new(moved.collect(), d).unwrap();
+        let weighted = y.clone().with_weights((0..150).map(|i| f64::from(i % 3)).collect()).unwrap();
+        let scale = mean_cost(&x, &y, 0);
+        for share in [1.0, 1e-2, 1e-3, 1e-4, 1e-5] {
+            for (to, rho) in [(&y, None), (&weighted, None), (&y, Some(scale))] {
+                let problem = Problem::new(&x, to, share * scale).unwrap().with_rho(rho, rho).unwrap();
+                for plain in [false, true] {
+                    let solver = Sinkhorn { plain, max_iter: 200, ..Sinkhorn::default() };
+                    let what = format!("d {d} at {share}, rho {rho:?}, plain {plain}");
+                    match solver.solve(&problem, &device, None, None) {
+                        Ok(outcome) => assert_values_are_of_the_plan(&problem, &outcome, &what),
+                        Err(refused) => assert!(matches!(refused, TransportError::EpsTooSmall { .. }), "{what}: {refused}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The same of the multiscale solver, whose exponents are formed about tile centres, so that it takes a smaller ε.
+#[test]
+fn values_of_the_multiscale_solver_are_those_of_the_plan_of_the_potentials() {
+    let (x, noise) = (normals(1100, &[1.0, 1.0], 0.0, 0), normals(1100, &[0.02, 0.02], 0.0, 1));
+    let moved = (0..1100).flat_map(|i| x.row((7 * i + 3) % 1100).iter().zip(noise.row(i)).map(|(x, z)| x + z));
+    let y = Cloud::new(moved.collect(), 2).unwrap();
+    for eps in [0.1, 1e-3, 1e-5] {
+        let problem = Problem::new(&x, &y, eps).unwrap();
+        let outcome = Sinkhorn::default().solve(&problem, &Device::cpu(Precision::F32), None, None).unwrap();
+        assert_values_are_of_the_plan(&problem, &outcome, &format!("at {eps}"));
+    }
+}
+
+/// Where the plan is a matching, 2⟨P, c⟩ is its mean square, in f32 and far below what |x|² leaves of its digits.
+#[test]
+fn a_matching_in_many_dimensions_has_its_own_cost_in_single_precision() {
+    let (x, noise) = (normals(200, &[0.54; 64], 0.0, 0), normals(200, &[0.02; 64], 0.0, 1));
+    let moved = (0..200).flat_map(|i| x.row((7 * i + 3) % 200).iter().zip(noise.row(i)).map(|(x, z)| x + z));
+    let y = Cloud::new(moved.collect(), 64).unwrap();
+    let truth = noise.points().iter().map(|z| z * z).sum::<f64>() / 200.0;
+    for eps in [1e-2, 1e-3, 1e-4] {
+        for plain in [false, true] {
+            let solver = Sinkhorn { plain, ..Sinkhorn::default() };
+            let outcome = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(Precision::F32), None, None).unwrap();
+            assert!(outcome.converged && (2.0 * outcome.transport_cost / truth - 1.0).abs() < 1e-3, "at {eps}: {outcome:?}");
+            assert!((outcome.entropy - 200f64.ln()).abs() < 2e-3 && outcome.gap().abs() < 2e-3 * truth, "at {eps}: {outcome:?}");
+        }
+    }
+}
+
+/// One point beyond the reach changes nothing but its own mass, however far it lies, and f32 is no obstacle: f64 takes over.
+#[test]
+fn an_outlier_beyond_the_reach_leaves_the_divergence_as_it_is() {
+    let device = Device::cpu(Precision::F32);
+    let (clean, y) = (normals(200, &[1.0, 1.0], 0.0, 0), normals(200, &[1.0, 1.0], 1.0, 1));
+    let at = |far: Option<f64>| {
+        let mut points = clean.points().to_vec();
+        points[0] = far.unwrap_or(points[0]);
+        let x = Cloud::new(points, 2).unwrap();
+        let problem = Problem::new(&x, &y, 0.05 * mean_cost(&x, &y, 0)).unwrap().with_rho(Some(1.0), Some(1.0)).unwrap();
+        let outcome = Sinkhorn::default().solve(&problem, &device, None, None).unwrap();
+        (outcome.precision, Divergence::like(&problem, Sinkhorn::default(), &device).unwrap().from(&x, &device).unwrap())
+    };
+    let (precision, without) = at(None);
+    assert_eq!(precision, Precision::F32);
+    for (far, expected) in [(1e1, Precision::F32), (1e2, Precision::F64), (1e3, Precision::F64), (1e6, Precision::F64)] {
+        let (precision, with) = at(Some(far));
+        assert_eq!(precision, expected, "{far}");
+        assert!((with / without - 1.0).abs() < 0.05, "{with} for {without} with a point at {far}");
+    }
+    // A cloud that is wide as a whole is refused, as ever.
+    let wide = normals(200, &[1e4, 1e4], 0.0, 2);
+    let refused = Sinkhorn::default().solve(&Problem::new(&wide, &wide, 0.1).unwrap(), &device, None, None);
+    assert!(matches!(refused, Err(TransportError::EpsTooSmall { .. })));
+}

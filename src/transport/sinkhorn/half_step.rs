@@ -71,7 +71,7 @@ impl<B: Backend> Run<'_, B> {
             let all: Vec<f64> = rows.flat_map(|(j, v)| v.iter().copied().chain(beside(j))).collect();
             let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
             let half = HalfStep { backend, eps, cost: Some(cost), rows: x, phi: &phi, columns: y, psi: &psi };
-            let (log_ratio, means, costs) = half.cost_means(cost, &all, p + 3, &mut self.packed_y, &mut self.ratio_x)?;
+            let [log_ratio, means, costs] = half.cost_means(cost, &all, p + 3, &mut self.packed_y, &mut self.ratio_x)?;
             let exponent = |((mean, cost), phi): ((&[f64], &f64), &f64)| -cost - phi - mean[p + 1];
             return Ok(RowMeans {
                 exponents: means.chunks_exact(p + 3).zip(&costs).zip(&self.phi).map(exponent).collect(),
@@ -202,7 +202,7 @@ impl<B: Backend> HalfStep<'_, B> {
         Ok((backend.download_reals(out)?, backend.download_reals(&mean)?))
     }
 
-    /// [`HalfStep::means`] of a cost that is no product, and the mean of it.
+    /// [`HalfStep::means`] of a cost that is no product, and third the mean of it.
     fn cost_means(
         &self,
         cost: PairCost<'_>,
@@ -210,13 +210,13 @@ impl<B: Backend> HalfStep<'_, B> {
         p: usize,
         packed: &mut Reals<B>,
         out: &mut Reals<B>,
-    ) -> Result<(Vec<f64>, Vec<f64>, Vec<f64>), BackendError> {
+    ) -> Result<[Vec<f64>; 3], BackendError> {
         let backend = self.backend;
         let (rows, columns) = self.pack(packed)?;
         let values = backend.upload_reals(values)?;
         let (mut means, mut costs) = (backend.zeros(self.rows.n * p)?, backend.zeros(self.rows.n)?);
         let mean = CostMean { values: &values, p, out: &mut means, cost: &mut costs };
         backend.soft_min_cost(rows, columns, cost, 1.0 / self.eps, self.shift(), out, Some(mean))?;
-        Ok((backend.download_reals(out)?, backend.download_reals(&means)?, backend.download_reals(&costs)?))
+        Ok([backend.download_reals(out)?, backend.download_reals(&means)?, backend.download_reals(&costs)?])
     }
 }
