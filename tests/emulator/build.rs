@@ -1,4 +1,4 @@
-//! Compiles `kernels/*.cu` as C++, all in one unit, behind a table of the kernels found in it. Without a C++ compiler there is no
+//! Compiles `kernels/*.cu`, and the specimens of faults, as C++, all in one unit, behind a table of the kernels found in it. Without a C++ compiler there is no
 //! table, and the crate says so.
 //!
 //! `EMULATOR_SANITIZE=1` adds AddressSanitizer and UBSan; the tests then need `LD_PRELOAD` of their runtimes (see `.ci/run`).
@@ -19,6 +19,7 @@ fn main() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "cu"))
         .collect();
     kernels.sort();
+    kernels.push("src/specimens.cu".into());
     let (file, mut unit, mut table) = (out.join("kernels.cpp"), String::from("#include \"cuda.h\"\n"), String::new());
     unit.push_str(&headers(Path::new("../../kernels")));
     for path in kernels {
