@@ -67,7 +67,8 @@ fn the_emulator_shows_early_reads_and_misalignment() {
         );
         for kernel in ["specimen_copies", "specimen_loads"] {
             assert_eq!(run(kernel, 0, order), Ok(given));
-            for offset in 1..4 {
+            // UBSan would say of a vector itself that it is not aligned, and end the test.
+            for offset in if emulator::SANITIZED && kernel == "specimen_loads" { 0..0 } else { 1..4 } {
                 assert!(run(kernel, offset, order).is_err_and(|why| why.contains("aligned")), "{kernel}, {offset} words off");
             }
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(compiled)");
+    println!("cargo::rustc-check-cfg=cfg(compiled, sanitized)");
     println!("cargo::rerun-if-changed=src");
     println!("cargo::rerun-if-changed=../../kernels");
     println!("cargo::rerun-if-env-changed=EMULATOR_SANITIZE");
@@ -43,6 +43,7 @@ fn main() {
     compiler().file(&file).compile("emulator");
     println!("cargo::rustc-cfg=compiled");
     if sanitized() {
+        println!("cargo::rustc-cfg=sanitized");
         println!("cargo::rustc-link-lib=asan");
         println!("cargo::rustc-link-lib=ubsan");
     }
