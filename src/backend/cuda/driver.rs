@@ -267,8 +267,7 @@ impl Launcher for Driver {
     }
 
     fn free(&self, at: Pointer, _bytes: usize) {
-        // A failure here is one of an earlier call, which reports it.
-        let _ = self.calls().map(|calls| calls.free(at, self.pool()));
+        self.context.drop_by(|calls| calls.free(at, self.pool()));
     }
 
     fn write(&self, to: Pointer, from: &[u8]) -> Result<(), BackendError> {

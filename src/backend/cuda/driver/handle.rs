@@ -39,7 +39,7 @@ impl Context {
     }
 
     /// Gives a handle back by `give`. A failure here is one of an earlier call, which reports it, or has nobody to report to.
-    fn drop_by(&self, give: impl FnOnce(&dyn Calls) -> Result<(), Fault>) {
+    pub fn drop_by(&self, give: impl FnOnce(&dyn Calls) -> Result<(), Fault>) {
         let _ = self.bound();
         let _ = give(&*self.calls);
     }
