@@ -198,8 +198,14 @@ impl Driver {
     fn find(&self, name: &str) -> Result<sys::CUfunction, BackendError> {
         let missing = |reason: &str| BackendError::Launch { what: name.into(), reason: reason.into() };
         let c_name = CString::new(name).map_err(|_| missing("a zero byte in the name"))?;
-        let found = self.modules.iter().find_map(|module| module.function(&c_name).ok());
-        found.ok_or_else(|| missing("no module has such a kernel"))
+        for module in self.modules.iter() {
+            match module.function(&c_name) {
+                Ok(found) => return Ok(found),
+                Err(why) if why.code == sys::CUresult::CUDA_ERROR_NOT_FOUND => {}
+                Err(why) => return Err(Fault::of(name)(why)),
+            }
+        }
+        Err(missing("no module has such a kernel"))
     }
 }
 
