@@ -1,5 +1,5 @@
-//! A driver that is none: it keeps account of what is alive, does copies only when they are waited for, fails at the call it is told to,
-//! and remembers each use of what is not there.
+//! A driver that is none: it keeps account of what is alive, does copies only when they are waited for, fails at the call it is
+//! told to, and remembers each use of what is not there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, c_void};
