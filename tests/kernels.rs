@@ -39,8 +39,8 @@ fn assert_no_order_shows(orders: &[(Arc<Emulator>, Cuda)]) {
     assert!(orders.windows(2).all(|pair| pair[0].0.digest() == pair[1].0.digest()));
 }
 
-/// The emulator shows the faults it is there for, on kernels that have them, and none on those that do not: a copy that is read before it
-/// is waited for, and copies and vectors that are not aligned to their size.
+/// The emulator shows the faults it is there for, on kernels that have them, and none on those that do not: a copy that is read
+/// before it is waited for, and copies and vectors that are not aligned to their size.
 #[test]
 fn the_emulator_shows_early_reads_and_misalignment() {
     #[repr(align(16))]

@@ -1,5 +1,5 @@
-//! Compiles `kernels/*.cu`, and the specimens of faults, as C++, all in one unit, behind a table of the kernels found in it. Without a C++ compiler there is no
-//! table, and the crate says so.
+//! Compiles `kernels/*.cu`, and the specimens of faults, as C++, all in one unit, behind a table of the kernels found in it.
+//! Without a C++ compiler there is no table, and the crate says so.
 //!
 //! `EMULATOR_SANITIZE=1` adds AddressSanitizer and UBSan; the tests then need `LD_PRELOAD` of their runtimes (see `.ci/run`).
 
@@ -91,8 +91,8 @@ fn compiler() -> cc::Build {
     build
 }
 
-/// The kernels in preprocessed `text` and the largest block of each: there, `__global__` and `__launch_bounds__` stand as the words
-/// BRENIER_GLOBAL and BRENIER_BOUNDS(n).
+/// The kernels in preprocessed `text` and the largest block of each: there, `__global__` and `__launch_bounds__` stand as the
+/// words BRENIER_GLOBAL and BRENIER_BOUNDS(n).
 fn found(text: &str) -> Vec<(&str, &str)> {
     let mut kernels = Vec::new();
     for declaration in text.split("BRENIER_GLOBAL").skip(1) {
