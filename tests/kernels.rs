@@ -39,6 +39,42 @@ fn assert_no_order_shows(orders: &[(Arc<Emulator>, Cuda)]) {
     assert!(orders.windows(2).all(|pair| pair[0].0.digest() == pair[1].0.digest()));
 }
 
+/// The emulator shows the faults it is there for, on kernels that have them, and none on those that do not: a copy that is read
+/// before it is waited for, and copies and vectors that are not aligned to their size.
+#[test]
+fn the_emulator_shows_early_reads_and_misalignment() {
+    #[repr(align(16))]
+    struct Numbers([f32; 128]);
+    let run = |kernel: &str, offset: i32, order: Order| {
+        let (given, mut found) = (Numbers(std::array::from_fn(|i| 1.0 + i as f32)), Numbers([0.0; 128]));
+        let (from, to) = (given.0.as_ptr(), found.0.as_mut_ptr());
+        let mut params =
+            [(&raw const from).cast_mut().cast(), (&raw const to).cast_mut().cast(), (&raw const offset).cast_mut().cast()];
+        // SAFETY: the specimens take a source, a destination and an offset, or the first two.
+        unsafe { emulator::launch(kernel, [1; 3], [128, 1, 1], 0, &mut params, order) }.map(|()| found.0)
+    };
+    if !emulator::COMPILED {
+        return;
+    }
+    let given: [f32; 128] = std::array::from_fn(|i| 1.0 + i as f32);
+    let reversed: [f32; 128] = std::array::from_fn(|i| 128.0 - i as f32);
+    for order in Order::ALL {
+        assert_eq!(run("specimen_waits", 0, order), Ok(reversed));
+        let early = run("specimen_reads_early", 0, order).unwrap();
+        assert!(
+            early.iter().zip(reversed).all(|(early, right)| *early != right),
+            "{order:?}: a copy is done before it is waited for"
+        );
+        for kernel in ["specimen_copies", "specimen_loads"] {
+            assert_eq!(run(kernel, 0, order), Ok(given));
+            // UBSan would say of a vector itself that it is not aligned, and end the test.
+            for offset in if emulator::SANITIZED && kernel == "specimen_loads" { 0..0 } else { 1..4 } {
+                assert!(run(kernel, offset, order).is_err_and(|why| why.contains("aligned")), "{kernel}, {offset} words off");
+            }
+        }
+    }
+}
+
 fn normals(count: usize, step: u32) -> Vec<f64> {
     let mut z = vec![0.0; count];
     Philox::new(29, Stream::Source).normals(0, step, 0, &mut z);

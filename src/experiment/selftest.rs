@@ -45,8 +45,8 @@ pub struct Check {
 pub struct Checked {
     /// In the order of [`operations`].
     pub checks: Vec<Check>,
-    /// Whether the device answers nothing any more, so that the operations behind the last one are still to be checked, by another
-    /// process: an error of a kernel stays with the one that it happened in.
+    /// Whether the device answers nothing any more, so that the operations behind the last one are still to be checked, by
+    /// another process: an error of a kernel stays with the one that it happened in.
     pub lost: bool,
 }
 
@@ -55,7 +55,8 @@ pub fn operations() -> impl Iterator<Item = &'static str> {
     Operation::ALL.into_iter().map(Operation::name)
 }
 
-/// The operation called `only`, or all, at all sizes; `progress` is told each before it starts, and stops the test by returning false.
+/// The operation called `only`, or all, at all sizes; `progress` is told each before it starts, and stops the test by returning
+/// false.
 ///
 /// A device that fails at one operation is no reason not to check the next; only one that answers nothing any more is.
 pub fn selftest(device: &Device, only: Option<&str>, progress: &mut dyn FnMut(&str) -> bool) -> Checked {

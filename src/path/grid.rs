@@ -154,8 +154,8 @@ impl Grid {
         }
     }
 
-    /// As [`Grid::spaced`], but that the run ends in the data on [`Schedule::Ve`] too: `steps` levels from σ_max to σ_min and then
-    /// σ = 0, as EDM has it (Karras et al. 2022, algorithm 1). The clock of these levels is linear in σ.
+    /// As [`Grid::spaced`], but that the run ends in the data on [`Schedule::Ve`] too: `steps` levels from σ_max to σ_min and
+    /// then σ = 0, as EDM has it (Karras et al. 2022, algorithm 1). The clock of these levels is linear in σ.
     ///
     /// # Errors
     /// As [`Grid::spaced`].

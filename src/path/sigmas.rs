@@ -38,8 +38,8 @@ impl Grid {
         Self::from_levels(q.iter().map(level).collect())
     }
 
-    /// The straight path at the `n` levels of [`shifted`], and the data. α = (1 − σ)/((1 − σ) + F σ) is no difference of the shifted
-    /// σ from 1, so large factors F keep their levels apart.
+    /// The straight path at the `n` levels of [`shifted`], and the data. α = (1 − σ)/((1 − σ) + F σ) is no difference of the
+    /// shifted σ from 1, so large factors F keep their levels apart.
     ///
     /// # Errors
     /// [`GridError`] for no levels, or a factor so small that the levels are one in double precision.
@@ -75,8 +75,8 @@ pub fn beta(max: f64, min: f64, n: usize, a: f64, b: f64) -> Vec<f64> {
     fractions(n).map(|s| min + (max - min) * beta_quantile(1.0 - s, a, b)).collect()
 }
 
-/// `n` levels of a flow from 1 to 1/`entries`, shifted by `factor`; 0, the data, comes after them. With `twice` the last of them is
-/// shifted before the grid is made and again with it, as in diffusers (`compat double_shift`).
+/// `n` levels of a flow from 1 to 1/`entries`, shifted by `factor`; 0, the data, comes after them. With `twice` the last of them
+/// is shifted before the grid is made and again with it, as in diffusers (`compat double_shift`).
 pub fn shifted(n: usize, entries: usize, factor: f64, twice: bool) -> Vec<f64> {
     unshifted(n, entries, factor, twice).map(|sigma| shift(sigma, factor)).collect()
 }
@@ -106,8 +106,8 @@ pub fn stretch(sigmas: &mut [f64], terminal: f64) {
 }
 
 /// The levels of iDDPM's cosine schedule with `m` entries, within [min, max], `n` of them evenly spread by rank
-/// (Karras et al. 2022, table 1): u_M = 0, u_{j−1} = √((u_j² + 1)/max(ᾱ_{j−1}/ᾱ_j, C₁) − 1), ᾱ_j = sin²(½πj/(M(C₂ + 1))). `single`
-/// has the ratios of ᾱ in single precision (`compat iddpm_grid_float32`).
+/// (Karras et al. 2022, table 1): u_M = 0, u_{j−1} = √((u_j² + 1)/max(ᾱ_{j−1}/ᾱ_j, C₁) − 1), ᾱ_j = sin²(½πj/(M(C₂ + 1))).
+/// `single` has the ratios of ᾱ in single precision (`compat iddpm_grid_float32`).
 pub fn iddpm(max: f64, min: f64, n: usize, m: usize, [c1, c2]: [f64; 2], single: bool) -> Vec<f64> {
     let alpha_bar = |j: usize| (0.5 * PI * j as f64 / m as f64 / (c2 + 1.0)).sin().powi(2);
     let rounded = |j: usize| ((0.5 * PI) as f32 * j as f32 / m as f32 / (c2 + 1.0) as f32).sin().powi(2);

@@ -140,8 +140,8 @@ impl Loop {
         matches!(self.kind, Kind::Adaptive(_) | Kind::DpmAdaptive)
     }
 
-    /// Moves the particles from `start`, n × d, what is in `checkpoint` not again; `go_on` is told of progress now and then and says
-    /// whether to: if not, `checkpoint` has what was done.
+    /// Moves the particles from `start`, n × d, what is in `checkpoint` not again; `go_on` is told of progress now and then and
+    /// says whether to: if not, `checkpoint` has what was done.
     ///
     /// # Errors
     /// [`RunError`] when sizes disagree, the method needs a law and the field is that of points, or `go_on` says stop.

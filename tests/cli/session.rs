@@ -89,8 +89,8 @@ fn transport_takes_other_costs() {
     }
 }
 
-/// Rounding to 11 bits moves points of radius about 3 by some 1e-3 and W₂ by less, to 8 bits eight times as far; what has no products
-/// is refused.
+/// Rounding to 11 bits moves points of radius about 3 by some 1e-3 and W₂ by less, to 8 bits eight times as far; what has no
+/// products is refused.
 #[test]
 fn transport_stores_points_in_half_precision() {
     let folder = TempDir::new().unwrap();
@@ -253,7 +253,8 @@ fn an_outlier_leaves_the_distance_within_reach_as_it_is() {
     }
 }
 
-/// Points in one place have no mean cost to take a share of, and need none: nothing moves, whatever ε is. A ruler has nothing to go by.
+/// Points in one place have no mean cost to take a share of, and need none: nothing moves, whatever ε is. A ruler has nothing to
+/// go by.
 #[test]
 fn points_in_one_place_are_at_distance_zero() {
     let folder = TempDir::new().unwrap();
@@ -537,6 +538,59 @@ fn the_selftest_passes_on_the_processor_in_both_precisions() {
         assert_eq!(record["passed"], true, "{record}");
         let checks = record["checks"].as_array().unwrap();
         assert!(checks.len() >= 100 && checks.iter().all(|check| check["passed"] == true));
+    }
+}
+
+/// One operation by its name, with the checks of that operation alone; a name that is none's is bad usage, which says the names.
+#[test]
+fn the_selftest_checks_one_operation_alone() {
+    let folder = TempDir::new().unwrap();
+    let output = brenier(folder.path(), "selftest --device cpu --only sweep --json", 0);
+    let record: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = record["checks"].as_array().unwrap();
+    assert!(checks.len() == 5 && checks.iter().all(|check| check["operation"] == "sweep" && check["error"].is_number()));
+    let said = String::from_utf8(brenier(folder.path(), "selftest --device cpu --only sweeps", 2).stderr).unwrap();
+    assert!(said.contains("\"sweep\"") && said.contains("\"soft-blend\""), "{said}");
+}
+
+/// What runs on the processor in f64 whatever is asked says so; a GPU asked for by name is refused before anybody looks for one.
+/// What runs where it is asked says that.
+#[test]
+fn device_and_precision_are_those_of_the_arithmetic() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("line.csv"), "0\n1\n2\n").unwrap();
+    let elsewhere = [
+        "sample 8gaussians --n 5 --method dopri5",
+        "sample 8gaussians --n 5 --method dpm-adaptive",
+        "transport moons 8gaussians --n 20 --exact",
+        "transport moons 8gaussians --n 20 --rank 2",
+        "transport line.csv line.csv",
+        "transport normal:2 normal:2 --closed-form",
+    ];
+    for command in elsewhere {
+        for asked in ["", "--device cpu --precision f32", "--precision f64"] {
+            let record = json(folder.path(), &format!("{command} {asked}"));
+            assert_eq!(
+                (&record["device"], &record["precision"]),
+                (&Value::from("cpu"), &Value::from("f64")),
+                "{command} {asked}"
+            );
+        }
+        for device in ["cuda", "cuda:7"] {
+            let said = String::from_utf8(brenier(folder.path(), &format!("{command} --device {device}"), 2).stderr).unwrap();
+            assert!(said.contains("on the processor alone") && said.contains("use --device cpu"), "{command}: {said}");
+        }
+        let said = String::from_utf8(brenier(folder.path(), &format!("{command} --device tpu"), 2).stderr).unwrap();
+        assert!(said.contains("there is no device \"tpu\""), "{command}: {said}");
+    }
+    let here = [
+        "sample 8gaussians --n 5 --steps 2",
+        "sample 8gaussians --n 5 --method pc-ve --steps 20",
+        "transport line.csv line.csv --eps 1",
+    ];
+    for command in here {
+        let record = json(folder.path(), &format!("{command} --device cpu --precision f32"));
+        assert_eq!((&record["device"], &record["precision"]), (&Value::from("cpu"), &Value::from("f32")), "{command}");
     }
 }
 

@@ -143,8 +143,8 @@ fn the_selftest_passes_on_emulated_cuda() {
     });
 }
 
-/// A kernel that fails is the failure of its own operation, with the device's words: the next ones are checked all the same, or, where
-/// the device answers nothing any more, told to be still to check.
+/// A kernel that fails is the failure of its own operation, with the device's words: the next ones are checked all the same, or,
+/// where the device answers nothing any more, told to be still to check.
 #[test]
 fn the_selftest_goes_on_after_a_failure() {
     if !emulator::COMPILED {
@@ -211,8 +211,8 @@ fn potentials_on_emulated_cuda_are_those_of_f64() {
     }
 }
 
-/// Points in half precision give on emulated CUDA, where products of one part are exact, the potentials that the processor finds in
-/// f64 for the same rounded points: the debiased divergence and the map too.
+/// Points in half precision give on emulated CUDA, where products of one part are exact, the potentials that the processor finds
+/// in f64 for the same rounded points: the debiased divergence and the map too.
 #[test]
 fn points_in_half_precision_have_the_potentials_of_the_rounded_points() {
     if !emulator::COMPILED {
@@ -276,9 +276,9 @@ fn a_replayed_iteration_has_the_bits_of_a_launched_one() {
     }
 }
 
-/// With too little memory for the clouds they go through the device in tiles, and the potentials are the same but for the merging of
-/// tiles in f64 and the packing of columns on the host: a few roundings of f32 in log-sums of a few units. Without room for the
-/// smallest tile the error says what was needed.
+/// With too little memory for the clouds they go through the device in tiles, and the potentials are the same but for the
+/// merging of tiles in f64 and the packing of columns on the host: a few roundings of f32 in log-sums of a few units. Without
+/// room for the smallest tile the error says what was needed.
 #[test]
 fn clouds_that_do_not_fit_go_through_the_device_in_tiles() {
     if !emulator::COMPILED {
@@ -326,8 +326,9 @@ fn the_host_waits_for_nothing_within_an_iteration() {
     assert!(tight <= loose + 2 && more >= residuals / 4, "{loose} waits, then {tight} for {more} residuals");
 }
 
-/// A million pairs of points in the plane are solved by kept tiles on emulated CUDA too, with marginals held or free, to the cost that
-/// the processor finds: both stop at an error of 1e-3. More iterations bring over numbers to stop by, and no more vectors.
+/// A million pairs of points in the plane are solved by kept tiles on emulated CUDA too, with marginals held or free, to the
+/// cost that the processor finds: both stop at an error of 1e-3. More iterations bring over numbers to stop by, and no more
+/// vectors.
 #[test]
 fn the_multiscale_solver_on_emulated_cuda_finds_the_processors_plan() {
     if !emulator::COMPILED {

@@ -2,7 +2,8 @@
 //!
 //! A suite is generic over `B: Backend`; each test runs it on one precision of the processor, with every instruction set that
 //! is here, or on CUDA: emulated, in three thread orders that must give the same bits, and on the first GPU where there is one.
-//! What is left out for want of a compiler or a GPU says so on stderr and is counted. Inputs are rounded to the precision of the backend first, so that a tolerance is about its arithmetic alone.
+//! What is left out for want of a compiler or a GPU says so on stderr and is counted. Inputs are rounded to the precision of the
+//! backend first, so that a tolerance is about its arithmetic alone.
 
 #[path = "../reference/mod.rs"]
 mod reference;

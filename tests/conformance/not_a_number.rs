@@ -1,5 +1,5 @@
-//! What is not a number must not be lost on a device: a solver that has run into one has to see it, and not a sum without that column. And of no
-//! rows there are no results.
+//! What is not a number must not be lost on a device: a solver that has run into one has to see it, and not a sum without that
+//! column. And of no rows there are no results.
 
 use std::f64::consts::LN_2;
 

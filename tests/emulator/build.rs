@@ -1,5 +1,5 @@
-//! Compiles `kernels/*.cu` as C++, all in one unit, behind a table of the kernels found in it. Without a C++ compiler there is no
-//! table, and the crate says so.
+//! Compiles `kernels/*.cu`, and the specimens of faults, as C++, all in one unit, behind a table of the kernels found in it.
+//! Without a C++ compiler there is no table, and the crate says so.
 //!
 //! `EMULATOR_SANITIZE=1` adds AddressSanitizer and UBSan; the tests then need `LD_PRELOAD` of their runtimes (see `.ci/run`).
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(compiled)");
+    println!("cargo::rustc-check-cfg=cfg(compiled, sanitized)");
     println!("cargo::rerun-if-changed=src");
     println!("cargo::rerun-if-changed=../../kernels");
     println!("cargo::rerun-if-env-changed=EMULATOR_SANITIZE");
@@ -19,6 +19,7 @@ fn main() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "cu"))
         .collect();
     kernels.sort();
+    kernels.push("src/specimens.cu".into());
     let (file, mut unit, mut table) = (out.join("kernels.cpp"), String::from("#include \"cuda.h\"\n"), String::new());
     unit.push_str(&headers(Path::new("../../kernels")));
     for path in kernels {
@@ -42,6 +43,7 @@ fn main() {
     compiler().file(&file).compile("emulator");
     println!("cargo::rustc-cfg=compiled");
     if sanitized() {
+        println!("cargo::rustc-cfg=sanitized");
         println!("cargo::rustc-link-lib=asan");
         println!("cargo::rustc-link-lib=ubsan");
     }
@@ -89,8 +91,8 @@ fn compiler() -> cc::Build {
     build
 }
 
-/// The kernels in preprocessed `text` and the largest block of each: there, `__global__` and `__launch_bounds__` stand as the words
-/// BRENIER_GLOBAL and BRENIER_BOUNDS(n).
+/// The kernels in preprocessed `text` and the largest block of each: there, `__global__` and `__launch_bounds__` stand as the
+/// words BRENIER_GLOBAL and BRENIER_BOUNDS(n).
 fn found(text: &str) -> Vec<(&str, &str)> {
     let mut kernels = Vec::new();
     for declaration in text.split("BRENIER_GLOBAL").skip(1) {

@@ -198,13 +198,19 @@ impl Driver {
     fn find(&self, name: &str) -> Result<sys::CUfunction, BackendError> {
         let missing = |reason: &str| BackendError::Launch { what: name.into(), reason: reason.into() };
         let c_name = CString::new(name).map_err(|_| missing("a zero byte in the name"))?;
-        let found = self.modules.iter().find_map(|module| module.function(&c_name).ok());
-        found.ok_or_else(|| missing("no module has such a kernel"))
+        for module in self.modules.iter() {
+            match module.function(&c_name) {
+                Ok(found) => return Ok(found),
+                Err(why) if why.code == sys::CUresult::CUDA_ERROR_NOT_FOUND => {}
+                Err(why) => return Err(Fault::of(name)(why)),
+            }
+        }
+        Err(missing("no module has such a kernel"))
     }
 }
 
-/// Loads one module: machine code of this architecture or of an earlier one of the same generation, else PTX, else what NVRTC makes of
-/// the source here.
+/// Loads one module: machine code of this architecture or of an earlier one of the same generation, else PTX, else what NVRTC
+/// makes of the source here.
 fn load(
     context: &Arc<Context>,
     module: &modules::Module,
@@ -267,8 +273,7 @@ impl Launcher for Driver {
     }
 
     fn free(&self, at: Pointer, _bytes: usize) {
-        // A failure here is one of an earlier call, which reports it.
-        let _ = self.calls().map(|calls| calls.free(at, self.pool()));
+        self.context.drop_by(|calls| calls.free(at, self.pool()));
     }
 
     fn write(&self, to: Pointer, from: &[u8]) -> Result<(), BackendError> {
@@ -382,8 +387,8 @@ mod tests {
         Driver::over(double.clone(), 0, &KERNELS, "12.9")
     }
 
-    /// What a run of a solver or a sampler asks of the driver: memory, copies both ways and larger than a half, numbers that are read
-    /// late or never, kernels, a recorded iteration. Gives what came back.
+    /// What a run of a solver or a sampler asks of the driver: memory, copies both ways and larger than a half, numbers that are
+    /// read late or never, kernels, a recorded iteration. Gives what came back.
     fn session(double: &Arc<Double>) -> Result<(Vec<u8>, f64), String> {
         let device: Arc<dyn Launcher> = Arc::new(driver(double).map_err(|why| why.to_string())?);
         let work = || -> Result<(Vec<u8>, f64), BackendError> {
@@ -424,8 +429,8 @@ mod tests {
         }
     }
 
-    /// Copies that happen only when they are waited for bring what was sent, a number as it was when it was asked for; and the context
-    /// goes last, after each handle once, whether a number was ever read late or not.
+    /// Copies that happen only when they are waited for bring what was sent, a number as it was when it was asked for; and the
+    /// context goes last, after each handle once, whether a number was ever read late or not.
     #[test]
     fn all_handles_are_given_back_once_before_the_context() {
         for pooled in [true, false] {
@@ -444,8 +449,8 @@ mod tests {
         }
     }
 
-    /// Whichever call fails, and however, what there is is given back once and nothing is used after; and the run ends in an error, or
-    /// in the right result.
+    /// Whichever call fails, and however, what there is is given back once and nothing is used after; and the run ends in an
+    /// error, or in the right result.
     #[test]
     fn a_failure_of_any_call_leaves_nothing_behind() {
         let whole = Double::new(true, None);
@@ -470,7 +475,8 @@ mod tests {
         }
     }
 
-    /// Memory that the pool keeps in pieces is had whole by trimming it once; where that does not help the error says what is free.
+    /// Memory that the pool keeps in pieces is had whole by trimming it once; where that does not help the error says what is
+    /// free.
     #[test]
     fn a_full_pool_is_trimmed_before_memory_is_said_to_be_out() {
         let double = Double::new(true, None);

@@ -10,8 +10,8 @@ use crate::backend::cuda::{Buffer, Cuda};
 pub struct Scratch<'a>(MutexGuard<'a, Arc<Buffer<u64>>>);
 
 impl<'a> Scratch<'a> {
-    /// At least `bytes` bytes, and at most an eighth more: steps of a sixteenth of the next power of two. What is outgrown lives on where
-    /// a recording has its address, and is given back first everywhere else.
+    /// At least `bytes` bytes, and at most an eighth more: steps of a sixteenth of the next power of two. What is outgrown lives
+    /// on where a recording has its address, and is given back first everywhere else.
     pub fn of(cuda: &'a Cuda, bytes: usize) -> Result<Self, BackendError> {
         let mut scratch = cuda.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let words = bytes.div_ceil(size_of::<u64>());

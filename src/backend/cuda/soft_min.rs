@@ -155,7 +155,8 @@ fn offset(at: Pointer, index: usize) -> Pointer {
     if at == 0 { 0 } else { at + (4 * index) as Pointer }
 }
 
-/// Runs `each` on the first row and the pass of every slab of rows, for means of `p` values; columns are split at most `most` times.
+/// Runs `each` on the first row and the pass of every slab of rows, for means of `p` values; columns are split at most `most`
+/// times.
 fn slabs<'a>(
     cuda: &'a Cuda,
     pairs: Pairs<'_>,

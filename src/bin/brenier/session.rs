@@ -51,8 +51,8 @@ impl Session {
         })
     }
 
-    /// The device of `what`, which runs on the processor in f64 whatever is asked: that one, and no other is made ready. A GPU asked for
-    /// by name is not replaced.
+    /// The device of `what`, which runs on the processor in f64 whatever is asked: that one, and no other is made ready. A GPU
+    /// asked for by name is not replaced.
     pub fn processor_for(&self, what: &str) -> Result<Device, Failure> {
         match self.shared.device.as_str() {
             "auto" | "cpu" => Ok(Device::cpu(Precision::F64)),
@@ -82,8 +82,8 @@ impl Session {
         path.map(|path| Folder::open(path, self.not_finite.clone())).transpose()
     }
 
-    /// Does `work`, which keeps a checkpoint in the folder for results, or in `default`: from the start, or with --resume from where
-    /// it was left. Without a folder there is none.
+    /// Does `work`, which keeps a checkpoint in the folder for results, or in `default`: from the start, or with --resume from
+    /// where it was left. Without a folder there is none.
     pub fn resumable(
         &self,
         command: &str,

@@ -104,8 +104,8 @@ impl Case {
     pub fn limit(self, chip: Chip) -> Option<(f64, &'static str)> {
         let d = self.d as f64;
         let clocks = f64::from(chip.multiprocessors) * chip.clock;
-        // Multiply-adds of f16 into f32 by `mma.sync` and of f64 in a multiprocessor and clock: of 8.6, 8.9 and 12.0 those of the GeForce,
-        // and of 10.x those of 9.0, because twice as many are for `tcgen05` alone.
+        // Multiply-adds of f16 into f32 by `mma.sync` and of f64 in a multiprocessor and clock: of 8.6, 8.9 and 12.0 those of
+        // the GeForce, and of 10.x those of 9.0, because twice as many are for `tcgen05` alone.
         let (tensor, double) = match chip.capability {
             [8, 0] => (1024.0, 32.0),
             [9 | 10, _] => (2048.0, 64.0),

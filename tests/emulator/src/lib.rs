@@ -24,6 +24,8 @@ impl Order {
 
 /// Whether there was a C++ compiler when this crate was built.
 pub const COMPILED: bool = cfg!(compiled);
+/// Whether it has sanitizers built in, which end the process at a fault of theirs.
+pub const SANITIZED: bool = cfg!(sanitized);
 
 /// Runs `kernel` over all blocks of the grid; `params` are the addresses of its arguments, and pointers are the host's.
 ///

@@ -1,5 +1,5 @@
-//! A driver that is none: it keeps account of what is alive, does copies only when they are waited for, fails at the call it is told to,
-//! and remembers each use of what is not there.
+//! A driver that is none: it keeps account of what is alive, does copies only when they are waited for, fails at the call it is
+//! told to, and remembers each use of what is not there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, c_void};
@@ -51,6 +51,8 @@ struct State {
     /// Up to which submission each event waits.
     marks: BTreeMap<usize, u64>,
     recording: bool,
+    /// Whether the device does nothing any more.
+    lost: bool,
     current: bool,
     pool_is_kept: bool,
     wrong: Vec<String>,
@@ -100,18 +102,18 @@ impl Double {
         state.calls += 1;
         state.log.push(name);
         let (number, releases) = (state.calls, name.ends_with("destroy") || name.ends_with("free") || name == "release");
-        match self.fails {
-            Some((turn, code)) if turn == number => {
-                // What gives something back does so all the same, and reports an earlier failure; what waits finds the device lost.
-                if releases || name == "module_unload" {
-                    does(&mut state);
-                } else if name.ends_with("synchronize") {
-                    state.under_way.clear();
-                }
-                Err(Fault { code, says: format!("{name}, call {number}, was told to fail") })
-            }
-            _ => Ok(does(&mut state)),
+        let Some((turn, code)) = self.fails.filter(|(turn, _)| *turn == number || state.lost) else {
+            return Ok(does(&mut state));
+        };
+        if releases || name == "module_unload" {
+            // What gives something back does so all the same, and reports an earlier failure.
+            does(&mut state);
+        } else if turn == number && name.ends_with("synchronize") {
+            // What waits finds the device lost, with the work under way.
+            state.lost = true;
+            state.under_way.clear();
         }
+        Err(Fault { code, says: format!("{name}, call {number}, was told to fail") })
     }
 }
 

@@ -1,5 +1,5 @@
-//! Owners of the driver's handles: each gives its own back once, and holds the context, which so outlives them all whatever the order
-//! in which they go.
+//! Owners of the driver's handles: each gives its own back once, and holds the context, which so outlives them all whatever the
+//! order in which they go.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Context {
     }
 
     /// Gives a handle back by `give`. A failure here is one of an earlier call, which reports it, or has nobody to report to.
-    fn drop_by(&self, give: impl FnOnce(&dyn Calls) -> Result<(), Fault>) {
+    pub fn drop_by(&self, give: impl FnOnce(&dyn Calls) -> Result<(), Fault>) {
         let _ = self.bound();
         let _ = give(&*self.calls);
     }
@@ -104,8 +104,8 @@ impl Stream {
         self.mark(calls, done)
     }
 
-    /// `event` happens when what was submitted so far is done. Where that cannot be had it is waited for at once, so that in either case
-    /// the work is over when the event is.
+    /// `event` happens when what was submitted so far is done. Where that cannot be had it is waited for at once, so that in
+    /// either case the work is over when the event is.
     fn mark(&self, calls: &dyn Calls, event: &Event) -> Result<(), Fault> {
         let marked = calls.event_record(event.handle, self.handle);
         if marked.is_err() {
