@@ -1,23 +1,29 @@
 //! The Schrödinger bridge between two clouds: the entropic plan, its pairs joined by Brownian bridges (Léonard 2014, theorem 2.4).
 //!
 //! ```text
-//! X_t = (1−t) X₀ + t X₁ + √(ε t(1−t)) Z,   (X₀, X₁) ~ P          the law at time t
-//! dX_t = (A(X_t, t) − X_t)/(1−t) dt + √ε dW                      the same process, run forward
-//! A(x, t) = Σ_j w_j y_j,   w_j ∝ b_j exp(g_j/ε − |x−y_j|²/(2ε(1−t)))
+//! X_t = (1−t) X₀ + t X₁ + √(ε t(1−t)) Z,   (X₀, X₁) ~ P                                   the law at time t
+//! X_s = X_t + (s−t)/(1−t) (X₁ − X_t) + √(ε (s−t)(1−s)/(1−t)) Z,   X₁ ~ P(· | X₀)          a path, from time to time
 //! ```
+//!
+//! A path is a Markov process, dX = (E[X₁ | X_t] − X_t)/(1−t) dt + √ε dW, but need not be run as one: given both of its ends it is a
+//! Brownian bridge, of which each step is known. So its law is exact at every time, in any number of steps, where steps along the drift
+//! lose variance: the last one ends at a mean.
 //!
 //! As ε → 0 it is McCann's interpolation. Between N(0, a²) and N(0, b²) its variance is (1−t)²a² + t²b² + 2t(1−t) cov + εt(1−t),
 //! with cov = −ε/2 + √(a²b² + ε²/4).
 
-use crate::backend::{Device, Noise};
-use crate::field::Field;
-use crate::path::{Grid, Level};
+use rayon::prelude::*;
+
+use crate::backend::Device;
+use crate::measure::Cloud;
+use crate::path::Grid;
 use crate::random::{Philox, Stream};
-use crate::sampler::{Observe, Op, Program, RunError, STATE, Step};
 use crate::transport::{Plan, TransportError};
 
 /// The step in the Philox counter of samples at a time: no run has that many.
 const AT_A_TIME: u32 = u32::MAX;
+/// The draw in the Philox counter of the noise of a step; draw 0 of step 0 is that of the partner.
+const OF_A_STEP: u32 = 1;
 
 /// The bridge of a solved plan.
 #[derive(Clone, Copy, Debug)]
@@ -39,47 +45,46 @@ impl<'a> Bridge<'a> {
         Ok(BridgePaths { partner: self.plan.draw_partners(seed, device)?, plan: self.plan, seed })
     }
 
-    /// Particles run along the stochastic differential equation from `start`, n × d, over the levels of a CondOT `grid` from 0 to 1.
-    /// `keep` sees the state after each step, the start as number 0, and says whether to go on. Order 1 in law.
-    ///
-    /// A step from t to s draws from the bridge to the frozen A: X_s = ((1−s)X_t + (s−t)A)/(1−t) + √(ε(s−t)(1−s)/(1−t)) z. The last
-    /// step ends at A without noise, so end points are means of target points, nearly points of it when the step is small.
+    /// Paths from the points of `start` over the times of a CondOT `grid` from 0 to 1: where they end, n × d. Each goes to a partner
+    /// drawn from the plan, by a draw of (`seed`, row), with the noise of (`seed`, row, step). `keep` sees the state after each step, the
+    /// start as number 0, and says whether to go on.
     ///
     /// # Errors
-    /// [`RunError`] when the start does not fit, memory runs out, or `keep` says stop.
+    /// [`TransportError`] when the dimensions differ, the plan has class costs and `start` is not its source, memory runs out, or `keep`
+    /// says stop.
     pub fn run(
         &self,
-        start: &[f64],
+        start: &Cloud,
         grid: &Grid,
         seed: u32,
         device: &Device,
-        keep: &mut (dyn FnMut(usize, &[f64]) -> bool + Send),
-    ) -> Result<Vec<f64>, RunError> {
-        let program = self.program(grid);
-        let noise = Noise::Counter { philox: Philox::new(seed, Stream::Noise), first: 0 };
-        program.run(&self.field(), start, noise, device, Observe::States(keep))
-    }
-
-    /// The field that moves the particles.
-    pub fn field(&self) -> Field {
-        Field::Transport { target: self.plan.target().clone(), g: self.plan.g().to_vec(), eps: self.plan.eps() }
-    }
-
-    /// The steps of [`Bridge::run`] over `grid`.
-    pub fn program(&self, grid: &Grid) -> Program {
-        let eps = self.plan.eps();
-        let step = |pair: &[Level]| {
-            let (t, s) = (pair[0].t, pair[1].t);
-            let noise = (eps * (s - t) * (1.0 - s) / (1.0 - t)).max(0.0).sqrt();
-            let evaluate = Op::Evaluate { level: pair[0], src: STATE, p: (s - t) / (1.0 - t), q: 0.0, dst: 1 };
-            let drift = vec![(STATE, (1.0 - s) / (1.0 - t)), (1, 1.0)];
-            if noise == 0.0 {
-                return Step { ops: vec![evaluate, Op::Combine { dst: STATE, terms: drift }] };
+        keep: &mut dyn FnMut(usize, &[f64]) -> bool,
+    ) -> Result<Vec<f64>, TransportError> {
+        let partner = self.plan.draw_partners_of(start, seed, device)?;
+        let (y, eps, philox) = (self.plan.target(), self.plan.eps(), Philox::new(seed, Stream::Noise));
+        let mut state = start.points().to_vec();
+        let times: Vec<f64> = grid.levels().iter().map(|level| level.t).collect();
+        for (step, pair) in times.windows(2).enumerate() {
+            if !keep(step, &state) {
+                return Err(TransportError::Stopped { iterations: step });
             }
-            let terms = [drift, vec![(2, noise)]].concat();
-            Step { ops: vec![evaluate, Op::Draw { dst: 2, draw: 0 }, Op::Combine { dst: STATE, terms }] }
-        };
-        Program { steps: grid.levels().windows(2).map(step).collect() }
+            let (t, s) = (pair[0], pair[1]);
+            let (share, left) = ((s - t) / (1.0 - t), (1.0 - s) / (1.0 - t));
+            let spread = (eps * (s - t) * left).max(0.0).sqrt();
+            let rows = state.par_chunks_exact_mut(y.dim()).zip(&partner).enumerate();
+            rows.for_each_init(
+                || vec![0f32; y.dim()],
+                |z, (i, (x, &j))| {
+                    philox.normals(i as u32, step as u32, OF_A_STEP, z);
+                    let ends = y.row(j as usize).iter().zip(z);
+                    x.iter_mut().zip(ends).for_each(|(x, (y, z))| *x = left * *x + share * y + spread * f64::from(*z));
+                },
+            );
+        }
+        match keep(times.len() - 1, &state) {
+            true => Ok(state),
+            false => Err(TransportError::Stopped { iterations: times.len() - 1 }),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::backend::{Backend, BackendError, Columns, Cost, Device, Reals, Rows, 
 use crate::measure::Cloud;
 use crate::transport::problem::{Side, dot, scale};
 use crate::transport::sinkhorn::convex;
-use crate::transport::{EntropicMap, GroundCost, TransportError};
+use crate::transport::{ClassCosts, EntropicMap, GroundCost, TransportError};
 
 /// The conditional law of a solved plan, given its target side.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +26,10 @@ pub struct Conditional<'a> {
     pub g: &'a [f64],
     /// ε in units of c.
     pub eps: f64,
-    /// c.
+    /// c of the points.
     pub cost: GroundCost<'a>,
+    /// What c has of classes: only points of the source have one.
+    pub classes: Option<ClassCosts<'a>>,
     /// The source of the plan and its potential f, where the points asked about are those: it saves a pass over the pairs.
     pub source: Option<(&'a Cloud, &'a [f64])>,
 }
@@ -67,7 +69,7 @@ impl<'a> Conditional<'a> {
     /// # Errors
     /// [`TransportError`] when the dimensions differ or memory runs out.
     pub fn map(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
-        match self.cost.is_half_squared() {
+        match self.is_half_squared() {
             true => EntropicMap { target: self.target, g: self.g, eps: self.eps }.apply(points, device),
             false => self.mean(points, self.target.points(), self.target.dim(), device),
         }
@@ -78,7 +80,7 @@ impl<'a> Conditional<'a> {
     /// # Errors
     /// [`TransportError`] when the dimensions differ or memory runs out.
     pub fn potential(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
-        if self.cost.is_half_squared() {
+        if self.is_half_squared() {
             return EntropicMap { target: self.target, g: self.g, eps: self.eps }.potential(points, device);
         }
         self.check(points)?;
@@ -147,12 +149,21 @@ impl<'a> Conditional<'a> {
 
     /// Whether the cost is a product of coordinates, so that the device serves.
     fn is_product(&self) -> bool {
-        matches!(self.cost, GroundCost::Known(Cost::HalfSquaredEuclidean | Cost::Cosine))
+        self.classes.is_none() && matches!(self.cost, GroundCost::Known(Cost::HalfSquaredEuclidean | Cost::Cosine))
+    }
+
+    /// Whether it is ½|x−y|² and no more.
+    fn is_half_squared(&self) -> bool {
+        self.classes.is_none() && self.cost.is_half_squared()
     }
 
     fn check(&self, points: &Cloud) -> Result<(), TransportError> {
         if points.dim() != self.target.dim() {
             return Err(TransportError::Dimensions { source_dim: points.dim(), target_dim: self.target.dim() });
+        }
+        let have_classes = self.source.is_some_and(|(source, _)| std::ptr::eq(source, points) || source == points);
+        if self.classes.is_some() && !have_classes {
+            return Err(TransportError::Unlabelled);
         }
         Ok(())
     }

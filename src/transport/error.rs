@@ -150,6 +150,9 @@ pub enum TransportError {
         /// Columns of the table.
         columns: usize,
     },
+    /// Points without a class under a plan that has class costs.
+    #[error("the plan has class costs, and points other than those of its source have no class; ask about the source itself")]
+    Unlabelled,
     /// ε that the precision cannot hold.
     #[error(
         "eps = {eps:e} is too small for these points in {precision}\n  their largest {what} is {size}, so \

@@ -9,6 +9,12 @@
 //! with ε = σ² and half their value). Both share one derivation: among Gaussian plans, with K = Σ₀^{−½} C Σ₁^{−½} for the
 //! cross-covariance C, the problem is max tr(Σ₀^½ K Σ₁^½) + ½ε log det(I − KKᵀ), solved along the singular vectors of
 //! Σ₀^½ Σ₁^½: a singular value s gives k with s(1 − k²) = εk, so 2sk = (4s² + ε²)^½ − ε.
+//!
+//! Values are sums of terms that are not negative, so that no rounding makes one negative: with U the rotation nearest to Σ₁^½ Σ₀^½,
+//!
+//! ```text
+//! W₂² = |m₀−m₁|² + ‖Σ₀^½ − Σ₁^½ U‖²      ⟨P, c⟩ = ½W₂² + Σ_s s (r + ε − 2s)/(r + ε),  r = (4s² + ε²)^½
+//! ```
 
 mod barycenter;
 mod closed_form;
@@ -94,8 +100,7 @@ impl Gaussian {
     /// # Errors
     /// [`TransportError::Dimensions`] when the dimensions differ.
     pub fn w2_squared(&self, other: &Self) -> Result<f64, TransportError> {
-        let pair = Pair::new(self, other)?;
-        Ok(pair.cost_without_coupling - 2.0 * pair.singular_squared.iter().map(|s| s.sqrt()).sum::<f64>())
+        Ok(Pair::new(self, other)?.w2_squared)
     }
 
     /// The optimal map to `other`, T(x) = m₁ + A (x − m₀); A is positive definite, so T is the gradient of a convex function.
@@ -104,7 +109,7 @@ impl Gaussian {
     /// [`TransportError::Dimensions`] when the dimensions differ.
     pub fn map_to(&self, other: &Self) -> Result<AffineMap, TransportError> {
         let pair = Pair::new(self, other)?;
-        Ok(AffineMap { from: self.mean.clone(), matrix: pair.slope(f64::sqrt), to: other.mean.clone() })
+        Ok(AffineMap { from: self.mean.clone(), matrix: pair.slope(|s| s), to: other.mean.clone() })
     }
 
     /// The geodesic to `other` at `t` ∈ [0, 1]: N((1−t)m₀ + t m₁, A_t Σ₀ A_t) with A_t = (1−t)I + tA.
@@ -127,14 +132,15 @@ impl Gaussian {
             return Err(TransportError::Eps { eps });
         }
         let pair = Pair::new(self, other)?;
-        // ½(D − ε) per eigenvalue s², written so that it keeps its digits when s is far below ε.
-        let root = |s2: f64| (4.0 * s2 + eps * eps).sqrt();
-        let half = |s2: f64| 2.0 * s2 / (root(s2) + eps);
-        let coupled: f64 = pair.singular_squared.iter().map(|&s2| half(s2)).sum();
+        // ½(D − ε) per singular value s, written so that it keeps its digits when s is far below ε.
+        let root = |s: f64| (2.0 * s).hypot(eps);
+        let half = |s: f64| 2.0 * s * s / (root(s) + eps);
+        // s − ½(D − ε), what a direction is coupled less than by the map; r − 2s as ε²/(r + 2s).
+        let loosened = |s: f64| s * (eps + eps * eps / (root(s) + 2.0 * s)) / (root(s) + eps);
         // ε KL(P ‖ a⊗b) = −½ε log det(I − KKᵀ), and 1 − k² = 2ε/(D + ε).
-        let divergence: f64 = pair.singular_squared.iter().map(|&s2| 0.5 * eps * (half(s2) / eps).ln_1p()).sum();
+        let divergence = 0.5 * eps * pair.sum(|s| (half(s) / eps).ln_1p());
         let slope = pair.slope(half);
-        let transport_cost = 0.5 * pair.cost_without_coupling - coupled;
+        let transport_cost = 0.5 * pair.w2_squared + pair.sum(loosened);
         Ok(EntropicPlan {
             // C = Σ₀ · slope; nalgebra stores columns, so the transpose is read off row by row.
             cross_covariance: (&slope * &self.covariance).as_slice().to_vec(),
@@ -150,7 +156,11 @@ impl Gaussian {
     /// As [`Gaussian::entropic_plan`].
     pub fn sinkhorn_divergence(&self, other: &Self, eps: f64) -> Result<f64, TransportError> {
         let value = |a: &Self, b: &Self| a.entropic_plan(b, eps).map(|plan| plan.regularised_cost);
-        Ok(value(self, other)? - 0.5 * value(self, self)? - 0.5 * value(other, other)?)
+        // The means part by themselves; of the covariances alone it is not negative either (Feydy et al. 2019, theorem 1).
+        let apart = 0.5 * (&self.mean - &other.mean).norm_squared();
+        let centred = Self { mean: other.mean.clone(), covariance: self.covariance.clone() };
+        let of_covariances = value(&centred, other)? - 0.5 * value(self, self)? - 0.5 * value(other, other)?;
+        Ok(apart + of_covariances.max(0.0))
     }
 
     pub(crate) fn same_dim(&self, other: &Self) -> Result<(), TransportError> {
@@ -177,33 +187,41 @@ impl AffineMap {
     }
 }
 
-/// What every plan between two Gaussians needs: Σ₀^{−½}, and Σ₀^½ Σ₁ Σ₀^½ = U diag(s²) Uᵀ.
+/// What every plan between two Gaussians needs: W₂², Σ₀^{−½}, and Σ₁^½ Σ₀^½ = W diag(s) Vᵀ, so that R = V diag(s) Vᵀ.
 struct Pair {
-    cost_without_coupling: f64,
+    w2_squared: f64,
     inverse_root: DMatrix<f64>,
+    /// Vᵀ.
     vectors: DMatrix<f64>,
-    singular_squared: DVector<f64>,
+    singular: DVector<f64>,
 }
 
 impl Pair {
     fn new(source: &Gaussian, target: &Gaussian) -> Result<Self, TransportError> {
         source.same_dim(target)?;
-        let root = function_of(&source.covariance, f64::sqrt);
-        let eigen = SymmetricEigen::new(symmetric(&root * &target.covariance * &root));
+        let (d, root) = (source.dim(), |law: &Gaussian| function_of(&law.covariance, f64::sqrt));
+        let (of_source, of_target) = (root(source), root(target));
+        // Not the eigenvalues of Σ₀^½ Σ₁ Σ₀^½, whose roots would have half the digits where they are small.
+        let svd = (&of_target * &of_source).svd(true, true);
+        let identity = || DMatrix::identity(d, d);
+        let (left, vectors) = (svd.u.unwrap_or_else(identity), svd.v_t.unwrap_or_else(identity));
+        let turned = &of_target * left * &vectors;
         Ok(Self {
-            cost_without_coupling: (&source.mean - &target.mean).norm_squared()
-                + source.covariance.trace()
-                + target.covariance.trace(),
+            w2_squared: (&source.mean - &target.mean).norm_squared() + (of_source - turned).norm_squared(),
             inverse_root: function_of(&source.covariance, |v| 1.0 / v.sqrt()),
-            vectors: eigen.eigenvectors,
-            // A product of positive-definite matrices; rounding may leave a tiny negative number.
-            singular_squared: eigen.eigenvalues.map(|s2| s2.max(0.0)),
+            vectors,
+            singular: svd.singular_values,
         })
     }
 
-    /// Σ₀^{−½} U diag(f(s²)) Uᵀ Σ₀^{−½}.
+    /// Σ_s f(s).
+    fn sum(&self, f: impl Fn(f64) -> f64) -> f64 {
+        self.singular.iter().map(|&s| f(s)).sum()
+    }
+
+    /// Σ₀^{−½} V diag(f(s)) Vᵀ Σ₀^{−½}.
     fn slope(&self, f: impl Fn(f64) -> f64) -> DMatrix<f64> {
-        let inner = &self.vectors * DMatrix::from_diagonal(&self.singular_squared.map(f)) * self.vectors.transpose();
+        let inner = self.vectors.transpose() * DMatrix::from_diagonal(&self.singular.map(f)) * &self.vectors;
         symmetric(&self.inverse_root * inner * &self.inverse_root)
     }
 }

@@ -5,13 +5,14 @@
 //! ```
 //!
 //! The monotone plan is optimal for every convex cost at once (Santambrogio 2015, theorem 2.9), here W₁ for |x−y| and W₂² for
-//! |x−y|². Sorting dominates: O((n + m) log(n + m)), at most n + m − 1 pairs.
+//! |x−y|². Sorting dominates: O((n + m) log(n + m)), at most n + m − 1 pairs. Masses are whole numbers of units, so shares that are
+//! equal in both clouds end at the same level, and no rounding of a sum moves mass to a far point.
 //!
 //! Its pairs are a staircase through the matrix of all pairs, and φ = ½x² − f, ψ = ½y² − g with φ_i + ψ_j = x_i y_j on every stair
 //! are convex functions with the slopes T(x) and T⁻¹(y), so that φ_i + ψ_j ≥ x_i y_j everywhere: f and g are optimal.
 
 use crate::measure::Cloud;
-use crate::transport::exact::in_input_coordinates;
+use crate::transport::exact::{NEGLIGIBLE, in_input_coordinates, units};
 use crate::transport::{PlanEntry, Potentials, TransportError};
 
 /// The monotone plan between two clouds on the line.
@@ -38,23 +39,26 @@ impl LinePlan {
         if let Some(dim) = [source.dim(), target.dim()].into_iter().find(|&dim| dim != 1) {
             return Err(TransportError::NotALine { dim });
         }
-        let (from, to) = (Quantiles::new(source), Quantiles::new(target));
+        let (a, b) = units(source, target);
+        let (from, to) = (Quantiles::new(source, &a), Quantiles::new(target, &b));
         let (n, last) = (source.len(), target.len() - 1);
         let potentials = potentials((source, &from), (target, &to));
+        let total = from.levels[n - 1] as f64;
         let mut plan = Self { pairs: Vec::with_capacity(n + last), w1: 0.0, w2_squared: 0.0, map: vec![0.0; n], potentials };
-        let (mut i, mut j, mut level, mut start) = (0, 0, 0.0, 0.0);
+        let (mut i, mut j, mut level, mut start) = (0, 0, 0, 0);
         while i < n {
             let (row, column) = (from.order[i], to.order[j]);
             let (x, y) = (source.points()[row], target.points()[column]);
             let (until, target_until) = (from.levels[i], to.levels[j]);
             let reached = until.min(target_until);
-            let mass = reached - level;
-            if mass > 0.0 {
+            let units = reached - level;
+            let mass = units as f64 / total;
+            if units as f64 > NEGLIGIBLE * a[row].min(b[column]) as f64 {
                 plan.pairs.push(PlanEntry { source: row, target: column, mass });
                 plan.w1 += mass * (x - y).abs();
                 plan.w2_squared += mass * (x - y).powi(2);
             }
-            plan.map[row] += if until > start { mass / (until - start) * y } else { y };
+            plan.map[row] += if until > start { units as f64 / (until - start) as f64 * y } else { y };
             level = reached;
             if until == reached {
                 (i, start) = (i + 1, reached);
@@ -92,30 +96,22 @@ fn potentials((source, from): (&Cloud, &Quantiles), (target, to): (&Cloud, &Quan
     in_input_coordinates(Potentials { f, g }, (&x, &y), (&origin, &target_origin), target)
 }
 
-/// The points of a cloud in increasing order, and the share of mass up to and including each.
+/// The points of a cloud in increasing order, and the units of mass up to and including each.
 struct Quantiles {
     order: Vec<usize>,
-    levels: Vec<f64>,
+    levels: Vec<i64>,
 }
 
 impl Quantiles {
-    fn new(cloud: &Cloud) -> Self {
-        let n = cloud.len();
-        let mut order: Vec<usize> = (0..n).collect();
+    fn new(cloud: &Cloud, mass: &[i64]) -> Self {
+        let mut order: Vec<usize> = (0..cloud.len()).collect();
         order.sort_by(|&i, &j| cloud.points()[i].total_cmp(&cloud.points()[j]));
-        let mut levels: Vec<f64> = match cloud.weights() {
-            // Quotients, not sums, so that the same share in clouds of different sizes is the same number.
-            None => (1..=n).map(|i| i as f64 / n as f64).collect(),
-            Some(w) => order
-                .iter()
-                .scan(0.0, |sum, &i| {
-                    *sum += w[i];
-                    Some(f64::min(*sum, 1.0))
-                })
-                .collect(),
+        let mut sum = 0;
+        let add = |&i: &usize| {
+            sum += mass[i];
+            sum
         };
-        // Sums end within rounding of one; both clouds must end at the same number.
-        levels[n - 1] = 1.0;
+        let levels = order.iter().map(add).collect();
         Self { order, levels }
     }
 }

@@ -45,7 +45,7 @@ pub use map::EntropicMap;
 pub use outcome::{Outcome, Residual, Verdict};
 pub use pairs::Pairing;
 pub use plan::{Plan, PlanEntropy};
-pub use problem::{LabelCost, Problem};
+pub use problem::{ClassCosts, LabelCost, Problem};
 pub use scale::{CostScale, ScaleOf};
 pub use semi_unbalanced::{SemiUnbalanced, SoftPlan};
 pub use sinkhorn::{Potentials, Progress, Sinkhorn};

@@ -13,7 +13,7 @@ use crate::backend::Device;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::sinkhorn::Progress;
-use crate::transport::{Draws, Plan, Potentials, Problem, Sinkhorn, TransportError};
+use crate::transport::{Draws, LabelCost, Plan, Potentials, Problem, Sinkhorn, TransportError};
 
 /// Slots drawn at a time: enough to share a pass over the columns, few enough for memory.
 const ROUND: u64 = 1 << 20;
@@ -170,7 +170,13 @@ impl<'a> Pairing<'a> {
                 Cloud::new(points, cloud.dim())
             };
             let (x, y) = (plain(x, &sources)?.with_weights(waiting)?, plain(y, &targets)?.with_weights(room)?);
-            let problem = Problem::new(&x, &y, eps)?.under(self.plan.cost())?;
+            let mut problem = Problem::new(&x, &y, eps)?.under(self.plan.cost())?;
+            let few = |labels: &[u32], rows: &[usize]| rows.iter().map(|&i| labels[i]).collect::<Vec<u32>>();
+            let labels = self.plan.classes().map(|classes| classes.labels);
+            let of_both = labels.map(|labels| (labels, few(labels.source, &sources), few(labels.target, &targets)));
+            if let Some((labels, source, target)) = &of_both {
+                problem = problem.with_labels(LabelCost { source, target, ..*labels })?;
+            }
             let warm = Potentials {
                 f: sources.iter().map(|&i| self.potentials.f[i]).collect(),
                 g: targets.iter().map(|&j| self.potentials.g[j]).collect(),

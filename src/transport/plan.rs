@@ -4,7 +4,7 @@ use crate::backend::Device;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::conditional::check_values;
-use crate::transport::{Conditional, Draws, GroundCost, Potentials, Problem, TransportError};
+use crate::transport::{ClassCosts, Conditional, Draws, GroundCost, Potentials, Problem, TransportError};
 
 /// The plan of a problem and its potentials.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,7 @@ pub struct Plan<'a> {
     g: &'a [f64],
     eps: f64,
     cost: GroundCost<'a>,
+    classes: Option<ClassCosts<'a>>,
 }
 
 /// Entropies of a plan, in nats: H(P) = −Σ P log P with the rows of P scaled to the first marginal.
@@ -38,7 +39,8 @@ impl PlanEntropy {
 }
 
 impl<'a> Plan<'a> {
-    /// The plan of `problem` under `potentials`.
+    /// The plan of `problem` under `potentials`, with its class costs where it has them: what is asked of it is then found row by row
+    /// on the processor, of its own points alone, for others have no class.
     ///
     /// # Errors
     /// [`TransportError::WarmStart`] when the potentials have other lengths.
@@ -48,12 +50,14 @@ impl<'a> Plan<'a> {
         if (f.len(), g.len()) != (source.len(), target.len()) {
             return Err(TransportError::WarmStart { f: f.len(), g: g.len(), n: source.len(), m: target.len() });
         }
-        Ok(Self { source, target, f, g, eps: problem.eps(), cost: problem.cost() })
+        let classes = problem.labels().map(|labels| ClassCosts { labels, back: false });
+        Ok(Self { source, target, f, g, eps: problem.eps(), cost: problem.cost(), classes })
     }
 
     /// The plan back, Pᵀ.
     pub fn transposed(&self) -> Self {
-        Self { source: self.target, target: self.source, f: self.g, g: self.f, eps: self.eps, cost: self.cost.reversed() }
+        let (cost, classes) = (self.cost.reversed(), self.classes.map(ClassCosts::reversed));
+        Self { source: self.target, target: self.source, f: self.g, g: self.f, eps: self.eps, cost, classes }
     }
 
     /// The cloud that is moved: x, a.
@@ -76,6 +80,11 @@ impl<'a> Plan<'a> {
         self.cost
     }
 
+    /// The cost of the classes, if there is one.
+    pub fn classes(&self) -> Option<ClassCosts<'a>> {
+        self.classes
+    }
+
     /// ε in units of c.
     pub fn eps(&self) -> f64 {
         self.eps
@@ -83,7 +92,8 @@ impl<'a> Plan<'a> {
 
     /// The law of the partner in the target of a point x.
     pub fn partners(&self) -> Conditional<'a> {
-        Conditional { target: self.target, g: self.g, eps: self.eps, cost: self.cost, source: Some((self.source, self.f)) }
+        let (cost, classes) = (self.cost, self.classes);
+        Conditional { target: self.target, g: self.g, eps: self.eps, cost, classes, source: Some((self.source, self.f)) }
     }
 
     /// A partner in the target for each point of the source, drawn from P_ij / Σ_k P_ik: one uniform number a row, of (`seed`, stream
@@ -92,11 +102,19 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`TransportError`] when memory runs out.
     pub fn draw_partners(&self, seed: u32, device: &Device) -> Result<Vec<u32>, TransportError> {
-        let n = self.source.len() as u32;
+        self.draw_partners_of(self.source, seed, device)
+    }
+
+    /// [`Plan::draw_partners`] of other points, from the law that the potential g gives each of them.
+    ///
+    /// # Errors
+    /// [`TransportError`] when the dimensions differ, the plan has class costs, or memory runs out.
+    pub fn draw_partners_of(&self, points: &Cloud, seed: u32, device: &Device) -> Result<Vec<u32>, TransportError> {
+        let n = points.len() as u32;
         let philox = Philox::new(seed, Stream::Noise);
         let quantiles: Vec<f64> = (0..n).map(|i| philox.uniform(i, 0, 0)).collect();
         let first: Vec<u32> = (0..=n).collect();
-        self.partners().draw(self.source, Draws { first: &first, quantiles: &quantiles }, device)
+        self.partners().draw(points, Draws { first: &first, quantiles: &quantiles }, device)
     }
 
     /// P v, n × p, for `values` v, m × p.

@@ -46,6 +46,31 @@ pub struct LabelCost<'a> {
 impl LabelCost<'_> {
     /// Its mean Σ_ij a_i b_j W over independent pairs, in units of c; a label beyond the table costs nothing.
     pub fn mean(&self, source: &Cloud, target: &Cloud) -> f64 {
+        let [rows, to] = self.masses(source, target);
+        self.rows().zip(&rows).map(|(row, mass)| mass * dot(row, &to)).sum()
+    }
+
+    /// √Σ_ij a_i b_j (W − its means over rows and over columns + its mean)²: how far W tells pairs apart, beyond what it says of either
+    /// end alone, in units of c.
+    pub(super) fn spread(&self, source: &Cloud, target: &Cloud) -> f64 {
+        let [rows, to] = self.masses(source, target);
+        let of_rows: Vec<f64> = self.rows().map(|row| dot(row, &to)).collect();
+        let of_column = |l: usize| self.rows().zip(&rows).map(|(row, mass)| mass * row[l]).sum::<f64>();
+        let of_columns: Vec<f64> = (0..to.len()).map(of_column).collect();
+        let mean = dot(&rows, &of_rows);
+        let square = |row: &[f64], of_row: f64| {
+            let entries = row.iter().zip(&of_columns).zip(&to);
+            entries.map(|((w, of_column), mass)| mass * (w - of_row - of_column + mean).powi(2)).sum::<f64>()
+        };
+        self.rows().zip(&of_rows).zip(&rows).map(|((row, of_row), mass)| mass * square(row, *of_row)).sum::<f64>().sqrt()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[f64]> {
+        self.table.chunks_exact(self.columns.max(1))
+    }
+
+    /// The mass of each class of the source and of the target.
+    fn masses(&self, source: &Cloud, target: &Cloud) -> [Vec<f64>; 2] {
         let masses = |cloud: &Cloud, labels: &[u32], classes: usize| {
             let mut masses = vec![0.0; classes];
             for (i, label) in labels.iter().enumerate().take(cloud.len()) {
@@ -54,9 +79,29 @@ impl LabelCost<'_> {
             masses
         };
         let columns = self.columns.max(1);
-        let rows = masses(source, self.source, self.table.len() / columns);
-        let to = masses(target, self.target, columns);
-        rows.iter().zip(self.table.chunks_exact(columns)).map(|(mass, row)| mass * dot(row, &to)).sum()
+        [masses(source, self.source, self.table.len() / columns), masses(target, self.target, columns)]
+    }
+}
+
+/// The class costs of the pairs of a plan, seen from one of its ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassCosts<'a> {
+    pub(super) labels: LabelCost<'a>,
+    /// Whether rows are points of the target.
+    pub(super) back: bool,
+}
+
+impl ClassCosts<'_> {
+    /// Those of the way back.
+    pub(super) fn reversed(self) -> Self {
+        Self { back: !self.back, ..self }
+    }
+
+    /// W of row i and column j.
+    pub(super) fn between(&self, i: usize, j: usize) -> f64 {
+        let (source, target) = if self.back { (j, i) } else { (i, j) };
+        let LabelCost { source: of_source, target: of_target, table, columns } = self.labels;
+        table[of_source[source] as usize * columns + of_target[target] as usize]
     }
 }
 

@@ -64,7 +64,7 @@ fn particles_of_the_bridge_have_the_variance_of_the_closed_form() {
         }
         true
     };
-    let end = bridge.run(x.points(), &grid, 1, &device, &mut keep).unwrap();
+    let end = bridge.run(&x, &grid, 1, &device, &mut keep).unwrap();
     for (t, found) in [(0.5, at_half), (1.0, variance(&end))] {
         let truth = closed_form(&x, &y, t);
         assert!((found / truth - 1.0).abs() < tolerance() + 1.0 / steps as f64, "t = {t}: {found} for {truth}");

@@ -15,7 +15,6 @@ use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Measure};
 use brenier::metric::{Flag, paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
-use brenier::random::{Philox, Stream};
 use brenier::sampler::{Euler, Heun, Method, Program};
 use brenier::transport::{LinePlan, Plan, Problem, Sinkhorn};
 use clap::{Args, ValueEnum};
@@ -61,7 +60,8 @@ pub struct Geodesic {
     /// How --points are moved
     #[arg(long, value_enum, default_value = "heun", requires = "points")]
     method: Integrator,
-    /// Particles of the Schrödinger bridge: along the drift of the plan with its noise of variance eps a unit of time
+    /// Paths of the Schrödinger bridge: Brownian bridges, of variance eps a unit of time, to partners drawn from the plan; each state has
+    /// the bridge's own law, in any number of steps
     #[arg(long, conflicts_with_all = ["pairs", "method"])]
     bridge: bool,
     /// Source and target are pictures, .png or .jpg, whose colours or ink are moved
@@ -141,10 +141,13 @@ impl Geodesic {
             spinner.set_message("paths");
             let paths = match &new {
                 points if self.bridge => {
-                    let (bridge, start) = (Bridge::new(plan), points.as_ref().unwrap_or(&x));
-                    let noise = Noise::Counter { philox: Philox::new(seed, Stream::Noise), first: 0 };
-                    let (end, states) =
-                        self.follow(&bridge.program(&self.grid()?), &bridge.field(), start, noise, device, checkpoint)?;
+                    let start = points.as_ref().unwrap_or(&x);
+                    let mut states = Vec::new();
+                    let mut keep = |_: usize, state: &[f64]| {
+                        states.extend_from_slice(state);
+                        !signal::interrupted()
+                    };
+                    let end = Bridge::new(plan).run(start, &self.grid()?, seed, device, &mut keep)?;
                     let line = Displacement::new(start, end)?;
                     Paths { states, end: line.end()?, w2_squared: line.action(), kind: "entropic", action: None }
                 }
@@ -155,7 +158,7 @@ impl Geodesic {
                         Integrator::Euler => Euler.program(&grid),
                         Integrator::Heun => Heun { euler_last: true }.program(&grid),
                     };
-                    let (end, states) = self.follow(&program, &field, points, Noise::Given(&[]), device, checkpoint)?;
+                    let (end, states) = self.follow(&program, &field, points, device, checkpoint)?;
                     let end = Cloud::new(end, d)?;
                     // ∫E|v|² dt of equal times 1/K.
                     let action = f64::from(self.steps) * pieces(&states, &end).iter().map(|piece| piece * piece).sum::<f64>();
@@ -239,12 +242,11 @@ impl Geodesic {
         program: &Program,
         field: &Field,
         points: &Cloud,
-        noise: Noise<'_>,
         device: &Device,
         checkpoint: &mut Checkpoint,
     ) -> Result<(Vec<f64>, Vec<f64>), Failure> {
         let kept = checkpoint.part("paths");
-        Ok(program.resume(field, points.points().to_vec(), noise, device, true, kept, &mut |_| !signal::interrupted())?)
+        Ok(program.resume(field, points.points().to_vec(), Noise::Given(&[]), device, true, kept, &mut |_| !signal::interrupted())?)
     }
 }
 

@@ -168,8 +168,8 @@ struct Way {
 impl Sample {
     /// Runs the method.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
-        let device = match Loop::named(&self.method) {
-            Some(entry) if entry.is_for_the_processor() => session.processor_for(entry.name)?,
+        let device = match sampler::named(&self.method) {
+            Ok(Named::Loop(entry)) if entry.is_for_the_processor() => session.processor_for(entry.name)?,
             _ => session.device()?,
         };
         session.resumable("sample", Some(FOLDER), &device, |checkpoint| self.move_particles(session, &device, checkpoint))

@@ -236,6 +236,7 @@ impl Transport {
             let (error, iterations) = (number(record.marginal_error), counted(record.iterations, "iteration"));
             match self.rank {
                 Some(_) => format!("not converged after {iterations}: {}", solved.verdict),
+                None if self.exact => format!("the plan is not proved optimal: {}", solved.verdict),
                 None => format!("not converged: marginal error {error} after {iterations} ({})", solved.verdict),
             }
         });

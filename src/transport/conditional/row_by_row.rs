@@ -1,4 +1,4 @@
-//! The law under a cost that is no product: row by row on the processor in f64, in memory of O(m) a thread.
+//! The law under a cost that is no product, or has classes: row by row on the processor in f64, in memory of O(m) a thread.
 
 use rayon::prelude::*;
 
@@ -8,11 +8,14 @@ use crate::transport::conditional::{Conditional, Draws, Partners};
 impl Conditional<'_> {
     /// What `of_row` makes of each point's number, log Σ_j b_j exp((g_j − c(x, y_j))/ε) and probabilities p_j(x).
     fn each_row<R: Send>(&self, points: &Cloud, of_row: impl Fn(usize, f64, &[f64]) -> R + Sync) -> Vec<R> {
-        let Self { target, g, eps, cost, .. } = *self;
-        let logit = |x: &[f64], j: usize| target.weight(j).ln() + (g[j] - cost.between(x, target.row(j))) / eps;
+        let Self { target, g, eps, cost, classes, .. } = *self;
+        let logit = |i: usize, j: usize| {
+            let of_classes = classes.map_or(0.0, |classes| classes.between(i, j));
+            target.weight(j).ln() + (g[j] - cost.between(points.row(i), target.row(j)) - of_classes) / eps
+        };
         let row = |law: &mut Vec<f64>, i: usize| {
             law.clear();
-            law.extend((0..target.len()).map(|j| logit(points.row(i), j)));
+            law.extend((0..target.len()).map(|j| logit(i, j)));
             let top = law.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             law.iter_mut().for_each(|logit| *logit = (*logit - top).exp());
             let sum: f64 = law.iter().sum();

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::transport::exact::twice::Twice;
+
 /// Up to this dimension a cost is computed where it is needed, as fast as it could be read; above it all are stored.
 const COMPUTED: usize = 8;
 /// Columns of one piece of a pass: its costs stay in the first-level cache.
@@ -59,6 +61,21 @@ impl Costs {
         let mut cost = [0.0];
         self.compute(i, j, &mut cost);
         cost[0]
+    }
+
+    /// c_ij of the coordinates as they are given, to twice the digits.
+    pub fn exact(&self, i: usize, j: usize) -> Twice {
+        let pairs = self.x[i * self.d..][..self.d].iter().zip(&self.y[j * self.d..][..self.d]);
+        let square = pairs.fold(Twice::default(), |sum, (&x, &y)| sum + Twice::difference(x, y).square());
+        match self.ground {
+            Ground::HalfSquare => square.half(),
+            Ground::Distance => square.sqrt(),
+        }
+    }
+
+    /// The share by which c_ij of the passes may be off, and a sum of it and two potentials with it.
+    pub fn rounding(&self) -> f64 {
+        (self.d + 8) as f64 * f64::EPSILON
     }
 
     /// For each row i the state after `step(state, i, j, c_ij)` over its columns j.

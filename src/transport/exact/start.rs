@@ -61,8 +61,8 @@ pub(super) fn start(costs: &Costs, a: &[i64], b: &[i64]) -> Start {
     let list = list(costs, &u, &v);
     let (root, basis) = basis(costs, &v, &list, a, b);
     let mut tree = Tree::new(costs.n, costs.m, root, &basis);
-    tree.price(|i, j| costs.at(i, j));
-    let mut arcs: Vec<Arc> = list.into_iter().map(|(_, i, j)| Arc { i, j, cost: costs.at(i as usize, j as usize) }).collect();
+    tree.price(costs.n + middle(&v), |i, j| costs.exact(i, j));
+    let mut arcs: Vec<Arc> = list.into_iter().map(|(_, i, j)| Arc { i, j, cost: costs.exact(i as usize, j as usize) }).collect();
     arcs.sort_unstable_by_key(|arc| (arc.i, arc.j));
     Start { tree, arcs }
 }
@@ -75,8 +75,16 @@ fn guess(costs: &Costs, a: &[i64], b: &[i64]) -> Vec<f64> {
     let (x, a) = thinned(costs, &costs.x, a);
     let (y, b) = thinned(costs, &costs.y, b);
     let coarse = simplex::solve(&Costs::new(x, y.clone(), costs.d, costs.ground), &a, &b);
-    let u = Costs::new(costs.x.clone(), y, costs.d, costs.ground).row_transform(&coarse.v);
+    let v: Vec<f64> = coarse.v.iter().map(|v| v.high).collect();
+    let u = Costs::new(costs.x.clone(), y, costs.d, costs.ground).row_transform(&v);
     costs.column_transform(&u)
+}
+
+/// Where the middle one of `values` stands: by it most are small, however far apart some points lie.
+pub(super) fn middle(values: &[f64]) -> usize {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    let (_, middle, _) = order.select_nth_unstable_by(values.len() / 2, |&p, &q| values[p].total_cmp(&values[q]).then(p.cmp(&q)));
+    *middle
 }
 
 /// A seeded choice of the points, each with the mass of all points that it is nearest to; those without mass are left out.

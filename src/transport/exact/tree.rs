@@ -3,6 +3,8 @@
 //! Nodes are the n sources and then the m sinks. An arc leads from a source to a sink, so the arc between a node and its parent
 //! points up under a source and down under a sink. The tree is strongly feasible: arcs without flow point up.
 
+use crate::transport::exact::twice::Twice;
+
 /// No node.
 const NONE: u32 = u32::MAX;
 
@@ -11,7 +13,7 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Arc {
     pub i: u32,
     pub j: u32,
-    pub cost: f64,
+    pub cost: Twice,
 }
 
 #[derive(Clone, Copy)]
@@ -27,17 +29,16 @@ struct Node {
 
 pub(super) struct Tree {
     sources: u32,
-    root: u32,
     nodes: Vec<Node>,
     /// u of the sources, then v of the sinks; c = u + v on the arcs of the tree.
-    pub potentials: Vec<f64>,
+    pub potentials: Vec<Twice>,
 }
 
 impl Tree {
     /// The tree of `arcs`, (source, sink, flow), which span n sources and m sinks, from `root`.
     pub fn new(n: usize, m: usize, root: u32, arcs: &[(u32, u32, i64)]) -> Self {
         let lone = Node { parent: NONE, first_child: NONE, next: NONE, previous: NONE, depth: 0, flow: 0 };
-        let mut tree = Self { sources: n as u32, root, nodes: vec![lone; n + m], potentials: vec![0.0; n + m] };
+        let mut tree = Self { sources: n as u32, nodes: vec![lone; n + m], potentials: vec![Twice::default(); n + m] };
         let mut neighbours = vec![Vec::new(); n + m];
         for &(i, j, flow) in arcs {
             let j = n as u32 + j;
@@ -68,24 +69,34 @@ impl Tree {
         (0..self.nodes.len()).filter_map(arc).collect()
     }
 
-    /// The potentials from the costs along the tree, free of what many pivots added up; the root keeps its own.
-    pub fn price(&mut self, cost: impl Fn(usize, usize) -> f64) {
+    /// The potentials from the costs along the tree, free of what many pivots added up; that of the node `first` is zero, so those
+    /// around it have the most digits.
+    pub fn price(&mut self, first: usize, cost: impl Fn(usize, usize) -> Twice) {
         let n = self.sources as usize;
-        let mut waiting = vec![self.root as usize];
-        while let Some(k) = waiting.pop() {
-            let mut child = self.nodes[k].first_child;
-            while child != NONE {
-                let at = child as usize;
-                let cost = if at < n { cost(at, k - n) } else { cost(k, at - n) };
-                self.potentials[at] = cost - self.potentials[k];
-                waiting.push(at);
-                child = self.nodes[at].next;
+        self.potentials[first] = Twice::default();
+        let mut waiting = vec![(first as u32, NONE)];
+        while let Some((k, from)) = waiting.pop() {
+            let Node { parent, mut first_child, .. } = self.nodes[k as usize];
+            let mut reach = |next: u32, potentials: &mut [Twice]| {
+                if next != from {
+                    let (p, q) = (k as usize, next as usize);
+                    let cost = if q < n { cost(q, p - n) } else { cost(p, q - n) };
+                    potentials[q] = cost - potentials[p];
+                    waiting.push((next, k));
+                }
+            };
+            if parent != NONE {
+                reach(parent, &mut self.potentials);
+            }
+            while first_child != NONE {
+                reach(first_child, &mut self.potentials);
+                first_child = self.nodes[first_child as usize].next;
             }
         }
     }
 
     /// Brings in the arc from source `i` to sink `j`, whose reduced cost is `reduced` < 0.
-    pub fn pivot(&mut self, i: u32, j: u32, reduced: f64) {
+    pub fn pivot(&mut self, i: u32, j: u32, reduced: Twice) {
         let sink = self.sources + j;
         let (theta, leaving, under_sink) = self.leaving(i, sink);
         if theta > 0 {
@@ -149,10 +160,11 @@ impl Tree {
     }
 
     /// Adds `by` to the potentials of the sources under `top` and takes it from those of the sinks, and sets the depths.
-    fn shift(&mut self, top: u32, depth: u32, by: f64) {
+    fn shift(&mut self, top: u32, depth: u32, by: Twice) {
         let (mut k, mut depth) = (top, depth);
         loop {
-            self.potentials[k as usize] += if k < self.sources { by } else { -by };
+            let potential = &mut self.potentials[k as usize];
+            *potential = *potential + if k < self.sources { by } else { -by };
             self.nodes[k as usize].depth = depth;
             let child = self.nodes[k as usize].first_child;
             if child != NONE {

@@ -60,10 +60,11 @@ impl Gaussian {
             - 0.5 * (log_det(&self.covariance) + log_det(&other.covariance))
             - 0.5 * delta.dot(&pull);
         let own = 0.5 * d as f64 * eps * eps.ln() / (eps + 2.0 * rho) - 0.5 * sum_over(&|s, c| (c - s * tau / rho).ln());
-        let mass = (own + shared / (1.0 + tau)).exp();
+        // Every term of the minimum is at least zero, so that |P| ≤ 1.
+        let log_mass = (own + shared / (1.0 + tau)).min(0.0);
         Ok(UnbalancedPlan {
-            mass,
-            cost: (2.0 * rho + eps) * (1.0 - mass),
+            mass: log_mass.exp(),
+            cost: -(2.0 * rho + eps) * log_mass.exp_m1(),
             source_mean: (&self.mean + &self.covariance * &pull).as_slice().to_vec(),
             target_mean: (&other.mean - &other.covariance * &pull).as_slice().to_vec(),
         })

@@ -7,7 +7,7 @@ use crate::transport::problem::{Problem, Side, dot};
 use crate::transport::sinkhorn::{Run, Sinkhorn};
 use crate::transport::start;
 
-/// Annealing starts at this share of the spread of the clouds, ½E|x|² + ½E|y|², or of another mean cost…
+/// Annealing starts at this share of the spread of the clouds, ½E|x|² + ½E|y|², and of the class costs, or of another mean cost…
 const FIRST_LEVEL: f64 = 0.05;
 /// …falls by this factor a level…
 const LEVEL_FACTOR: f64 = 4.0;
@@ -21,11 +21,12 @@ impl<B: Backend> Run<'_, B> {
     /// Solves the problem, if `annealed` down levels of ε that are each started from the two before; returns the error of the plan.
     pub fn descend(&mut self, problem: &Problem<'_>, solver: &Sinkhorn, annealed: bool) -> Result<f64, TransportError> {
         let spread = |side: &Side<B>| dot(&side.own, &side.mass);
-        let first = FIRST_LEVEL
-            * match self.cost {
-                Streamed::Product => spread(self.x) + spread(self.y),
-                _ => problem.mean_cost(0).abs() * self.x.unit,
-            };
+        let of_points = match self.cost {
+            Streamed::Product => spread(self.x) + spread(self.y),
+            _ => problem.mean_cost(0).abs() * self.x.unit,
+        };
+        let of_classes = problem.labels().map_or(0.0, |labels| labels.spread(problem.source(), problem.target()));
+        let first = FIRST_LEVEL * (of_points + of_classes * self.x.unit);
         self.level = if annealed { (first / self.eps).log(LEVEL_FACTOR).ceil().max(0.0) as u32 } else { 0 };
         let kept = self.watch.kept.take();
         let recalled = kept.as_ref().and_then(|part| self.recall(part));

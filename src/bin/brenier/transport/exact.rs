@@ -8,28 +8,33 @@ use brenier::transport::{ExactPlan, LinePlan, Verdict};
 
 use super::Solved;
 use crate::Failure;
+use crate::output::number;
 
 /// Solves the problem without regularisation.
 pub fn solve(x: &Cloud, y: &Cloud) -> Result<Solved, Failure> {
     let begun = Instant::now();
-    let (plan, potentials, map, w2_squared) = if x.dim() == 1 && y.dim() == 1 {
-        let LinePlan { pairs, potentials, map, w2_squared, .. } = LinePlan::new(x, y)?;
-        (pairs, potentials, map, w2_squared)
+    let (plan, proved) = if x.dim() == 1 && y.dim() == 1 {
+        let LinePlan { pairs: entries, potentials, map, w2_squared, .. } = LinePlan::new(x, y)?;
+        // The quantile coupling is optimal whatever the potentials round to.
+        (ExactPlan { entries, potentials, map, w2_squared, dual: 0.5 * w2_squared }, true)
     } else {
-        let ExactPlan { entries, potentials, map, w2_squared, .. } = ExactPlan::new(x, y)?;
-        (entries, potentials, map, w2_squared)
+        let plan = ExactPlan::new(x, y)?;
+        let proved = plan.is_proved();
+        (plan, proved)
     };
-    // Σ a f + Σ b g, of which the second sum is zero.
-    let dual = potentials.f.iter().enumerate().map(|(i, f)| x.weight(i) * f).sum();
+    let ExactPlan { entries: plan, potentials, map, w2_squared, dual } = plan;
     Ok(Solved {
-        kind: "exact",
+        kind: if proved { "exact" } else { "upper_bound" },
         eps: 0.0,
         precision: Precision::F64,
         variance_kept: None,
         eps_origin: None,
         iterations: 0,
-        converged: true,
-        verdict: Verdict::Converged.to_string(),
+        converged: proved,
+        verdict: match proved {
+            true => Verdict::Converged.to_string(),
+            false => format!("the dual proves a W2² of {} and no more: too many scales at once for f64", number(2.0 * dual)),
+        },
         marginal_error: 0.0,
         transport_cost: Some(0.5 * w2_squared),
         w2_squared,

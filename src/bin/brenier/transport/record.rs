@@ -106,6 +106,8 @@ impl Record<'_> {
             summary.line("eps", number(self.eps), origin);
         } else if self.w2_squared_kind == "exact" {
             summary.line("W2²", maybe(self.w2_squared), "exact");
+        } else if self.w2_squared_kind == "upper_bound" {
+            summary.line("W2²", maybe(self.w2_squared), "of a plan that is not proved optimal: an upper bound");
         } else if let Some(rank) = self.rank {
             summary.line("W2²", maybe(self.w2_squared), format!("of a plan of rank {rank}: an upper bound"));
             summary.line("iterations", count(self.iterations), if self.converged { "converged" } else { "not converged" });
