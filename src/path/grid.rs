@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::path::{Form, Schedule, ScheduleError, sigmas, table};
+use crate::path::{Schedule, ScheduleError, sigmas, table};
 
 /// One noise level of x = α · data + σ · noise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,12 +53,6 @@ pub enum Spacing {
     Karras,
     /// σ/α with equal steps of log(σ/α).
     Geometric,
-    /// σ/α with equal steps of s = 1/(1 + √(σ/α)), so that σ/α = ((1 − s)/s)² reaches pure noise at s = 0 and the data at s = 1.
-    ///
-    /// Near the data x̂₀ changes like (σ/α)², so a method of order p in λ = log(α/σ) makes an error of Σ h_λ^{p+1} (σ/α)². With
-    /// σ/α ∝ (1 − s)^a this is of order n^{−p} only if 2a > p: here up to order 3, where equal steps of t on a
-    /// variance-preserving schedule (a = ½) leave order 1.
-    Balanced,
     /// σ/α evenly by rank among the 1,000 levels of iDDPM's cosine schedule (Karras et al. 2022, table 1).
     Iddpm,
     /// The same, as published (`compat iddpm_grid_float32`).
@@ -132,7 +126,7 @@ impl Grid {
 
     /// The grid of `steps` steps on `schedule` with the given `spacing`. Where the schedule reaches the data the last level is
     /// (α, σ) = (1, 0); spacings of σ/α place the levels before it, from the start of the
-    /// schedule to t = 0.999 (on a table its first entry), but for [`Spacing::Balanced`], which runs to the data itself.
+    /// schedule to t = 0.999 (on a table its first entry).
     ///
     /// # Errors
     /// [`GridError`] for no steps, more steps than the table has, a table's spacing on a continuous schedule, or σ/α spaced
@@ -142,33 +136,23 @@ impl Grid {
             return Err(GridError::NoSteps);
         }
         match (spacing, schedule) {
-            (Spacing::Karras | Spacing::Geometric | Spacing::Balanced | Spacing::Iddpm | Spacing::IddpmFloat32, _) => {
-                let (last, range) = range(schedule, spacing)?;
-                // iDDPM's levels do not have the schedule's end among them.
-                let ends = last == 1.0 && !matches!(spacing, Spacing::Iddpm | Spacing::IddpmFloat32);
-                Self::at_ratios(schedule, &ratios(spacing, range, if ends { steps + 1 } else { steps }))
+            (Spacing::Karras | Spacing::Geometric | Spacing::Iddpm | Spacing::IddpmFloat32, _) => {
+                let last = match schedule {
+                    Schedule::Ve { .. } => 1.0,
+                    Schedule::Table(table) => 1.0 - 1.0 / table.entries() as f64,
+                    _ => 0.999,
+                };
+                let (noisiest, cleanest) = (schedule.level(0.0).ratio(), schedule.level(last).ratio());
+                if noisiest.is_infinite() {
+                    return Err(GridError::PureNoise(spacing));
+                }
+                let count = if last == 1.0 { steps + 1 } else { steps };
+                Self::at_ratios(schedule, &ratios(spacing, noisiest, cleanest, count))
             }
             (_, Schedule::Table(table)) => Self::at(schedule, &entries(table.entries(), steps, spacing)?),
             (Spacing::Trailing, _) => Self::uniform(schedule, steps),
             _ => Err(GridError::NeedsTable(spacing)),
         }
-    }
-
-    /// As [`Grid::spaced`], but that the run ends in the data on [`Schedule::Ve`] too: `steps` levels from σ_max to σ_min and
-    /// then σ = 0, as EDM has it (Karras et al. 2022, algorithm 1). The clock of these levels is linear in σ.
-    ///
-    /// # Errors
-    /// As [`Grid::spaced`].
-    pub fn spaced_to_data(schedule: &Schedule, steps: usize, spacing: Spacing) -> Result<Self, GridError> {
-        let Schedule::Ve { .. } = schedule else { return Self::spaced(schedule, steps, spacing) };
-        let mut sigmas = match spacing {
-            _ if steps == 0 => return Err(GridError::NoSteps),
-            Spacing::Leading | Spacing::Linspace => return Err(GridError::NeedsTable(spacing)),
-            Spacing::Trailing => ratios(Spacing::Geometric, range(schedule, spacing)?.1, steps), // time and log σ are one
-            of_ratios => ratios(of_ratios, range(schedule, spacing)?.1, steps),
-        };
-        sigmas.push(0.0);
-        Self::of_sigmas(&sigmas, Form::Exploding)
     }
 
     /// The levels of `schedule` at falling `ratios` σ/α, and then its end t = 1 where that is cleaner.
@@ -190,7 +174,7 @@ impl Grid {
     pub fn ladder(sigma_max: f64, sigma_min: f64, noisy: usize) -> Result<Self, GridError> {
         Schedule::ve(sigma_min, sigma_max)?;
         let slope = (sigma_min / sigma_max).ln() * noisy as f64 / noisy.saturating_sub(1).max(1) as f64;
-        let mut levels: Vec<Level> = ratios(Spacing::Geometric, (sigma_max, sigma_min), noisy)
+        let mut levels: Vec<Level> = ratios(Spacing::Geometric, sigma_max, sigma_min, noisy)
             .into_iter()
             .enumerate()
             .map(|(i, sigma)| Level { t: i as f64 / noisy as f64, alpha: 1.0, sigma, alpha_dot: 0.0, sigma_dot: slope * sigma })
@@ -243,23 +227,8 @@ fn entries(size: usize, steps: usize, spacing: Spacing) -> Result<Vec<f64>, Grid
     Ok(entries.into_iter().map(|entry| 1.0 - (entry + 1.0) / size as f64).chain([1.0]).collect())
 }
 
-/// The time at which a spacing of σ/α ends on `schedule`, and σ/α at its start and there.
-fn range(schedule: &Schedule, spacing: Spacing) -> Result<(f64, (f64, f64)), GridError> {
-    let last = match schedule {
-        Schedule::Ve { .. } => 1.0,
-        Schedule::Table(table) => 1.0 - 1.0 / table.entries() as f64,
-        _ if spacing == Spacing::Balanced => 1.0,
-        _ => 0.999,
-    };
-    let (noisiest, cleanest) = (schedule.level(0.0).ratio(), schedule.level(last).ratio());
-    if noisiest.is_infinite() && spacing != Spacing::Balanced {
-        return Err(GridError::PureNoise(spacing));
-    }
-    Ok((last, (noisiest, cleanest)))
-}
-
 /// `count` ratios from `noisiest` to `cleanest`, both exact but those of iDDPM, which are entries of its table.
-fn ratios(spacing: Spacing, (noisiest, cleanest): (f64, f64), count: usize) -> Vec<f64> {
+fn ratios(spacing: Spacing, noisiest: f64, cleanest: f64, count: usize) -> Vec<f64> {
     if let Spacing::Iddpm | Spacing::IddpmFloat32 = spacing {
         return sigmas::iddpm(noisiest, cleanest, count, 1000, [0.001, 0.008], spacing == Spacing::IddpmFloat32);
     }
@@ -269,11 +238,6 @@ fn ratios(spacing: Spacing, (noisiest, cleanest): (f64, f64), count: usize) -> V
         s if spacing == Spacing::Karras => {
             let (first, last) = (noisiest.powf(1.0 / 7.0), cleanest.powf(1.0 / 7.0));
             (first + s * (last - first)).powi(7)
-        }
-        s if spacing == Spacing::Balanced => {
-            let place = |ratio: f64| 1.0 / (1.0 + ratio.sqrt());
-            let place = place(noisiest) + s * (place(cleanest) - place(noisiest));
-            ((1.0 - place) / place).powi(2)
         }
         s => noisiest * (cleanest / noisiest).powf(s),
     };

@@ -37,18 +37,6 @@ impl Grid {
         };
         Self::from_levels(q.iter().map(level).collect())
     }
-
-    /// The straight path at the `n` levels of [`shifted`], and the data. α = (1 − σ)/((1 − σ) + F σ) is no difference of the
-    /// shifted σ from 1, so large factors F keep their levels apart.
-    ///
-    /// # Errors
-    /// [`GridError`] for no levels, or a factor so small that the levels are one in double precision.
-    pub fn shifted(n: usize, entries: usize, factor: f64, twice: bool) -> Result<Self, GridError> {
-        let of_path = |alpha: f64, sigma: f64| Level { t: alpha, alpha, sigma, alpha_dot: 1.0, sigma_dot: -1.0 };
-        let level = |s: f64| of_path((1.0 - s) / shifted_sum(s, factor), shift(s, factor));
-        let data = (n > 0).then(|| of_path(1.0, 0.0));
-        Self::from_levels(unshifted(n, entries, factor, twice).map(level).chain(data).collect())
-    }
 }
 
 /// `n` levels from `max` to `min` with equal steps of q^{1/ρ} (Karras et al. 2022, eq. 5); ρ = 7 is usual.
@@ -75,27 +63,17 @@ pub fn beta(max: f64, min: f64, n: usize, a: f64, b: f64) -> Vec<f64> {
     fractions(n).map(|s| min + (max - min) * beta_quantile(1.0 - s, a, b)).collect()
 }
 
-/// `n` levels of a flow from 1 to 1/`entries`, shifted by `factor`; 0, the data, comes after them. With `twice` the last of them
-/// is shifted before the grid is made and again with it, as in diffusers (`compat double_shift`).
+/// `n` levels of a flow from 1 to 1/`entries`, shifted by `factor`; 0, the data, comes after them. With `twice` the last of them is
+/// shifted before the grid is made and again with it, as in diffusers (`compat double_shift`).
 pub fn shifted(n: usize, entries: usize, factor: f64, twice: bool) -> Vec<f64> {
-    unshifted(n, entries, factor, twice).map(|sigma| shift(sigma, factor)).collect()
-}
-
-/// The levels of [`shifted`] before their shift.
-fn unshifted(n: usize, entries: usize, factor: f64, twice: bool) -> impl Iterator<Item = f64> {
     let last = 1.0 / entries as f64;
     let last = if twice { shift(last, factor) } else { last };
-    fractions(n).map(move |s| 1.0 + s * (last - 1.0))
+    fractions(n).map(|s| shift(1.0 + s * (last - 1.0), factor)).collect()
 }
 
 /// The shift of a flow's noise level σ by `factor` > 0: σ ↦ factor σ/(1 + (factor − 1) σ) (Esser et al. 2024, eq. 23).
 pub fn shift(sigma: f64, factor: f64) -> f64 {
-    factor * sigma / shifted_sum(sigma, factor)
-}
-
-/// The denominator (1 − σ) + factor σ of a shift: 1 − σ is exact near σ = 1, so the shifted level is never above 1, and 1 at 1.
-fn shifted_sum(sigma: f64, factor: f64) -> f64 {
-    (1.0 - sigma) + factor * sigma
+    factor * sigma / (1.0 + (factor - 1.0) * sigma)
 }
 
 /// `sigmas` stretched so that the last is `terminal`: 1 − (1 − σ)(1 − terminal)/(1 − σ_last).
@@ -106,8 +84,8 @@ pub fn stretch(sigmas: &mut [f64], terminal: f64) {
 }
 
 /// The levels of iDDPM's cosine schedule with `m` entries, within [min, max], `n` of them evenly spread by rank
-/// (Karras et al. 2022, table 1): u_M = 0, u_{j−1} = √((u_j² + 1)/max(ᾱ_{j−1}/ᾱ_j, C₁) − 1), ᾱ_j = sin²(½πj/(M(C₂ + 1))).
-/// `single` has the ratios of ᾱ in single precision (`compat iddpm_grid_float32`).
+/// (Karras et al. 2022, table 1): u_M = 0, u_{j−1} = √((u_j² + 1)/max(ᾱ_{j−1}/ᾱ_j, C₁) − 1), ᾱ_j = sin²(½πj/(M(C₂ + 1))). `single`
+/// has the ratios of ᾱ in single precision (`compat iddpm_grid_float32`).
 pub fn iddpm(max: f64, min: f64, n: usize, m: usize, [c1, c2]: [f64; 2], single: bool) -> Vec<f64> {
     let alpha_bar = |j: usize| (0.5 * PI * j as f64 / m as f64 / (c2 + 1.0)).sin().powi(2);
     let rounded = |j: usize| ((0.5 * PI) as f32 * j as f32 / m as f32 / (c2 + 1.0) as f32).sin().powi(2);
@@ -178,23 +156,6 @@ mod tests {
         stretch(&mut sigmas, 0.1);
         assert_eq!((sigmas[0], (sigmas[2] - 0.1).abs() < 1e-15), (1.0, true));
         assert_eq!((shift(1.0, 3.0), shift(0.0, 3.0)), (1.0, 0.0));
-    }
-
-    /// σ′ = Fσ/(1 + (F − 1)σ) keeps 0 and 1, rises in between, and is undone by 1/F.
-    #[test]
-    fn every_factor_shifts_a_flow() {
-        for factor in (1..100).map(|i| 0.01 * f64::from(i)).chain([1e-9, 1.0, 3.0, 1e3, 1e12, 1e30]) {
-            let grid = Grid::shifted(50, 1000, factor, false).unwrap();
-            assert_eq!((grid.levels().len(), grid.start().sigma, grid.start().alpha), (51, 1.0, 0.0), "{factor}");
-            for (level, sigma) in grid.levels().iter().zip(unshifted(50, 1000, factor, false)) {
-                assert!(
-                    (level.alpha + level.sigma - 1.0).abs() < 1e-15 && (0.0..=1.0).contains(&level.sigma),
-                    "{factor}: {level:?}"
-                );
-                let back = level.sigma / (level.sigma + factor * level.alpha);
-                assert!((back - sigma).abs() < 1e-12, "{factor}: {back} for {sigma}");
-            }
-        }
     }
 
     #[test]
