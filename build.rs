@@ -183,8 +183,8 @@ mod kernels {
         fs::write(out.join("kernels.rs"), table).map_err(|why| format!("kernels.rs: {why}"))
     }
 
-    /// Opens libnvrtc by its full path and keeps it: the loader then finds it by name, where cudarc asks. Its builtins come
-    /// first, because NVRTC asks for those by name too.
+    /// Opens libnvrtc by its full path and keeps it: the loader then finds it by name, where cudarc asks. Its builtins come first,
+    /// because NVRTC asks for those by name too.
     fn open_nvrtc() -> Vec<libloading::Library> {
         let mut folders: Vec<PathBuf> = env::var_os("NVRTC_DIR").into_iter().map(PathBuf::from).collect();
         for root in ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(PathBuf::from) {

@@ -89,8 +89,8 @@ fn transport_takes_other_costs() {
     }
 }
 
-/// Rounding to 11 bits moves points of radius about 3 by some 1e-3 and W₂ by less, to 8 bits eight times as far; what has no
-/// products is refused.
+/// Rounding to 11 bits moves points of radius about 3 by some 1e-3 and W₂ by less, to 8 bits eight times as far; what has no products
+/// is refused.
 #[test]
 fn transport_stores_points_in_half_precision() {
     let folder = TempDir::new().unwrap();
@@ -253,8 +253,7 @@ fn an_outlier_leaves_the_distance_within_reach_as_it_is() {
     }
 }
 
-/// Points in one place have no mean cost to take a share of, and need none: nothing moves, whatever ε is. A ruler has nothing to
-/// go by.
+/// Points in one place have no mean cost to take a share of, and need none: nothing moves, whatever ε is. A ruler has nothing to go by.
 #[test]
 fn points_in_one_place_are_at_distance_zero() {
     let folder = TempDir::new().unwrap();

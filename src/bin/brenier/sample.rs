@@ -61,8 +61,7 @@ const PARTICLES: &str = "particles";
 /// Move particles from noise to data with any method over any field
 ///
 /// The field of a law is its own, in closed form. The exact field of a data set ends on the points of that set, which it
-/// therefore memorises. A network runs on the schedule it was trained on unless --schedule says another. The folder
-/// (brenier-out/sample unless --out is given) gets samples.npy and run.json.
+/// therefore memorises. A network runs on the schedule it was trained on unless --schedule says another. The folder (brenier-out/sample unless --out is given) gets samples.npy and run.json.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier sample 8gaussians --method ddim --steps 20",

@@ -82,8 +82,8 @@ impl Session {
         path.map(|path| Folder::open(path, self.not_finite.clone())).transpose()
     }
 
-    /// Does `work`, which keeps a checkpoint in the folder for results, or in `default`: from the start, or with --resume from
-    /// where it was left. Without a folder there is none.
+    /// Does `work`, which keeps a checkpoint in the folder for results, or in `default`: from the start, or with --resume from where
+    /// it was left. Without a folder there is none.
     pub fn resumable(
         &self,
         command: &str,

@@ -46,10 +46,9 @@ const SAMPLED: [&str; 14] = [
 
 /// Distance, potentials and map between two measures
 ///
-/// Solves the entropic problem min <P, c> + eps KL(P | a x b) with c = |x-y|²/2 or another --cost, or the exact one: with
-/// --exact, and on a line unless a flag asks for the entropic one. With --out the folder gets f.npy and g.npy (potentials),
-/// map.npy (where each source point goes) and run.json; an exact plan adds plan.npz (row, column, mass of each entry), and one
-/// of low rank has no potentials.
+/// Solves the entropic problem min <P, c> + eps KL(P | a x b) with c = |x-y|²/2 or another --cost, or the exact one: with --exact, and on a line
+/// unless a flag asks for the entropic one. With --out the folder gets f.npy and g.npy (potentials), map.npy (where each source
+/// point goes) and run.json; an exact plan adds plan.npz (row, column, mass of each entry), and one of low rank has no potentials.
 #[derive(Args)]
 #[command(mut_arg("tol", |tol| tol.help("L1 error of the marginal at which to stop, or largest change of f/eps with free marginals; 0 makes exactly --max-iter iterations without annealing [default: 1e-3]")))]
 #[command(after_help = flags::examples(&[
