@@ -239,8 +239,8 @@ fn descend<B: Backend, const D: usize>(
     let watch = Watch { progress: watch.progress, kept: None };
     let mut budget = Budget { iterations, most: solver.max_iter, history, watch, square };
     budget.history.pop();
-    let (ending, left) = solver.ending(error, iterations);
-    let error = level.end((steps.len() - 1, ending.tol, left), &mut budget)?;
+    let (tol, left) = solver.ending(error, iterations);
+    let error = level.end((steps.len() - 1, tol, left), &mut budget)?;
     let saved = level.save()?;
     let outcome = ends.outcome(&mut level, &saved, (budget.iterations, budget.history), error)?;
     Ok(Outcome { precision: precision::<B>(), ..outcome })

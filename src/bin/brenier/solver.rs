@@ -73,13 +73,16 @@ impl Chosen {
 
 /// What to say of an `eps` that blurs too much: above the mean cost within an end, or above the ρ of a free marginal.
 pub fn too_large(eps: f64, scale: &CostScale, rho: [Option<f64>; 2]) -> Vec<String> {
-    let ends = ["source", "target"].into_iter().zip(scale.within).filter(|(_, within)| *within > 0.0 && eps > *within);
+    let ends = ["source", "target"]
+        .into_iter()
+        .zip(scale.within)
+        .filter(|(_, within)| *within > 0.0 && eps > *within && eps.is_finite());
     let spread = ends.map(|(end, within)| {
         let (eps, within) = (number(eps), number(within));
         format!("eps = {eps} is above {within}, the mean cost within the {end}: the plan hardly tells its points apart; use a smaller --eps")
     });
     let least = rho.into_iter().flatten().fold(f64::INFINITY, f64::min);
-    let reach = (eps > least).then(|| {
+    let reach = (eps > least && eps.is_finite()).then(|| {
         let (eps, rho) = (number(eps), number(least));
         format!(
             "eps = {eps} is above rho = {rho}: mass is blurred farther than it may move; use a smaller --eps or a larger reach"

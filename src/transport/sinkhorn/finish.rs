@@ -54,12 +54,12 @@ impl Blur {
 }
 
 impl Sinkhorn {
-    /// The solver that ends a solve in f64 which left the marginal `error` in single precision: to the tolerance if that was seen to be
-    /// reached, and by an update of ψ alone otherwise. With it the most iterations, of which `made` were.
-    pub fn ending(&self, error: f64, made: usize) -> (Self, usize) {
+    /// The tolerance to which a solve that left the marginal `error` in single precision goes on in f64, and the most iterations, of
+    /// which `made` were: to its own if it was seen to be reached, and otherwise no further.
+    pub fn ending(&self, error: f64, made: usize) -> (f64, usize) {
         match error <= self.tol {
-            true => (*self, self.max_iter.saturating_sub(made)),
-            false => (Self { tol: f64::INFINITY, ..*self }, 0),
+            true => (self.tol, self.max_iter.saturating_sub(made)),
+            false => (f64::INFINITY, 0),
         }
     }
 }
@@ -88,7 +88,16 @@ pub fn finish<B: Backend>(
     (end.symmetric, end.rounding) = (run.symmetric, run.rounding);
     // It is looked at again.
     end.history.pop();
-    let (ending, left) = solver.ending(error, run.iterations);
-    let error = end.solve(end.eps, &ending, left)?;
+    if !end.symmetric {
+        end.update_psi(end.eps)?;
+    }
+    // By soft-mins, whatever the sizes; a look at the plan, and iterations only where it is not good enough.
+    let look = Sinkhorn { tol: 0.0, ..*solver };
+    let (tol, left) = solver.ending(error, run.iterations);
+    let mut error = end.solve(end.eps, &look, 0)?;
+    if error > tol {
+        end.history.pop();
+        error = end.solve(end.eps, solver, left)?;
+    }
     Ok(Outcome { precision: run.precision(), ..end.outcome(problem, error, solver)? })
 }

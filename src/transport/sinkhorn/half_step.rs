@@ -31,6 +31,14 @@ impl<B: Backend> Run<'_, B> {
         backend.download_reals(&self.ratio_y)
     }
 
+    /// One update of ψ.
+    pub fn update_psi(&mut self, eps: f64) -> Result<(), BackendError> {
+        let log_ratio = self.second_marginal(eps)?;
+        let change = self.hold_y.change(eps, &self.psi, &log_ratio);
+        self.psi.iter_mut().zip(change).for_each(|(psi, change)| *psi += change);
+        Ok(())
+    }
+
     /// One update of φ.
     pub fn update_phi(&mut self, eps: f64) -> Result<(), BackendError> {
         let Self { backend, x, y, .. } = *self;
