@@ -110,7 +110,7 @@ pub(crate) fn solve(source: &Cloud, target: &Cloud, ground: Ground) -> Result<Op
     let (rows, columns) = (support(&a), support(&b));
     let gather = |cloud: &Cloud, chosen: &[usize]| chosen.iter().flat_map(|&i| cloud.row(i)).copied().collect();
     let costs = Costs::new(gather(source, &rows), gather(target, &columns), d, ground);
-    if !(costs.bound() <= LARGEST_COST) {
+    if costs.bound().is_nan() || costs.bound() > LARGEST_COST {
         return Err(TransportError::Overflow);
     }
     let pick = |mass: &[i64], chosen: &[usize]| chosen.iter().map(|&i| mass[i]).collect::<Vec<i64>>();

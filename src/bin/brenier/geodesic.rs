@@ -246,7 +246,8 @@ impl Geodesic {
         checkpoint: &mut Checkpoint,
     ) -> Result<(Vec<f64>, Vec<f64>), Failure> {
         let kept = checkpoint.part("paths");
-        Ok(program.resume(field, points.points().to_vec(), Noise::Given(&[]), device, true, kept, &mut |_| !signal::interrupted())?)
+        Ok(program
+            .resume(field, points.points().to_vec(), Noise::Given(&[]), device, true, kept, &mut |_| !signal::interrupted())?)
     }
 }
 

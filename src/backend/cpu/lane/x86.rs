@@ -33,12 +33,12 @@ impl Lane for F32x16 {
     #[inline(always)]
     fn load(from: &[f32]) -> Self {
         assert!(from.len() >= Self::N);
-        Self(unsafe { transmute::<[f32; 16], _>(*from.as_ptr().cast()) })
+        Self(unsafe { transmute::<[f32; 16], __m512>(*from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn store(self, to: &mut [f32]) {
         assert!(to.len() >= Self::N);
-        unsafe { *to.as_mut_ptr().cast::<[f32; 16]>() = transmute(self.0) }
+        unsafe { *to.as_mut_ptr().cast::<[f32; 16]>() = transmute::<__m512, [f32; 16]>(self.0) }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
@@ -125,12 +125,12 @@ impl Lane for F64x8 {
     #[inline(always)]
     fn load(from: &[f64]) -> Self {
         assert!(from.len() >= Self::N);
-        Self(unsafe { transmute::<[f64; 8], _>(*from.as_ptr().cast()) })
+        Self(unsafe { transmute::<[f64; 8], __m512d>(*from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn store(self, to: &mut [f64]) {
         assert!(to.len() >= Self::N);
-        unsafe { *to.as_mut_ptr().cast::<[f64; 8]>() = transmute(self.0) }
+        unsafe { *to.as_mut_ptr().cast::<[f64; 8]>() = transmute::<__m512d, [f64; 8]>(self.0) }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
@@ -217,12 +217,12 @@ impl Lane for F32x8 {
     #[inline(always)]
     fn load(from: &[f32]) -> Self {
         assert!(from.len() >= Self::N);
-        Self(unsafe { transmute::<[f32; 8], _>(*from.as_ptr().cast()) })
+        Self(unsafe { transmute::<[f32; 8], __m256>(*from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn store(self, to: &mut [f32]) {
         assert!(to.len() >= Self::N);
-        unsafe { *to.as_mut_ptr().cast::<[f32; 8]>() = transmute(self.0) }
+        unsafe { *to.as_mut_ptr().cast::<[f32; 8]>() = transmute::<__m256, [f32; 8]>(self.0) }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
@@ -318,12 +318,12 @@ impl Lane for F64x4 {
     #[inline(always)]
     fn load(from: &[f64]) -> Self {
         assert!(from.len() >= Self::N);
-        Self(unsafe { transmute::<[f64; 4], _>(*from.as_ptr().cast()) })
+        Self(unsafe { transmute::<[f64; 4], __m256d>(*from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn store(self, to: &mut [f64]) {
         assert!(to.len() >= Self::N);
-        unsafe { *to.as_mut_ptr().cast::<[f64; 4]>() = transmute(self.0) }
+        unsafe { *to.as_mut_ptr().cast::<[f64; 4]>() = transmute::<__m256d, [f64; 4]>(self.0) }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
