@@ -24,7 +24,7 @@ impl Outcome {
         rows().for_each(|(_, p, t)| mean.iter_mut().zip(t).for_each(|(mean, t)| *mean += p * t / total));
         let of_map = rows().map(|(_, p, t)| p * square(t, &mean)).sum::<f64>() / total;
         let whole = match (first, second) {
-            _ if x.variance() == 0.0 => f64::NAN,
+            _ if x.variance() == 0.0 || y.variance() == 0.0 => f64::NAN,
             (None, None) => y.variance(),
             _ if !problem.cost().is_half_squared() || problem.labels().is_some() => f64::NAN,
             _ => {
