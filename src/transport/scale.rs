@@ -179,7 +179,7 @@ mod tests {
             philox.normals(i as u32, step, 0, &mut row);
             row.iter().map(|x| f64::from(*x)).collect::<Vec<_>>()
         };
-        (0..n).flat_map(|i| point(i)).collect()
+        (0..n).flat_map(point).collect()
     }
 
     fn cloud(points: Vec<f64>, d: usize) -> Cloud {
