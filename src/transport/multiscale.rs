@@ -222,9 +222,13 @@ fn descend<B: Backend, const D: usize>(
 
     let (u, single) = (B::Real::ROUNDING, B::Real::ROUNDING > f64::ROUNDING);
     let ends = Ends { problem, solver, pyramids: &pyramids, unit, gap: &gap, rounding };
-    let squares = pyramids.iter().flat_map(|pyramid| pyramid.scales[0].half_squares()).fold(0.0, f64::max);
+    let finest_clouds = [x, y].map(|pyramid| &pyramid.scales[0]);
+    let with_mass =
+        |scale: &Scale<D>| scale.half_squares().into_iter().zip(scale.weights.clone()).filter(|(_, mass)| *mass > 0.0);
+    let squares = finest_clouds.into_iter().flat_map(with_mass).map(|(half, _)| half).fold(0.0, f64::max);
+    let masses = finest_clouds.map(|scale| &scale.weights[..]);
     let potentials = [&saved[0].potential[..], &saved[saved.len() - 1].potential];
-    let blur = Blur::new::<B>(rounding, 2.0 * squares * u, potentials);
+    let blur = Blur::new::<B>(rounding, 2.0 * squares * u, [(masses[0], potentials[0]), (masses[1], potentials[1])]);
     if !single || blur.shows_plan(eps, error) {
         let outcome = ends.outcome(&mut level, &saved, (iterations, history.clone()), error)?;
         if !single || blur.shows_cost(outcome.transport_cost * square) {

@@ -135,10 +135,11 @@ impl<B: Backend> Side<B> {
         self.extended.as_ref().unwrap_or(&self.centred)
     }
 
-    /// The rounding error of the products x·y with `other`; over ε, that of the exponents.
+    /// The rounding error of the products x·y with `other`, of points that have mass; over ε, that of the exponents.
     pub fn rounding(&self, other: &Self) -> f64 {
-        let largest = self.own.iter().chain(&other.own).copied().fold(0.0, f64::max);
-        2.0 * largest * B::Real::ROUNDING
+        let with_mass =
+            |side: &Self| side.own.iter().zip(&side.mass).filter(|(_, a)| **a > 0.0).map(|(own, _)| *own).fold(0.0, f64::max);
+        2.0 * with_mass(self).max(with_mass(other)) * B::Real::ROUNDING
     }
 }
 

@@ -36,10 +36,12 @@ pub struct Blur {
 }
 
 impl Blur {
-    /// Of exponents with this rounding, times ε, and of the `potentials` beside them.
-    pub fn new<B: Backend>(exponents: f64, squares: f64, potentials: [&[f64]; 2]) -> Self {
-        let finite = potentials.into_iter().flatten().map(|phi| phi.abs()).filter(|phi| phi.is_finite());
-        Self { squares: squares.max(B::Real::ROUNDING * finite.fold(0.0, f64::max)), exponents }
+    /// Of exponents with the rounding `exponents`, times ε, and of points whose sums are rounded by `squares` and whose potentials are
+    /// given, each with the masses of its points: those without are masked.
+    pub fn new<B: Backend>(exponents: f64, squares: f64, potentials: [(&[f64], &[f64]); 2]) -> Self {
+        let with_mass = potentials.into_iter().flat_map(|(mass, phi)| mass.iter().zip(phi)).filter(|(mass, _)| **mass > 0.0);
+        let largest = with_mass.map(|(_, phi)| phi.abs()).filter(|phi| phi.is_finite()).fold(0.0, f64::max);
+        Self { squares: squares.max(B::Real::ROUNDING * largest), exponents }
     }
 
     /// Whether a plan at `eps` with the marginal `error` is seen through it.
@@ -71,7 +73,7 @@ pub fn finish<B: Backend>(
     error: f64,
     solver: &Sinkhorn,
 ) -> Result<Outcome, TransportError> {
-    let blur = Blur::new::<B>(run.rounding, run.rounding, [&run.phi, &run.psi]);
+    let blur = Blur::new::<B>(run.rounding, run.rounding, [(&run.x.mass, &run.phi), (&run.y.mass, &run.psi)]);
     let single = B::Real::ROUNDING > f64::ROUNDING;
     if !single || blur.shows_plan(run.eps, error) {
         let outcome = run.outcome(problem, error, solver)?;
