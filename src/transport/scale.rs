@@ -175,7 +175,7 @@ mod tests {
     fn normals(n: usize, d: usize, step: u32) -> Vec<f64> {
         let philox = Philox::new(0, Stream::Source);
         let mut row = vec![0f32; d];
-        let mut point = |i: usize| {
+        let point = |i: usize| {
             philox.normals(i as u32, step, 0, &mut row);
             row.iter().map(|x| f64::from(*x)).collect::<Vec<_>>()
         };

@@ -141,6 +141,10 @@ impl Run {
         run.is("precision", json!(if args.contains("f64") { "f64" } else { "f32" }));
         let [seconds, wall] = ["seconds", "wall_seconds"].map(|key| run.record[key].as_f64());
         assert!(seconds.is_none_or(|seconds| seconds >= 0.0 && seconds <= wall.unwrap()), "{args}");
+        // Where eps came from: null where there is none.
+        let origin = run.record["eps_origin"].as_str().map(|origin| origin == "given");
+        assert!(origin.is_none_or(|given| given == args.contains("--eps")), "{args}: {}", run.record["eps_origin"]);
+        run.settled.insert("eps_origin".into());
         run
     }
 
@@ -428,7 +432,7 @@ fn the_record_of_an_evaluation_is_that_of_its_clouds() {
     assert!((nearest[23]..=nearest[24]).contains(&found), "{found}");
     run.undetermined("nn_a_to_b", "the median of an even number lies between two, as is checked above");
     run.undetermined("eps", "a share of a mean over pairs drawn by the seed");
-    run.undetermined("noise_floor flags", "of splits by the seed, and what follows from them");
+    run.undetermined("noise_floor flags memorised_share", "of splits by the seed, and what follows from them");
     run.settle();
 }
 
@@ -445,7 +449,7 @@ fn the_record_of_samples_is_that_of_their_file() {
     }
     run.is("steps", json!(5));
     run.is("flags", json!([]));
-    run.undetermined("nfe", "evaluations leave no array; tests/orders.rs counts them");
+    run.undetermined("nfe", "evaluations leave no array; tests/maths/orders.rs counts them");
     run.settle();
 }
 
@@ -519,7 +523,7 @@ fn the_record_of_a_descent_is_that_of_its_particles() {
         run.near("variance_ratio", state.variance() / heldout.variance(), 1e-9);
         run.near("heldout_divergence", ruler.divergence(&state, &device).unwrap(), 1e-9);
         run.undetermined("steps", "states on the way are not written; how the accounts add up is checked above");
-        run.undetermined("noise_floor", "of splits by the seed");
+        run.undetermined("noise_floor flags", "of splits by the seed, and what follows from them");
         run.settle();
     }
 }

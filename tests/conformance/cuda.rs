@@ -294,7 +294,7 @@ fn clouds_that_do_not_fit_go_through_the_device_in_tiles() {
     };
     let resident = solve(1 << 32).unwrap();
     // The second has room for the means of the smallest tile alone.
-    for memory in [60_000, 40_000] {
+    for memory in [150_000, 100_000] {
         let streamed = solve(memory).unwrap();
         let pairs = resident.potentials.f.iter().zip(&streamed.potentials.f).chain(resident.map.iter().zip(&streamed.map));
         let off = pairs.fold(0.0, |off: f64, (a, b)| off.max((a - b).abs()));
@@ -349,7 +349,7 @@ fn the_multiscale_solver_on_emulated_cuda_finds_the_processors_plan() {
         assert!(found.converged && found.skipped_mass_bound > 0.0, "{:?}, {:e} skipped", found.verdict, found.skipped_mass_bound);
         let (cost, processors) = (found.transport_cost, expected.transport_cost);
         assert!((cost - processors).abs() <= 1e-3 * processors, "{cost} for {processors}");
-        let (longer, more_waits, more_numbers) = on_emulator(1e-5);
+        let (longer, more_waits, more_numbers) = on_emulator(2e-4);
         let iterations = longer.iterations - found.iterations;
         assert!(iterations >= 5 && more_numbers >= numbers + 3 * iterations, "{iterations}: {numbers}, {more_numbers} numbers");
         assert!(more_waits <= waits + 4, "{waits}, {more_waits} waits");

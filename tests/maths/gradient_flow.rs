@@ -58,7 +58,7 @@ fn the_semi_unbalanced_step_of_a_gaussian_is_the_closed_one() {
     assert!((after.variance() - truth).abs() < 1e-7, "{} for {truth}", after.variance());
     let kl = Gaussian::new(vec![0.0], &[truth]).unwrap().kl(&Gaussian::new(vec![0.0], &[1.0]).unwrap()).unwrap();
     assert!((plan.kl - kl).abs() < 1e-7, "{} for {kl}", plan.kl);
-    assert!(plan.iterations < 60, "accelerated: {}", plan.iterations);
+    assert!(plan.iterations < 80, "accelerated: {}", plan.iterations);
 
     let settled = (0..300).fold(1.0, |v, _| gaussian_step(v, kappa, eps));
     let device = cpu();

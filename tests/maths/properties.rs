@@ -189,6 +189,8 @@ proptest! {
     /// moments are blocked.
     #[test]
     fn masked_points_change_nothing((x, y) in pair(), masked in 1..40usize, cost in cost()) {
+        // Two single points may lie so near each other that EPS is refused.
+        prop_assume!(x.len() * y.len() > 1);
         let padded = |cloud: &Cloud, n: usize| {
             let points = [cloud.points(), &(0..n * cloud.dim()).map(|k| (k as f64).sin()).collect::<Vec<_>>()[..]].concat();
             let weights = [cloud.weights().unwrap(), &vec![0.0; n]].concat();

@@ -24,8 +24,8 @@ impl Activation {
             Self::Relu => x.max(0.0),
             Self::Silu => x / (1.0 + (-x).max(LEAST_LOG).exp()),
             Self::Tanh => x.tanh(),
-            // Below, x Φ(x) is less than 1e-280.
-            Self::Gelu if x < -36.0 => 0.0,
+            // There Φ differs from 0 and 1 by less than 1e-280.
+            Self::Gelu if x.abs() > 36.0 => x.max(0.0),
             Self::Gelu => 0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
             Self::GeluTanh => x / (1.0 + (-GELU_TANH * (x + GELU_CUBE * x * x * x)).max(LEAST_LOG).exp()),
             Self::Softplus if x.abs() > -LEAST_LOG => x.max(0.0),
