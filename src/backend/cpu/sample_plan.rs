@@ -168,7 +168,11 @@ fn locate<T: Simd>(
     if top < -1e35 {
         return None;
     }
-    weights.iter_mut().for_each(|weight| *weight = if *weight - top < -100.0 { 0.0 } else { (*weight - top).exp2() });
+    for weight in weights.iter_mut() {
+        // Held at −101 first: the compiler may take the power before it looks whether it is wanted.
+        let bits = if *weight - top < -101.0 { -101.0 } else { *weight - top };
+        *weight = if bits < -100.0 { 0.0 } else { bits.exp2() };
+    }
     let mut left = share * weights.iter().sum::<f64>();
     let crossing = weights.iter().position(|weight| {
         left -= weight;
