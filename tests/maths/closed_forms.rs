@@ -39,6 +39,68 @@ fn squared_distance(x: &[f64], y: &[f64]) -> f64 {
     x.iter().zip(y).map(|(a, b)| (a - b).powi(2)).sum()
 }
 
+/// V diag(values) Vᵀ with the eigenvectors V of a covariance that commutes with no other.
+fn with_spectrum(values: &[f64], seed: u32) -> DMatrix<f64> {
+    let vectors = square(gaussian(values.len(), seed).covariance()).symmetric_eigen().eigenvectors;
+    let product = &vectors * DMatrix::from_diagonal(&DVector::from_column_slice(values)) * vectors.transpose();
+    (&product + product.transpose()) * 0.5
+}
+
+/// Of a law and itself every distance is zero, and no rounding may take one below it: √W₂² would not be a number.
+#[test]
+fn distances_between_equal_gaussians_are_zero_and_never_negative() {
+    for d in [1, 2, 5, 10, 32] {
+        for seed in 0..4 {
+            let a = gaussian(d, seed);
+            let spread = |decades: f64| (0..d).map(|k| 10f64.powf(-decades * k as f64 / d as f64)).collect::<Vec<f64>>();
+            let law = |decades: f64| Gaussian::new(a.mean().to_vec(), with_spectrum(&spread(decades), seed).as_slice()).unwrap();
+            for law in [a.clone(), law(0.0), law(6.0), law(12.0)] {
+                let trace = square(law.covariance()).trace();
+                let w2 = law.w2_squared(&law).unwrap();
+                assert!((0.0..1e-13 * trace).contains(&w2), "d {d}: {w2}");
+                for eps in [1e-6, 1.0, 1e6] {
+                    assert_eq!(law.sinkhorn_divergence(&law, eps).unwrap(), 0.0);
+                    let plan = law.entropic_plan(&law, eps).unwrap();
+                    assert!(plan.transport_cost >= 0.0 && plan.regularised_cost >= plan.transport_cost);
+                    let free = law.unbalanced_plan(&law, eps, 0.5).unwrap();
+                    assert!(free.mass <= 1.0 && free.cost >= 0.0);
+                }
+            }
+        }
+    }
+}
+
+/// W₂² of covariances that commute is Σ (√λ − √μ)², to its digits also a million times below the variance.
+#[test]
+fn distances_far_below_the_variance_keep_their_digits() {
+    let step = 1e-6;
+    for d in [2, 6] {
+        let values: Vec<f64> = (1..=d).map(|k| k as f64).collect();
+        let moved: Vec<f64> = values.iter().map(|v| (v.sqrt() + step).powi(2)).collect();
+        let law = |values: &[f64], mean: f64| Gaussian::new(vec![mean; d], with_spectrum(values, 3).as_slice()).unwrap();
+        let (a, b) = (law(&values, 0.0), law(&moved, 0.0));
+        let truth = d as f64 * step * step;
+        // Roots of numbers of size one carry 1e-15 beside the step.
+        assert_close(a.w2_squared(&b).unwrap() / truth, 1.0, 1e-7);
+        assert_close(a.w2_squared(&law(&values, step)).unwrap() / truth, 1.0, 1e-7);
+        // S_ε of equal covariances is that of the means, at any ε.
+        assert_close(a.sinkhorn_divergence(&law(&values, step), 1.0).unwrap() / (0.5 * truth), 1.0, 1e-7);
+        assert!(a.sinkhorn_divergence(&b, 1.0).unwrap() >= 0.0);
+    }
+}
+
+/// ⟨P, c⟩ = ½|m₀−m₁|² + ½ tr(Σ₀ + Σ₁) − tr C, with the plan's own cross-covariance C.
+#[test]
+fn the_entropic_cost_is_that_of_its_cross_covariance() {
+    let (a, b) = (gaussian(4, 0), gaussian(4, 1));
+    for eps in [1e-3, 0.3, 30.0] {
+        let plan = a.entropic_plan(&b, eps).unwrap();
+        let traces = square(a.covariance()).trace() + square(b.covariance()).trace();
+        let truth = 0.5 * (squared_distance(a.mean(), b.mean()) + traces) - square(&plan.cross_covariance).trace();
+        assert_close(plan.transport_cost, truth, 1e-12);
+    }
+}
+
 /// A1.
 #[test]
 fn the_optimal_map_pushes_one_gaussian_to_the_other() {

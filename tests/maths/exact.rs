@@ -5,7 +5,7 @@ use std::path::Path;
 use brenier::io::read_array;
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
-use brenier::transport::{ExactPlan, Gaussian, LinePlan, PlanEntry, Potentials, TransportError};
+use brenier::transport::{ExactPlan, Gaussian, LinePlan, PlanEntry, Potentials, TransportError, assign};
 
 /// n points of [0, 1)^d, the k-th coordinate of them times k + 1.
 fn uniforms(n: usize, d: usize, step: u32) -> Cloud {
@@ -189,4 +189,90 @@ fn too_many_points_are_refused_with_the_number_unless_there_is_one_against_them(
     assert!(matches!(ExactPlan::new(&one, &uniforms(2, 3, 1)), Err(TransportError::Dimensions { .. })));
     let far = Cloud::new(vec![-1e200, 1e200], 1).unwrap();
     assert_eq!(ExactPlan::new(&far, &uniforms(2, 1, 0)), Err(TransportError::Overflow));
+}
+
+/// `cloud` with one more point, all of whose coordinates are `far`.
+fn with_sentinel(cloud: &Cloud, far: f64) -> Cloud {
+    let points = cloud.points().iter().copied().chain(vec![far; cloud.dim()]).collect();
+    Cloud::new(points, cloud.dim()).unwrap()
+}
+
+/// A point that both clouds have goes to itself, however far it lies: it costs the others nothing but their share of the mass.
+#[test]
+fn a_far_point_in_both_clouds_leaves_the_plan_of_the_others() {
+    for d in [1, 2, 3, 12] {
+        let (x, y) = (uniforms(120, d, 0), uniforms(120, d, 1));
+        let near = ExactPlan::new(&x, &y).unwrap();
+        for far in [1e4, -1e6, 1e8, 1e10] {
+            let (x, y) = (with_sentinel(&x, far), with_sentinel(&y, far));
+            let plan = ExactPlan::new(&x, &y).unwrap();
+            let truth = near.w2_squared * 120.0 / 121.0;
+            assert!((plan.w2_squared / truth - 1.0).abs() < 1e-13, "d {d}, {far}: {} for {truth}", plan.w2_squared);
+            assert!(plan.is_proved() && 2.0 * plan.dual <= plan.w2_squared, "d {d}, {far}: dual {}", plan.dual);
+            let assignment = assign(&x, &y).unwrap();
+            assert!((assignment.w2_squared / truth - 1.0).abs() < 1e-13 && assignment.gap < 1e-9 * truth);
+            assert_eq!(assignment.partner[120], 120);
+            assert!(d > 1 || (LinePlan::new(&x, &y).unwrap().w2_squared / truth - 1.0).abs() < 1e-13);
+        }
+        // Beyond what twice the digits hold nothing is claimed.
+        let beyond = ExactPlan::new(&with_sentinel(&x, 1e14), &with_sentinel(&y, 1e14)).unwrap();
+        assert!(!beyond.is_proved(), "a gap of {} is none", 0.5 * beyond.w2_squared - beyond.dual);
+    }
+}
+
+/// W₂² of clusters that lie too far apart to trade is the mean of theirs, also where their own scales are decades apart.
+#[test]
+fn clusters_far_apart_are_each_solved_as_if_alone() {
+    for apart in [1e3, 1e6, 1e9] {
+        for ratio in [1.0, 1e-3, 10.0] {
+            // Whole multiples of 2⁻²⁰ stay what they are at 10⁹.
+            let round = |v: f64| (v * 2f64.powi(20)).round() / 2f64.powi(20);
+            let part =
+                |step: u32, scale: f64| uniforms(60, 2, step).points().iter().map(|p| round(scale * p)).collect::<Vec<f64>>();
+            let [a, b, p, q] = [part(0, 1.0), part(1, ratio), part(2, 1.0), part(3, ratio)];
+            let cloud = |points: Vec<f64>| Cloud::new(points, 2).unwrap();
+            let alone = |x: &[f64], y: &[f64]| ExactPlan::new(&cloud(x.to_vec()), &cloud(y.to_vec())).unwrap().w2_squared;
+            let truth = 0.5 * (alone(&a, &p) + alone(&b, &q));
+            let both = |near: &[f64], far: &[f64]| cloud(near.iter().copied().chain(far.iter().map(|v| v + apart)).collect());
+            let plan = ExactPlan::new(&both(&a, &b), &both(&p, &q)).unwrap();
+            assert!((plan.w2_squared / truth - 1.0).abs() < 1e-12, "{apart} {ratio}: {} for {truth}", plan.w2_squared);
+            assert!(plan.is_proved(), "{apart} {ratio}: dual {}", plan.dual);
+        }
+    }
+}
+
+/// y = sx with s > 0 is the gradient of a convex function, so each x goes to its own y: Σ (s−1)²|x|²/n, over twelve decades of |x|.
+#[test]
+fn scales_mixed_over_twelve_decades_are_paired_by_the_optimal_map() {
+    let philox = Philox::new(4, Stream::Metric);
+    for (n, d) in [(200, 2), (90, 9)] {
+        let of_row = |i: usize| 10f64.powf(12.0 * philox.uniform(i as u32, 0, 0) - 6.0);
+        let x: Vec<f64> = (0..n * d).map(|at| of_row(at / d) * (philox.uniform(at as u32, 1, 0) - 0.5)).collect();
+        let y: Vec<f64> = x.iter().map(|x| 1.5 * x).collect();
+        let truth = x.iter().map(|x| 0.25 * x * x).sum::<f64>() / n as f64;
+        let (x, y) = (Cloud::new(x, d).unwrap(), Cloud::new(y, d).unwrap());
+        let plan = ExactPlan::new(&x, &y).unwrap();
+        assert!((plan.w2_squared / truth - 1.0).abs() < 1e-13 && plan.is_proved(), "{} for {truth}", plan.w2_squared);
+        assert!(plan.entries.iter().all(|entry| entry.source == entry.target), "also those of the smallest points");
+    }
+}
+
+/// The same weights in another order add up to other roundings, which must move no mass to a far point.
+#[test]
+fn on_a_line_roundings_of_the_weights_do_not_reach_a_far_point() {
+    let n = 80;
+    let (near, near_y) = (uniforms(n, 1, 0), uniforms(n, 1, 1));
+    let weights: Vec<f64> = (0..n).map(|i| 0.1 + (i * i % 17) as f64).collect();
+    let reversed: Vec<f64> = weights.iter().rev().copied().collect();
+    let total: f64 = weights.iter().sum();
+    let plan = |x: &Cloud, y: &Cloud, a: &[f64], b: &[f64]| {
+        let (x, y) = (x.clone().with_weights(a.to_vec()).unwrap(), y.clone().with_weights(b.to_vec()).unwrap());
+        LinePlan::new(&x, &y).unwrap().w2_squared
+    };
+    let truth = plan(&near, &near_y, &weights, &reversed) * total / (total + 1.0);
+    for far in [1e6, 1e9] {
+        let more = |w: &[f64]| w.iter().copied().chain([1.0]).collect::<Vec<f64>>();
+        let found = plan(&with_sentinel(&near, far), &with_sentinel(&near_y, far), &more(&weights), &more(&reversed));
+        assert!((found / truth - 1.0).abs() < 1e-12, "{far}: {found} for {truth}");
+    }
 }
