@@ -24,9 +24,12 @@
 //! sample of the points falls, that sample says where the stations are; then a larger one does, and in the end all points.
 //!
 //! Every P is a plan, so the cost is at least ½W₂², and tends to it as r → min(n, m); the problem is not convex, and a stationary
-//! point is what is found. O((n + m)(d + r) r + r³) a step, and O((n + m) d + r²) memory until the
+//! point is what is found. One σ serves all stations, so clusters of several scales part badly, or not at all. So where there are few
+//! enough points for an optimal plan, one of low rank is also cut from that, and the cheaper of the two is kept; with fewer than four
+//! points a station, or many stations, the cut is all that is made. O((n + m)(d + r) r + r³) a step, and O((n + m) d + r²) memory until the
 //! plan is written.
 
+mod cut;
 mod descent;
 mod plan;
 mod projection;
@@ -99,6 +102,12 @@ impl LowRank {
         if self.rank == 0 || self.rank > most {
             return Err(TransportError::Rank { rank: self.rank, most });
         }
+        let (of_cut, stop) = ((self.rank, self.seed), (self.tol, self.max_iter));
+        if cut::serves(self.rank, source.len().min(target.len()))
+            && let Some(plan) = cut::cut([source, target], of_cut, stop, progress)?
+        {
+            return Ok(plan);
+        }
         // About their means, so that an offset costs no digits.
         let origins = [source.mean(), target.mean()];
         let scale = source.variance().sqrt() * target.variance().sqrt();
@@ -136,7 +145,15 @@ impl LowRank {
             points = sample(usize::MAX);
         }
         let now = descent.project(&points, LAST_PROJECTED, MOST_ROUNDS);
-        Ok(LowRankPlan::new(&descent, &points, &now, &origins[1], converged))
+        let plan = LowRankPlan::new(&descent, &points, &now, &origins[1], converged);
+        let other = if self.rank > 1 { cut::cut([source, target], of_cut, stop, None)? } else { None };
+        Ok(match other {
+            // A descent that was cut short has not shown what it finds.
+            Some(other) if other.transport_cost < plan.transport_cost => {
+                LowRankPlan { iterations: plan.iterations, converged: plan.converged && other.converged, ..other }
+            }
+            _ => plan,
+        })
     }
 
     /// r points of each cloud, paired.

@@ -96,6 +96,61 @@ fn clouds_without_spread_and_points_without_mass_are_no_exception() {
     assert!(plan.map.iter().all(|t| t.is_finite()) && plan.q[..3] == [0.0; 3]);
 }
 
+/// Another station can always be left idle, so the least cost does not rise with the rank; with as many stations as points it is that of
+/// the exact plan, whichever cloud is smaller.
+#[test]
+fn the_cost_falls_with_the_rank_to_that_of_the_exact_plan() {
+    for (n, m, d, step) in [(60, 60, 3, 2), (47, 80, 2, 4), (90, 50, 8, 6), (40, 40, 1, 8), (60, 60, 64, 10)] {
+        let (x, y) = (normals(n, d, 0.0, step), normals(m, d, 1.0, step + 1));
+        let most = n.min(m);
+        let exact = 0.5 * ExactPlan::new(&x, &y).unwrap().w2_squared;
+        let mut least = f64::INFINITY;
+        for rank in [1, 2, 5, 10, 20, most / 2, most - 1, most] {
+            let plan = LowRank { rank, ..SOLVER }.solve(&x, &y, None).unwrap();
+            let cost = plan.transport_cost;
+            assert!(cost >= exact * (1.0 - 1e-9), "{n} and {m}, rank {rank}: {cost} for {exact}");
+            assert!(cost < 1.02 * least, "{n} and {m}, rank {rank}: {cost} after {least}");
+            assert!(plan.marginal_error < 1e-12, "{}", plan.marginal_error);
+            least = least.min(cost);
+        }
+        assert!(least < exact * (1.0 + 1e-9), "{n} and {m}: {least} for {exact}");
+    }
+}
+
+/// Five stations for each of two clusters cost, far apart, what five cost for the cluster alone.
+#[test]
+fn clusters_far_apart_cost_what_each_costs_alone() {
+    let (x, y) = (normals(120, 3, 0.0, 0), normals(100, 3, 1.0, 1));
+    let alone = LowRank { rank: 5, ..SOLVER }.solve(&x, &y, None).unwrap().transport_cost;
+    for apart in [1e2, 1e4, 1e6] {
+        let twice = |cloud: &Cloud| {
+            let moved = cloud.points().iter().map(|x| x + apart);
+            Cloud::new(cloud.points().iter().copied().chain(moved).collect(), 3).unwrap()
+        };
+        let both = LowRank { rank: 10, ..SOLVER }.solve(&twice(&x), &twice(&y), None).unwrap().transport_cost;
+        assert!(both < 1.1 * alone, "{apart}: {both} for {alone}");
+    }
+}
+
+/// With four scales in one cloud each cluster has its stations by what it costs.
+#[test]
+fn clusters_of_several_scales_all_get_stations() {
+    let cloud = |step: u32| {
+        let part = |k: i32| {
+            let (apart, scale) = (1e3 * f64::from(k * k), 2f64.powi(k));
+            normals(40, 2, 0.0, 10 * k as u32 + step).points().iter().map(|x| apart + scale * x).collect::<Vec<f64>>()
+        };
+        Cloud::new((0..4).flat_map(part).collect(), 2).unwrap()
+    };
+    let (x, y) = (cloud(0), cloud(1));
+    let exact = 0.5 * ExactPlan::new(&x, &y).unwrap().w2_squared;
+    let four = LowRank { rank: 4, ..SOLVER }.solve(&x, &y, None).unwrap().transport_cost;
+    let forty = LowRank { rank: 40, ..SOLVER }.solve(&x, &y, None).unwrap().transport_cost;
+    // One station a cluster costs ½(V_x + V_y) = 2 s² of scale s, the mean of which is 2 · 85/4 up to what means differ by.
+    assert!((30.0..60.0).contains(&four), "{four}");
+    assert!(forty - exact < 0.15 * (four - exact), "{forty}, {four} and {exact}");
+}
+
 #[test]
 fn a_rank_out_of_range_is_refused() {
     let (x, y) = (normals(20, 2, 0.0, 0), normals(30, 2, 1.0, 1));

@@ -75,7 +75,7 @@ impl LowRankPlan {
 }
 
 /// The L1 error of the column sums.
-fn error(factor: &[f64], g: &[f64]) -> f64 {
+pub(super) fn error(factor: &[f64], g: &[f64]) -> f64 {
     let part = |rows: &[f64]| {
         let mut sums = vec![0.0; g.len()];
         rows.chunks_exact(g.len()).for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, q)| *sum += q));
