@@ -7,7 +7,7 @@ with a preloaded library that flushes them to zero.
 A ratio is the median of three pairs, run in turn; above 1.15 it is marked and the exit status is 1. On processors that handle
 denormals at full speed (AMD's since Zen) every ratio is one whatever the code does; there, and to find a place, `--trap` prints
 the code that meets a denormal first, command by command. A compiler may multiply the payload of an `Option` before it looks
-whether there is one: such a place met bits that are no number, once a call.
+whether there is one: such a place met bits that are not a number, once a call.
 """
 
 import argparse

@@ -58,7 +58,7 @@ pub fn operations() -> impl Iterator<Item = &'static str> {
 /// The operation called `only`, or all, at all sizes; `progress` is told each before it starts, and stops the test by returning
 /// false.
 ///
-/// A device that fails at one operation is no reason not to check the next; only one that answers nothing any more is.
+/// A device that fails at one operation does not keep the next from being checked, unless the device no longer answers at all.
 pub fn selftest(device: &Device, only: Option<&str>, progress: &mut dyn FnMut(&str) -> bool) -> Checked {
     device.run(Selftest { only, progress })
 }

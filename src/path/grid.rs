@@ -132,7 +132,7 @@ impl Grid {
 
     /// The grid of `steps` steps on `schedule` with the given `spacing`. Where the schedule reaches the data the last level is
     /// (α, σ) = (1, 0); spacings of σ/α place the levels before it, from the start of the
-    /// schedule to t = 0.999 (on a table its first entry), but for [`Spacing::Balanced`], which runs to the data itself.
+    /// schedule to t = 0.999 (on a table its first entry), except [`Spacing::Balanced`], which runs to the data itself.
     ///
     /// # Errors
     /// [`GridError`] for no steps, more steps than the table has, a table's spacing on a continuous schedule, or σ/α spaced
@@ -154,7 +154,7 @@ impl Grid {
         }
     }
 
-    /// As [`Grid::spaced`], but that the run ends in the data on [`Schedule::Ve`] too: `steps` levels from σ_max to σ_min and
+    /// As [`Grid::spaced`], except that the run ends in the data on [`Schedule::Ve`] too: `steps` levels from σ_max to σ_min and
     /// then σ = 0, as EDM has it (Karras et al. 2022, algorithm 1). The clock of these levels is linear in σ.
     ///
     /// # Errors

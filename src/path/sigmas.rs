@@ -38,7 +38,7 @@ impl Grid {
         Self::from_levels(q.iter().map(level).collect())
     }
 
-    /// The straight path at the `n` levels of [`shifted`], and the data. α = (1 − σ)/((1 − σ) + F σ) is no difference of the
+    /// The straight path at the `n` levels of [`shifted`], and the data. α = (1 − σ)/((1 − σ) + F σ) is not a difference of the
     /// shifted σ from 1, so large factors F keep their levels apart.
     ///
     /// # Errors

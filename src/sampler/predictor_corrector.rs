@@ -12,7 +12,7 @@
 //!
 //! a = 1 on VE, 1 − β_j on VP; the probability flow halves the score of the predictor and has no noise.
 //!
-//! The corrector's step is a function of the level alone, so it leaves the law of that level as it is but for the bias of its length.
+//! The corrector's step is a function of the level alone, so it leaves the law of that level unchanged, apart from the bias of its length.
 //! The paper has e = 2a (snr |z|/|s|)², which is this one where the law is narrow, |s| ≈ √d/σ. Taken of each particle it depends
 //! on the state, so the law is not its stationary one, and it is unbounded where the score vanishes; taken of the mean norms of a
 //! batch ([`Corrector::BatchNorms`]) it ties the particles together. Here −∇s ≤ 1/σ² for every law, so e(−∇s) ≤ 2 snr²: stable for

@@ -76,7 +76,7 @@ impl ExactPlan {
         let optimum = solve(source, target, Ground::HalfSquare)?;
         let squared = |entry: &PlanEntry| squared_distance(source.row(entry.source), target.row(entry.target));
         let w2_squared: f64 = optimum.entries.iter().map(|entry| entry.mass * squared(entry)).sum();
-        // No cost is negative. Where mass moves f + g = c, so the dual is the plan's cost but for what f must give way.
+        // No cost is negative. Where mass moves f + g = c, so the dual is the plan's cost less what f has to give way.
         let dual = (0.5 * w2_squared - optimum.gap).max(0.0);
         let map = barycentric(source, target, &optimum);
         Ok(Self { entries: optimum.entries, potentials: optimum.potentials, w2_squared, dual, map })

@@ -281,7 +281,7 @@ mod tests {
         // One spread end is enough, and counts half.
         let pair = cloud(vec![0.0, 0.0, 4.0, 0.0], 2);
         assert_eq!(C.scale(&pair, &one, 0), CostScale { value: 4.0, of: ScaleOf::Within, within: [8.0, 0.0] });
-        // A point without mass is no place.
+        // A point without mass does not count as a place.
         assert_eq!(C.within(&pair.with_weights(vec![1.0, 0.0]).unwrap(), 0), 0.0);
     }
 }

@@ -276,7 +276,7 @@ fn a_replayed_iteration_has_the_bits_of_a_launched_one() {
     }
 }
 
-/// With too little memory for the clouds they go through the device in tiles, and the potentials are the same but for the
+/// With too little memory for the clouds they go through the device in tiles, and the potentials are the same except for the
 /// merging of tiles in f64 and the packing of columns on the host: a few roundings of f32 in log-sums of a few units. Without
 /// room for the smallest tile the error says what was needed.
 #[test]

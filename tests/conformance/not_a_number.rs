@@ -186,7 +186,7 @@ pub fn network<B: Backend>(backend: &B) {
     }
 }
 
-/// No rows are no work, whatever the columns.
+/// Nothing is done for no rows, whatever the columns.
 pub fn no_rows<B: Backend>(backend: &B) {
     for d in DIMENSIONS {
         let (x, packed) = (backend.zeros(0).unwrap(), backend.zeros(M * (d + 1)).unwrap());

@@ -418,7 +418,7 @@ fn a_matching_in_many_dimensions_has_its_own_cost_in_single_precision() {
     }
 }
 
-/// One point beyond the reach changes nothing but its own mass, however far it lies, and f32 is no obstacle: f64 takes over.
+/// One point beyond the reach changes nothing but its own mass, however far it lies; where f32 cannot tell, f64 takes over.
 #[test]
 fn an_outlier_beyond_the_reach_leaves_the_divergence_as_it_is() {
     let device = Device::cpu(Precision::F32);

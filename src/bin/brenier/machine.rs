@@ -39,7 +39,7 @@ pub enum Limit {
     Data,
 }
 
-/// Bytes that the process may still take under `limit`; none where there is no limit.
+/// Bytes that the process may still take under `limit`; `None` where it is unlimited.
 #[cfg(unix)]
 pub fn left(limit: Limit) -> Option<u64> {
     let (resource, key) = match limit {

@@ -1,4 +1,4 @@
-//! Memory: what is free, and how the process ends when there is no more.
+//! Memory: how much is free, and how the process ends when it runs out.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, Write};

@@ -24,7 +24,7 @@ pub fn install() -> Result<(), Failure> {
         #[cfg(unix)]
         Err(ctrlc::Error::System(_)) => {
             for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-                // SAFETY: the default action is no code of ours.
+                // SAFETY: the default action runs none of our code.
                 unsafe { libc::signal(signal, libc::SIG_DFL) };
             }
             Ok(())

@@ -1,4 +1,4 @@
-//! The law under a cost that is no product, or has classes: row by row on the processor in f64, in memory of O(m) a thread.
+//! The law under a cost that is not a product, or has classes: row by row on the processor in f64, in memory of O(m) a thread.
 
 use rayon::prelude::*;
 

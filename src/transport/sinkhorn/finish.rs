@@ -1,6 +1,6 @@
 //! The end of a solve: values of the very plan that the potentials define.
 //!
-//! With R² the largest squared radius, cost where it is no product, or potential, and u the rounding of the precision, exponents are
+//! With R² the largest squared radius, cost where it is not a product, or potential, and u the rounding of the precision, exponents are
 //! off by δ = R² u/ε, and with them each P_ij by that share; sums of |x|² as large as R² are off by R² u. So in single precision
 //!
 //! ```text

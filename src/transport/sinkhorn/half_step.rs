@@ -210,7 +210,7 @@ impl<B: Backend> HalfStep<'_, B> {
         Ok((backend.download_reals(out)?, backend.download_reals(&mean)?))
     }
 
-    /// [`HalfStep::means`] of a cost that is no product, and third the mean of it.
+    /// [`HalfStep::means`] of a cost that is not a product, and third its mean.
     fn cost_means(
         &self,
         cost: PairCost<'_>,
