@@ -7,8 +7,8 @@ use brenier::backend::{Backend, Noise};
 use brenier::field::fold;
 use brenier::measure::{Covariance, Mixture};
 use brenier::path::{Grid, Schedule};
+use brenier::program::{Program, Step};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::program::{Program, Step};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// K isotropic components on a circle, the mixture of the peers' benchmark.

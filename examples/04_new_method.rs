@@ -1,7 +1,8 @@
 //! A new sampling method in fifteen lines; it runs over every kind of field. `cargo run --release --example 04_new_method`
 
 use brenier::path::Grid;
-use brenier::sampler::{Method, Op, Program, STATE, Step};
+use brenier::program::{Op, Program, STATE, Step};
+use brenier::sampler::Method;
 
 /// The midpoint rule on dx/dt = α̇ x̂₀ + σ̇ ε̂, with every other level of the grid as a midpoint. It never looks at σ = 0.
 struct Midpoint;

@@ -30,10 +30,13 @@ pub mod gradient_flow;
 pub mod io;
 pub mod measure;
 pub mod metric;
+mod names;
 pub mod path;
+pub mod program;
 pub mod random;
 pub mod report;
 pub mod sampler;
 pub mod transport;
 
-pub use error::{Error, nearest};
+pub use error::Error;
+pub use names::nearest;

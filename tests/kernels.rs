@@ -11,13 +11,14 @@ use std::sync::Arc;
 use brenier::backend::cpu::Cpu;
 use brenier::backend::cuda::Cuda;
 use brenier::backend::{Backend, Columns, Dense, Mean, Noise, Rows, Scale, TILE, TileList, Tiles};
-use brenier::field::network::Activation;
-use brenier::field::{MixtureProgram, fold};
+use brenier::field::fold;
 use brenier::measure::Mixture;
 use brenier::measure::mixture::Covariance;
 use brenier::path::Level;
+use brenier::program::Activation;
+use brenier::program::MixtureProgram;
+use brenier::program::{Op, Program, STATE, Step};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::program::{Op, Program, STATE, Step};
 use emulated::Emulator;
 use emulator::Order;
 

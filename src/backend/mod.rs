@@ -16,8 +16,8 @@ mod ticket;
 use bytemuck::Pod;
 use half::f16;
 
-use crate::field::MixtureProgram;
-use crate::field::network::Activation;
+use crate::program::Activation;
+use crate::program::MixtureProgram;
 
 pub use anderson::Anderson;
 pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Error;
 use crate::backend::{Device, Noise};
+use crate::error::Error;
 use crate::experiment::compare::{Compare, Progress};
 use crate::experiment::families::EPS_COLLAPSED;
 use crate::experiment::ledger::{Estimate, Path, action_from_regression, ledger, standard_error};
@@ -14,8 +14,9 @@ use crate::io::Checkpoint;
 use crate::measure::{Cloud, Measure};
 use crate::metric::{Judge, Ruler};
 use crate::path::{Grid, Schedule};
+use crate::program::Program;
 use crate::random::{Philox, Stream};
-use crate::sampler::{Heun, Method, Observe, Program, RunError};
+use crate::sampler::{Heun, Method, Observe, RunError};
 
 /// Heun steps of the reference end points.
 const REFERENCE_STEPS: usize = 1024;

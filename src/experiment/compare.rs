@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::Error;
 use crate::backend::{Cost, Device};
+use crate::error::Error;
 use crate::experiment::bench::Bench;
 use crate::experiment::families::{EPS_TRANSPORT, network_methods, rows};
 use crate::experiment::record::{CompareRecord, Comparison};

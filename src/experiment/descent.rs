@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::Error;
 use crate::backend::{Cost, Device};
+use crate::error::Error;
 use crate::gradient_flow::{
     Account, Blob, Descent, FlowError, Langevin, Progress, Scheme, SemiUnbalancedJko, SinkhornFlow, descend,
 };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Error;
+use crate::error::Error;
 use crate::experiment::bench::{Bench, END_OF_DIFFUSION, Made, Setting};
 use crate::experiment::record::{Family, FreeEnergy};
 use crate::experiment::walk::mean;

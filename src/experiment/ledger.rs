@@ -1,15 +1,15 @@
 //! The ledger of a deterministic path (maths §2a): action = W₂² + coupling gap + straightness.
 
-use crate::Error;
 use crate::backend::{Device, Noise};
+use crate::error::Error;
 use crate::experiment::record::Ledger;
 use crate::experiment::walk::mean;
 use crate::field::Field;
 use crate::measure::{Cloud, Measure};
 use crate::metric::paired_cost;
 use crate::path::{Level, Schedule};
+use crate::program::{Program, Step};
 use crate::random::Stream;
-use crate::sampler::program::{Program, Step};
 use crate::sampler::{Observe, RunError};
 
 /// A path from `start` to `end` with the action of each particle.

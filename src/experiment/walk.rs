@@ -4,7 +4,8 @@ use crate::backend::{Device, Noise};
 use crate::field::Field;
 use crate::measure::{Cloud, CloudError};
 use crate::path::Grid;
-use crate::sampler::{Observe, Program, RunError};
+use crate::program::Program;
+use crate::sampler::{Observe, RunError};
 
 /// A finished deterministic run.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ pub mod network;
 
 use crate::measure::{Cloud, Mixture};
 
-pub use mixture::{Form, MixtureProgram, MixtureStep, fold};
+pub use mixture::fold;
 pub use network::Network;
 
 /// A field: at a level (α, σ) and a point x it gives the denoised point x̂₀ = E[data | x] and the noise ε̂ = (x − α x̂₀)/σ.

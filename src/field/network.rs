@@ -17,15 +17,13 @@
 //! The field depends on a level only through σ/α: on levels of another schedule, x is scaled to the level of the network's own
 //! schedule that has the same σ/α. So any method runs on any network, within the noise levels that it was trained on.
 
-mod activation;
 mod error;
 mod layer;
 mod time;
 
 use crate::path::{Level, Prediction, Schedule, ScheduleError, combination};
+use crate::program::Activation;
 
-pub use activation::Activation;
-pub(crate) use activation::{GELU_CUBE, GELU_TANH};
 pub use error::{LevelError, NetworkError};
 pub use layer::Layer;
 pub use time::{Clock, Time};

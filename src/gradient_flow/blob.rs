@@ -21,8 +21,8 @@ use crate::gradient_flow::jko::{Account, Cost, Scheme, Watch, check_reach, mean_
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::io::Checkpoint;
 use crate::measure::{Cloud, Mixture};
+use crate::program::{Program, Step};
 use crate::sampler::Observe;
-use crate::sampler::program::{Program, Step};
 
 /// The blob flow under way.
 #[derive(Debug)]

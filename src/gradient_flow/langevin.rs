@@ -34,9 +34,9 @@ use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::io::Checkpoint;
 use crate::measure::{Cloud, Covariance, Mixture};
 use crate::path::Level;
+use crate::program::{Program, STATE};
 use crate::random::{Philox, Stream};
 use crate::sampler::langevin::{DATA, drift};
-use crate::sampler::program::{Program, STATE};
 use crate::sampler::{Observe, RunError, Underway};
 
 /// The Langevin scheme to a law.

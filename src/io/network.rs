@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use ::safetensors::SafeTensors;
 
-use crate::error::nearest;
 use crate::field::Network;
-use crate::field::network::{Activation, Clock, Layer, Output, Time};
+use crate::field::network::{Clock, Layer, Output, Time};
 use crate::io::{Array, Problem, safetensors};
+use crate::names::nearest;
 use crate::path::{Prediction, Schedule};
+use crate::program::Activation;
 
 const KEYS: [&str; 10] =
     ["brenier", "layers", "activation", "prediction", "schedule", "time", "clock", "clock_scale", "clock_offset", "sigma_data"];

@@ -4,9 +4,9 @@ use std::f64::consts::TAU;
 
 use thiserror::Error;
 
-use crate::error::{edits, nearest};
 use crate::measure::digits::digits;
 use crate::measure::{Measure, Mixture, Shape};
+use crate::names::{edits, nearest};
 
 /// Every name, in the order they are listed to the user; `normal` also takes its dimension, as in `normal:3`.
 pub const NAMES: [&str; 10] =

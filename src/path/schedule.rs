@@ -4,7 +4,7 @@ use std::f64::consts::FRAC_PI_2;
 
 use thiserror::Error;
 
-use crate::error::nearest;
+use crate::names::nearest;
 use crate::path::Level;
 
 /// The offset s of the cosine schedule (Nichol, Dhariwal 2021, eq. 17), which keeps σ from falling too fast at the data.

@@ -4,8 +4,8 @@
 //! lower q↓ and put back noise: q↓² + u² = q′², u = η q′ √(1 − q′²/q²), the noise of [`Ddim`](crate::sampler::Ddim).
 
 use crate::path::Level;
+use crate::program::Step;
 use crate::sampler::Ddim;
-use crate::sampler::program::Step;
 
 /// (q↓, u) of a step from noise level `q` to `to`; η ≤ 1 keeps u ≤ `to`.
 pub(super) fn split(q: f64, to: f64, eta: f64) -> (f64, f64) {

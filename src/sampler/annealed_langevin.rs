@@ -23,8 +23,8 @@
 //! 1/K, so that g, and with it the excess, stays.
 
 use crate::path::{Grid, GridError, Level};
+use crate::program::{Program, Step};
 use crate::sampler::Method;
-use crate::sampler::program::{Program, Step};
 
 /// Annealed Langevin dynamics over all levels of a grid.
 #[derive(Clone, Copy, Debug, PartialEq)]

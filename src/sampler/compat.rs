@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::error::nearest;
+use crate::names::nearest;
 
 /// A defect by its name: one row of [`COMPATS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,9 +13,9 @@
 
 use crate::path::table::strided_steps;
 use crate::path::{Grid, Level, Schedule};
+use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
 use crate::sampler::ddpm::forward_variance;
-use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// DDIM with noise level `eta`: 0 deterministic, 1 ancestral.
 #[derive(Clone, Copy, Debug, PartialEq)]

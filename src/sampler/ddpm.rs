@@ -13,8 +13,8 @@
 //! the better sample.
 
 use crate::path::{Grid, Level};
+use crate::program::{Program, Step};
 use crate::sampler::Method;
-use crate::sampler::program::{Program, Step};
 
 /// DDPM's ancestral sampler.
 #[derive(Clone, Copy, Debug, PartialEq)]

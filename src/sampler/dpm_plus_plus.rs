@@ -16,8 +16,8 @@
 //! [`DpmPlusPlus::half_curvature`]. It also lowers the order of the last steps of short runs; see [`DpmPlusPlus::lower_below`].
 
 use crate::path::{Grid, Level};
+use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
-use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// DPM-Solver++ of order 1 to 3.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,9 +9,9 @@
 //! Order 2 when η = 0; a step to q↓ = 0 is of order 1.
 
 use crate::path::{Grid, Level};
+use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
 use crate::sampler::ancestral::{between, first_order, split};
-use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// DPM-Solver++(2S), ancestral with η > 0.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,9 +10,9 @@
 //! Two evaluations and two draws a step; stochastic unless η = 0. A step to the data is of order 1.
 
 use crate::path::{Grid, Level};
+use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
 use crate::sampler::ancestral::{between, first_order, split};
-use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// The single-step SDE-DPM-Solver++.
 #[derive(Clone, Copy, Debug, PartialEq)]

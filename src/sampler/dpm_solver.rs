@@ -8,9 +8,9 @@
 //! the first step, a step to σ′ = 0 and the last of a short run are of order 1.
 
 use crate::path::Grid;
+use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
 use crate::sampler::dpm_plus_plus::log_step;
-use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// DPM-Solver-2M in ε̂.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@
 //! σ/α; at pure noise, where that is infinite, there is nothing to churn and the step is Euler's.
 
 use crate::path::{Grid, Level};
+use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
-use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// EDM's sampler.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,8 +10,8 @@
 //! CondOT levels only.
 
 use crate::path::{Grid, Level};
+use crate::program::{Program, Step};
 use crate::sampler::Method;
-use crate::sampler::program::{Program, Step};
 
 /// Euler's method in t: `pf-euler` on a diffusion's schedule, `fm-euler` on CondOT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@
 //! σ̇ = −∞. One step does not lower the order.
 
 use crate::path::Grid;
+use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
 use crate::sampler::euler::step;
-use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// Heun's method in t: `pf-heun` on a diffusion's schedule, `fm-heun` on CondOT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use crate::measure::Mixture;
 use crate::path::{Grid, Level};
-use crate::sampler::program::{Program, Step};
+use crate::program::{Program, Step};
 use crate::sampler::{Method, RunError};
 
 /// Unadjusted Langevin; of the grid only the number of steps counts.

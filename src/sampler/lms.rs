@@ -8,9 +8,9 @@
 //! the last step loses the order.
 
 use crate::path::{Grid, Level};
+use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
 use crate::sampler::ancestral::first_order;
-use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// Adams–Bashforth of order 1 to 4 in q.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,6 @@ pub mod lms;
 pub mod looped;
 pub mod pair;
 pub mod predictor_corrector;
-pub mod program;
 pub mod renoise;
 pub mod run;
 pub mod runge_kutta;
@@ -36,8 +35,9 @@ pub mod stochastic_interpolant;
 
 use thiserror::Error;
 
-use crate::error::nearest;
+use crate::names::nearest;
 use crate::path::{Grid, Schedule, Spacing};
+use crate::program::Program;
 
 pub use adaptive::{Adaptive, AdaptiveError, Solution};
 pub use annealed_langevin::AnnealedLangevin;
@@ -60,7 +60,6 @@ pub use lms::Lms;
 pub use looped::{LOOPS, Loop, LoopOptions, Looped};
 pub use pair::Pair;
 pub use predictor_corrector::{Corrected, Corrector, Predictor, PredictorCorrector, Sde};
-pub use program::{Op, Program, Register, STATE, Step};
 pub use renoise::Renoise;
 pub use run::{Observe, RunError, Underway};
 pub use runge_kutta::{RungeKutta, Tableau};

@@ -7,8 +7,8 @@
 //! All noise is drawn afresh at each step, so errors of one step are forgotten in the next. Stochastic, one evaluation.
 
 use crate::path::Grid;
+use crate::program::{Program, Step};
 use crate::sampler::Method;
-use crate::sampler::program::{Program, Step};
 
 /// Denoise to x̂₀, then renoise to the next level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,13 +5,14 @@ use thiserror::Error;
 
 use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows, Scale, Task};
 use crate::field::network::LevelError;
-use crate::field::{Field, MixtureProgram, fold};
+use crate::field::{Field, fold};
 use crate::io::Part;
 use crate::measure::Cloud;
 use crate::path::Level;
+use crate::program::MixtureProgram;
+use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::adaptive::AdaptiveError;
 use crate::sampler::forward::Forward;
-use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// Why a program cannot run on a field.
 #[derive(Clone, Debug, Error, PartialEq)]

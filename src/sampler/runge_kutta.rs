@@ -7,8 +7,8 @@
 //! One evaluation a stage. A step with a stage where v is not finite, as at the data of variance-preserving schedules, is Euler's.
 
 use crate::path::{Grid, Level, Schedule};
+use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
-use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// The coefficients of an explicit method of at most four stages.
 #[derive(Clone, Copy, Debug, PartialEq)]

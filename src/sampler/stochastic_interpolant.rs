@@ -12,8 +12,8 @@
 use std::f64::consts::PI;
 
 use crate::path::{Grid, Level};
+use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
-use crate::sampler::program::{Op, Program, STATE, Step};
 
 /// The noise level w(t) of the SDE, each with a factor.
 #[derive(Clone, Copy, Debug, PartialEq)]

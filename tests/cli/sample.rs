@@ -4,11 +4,12 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use brenier::backend::{Device, Noise, Precision};
-use brenier::field::network::{Activation, Layer, Output};
+use brenier::field::network::{Layer, Output};
 use brenier::field::{Field, Network};
 use brenier::io::{Float, read_array, write_npy};
 use brenier::measure::{Cloud, Covariance, Mixture};
 use brenier::path::{Grid, Prediction, Schedule, Spacing};
+use brenier::program::Activation;
 use brenier::random::{Philox, Stream};
 use brenier::sampler::{COMPATS, Compat, METHODS, Observe, Options};
 use serde_json::Value;

@@ -11,12 +11,12 @@ use brenier::backend::{
     Sweep, TILE, TileList, Tiles,
 };
 use brenier::field::fold;
-use brenier::field::network::Activation;
 use brenier::measure::Mixture;
 use brenier::measure::mixture::Covariance;
 use brenier::path::Level;
+use brenier::program::Activation;
+use brenier::program::{Program, Step};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::program::{Program, Step};
 
 use crate::{dot, normals};
 

@@ -1,12 +1,13 @@
 //! `interpret`: programs over a mixture, against the field's definition and against the folded layout, one particle at a time.
 
 use brenier::backend::{Backend, Noise, Reals};
-use brenier::field::{MixtureProgram, fold};
+use brenier::field::fold;
 use brenier::measure::Mixture;
 use brenier::measure::mixture::Covariance;
 use brenier::path::Level;
+use brenier::program::MixtureProgram;
+use brenier::program::{Op, Program, STATE, Step};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::program::{Op, Program, STATE, Step};
 
 use crate::{assert_near, dot, normals, on_each, reference, rounded, rounding};
 

@@ -6,7 +6,7 @@ use std::f64::consts::LN_2;
 use brenier::backend::{
     Backend, Columns, Dense, HalfColumns, Mean, PairCost, Reals, Rows, Scale, Storage, TILE, TileList, Tiles,
 };
-use brenier::field::network::Activation;
+use brenier::program::Activation;
 
 use crate::{normals, on_each};
 

@@ -1,7 +1,7 @@
 //! `perceptron`: out = W_L a(… a(W_1 (s x) + b_1) …) + b_L.
 
 use brenier::backend::{Backend, Dense, Reals, Rows};
-use brenier::field::network::Activation;
+use brenier::program::Activation;
 
 use crate::{assert_near, dot, normals, on_each, rounded, rounding};
 

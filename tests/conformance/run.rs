@@ -4,8 +4,8 @@ use brenier::backend::{Device, Noise, Precision};
 use brenier::field::Field;
 use brenier::measure::Cloud;
 use brenier::path::Level;
+use brenier::program::{Op, Program, STATE, Step};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::program::{Op, Program, STATE, Step};
 use brenier::sampler::{Observe, RunError};
 
 use crate::interpret::{mixture, programs};

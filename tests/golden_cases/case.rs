@@ -6,7 +6,8 @@ use brenier::backend::{Device, Noise, Precision};
 use brenier::field::Field;
 use brenier::io::{read_array, read_measure};
 use brenier::measure::{Measure, Mixture};
-use brenier::sampler::{Observe, Op, Program};
+use brenier::program::{Op, Program};
+use brenier::sampler::Observe;
 use serde_json::Value;
 
 /// Why a case does not pass.

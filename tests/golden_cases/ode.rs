@@ -1,7 +1,8 @@
 //! The kind `ode`: fixed steps of a Runge–Kutta method on the probability-flow ODE.
 
 use brenier::backend::Noise;
-use brenier::sampler::{Observe, Op, RungeKutta, Tableau};
+use brenier::program::Op;
+use brenier::sampler::{Observe, RungeKutta, Tableau};
 
 use crate::case::{Case, Produced, Trouble, failed, skip};
 use crate::grids;

@@ -1,9 +1,10 @@
 //! The kind `sampler`: a grid of noise levels and a method on it.
 
 use brenier::path::{Form, Grid, Level, NoiseClock, sigmas, table};
+use brenier::program::{Program, Step};
 use brenier::sampler::{
-    Churn, Ddim, Ddpm, Dpm2, DpmPlusPlus, DpmPlusPlus2S, DpmPlusPlusSde, DpmSolver, Edm, Euler, Heun, Lms, Method, Program,
-    Renoise, SecondOrder, Step, Variance,
+    Churn, Ddim, Ddpm, Dpm2, DpmPlusPlus, DpmPlusPlus2S, DpmPlusPlusSde, DpmSolver, Edm, Euler, Heun, Lms, Method, Renoise,
+    SecondOrder, Variance,
 };
 
 use crate::case::{Case, Trouble, failed, skip};

@@ -7,8 +7,9 @@ use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Measure, Mixture, named};
 use brenier::metric::Ruler;
 use brenier::path::{Grid, Schedule};
+use brenier::program::Program;
 use brenier::random::{Philox, Stream};
-use brenier::sampler::{Ddim, Ddpm, Euler, Heun, Method, Observe, Program, Variance};
+use brenier::sampler::{Ddim, Ddpm, Euler, Heun, Method, Observe, Variance};
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{Problem, Sinkhorn};
 

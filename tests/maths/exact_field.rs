@@ -5,7 +5,7 @@ use brenier::field::fold;
 use brenier::measure::Mixture;
 use brenier::measure::mixture::Covariance;
 use brenier::path::Level;
-use brenier::sampler::program::{Op, Program, Step};
+use brenier::program::{Op, Program, Step};
 
 fn level(alpha: f64, sigma: f64) -> Level {
     Level { t: alpha, alpha, sigma, alpha_dot: 1.0, sigma_dot: -1.0 }

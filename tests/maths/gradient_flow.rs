@@ -6,8 +6,8 @@ use brenier::backend::{Device, Precision};
 use brenier::gradient_flow::{Account, Blob, FlowError, Langevin, SemiUnbalancedJko, SinkhornFlow, descend};
 use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Covariance, Mixture, named};
+use brenier::program::{Op, STATE};
 use brenier::random::Stream;
-use brenier::sampler::program::{Op, STATE};
 use brenier::transport::{EntropicMap, Gaussian, Problem, Residual, SemiUnbalanced, Sinkhorn};
 
 const ON: fn(usize, &Account, Option<Residual>) -> bool = |_, _, _| true;

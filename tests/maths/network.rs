@@ -4,13 +4,15 @@ use std::path::Path;
 
 use brenier::backend::cpu::{Cpu, Isa};
 use brenier::backend::{Backend, BackendError, Dense, Device, Noise, Precision, Rows, Task};
-use brenier::field::network::{Activation, Clock, Layer, LevelError, Output, Time};
+use brenier::field::network::{Clock, Layer, LevelError, Output, Time};
 use brenier::field::{Field, Network};
 use brenier::io::{read_array, read_network};
 use brenier::measure::Mixture;
 use brenier::path::{Grid, Level, Prediction, Schedule};
+use brenier::program::Activation;
+use brenier::program::{Program, Step};
 use brenier::random::Stream;
-use brenier::sampler::{Ddim, Euler, Heun, Method, Observe, Program, RunError, Step};
+use brenier::sampler::{Ddim, Euler, Heun, Method, Observe, RunError};
 
 const FIXTURES: [(&str, f64); 6] =
     // Half precision keeps its rounded weights exactly, so the tolerance is that of f32 arithmetic for all.

@@ -8,7 +8,7 @@ use approx::{assert_abs_diff_eq, assert_relative_eq};
 use brenier::measure::Mixture;
 use brenier::measure::mixture::Covariance;
 use brenier::path::{Grid, Level, Schedule, Spacing};
-use brenier::sampler::program::{Op, Program};
+use brenier::program::{Op, Program};
 use brenier::sampler::{
     AnnealedLangevin, Churn, Ddim, Ddpm, Diffusion, Edm, EnergyMatching, Euler, Heun, LastStep, METHODS, Method, Named,
     StochasticInterpolant, Variance, named, names,

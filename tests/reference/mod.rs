@@ -1,8 +1,8 @@
 //! Two plain f64 interpreters, for one particle: of a program over any field, and of a folded program straight from its layout.
 
-use brenier::field::{Form, MixtureProgram};
 use brenier::path::Level;
-use brenier::sampler::program::{Op, Program, STATE, Step};
+use brenier::program::{Form, MixtureProgram};
+use brenier::program::{Op, Program, STATE, Step};
 
 /// The state after `program` from `x`; `field(level, p, q, point)` is p x̂₀ + q ε̂ and `normals(step, draw)` the noise.
 pub fn interpret(

@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, Twice, transpose};
 use crate::backend::{Noise, Real};
-use crate::field::{Form, MixtureProgram};
-use crate::sampler::program::{Op, Register};
+use crate::program::{Form, MixtureProgram};
+use crate::program::{Op, Register};
 
 /// Particles a task handles.
 const ROWS: usize = 256;

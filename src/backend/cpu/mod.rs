@@ -36,8 +36,8 @@ use crate::backend::{
     Anderson, Backend, BackendError, Columns, Cost, CostMean, Damping, Dense, HalfColumns, Mean, Noise, PairCost, PairKernel,
     Rows, Scale, Storage, Sweep, Ticket, TileList, Tiles,
 };
-use crate::field::MixtureProgram;
-use crate::field::network::Activation;
+use crate::program::Activation;
+use crate::program::MixtureProgram;
 
 pub use assistant::Assistant;
 pub use lane::Isa;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::backend::Real;
 use crate::backend::cpu::gemm::gemm;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
-use crate::field::network::{Activation, GELU_CUBE, GELU_TANH};
+use crate::program::{Activation, GELU_CUBE, GELU_TANH};
 
 /// Numbers of the widest layer in a block: with those of the layer before, they stay in the second-level cache.
 const BLOCK: usize = 1 << 16;

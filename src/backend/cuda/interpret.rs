@@ -7,8 +7,8 @@ use bytemuck::{Pod, Zeroable};
 use crate::backend::cuda::launcher::{Argument, Pointer, Shape, blocks};
 use crate::backend::cuda::{Buffer, Cuda};
 use crate::backend::{BackendError, Noise};
-use crate::field::{Form, MixtureProgram};
-use crate::sampler::program::{Op, REGISTERS};
+use crate::program::{Form, MixtureProgram};
+use crate::program::{Op, REGISTERS};
 
 /// Threads of a block, as in the kernel file.
 const THREADS: usize = 128;

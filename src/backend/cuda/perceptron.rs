@@ -3,7 +3,7 @@
 use crate::backend::cuda::launcher::{Argument, Pointer, Shape, blocks};
 use crate::backend::cuda::{Buffer, Cuda};
 use crate::backend::{BackendError, Dense, Rows};
-use crate::field::network::Activation;
+use crate::program::Activation;
 
 /// Rows and outputs of a block, as in the kernel file.
 const ROWS: usize = 128;

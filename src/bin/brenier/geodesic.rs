@@ -15,7 +15,8 @@ use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Measure};
 use brenier::metric::{Flag, paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
-use brenier::sampler::{Euler, Heun, Method, Program};
+use brenier::program::Program;
+use brenier::sampler::{Euler, Heun, Method};
 use brenier::transport::{LinePlan, Plan, Problem, Sinkhorn};
 use clap::{Args, ValueEnum};
 

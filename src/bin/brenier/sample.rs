@@ -10,10 +10,11 @@ use brenier::field::Field;
 use brenier::io::{Checkpoint, is_network, read_array, read_network};
 use brenier::measure::Measure;
 use brenier::path::{Grid, Level, Schedule, Spacing};
+use brenier::program::Program;
 use brenier::random::{Philox, Stream};
 use brenier::sampler::langevin::settles;
 use brenier::sampler::{
-    self, AnnealedLangevin, Churn, Compat, Edm, Loop, LoopOptions, Looped, METHODS, Method, Named, Options, Program, prior_error,
+    self, AnnealedLangevin, Churn, Compat, Edm, Loop, LoopOptions, Looped, METHODS, Method, Named, Options, prior_error,
 };
 use clap::Args;
 use serde::Serialize;

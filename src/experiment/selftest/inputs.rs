@@ -3,8 +3,8 @@
 use crate::backend::Noise;
 use crate::measure::{Covariance, Mixture};
 use crate::path::{Grid, Schedule};
+use crate::program::{Op, Program, Step};
 use crate::random::{Philox, Stream};
-use crate::sampler::program::{Op, Program, Step};
 
 /// Rows, columns, dimension.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@ use crate::backend::{Backend, BackendError, Columns, Cost, Dense, PairCost, Pair
 use crate::experiment::selftest::inputs::{Inputs, counter, mixture, normals, program};
 use crate::experiment::selftest::{partners, updates};
 use crate::field::fold;
-use crate::field::network::Activation;
+use crate::program::Activation;
 
 /// The operations of the seam.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@ use crate::backend::{
 };
 use crate::experiment::speed::inputs::{COMPONENTS, STEPS, cloud, ddim, mixture, noise};
 use crate::field::fold;
-use crate::field::network::Activation;
+use crate::program::Activation;
 
 /// Width of the hidden layers of the network.
 const HIDDEN: usize = 256;

@@ -3,8 +3,8 @@
 use crate::backend::{Backend, BackendError, Noise, Reals};
 use crate::measure::{Covariance, Mixture};
 use crate::path::{Grid, Schedule};
+use crate::program::{Program, Step};
 use crate::random::{Philox, Stream};
-use crate::sampler::program::{Program, Step};
 
 /// Steps of the interpreter.
 pub const STEPS: usize = 20;

@@ -4,7 +4,14 @@
 //! n × d numbers. Register 0 is the state x. All coefficients are computed in f64 on the host, so two methods are the same
 //! when their programs are.
 
+pub mod activation;
+pub mod folded;
+
 use crate::path::Level;
+
+pub use activation::Activation;
+pub(crate) use activation::{GELU_CUBE, GELU_TANH};
+pub use folded::{Form, MixtureProgram, MixtureStep};
 
 /// Number of registers a program may use; register 0 is the state.
 pub const REGISTERS: usize = 8;
