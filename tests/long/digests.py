@@ -116,10 +116,9 @@ def arrays(folder):
 
 
 def digest(binary, command, precision, folder):
-    out = folder / "out"
-    kind = ["--out", str(out) + (".npy" if command.startswith("generate") else "")]
+    named = ["--out", "out.npy" if command.startswith("generate") else "out"]
     words = [str(NETWORKS / network()) if word == "NETWORK" else word for word in command.split()]
-    ran = subprocess.run([binary, *words, *kind, "--json", "--quiet", "--device", "cpu", "--precision", precision], cwd=folder,
+    ran = subprocess.run([binary, *words, *named, "--json", "--quiet", "--device", "cpu", "--precision", precision], cwd=folder,
                          capture_output=True, text=True)
     if ran.returncode:
         return f"exit {ran.returncode}: {ran.stderr.strip().splitlines()[-1]}"
@@ -128,7 +127,7 @@ def digest(binary, command, precision, folder):
     for name, values in arrays(folder):
         sha.update(name.encode())
         sha.update(values)
-    subprocess.run(["rm", "-rf", str(out), str(out) + ".npy"], check=True)
+    subprocess.run(["rm", "-rf", "out", "out.npy"], cwd=folder, check=True)
     return sha.hexdigest()[:16]
 
 
