@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use crate::io::Problem;
+use crate::io::Fault;
 
 /// Numbers in C order (the last index runs fastest) and their shape; there are Π shape of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,12 +54,12 @@ impl Number {
 
 impl Layout {
     /// The array whose numbers begin at the start of `bytes`; what follows them is ignored, as numpy does.
-    pub fn decode(&self, bytes: &[u8]) -> Result<Array, Problem> {
+    pub fn decode(&self, bytes: &[u8]) -> Result<Array, Fault> {
         let count = self.shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
         let needed = count.and_then(|n| n.checked_mul(self.number.size()));
         let count = match (count, needed) {
             (Some(count), Some(needed)) if needed <= bytes.len() => count,
-            _ => return Err(Problem::Truncated { shape: self.shape.clone(), needed, found: bytes.len() }),
+            _ => return Err(Fault::Truncated { shape: self.shape.clone(), needed, found: bytes.len() }),
         };
         let values = match self.number {
             Number::F16 => self.gather(count, bytes, |b| f16::from_le_bytes(b).to_f64()),
@@ -104,19 +104,19 @@ impl Layout {
 
 impl Array {
     /// Points as rows: the values and their dimension d, from n × d or, with d = 1, n numbers.
-    pub(super) fn into_points(self) -> Result<(Vec<f64>, usize), Problem> {
+    pub(super) fn into_points(self) -> Result<(Vec<f64>, usize), Fault> {
         match self.shape[..] {
             [_] => Ok((self.values, 1)),
             [_, d] => Ok((self.values, d)),
-            _ => Err(Problem::Shape { shape: self.shape, wanted: "points are n × d, one row a point" }),
+            _ => Err(Fault::Shape { shape: self.shape, wanted: "points are n × d, one row a point" }),
         }
     }
 
     /// Weights, from n, n × 1 or 1 × n numbers.
-    pub(super) fn into_weights(self) -> Result<Vec<f64>, Problem> {
+    pub(super) fn into_weights(self) -> Result<Vec<f64>, Fault> {
         match self.shape[..] {
             [_] | [_, 1] | [1, _] => Ok(self.values),
-            _ => Err(Problem::Shape { shape: self.shape, wanted: "weights are n numbers, one a point" }),
+            _ => Err(Fault::Shape { shape: self.shape, wanted: "weights are n numbers, one a point" }),
         }
     }
 }
@@ -166,6 +166,6 @@ mod tests {
     #[test]
     fn a_shape_that_no_memory_could_hold_is_an_error_not_an_overflow() {
         let layout = Layout { shape: vec![usize::MAX, 2], number: Number::F64, big_endian: false, fortran: true };
-        assert!(matches!(layout.decode(&[0; 64]), Err(Problem::Truncated { needed: None, found: 64, .. })));
+        assert!(matches!(layout.decode(&[0; 64]), Err(Fault::Truncated { needed: None, found: 64, .. })));
     }
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::io::{Problem, ReadError, WriteError, write_whole};
+use crate::io::{Fault, ReadError, WriteError, write_whole};
 
 /// The state of a run, kept in memory and now and then written to its file.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Checkpoint {
         let mut checkpoint = Self::begin(path.clone(), run);
         match checkpoint.read(&path) {
             Ok(()) => Ok(checkpoint),
-            Err(problem) => Err(ReadError::File { path, problem }),
+            Err(fault) => Err(ReadError::File { path, fault }),
         }
     }
 
@@ -154,12 +154,12 @@ impl Checkpoint {
     }
 
     /// Reads arrays and records.
-    fn read(&mut self, path: &Path) -> Result<(), Problem> {
+    fn read(&mut self, path: &Path) -> Result<(), Fault> {
         let bytes = fs::read(path).map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound => Problem::NoCheckpoint,
-            _ => Problem::Unreadable(cause),
+            io::ErrorKind::NotFound => Fault::NoCheckpoint,
+            _ => Fault::Unreadable(cause),
         })?;
-        let damaged = |why: &str| Problem::Damaged { why: why.into() };
+        let damaged = |why: &str| Fault::Damaged { why: why.into() };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error.to_string()))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error.to_string()))?;
         let metadata = header.metadata().as_ref().ok_or_else(|| damaged("it says of no run"))?;
@@ -172,7 +172,7 @@ impl Checkpoint {
         let mut keys = first.chain(there.keys().chain(run.keys()).map(String::as_str));
         if let Some(key) = keys.find(|key| there.get(*key) != run.get(*key)) {
             let words = |run: &Map<String, Value>| run.get(key).map_or("not given".into(), Value::to_string);
-            return Err(Problem::OtherRun { key: key.to_owned(), there: words(&there), here: words(run) });
+            return Err(Fault::OtherRun { key: key.to_owned(), there: words(&there), here: words(run) });
         }
         let mut all = tensors.tensors();
         all.sort_by(|a, b| a.0.cmp(&b.0));

@@ -3,7 +3,7 @@
 use csv::{ByteRecord, ReaderBuilder, Trim};
 use thiserror::Error;
 
-use crate::io::{Array, Problem};
+use crate::io::{Array, Fault};
 
 /// A table, and what whoever wrote it should know about how it was read.
 #[derive(Debug)]
@@ -36,13 +36,13 @@ pub(super) enum Remark {
 /// The first line is a header when none of its fields is, or begins as, a number, and when it is a field without a name before the
 /// numbers 0, 1, …, as pandas heads an array. First columns that a header leaves without a name are an index where they hold whole
 /// numbers of which no two are equal, and are left out.
-pub(super) fn read(bytes: &[u8]) -> Result<Table, Problem> {
+pub(super) fn read(bytes: &[u8]) -> Result<Table, Fault> {
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(bytes);
     let mut record = ByteRecord::new();
     let mut values = Vec::new();
     let (mut columns, mut first_line, mut rows) = (0, 0, 0);
     let (mut header, mut unnamed) = (false, 0);
-    while reader.read_byte_record(&mut record).map_err(|error| Problem::Damaged { why: error.to_string() })? {
+    while reader.read_byte_record(&mut record).map_err(|error| Fault::Damaged { why: error.to_string() })? {
         let line = record.position().map_or(0, |position| position.line());
         if first_line == 0 {
             (columns, first_line) = (record.len(), line);
@@ -54,12 +54,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Table, Problem> {
             }
         }
         if record.len() != columns {
-            return Err(Problem::Ragged { line, found: record.len(), first_line, expected: columns });
+            return Err(Fault::Ragged { line, found: record.len(), first_line, expected: columns });
         }
         for (column, field) in record.iter().enumerate() {
             let Some(value) = number(field).filter(|value| value.is_finite()) else {
                 let text = String::from_utf8_lossy(field).chars().take(40).collect();
-                return Err(Problem::Cell { line, column, text });
+                return Err(Fault::Cell { line, column, text });
             };
             values.push(value);
         }

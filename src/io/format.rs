@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::io::Problem;
+use crate::io::Fault;
 
 /// A format that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,22 +38,22 @@ const SIGNATURES: [(&[u8], &str); 9] = [
 /// What a text in UTF-8 holds behind the mark that some editors begin it with.
 ///
 /// # Errors
-/// [`Problem::NotRead`] when it is text in UTF-16 or UTF-32, known by its mark or by two Latin letters of two bytes each.
-pub(super) fn text(bytes: &[u8]) -> Result<&[u8], Problem> {
+/// [`Fault::NotRead`] when it is text in UTF-16 or UTF-32, known by its mark or by two Latin letters of two bytes each.
+pub(super) fn text(bytes: &[u8]) -> Result<&[u8], Fault> {
     let encoding = match bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [1..=0xff, 0, 1..=0xff, 0, ..] | [0, 1..=0xff, 0, 1..=0xff, ..] => "UTF-16",
         _ => return Ok(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)),
     };
-    Err(Problem::NotRead { what: format!("text in {encoding}"), remedy: "save it as UTF-8" })
+    Err(Fault::NotRead { what: format!("text in {encoding}"), remedy: "save it as UTF-8" })
 }
 
 impl Format {
     /// The format that the name of `path` says.
-    pub fn of(path: &Path) -> Result<Self, Problem> {
+    pub fn of(path: &Path) -> Result<Self, Fault> {
         let found = path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
         let same = |(_, name): &&(Self, &str)| name.eq_ignore_ascii_case(&found);
-        FORMATS.iter().find(same).map(|(format, _)| *format).ok_or(Problem::Extension { found })
+        FORMATS.iter().find(same).map(|(format, _)| *format).ok_or(Fault::Extension { found })
     }
 
     /// The ending of its files' names.
@@ -64,15 +64,15 @@ impl Format {
     /// `bytes` without the mark that some editors begin a text with.
     ///
     /// # Errors
-    /// [`Problem::NotRead`] when it is text of two or four bytes a letter.
-    pub fn content(self, bytes: &[u8]) -> Result<&[u8], Problem> {
+    /// [`Fault::NotRead`] when it is text of two or four bytes a letter.
+    pub fn content(self, bytes: &[u8]) -> Result<&[u8], Fault> {
         if matches!(self, Self::Csv | Self::Json) { text(bytes) } else { Ok(bytes) }
     }
 
     /// Refuses a file whose first bytes are not those of the format.
-    pub fn check(self, bytes: &[u8]) -> Result<(), Problem> {
+    pub fn check(self, bytes: &[u8]) -> Result<(), Fault> {
         if bytes.is_empty() {
-            return Err(Problem::NoBytes);
+            return Err(Fault::NoBytes);
         }
         let signature = SIGNATURES.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, what)| *what);
         let brace = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
@@ -93,6 +93,6 @@ impl Format {
             None if brace => "it begins as JSON does".into(),
             None => format!("its first bytes are {:02x?}", &bytes[..bytes.len().min(6)]),
         };
-        Err(Problem::NotWhatItSays { says: self.name(), found })
+        Err(Fault::NotWhatItSays { says: self.name(), found })
     }
 }

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::io::Problem;
+use crate::io::Fault;
 use crate::measure::{Covariance, Mixture, MixtureError};
 
 #[derive(Deserialize)]
@@ -24,14 +24,14 @@ struct Written {
 }
 
 /// The mixture of a whole `.json` file.
-pub(super) fn read(bytes: &[u8]) -> Result<Mixture, Problem> {
+pub(super) fn read(bytes: &[u8]) -> Result<Mixture, Fault> {
     let Written { weights, means, covariances, variances, .. } = serde_json::from_slice(bytes)?;
     let dim = means.first().ok_or(MixtureError::Empty)?.len();
     let covariances = match (covariances, variances) {
         (None, Some(variances)) => variances.into_iter().map(Covariance::Isotropic).collect(),
         (Some(full), None) => full.iter().enumerate().map(|(k, rows)| covariance(k, rows, dim)).collect::<Result<_, _>>()?,
-        (None, None) => return Err(Problem::Covariances { found: "neither" }),
-        (Some(_), Some(_)) => return Err(Problem::Covariances { found: "both" }),
+        (None, None) => return Err(Fault::Covariances { found: "neither" }),
+        (Some(_), Some(_)) => return Err(Fault::Covariances { found: "both" }),
     };
     Ok(Mixture::new(weights, means, covariances)?)
 }

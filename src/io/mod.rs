@@ -6,6 +6,7 @@
 pub mod array;
 pub mod checkpoint;
 mod csv;
+pub mod fault;
 mod format;
 mod mixture;
 mod network;
@@ -13,16 +14,15 @@ mod npy;
 mod npz;
 #[cfg(feature = "image")]
 pub mod picture;
-pub mod problem;
 pub mod read;
 mod safetensors;
 pub mod write;
 
 pub use array::Array;
 pub use checkpoint::{Checkpoint, Part, checksum};
+pub use fault::{Fault, ReadError};
 #[cfg(feature = "image")]
 pub use picture::{PictureError, PictureFormat, encode_picture, on_canvas, read_picture};
-pub use problem::{Problem, ReadError};
 pub use read::{is_network, read_array, read_measure, read_network, read_text};
 pub use write::{
     Float, NamedArray, Numbers, WriteError, check_folder, check_path, holds_weights, write_array, write_arrays, write_cloud,

@@ -6,7 +6,7 @@ use ::safetensors::SafeTensors;
 
 use crate::field::Network;
 use crate::field::network::{Clock, Layer, Output, Time};
-use crate::io::{Array, Problem, safetensors};
+use crate::io::{Array, Fault, safetensors};
 use crate::names::nearest;
 use crate::path::{Prediction, Schedule};
 use crate::program::Activation;
@@ -35,7 +35,7 @@ const FREQUENCIES: &str = "frequencies";
 const CHECK: f64 = 0.01;
 
 /// The network of a whole `.safetensors` file.
-pub(super) fn read(bytes: &[u8]) -> Result<Network, Problem> {
+pub(super) fn read(bytes: &[u8]) -> Result<Network, Fault> {
     let tensors = safetensors::open(bytes)?;
     let metadata = Metadata(safetensors::metadata(bytes)?);
     metadata.check_keys()?;
@@ -72,7 +72,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Network, Problem> {
     let network = Network::new(layers, metadata.one_of("activation", &ACTIVATIONS)?, time, output, schedule)?;
     if let Some(unused) = tensors.names().into_iter().find(|name| !used.iter().any(|u| u == name) && !name.starts_with("check."))
     {
-        return Err(Problem::Unused { tensor: unused.to_owned() });
+        return Err(Fault::Unused { tensor: unused.to_owned() });
     }
     if tensors.names().iter().any(|name| name.starts_with("check.")) {
         check(&network, &tensors)?;
@@ -81,7 +81,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Network, Problem> {
 }
 
 /// Whether the file says that it is a network, or looks like one whose metadata are missing.
-pub(super) fn is_network(bytes: &[u8]) -> Result<bool, Problem> {
+pub(super) fn is_network(bytes: &[u8]) -> Result<bool, Fault> {
     let tensors = safetensors::open(bytes)?;
     let names = tensors.names();
     let weights = names.iter().any(|name| name.ends_with(".weight")) && !names.contains(&"points");
@@ -92,18 +92,18 @@ struct Metadata(HashMap<String, String>);
 
 impl Metadata {
     /// Every key must be known; `format` is what safetensors' own savers add.
-    fn check_keys(&self) -> Result<(), Problem> {
+    fn check_keys(&self) -> Result<(), Fault> {
         match self.0.keys().find(|key| !KEYS.contains(&key.as_str()) && *key != "format") {
-            Some(key) => Err(Problem::UnknownKey { key: key.clone(), nearest: nearest(key, KEYS) }),
+            Some(key) => Err(Fault::UnknownKey { key: key.clone(), nearest: nearest(key, KEYS) }),
             None => self.one_of("brenier", &[("mlp", ())]),
         }
     }
 
-    fn text(&self, key: &'static str) -> Result<&str, Problem> {
-        self.0.get(key).map(String::as_str).ok_or(Problem::NoKey { key })
+    fn text(&self, key: &'static str) -> Result<&str, Fault> {
+        self.0.get(key).map(String::as_str).ok_or(Fault::NoKey { key })
     }
 
-    fn one_of<T: Clone>(&self, key: &'static str, values: &[(&'static str, T)]) -> Result<T, Problem> {
+    fn one_of<T: Clone>(&self, key: &'static str, values: &[(&'static str, T)]) -> Result<T, Fault> {
         let text = self.text(key)?;
         let found = values.iter().find(|(name, _)| *name == text);
         found.map(|(_, value)| value.clone()).ok_or_else(|| {
@@ -112,7 +112,7 @@ impl Metadata {
         })
     }
 
-    fn number(&self, key: &'static str) -> Result<Option<f64>, Problem> {
+    fn number(&self, key: &'static str) -> Result<Option<f64>, Fault> {
         let Some(text) = self.0.get(key) else { return Ok(None) };
         match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Some(number)),
@@ -120,53 +120,53 @@ impl Metadata {
         }
     }
 
-    fn wrong(&self, key: &'static str, wanted: &str) -> Problem {
-        Problem::Metadata { key, found: self.0.get(key).cloned().unwrap_or_default(), wanted: wanted.into() }
+    fn wrong(&self, key: &'static str, wanted: &str) -> Fault {
+        Fault::Metadata { key, found: self.0.get(key).cloned().unwrap_or_default(), wanted: wanted.into() }
     }
 }
 
-fn layer(name: &str, weight: Array, bias: Array) -> Result<Layer, Problem> {
+fn layer(name: &str, weight: Array, bias: Array) -> Result<Layer, Fault> {
     let [outputs, inputs] = weight.shape[..] else {
         let wanted = "[outputs, inputs]".into();
-        return Err(Problem::Tensor { tensor: format!("{name}.weight"), shape: weight.shape, wanted });
+        return Err(Fault::Tensor { tensor: format!("{name}.weight"), shape: weight.shape, wanted });
     };
     if outputs == 0 || inputs == 0 {
         let wanted = "[outputs, inputs], neither of them 0".into();
-        return Err(Problem::Tensor { tensor: format!("{name}.weight"), shape: weight.shape, wanted });
+        return Err(Fault::Tensor { tensor: format!("{name}.weight"), shape: weight.shape, wanted });
     }
     Ok(Layer { name: name.into(), weight: weight.values, bias: vector(&format!("{name}.bias"), bias, Some(outputs))? })
 }
 
 /// The numbers of a tensor of one axis, of the given length and not empty.
-fn vector(name: &str, array: Array, length: Option<usize>) -> Result<Vec<f64>, Problem> {
+fn vector(name: &str, array: Array, length: Option<usize>) -> Result<Vec<f64>, Fault> {
     match array.shape[..] {
         [n] if n > 0 && length.is_none_or(|length| n == length) => Ok(array.values),
         _ => {
             let wanted = length.map_or("[k]".into(), |length| format!("[{length}]"));
-            Err(Problem::Tensor { tensor: name.into(), shape: array.shape, wanted })
+            Err(Fault::Tensor { tensor: name.into(), shape: array.shape, wanted })
         }
     }
 }
 
 /// Refuses a network that does not give its own check.
-fn check(network: &Network, tensors: &SafeTensors<'_>) -> Result<(), Problem> {
+fn check(network: &Network, tensors: &SafeTensors<'_>) -> Result<(), Fault> {
     let d = network.dim();
     let times = vector("check.t", safetensors::array(tensors, "check.t")?, None)?;
     let rows = |name: &str| {
         let array = safetensors::array(tensors, name)?;
         if array.shape != [times.len(), d] {
             let wanted = format!("[{}, {d}]", times.len());
-            return Err(Problem::Tensor { tensor: name.into(), shape: array.shape, wanted });
+            return Err(Fault::Tensor { tensor: name.into(), shape: array.shape, wanted });
         }
         Ok(array.values)
     };
     let (x, y) = (rows("check.x")?, rows("check.y")?);
     let (mut error, mut size) = (0.0, 0.0);
     for ((&t, x), y) in times.iter().zip(x.chunks_exact(d)).zip(y.chunks_exact(d)) {
-        let prediction = network.predict(network.schedule().level(t), x).map_err(Problem::Level)?;
+        let prediction = network.predict(network.schedule().level(t), x).map_err(Fault::Level)?;
         error += prediction.iter().zip(y).map(|(p, y)| (p - y).powi(2)).sum::<f64>();
         size += y.iter().map(|y| y * y).sum::<f64>();
     }
     let share = (error / size).sqrt();
-    if share <= CHECK { Ok(()) } else { Err(Problem::Check { share }) }
+    if share <= CHECK { Ok(()) } else { Err(Fault::Check { share }) }
 }

@@ -2,7 +2,7 @@
 //!
 //! Format versions 1, 2 and 3 (numpy.lib.format). The numbers are read straight from the mapped file.
 
-use crate::io::Problem;
+use crate::io::Fault;
 use crate::io::array::{Array, Layout, Number};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -11,15 +11,15 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 const DEPTH: usize = 16;
 
 /// The array of a whole `.npy` file.
-pub(super) fn read(bytes: &[u8]) -> Result<Array, Problem> {
-    let damaged = || Problem::Damaged { why: "its header is cut short or garbled".into() };
+pub(super) fn read(bytes: &[u8]) -> Result<Array, Fault> {
+    let damaged = || Fault::Damaged { why: "its header is cut short or garbled".into() };
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(damaged)?;
     let (length, rest) = match *rest {
         [1, 0, a, b, ref rest @ ..] => (u32::from(u16::from_le_bytes([a, b])), rest),
         [2 | 3, 0, a, b, c, d, ref rest @ ..] => (u32::from_le_bytes([a, b, c, d]), rest),
         [major, minor, ..] if major > 3 => {
             let what = format!("a .npy file of format {major}.{minor}");
-            return Err(Problem::NotRead { what, remedy: "formats 1 to 3 are: write it with numpy.save" });
+            return Err(Fault::NotRead { what, remedy: "formats 1 to 3 are: write it with numpy.save" });
         }
         _ => return Err(damaged()),
     };
@@ -29,15 +29,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<Array, Problem> {
 }
 
 /// What a header such as `{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }` says; nothing when it says too little.
-fn layout(header: &str) -> Result<Option<Layout>, Problem> {
+fn layout(header: &str) -> Result<Option<Layout>, Fault> {
     let Some(Literal::Dictionary(entries)) = Literal::read(&mut header.trim_start(), DEPTH) else { return Ok(None) };
     let value = |key: &str| entries.iter().find(|(name, _)| *name == key).map(|(_, value)| value);
     let (Some(descr), Some(order), Some(shape)) = (value("descr"), value("fortran_order"), value("shape")) else {
         return Ok(None);
     };
     let (big_endian, number) = match descr {
-        Literal::Text(descr) => number(descr).ok_or_else(|| Problem::Type { found: format!("numbers of type {descr}") })?,
-        _ => return Err(Problem::Type { found: "a structured type".into() }),
+        Literal::Text(descr) => number(descr).ok_or_else(|| Fault::Type { found: format!("numbers of type {descr}") })?,
+        _ => return Err(Fault::Type { found: "a structured type".into() }),
     };
     let fortran = match order {
         Literal::Word("True" | "true") => true,
@@ -220,7 +220,7 @@ mod tests {
             ["(".repeat(60_000), "{'descr': ".repeat(6_000), "{'shape': (-1,), 'descr': '<f4', 'fortran_order': False}".into()]
         {
             let bytes = [MAGIC, &[1, 0], &(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
-            assert!(matches!(read(&bytes), Err(Problem::Damaged { .. })));
+            assert!(matches!(read(&bytes), Err(Fault::Damaged { .. })));
         }
         let error = read(&[MAGIC, &[4, 0, 1, 0, 0, 0]].concat()).unwrap_err().to_string();
         assert!(error.starts_with("it is a .npy file of format 4.0, which is not read"), "{error}");
@@ -230,7 +230,7 @@ mod tests {
     fn no_prefix_of_a_file_is_taken_for_the_whole() {
         let whole = file("'<f4'", "False", "(2, 2)", &[0; 16]);
         for length in 0..whole.len() {
-            assert!(matches!(read(&whole[..length]), Err(Problem::Damaged { .. } | Problem::Truncated { .. })), "{length}");
+            assert!(matches!(read(&whole[..length]), Err(Fault::Damaged { .. } | Fault::Truncated { .. })), "{length}");
         }
         assert!(read(&whole).is_ok());
     }

@@ -7,19 +7,19 @@ use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::io::array::Array;
-use crate::io::{Problem, npy};
+use crate::io::{Fault, npy};
 
 /// The array `name` of a whole `.npz` file: its member `name.npy`, or `name` as writers other than numpy call it.
-pub(super) fn read(bytes: &[u8], name: &str) -> Result<Array, Problem> {
-    let damaged = |error: ZipError| Problem::Damaged { why: error.to_string() };
+pub(super) fn read(bytes: &[u8], name: &str) -> Result<Array, Fault> {
+    let damaged = |error: ZipError| Fault::Damaged { why: error.to_string() };
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
     let with_ending = format!("{name}.npy");
     let Some(index) = archive.index_for_name(&with_ending).or_else(|| archive.index_for_name(name)) else {
         let array = |file: Cow<'_, str>| file.strip_suffix(".npy").unwrap_or(&file).to_owned();
-        return Err(Problem::NoArray { name: name.into(), present: archive.file_names().flatten().map(array).collect() });
+        return Err(Fault::NoArray { name: name.into(), present: archive.file_names().flatten().map(array).collect() });
     };
     let raw = archive.by_index_raw(index).map_err(damaged)?;
-    let not_read = |what: String| Problem::NotRead { what, remedy: "write it with numpy.savez or numpy.savez_compressed" };
+    let not_read = |what: String| Fault::NotRead { what, remedy: "write it with numpy.savez or numpy.savez_compressed" };
     if raw.encrypted() {
         return Err(not_read("an archive under a password".into()));
     }

@@ -85,7 +85,7 @@ impl PictureFormat {
 /// [`PictureError::Read`] when the file cannot be read, [`PictureError::Damaged`] when it is damaged, [`PictureError::NoPicture`] when
 /// it is neither PNG nor JPEG.
 pub fn read_picture(path: &Path) -> Result<Picture, PictureError> {
-    let file = open(path).map_err(|problem| ReadError::File { path: path.into(), problem })?;
+    let file = open(path).map_err(|fault| ReadError::File { path: path.into(), fault })?;
     let damaged = |cause| PictureError::Damaged { path: path.into(), cause };
     let reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(|cause| damaged(cause.into()))?;
     if reader.format().is_none() {

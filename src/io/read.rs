@@ -8,7 +8,7 @@ use memmap2::Mmap;
 
 use crate::field::Network;
 use crate::io::format::{self, Format};
-use crate::io::{Array, Problem, ReadError, csv, mixture, network, npy, npz, safetensors};
+use crate::io::{Array, Fault, ReadError, csv, mixture, network, npy, npz, safetensors};
 use crate::measure::{Cloud, CloudError, Measure, NameError, named};
 
 /// The measure that `spec` stands for: a named source ([`named()`]), or the path of a file.
@@ -57,7 +57,7 @@ pub fn read_network(path: &Path) -> Result<Network, ReadError> {
     in_file(path, |path| {
         load(path, |format, bytes| match format {
             Format::Safetensors => network::read(bytes),
-            _ => Err(Problem::NoNetwork),
+            _ => Err(Fault::NoNetwork),
         })
     })
 }
@@ -78,18 +78,18 @@ pub fn read_array(path: &Path, name: &str) -> Result<Array, ReadError> {
 }
 
 /// Adds the path to what goes wrong in `work`.
-fn in_file<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T, Problem>) -> Result<T, ReadError> {
-    work(path).map_err(|problem| ReadError::File { path: path.into(), problem })
+fn in_file<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T, Fault>) -> Result<T, ReadError> {
+    work(path).map_err(|fault| ReadError::File { path: path.into(), fault })
 }
 
 /// The measure in the file at `path`.
-fn measure(path: &Path) -> Result<Measure, Problem> {
+fn measure(path: &Path) -> Result<Measure, Fault> {
     load(path, |format, bytes| {
         if format == Format::Json {
             return Ok(Measure::Law(mixture::read(bytes)?));
         }
         if format == Format::Safetensors && network::is_network(bytes)? {
-            return Err(Problem::Network);
+            return Err(Fault::Network);
         }
         let (points, dim) = array(path, format, bytes, "points")?.into_points()?;
         let cloud = Cloud::new(points, dim)?;
@@ -97,7 +97,7 @@ fn measure(path: &Path) -> Result<Measure, Problem> {
             return Ok(Measure::Finite(cloud));
         }
         match array(path, format, bytes, "weights") {
-            Err(Problem::NoArray { .. }) => Ok(Measure::Finite(cloud)),
+            Err(Fault::NoArray { .. }) => Ok(Measure::Finite(cloud)),
             weights => Ok(Measure::Finite(cloud.with_weights(weights?.into_weights()?)?)),
         }
     })
@@ -115,12 +115,12 @@ pub fn read_text(path: &Path) -> Result<String, ReadError> {
         file.read_to_end(&mut bytes)?;
         let text = str::from_utf8(format::text(&bytes)?);
         let remedy = "save it as UTF-8";
-        text.map(str::to_owned).map_err(|_| Problem::NotRead { what: "text in another encoding than UTF-8".into(), remedy })
+        text.map(str::to_owned).map_err(|_| Fault::NotRead { what: "text in another encoding than UTF-8".into(), remedy })
     })
 }
 
 /// The array called `name`, or the only one there is, in the file at `path`; what is to be said of a table is a warning.
-fn array(path: &Path, format: Format, bytes: &[u8], name: &str) -> Result<Array, Problem> {
+fn array(path: &Path, format: Format, bytes: &[u8], name: &str) -> Result<Array, Fault> {
     match format {
         Format::Npy => npy::read(bytes),
         Format::Csv => {
@@ -130,28 +130,28 @@ fn array(path: &Path, format: Format, bytes: &[u8], name: &str) -> Result<Array,
         }
         Format::Npz => npz::read(bytes, name),
         Format::Safetensors => safetensors::read(bytes, name),
-        Format::Json => Err(Problem::NotAnArray),
+        Format::Json => Err(Fault::NotAnArray),
     }
 }
 
 /// The file at `path`, which is neither a folder nor a pipe: opening one of those that nobody writes to never ends.
-pub(super) fn open(path: &Path) -> Result<File, Problem> {
+pub(super) fn open(path: &Path) -> Result<File, Fault> {
     let of = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Problem::Missing,
+        io::ErrorKind::NotFound => Fault::Missing,
         _ => error.into(),
     };
     let kind = fs::metadata(path).map_err(of)?.file_type();
     if kind.is_dir() {
-        return Err(Problem::Folder);
+        return Err(Fault::Folder);
     }
     if !kind.is_file() {
-        return Err(Problem::Stream);
+        return Err(Fault::Stream);
     }
     File::open(path).map_err(of)
 }
 
 /// What `decode` makes of the file at `path`, mapped into memory so that only the decoded numbers take space of their own.
-fn load<T>(path: &Path, decode: impl FnOnce(Format, &[u8]) -> Result<T, Problem>) -> Result<T, Problem> {
+fn load<T>(path: &Path, decode: impl FnOnce(Format, &[u8]) -> Result<T, Fault>) -> Result<T, Fault> {
     let file = open(path)?;
     let format = Format::of(path)?;
     // SAFETY: the map is only read, and dropped before this returns. A file that someone truncates meanwhile ends the process

@@ -4,34 +4,34 @@ use std::collections::HashMap;
 
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-use crate::io::Problem;
+use crate::io::Fault;
 use crate::io::array::{Array, Layout, Number};
 
 /// The tensor `name` of a whole `.safetensors` file.
-pub(super) fn read(bytes: &[u8], name: &str) -> Result<Array, Problem> {
+pub(super) fn read(bytes: &[u8], name: &str) -> Result<Array, Fault> {
     array(&open(bytes)?, name)
 }
 
 /// The tensors of a whole file.
-pub(super) fn open(bytes: &[u8]) -> Result<SafeTensors<'_>, Problem> {
+pub(super) fn open(bytes: &[u8]) -> Result<SafeTensors<'_>, Fault> {
     SafeTensors::deserialize(bytes).map_err(damaged)
 }
 
 /// The metadata of a whole file, empty where there are none.
-pub(super) fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, Problem> {
+pub(super) fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, Fault> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     Ok(header.metadata().clone().unwrap_or_default())
 }
 
-fn damaged(error: SafeTensorError) -> Problem {
-    Problem::Damaged { why: error.to_string() }
+fn damaged(error: SafeTensorError) -> Fault {
+    Fault::Damaged { why: error.to_string() }
 }
 
 /// The tensor `name`.
-pub(super) fn array(tensors: &SafeTensors<'_>, name: &str) -> Result<Array, Problem> {
+pub(super) fn array(tensors: &SafeTensors<'_>, name: &str) -> Result<Array, Fault> {
     let present = || tensors.names().into_iter().map(str::to_owned).collect();
     let tensor = match tensors.tensor(name) {
-        Err(SafeTensorError::TensorNotFound(_)) => return Err(Problem::NoArray { name: name.into(), present: present() }),
+        Err(SafeTensorError::TensorNotFound(_)) => return Err(Fault::NoArray { name: name.into(), present: present() }),
         other => other.map_err(damaged)?,
     };
     let number = match tensor.dtype() {
@@ -47,7 +47,7 @@ pub(super) fn array(tensors: &SafeTensors<'_>, name: &str) -> Result<Array, Prob
         Dtype::U16 => Number::U16,
         Dtype::U32 => Number::U32,
         Dtype::U64 => Number::U64,
-        other => return Err(Problem::Type { found: format!("numbers of type {other}") }),
+        other => return Err(Fault::Type { found: format!("numbers of type {other}") }),
     };
     Layout { shape: tensor.shape().to_vec(), number, big_endian: false, fortran: false }.decode(tensor.data())
 }

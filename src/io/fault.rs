@@ -16,12 +16,12 @@ pub enum ReadError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// A file that cannot be used.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {fault}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: Problem,
+        fault: Fault,
     },
     /// Weights for something that has no points.
     #[error("{source_name} is a law, not a set of points, so it takes no weights; leave {} out", path.display())]
@@ -35,7 +35,7 @@ pub enum ReadError {
 
 /// What is wrong with a file. Rows and columns count from 0, lines of text from 1.
 #[derive(Debug, Error)]
-pub enum Problem {
+pub enum Fault {
     /// There is no such file.
     #[error("there is no such file; check the path")]
     Missing,
