@@ -17,7 +17,7 @@ use crate::backend::{Device, Noise, Precision};
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
-use crate::gradient_flow::jko::{Account, Cost, Scheme, Watch, check_reach, mean_square, reach_of};
+use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, check_reach, mean_square, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::io::Checkpoint;
 use crate::measure::{Cloud, Mixture};
@@ -143,7 +143,7 @@ impl Scheme for Blob<'_> {
         Ok(Account { free_energy: Some(at_law.value), effective_neighbours: neighbours, ..Account::default() })
     }
 
-    fn advance(&mut self, k: usize, watch: Watch<'_>) -> Result<Cost, FlowError> {
+    fn advance(&mut self, k: usize, watch: Watch<'_>) -> Result<Charge, FlowError> {
         let stage = Anneal::stage(self.anneal, k);
         if stage != self.stage {
             (self.stage, self.energy) = (stage, self.energy_of(&self.state, stage)?);
@@ -181,7 +181,7 @@ impl Scheme for Blob<'_> {
         }
         let moved: Vec<f64> = self.state.points().iter().zip(before.points()).map(|(x, y)| x - y).collect();
         let w2_squared = mean_square(&before, &moved);
-        Ok(Cost { w2_squared: Some(w2_squared), charged: (stage == Stage::LAW).then_some(w2_squared / (2.0 * tau)) })
+        Ok(Charge { w2_squared: Some(w2_squared), charged: (stage == Stage::LAW).then_some(w2_squared / (2.0 * tau)) })
     }
 
     fn state(&self) -> &Cloud {

@@ -48,7 +48,7 @@ pub struct Account {
 
 /// What a step cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cost {
+pub struct Charge {
     /// W₂² of the step, in units of |x−y|²; none where the scheme cannot tell.
     pub w2_squared: Option<f64>,
     /// What the energy inequality charges for it, in units of F; none where the step descends another energy.
@@ -62,7 +62,7 @@ pub trait Scheme {
     fn account(&mut self, watch: Watch<'_>) -> Result<Account, FlowError>;
 
     /// Makes step `k`.
-    fn advance(&mut self, k: usize, watch: Watch<'_>) -> Result<Cost, FlowError>;
+    fn advance(&mut self, k: usize, watch: Watch<'_>) -> Result<Charge, FlowError>;
 
     /// The present state.
     fn state(&self) -> &Cloud;

@@ -9,7 +9,7 @@
 
 use crate::backend::Device;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Cost, Scheme, Watch, solver};
+use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, solver};
 use crate::io::Checkpoint;
 use crate::measure::Cloud;
 use crate::transport::{Potentials, Problem, SemiUnbalanced, Sinkhorn};
@@ -57,7 +57,7 @@ impl Scheme for SemiUnbalancedJko<'_> {
         Ok(Account { free_energy: self.free_energy, ..Account::default() })
     }
 
-    fn advance(&mut self, _: usize, watch: Watch<'_>) -> Result<Cost, FlowError> {
+    fn advance(&mut self, _: usize, watch: Watch<'_>) -> Result<Charge, FlowError> {
         let watch = solver(watch);
         let problem = Problem::new(&self.state, self.target, self.eps)?;
         let step = SemiUnbalanced { problem, kappa: self.tau };
@@ -76,7 +76,7 @@ impl Scheme for SemiUnbalancedJko<'_> {
         self.warm = Some(step.g);
         // Of J_ε(ρ′, ρ) − J_ε(ρ, ρ), which → ½W₂² as ε → 0; a difference below zero says that the step is shorter than √ε can tell.
         let w2_squared = Some(2.0 * self.tau * charged).filter(|squared| from_density && *squared >= 0.0);
-        Ok(Cost { w2_squared, charged: Some(charged) })
+        Ok(Charge { w2_squared, charged: Some(charged) })
     }
 
     fn state(&self) -> &Cloud {

@@ -10,7 +10,7 @@
 
 use crate::backend::Device;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Cost, Scheme, Watch, check_reach, mean_square, solver};
+use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, check_reach, mean_square, solver};
 use crate::io::Checkpoint;
 use crate::measure::Cloud;
 use crate::transport::{Potentials, Problem, Sinkhorn};
@@ -63,14 +63,14 @@ impl Scheme for SinkhornFlow<'_> {
         Ok(Account { free_energy: Some(free_energy), ..Account::default() })
     }
 
-    fn advance(&mut self, k: usize, _: Watch<'_>) -> Result<Cost, FlowError> {
+    fn advance(&mut self, k: usize, _: Watch<'_>) -> Result<Charge, FlowError> {
         let moved: Vec<f64> = self.state.points().iter().zip(&self.velocity).map(|(x, v)| x + self.tau * v).collect();
         // Both maps stay in the hull of their points, so only τ itself can throw a particle out.
         let reach = 10.0 * (self.target.radius() + self.state.radius()) + distance(&self.state.mean(), &self.target.mean());
         check_reach(&moved, &self.target.mean(), reach, k)?;
         let w2_squared = self.tau * self.tau * mean_square(&self.state, &self.velocity);
         self.state = self.state.with_points(moved)?;
-        Ok(Cost { w2_squared: Some(w2_squared), charged: Some(w2_squared / (2.0 * self.tau)) })
+        Ok(Charge { w2_squared: Some(w2_squared), charged: Some(w2_squared / (2.0 * self.tau)) })
     }
 
     fn state(&self) -> &Cloud {
