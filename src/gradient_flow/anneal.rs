@@ -2,7 +2,7 @@
 
 use crate::measure::Mixture;
 use crate::path::Level;
-use crate::sampler::langevin::DATA;
+use crate::sampler::unadjusted_langevin::DATA;
 
 /// Noise σ that falls geometrically over the first steps of a descent, to none after them. It leaves every component its share, so
 /// that mode weights found at a large σ are those of the law.

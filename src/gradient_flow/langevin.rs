@@ -36,7 +36,7 @@ use crate::measure::{Cloud, Covariance, Mixture};
 use crate::path::Level;
 use crate::program::{Program, STATE};
 use crate::random::{Philox, Stream};
-use crate::sampler::langevin::{DATA, drift};
+use crate::sampler::unadjusted_langevin::{DATA, drift};
 use crate::sampler::{Observe, RunError, Underway};
 
 /// The Langevin scheme to a law.

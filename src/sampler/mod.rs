@@ -15,16 +15,15 @@ pub mod dpm_plus_plus;
 pub mod dpm_plus_plus_2s;
 pub mod dpm_plus_plus_sde;
 pub mod dpm_solver;
-mod draws;
 pub mod edm;
 pub mod energy_matching;
 pub mod euler;
 mod forward;
 pub mod heun;
-pub mod langevin;
 pub mod likelihood;
 pub mod lms;
 pub mod looped;
+mod noise_blocks;
 pub mod pair;
 pub mod predictor_corrector;
 pub mod renoise;
@@ -32,6 +31,7 @@ pub mod run;
 pub mod runge_kutta;
 pub mod start;
 pub mod stochastic_interpolant;
+pub mod unadjusted_langevin;
 
 use thiserror::Error;
 
@@ -54,7 +54,6 @@ pub use edm::{Churn, Edm};
 pub use energy_matching::EnergyMatching;
 pub use euler::Euler;
 pub use heun::Heun;
-pub use langevin::Langevin;
 pub use likelihood::ChangeOfVariables;
 pub use lms::Lms;
 pub use looped::{LOOPS, Loop, LoopOptions, Looped};
@@ -65,6 +64,7 @@ pub use run::{Observe, RunError, Underway};
 pub use runge_kutta::{RungeKutta, Tableau};
 pub use start::{prior_error, start};
 pub use stochastic_interpolant::{Diffusion, LastStep, StochasticInterpolant};
+pub use unadjusted_langevin::UnadjustedLangevin;
 
 /// A sampling method.
 pub trait Method {
@@ -103,7 +103,7 @@ pub struct Options {
     pub euler_last: bool,
     /// Churn of [`Edm`].
     pub churn: Churn,
-    /// τ of [`Langevin`].
+    /// τ of [`UnadjustedLangevin`].
     pub step: f64,
     /// Defects of published codes to reproduce.
     pub compat: Vec<Compat>,
@@ -299,7 +299,7 @@ pub const METHODS: [Entry; 23] = [
         about: "unadjusted Langevin on a law from N(0, I), in steps of --step; stochastic",
         schedule: "condot",
         grid: Spacing::Trailing,
-        make: |options| Box::new(Langevin { tau: options.step }),
+        make: |options| Box::new(UnadjustedLangevin { tau: options.step }),
     },
 ];
 

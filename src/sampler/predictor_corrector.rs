@@ -23,7 +23,7 @@ use crate::field::Field;
 use crate::io::Part;
 use crate::path::Level;
 use crate::sampler::RunError;
-use crate::sampler::draws::Draws;
+use crate::sampler::noise_blocks::NoiseBlocks;
 
 /// The forward SDE.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -204,7 +204,7 @@ impl PredictorCorrector {
     /// As [`PredictorCorrector::run`].
     pub fn step(&self, field: &Field, run: &mut Corrected, noise: Noise<'_>, device: &Device) -> Result<(), RunError> {
         let (d, len) = (field.dim(), run.state.len());
-        let mut draws = Draws::after(run.draws, noise, d);
+        let mut draws = NoiseBlocks::after(run.draws, noise, d);
         let t = self.time(run.made);
         let level = self.sde.level(t);
         let j = self.index(t);

@@ -123,7 +123,7 @@ fn the_sinkhorn_flow_falls_at_every_step_and_reaches_the_target() {
 /// The program is x + τ∇log π(x) + √(2τ) z.
 #[test]
 fn a_langevin_step_is_the_gradient_step_and_the_noise_of_the_heat_flow() {
-    let program = brenier::sampler::Langevin { tau: 0.02 }.steps(3);
+    let program = brenier::sampler::UnadjustedLangevin { tau: 0.02 }.steps(3);
     assert_eq!((program.steps.len(), program.nfe()), (3, 3));
     let ops = &program.steps[0].ops;
     let Op::Evaluate { level, p, q, .. } = ops[0] else { panic!("{ops:?}") };

@@ -12,7 +12,7 @@ use brenier::measure::Measure;
 use brenier::path::{Grid, Level, Schedule, Spacing};
 use brenier::program::Program;
 use brenier::random::{Philox, Stream};
-use brenier::sampler::langevin::settles;
+use brenier::sampler::unadjusted_langevin::settles;
 use brenier::sampler::{
     self, AnnealedLangevin, Churn, Compat, Edm, Loop, LoopOptions, Looped, METHODS, Method, Named, Options, prior_error,
 };

@@ -5,9 +5,9 @@ use std::cell::Cell;
 use crate::backend::{Device, Noise};
 use crate::field::Field;
 use crate::measure::Mixture;
-use crate::sampler::draws::Draws;
-use crate::sampler::langevin::settles;
 use crate::sampler::looped::{DATA, LoopOptions, Looped, Pauses};
+use crate::sampler::noise_blocks::NoiseBlocks;
+use crate::sampler::unadjusted_langevin::settles;
 use crate::sampler::{Compat, EnergyMatching, RunError};
 
 /// h, τ* and ε_max of Energy Matching in the plane and on images.
@@ -39,7 +39,7 @@ pub fn run(
     // A path is that of each particle or, as published, of all of them as one vector.
     let stride = if options.compat.contains(&Compat::BATCH_PATH_LENGTH) { len } else { d };
     let mut lengths = pauses.part.array(LENGTHS).map_or_else(|| vec![0.0; len / stride], <[f64]>::to_vec);
-    let (evaluations, mut draws) = (Cell::new(evaluations), Draws::after(drawn, noise, d));
+    let (evaluations, mut draws) = (Cell::new(evaluations), NoiseBlocks::after(drawn, noise, d));
     let force = |x: &[f64]| {
         evaluations.set(evaluations.get() + 1);
         field.score(DATA, x, device)

@@ -10,7 +10,7 @@ use crate::sampler::{Method, RunError};
 
 /// Unadjusted Langevin; of the grid only the number of steps counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Langevin {
+pub struct UnadjustedLangevin {
     /// The step τ > 0.
     pub tau: f64,
 }
@@ -18,7 +18,7 @@ pub struct Langevin {
 /// The noise level that stands for none: its square, 1e-12, is added to the law's variances.
 pub(crate) const DATA: Level = Level { t: 1.0, alpha: 1.0, sigma: 1e-6, alpha_dot: 0.0, sigma_dot: 0.0 };
 
-impl Langevin {
+impl UnadjustedLangevin {
     /// `steps` steps.
     pub fn steps(&self, steps: usize) -> Program {
         std::iter::repeat_n(drift(DATA, self.tau).add_noise((2.0 * self.tau).sqrt()), steps).collect()
@@ -40,7 +40,7 @@ pub(crate) fn drift(level: Level, tau: f64) -> Step {
     Step::evaluate(level, level.alpha, level.sigma - tau / level.sigma)
 }
 
-impl Method for Langevin {
+impl Method for UnadjustedLangevin {
     fn program(&self, grid: &Grid) -> Program {
         self.steps(grid.levels().len() - 1)
     }

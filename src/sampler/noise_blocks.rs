@@ -4,14 +4,14 @@ use crate::backend::Noise;
 use crate::sampler::RunError;
 
 /// The draws of a run, one n × d block after another.
-pub(super) struct Draws<'a> {
+pub(super) struct NoiseBlocks<'a> {
     noise: Noise<'a>,
     dim: usize,
     /// Blocks drawn so far.
     pub made: usize,
 }
 
-impl<'a> Draws<'a> {
+impl<'a> NoiseBlocks<'a> {
     /// The draws after the first `made`.
     pub fn after(made: usize, noise: Noise<'a>, dim: usize) -> Self {
         Self { noise, dim, made }
