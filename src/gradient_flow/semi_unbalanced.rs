@@ -12,7 +12,7 @@ use crate::gradient_flow::FlowError;
 use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, solver};
 use crate::io::Checkpoint;
 use crate::measure::Cloud;
-use crate::transport::{Potentials, Problem, SemiUnbalanced, Sinkhorn};
+use crate::transport::{Potentials, Problem, Sinkhorn};
 
 /// The entropic JKO scheme on the points of the target.
 #[derive(Debug)]
@@ -60,8 +60,7 @@ impl Scheme for SemiUnbalancedJko<'_> {
     fn advance(&mut self, _: usize, watch: Watch<'_>) -> Result<Charge, FlowError> {
         let watch = solver(watch);
         let problem = Problem::new(&self.state, self.target, self.eps)?;
-        let step = SemiUnbalanced { problem, kappa: self.tau };
-        let step = step.solve(SOLVER, self.warm.as_deref(), self.device, Some(&watch))?;
+        let step = SOLVER.soft_plan(&problem, self.tau, self.warm.as_deref(), self.device, Some(&watch))?;
         let (mut charged, from_density) = (0.0, self.free_energy.is_some());
         if let Some(free_energy) = self.free_energy {
             // J_ε(ρ, ρ) = OT_ε(ρ, ρ) + ε KL(ρ‖m): the reference is ρ⊗m.

@@ -3,7 +3,7 @@
 use brenier::backend::{Device, Precision};
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
-use brenier::transport::{Divergence, Gaussian, Outcome, Problem, SemiUnbalanced, Sinkhorn};
+use brenier::transport::{Divergence, Gaussian, Outcome, Problem, Sinkhorn};
 
 const TIGHT: Sinkhorn = Sinkhorn { tol: 1e-11, max_iter: 20_000, plain: false };
 
@@ -112,8 +112,7 @@ fn strongly_held_marginals_are_balanced() {
 fn the_semi_unbalanced_problem_is_that_with_a_free_target() {
     let (x, y, eps, kappa) = (draws(50, 0), draws(80, 1), 0.2, 0.6);
     let general = solve(&x, &y, eps, [None, Some(kappa)]);
-    let special = SemiUnbalanced { problem: Problem::new(&x, &y, eps).unwrap(), kappa };
-    let special = special.solve(TIGHT, None, &cpu(), None).unwrap();
+    let special = TIGHT.soft_plan(&Problem::new(&x, &y, eps).unwrap(), kappa, None, &cpu(), None).unwrap();
     let density = |j: usize| (-general.potentials.g[j] / kappa).exp() * y.weight(j);
     assert!((0..y.len()).all(|j| (density(j) - special.weights[j]).abs() < 1e-9));
     let value = special.cost + kappa * special.kl;

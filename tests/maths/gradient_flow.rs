@@ -8,7 +8,7 @@ use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Covariance, Mixture, named};
 use brenier::program::{Op, STATE};
 use brenier::random::Stream;
-use brenier::transport::{EntropicMap, Gaussian, Problem, Residual, SemiUnbalanced, Sinkhorn};
+use brenier::transport::{EntropicMap, Gaussian, Problem, Residual, Sinkhorn};
 
 const ON: fn(usize, &Account, Option<Residual>) -> bool = |_, _, _| true;
 
@@ -51,8 +51,7 @@ fn the_semi_unbalanced_step_of_a_gaussian_is_the_closed_one() {
     let (kappa, eps, m) = (0.2, 0.02, grid(1.0));
     let tight = Sinkhorn { tol: 1e-10, max_iter: 1000, plain: false };
     let source = grid(1.6);
-    let soft = SemiUnbalanced { problem: Problem::new(&source, &m, eps).unwrap(), kappa };
-    let plan = soft.solve(tight, None, &cpu(), None).unwrap();
+    let plan = tight.soft_plan(&Problem::new(&source, &m, eps).unwrap(), kappa, None, &cpu(), None).unwrap();
     let after = m.clone().with_weights(plan.weights.clone()).unwrap();
     let truth = gaussian_step(1.6 * 1.6, kappa, eps);
     assert!((after.variance() - truth).abs() < 1e-7, "{} for {truth}", after.variance());
@@ -76,8 +75,7 @@ fn damping_joins_the_denoiser_to_the_optimal_map() {
     let (x, y, eps) = (draws("normal", 40, 0), draws("moons", 60, 1), 0.5);
     let solver = Sinkhorn { tol: 1e-12, max_iter: 3000, plain: true };
     let map = |kappa: f64| {
-        let soft = SemiUnbalanced { problem: Problem::new(&x, &y, eps).unwrap(), kappa };
-        let g = soft.solve(solver, None, &cpu(), None).unwrap().g;
+        let g = solver.soft_plan(&Problem::new(&x, &y, eps).unwrap(), kappa, None, &cpu(), None).unwrap().g;
         EntropicMap { target: &y, g: &g, eps }.apply(&x, &cpu()).unwrap()
     };
     let close = |a: &[f64], b: &[f64], tolerance: f64| {

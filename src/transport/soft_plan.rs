@@ -14,16 +14,8 @@ use crate::transport::problem::{Problem, dot};
 use crate::transport::sinkhorn::{Potentials, Progress, Run, Sinkhorn};
 use crate::transport::watch::Watch;
 
-/// A problem whose second marginal is free but for κ KL(P₂ ‖ b).
-#[derive(Clone, Copy, Debug)]
-pub struct SemiUnbalanced<'a> {
-    /// Clouds and ε.
-    pub problem: Problem<'a>,
-    /// κ > 0 in units of c; → ∞ is the balanced problem.
-    pub kappa: f64,
-}
-
-/// The plan P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε) of a [`SemiUnbalanced`] problem; its first marginal is a.
+/// The plan P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε) of a problem with a free target, by [`Sinkhorn::soft_plan`]; its first marginal
+/// is a.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftPlan {
     /// The second marginal ρ′, of length m and mass one.
@@ -40,21 +32,23 @@ pub struct SoftPlan {
     pub residual: f64,
 }
 
-impl SemiUnbalanced<'_> {
-    /// Solves the problem on `device`, from the potential g of a nearby one if given.
+impl Sinkhorn {
+    /// Solves `problem` on `device` with the second marginal held by κ > 0 in units of c, from the potential g of a nearby problem if
+    /// given; κ → ∞ is the balanced problem.
     ///
     /// # Errors
     /// [`TransportError`] when κ is not positive, ε is too small for the precision, `warm` has another length than m, or `progress`
     /// says stop.
-    pub fn solve(
+    pub fn soft_plan(
         &self,
-        solver: Sinkhorn,
+        problem: &Problem<'_>,
+        kappa: f64,
         warm: Option<&[f64]>,
         device: &Device,
         progress: Option<Progress<'_>>,
     ) -> Result<SoftPlan, TransportError> {
-        let problem = self.problem.with_rho(None, Some(self.kappa))?;
-        device.run(Solve { problem, solver, warm, progress })
+        let problem = problem.with_rho(None, Some(kappa))?;
+        device.run(Solve { problem, solver: *self, warm, progress })
     }
 }
 
