@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use crate::backend::{Cost, Device};
 use crate::error::Error;
-use crate::experiment::bench::Bench;
 use crate::experiment::families::{EPS_TRANSPORT, network_methods, rows};
 use crate::experiment::record::{CompareRecord, Comparison};
+use crate::experiment::workbench::Workbench;
 use crate::field::{Field, Network};
 use crate::io::Checkpoint;
 use crate::measure::{Cloud, Covariance, Measure, Mixture};
@@ -129,7 +129,7 @@ impl Compare {
         checkpoint: &mut Checkpoint,
         progress: Progress<'_>,
         all: usize,
-        make: impl FnOnce(&mut Bench<'_>, &mut CompareRecord) -> Result<(), Error>,
+        make: impl FnOnce(&mut Workbench<'_>, &mut CompareRecord) -> Result<(), Error>,
     ) -> Result<Comparison, Error> {
         let begun = Instant::now();
         let (train, heldout) = match target.measure {
@@ -147,7 +147,7 @@ impl Compare {
         if let Measure::Finite(_) = target.measure {
             judge = judge.with_clusters(&train, &heldout);
         }
-        let mut bench = Bench {
+        let mut bench = Workbench {
             compare: self,
             judge: &judge,
             ruler: &ruler,
@@ -187,7 +187,7 @@ impl Compare {
             wall_seconds: 0.0,
         };
         make(&mut bench, &mut record)?;
-        let Bench { rows, samples, ledger, trajectories, .. } = bench;
+        let Workbench { rows, samples, ledger, trajectories, .. } = bench;
         let record = CompareRecord { rows, ledger, wall_seconds: begun.elapsed().as_secs_f64(), ..record };
         Ok(Comparison { record, samples, train, heldout, trajectories })
     }

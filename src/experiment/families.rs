@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::experiment::bench::{Bench, END_OF_DIFFUSION, Made, Setting};
 use crate::experiment::record::{Family, FreeEnergy};
 use crate::experiment::walk::mean;
+use crate::experiment::workbench::{END_OF_DIFFUSION, Made, Setting, Workbench};
 use crate::field::{Field, Network};
 use crate::measure::{Cloud, Measure};
 use crate::metric::NoiseFloor;
@@ -18,7 +18,7 @@ pub const EPS_TRANSPORT: f64 = 0.002;
 /// ε of the displacement row that shows what collapsed looks like.
 pub const EPS_COLLAPSED: f64 = 0.05;
 
-impl Bench<'_> {
+impl Workbench<'_> {
     /// DDPM, DDIM and the probability-flow ODE on the continuous linear VP schedule, annealed Langevin on VE.
     pub fn diffusion(&mut self, field: &Field, data: &Measure) -> Result<Vec<FreeEnergy>, Error> {
         let schedule = Schedule::linear_vp(0.1, 20.0)?;

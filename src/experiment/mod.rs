@@ -1,6 +1,5 @@
 //! Whole runs: compose the rooms below and return plain records.
 
-mod bench;
 pub mod compare;
 pub mod descent;
 pub mod evaluate;
@@ -10,6 +9,7 @@ pub mod record;
 pub mod selftest;
 pub mod speed;
 pub mod walk;
+mod workbench;
 
 pub use compare::{Compare, Named};
 pub use descent::{Descend, DescentRecord, SchemeName};

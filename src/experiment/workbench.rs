@@ -1,4 +1,4 @@
-//! The comparison's bench: runs a method, measures what it made, and keeps the accounts of the reference paths.
+//! The comparison's workbench: runs a method, measures what it made, and keeps the accounts of the reference paths.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ const DRAWN_STRIDE: usize = 16;
 const FREE_ENERGY_STRIDE: usize = 2;
 
 /// A comparison under way: what every row is measured against, and the rows so far.
-pub struct Bench<'a> {
+pub struct Workbench<'a> {
     pub compare: &'a Compare,
     pub judge: &'a Judge<'a>,
     pub ruler: &'a Ruler<'a>,
@@ -65,7 +65,7 @@ pub struct Made {
     pub length: Option<f64>,
 }
 
-impl Bench<'_> {
+impl Workbench<'_> {
     pub fn tell(&self, what: &str) -> Result<(), Error> {
         let done = self.rows.len();
         if (self.progress)(what, done, self.all) { Ok(()) } else { Err(RunError::Stopped { steps: done }.into()) }
