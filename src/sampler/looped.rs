@@ -185,9 +185,10 @@ impl Loop {
                     unused_draws: options.compat.contains(&Compat::UNUSED_DRAWS),
                 };
                 let mut run = Corrected::kept(&pauses.part).unwrap_or_else(|| Corrected::from(start));
+                let field = field.prepare(device)?;
                 while run.made < sampler.levels {
                     pauses.pass(run.made, |part| run.keep(part))?;
-                    sampler.step(field, &mut run, noise, device)?;
+                    sampler.step(&field, &mut run, noise)?;
                 }
                 Ok(Looped { points: run.mean, nfe: run.nfe })
             }

@@ -18,7 +18,6 @@ pub mod dpm_solver;
 pub mod edm;
 pub mod energy_matching;
 pub mod euler;
-mod forward;
 pub mod heun;
 pub mod likelihood;
 pub mod lms;

@@ -33,16 +33,17 @@ pub fn run(
     pauses: &mut Pauses<'_>,
 ) -> Result<Looped, RunError> {
     let sampler = if plane { IN_THE_PLANE } else { ON_IMAGES };
-    let (d, len) = (field.dim(), start.len());
+    let (field, len) = (field.prepare(device)?, start.len());
+    let d = field.dim();
     let (first, evaluations, drawn) = pauses.part.record(PROGRESS).unwrap_or((0, 0, 0));
     let mut x = pauses.part.array(STATE).unwrap_or(start).to_vec();
     // A path is that of each particle or, as published, of all of them as one vector.
     let stride = if options.compat.contains(&Compat::BATCH_PATH_LENGTH) { len } else { d };
     let mut lengths = pauses.part.array(LENGTHS).map_or_else(|| vec![0.0; len / stride], <[f64]>::to_vec);
     let (evaluations, mut draws) = (Cell::new(evaluations), NoiseBlocks::after(drawn, noise, d));
-    let force = |x: &[f64]| {
+    let force = |x: &[f64]| -> Result<Vec<f64>, RunError> {
         evaluations.set(evaluations.get() + 1);
-        field.score(DATA, x, device)
+        Ok(field.score(DATA, x)?)
     };
     for k in first..options.steps {
         pauses.pass(k, |part| {
