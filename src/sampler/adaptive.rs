@@ -13,7 +13,7 @@
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::io::Part;
+use crate::checkpoint::Part;
 use crate::sampler::pair::Pair;
 
 /// An adaptive Runge–Kutta method.

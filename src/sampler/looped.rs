@@ -4,8 +4,8 @@ mod by_error;
 mod energy;
 
 use crate::backend::{Device, Noise};
+use crate::checkpoint::{Checkpoint, Part};
 use crate::field::Field;
-use crate::io::{Checkpoint, Part};
 use crate::path::{Level, Schedule};
 use crate::sampler::{Compat, Corrected, Corrector, Pair, Predictor, PredictorCorrector, RunError, Sde};
 
