@@ -105,7 +105,7 @@ impl Session {
         match &ended {
             Ok(_) => checkpoint.remove(),
             Err(_) if signal::interrupted() => {
-                checkpoint.write()?;
+                checkpoint.write().map_err(|error| -> Failure { error })?;
                 if let Some(folder) = folder {
                     let folder = folder.display();
                     self.note(&format!("a checkpoint is in {folder}: the same command line with --resume goes on from there"));
