@@ -14,7 +14,7 @@
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::io::Part;
+use crate::checkpoint::Part;
 use crate::sampler::tableau::{Pair, moved, weighted};
 
 /// An adaptive Runge–Kutta method.

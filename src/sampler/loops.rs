@@ -4,8 +4,8 @@ pub mod adaptive_flow;
 pub mod energy;
 
 use crate::backend::{Device, Noise};
+use crate::checkpoint::{Checkpoint, Part};
 use crate::field::Field;
-use crate::io::{Checkpoint, Part};
 use crate::path::Level;
 use crate::sampler::RunError;
 

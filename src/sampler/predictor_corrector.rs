@@ -19,8 +19,8 @@
 //! snr < 1 whatever the data, with a variance that is at most 1/(1 − snr²) too large.
 
 use crate::backend::{Device, Noise};
+use crate::checkpoint::Part;
 use crate::field::Field;
-use crate::io::Part;
 use crate::path::Level;
 use crate::sampler::RunError;
 use crate::sampler::loops::{Ensemble, Loop, Looped, Pauses};

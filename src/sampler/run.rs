@@ -4,9 +4,9 @@
 use thiserror::Error;
 
 use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows, Scale, Task};
+use crate::checkpoint::Part;
 use crate::field::network::LevelError;
 use crate::field::{Field, fold};
-use crate::io::Part;
 use crate::measure::Cloud;
 use crate::path::Level;
 use crate::program::MixtureProgram;

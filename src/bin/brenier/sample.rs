@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::{Device, Noise};
+use brenier::checkpoint::Checkpoint;
 use brenier::field::Field;
-use brenier::io::{Checkpoint, is_network, read_array, read_network};
+use brenier::io::{is_network, read_array, read_network};
 use brenier::measure::Measure;
 use brenier::path::{Level, Schedule, Spacing};
 use brenier::program::Program;
