@@ -14,12 +14,12 @@
 use std::f64::consts::TAU;
 
 use crate::backend::{Device, Precision};
+use crate::checkpoint::Checkpoint;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
 use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, check_reach, mean_square, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
-use crate::io::Checkpoint;
 use crate::measure::{Cloud, Mixture};
 
 /// The blob flow under way.

@@ -19,10 +19,11 @@
 //! snr < 1 whatever the data, with a variance that is at most 1/(1 − snr²) too large.
 
 use crate::backend::{Device, Noise};
+use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
-use crate::io::Part;
 use crate::path::Level;
 use crate::sampler::RunError;
+use crate::sampler::loops::{Ensemble, Loop, Looped, Pauses};
 use crate::sampler::noise_blocks::NoiseBlocks;
 
 /// The forward SDE.
@@ -262,6 +263,22 @@ impl PredictorCorrector {
                 (1.0 / kept, beta / kept, beta.sqrt())
             }
         }
+    }
+}
+
+impl Loop for PredictorCorrector {
+    fn start(&self) -> Level {
+        self.sde.level(1.0)
+    }
+
+    fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
+        let field = ensemble.field.prepare(ensemble.device)?;
+        let mut run = Corrected::kept(&pauses.part).unwrap_or_else(|| Corrected::from(ensemble.start));
+        while run.made < self.levels {
+            pauses.pass(run.made, |part| run.keep(part))?;
+            self.step(&field, &mut run, ensemble.noise)?;
+        }
+        Ok(Looped { points: run.mean, nfe: run.nfe })
     }
 }
 

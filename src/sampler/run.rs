@@ -4,9 +4,9 @@
 use thiserror::Error;
 
 use crate::backend::{Backend, BackendError, Device, Noise, Task};
+use crate::checkpoint::Part;
 use crate::field::evaluate::{Evaluate, Evaluation};
 use crate::field::{Field, FieldError, fold};
-use crate::io::Part;
 use crate::program::{MixtureProgram, Op, Program, STATE};
 use crate::sampler::adaptive::AdaptiveError;
 
@@ -49,12 +49,14 @@ pub enum RunError {
         steps: usize,
     },
     /// A method that needs the field of each particle at a time or noise of its own, or the score of the data.
-    #[error(
-        "{method} needs the field of a law: 8gaussians, normal:D or a .json mixture; for points take pf-heun, or a pc method"
-    )]
+    #[error("{method} needs {what} of a law: 8gaussians, normal:D or a .json mixture; for points take {instead}")]
     NeedsLaw {
         /// The method.
         method: &'static str,
+        /// What of the law it needs.
+        what: &'static str,
+        /// What to take for points.
+        instead: &'static str,
     },
     /// Langevin steps beyond their limit.
     #[error(
