@@ -8,7 +8,7 @@ use crate::io::{ReadError, WriteError};
 use crate::measure::{CloudError, MixtureError, NameError};
 use crate::metric::MetricError;
 use crate::path::{ConversionError, GridError, ScheduleError};
-use crate::sampler::{RunError, UnknownMethod};
+use crate::sampler::{CourseError, RunError, UnknownMethod};
 use crate::transport::TransportError;
 
 /// Anything that can go wrong, by the room it went wrong in.
@@ -56,6 +56,9 @@ pub enum Error {
     /// A method that is not known.
     #[error(transparent)]
     Method(#[from] UnknownMethod),
+    /// A method that cannot be made ready.
+    #[error(transparent)]
+    Course(#[from] CourseError),
     /// A program that cannot run on a field.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -23,6 +23,7 @@ use crate::checkpoint::Part;
 use crate::field::Field;
 use crate::path::Level;
 use crate::sampler::RunError;
+use crate::sampler::loops::{Ensemble, Loop, Looped, Pauses};
 use crate::sampler::noise_blocks::NoiseBlocks;
 
 /// The forward SDE.
@@ -262,6 +263,21 @@ impl PredictorCorrector {
                 (1.0 / kept, beta / kept, beta.sqrt())
             }
         }
+    }
+}
+
+impl Loop for PredictorCorrector {
+    fn start(&self) -> Level {
+        self.sde.level(1.0)
+    }
+
+    fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
+        let mut run = Corrected::kept(&pauses.part).unwrap_or_else(|| Corrected::from(ensemble.start));
+        while run.made < self.levels {
+            pauses.pass(run.made, |part| run.keep(part))?;
+            self.step(ensemble.field, &mut run, ensemble.noise, ensemble.device)?;
+        }
+        Ok(Looped { points: run.mean, nfe: run.nfe })
     }
 }
 

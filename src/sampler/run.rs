@@ -64,12 +64,14 @@ pub enum RunError {
         steps: usize,
     },
     /// A method that needs the field of each particle at a time or noise of its own, or the score of the data.
-    #[error(
-        "{method} needs the field of a law: 8gaussians, normal:D or a .json mixture; for points take pf-heun, or a pc method"
-    )]
+    #[error("{method} needs {what} of a law: 8gaussians, normal:D or a .json mixture; for points take {instead}")]
     NeedsLaw {
         /// The method.
         method: &'static str,
+        /// What of the law it needs.
+        what: &'static str,
+        /// What to take for points.
+        instead: &'static str,
     },
     /// Langevin steps beyond their limit.
     #[error(
