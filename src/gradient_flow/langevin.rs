@@ -26,16 +26,17 @@ use std::f64::consts::TAU;
 use nalgebra::DMatrix;
 
 use crate::backend::{Backend, BackendError, Device, Noise, Task};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
-use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, check_reach, reach_of};
+use crate::gradient_flow::jko::{Account, Charge, Scheme, check_reach, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::measure::{Cloud, Covariance, Mixture};
 use crate::path::Level;
 use crate::random::{Philox, Stream};
 use crate::sampler::unadjusted_langevin::DATA;
+use crate::watch::Watch;
 
 /// The Langevin scheme under way.
 #[derive(Clone, Debug)]
@@ -250,13 +251,13 @@ impl<'a> Langevin<'a> {
 }
 
 impl Scheme for Langevin<'_> {
-    fn account(&mut self, _: Watch<'_>) -> Result<Account, FlowError> {
+    fn account(&mut self, _: &Watch<'_>) -> Result<Account, FlowError> {
         let account = self.present()?;
         self.rate = account.dissipation;
         Ok(account)
     }
 
-    fn advance(&mut self, k: usize, _: Watch<'_>) -> Result<Charge, FlowError> {
+    fn advance(&mut self, k: usize, _: &Watch<'_>) -> Result<Charge, FlowError> {
         let (level, tau) = self.step(k);
         let of = (level.alpha, level.sigma - tau / level.sigma); // x + τ∇log p
         let drifted = self.prepared.evaluate(level, of, self.state.points())?;
@@ -279,13 +280,13 @@ impl Scheme for Langevin<'_> {
         &self.state
     }
 
-    fn keep(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.keep_array("points", self.state.points().to_vec());
-        checkpoint.keep_record("steps and dissipation", &(self.made, self.rate));
+    fn keep(&self, part: &mut Part<'_>) {
+        part.keep_array("points", self.state.points().to_vec());
+        part.keep_record("steps and dissipation", &(self.made, self.rate));
     }
 
-    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError> {
-        let Some((points, (made, rate))) = checkpoint.array("points").zip(checkpoint.record("steps and dissipation")) else {
+    fn resume(&mut self, part: &Part<'_>) -> Result<(), FlowError> {
+        let Some((points, (made, rate))) = part.array("points").zip(part.record("steps and dissipation")) else {
             return Ok(());
         };
         self.state = self.state.with_points(points.to_vec())?;

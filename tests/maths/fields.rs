@@ -193,3 +193,17 @@ fn a_condition_for_each_particle_reaches_the_field() {
         assert!(refused.to_string().contains("there are conditions for 40 particles"), "{refused}");
     }
 }
+
+#[path = "../../examples/09_guidance.rs"]
+mod guidance;
+#[path = "../../examples/08_own_field.rs"]
+mod own_field;
+#[path = "../../examples/10_potential.rs"]
+mod potential;
+
+#[test]
+fn the_examples_of_fields_run() {
+    own_field::main().unwrap();
+    guidance::main().unwrap();
+    potential::main().unwrap();
+}
