@@ -52,7 +52,7 @@ fn at(schedule: &str, t: f64) -> Level {
 /// The end points of 40 particles moved by a method of the table.
 fn moved(method: &str, field: &Field, precision: Precision) -> Result<Vec<f64>, brenier::Error> {
     let entry = sampler::named(method)?;
-    let options = Options { steps: entry.takes(sampler::Choice::Steps).then_some(12), ..Options::default() };
+    let options = Options { steps: entry.takes(sampler::Choice::Steps).then_some(20), ..Options::default() };
     let course = entry.course(field, &options)?;
     let (start, device) = (sampler::start(course.first, field.dim(), 0..40, 3), Device::cpu(precision));
     let noise = Noise::Counter { philox: Philox::new(3, Stream::Noise), first: 0 };
