@@ -3,7 +3,6 @@
 use crate::backend::{Device, Noise};
 use crate::error::Error;
 use crate::experiment::record::Ledger;
-use crate::experiment::walk::mean;
 use crate::field::Field;
 use crate::measure::{Cloud, Measure};
 use crate::metric::paired_cost;
@@ -11,6 +10,7 @@ use crate::path::{Level, Schedule};
 use crate::program::{Program, Step};
 use crate::random::Stream;
 use crate::sampler::{Observe, RunError};
+use crate::vector::mean_with_error;
 
 /// A path from `start` to `end` with the action of each particle.
 pub struct Path<'a> {
@@ -41,14 +41,14 @@ pub struct Estimate {
 pub fn ledger(path: &Path<'_>, regression: Option<Estimate>, seed: u32) -> Result<Ledger, Error> {
     let paired = paired_cost(path.start, path.end, seed)?;
     let actions: Vec<f64> = paired.rows.iter().map(|&row| path.action[row]).collect();
-    let action = mean(&actions);
+    let (action, error) = mean_with_error(&actions);
     // Both are at least zero (Jensen's inequality; the best pairing), but for rounding.
     let straightness = (action - paired.own_cost).max(0.0);
     let coupling_gap = (paired.own_cost - paired.w2_squared).max(0.0);
     let sum = paired.w2_squared + coupling_gap + straightness;
     let (residual, standard_error) = match regression {
         None => (action - sum, 0.0),
-        Some(estimate) => (estimate.value - sum, estimate.standard_error.hypot(standard_error(&actions))),
+        Some(estimate) => (estimate.value - sum, estimate.standard_error.hypot(error)),
     };
     Ok(Ledger {
         path: path.name.into(),
@@ -101,15 +101,9 @@ pub fn action_from_regression(
             .map(|(u, v)| u.iter().zip(v).map(|(u, v)| 2.0 * u * v - v * v).sum())
             .collect();
         let width = end / LEVELS as f64;
-        value += width * mean(&terms);
-        variance += (width * standard_error(&terms)).powi(2);
+        let (mean, error) = mean_with_error(&terms);
+        value += width * mean;
+        variance += (width * error).powi(2);
     }
     Ok(Estimate { value, standard_error: variance.sqrt() })
-}
-
-/// The standard error of the mean of independent `values`.
-pub fn standard_error(values: &[f64]) -> f64 {
-    let centre = mean(values);
-    let variance = values.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0).max(1.0);
-    (variance / values.len() as f64).sqrt()
 }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::measure::Cloud;
 use crate::metric::MetricError;
-use crate::transport::exact::squared_distance;
+use crate::vector::squared_distance;
 
 /// Which pairs of a cloud with itself count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

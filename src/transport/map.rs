@@ -3,7 +3,8 @@
 use crate::backend::{Backend, BackendError, Columns, Device, Reals, Rows, Scale, Task};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
-use crate::transport::problem::{Problem, Side, dot, scale};
+use crate::transport::problem::{Problem, Side, scale};
+use crate::vector::dot;
 
 /// The entropic map of a solved problem (Pooladian & Niles-Weed 2021, eq. 8).
 #[derive(Clone, Copy, Debug)]

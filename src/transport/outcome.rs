@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use crate::backend::{Backend, Precision};
 use crate::transport::TransportError;
-use crate::transport::problem::{Problem, dot, precision};
+use crate::transport::problem::{Problem, precision};
 use crate::transport::sinkhorn::{Hold, Potentials, RowMeans, Run, Sinkhorn};
+use crate::vector::dot;
 
 /// What the solver found.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,9 +16,10 @@ use super::LowRankPlan;
 use super::side::LEAST;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
-use crate::transport::exact::{self, Ground, LARGEST, squared_distance};
+use crate::transport::exact::{self, Ground, LARGEST};
 use crate::transport::low_rank::Progress;
 use crate::transport::{PlanEntry, TransportError};
+use crate::vector::squared_distance;
 
 /// With fewer points a station there is little to mix, and a cut is all that is made…
 const FEW: usize = 4;

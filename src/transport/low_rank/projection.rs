@@ -13,7 +13,8 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::side::{Clusters, Factor, Side, dot};
+use super::side::{Clusters, Factor, Side};
+use crate::vector::dot;
 
 /// Of the masses, to the diagonal: constants added to all levels change nothing.
 const REGULAR: f64 = 1e-9;

@@ -6,12 +6,13 @@ use crate::backend::{Backend, BackendError, Precision, Reals, Ticket};
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
 use crate::transport::outcome::Residual;
-use crate::transport::problem::{Problem, Side, dot, precision};
+use crate::transport::problem::{Problem, Side, precision};
 use crate::transport::sinkhorn::alternation::Alternation;
 use crate::transport::sinkhorn::hold::{Hold, convex};
 use crate::transport::sinkhorn::underway::Iteration;
 use crate::transport::sinkhorn::{Potentials, Sinkhorn};
 use crate::transport::watch::Watch;
+use crate::vector::dot;
 
 /// Iterations without a new least error after which an error near the rounding of the exponents is taken as final.
 const PATIENCE: usize = 50;
