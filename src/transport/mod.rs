@@ -25,6 +25,7 @@ pub mod scale;
 pub mod sinkhorn;
 pub mod sliced;
 pub mod soft_plan;
+pub mod solved;
 pub mod start;
 mod watch;
 
@@ -50,4 +51,5 @@ pub use scale::{CostScale, ScaleOf};
 pub use sinkhorn::{Potentials, Progress, Sinkhorn};
 pub use sliced::{SlicedDistance, sliced_w2};
 pub use soft_plan::SoftPlan;
+pub use solved::Solved;
 pub use start::subsample;
