@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use thiserror::Error;
 
 use crate::backend::{BackendError, CudaAbsence, DeviceError};
+use crate::field::FieldError;
 use crate::field::network::{LevelError, NetworkError};
 use crate::gradient_flow::FlowError;
 #[cfg(feature = "image")]
@@ -84,6 +85,9 @@ pub enum Error {
     /// A differential equation that was not solved.
     #[error(transparent)]
     Adaptive(#[from] AdaptiveError),
+    /// A field that cannot be evaluated.
+    #[error(transparent)]
+    Field(#[from] FieldError),
     /// A method that cannot be made ready.
     #[error(transparent)]
     Course(#[from] CourseError),

@@ -39,6 +39,7 @@ pub mod report;
 pub mod sampler;
 pub mod transport;
 mod vector;
+pub mod watch;
 
 pub use error::Error;
 pub use names::nearest;

@@ -13,22 +13,22 @@
 
 use std::f64::consts::TAU;
 
-use crate::backend::{Device, Noise, Precision};
-use crate::checkpoint::Checkpoint;
-use crate::field::Field;
+use crate::backend::{Device, Precision};
+use crate::checkpoint::Part;
+use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
-use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, check_reach, mean_square, reach_of};
+use crate::gradient_flow::jko::{Account, Charge, Scheme, check_reach, mean_square, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::measure::{Cloud, Mixture};
-use crate::program::{Program, Step};
-use crate::sampler::Observe;
+use crate::watch::{Progress, Watch};
 
 /// The blob flow under way.
 #[derive(Debug)]
 pub struct Blob<'a> {
     state: Cloud,
     field: Field,
+    prepared: Prepared,
     tau: f64,
     eps: f64,
     device: &'a Device,
@@ -74,9 +74,11 @@ impl<'a> Blob<'a> {
         }
         let log_weights = (0..start.len()).map(|i| start.weight(i).ln()).collect();
         let field = Field::Mixture(law.clone());
+        let prepared = field.prepare(device)?;
         let reach = reach_of(&start, law, 0.0);
         let (anneal, stage, energy) = (None, Stage::LAW, Energy::default());
-        let mut blob = Self { state: start, field, tau, eps, device, log_weights, anneal, stage, energy, substep: tau, reach };
+        let mut blob =
+            Self { state: start, field, prepared, tau, eps, device, log_weights, anneal, stage, energy, substep: tau, reach };
         blob.energy = blob.energy_of(&blob.state, stage)?;
         Ok(blob)
     }
@@ -123,9 +125,7 @@ impl<'a> Blob<'a> {
         let (x, d) = (self.state.points(), self.state.dim());
         let Stage { level, widening } = self.stage;
         let eps = self.eps * widening;
-        let score: Program = [Step::evaluate(level, 0.0, -1.0 / level.sigma)].into_iter().collect();
-        let observe = Observe::Progress(&mut |_| true);
-        let score = score.run(&self.field, x, Noise::Given(&[]), self.device, observe)?;
+        let score = self.prepared.score(level, x)?;
         let log_weights: Vec<f64> = self.log_weights.iter().zip(&self.energy.log).map(|(m, rho)| m - rho).collect();
         let second = self.sums(x, &log_weights, eps)?;
         let at = |i: usize| {
@@ -137,13 +137,13 @@ impl<'a> Blob<'a> {
 }
 
 impl Scheme for Blob<'_> {
-    fn account(&mut self, _: Watch<'_>) -> Result<Account, FlowError> {
+    fn account(&mut self, _: &Watch<'_>) -> Result<Account, FlowError> {
         let at_law = if self.stage == Stage::LAW { self.energy.clone() } else { self.energy_of(&self.state, Stage::LAW)? };
         let neighbours = Some(at_law.neighbours);
         Ok(Account { free_energy: Some(at_law.value), effective_neighbours: neighbours, ..Account::default() })
     }
 
-    fn advance(&mut self, k: usize, watch: Watch<'_>) -> Result<Charge, FlowError> {
+    fn advance(&mut self, k: usize, watch: &Watch<'_>) -> Result<Charge, FlowError> {
         let stage = Anneal::stage(self.anneal, k);
         if stage != self.stage {
             (self.stage, self.energy) = (stage, self.energy_of(&self.state, stage)?);
@@ -153,7 +153,7 @@ impl Scheme for Blob<'_> {
         let (before, mut left) = (self.state.clone(), tau);
         let centre = before.mean();
         while left > 1e-9 * tau {
-            if !watch(None) {
+            if !watch.tell(Progress::default()) {
                 return Err(FlowError::Stopped { steps: k });
             }
             let velocity = self.velocity()?;
@@ -188,13 +188,13 @@ impl Scheme for Blob<'_> {
         &self.state
     }
 
-    fn keep(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.keep_array("points", self.state.points().to_vec());
-        checkpoint.keep_array("substep", vec![self.substep]);
+    fn keep(&self, part: &mut Part<'_>) {
+        part.keep_array("points", self.state.points().to_vec());
+        part.keep_array("substep", vec![self.substep]);
     }
 
-    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError> {
-        if let (Some(points), Some(&[substep])) = (checkpoint.array("points"), checkpoint.array("substep")) {
+    fn resume(&mut self, part: &Part<'_>) -> Result<(), FlowError> {
+        if let (Some(points), Some(&[substep])) = (part.array("points"), part.array("substep")) {
             self.state = self.state.with_points(points.to_vec())?;
             (self.stage, self.energy) = (Stage::LAW, self.energy_of(&self.state, Stage::LAW)?);
             self.substep = substep;

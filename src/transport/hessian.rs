@@ -13,9 +13,9 @@
 use crate::backend::{Backend, Device, Task};
 use crate::transport::problem::Problem;
 use crate::transport::sinkhorn::{Potentials, Run};
-use crate::transport::watch::Watch;
 use crate::transport::{Outcome, TransportError};
 use crate::vector::dot;
+use crate::watch::Watch;
 
 /// H v and how well the linear system behind it was solved.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,9 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::backend::{Precision, Storage};
-use crate::transport::{
-    ClosedForm, ExactPlan, LinePlan, LowRankPlan, Outcome, PlanEntry, Potentials, Problem, Residual, Verdict,
-};
+use crate::transport::{ClosedForm, ExactPlan, LinePlan, LowRankPlan, Outcome, PlanEntry, Potentials, Problem, Verdict};
+use crate::watch::Residual;
 
 /// What a W₂² was computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

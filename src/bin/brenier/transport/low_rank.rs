@@ -5,6 +5,7 @@ use std::time::Instant;
 use brenier::checkpoint::Checkpoint;
 use brenier::measure::Cloud;
 use brenier::transport::{LowRank, Solved};
+use brenier::watch::{Progress, Watch};
 
 use crate::output::{count, number};
 use crate::session::Session;
@@ -21,12 +22,12 @@ pub fn solve(
     // Points and a factor on both sides.
     memory::require("a plan of that rank", (x.len() + y.len()) as u64 * (solver.rank + x.dim()) as u64)?;
     let spinner = progress::spinner(session, "plan of low rank");
-    let tell = |iteration, cost| {
-        spinner.set_message(format!("step {}   cost {}", count(iteration), number(cost)));
+    let tell = |now: Progress<'_>| {
+        spinner.set_message(format!("step {}   cost {}", count(now.done), number(now.value.unwrap_or(f64::NAN))));
         !signal::interrupted()
     };
     let begun = Instant::now();
-    let plan = solver.resume(x, y, Some(&tell), checkpoint.part("plan"))?;
+    let plan = solver.solve_watched(x, y, Watch::telling(&tell).keeping(checkpoint.part("plan")))?;
     let seconds = begun.elapsed().as_secs_f64();
     spinner.finish_and_clear();
     Ok((plan.into(), seconds))
