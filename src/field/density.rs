@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 
 use rayon::prelude::*;
 
-use crate::backend::{Backend, BackendError, Columns, Device, Rows, Scale, Task};
+use crate::backend::{Backend, BackendError, Columns, Device, Logit, Out, Rows, Scale, Task};
 use crate::field::Field;
 use crate::measure::Cloud;
 use crate::path::Level;
@@ -48,8 +48,9 @@ impl Task for LogDensity<'_> {
         let (x, y, bias) =
             (backend.upload_reals(points.points())?, backend.upload_reals(data.points())?, backend.upload_reals(&bias)?);
         let (mut packed, mut log_sum) = (backend.zeros(m * (d + 1))?, backend.zeros(n)?);
-        backend.pack(&y, d, Scale::Uniform(alpha / variance), &bias, None, &mut packed)?;
-        backend.soft_min(Rows { points: &x, n, d }, Columns { packed: &packed, m, d }, None, &mut log_sum)?;
+        backend.pack(Rows { points: &y, n: m, d }, Scale::Uniform(alpha / variance), &bias, None, &mut packed)?;
+        let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
+        backend.soft_min(Logit::Product { rows, columns, shift: None }, Out::of(&mut log_sum))?;
         let constant = 0.5 * d as f64 * (TAU * variance).ln();
         let log_sum = backend.download_reals(&log_sum)?;
         Ok(log_sum.iter().zip(points.rows()).map(|(l, x)| l - half_square(x) / variance - constant).collect())

@@ -4,7 +4,7 @@
 //! L_i = log Σ_j m_j exp(−s_ij)     s_ij = |x_i−y_j|²/2h²     A_i = Σ_j w_ij y_j     w_ij = m_j exp(−s_ij − L_i)
 //! ```
 
-use crate::backend::{Backend, BackendError, Columns, Rows, Scale, Task};
+use crate::backend::{Backend, BackendError, Columns, Logit, Out, Rows, Scale, Task};
 use crate::transport::problem::dot;
 
 /// Points x (n × d) against weighted points y (m × d) with a kernel of width h.
@@ -52,11 +52,12 @@ impl Task for Kernel<'_> {
         let values: Vec<f64> = y.chunks_exact(d).zip(&half_y).flat_map(|(y, half)| y.iter().chain([half])).copied().collect();
         let (points, values, bias) = (backend.upload_reals(&y)?, backend.upload_reals(&values)?, backend.upload_reals(&bias)?);
         let mut packed = backend.zeros(m * (d + 1))?;
-        backend.pack(&points, d, Scale::Uniform(1.0 / width_squared), &bias, None, &mut packed)?;
+        backend.pack(Rows { points: &points, n: m, d }, Scale::Uniform(1.0 / width_squared), &bias, None, &mut packed)?;
         let on_device = backend.upload_reals(&x)?;
         let (mut log, mut mean) = (backend.zeros(n)?, backend.zeros(n * (d + 1))?);
         let columns = Columns { packed: &packed, m, d };
-        backend.soft_mean(Rows { points: &on_device, n, d }, columns, None, &values, d + 1, &mut log, &mut mean)?;
+        let logit = Logit::Product { rows: Rows { points: &on_device, n, d }, columns, shift: None };
+        backend.soft_min(logit, Out::with_mean(&mut log, &values, d + 1, &mut mean))?;
         let (log, mean) = (backend.download_reals(&log)?, backend.download_reals(&mean)?);
         let rows = || x.chunks_exact(d).zip(&half_x).zip(mean.chunks_exact(d + 1));
         Ok(Sums {

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows, Scale, Task};
+use crate::backend::{Backend, BackendError, Blend, Columns, Device, Draw, Logit, Mean, Noise, Out, Reals, Rows, Scale, Task};
 use crate::field::network::LevelError;
 use crate::field::{Field, fold};
 use crate::io::Part;
@@ -343,7 +343,8 @@ impl Task for Run<'_, '_> {
                                 field.evaluate(backend, level, src, (p, q), dst, &mut registers)?;
                             }
                             Op::Draw { dst, draw } => {
-                                backend.normals(noise, made as u32, draw, calls, d, &mut registers[dst])?;
+                                let draw = Draw { step: made as u32, number: draw, call: calls };
+                                backend.normals(noise, draw, d, &mut registers[dst])?;
                                 calls += 1;
                             }
                             Op::Combine { dst, ref terms } => backend.combine(&mut registers, dst, terms)?,
@@ -446,11 +447,13 @@ impl<B: Backend> Evaluate<B> for Points<B> {
                 Some(eps) => (1.0 / (eps * sigma), -1.0 / (eps * sigma)),
             };
             let potential = Some((&self.half_squares, square));
-            backend.pack(&self.centred, d, Scale::Uniform(product), &self.bias, potential, &mut self.packed)?;
+            let centred = Rows { points: &self.centred, n: m, d };
+            backend.pack(centred, Scale::Uniform(product), &self.bias, potential, &mut self.packed)?;
             let rows = Rows { points: &registers_in[src], n, d };
             let columns = Columns { packed: &self.packed, m, d };
-            let shares = (p - q * alpha / sigma, q / sigma);
-            backend.soft_blend(rows, columns, &self.points, shares, &mut self.log_sum, made)?;
+            let blend = Some(Blend { s: p - q * alpha / sigma, t: q / sigma, with: &registers_in[src] });
+            let mean = Some(Mean { values: &self.points, p: d, out: made, blend });
+            backend.soft_min(Logit::Product { rows, columns, shift: None }, Out { log_sum: &mut self.log_sum, mean })?;
             registers.swap(dst, last);
             return Ok(());
         }

@@ -11,7 +11,7 @@ mod row_by_row;
 
 use std::borrow::Cow;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Device, Reals, Rows, Scale, Storage, Task};
+use crate::backend::{self, Backend, BackendError, Columns, Cost, Device, Logit, Out, Reals, Rows, Scale, Storage, Task};
 use crate::measure::Cloud;
 use crate::transport::problem::{Side, dot, scale};
 use crate::transport::sinkhorn::convex;
@@ -212,7 +212,7 @@ impl<B: Backend> Pairs<B> {
         let mean = dot(&y.mass, &psi);
         let bias: Vec<f64> = psi.iter().zip(&y.mass).map(|(psi, b)| b.ln() - (psi - mean) / eps).collect();
         let mut packed = backend.zeros(y.n * (y.d + 1))?;
-        backend.pack(&y.points, y.d, Scale::Uniform(1.0 / eps), &backend.upload_reals(&bias)?, None, &mut packed)?;
+        backend.pack(y.rows(), Scale::Uniform(1.0 / eps), &backend.upload_reals(&bias)?, None, &mut packed)?;
         let phi = match own {
             Some(f) => {
                 let f: Vec<f64> = f.iter().map(|f| f * square - mean).collect();
@@ -232,6 +232,10 @@ impl<B: Backend> Pairs<B> {
         Columns { packed: &self.packed, m: self.y.n, d: self.y.d }
     }
 
+    fn logit<'b>(&'b self, shift: Option<(&'b Reals<B>, f64)>) -> Logit<'b, B> {
+        Logit::Product { rows: self.rows(), columns: self.columns(), shift }
+    }
+
     fn shift(&self) -> Option<(&Reals<B>, f64)> {
         self.phi.as_ref().map(|phi| (phi, 1.0 / self.eps))
     }
@@ -240,14 +244,14 @@ impl<B: Backend> Pairs<B> {
     fn soft_mean(&self, backend: &B, values: &[f64], p: usize) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
         let values = backend.upload_reals(values)?;
         let (mut log_sum, mut mean) = (backend.zeros(self.n)?, backend.zeros(self.n * p)?);
-        backend.soft_mean(self.rows(), self.columns(), self.shift(), &values, p, &mut log_sum, &mut mean)?;
+        backend.soft_min(self.logit(self.shift()), Out::with_mean(&mut log_sum, &values, p, &mut mean))?;
         Ok((backend.download_reals(&log_sum)?, backend.download_reals(&mean)?))
     }
 
     /// The log-sum of each row, without shift.
     fn log_sum(&self, backend: &B) -> Result<Reals<B>, BackendError> {
         let mut log_sum = backend.zeros(self.n)?;
-        backend.soft_min(self.rows(), self.columns(), None, &mut log_sum)?;
+        backend.soft_min(self.logit(None), Out::of(&mut log_sum))?;
         Ok(log_sum)
     }
 }
@@ -283,7 +287,8 @@ impl Task for Draw<'_> {
         let mut index = backend.zeros(self.draws.quantiles.len())?;
         let total = if pairs.phi.is_none() { Some(pairs.log_sum(backend)?) } else { None };
         if let Some(shift) = total.as_ref().map(|total| (total, 1.0)).or(pairs.shift()) {
-            backend.sample_plan(pairs.rows(), pairs.columns(), shift, &first, &quantiles, &mut index)?;
+            let draws = backend::Draws { first: &first, quantiles: &quantiles };
+            backend.sample_plan(pairs.rows(), pairs.columns(), shift, draws, &mut index)?;
         }
         backend.download(&index)
     }

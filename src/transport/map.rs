@@ -1,6 +1,6 @@
 //! The entropic map T_ε(x) = Σ_j w_j y_j, w_j ∝ b_j exp((g_j − ½|x−y_j|²)/ε): the barycentric map, for any point.
 
-use crate::backend::{Backend, BackendError, Columns, Device, Reals, Rows, Scale, Task};
+use crate::backend::{Backend, BackendError, Columns, Device, Logit, Out, Reals, Rows, Scale, Task};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
 use crate::transport::problem::{Problem, Side, dot, scale};
@@ -66,20 +66,21 @@ impl Task for Apply<'_> {
         let bias: Vec<f64> = (0..y.n).map(|j| y.mass[j].ln() + (scale * scale * g[j] - y.own[j]) / eps).collect();
         let (x, bias) = (backend.upload_reals(&points)?, backend.upload_reals(&bias)?);
         let mut packed: Reals<B> = backend.zeros(y.n * (d + 1))?;
-        backend.pack(&y.points, d, Scale::Uniform(1.0 / eps), &bias, None, &mut packed)?;
+        backend.pack(y.rows(), Scale::Uniform(1.0 / eps), &bias, None, &mut packed)?;
         let mut log_sum = backend.zeros(n)?;
         let rows = Rows { points: &x, n, d };
         let columns = Columns { packed: &packed, m: y.n, d };
+        let logit = Logit::Product { rows, columns, shift: None };
         if self.mean {
             let mut mean = backend.zeros(n * d)?;
-            backend.soft_mean(rows, columns, None, &y.points, d, &mut log_sum, &mut mean)?;
+            backend.soft_min(logit, Out::with_mean(&mut log_sum, &y.points, d, &mut mean))?;
             let mut map = backend.download_reals(&mean)?;
             for row in map.chunks_exact_mut(d) {
                 row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t = (*t + m) / scale);
             }
             return Ok((Vec::new(), map));
         }
-        backend.soft_min(rows, columns, None, &mut log_sum)?;
+        backend.soft_min(logit, Out::of(&mut log_sum))?;
         let log_sum = backend.download_reals(&log_sum)?;
         let half = points.chunks_exact(d).map(|x| 0.5 * dot(x, x));
         Ok((log_sum.iter().zip(half).map(|(log, half)| (half - eps * log) / (scale * scale)).collect(), Vec::new()))

@@ -61,7 +61,13 @@ pub struct Mean<'a, T> {
 }
 
 /// `out_j = log₂e (k_j y_j, bias_j + c · potential_j)`.
-pub fn pack<T: Real>(points: &[T], d: usize, factor: Factor<'_, T>, bias: &[T], potential: Option<(&[T], f64)>, out: &mut [T]) {
+pub fn pack<T: Real>(
+    (points, d): (&[T], usize),
+    factor: Factor<'_, T>,
+    bias: &[T],
+    potential: Option<(&[T], f64)>,
+    out: &mut [T],
+) {
     out.par_chunks_mut(d + 1).zip(points.par_chunks(d)).enumerate().with_min_len(1024).for_each(|(j, (out, y))| {
         let k = LOG2_E
             * match factor {

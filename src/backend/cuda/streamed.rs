@@ -4,9 +4,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::backend::cpu::{Assistant, Pairs, merge};
+use crate::backend::cpu::{Assistant, Mean, Pairs, merge};
 use crate::backend::cuda::Cuda;
-use crate::backend::{Backend, BackendError, Columns, Rows};
+use crate::backend::{BackendError, Columns, Logit, Memory, Out, Pairs as _, Rows};
 
 /// Rows and columns of the smallest tile.
 const LEAST: usize = 256;
@@ -25,16 +25,8 @@ impl Streamed {
     }
 
     /// Log-sums, relative to the shift, and means of all rows, `tile` rows and columns at a time.
-    fn pass(
-        &self,
-        tile: usize,
-        pairs: &Pairs<'_, f32>,
-        values: &[f32],
-        p: usize,
-        out: &mut [f32],
-        means: &mut [f32],
-    ) -> Result<(), BackendError> {
-        let (cuda, d) = (&self.cuda, pairs.d);
+    fn pass(&self, tile: usize, pairs: &Pairs<'_, f32>, out: &mut [f32], mean: &mut Mean<'_, f32>) -> Result<(), BackendError> {
+        let (cuda, d, p) = (&self.cuda, pairs.d, mean.p);
         for (slab, out) in out.chunks_mut(tile).enumerate() {
             let (first, n) = (slab * tile, out.len());
             let x = cuda.upload(&pairs.x[first * d..][..n * d])?;
@@ -44,34 +36,25 @@ impl Streamed {
             for (k, columns) in pairs.y.chunks(tile * (d + 1)).enumerate() {
                 let (packed, m) = (cuda.upload(columns)?, columns.len() / (d + 1));
                 let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
-                let (mut log_sums, mut mean) = (cuda.room(n)?, cuda.room(n * p)?);
-                if p == 0 {
-                    cuda.soft_min(rows, columns, shift, &mut log_sums)?;
-                } else {
-                    let values = cuda.upload(&values[k * tile * p..][..m * p])?;
-                    cuda.soft_mean(rows, columns, shift, &values, p, &mut log_sums, &mut mean)?;
-                }
-                parts.push((cuda.download(&log_sums)?, cuda.download(&mean)?));
+                let (mut log_sums, mut means) = (cuda.room(n)?, cuda.room(n * p)?);
+                let values = cuda.upload(&mean.values[k * tile * p..][..m * p])?;
+                let wanted = if p == 0 { Out::of(&mut log_sums) } else { Out::with_mean(&mut log_sums, &values, p, &mut means) };
+                cuda.soft_min(Logit::Product { rows, columns, shift }, wanted)?;
+                parts.push((cuda.download(&log_sums)?, cuda.download(&means)?));
             }
-            merge(&parts, p, out, &mut means[first * p..][..n * p], |_| true, |_| 0.0);
+            merge(&parts, p, out, &mut mean.out[first * p..][..n * p], |_| true, |_| 0.0);
         }
         Ok(())
     }
 }
 
 impl Assistant<f32> for Streamed {
-    fn soft_mean(
-        &self,
-        pairs: Pairs<'_, f32>,
-        values: &[f32],
-        p: usize,
-        out: &mut [f32],
-        means: &mut [f32],
-    ) -> Result<(), BackendError> {
+    fn soft_min(&self, pairs: Pairs<'_, f32>, out: &mut [f32], mean: Option<Mean<'_, f32>>) -> Result<(), BackendError> {
+        let mut mean = mean.unwrap_or(Mean { values: &[], p: 0, out: &mut [] });
         let largest = out.len().max(pairs.y.len() / (pairs.d + 1)).next_power_of_two();
         let mut tile = self.tile.load(Ordering::Relaxed).min(largest);
         loop {
-            match self.pass(tile, &pairs, values, p, out, means) {
+            match self.pass(tile, &pairs, out, &mut mean) {
                 Err(BackendError::OutOfMemory { .. }) if tile > LEAST => tile /= 2,
                 Ok(()) => {
                     self.tile.store(tile, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! One end of a problem on a device, in coordinates where single precision can hold it.
 
-use crate::backend::{Backend, BackendError, Real, Reals, Rows, Storage};
+use crate::backend::{Backend, BackendError, HalfPoints, Real, Reals, Rows, Storage};
 use crate::measure::Cloud;
 use crate::transport::problem::with_mass;
 
@@ -47,7 +47,7 @@ pub(crate) struct Side<B: Backend> {
     /// All coordinates, n × width; none where they are stored in half.
     pub points: Reals<B>,
     /// They in half the memory, where the problem asks for it and the device has a use for it.
-    pub half: Option<B::HalfPoints>,
+    pub half: Option<HalfPoints<B>>,
     /// Weights a.
     pub weights: Reals<B>,
     /// log a.
@@ -106,7 +106,7 @@ impl<B: Backend> Side<B> {
         });
         let log: Vec<f64> = mass.iter().map(|a| a.ln()).collect();
         let (coordinates, width) = (extended.as_ref().unwrap_or(&centred), cloud.dim() + more);
-        let half = backend.halve(coordinates, width, storage)?;
+        let half = if B::HALVES { HalfPoints::new(backend, coordinates, width, storage)? } else { None };
         Ok(Self {
             n: cloud.len(),
             d: cloud.dim(),
