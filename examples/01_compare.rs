@@ -1,8 +1,8 @@
 //! Both principles from the same ends: how many steps does each method need? `cargo run --release --example 01_compare`
 
 use brenier::backend::{Device, Precision};
+use brenier::checkpoint::Checkpoint;
 use brenier::experiment::{Compare, Named};
-use brenier::io::Checkpoint;
 use brenier::measure::named;
 
 fn main() -> Result<(), brenier::Error> {

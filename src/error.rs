@@ -3,12 +3,13 @@
 use thiserror::Error;
 
 use crate::backend::{BackendError, DeviceError};
+use crate::field::FieldError;
 use crate::gradient_flow::FlowError;
 use crate::io::{ReadError, WriteError};
 use crate::measure::{CloudError, MixtureError, NameError};
 use crate::metric::MetricError;
 use crate::path::{ConversionError, GridError, ScheduleError};
-use crate::sampler::{RunError, UnknownMethod};
+use crate::sampler::{CourseError, RunError, UnknownMethod};
 use crate::transport::TransportError;
 
 /// Anything that can go wrong, by the room it went wrong in.
@@ -56,6 +57,12 @@ pub enum Error {
     /// A method that is not known.
     #[error(transparent)]
     Method(#[from] UnknownMethod),
+    /// A field that cannot be evaluated.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// A method that cannot be made ready.
+    #[error(transparent)]
+    Course(#[from] CourseError),
     /// A program that cannot run on a field.
     #[error(transparent)]
     Run(#[from] RunError),

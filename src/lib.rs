@@ -22,6 +22,7 @@
 #![deny(missing_docs)]
 
 pub mod backend;
+pub mod checkpoint;
 pub mod error;
 pub mod experiment;
 pub mod field;

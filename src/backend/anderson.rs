@@ -30,7 +30,7 @@ pub(super) const GRAM: usize = 4;
 const STATE: usize = GRAM + MEMORY * MEMORY + MEMORY + 2;
 
 /// The memory of an accelerated iteration over n numbers.
-pub struct Anderson<B: Memory + ?Sized> {
+pub struct Anderson<B: Memory> {
     /// ΔF of the last iterations, MEMORY × n.
     pub(super) steps: B::Buf<f64>,
     /// ΔR of the same.

@@ -28,7 +28,7 @@ impl Storage {
 }
 
 /// Points in half precision, f16 or bf16.
-pub struct HalfPoints<B: Memory + ?Sized> {
+pub struct HalfPoints<B: Memory> {
     /// Their bits, n × d row-major.
     pub(super) bits: B::Buf<u16>,
     /// Number of points n.

@@ -8,7 +8,7 @@ use crate::backend::{Backend, BackendError, Real};
 pub type Reals<B> = <B as Memory>::Buf<<B as Memory>::Real>;
 
 /// Memory of a device, and how work reaches it.
-pub trait Memory: Send + Sync {
+pub trait Memory: Clone + Send + Sync + 'static {
     /// f32 or f64.
     type Real: Real;
     /// Memory of the device: reals, labels, lists.

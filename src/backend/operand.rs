@@ -4,7 +4,7 @@ use crate::backend::{HalfPoints, Memory, Reals};
 use crate::random::Philox;
 
 /// Row points x: n × d, row-major.
-pub struct Rows<'a, B: Memory + ?Sized> {
+pub struct Rows<'a, B: Memory> {
     /// The coordinates.
     pub points: &'a Reals<B>,
     /// Number of rows n.
@@ -13,16 +13,16 @@ pub struct Rows<'a, B: Memory + ?Sized> {
     pub d: usize,
 }
 
-impl<B: Memory + ?Sized> Clone for Rows<'_, B> {
+impl<B: Memory> Clone for Rows<'_, B> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<B: Memory + ?Sized> Copy for Rows<'_, B> {}
+impl<B: Memory> Copy for Rows<'_, B> {}
 
 /// Column points packed by [`Potentials::pack`](crate::backend::Potentials::pack): m × (d + 1).
-pub struct Columns<'a, B: Memory + ?Sized> {
+pub struct Columns<'a, B: Memory> {
     /// (k_j y_j, h_j) a column, in units of log 2.
     pub packed: &'a Reals<B>,
     /// Number of columns m.
@@ -31,16 +31,16 @@ pub struct Columns<'a, B: Memory + ?Sized> {
     pub d: usize,
 }
 
-impl<B: Memory + ?Sized> Clone for Columns<'_, B> {
+impl<B: Memory> Clone for Columns<'_, B> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<B: Memory + ?Sized> Copy for Columns<'_, B> {}
+impl<B: Memory> Copy for Columns<'_, B> {}
 
 /// Points with weights, for [`Pairs::pair_sum`](crate::backend::Pairs::pair_sum).
-pub struct Weighted<'a, B: Memory + ?Sized> {
+pub struct Weighted<'a, B: Memory> {
     /// The points.
     pub points: Rows<'a, B>,
     /// A number a point.
@@ -48,7 +48,7 @@ pub struct Weighted<'a, B: Memory + ?Sized> {
 }
 
 /// The draws of [`Pairs::sample_plan`](crate::backend::Pairs::sample_plan).
-pub struct Draws<'a, B: Memory + ?Sized> {
+pub struct Draws<'a, B: Memory> {
     /// Row i has the draws `first[i]..first[i + 1]`: of length n + 1.
     pub first: &'a B::Buf<u32>,
     /// A number of [0, 1) a draw.
@@ -57,7 +57,7 @@ pub struct Draws<'a, B: Memory + ?Sized> {
 
 /// Column points in half the memory: their logits are those of columns packed with factor k and log-weights
 /// bias + factor · potential.
-pub struct HalfColumns<'a, B: Memory + ?Sized> {
+pub struct HalfColumns<'a, B: Memory> {
     /// y, m × d.
     pub points: &'a HalfPoints<B>,
     /// Factor k of the products.
@@ -76,7 +76,7 @@ pub const TILE: usize = 32;
 /// Each tile has a frame, an affine function that is near the potential on it: at offset δ from the centre the potential is
 /// level + slope·δ + rest. Only offsets, rests and one number a pair of tiles meet in an exponent, so that no digits are lost
 /// however small ε is against the extent of the cloud.
-pub struct Tiles<'a, B: Memory + ?Sized> {
+pub struct Tiles<'a, B: Memory> {
     /// Coordinates, n × d row-major.
     pub points: &'a B::Buf<f64>,
     /// Potential φ or ψ, of length n.
@@ -92,7 +92,7 @@ pub struct Tiles<'a, B: Memory + ?Sized> {
 }
 
 /// The column tiles that each row tile keeps.
-pub struct TileList<'a, B: Memory + ?Sized> {
+pub struct TileList<'a, B: Memory> {
     /// Row tile r keeps `runs[starts[r]..starts[r + 1]]`.
     pub starts: &'a B::Buf<u32>,
     /// Column tiles from the first number up to, not including, the second.
@@ -100,7 +100,7 @@ pub struct TileList<'a, B: Memory + ?Sized> {
 }
 
 /// A marginal in a Sinkhorn iteration, of length n.
-pub struct Half<'a, B: Memory + ?Sized> {
+pub struct Half<'a, B: Memory> {
     /// Potential p, before the iteration.
     pub potential: &'a Reals<B>,
     /// Weights of the points, not their logarithms.
@@ -108,7 +108,7 @@ pub struct Half<'a, B: Memory + ?Sized> {
 }
 
 /// A Sinkhorn iteration over kept scores: what [`Pairs::sweep`](crate::backend::Pairs::sweep) renews the potential of the rows from.
-pub struct Sweep<'a, B: Memory + ?Sized> {
+pub struct Sweep<'a, B: Memory> {
     /// Factor of scores and potentials, 1/ε.
     pub k: f64,
     /// The side whose potential is renewed.
@@ -120,7 +120,7 @@ pub struct Sweep<'a, B: Memory + ?Sized> {
 }
 
 /// One layer W x + b of [`Particles::perceptron`](crate::backend::Particles::perceptron).
-pub struct Dense<'a, B: Memory + ?Sized> {
+pub struct Dense<'a, B: Memory> {
     /// W, outputs × inputs, row-major.
     pub weight: &'a Reals<B>,
     /// b, of length outputs.
@@ -128,7 +128,7 @@ pub struct Dense<'a, B: Memory + ?Sized> {
 }
 
 /// Factor k of the product x_i · y_j.
-pub enum Scale<'a, B: Memory + ?Sized> {
+pub enum Scale<'a, B: Memory> {
     /// One k for all columns.
     Uniform(f64),
     /// k_j for column j, of length m.
@@ -136,7 +136,7 @@ pub enum Scale<'a, B: Memory + ?Sized> {
 }
 
 /// An update of a potential: [`Potentials::relax`](crate::backend::Potentials::relax).
-pub struct Update<'a, B: Memory + ?Sized> {
+pub struct Update<'a, B: Memory> {
     /// ε.
     pub eps: f64,
     /// How much of it is made.
@@ -146,7 +146,7 @@ pub struct Update<'a, B: Memory + ?Sized> {
 }
 
 /// How an update of a potential is held back.
-pub struct Damping<'a, B: Memory + ?Sized> {
+pub struct Damping<'a, B: Memory> {
     /// The share ω of the whole update.
     pub omega: f64,
     /// What the potential is drawn to.

@@ -5,7 +5,7 @@ use crate::backend::{
 };
 
 /// Rows, columns and the exponent that a pair of them has; a shift is a factor times a buffer of length n.
-pub enum Logit<'a, B: Memory + ?Sized> {
+pub enum Logit<'a, B: Memory> {
     /// `logit_ij = h_j + k_j x_i·y_j`, of packed columns.
     Product {
         /// x.
@@ -58,7 +58,7 @@ pub enum Logit<'a, B: Memory + ?Sized> {
 }
 
 /// A cloud with itself: [`Logit::Symmetric`].
-pub struct Symmetric<'a, B: Memory + ?Sized> {
+pub struct Symmetric<'a, B: Memory> {
     /// x.
     pub rows: Rows<'a, B>,
     /// Factor k of the products.
@@ -81,14 +81,14 @@ impl<'a, B: Potentials> Symmetric<'a, B> {
 }
 
 /// Where the results of a soft-min go.
-pub struct Out<'a, B: Memory + ?Sized> {
+pub struct Out<'a, B: Memory> {
     /// L, of length n.
     pub log_sum: &'a mut Reals<B>,
     /// The means behind it.
     pub mean: Option<Mean<'a, B>>,
 }
 
-impl<'a, B: Memory + ?Sized> Out<'a, B> {
+impl<'a, B: Memory> Out<'a, B> {
     /// Log-sums alone.
     pub fn of(log_sum: &'a mut Reals<B>) -> Self {
         Self { log_sum, mean: None }
@@ -101,7 +101,7 @@ impl<'a, B: Memory + ?Sized> Out<'a, B> {
 }
 
 /// The weighted mean to take in the same pass: `mean_i = Σ_j w_ij v_j`.
-pub struct Mean<'a, B: Memory + ?Sized> {
+pub struct Mean<'a, B: Memory> {
     /// Values v, m × p.
     pub values: &'a Reals<B>,
     /// Numbers a value.
@@ -113,7 +113,7 @@ pub struct Mean<'a, B: Memory + ?Sized> {
 }
 
 /// What a denoiser makes of a mean: `out_i = s mean_i + t z_i`.
-pub struct Blend<'a, B: Memory + ?Sized> {
+pub struct Blend<'a, B: Memory> {
     /// Factor of the mean.
     pub s: f64,
     /// Factor of z.

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use crate::backend::{Cost, Device};
+use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::experiment::families::{EPS_TRANSPORT, network_methods, rows};
 use crate::experiment::record::{CompareRecord, Comparison};
 use crate::experiment::workbench::Workbench;
 use crate::field::{Field, Network};
-use crate::io::Checkpoint;
 use crate::measure::{Cloud, Covariance, Measure, Mixture};
 use crate::metric::{Judge, Law, Ruler};
 use crate::random::{Philox, Stream};

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use crate::backend::{Cost, Device};
+use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::gradient_flow::{
     Account, Blob, Descent, FlowError, Langevin, Progress, Scheme, SemiUnbalancedJko, SinkhornFlow, descend,
 };
-use crate::io::Checkpoint;
 use crate::measure::{Cloud, CloudError, Measure, Mixture};
 use crate::metric::{Flag, Law, MetricError, NoiseFloor, Ruler, mode_weights, variance_ratio};
 use crate::random::{Philox, Stream};

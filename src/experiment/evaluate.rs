@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::backend::Device;
+use crate::checkpoint::Checkpoint;
 use crate::error::Error;
-use crate::io::Checkpoint;
 use crate::measure::{Cloud, Measure};
 use crate::metric::{Flag, Judge, Law, NoiseFloor, Ruler, median_distance, mode_weights, w2_size};
 use crate::random::Stream;

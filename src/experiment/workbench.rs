@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::backend::{Device, Noise};
+use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::experiment::compare::{Compare, Progress};
 use crate::experiment::families::EPS_COLLAPSED;
@@ -10,7 +11,6 @@ use crate::experiment::ledger::{Estimate, Path, action_from_regression, ledger, 
 use crate::experiment::record::{Family, FreeEnergy, Ledger, Row, Trajectory};
 use crate::experiment::walk::{Walk, mean, rms_distance};
 use crate::field::Field;
-use crate::io::Checkpoint;
 use crate::measure::{Cloud, Measure};
 use crate::metric::{Judge, Ruler};
 use crate::path::{Grid, Schedule};

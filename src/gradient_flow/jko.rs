@@ -8,8 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Checkpoint;
 use crate::gradient_flow::FlowError;
-use crate::io::Checkpoint;
 use crate::measure::{Cloud, Component, Mixture};
 use crate::transport::Residual;
 

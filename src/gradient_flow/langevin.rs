@@ -26,12 +26,12 @@ use std::f64::consts::TAU;
 use nalgebra::DMatrix;
 
 use crate::backend::{Backend, BackendError, Device, Draw, Noise, Task};
+use crate::checkpoint::Checkpoint;
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
 use crate::gradient_flow::jko::{ACCOUNTS, Account, Descent, Progress, check_reach, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
-use crate::io::Checkpoint;
 use crate::measure::{Cloud, Covariance, Mixture};
 use crate::path::Level;
 use crate::program::{Program, STATE};

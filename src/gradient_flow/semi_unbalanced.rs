@@ -8,9 +8,9 @@
 //! was allowed. Entropy relative to ρ⊗m shrinks: around a Gaussian of variance σ² the scheme settles at σ²(τ + ε/2)/(τ + ε).
 
 use crate::backend::Device;
+use crate::checkpoint::Checkpoint;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, solver};
-use crate::io::Checkpoint;
 use crate::measure::Cloud;
 use crate::transport::{Potentials, Problem, Sinkhorn};
 

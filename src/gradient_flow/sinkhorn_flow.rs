@@ -9,9 +9,9 @@
 //! of the step before. The bias against W₂ is O(ε²); the flow is drawn onto the points of m.
 
 use crate::backend::Device;
+use crate::checkpoint::Checkpoint;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, check_reach, mean_square, solver};
-use crate::io::Checkpoint;
 use crate::measure::Cloud;
 use crate::transport::{Potentials, Problem, Sinkhorn};
 

@@ -19,7 +19,7 @@ mod safetensors;
 pub mod write;
 
 pub use array::Array;
-pub use checkpoint::{Checkpoint, Part, checksum};
+pub use checkpoint::{CheckpointFile, checksum};
 pub use fault::{Fault, ReadError};
 #[cfg(feature = "image")]
 pub use picture::{PictureError, PictureFormat, encode_picture, on_canvas, read_picture};

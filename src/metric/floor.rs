@@ -15,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Device;
-use crate::io::Part;
+use crate::checkpoint::Part;
 use crate::measure::{Cloud, CloudError, Measure};
 use crate::metric::null::low_quantile;
 use crate::metric::wasserstein::{LARGEST_SUBSAMPLE, assigned};
@@ -289,7 +289,7 @@ fn mean(values: &[f64]) -> f64 {
 mod tests {
     use super::*;
     use crate::backend::Precision;
-    use crate::io::Checkpoint;
+    use crate::checkpoint::Checkpoint;
     use crate::measure::Mixture;
 
     /// Scores of independent normals over their floors, mean and standard error: (divergence, exact).

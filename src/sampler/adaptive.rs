@@ -4,17 +4,18 @@
 //! err = ‖h Σ e_i k_i / (atol + rtol max(|y|, |y′|))‖, accepted when ≤ 1        h ← h clip(0.9 err^{−1/p}, 0.2 or 1, 10)
 //! ```
 //!
-//! with the RMS norm, a tolerance of each step; [`Adaptive::to_tolerance`] makes it one of the whole run. Each particle has steps of its own, so its path does not depend on the others, and no step passes the last
-//! time. States at times inside a step are read off a quartic through both ends, both slopes and the middle. The published
-//! solvers differ in three ways, which have their switches: one step for the whole batch
-//! ([`Adaptive::integrate`] on all particles as one system, `compat batch_error_norm`), [`Adaptive::overshoot`] and
-//! [`Adaptive::stale_slope`].
+//! with the RMS norm, a tolerance of each step; [`Adaptive::to_tolerance`] makes it one of the whole run. Each particle has steps of
+//! its own, so its path does not depend on the others, and no step passes the last time. States at times inside a step are read off a
+//! quartic through both ends, both slopes and the middle. The published solvers differ in three ways: one step for the whole batch
+//! ([`BatchErrorNorm`](crate::sampler::compat::BatchErrorNorm)), steps past the end
+//! ([`Overshooting`](crate::sampler::compat::Overshooting)), and a last slope taken for
+//! the next first one where it is not ([`stale_slope`](crate::sampler::compat::stale_slope)).
 
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::io::Part;
-use crate::sampler::pair::Pair;
+use crate::checkpoint::Part;
+use crate::sampler::tableau::{Pair, moved, weighted};
 
 /// An adaptive Runge–Kutta method.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,11 +26,6 @@ pub struct Adaptive {
     pub rtol: f64,
     /// Absolute tolerance.
     pub atol: f64,
-    /// Step past the last time and read it off the step (`compat overshoot_and_interpolate`): the field is then evaluated
-    /// outside of the interval.
-    pub overshoot: bool,
-    /// Reuse the last stage as the next first slope even where it is not one (`compat stale_slope`).
-    pub stale_slope: bool,
 }
 
 /// A solved system.
@@ -70,7 +66,7 @@ pub type Slope<'a> = &'a mut dyn FnMut(f64, &[f64]) -> Vec<f64>;
 impl Adaptive {
     /// The method on a pair with the same relative and absolute tolerance.
     pub fn new(pair: Pair, tolerance: f64) -> Self {
-        Self { pair, rtol: tolerance, atol: tolerance, overshoot: false, stale_slope: false }
+        Self { pair, rtol: tolerance, atol: tolerance }
     }
 
     /// Solves dy/dt = `slope` from `start` at the first of `times` for all of them, each particle of `dim` numbers for itself.
@@ -85,7 +81,19 @@ impl Adaptive {
         start: &[f64],
         dim: usize,
     ) -> Result<Solution, AdaptiveError> {
-        let one = |x: &[f64]| self.integrate(&mut |t, y| slope(t, y), times, x, &[dim]);
+        self.particles_before(end_of(times), slope, times, start, dim)
+    }
+
+    /// [`Adaptive::particles`] with steps that may pass the last of `times`, but not `bound`.
+    pub(super) fn particles_before(
+        &self,
+        bound: f64,
+        slope: impl Fn(f64, &[f64]) -> Vec<f64> + Sync,
+        times: &[f64],
+        start: &[f64],
+        dim: usize,
+    ) -> Result<Solution, AdaptiveError> {
+        let one = |x: &[f64]| self.integrate_before(bound, &mut |t, y| slope(t, y), times, x, &[dim]);
         let solved: Vec<Solution> = start.par_chunks(dim).map(one).collect::<Result<_, _>>()?;
         Ok(joined(&solved, times.len()))
     }
@@ -103,9 +111,21 @@ impl Adaptive {
         start: &[f64],
         dim: usize,
     ) -> Result<Solution, AdaptiveError> {
+        self.to_tolerance_before(end_of(times), slope, times, start, dim)
+    }
+
+    /// [`Adaptive::to_tolerance`] with steps that may pass the last of `times`, but not `bound`.
+    pub(super) fn to_tolerance_before(
+        &self,
+        bound: f64,
+        slope: impl Fn(f64, &[f64]) -> Vec<f64> + Sync,
+        times: &[f64],
+        start: &[f64],
+        dim: usize,
+    ) -> Result<Solution, AdaptiveError> {
         let agree = |(a, b): (&f64, &f64)| (a - b).abs() <= self.atol + self.rtol * b.abs();
         let one = |x: &[f64]| {
-            let solve = |method: &Self| method.integrate(&mut |t, y| slope(t, y), times, x, &[dim]);
+            let solve = |method: &Self| method.integrate_before(bound, &mut |t, y| slope(t, y), times, x, &[dim]);
             let (mut method, mut last) = (*self, solve(self)?);
             for _ in 0..ROUNDS {
                 method = Self { rtol: 0.1 * method.rtol, atol: 0.1 * method.atol, ..method };
@@ -128,6 +148,18 @@ impl Adaptive {
     /// # Errors
     /// [`AdaptiveError`].
     pub fn integrate(&self, slope: Slope<'_>, times: &[f64], start: &[f64], parts: &[usize]) -> Result<Solution, AdaptiveError> {
+        self.integrate_before(end_of(times), slope, times, start, parts)
+    }
+
+    /// [`Adaptive::integrate`] with steps that may pass the last of `times`, but not `bound`.
+    pub(super) fn integrate_before(
+        &self,
+        bound: f64,
+        slope: Slope<'_>,
+        times: &[f64],
+        start: &[f64],
+        parts: &[usize],
+    ) -> Result<Solution, AdaptiveError> {
         let [first, .., last] = *times else { return Err(AdaptiveError::Times) };
         let sign = (last - first).signum();
         if times.windows(2).any(|pair| (pair[1] - pair[0]) * sign <= 0.0 || !pair[1].is_finite()) {
@@ -138,7 +170,7 @@ impl Adaptive {
             solution.evaluated.push(t);
             slope(t, y)
         };
-        let mut march = self.begin(&mut slope, [first, last], start, parts);
+        let mut march = self.begin(&mut slope, [first, bound], start, parts);
         for &time in &times[1..] {
             while !march.has_passed(time) {
                 self.step(&mut march, &mut slope, parts)?;
@@ -148,7 +180,7 @@ impl Adaptive {
         Ok(solution)
     }
 
-    /// A march from `start` at the first of `ends` to the last.
+    /// A march from `start` at the first of `ends`, of which no step passes the last; it may be infinite.
     pub fn begin(&self, slope: Slope<'_>, ends: [f64; 2], start: &[f64], parts: &[usize]) -> March {
         let sign = (ends[1] - ends[0]).signum();
         let [first, end] = ends.map(|t| sign * t);
@@ -165,11 +197,10 @@ impl Adaptive {
     pub fn step(&self, march: &mut March, slope: Slope<'_>, parts: &[usize]) -> Result<(), AdaptiveError> {
         let March { sign, end, ref now, h, .. } = *march;
         let mut f = in_order(sign, slope);
-        let step = if self.overshoot || now.t + h < end { h } else { end - now.t };
-        let to = if !self.overshoot && now.t + h >= end { end } else { now.t + step };
-        if step.is_nan() {
+        if h.is_nan() {
             return Err(AdaptiveError::NotFinite { t: sign * now.t });
         }
+        let (step, to) = if now.t + h < end { (h, now.t + h) } else { (end - now.t, end) };
         if to <= now.t {
             return Err(AdaptiveError::StepTooSmall { t: sign * now.t });
         }
@@ -178,7 +209,7 @@ impl Adaptive {
             return Err(AdaptiveError::NotFinite { t: sign * to });
         }
         if error <= 1.0 {
-            let fresh = if self.pair.first_same_as_last || self.stale_slope { tried.slope } else { f(to, &tried.y) };
+            let fresh = if self.pair.first_same_as_last { tried.slope } else { f(to, &tried.y) };
             let before = std::mem::replace(&mut march.now, Node { slope: fresh, ..tried });
             march.last = Some((before, step, middle));
         }
@@ -191,7 +222,7 @@ impl Adaptive {
             return 10.0;
         }
         let least = if error < 1.0 { 1.0 } else { 0.2 };
-        (0.9 / error.powf(1.0 / f64::from(self.pair.order))).max(least).min(10.0)
+        (0.9 / error.powf(1.0 / f64::from(self.pair.tableau.order))).max(least).min(10.0)
     }
 
     /// The step of Hairer, Nørsett, Wanner 1993, II.4, from sizes of y, its slope and its second derivative.
@@ -200,35 +231,27 @@ impl Adaptive {
         let size = |v: &mut dyn Iterator<Item = f64>| norm(&v.zip(&scale).map(|(v, s)| v / s).collect::<Vec<f64>>(), parts);
         let (d0, d1) = (size(&mut at.y.iter().copied()), size(&mut at.slope.iter().copied()));
         let h0 = if d0 < 1e-5 || d1 < 1e-5 { 1e-6 } else { 0.01 * d0 / d1 };
-        let h0 = if self.overshoot { h0 } else { h0.min(end - at.t) };
+        let h0 = h0.min(end - at.t);
         let moved: Vec<f64> = at.y.iter().zip(&at.slope).map(|(y, f)| y + h0 * f).collect();
         let after = f(at.t + h0, &moved);
         let d2 = size(&mut after.iter().zip(&at.slope).map(|(a, b)| a - b)) / h0;
         let h1 = if d1 <= 1e-15 && d2 <= 1e-15 {
             (h0 * 1e-3).max(1e-6)
         } else {
-            (0.01 / d1.max(d2)).powf(1.0 / f64::from(self.pair.order))
+            (0.01 / d1.max(d2)).powf(1.0 / f64::from(self.pair.tableau.order))
         };
         h1.min(100.0 * h0)
     }
 
     /// The state and last slope after a step, its error in units of the tolerance, and its middle.
     fn attempt(&self, from: &Node, to: f64, h: f64, f: Slope<'_>, parts: &[usize]) -> (Node, f64, Vec<f64>) {
-        let Pair { c, a, b, e, mid, .. } = self.pair;
-        let mut slopes = vec![from.slope.clone()];
-        let sum = |slopes: &[Vec<f64>], weights: &[f64]| -> Vec<f64> {
-            let at = |i: usize| slopes.iter().zip(weights).map(|(k, w)| h * w * k[i]).sum::<f64>();
-            (0..from.y.len()).map(at).collect()
-        };
-        let add = |moved: Vec<f64>| from.y.iter().zip(moved).map(|(y, m)| y + m).collect::<Vec<f64>>();
-        for (c, row) in c.iter().zip(a).skip(1) {
-            let point = add(sum(&slopes, row));
-            slopes.push(f(if *c == 1.0 { to } else { from.t + c * h }, &point));
-        }
-        let y = add(sum(&slopes, b));
+        let Pair { tableau, e, mid, .. } = self.pair;
+        let at = |c: f64| if c == 1.0 { to } else { from.t + c * h };
+        let mut slopes = tableau.stages(from.slope.clone(), &from.y, h, &mut |c, point| f(at(c), point));
+        let y = moved(&from.y, &weighted(h, tableau.b, &slopes));
         let tolerance = from.y.iter().zip(&y).map(|(y, z)| self.atol + self.rtol * y.abs().max(z.abs()));
-        let error: Vec<f64> = sum(&slopes, e).iter().zip(tolerance).map(|(e, t)| e / t).collect();
-        let middle = add(sum(&slopes, mid));
+        let error: Vec<f64> = weighted(h, e, &slopes).iter().zip(tolerance).map(|(e, t)| e / t).collect();
+        let middle = moved(&from.y, &weighted(h, mid, &slopes));
         let slope = slopes.pop().unwrap_or_default();
         (Node { t: to, y, slope }, norm(&error, parts), middle)
     }
@@ -288,6 +311,11 @@ impl March {
         let last = last.map(|((before, step), middle)| (before, step, middle.to_vec()));
         Some(Self { sign, end, now: Node::kept("now", part)?, h, last })
     }
+}
+
+/// The last of `times`; where there is none they are refused.
+fn end_of(times: &[f64]) -> f64 {
+    times.last().copied().unwrap_or(f64::NAN)
 }
 
 /// The solutions of all particles as one.

@@ -33,12 +33,10 @@ pub struct AnnealedLangevin {
     pub updates: usize,
     /// e₀: the step a at the smallest positive level. `None`: 2hσ_L² with h = (E/K)^{1/3}, at most 1.
     pub step: Option<f64>,
-    /// Half of the step (`compat half_step_langevin`): NCSNv2's a in NCSN's formula.
-    pub half_step: bool,
 }
 
 /// The noise at which [`AnnealedLangevin::of_length`] stops.
-const SIGMA_MIN: f64 = 0.01;
+pub(super) const SIGMA_MIN: f64 = 0.01;
 
 impl AnnealedLangevin {
     /// `n` updates from `sigma_max`, one at each of `n` levels, geometric down to 0.01, then the data. More updates a level leave
@@ -50,7 +48,7 @@ impl AnnealedLangevin {
     /// # Errors
     /// [`GridError`] when `n` is 0 or `sigma_max` is not above 0.01.
     pub fn of_length(n: usize, sigma_max: f64) -> Result<(Self, Grid), GridError> {
-        Ok((Self { updates: 1, step: None, half_step: false }, Grid::ladder(sigma_max, SIGMA_MIN, n)?))
+        Ok((Self { updates: 1, step: None }, Grid::ladder(sigma_max, SIGMA_MIN, n)?))
     }
 
     /// The share by which the variance within modes wider than σ_L is left too large, (1 + ½h)/(g − 1); infinite where the updates
@@ -62,6 +60,12 @@ impl AnnealedLangevin {
         if mixing > 1.0 { (1.0 + 0.5 * h) / (mixing - 1.0) } else { f64::INFINITY }
     }
 
+    /// The step a at the smallest positive level; none without noise.
+    pub(super) fn last_step(&self, grid: &Grid) -> Option<f64> {
+        let last = noisy(grid).last()?;
+        Some(self.step_at(last, span(grid).map_or(0.0, |(_, spread)| spread), grid))
+    }
+
     /// K.
     fn count(&self, grid: &Grid) -> f64 {
         (self.updates * noisy(grid).count()) as f64
@@ -70,8 +74,7 @@ impl AnnealedLangevin {
     /// The step a at the smallest positive level. A single level is to be forgotten whole: h = 1.
     fn step_at(&self, last: Level, spread: f64, grid: &Grid) -> f64 {
         let share = if spread == 0.0 { 1.0 } else { spread / self.count(grid) };
-        let step = self.step.unwrap_or_else(|| 2.0 * share.cbrt().min(1.0) * last.sigma.powi(2));
-        if self.half_step { 0.5 * step } else { step }
+        self.step.unwrap_or_else(|| 2.0 * share.cbrt().min(1.0) * last.sigma.powi(2))
     }
 }
 
@@ -89,8 +92,7 @@ fn span(grid: &Grid) -> Option<(Level, f64)> {
 
 impl Method for AnnealedLangevin {
     fn program(&self, grid: &Grid) -> Program {
-        let Some(last) = noisy(grid).last() else { return Program::default() };
-        let step = self.step_at(last, span(grid).map_or(0.0, |(_, spread)| spread), grid);
+        let Some((last, step)) = noisy(grid).last().zip(self.last_step(grid)) else { return Program::default() };
         let updates = noisy(grid).flat_map(|level| {
             let a = step * (level.sigma / last.sigma).powi(2);
             let update = Step::evaluate(level, level.alpha, level.sigma - 0.5 * a / level.sigma).add_noise(a.sqrt());
@@ -102,5 +104,15 @@ impl Method for AnnealedLangevin {
 
     fn order(&self) -> Option<u32> {
         None
+    }
+
+    fn advice(&self, grid: &Grid) -> Option<String> {
+        let (updates, excess) = (self.count(grid), self.excess_variance(grid));
+        let excess = match excess {
+            excess if excess < 1.0 => format!("about {:.0} % too much variance", 100.0 * excess),
+            _ => "more than twice the variance".into(),
+        };
+        let plural = if updates == 1.0 { "" } else { "s" };
+        Some(format!("annealed-langevin in {updates} step{plural} leaves {excess} within modes; more steps leave less"))
     }
 }

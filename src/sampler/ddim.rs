@@ -11,8 +11,7 @@
 //! Order 1, one evaluation. Not to be confused with [`Euler`](crate::sampler::Euler) on the probability-flow ODE, which depends
 //! on the scaling of x and on the clock.
 
-use crate::path::table::strided_steps;
-use crate::path::{Grid, Level, Schedule};
+use crate::path::{Grid, Level};
 use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
 use crate::sampler::ddpm::forward_variance;
@@ -44,30 +43,6 @@ impl Ddim {
             .then(Op::Clip { register: denoised, low: -range, high: range })
             .then(Op::Combine { dst: STATE, terms: vec![(denoised, to.alpha), (noise, along_noise)] })
             .add_noise(s)
-    }
-}
-
-/// DDIM as its published code steps (`compat ddim_prev_step`): on a table to the entry ⌊T/n⌋ below, and not to the next of the
-/// grid. Off tables it is [`Ddim`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct StridedDdim {
-    /// The method.
-    pub ddim: Ddim,
-    /// The schedule that the grid lies on.
-    pub schedule: Schedule,
-}
-
-impl Method for StridedDdim {
-    fn program(&self, grid: &Grid) -> Program {
-        let Schedule::Table(table) = &self.schedule else { return self.ddim.program(grid) };
-        let size = table.entries();
-        let entries: Vec<f64> = grid.steps().map(|(from, _)| ((1.0 - from.t) * size as f64).round() - 1.0).collect();
-        let steps = strided_steps(&self.schedule, size, &entries, true);
-        steps.into_iter().map(|(from, to)| self.ddim.step(from, to)).collect()
-    }
-
-    fn order(&self) -> Option<u32> {
-        self.ddim.order()
     }
 }
 

@@ -38,7 +38,7 @@ pub enum Variance {
 }
 
 impl Variance {
-    fn between(self, from: Level, to: Level) -> f64 {
+    pub(super) fn between(self, from: Level, to: Level) -> f64 {
         let added = forward_variance(from, to);
         let posterior = added * (to.sigma / from.sigma).powi(2);
         match self {
@@ -59,39 +59,8 @@ impl Ddpm {
         self.mean(from, to).add_noise(self.variance.between(from, to).sqrt())
     }
 
-    /// The step to the data as the published code makes it on grids whose last entry is above the table's first
-    /// (`compat ddpm_noise_at_last_step`): with noise, of variance at least `floor`.
-    pub fn noisy_last_step(&self, from: Level, to: Level, floor: f64) -> Step {
-        let variance = match self.variance {
-            Variance::Forward => forward_variance(from, to),
-            other => other.between(from, to),
-        };
-        self.mean(from, to).add_noise(variance.max(floor).sqrt())
-    }
-
-    fn mean(&self, from: Level, to: Level) -> Step {
+    pub(super) fn mean(&self, from: Level, to: Level) -> Step {
         Step::evaluate(from, to.alpha, from.alpha / to.alpha * to.sigma.powi(2) / from.sigma)
-    }
-}
-
-/// DDPM as its published code ends (`compat ddpm_noise_at_last_step`): with noise also in the step to the data.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct NoisyDdpm(pub Ddpm);
-
-/// The least variance of the published code.
-const VARIANCE_FLOOR: f64 = 1e-20;
-
-impl Method for NoisyDdpm {
-    fn program(&self, grid: &Grid) -> Program {
-        let step = |(from, to): (Level, Level)| match to.sigma {
-            0.0 => self.0.noisy_last_step(from, to, VARIANCE_FLOOR),
-            _ => self.0.step(from, to),
-        };
-        grid.steps().map(step).collect()
-    }
-
-    fn order(&self) -> Option<u32> {
-        None
     }
 }
 

@@ -11,7 +11,7 @@
 //! (r₁, r₂) = (⅓, ⅔), three evaluations a try. The step follows a PID controller on the RMS of high − low over the tolerance. All
 //! numbers of y share one step: give one particle for control of each, all for the published code's (`compat batch_error_norm`).
 
-use crate::io::Part;
+use crate::checkpoint::Part;
 
 /// The adaptive DPM-Solver and its controller.
 #[derive(Clone, Copy, Debug, PartialEq)]

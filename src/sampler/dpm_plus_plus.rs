@@ -13,7 +13,7 @@
 //! η = 0 is the ODE: order 1 is [`Ddim`](crate::sampler::Ddim), and orders 2 and 3 are "2M" and "3M". η = 1 is SDE-DPM-Solver++.
 //! One evaluation a step. The first steps have no history and are of lower order, and so is a step to σ′ = 0, where λ′ = ∞. The
 //! published code has φ₃ in place of 2φ₃ in order 3: half the curvature of x̂₀, so of order 2; see
-//! [`DpmPlusPlus::half_curvature`]. It also lowers the order of the last steps of short runs; see [`DpmPlusPlus::lower_below`].
+//! [`HalfCurvature`](crate::sampler::compat::HalfCurvature). It also lowers the order of the last steps of short runs; see [`DpmPlusPlus::lower_below`].
 
 use crate::path::{Grid, Level};
 use crate::program::{Op, Program, STATE, Step};
@@ -32,8 +32,6 @@ pub struct DpmPlusPlus {
     pub noise: f64,
     /// Runs of fewer steps than this end with steps of order 2 and 1: 15 in the literature, 0 for never.
     pub lower_below: usize,
-    /// The third order of the published code, φ₃ for 2φ₃ (`compat half_curvature`): convergent with order 2 only.
-    pub half_curvature: bool,
 }
 
 /// How a step of order 2 uses the slope of x̂₀.
@@ -48,12 +46,23 @@ pub enum SecondOrder {
 impl DpmPlusPlus {
     /// The deterministic solver of `order` 1 to 3.
     pub fn ode(order: usize) -> Self {
-        Self { order, second: SecondOrder::Midpoint, eta: 0.0, noise: 1.0, lower_below: 15, half_curvature: false }
+        Self { order, second: SecondOrder::Midpoint, eta: 0.0, noise: 1.0, lower_below: 15 }
     }
 }
 
 impl Method for DpmPlusPlus {
     fn program(&self, grid: &Grid) -> Program {
+        self.with_curvature(2.0, grid)
+    }
+
+    fn order(&self) -> Option<u32> {
+        (self.eta == 0.0).then_some(self.order as u32)
+    }
+}
+
+impl DpmPlusPlus {
+    /// The program with `curvature` φ₃ in order 3, where 2 is right.
+    pub(super) fn with_curvature(&self, curvature: f64, grid: &Grid) -> Program {
         let n = grid.levels().len() - 1;
         let steps: Vec<f64> = grid.steps().map(|(from, to)| log_step(from, to)).collect();
         let step = |(i, (from, to)): (usize, (Level, Level))| {
@@ -61,7 +70,7 @@ impl Method for DpmPlusPlus {
             let decay = if self.eta == 0.0 { 1.0 } else { (-self.eta * h).exp() };
             let remaining = if n < self.lower_below { n - i } else { 3 };
             let order = self.order.min(i + 1).min(remaining).min(if to.sigma == 0.0 { 1 } else { 3 });
-            let [now, before, two_before] = self.weights(order, h, |back| steps[i - back]);
+            let [now, before, two_before] = self.weights(order, h, |back| steps[i - back], curvature);
             let slot = |back: usize| 1 + (i - back) % 3;
             let mut terms = vec![(STATE, to.sigma / from.sigma * decay), (slot(0), to.alpha * now)];
             terms.extend((1..order).map(|back| (slot(back), to.alpha * [before, two_before][back - 1])));
@@ -73,14 +82,8 @@ impl Method for DpmPlusPlus {
         grid.steps().enumerate().map(step).collect()
     }
 
-    fn order(&self) -> Option<u32> {
-        (self.eta == 0.0).then_some(self.order as u32)
-    }
-}
-
-impl DpmPlusPlus {
     /// Weights of D, D₁, D₂ without the factor α′, for a step h whose predecessors are `past(1)`, `past(2)`.
-    fn weights(&self, order: usize, h: f64, past: impl Fn(usize) -> f64) -> [f64; 3] {
+    fn weights(&self, order: usize, h: f64, past: impl Fn(usize) -> f64, curvature: f64) -> [f64; 3] {
         let total = (1.0 + self.eta) * h;
         let grown = -(-total).exp_m1();
         let phi_2 = 1.0 - grown / total;
@@ -92,7 +95,7 @@ impl DpmPlusPlus {
             }
             _ => {
                 let (a, b, span) = (h / past(1), h / past(2), past(1) + past(2));
-                let curvature = if self.half_curvature { 1.0 } else { 2.0 } * (phi_2 / total - 0.5);
+                let curvature = curvature * (phi_2 / total - 0.5);
                 let (of_a, of_b) = (phi_2, phi_2 * past(1) / span - curvature * h / span); // of A, and of A − B
                 [grown + (of_a + of_b) * a, -(of_a + of_b) * a - of_b * b, of_b * b]
             }

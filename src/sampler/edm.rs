@@ -14,6 +14,9 @@ use crate::path::{Grid, Level};
 use crate::program::{Op, Program, STATE, Step};
 use crate::sampler::Method;
 
+/// The magnification from which on a user hears of it.
+const MAGNIFIED: f64 = 10.0;
+
 /// EDM's sampler.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Edm {
@@ -21,11 +24,6 @@ pub struct Edm {
     pub second_order: bool,
     /// Noise put back at each step.
     pub churn: Churn,
-    /// Evaluate the field before the churn, at the level without it, as diffusers' Euler does (`compat churn_after_model`):
-    /// the noise then misses its correction.
-    pub churn_after_model: bool,
-    /// Draw noise in every step, also where there is no churn to use it (`compat unused_draws`).
-    pub unused_draws: bool,
 }
 
 /// EDM's churn: how much noise is put back where.
@@ -58,38 +56,38 @@ impl Edm {
         let of_step = |(from, to): (Level, Level)| if to.sigma > 0.0 { 0.5 * from.ratio() / to.ratio() } else { 0.0 };
         grid.steps().map(of_step).filter(|magnified| magnified.is_finite()).fold(0.0, f64::max)
     }
+
+    /// The level q̂ that churn makes of `from` in a run of `n` steps, and the factor of the noise that takes the particles there.
+    pub(super) fn churned(&self, from: Level, n: usize) -> (Level, f64) {
+        let gamma = self.churn.gamma(from.ratio(), n);
+        let noisy = Level { sigma: from.sigma * (1.0 + gamma), ..from };
+        (noisy, self.churn.noise * (noisy.sigma.powi(2) - from.sigma.powi(2)).sqrt())
+    }
+
+    /// The Euler step α′x̂₀ + σ′ε̂, which is regular at pure noise.
+    pub(super) fn euler(noisy: Level, to: Level) -> Op {
+        Op::Evaluate { level: noisy, src: STATE, p: to.alpha, q: to.sigma, dst: STATE }
+    }
+
+    /// α′/α and α′ (q′ − q̂), the factors of x and of its slope d.
+    pub(super) fn factors(from: Level, noisy: Level, to: Level) -> (f64, f64) {
+        let scale = to.alpha / from.alpha;
+        (scale, to.sigma - scale * noisy.sigma)
+    }
 }
 
 impl Method for Edm {
     fn program(&self, grid: &Grid) -> Program {
         let n = grid.levels().len() - 1;
         let step = |(from, to): (Level, Level)| {
-            let gamma = self.churn.gamma(from.ratio(), n);
-            let noisy = Level { sigma: from.sigma * (1.0 + gamma), ..from };
-            let added = self.churn.noise * (noisy.sigma.powi(2) - from.sigma.powi(2)).sqrt();
-            let scale = to.alpha / from.alpha;
-            let slope = to.sigma - scale * noisy.sigma; // α′ (q′ − q̂)
-            let noise = if added == 0.0 && self.unused_draws {
-                Step::default().then(Op::Draw { dst: 1, draw: 0 })
-            } else {
-                Step::default().add_noise(added)
-            };
+            let (noisy, added) = self.churned(from, n);
+            let step = Step::default().add_noise(added);
+            if !self.second_order || from.alpha == 0.0 || to.sigma == 0.0 {
+                return step.then(Self::euler(noisy, to));
+            }
+            let (scale, slope) = Self::factors(from, noisy, to);
             let evaluate = |level, src| Op::Evaluate { level, src, p: 0.0, q: 1.0, dst: 2 };
-            // α′x̂₀ + σ′ε̂ is the Euler step, and regular at pure noise.
-            let euler = Op::Evaluate { level: noisy, src: STATE, p: to.alpha, q: to.sigma, dst: STATE };
-            if from.alpha == 0.0 {
-                return noise.then(euler);
-            }
-            if self.churn_after_model {
-                let first = Step::default().then(evaluate(from, STATE));
-                let churned = Step { ops: [first.ops, noise.ops].concat() };
-                return churned.then(Op::Combine { dst: STATE, terms: vec![(STATE, scale), (2, slope)] });
-            }
-            if !self.second_order || to.sigma == 0.0 {
-                return noise.then(euler);
-            }
-            noise
-                .then(evaluate(noisy, STATE))
+            step.then(evaluate(noisy, STATE))
                 .then(Op::Combine { dst: 3, terms: vec![(STATE, scale), (2, slope)] })
                 .then(Op::Combine { dst: STATE, terms: vec![(STATE, scale), (2, 0.5 * slope)] })
                 .then(evaluate(to, 3))
@@ -100,5 +98,16 @@ impl Method for Edm {
 
     fn order(&self) -> Option<u32> {
         (self.churn.amount == 0.0).then_some(if self.second_order { 2 } else { 1 })
+    }
+
+    fn advice(&self, grid: &Grid) -> Option<String> {
+        let factor = if self.second_order { Self::magnification(grid) } else { 0.0 };
+        let steps = grid.levels().len() - 1;
+        let plural = if steps == 1 { "" } else { "s" };
+        (factor > MAGNIFIED).then(|| {
+            format!(
+                "edm-heun in {steps} step{plural} falls so far at once that its second stage magnifies what the first leaves by {factor:.0}: take more steps, or edm-euler"
+            )
+        })
     }
 }

@@ -7,6 +7,7 @@ pub mod adaptive;
 mod ancestral;
 pub mod annealed_langevin;
 pub mod compat;
+pub mod course;
 pub mod ddim;
 pub mod ddpm;
 pub mod dpm_2;
@@ -17,33 +18,34 @@ pub mod dpm_plus_plus_sde;
 pub mod dpm_solver;
 pub mod edm;
 pub mod energy_matching;
+pub mod entry;
 pub mod euler;
-mod forward;
 pub mod heun;
 pub mod likelihood;
 pub mod lms;
-pub mod looped;
+pub mod loops;
 mod noise_blocks;
-pub mod pair;
 pub mod predictor_corrector;
 pub mod renoise;
 pub mod run;
 pub mod runge_kutta;
 pub mod start;
 pub mod stochastic_interpolant;
+pub mod tableau;
 pub mod unadjusted_langevin;
 
-use thiserror::Error;
-
-use crate::names::nearest;
-use crate::path::{Grid, Schedule, Spacing};
+use crate::path::{Grid, Spacing};
 use crate::program::Program;
 
 pub use adaptive::{Adaptive, AdaptiveError, Solution};
 pub use annealed_langevin::AnnealedLangevin;
-pub use compat::{COMPATS, Compat, UnknownCompat};
-pub use ddim::{Ddim, StridedDdim};
-pub use ddpm::{Ddpm, NoisyDdpm, Variance};
+pub use compat::{
+    BatchErrorNorm, COMPATS, ChurnAfterModel, Compat, HalfCurvature, HalfStep, NoisyDdpm, Overshooting, StageTime, StridedDdim,
+    UnknownCompat, UnusedDraws, stale_slope,
+};
+pub use course::{Course, CourseError, Moves};
+pub use ddim::Ddim;
+pub use ddpm::{Ddpm, Variance};
 pub use dpm_2::Dpm2;
 pub use dpm_adaptive::{AdaptiveRun, DpmAdaptive};
 pub use dpm_plus_plus::{DpmPlusPlus, SecondOrder};
@@ -52,18 +54,21 @@ pub use dpm_plus_plus_sde::DpmPlusPlusSde;
 pub use dpm_solver::DpmSolver;
 pub use edm::{Churn, Edm};
 pub use energy_matching::EnergyMatching;
+pub use entry::{Choice, Entry, Kind, Levels, Needs, Options, Setting, UnknownMethod, named, names};
 pub use euler::Euler;
 pub use heun::Heun;
 pub use likelihood::ChangeOfVariables;
 pub use lms::Lms;
-pub use looped::{LOOPS, Loop, LoopOptions, Looped};
-pub use pair::Pair;
+pub use loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow};
+pub use loops::energy::EnergyDescent;
+pub use loops::{Ensemble, Loop, Looped, Pauses};
 pub use predictor_corrector::{Corrected, Corrector, Predictor, PredictorCorrector, Sde};
 pub use renoise::Renoise;
 pub use run::{Observe, RunError, Underway};
-pub use runge_kutta::{RungeKutta, Tableau};
+pub use runge_kutta::RungeKutta;
 pub use start::{prior_error, start};
 pub use stochastic_interpolant::{Diffusion, LastStep, StochasticInterpolant};
+pub use tableau::{Pair, Tableau};
 pub use unadjusted_langevin::UnadjustedLangevin;
 
 /// A sampling method.
@@ -73,277 +78,189 @@ pub trait Method {
 
     /// Order of convergence in the step to the flow of the probability-flow ODE; `None` when the method draws noise.
     fn order(&self) -> Option<u32>;
-}
 
-/// A method by its name: one row of [`METHODS`].
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    /// Its name on the command line and in reports.
-    pub name: &'static str,
-    /// One line for `--help`.
-    pub about: &'static str,
-    /// Name of the schedule it runs on unless told otherwise.
-    pub schedule: &'static str,
-    /// Where its levels lie unless told otherwise: its order is that on this grid.
-    pub grid: Spacing,
-    /// The method with the given options; those that it does not have are ignored.
-    pub make: fn(&Options) -> Box<dyn Method>,
-}
-
-/// The options of all named methods.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// The schedule that the grid lies on, for methods that step between its levels.
-    pub schedule: Schedule,
-    /// η of [`Ddim`].
-    pub eta: f64,
-    /// Updates a level of [`AnnealedLangevin`].
-    pub updates: usize,
-    /// Whether [`Heun`] and [`RungeKutta`] end with an Euler step: the field knows only x̂₀ at σ = 0.
-    pub euler_last: bool,
-    /// Churn of [`Edm`].
-    pub churn: Churn,
-    /// τ of [`UnadjustedLangevin`].
-    pub step: f64,
-    /// Defects of published codes to reproduce.
-    pub compat: Vec<Compat>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let (schedule, compat) = (Schedule::CondOt, Vec::new());
-        Self { schedule, eta: 0.0, updates: 5, euler_last: false, churn: Churn::NONE, step: 0.01, compat }
+    /// What a user should know of a run along `grid`, in a sentence.
+    fn advice(&self, _grid: &Grid) -> Option<String> {
+        None
     }
 }
 
-/// All named methods. `pf-*` and `fm-*` are the same two methods on different schedules; `annealed-langevin` is at its best on
-/// the grid of [`AnnealedLangevin::of_length`].
-pub const METHODS: [Entry; 23] = [
-    Entry {
-        name: "ddpm",
-        about: "ancestral sampling with the posterior's variance (Ho et al. 2020); stochastic",
-        schedule: "linear-vp",
-        grid: Spacing::Trailing,
-        make: |options| {
-            let ddpm = Ddpm { variance: Variance::Posterior };
-            let noisy = options.compat.contains(&Compat::DDPM_NOISE_AT_LAST_STEP);
-            if noisy { Box::new(NoisyDdpm(ddpm)) } else { Box::new(ddpm) }
-        },
-    },
-    Entry {
-        name: "ddim",
-        about: "steps along the model's own noise (Song, Meng, Ermon 2021); order 1, stochastic with --eta",
-        schedule: "linear-vp",
-        grid: Spacing::Trailing,
-        make: |options| {
-            let ddim = Ddim { eta: options.eta };
-            let strided = options.compat.contains(&Compat::DDIM_PREV_STEP);
-            if strided { Box::new(StridedDdim { ddim, schedule: options.schedule.clone() }) } else { Box::new(ddim) }
-        },
-    },
-    Entry {
-        name: "pf-euler",
-        about: "Euler steps of the probability-flow ODE (Song et al. 2021); order 1",
-        schedule: "linear-vp",
-        grid: Spacing::Trailing,
-        make: |_| Box::new(Euler),
-    },
-    Entry {
-        name: "pf-heun",
-        about: "Heun steps of the probability-flow ODE; order 2, two evaluations a step",
-        schedule: "linear-vp",
-        grid: Spacing::Trailing,
-        make: |options| Box::new(Heun { euler_last: options.euler_last }),
-    },
-    Entry {
-        name: "annealed-langevin",
-        about: "Langevin steps at falling noise levels (NCSN: Song, Ermon 2019, 2020); stochastic",
-        schedule: "ve",
-        grid: Spacing::Trailing,
-        make: |options| {
-            let half_step = options.compat.contains(&Compat::HALF_STEP_LANGEVIN);
-            Box::new(AnnealedLangevin { updates: options.updates, step: None, half_step })
-        },
-    },
-    Entry {
-        name: "fm-euler",
-        about: "Euler steps of the flow-matching ODE (Lipman et al. 2023); order 1",
-        schedule: "condot",
-        grid: Spacing::Trailing,
-        make: |_| Box::new(Euler),
-    },
-    Entry {
-        name: "fm-heun",
-        about: "Heun steps of the flow-matching ODE; order 2, two evaluations a step",
-        schedule: "condot",
-        grid: Spacing::Trailing,
-        make: |options| Box::new(Heun { euler_last: options.euler_last }),
-    },
-    Entry {
-        name: "euler-ancestral",
-        about: "Euler steps in sigma/alpha with noise put back, DDIM with eta = 1; stochastic",
-        schedule: "linear-vp",
-        grid: Spacing::Trailing,
-        make: |_| Box::new(Ddim { eta: 1.0 }),
-    },
-    Entry {
-        name: "dpmpp-2m",
-        about: "DPM-Solver++(2M) (Lu et al. 2023); order 2, one evaluation a step",
-        schedule: "linear-vp",
-        grid: Spacing::Balanced,
-        make: |_| Box::new(DpmPlusPlus::ode(2)),
-    },
-    Entry {
-        name: "dpmpp-3m",
-        about: "DPM-Solver++(3M) (Lu et al. 2023); order 3, one evaluation a step",
-        schedule: "linear-vp",
-        grid: Spacing::Balanced,
-        make: |options| {
-            let half_curvature = options.compat.contains(&Compat::HALF_CURVATURE);
-            Box::new(DpmPlusPlus { half_curvature, ..DpmPlusPlus::ode(3) })
-        },
-    },
-    Entry {
-        name: "dpmpp-2m-sde",
-        about: "SDE-DPM-Solver++(2M) (Lu et al. 2023); stochastic, one evaluation a step",
-        schedule: "linear-vp",
-        grid: Spacing::Trailing,
-        make: |_| Box::new(DpmPlusPlus { eta: 1.0, ..DpmPlusPlus::ode(2) }),
-    },
-    Entry {
-        name: "dpmpp-sde",
-        about: "single-step SDE-DPM-Solver++; stochastic, two evaluations a step",
-        schedule: "linear-vp",
-        grid: Spacing::Trailing,
-        make: |_| Box::new(DpmPlusPlusSde { eta: 1.0, noise: 1.0, r: 0.5 }),
-    },
-    Entry {
-        name: "dpmpp-2s",
-        about: "DPM-Solver++(2S) (Lu et al. 2023); order 2, two evaluations a step, ancestral with --eta",
-        schedule: "linear-vp",
-        grid: Spacing::Balanced,
-        make: |options| Box::new(DpmPlusPlus2S { eta: options.eta, noise: 1.0 }),
-    },
-    Entry {
-        name: "dpm-2",
-        about: "DPM-Solver-2 (Lu et al. 2022); order 2, two evaluations a step, ancestral with --eta",
-        schedule: "linear-vp",
-        grid: Spacing::Balanced,
-        make: |options| Box::new(Dpm2 { eta: options.eta, noise: 1.0 }),
-    },
-    Entry {
-        name: "lms",
-        about: "linear multistep in sigma/alpha; order 4, one evaluation a step",
-        schedule: "linear-vp",
-        grid: Spacing::Balanced,
-        make: |_| Box::new(Lms { order: 4 }),
-    },
-    Entry {
-        name: "edm-heun",
-        about: "Heun steps in sigma (Karras et al. 2022); order 2, stochastic with --churn, two evaluations a step, best with --grid karras",
-        schedule: "ve",
-        grid: Spacing::Trailing,
-        make: |options| edm(true, options),
-    },
-    Entry {
-        name: "edm-euler",
-        about: "Euler steps in sigma; order 1, stochastic with --churn, best with --grid karras",
-        schedule: "ve",
-        grid: Spacing::Trailing,
-        make: |options| edm(false, options),
-    },
-    Entry {
-        name: "fm-midpoint",
-        about: "midpoint steps of the flow-matching ODE; order 2, two evaluations a step",
-        schedule: "condot",
-        grid: Spacing::Trailing,
-        make: |options| runge_kutta(Tableau::MIDPOINT, options),
-    },
-    Entry {
-        name: "fm-heun3",
-        about: "Heun's third-order steps of the flow-matching ODE; three evaluations a step",
-        schedule: "condot",
-        grid: Spacing::Trailing,
-        make: |options| runge_kutta(Tableau::HEUN_3, options),
-    },
-    Entry {
-        name: "fm-rk4",
-        about: "3/8-rule steps of the flow-matching ODE; order 4, four evaluations a step",
-        schedule: "condot",
-        grid: Spacing::Trailing,
-        make: |options| runge_kutta(Tableau::RK_4, options),
-    },
-    Entry {
-        name: "sit-euler",
-        about: "Euler-Maruyama on the path's SDE with noise level sigma (Ma et al. 2024); stochastic",
-        schedule: "condot",
-        grid: Spacing::Trailing,
-        make: |_| {
-            let (diffusion, last) = (Diffusion::Sigma(1.0), LastStep::Mean);
-            Box::new(StochasticInterpolant { diffusion, heun: false, last, stage_time: false })
-        },
-    },
-    Entry {
-        name: "sit-heun",
-        about: "Heun steps of the path's SDE with noise level sigma; stochastic, two evaluations a step",
-        schedule: "condot",
-        grid: Spacing::Trailing,
-        make: |options| {
-            let (diffusion, last) = (Diffusion::Sigma(1.0), LastStep::Mean);
-            let stage_time = options.compat.contains(&Compat::STAGE_TIME);
-            Box::new(StochasticInterpolant { diffusion, heun: true, last, stage_time })
-        },
-    },
-    Entry {
-        name: "langevin",
-        about: "unadjusted Langevin on a law from N(0, I), in steps of --step; stochastic",
-        schedule: "condot",
-        grid: Spacing::Trailing,
-        make: |options| Box::new(UnadjustedLangevin { tau: options.step }),
-    },
+impl<M: Method + ?Sized> Method for Box<M> {
+    fn program(&self, grid: &Grid) -> Program {
+        (**self).program(grid)
+    }
+
+    fn order(&self) -> Option<u32> {
+        (**self).order()
+    }
+
+    fn advice(&self, grid: &Grid) -> Option<String> {
+        (**self).advice(grid)
+    }
+}
+
+/// What methods with adaptive steps and Energy Matching need of a field, and what to take for points.
+const LAW: (&str, &str) = loops::adaptive_flow::LAW;
+/// Step of `langevin` over the law's least variance: a bias of 5 %.
+const STEP_OF_VARIANCE: f64 = 0.1;
+/// The usual tolerance of a Runge–Kutta pair, and signal-to-noise ratio of a corrector (Song et al. 2021).
+const TOLERANCE: f64 = 1e-5;
+const SNR: f64 = 0.16;
+
+/// All named methods. `pf-*` and `fm-*` are the same two methods on different schedules.
+pub const METHODS: &[Entry] = &[
+    Entry::program("ddpm", "ancestral sampling with the posterior's variance (Ho et al. 2020); stochastic", "linear-vp", |setting| {
+        let ddpm = Ddpm { variance: Variance::Posterior };
+        Ok(if setting.has(Compat::DDPM_NOISE_AT_LAST_STEP) { Box::new(NoisyDdpm(ddpm)) } else { Box::new(ddpm) })
+    }).with(&[Compat::DDPM_NOISE_AT_LAST_STEP]),
+    Entry::program("ddim", "steps along the model's own noise (Song, Meng, Ermon 2021); order 1, stochastic with --eta", "linear-vp", |setting| {
+        let (ddim, schedule) = (Ddim { eta: setting.eta() }, setting.schedule.clone());
+        Ok(if setting.has(Compat::DDIM_PREV_STEP) { Box::new(StridedDdim { ddim, schedule }) } else { Box::new(ddim) })
+    }).taking(&[Choice::Eta])
+.with(&[Compat::DDIM_PREV_STEP]),
+    Entry::program("pf-euler", "Euler steps of the probability-flow ODE (Song et al. 2021); order 1", "linear-vp", |_| Ok(Box::new(Euler))),
+    Entry::program("pf-heun", "Heun steps of the probability-flow ODE; order 2, two evaluations a step", "linear-vp", heun),
+    Entry::program("annealed-langevin", "Langevin steps at falling noise levels (NCSN: Song, Ermon 2019, 2020); stochastic", "ve", |setting| {
+        let annealed = AnnealedLangevin { updates: setting.updates, step: None };
+        Ok(if setting.has(Compat::HALF_STEP_LANGEVIN) { Box::new(HalfStep(annealed)) } else { Box::new(annealed) })
+    }).at(Levels::Ladder)
+.from_anywhere()
+.with(&[Compat::HALF_STEP_LANGEVIN]),
+    Entry::program("fm-euler", "Euler steps of the flow-matching ODE (Lipman et al. 2023); order 1", "condot", |_| Ok(Box::new(Euler))).with(&[Compat::DOUBLE_SHIFT]),
+    Entry::program("fm-heun", "Heun steps of the flow-matching ODE; order 2, two evaluations a step", "condot", heun).with(&[Compat::DOUBLE_SHIFT]),
+    Entry::program("euler-ancestral", "Euler steps in sigma/alpha with noise put back, DDIM with eta = 1; stochastic", "linear-vp", |_| Ok(Box::new(Ddim { eta: 1.0 }))),
+    Entry::program("dpmpp-2m", "DPM-Solver++(2M) (Lu et al. 2023); order 2, one evaluation a step", "linear-vp", |_| Ok(Box::new(DpmPlusPlus::ode(2)))).at(Levels::Spaced(Spacing::Balanced))
+,
+    Entry::program("dpmpp-3m", "DPM-Solver++(3M) (Lu et al. 2023); order 3, one evaluation a step", "linear-vp", |setting| {
+        let third = DpmPlusPlus::ode(3);
+        Ok(if setting.has(Compat::HALF_CURVATURE) { Box::new(HalfCurvature(third)) } else { Box::new(third) })
+    }).at(Levels::Spaced(Spacing::Balanced))
+.with(&[Compat::HALF_CURVATURE]),
+    Entry::program("dpmpp-2m-sde", "SDE-DPM-Solver++(2M) (Lu et al. 2023); stochastic, one evaluation a step", "linear-vp", |_| Ok(Box::new(DpmPlusPlus { eta: 1.0, ..DpmPlusPlus::ode(2) }))),
+    Entry::program("dpmpp-sde", "single-step SDE-DPM-Solver++; stochastic, two evaluations a step", "linear-vp", |_| Ok(Box::new(DpmPlusPlusSde { eta: 1.0, noise: 1.0, r: 0.5 }))),
+    Entry::program("dpmpp-2s", "DPM-Solver++(2S) (Lu et al. 2023); order 2, two evaluations a step, ancestral with --eta", "linear-vp", |setting| Ok(Box::new(DpmPlusPlus2S { eta: setting.eta(), noise: 1.0 }))).at(Levels::Spaced(Spacing::Balanced))
+.taking(&[Choice::Eta]),
+    Entry::program("dpm-2", "DPM-Solver-2 (Lu et al. 2022); order 2, two evaluations a step, ancestral with --eta", "linear-vp", |setting| Ok(Box::new(Dpm2 { eta: setting.eta(), noise: 1.0 }))).at(Levels::Spaced(Spacing::Balanced))
+.taking(&[Choice::Eta]),
+    Entry::program("lms", "linear multistep in sigma/alpha; order 4, one evaluation a step", "linear-vp", |_| Ok(Box::new(Lms { order: 4 }))).at(Levels::Spaced(Spacing::Balanced))
+,
+    Entry::program("edm-euler", "Euler steps in sigma; order 1, stochastic with --churn, best with --grid karras", "ve", |setting| edm(false, setting)).at(Levels::ToData)
+.taking(&[Choice::Churn])
+.with(&[Compat::CHURN_AFTER_MODEL, Compat::IDDPM_GRID_FLOAT32, Compat::UNUSED_DRAWS]),
+    Entry::program("edm-heun", "Heun steps in sigma (Karras et al. 2022); order 2, stochastic with --churn, two evaluations a step, best with --grid karras", "ve", |setting| edm(true, setting)).at(Levels::ToData)
+.taking(&[Choice::Churn])
+.with(&[Compat::CHURN_AFTER_MODEL, Compat::IDDPM_GRID_FLOAT32, Compat::UNUSED_DRAWS]),
+    Entry::program("fm-midpoint", "midpoint steps of the flow-matching ODE; order 2, two evaluations a step", "condot", |setting| runge_kutta(Tableau::MIDPOINT, setting)),
+    Entry::program("fm-heun3", "Heun's third-order steps of the flow-matching ODE; three evaluations a step", "condot", |setting| runge_kutta(Tableau::HEUN_3, setting)),
+    Entry::program("fm-rk4", "3/8-rule steps of the flow-matching ODE; order 4, four evaluations a step", "condot", |setting| runge_kutta(Tableau::RK_4, setting)),
+    Entry::program("sit-euler", "Euler-Maruyama on the path's SDE with noise level sigma (Ma et al. 2024); stochastic", "condot", |_| Ok(Box::new(interpolant(false)))),
+    Entry::program("sit-heun", "Heun steps of the path's SDE with noise level sigma; stochastic, two evaluations a step", "condot", |setting| {
+        let sit = interpolant(true);
+        Ok(if setting.has(Compat::STAGE_TIME) { Box::new(StageTime(sit)) } else { Box::new(sit) })
+    }).with(&[Compat::STAGE_TIME]),
+    Entry::program("langevin", "unadjusted Langevin on a law from N(0, I), in steps of --step; stochastic", "condot", |setting| {
+        let law = setting.law()?;
+        let tau = setting.options.step.unwrap_or_else(|| STEP_OF_VARIANCE * law.least_variance());
+        unadjusted_langevin::settles(setting.entry.name, tau, law)?;
+        Ok(Box::new(UnadjustedLangevin { tau }))
+    }).taking(&[Choice::Step])
+.from_anywhere()
+.of_law("the score", "annealed-langevin"),
+    Entry::looped("dopri5", "Dormand-Prince 5(4), steps by --tol for each particle; a law's field only", |setting| adaptive_flow(Pair::DOPRI_5, setting)).on("condot")
+.taking(&[Choice::Tolerance])
+.of_law(LAW.0, LAW.1)
+.on_processor()
+.with(&[Compat::BATCH_ERROR_NORM, Compat::OVERSHOOT_AND_INTERPOLATE]),
+    Entry::looped("bosh3", "Bogacki-Shampine 3(2), steps by --tol for each particle; a law's field only", |setting| adaptive_flow(Pair::BOSH_3, setting)).on("condot")
+.taking(&[Choice::Tolerance])
+.of_law(LAW.0, LAW.1)
+.on_processor()
+.with(&[Compat::BATCH_ERROR_NORM, Compat::OVERSHOOT_AND_INTERPOLATE]),
+    Entry::looped("dopri8", "Dormand-Prince 8(7), steps by --tol for each particle; a law's field only", |setting| adaptive_flow(Pair::DOPRI_8, setting)).on("condot")
+.taking(&[Choice::Tolerance])
+.of_law(LAW.0, LAW.1)
+.on_processor()
+.with(&[Compat::BATCH_ERROR_NORM, Compat::OVERSHOOT_AND_INTERPOLATE]),
+    Entry::looped("adaptive-heun", "Heun 2(1), steps by --tol for each particle; a law's field only", |setting| adaptive_flow(Pair::ADAPTIVE_HEUN, setting)).on("condot")
+.taking(&[Choice::Tolerance])
+.of_law(LAW.0, LAW.1)
+.on_processor()
+.with(&[Compat::BATCH_ERROR_NORM, Compat::OVERSHOOT_AND_INTERPOLATE, Compat::STALE_SLOPE]),
+    Entry::looped("dpm-adaptive", "adaptive DPM-Solver (Lu et al. 2022) for each particle, down to the schedule's last noise; a law's field only", |setting| {
+        let usual = DpmAdaptive::default();
+        let (rtol, atol) = setting.options.tolerance.map_or((usual.rtol, usual.atol), |tolerance| (tolerance, tolerance));
+        let solver = DpmAdaptive { rtol, atol, ..usual };
+        let flow = AdaptiveDpm { solver, schedule: setting.schedule.clone(), ticks: setting.steps() };
+        Ok(if setting.has(Compat::BATCH_ERROR_NORM) { Box::new(BatchErrorNorm(flow)) } else { Box::new(flow) })
+    }).on("ve")
+.taking(&[Choice::Tolerance])
+.of_law(LAW.0, LAW.1)
+.on_processor()
+.with(&[Compat::BATCH_ERROR_NORM]),
+    Entry::looped("pc-ve", "predictor-corrector (Song et al. 2021), variance exploding from 50 to 0.01; stochastic", |setting| predictor_corrector(Sde::Ve(0.01, 50.0), 1e-5, setting)).taking(&[Choice::Snr, Choice::ProbabilityFlow])
+.with(&[Compat::BATCH_MEAN_NORMS, Compat::UNUSED_DRAWS]),
+    Entry::looped("pc-vp", "predictor-corrector, variance preserving with beta from 0.1 to 20; stochastic", |setting| predictor_corrector(Sde::Vp(0.1, 20.0), 1e-3, setting)).taking(&[Choice::Snr, Choice::ProbabilityFlow])
+.with(&[Compat::BATCH_MEAN_NORMS, Compat::UNUSED_DRAWS]),
+    Entry::looped("pc-subvp", "predictor-corrector, sub-variance-preserving with beta from 0.1 to 20; stochastic", |setting| predictor_corrector(Sde::SubVp(0.1, 20.0), 1e-3, setting)).taking(&[Choice::Snr, Choice::ProbabilityFlow])
+.with(&[Compat::BATCH_MEAN_NORMS, Compat::UNUSED_DRAWS]),
+    Entry::looped("energy-matching", "Energy Matching on V = -log p in the plane (Balcerak et al. 2025): steps of 0.01, noise from t = 0.8 to 0.15; stochastic", |setting| energy_matching(true, setting)).taking(&[Choice::Length])
+.of_law(LAW.0, LAW.1)
+.with(&[Compat::BATCH_PATH_LENGTH, Compat::GIBBS_CLOCK]),
+    Entry::looped("energy-matching-image", "Energy Matching as for images: Heun steps of 0.01, noise 0.01 from t = 1 on; stochastic", |setting| energy_matching(false, setting)).of_law(LAW.0, LAW.1),
 ];
 
-fn edm(second_order: bool, options: &Options) -> Box<dyn Method> {
-    let churn_after_model = options.compat.contains(&Compat::CHURN_AFTER_MODEL);
-    let unused_draws = options.compat.contains(&Compat::UNUSED_DRAWS);
-    Box::new(Edm { second_order, churn: options.churn, churn_after_model, unused_draws })
+/// A method, and what else the table says of it.
+type Made = Result<Box<dyn Method>, RunError>;
+type MadeLoop = Result<Box<dyn Loop>, RunError>;
+
+fn heun(setting: &Setting<'_>) -> Made {
+    Ok(Box::new(Heun { euler_last: setting.euler_last() }))
 }
 
-fn runge_kutta(tableau: Tableau, options: &Options) -> Box<dyn Method> {
-    Box::new(RungeKutta { tableau, schedule: options.schedule.clone(), euler_last: options.euler_last })
+fn edm(second_order: bool, setting: &Setting<'_>) -> Made {
+    let edm = Edm { second_order, churn: setting.options.churn.unwrap_or(Churn::NONE) };
+    let made: Box<dyn Method> =
+        if setting.has(Compat::CHURN_AFTER_MODEL) { Box::new(ChurnAfterModel(edm)) } else { Box::new(edm) };
+    Ok(if setting.has(Compat::UNUSED_DRAWS) { Box::new(UnusedDraws(made)) } else { made })
 }
 
-/// A named method: a program, or a loop of its own.
-#[derive(Clone, Copy, Debug)]
-pub enum Named {
-    /// A row of [`METHODS`].
-    Method(&'static Entry),
-    /// A row of [`LOOPS`].
-    Loop(&'static Loop),
+fn runge_kutta(tableau: Tableau, setting: &Setting<'_>) -> Made {
+    Ok(Box::new(RungeKutta { tableau, schedule: setting.schedule.clone(), euler_last: setting.euler_last() }))
 }
 
-/// The names of all methods, those of [`METHODS`] first.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    METHODS.iter().map(|entry| entry.name).chain(LOOPS.iter().map(|entry| entry.name))
+fn interpolant(heun: bool) -> StochasticInterpolant {
+    StochasticInterpolant { diffusion: Diffusion::Sigma(1.0), heun, last: LastStep::Mean }
 }
 
-/// A method's name that is not known.
-#[derive(Clone, Debug, Error, PartialEq)]
-#[error("there is no method {name:?}; did you mean {nearest:?}? known: {}", names().collect::<Vec<_>>().join(", "))]
-pub struct UnknownMethod {
-    /// The name asked for.
-    pub name: String,
-    /// The nearest known name.
-    pub nearest: &'static str,
+fn adaptive_flow(pair: Pair, setting: &Setting<'_>) -> MadeLoop {
+    let pair = if setting.has(Compat::STALE_SLOPE) { stale_slope(pair) } else { pair };
+    let method = Adaptive::new(pair, setting.options.tolerance.unwrap_or(TOLERANCE));
+    let bound = if setting.has(Compat::OVERSHOOT_AND_INTERPOLATE) { f64::INFINITY } else { 1.0 };
+    let flow = AdaptiveFlow { method, bound, schedule: setting.schedule.clone(), ticks: setting.steps() };
+    Ok(if setting.has(Compat::BATCH_ERROR_NORM) { Box::new(BatchErrorNorm(flow)) } else { Box::new(flow) })
 }
 
-/// The method called `name`, a row of [`METHODS`] or of [`LOOPS`].
-///
-/// # Errors
-/// [`UnknownMethod`] with the nearest known name.
-pub fn named(name: &str) -> Result<Named, UnknownMethod> {
-    let method = METHODS.iter().find(|entry| entry.name == name).map(Named::Method);
-    let looped = || LOOPS.iter().find(|entry| entry.name == name).map(Named::Loop);
-    let unknown = || UnknownMethod { name: name.to_owned(), nearest: nearest(name, names()) };
-    method.or_else(looped).ok_or_else(unknown)
+fn predictor_corrector(sde: Sde, end: f64, setting: &Setting<'_>) -> MadeLoop {
+    let (levels, least, snr) = (setting.steps(), sde.least_levels(), setting.options.snr.unwrap_or(SNR));
+    if levels < least {
+        return Err(RunError::TooFewLevels { method: setting.entry.name, levels, least });
+    }
+    let of_sub_vp = matches!(sde, Sde::SubVp(..));
+    Ok(Box::new(PredictorCorrector {
+        sde,
+        levels,
+        end,
+        predictor: if of_sub_vp { Predictor::EulerMaruyama } else { Predictor::ReverseDiffusion },
+        corrector: if setting.has(Compat::BATCH_MEAN_NORMS) { Corrector::BatchNorms(snr) } else { Corrector::Langevin(snr) },
+        corrections: 1,
+        probability_flow: setting.options.probability_flow,
+        unused_draws: setting.has(Compat::UNUSED_DRAWS),
+    }))
+}
+
+fn energy_matching(plane: bool, setting: &Setting<'_>) -> MadeLoop {
+    let sampler = if plane { loops::energy::IN_THE_PLANE } else { loops::energy::ON_IMAGES };
+    unadjusted_langevin::settles(setting.entry.name, sampler.step, setting.law()?)?;
+    let (steps, length, compat) = (setting.steps(), setting.options.length, setting.options.compat.clone());
+    Ok(Box::new(EnergyDescent { sampler, plane, steps, length, compat }))
 }

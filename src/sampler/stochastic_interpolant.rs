@@ -69,8 +69,6 @@ pub struct StochasticInterpolant {
     pub heun: bool,
     /// The last step.
     pub last: LastStep,
-    /// Take Heun's first stage at t′ too, as the published code does (`compat stage_time`): order 1 in the drift.
-    pub stage_time: bool,
 }
 
 impl StochasticInterpolant {
@@ -83,11 +81,11 @@ impl StochasticInterpolant {
         q.is_finite().then_some(Op::Evaluate { level: scored, src, p: level.alpha_dot, q, dst })
     }
 
-    fn step(&self, from: Level, to: Level) -> Step {
+    fn step(&self, from: Level, to: Level, first_stage: Level) -> Step {
         let h = to.t - from.t;
         let move_by = |dst, slope, h| Op::Combine { dst, terms: vec![(STATE, 1.0), (slope, h)] };
         let noise = (2.0 * self.diffusion.at(from) * h).sqrt();
-        let first = self.drift(if self.stage_time { to } else { from }, STATE, 2);
+        let first = self.drift(first_stage, STATE, 2);
         let stages = (first, self.drift(to, 4, 3));
         if let (true, (Some(first), Some(second))) = (self.heun, stages) {
             return Step::default()
@@ -107,8 +105,9 @@ impl StochasticInterpolant {
     }
 }
 
-impl Method for StochasticInterpolant {
-    fn program(&self, grid: &Grid) -> Program {
+impl StochasticInterpolant {
+    /// The program with Heun's first stage at a level of each step's two.
+    pub(super) fn with_first_stage(&self, stage: fn(Level, Level) -> Level, grid: &Grid) -> Program {
         let last = grid.levels().len() - 2;
         let step = |(i, (from, to)): (usize, (Level, Level))| match self.last {
             LastStep::Mean if i == last => self.mean(from, to.t - from.t),
@@ -117,9 +116,15 @@ impl Method for StochasticInterpolant {
                 Step::evaluate(from, p, q)
             }
             LastStep::Tweedie if i == last => Step::evaluate(from, 1.0, 0.0),
-            _ => self.step(from, to),
+            _ => self.step(from, to, stage(from, to)),
         };
         grid.steps().enumerate().map(step).collect()
+    }
+}
+
+impl Method for StochasticInterpolant {
+    fn program(&self, grid: &Grid) -> Program {
+        self.with_first_stage(|from, _| from, grid)
     }
 
     fn order(&self) -> Option<u32> {

@@ -9,7 +9,7 @@
 //! (Janati, Cuturi, Gramfort 2020). Each exact step lowers the objective; it ends at a stationary point.
 
 use crate::backend::Device;
-use crate::io::Part;
+use crate::checkpoint::Part;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::{ExactPlan, Problem, Sinkhorn, TransportError};

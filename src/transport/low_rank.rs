@@ -35,7 +35,7 @@ mod plan;
 mod projection;
 mod side;
 
-use crate::io::Part;
+use crate::checkpoint::Part;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::exact::LARGEST;

@@ -26,7 +26,7 @@ mod underway;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, BackendError, Device, Real, Task};
-use crate::io::Part;
+use crate::checkpoint::Part;
 use crate::transport::TransportError;
 use crate::transport::multiscale;
 use crate::transport::outcome::Outcome;

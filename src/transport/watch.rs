@@ -1,6 +1,6 @@
 //! A solve that is watched: told of, stopped, and kept in a checkpoint while it goes on.
 
-use crate::io::Part;
+use crate::checkpoint::Part;
 use crate::transport::outcome::Residual;
 use crate::transport::sinkhorn::Progress;
 

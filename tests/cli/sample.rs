@@ -11,7 +11,7 @@ use brenier::measure::{Cloud, Covariance, Mixture};
 use brenier::path::{Grid, Prediction, Schedule, Spacing};
 use brenier::program::Activation;
 use brenier::random::{Philox, Stream};
-use brenier::sampler::{COMPATS, Compat, METHODS, Observe, Options};
+use brenier::sampler::{COMPATS, Compat, Kind, Levels, METHODS, Observe, Options, Setting};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -290,16 +290,17 @@ fn what_is_not_refused_is_finite() {
         let schedule = Schedule::parse(spec).unwrap();
         for (spacing, steps) in spacings.into_iter().flat_map(|spacing| [1, 2, 3, 5, 10, 20].map(|steps| (spacing, steps))) {
             for entry in METHODS {
-                let to_data = entry.name.starts_with("edm");
-                let grid = if to_data { Grid::spaced_to_data } else { Grid::spaced }(&schedule, steps, spacing);
+                let Kind::Program(make) = entry.kind else { continue };
+                let grid =
+                    if entry.levels == Levels::ToData { Grid::spaced_to_data } else { Grid::spaced }(&schedule, steps, spacing);
                 let Ok(grid) = grid else { continue };
                 for (k, field) in fields.iter().enumerate() {
-                    if entry.name == "langevin" && k > 0 {
+                    if entry.check(field).is_err() {
                         continue; // the command refuses it: points have no score without noise
                     }
-                    let euler_last = !field.is_regular_at_data();
-                    let options = Options { schedule: schedule.clone(), euler_last, ..Options::default() };
-                    let program = (entry.make)(&options).program(&grid);
+                    let options = Options::default();
+                    let setting = Setting { entry, field, schedule: schedule.clone(), updates: 5, options: &options };
+                    let program = make(&setting).unwrap().program(&grid);
                     let noise = Noise::Counter { philox: Philox::new(1, Stream::Noise), first: 0 };
                     let start = [-1.5, 0.0, 0.7].map(|x| x * grid.start().sigma);
                     let end = program.run(field, &start, noise, &Device::cpu(Precision::F64), Observe::Progress(&mut |_| true));
@@ -401,7 +402,7 @@ fn a_defect_is_reproduced_only_when_it_is_named() {
     let noise: Vec<f64> = noise.into_iter().map(f64::from).collect();
     write_npy(&folder.path().join("noise.npy"), &noise, &[12, 30, 2], Float::F64).unwrap();
     for compat in COMPATS {
-        let method = compat.methods[0];
+        let method = compat.methods().next().unwrap();
         let more = match compat.name {
             // They choose their steps.
             _ if matches!(method, "dopri5" | "adaptive-heun") => "",
@@ -447,8 +448,8 @@ fn a_defect_is_reproduced_only_when_it_is_named() {
 fn the_help_lists_the_defects_with_their_codes() {
     let output = Command::cargo_bin("brenier").unwrap().args(["sample", "--help"]).assert().success().get_output().clone();
     let help = String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
-    for Compat { name, about, peer, methods } in COMPATS {
-        let line = format!("- {name} ({}; {peer}): {about}", methods.join(", "));
+    for defect @ Compat { name, about, peer } in COMPATS {
+        let line = format!("- {name} ({}; {peer}): {about}", defect.methods().collect::<Vec<_>>().join(", "));
         assert!(help.contains(&line), "{line}\n{help}");
     }
 }

@@ -1,7 +1,8 @@
 //! The kind `adaptive`: error-controlled Runge–Kutta and DPM-Solver.
 
 use brenier::path::Level;
-use brenier::sampler::{Adaptive, DpmAdaptive, Pair};
+use brenier::sampler::adaptive::Slope;
+use brenier::sampler::{Adaptive, DpmAdaptive, Overshooting, Pair, Solution, stale_slope};
 
 use crate::case::{Case, Produced, Trouble, fail, failed, number, skip, word};
 use crate::{grids, ode};
@@ -24,8 +25,26 @@ pub fn method(case: &Case, of: &serde_json::Value, name: &str) -> Result<Adaptiv
     if word(of, "first_step")? != "hairer" || word(of, "output")? != "quartic_interpolation" {
         return skip("another first step or output");
     }
-    let (overshoot, stale_slope) = (case.compat("overshoot_and_interpolate"), case.compat("stale_slope"));
-    Ok(Adaptive { pair, rtol: number(of, "rtol")?, atol: number(of, "atol")?, overshoot, stale_slope })
+    let pair = if case.compat("stale_slope") { stale_slope(pair) } else { pair };
+    Ok(Adaptive { pair, rtol: number(of, "rtol")?, atol: number(of, "atol")? })
+}
+
+/// The whole state as one system, its steps passing the end where the case has it so.
+pub fn integrate(
+    case: &Case,
+    method: Adaptive,
+    slope: Slope<'_>,
+    times: &[f64],
+    start: &[f64],
+    parts: &[usize],
+) -> Result<Solution, Trouble> {
+    let overshoots = case.compat("overshoot_and_interpolate");
+    if overshoots {
+        Overshooting(method).integrate(slope, times, start, parts)
+    } else {
+        method.integrate(slope, times, start, parts)
+    }
+    .map_err(failed)
 }
 
 pub fn run(case: &Case) -> Result<Produced, Trouble> {
@@ -43,11 +62,12 @@ pub fn run(case: &Case) -> Result<Produced, Trouble> {
     };
     let method = method(case, case.params(), case.method())?;
     let solution = if case.compat("batch_error_norm") {
-        method.integrate(&mut |t, x| velocity(t, x), &times, &start, &[start.len()])
+        integrate(case, method, &mut |t, x| velocity(t, x), &times, &start, &[start.len()])?
+    } else if case.compat("overshoot_and_interpolate") {
+        Overshooting(method).particles(velocity, &times, &start, d).map_err(failed)?
     } else {
-        method.particles(velocity, &times, &start, d)
-    }
-    .map_err(failed)?;
+        method.particles(velocity, &times, &start, d).map_err(failed)?
+    };
     case.check("eval_times", &solution.evaluated)?;
     Ok(Produced { states: solution.states, times, mean: None, nfe: solution.evaluated.len() })
 }

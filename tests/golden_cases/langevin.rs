@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use brenier::path::{Form, Grid, Level};
-use brenier::sampler::{AnnealedLangevin, EnergyMatching, Method};
+use brenier::sampler::{AnnealedLangevin, EnergyMatching, HalfStep, Method};
 
 use crate::case::{Case, Produced, Trouble, failed, skip};
 use crate::grids;
@@ -29,8 +29,8 @@ fn annealed(case: &Case) -> Result<Produced, Trouble> {
     let grid: Grid = grids::grid(&q, Form::Exploding)?;
     let half_step = case.compat("half_step_langevin");
     let step = Some(2.0 * drift * scale * if half_step { 2.0 } else { 1.0 });
-    let method = AnnealedLangevin { updates: case.count("steps_per_level")?, step, half_step };
-    case.run(&method.program(&grid))
+    let method = AnnealedLangevin { updates: case.count("steps_per_level")?, step };
+    case.run(&if half_step { HalfStep(method).program(&grid) } else { method.program(&grid) })
 }
 
 fn energy_matching(case: &Case) -> Result<Produced, Trouble> {

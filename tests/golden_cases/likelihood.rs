@@ -64,7 +64,7 @@ fn solve(case: &Case, run: &Value, exact: &ChangeOfVariables<'_>, x1: &[f64]) ->
             return skip("another norm");
         }
         let method = adaptive::method(case, run, solver)?;
-        let solution = method.integrate(&mut slope, &times, &start, &[x1.len(), start.len() - x1.len()]).map_err(failed)?;
+        let solution = adaptive::integrate(case, method, &mut slope, &times, &start, &[x1.len(), start.len() - x1.len()])?;
         solution.states[solution.states.len() - 1].clone()
     } else {
         let steps = ode::times(times[0], times[times.len() - 1], number(run, "step_size")?);

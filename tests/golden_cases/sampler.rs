@@ -3,8 +3,8 @@
 use brenier::path::{Form, Grid, Level, NoiseClock, sigmas, table};
 use brenier::program::{Program, Step};
 use brenier::sampler::{
-    Churn, Ddim, Ddpm, Dpm2, DpmPlusPlus, DpmPlusPlus2S, DpmPlusPlusSde, DpmSolver, Edm, Euler, Heun, Lms, Method, Renoise,
-    SecondOrder, Variance,
+    Churn, ChurnAfterModel, Ddim, Ddpm, Dpm2, DpmPlusPlus, DpmPlusPlus2S, DpmPlusPlusSde, DpmSolver, Edm, Euler, HalfCurvature,
+    Heun, Lms, Method, NoisyDdpm, Renoise, SecondOrder, Variance,
 };
 
 use crate::case::{Case, Trouble, failed, skip};
@@ -60,7 +60,7 @@ fn chain(case: &Case) -> Result<Program, Trouble> {
     let (ddpm, floor) = (Ddpm { variance }, case.number("variance_floor")?);
     let step = |&(from, to): &(Level, Level)| -> Step {
         if to.sigma == 0.0 && case.compat("ddpm_noise_at_last_step") {
-            ddpm.noisy_last_step(from, to, floor)
+            NoisyDdpm(ddpm).last_step(from, to, floor)
         } else {
             ddpm.step(from, to)
         }
@@ -100,20 +100,18 @@ fn diffusers(case: &Case) -> Result<Program, Trouble> {
     };
     Ok(match case.method() {
         "euler" => {
-            let churn = churn(case, "s_churn", CHURN)?;
-            Edm { second_order: false, churn, churn_after_model: case.compat("churn_after_model"), unused_draws: false }
-                .program(&grid)
+            let edm = Edm { second_order: false, churn: churn(case, "s_churn", CHURN)? };
+            if case.compat("churn_after_model") { ChurnAfterModel(edm).program(&grid) } else { edm.program(&grid) }
         }
         "euler_ancestral" => Ddim { eta: 1.0 }.program(&grid),
         "heun" => Heun { euler_last: true }.program(&grid),
-        "dpmpp_1" | "dpmpp_2m" | "dpmpp_3m" | "sde_dpmpp_2m" => DpmPlusPlus {
+        "dpmpp_1" | "dpmpp_2m" | "dpmpp_3m" | "sde_dpmpp_2m" => HalfCurvature(DpmPlusPlus {
             order: case.count("solver_order")?,
             second: second_order(case)?,
             eta: if case.method() == "sde_dpmpp_2m" { 1.0 } else { 0.0 },
             noise: 1.0,
             lower_below: lower_below(case)?,
-            half_curvature: true,
-        }
+        })
         .program(&grid),
         "dpm_2m" if second_order(case)? == SecondOrder::Midpoint => DpmSolver { lower_below: lower_below(case)? }.program(&grid),
         other => return skip(format!("no method {other:?}")),
@@ -138,8 +136,7 @@ fn edm(case: &Case) -> Result<Program, Trouble> {
     if case.method() == "edm_heun" {
         let mut q = grids::between_ends(of, "karras", max, min, n)?;
         q.push(0.0);
-        return Ok(Edm { second_order: true, churn, churn_after_model: false, unused_draws: false }
-            .program(&grids::grid(&q, Form::Exploding)?));
+        return Ok(Edm { second_order: true, churn }.program(&grids::grid(&q, Form::Exploding)?));
     }
     let vp = NoiseClock::Vp { beta_d: case.number("vp_beta_d")?, beta_min: case.number("vp_beta_min")? };
     let mut q = match case.word("discretization")? {
@@ -190,14 +187,12 @@ fn on_sigmas(case: &Case) -> Result<Program, Trouble> {
     case.check("sigmas", &q)?;
     let grid = grids::grid(&q, Form::Exploding)?;
     let noisy = || Ok::<_, Trouble>((case.number("eta")?, case.number("s_noise")?));
-    let multistep = |order, second, (eta, noise)| {
-        DpmPlusPlus { order, second, eta, noise, lower_below: 0, half_curvature: true }.program(&grid)
-    };
+    let multistep =
+        |order, second, (eta, noise)| HalfCurvature(DpmPlusPlus { order, second, eta, noise, lower_below: 0 }).program(&grid);
     Ok(match case.method() {
         "k_euler" | "k_heun" => {
             let second_order = case.method() == "k_heun";
-            Edm { second_order, churn: churn(case, "s_churn", CHURN)?, churn_after_model: false, unused_draws: false }
-                .program(&grid)
+            Edm { second_order, churn: churn(case, "s_churn", CHURN)? }.program(&grid)
         }
         "k_dpm_2" if case.number("s_churn")? == 0.0 => Dpm2 { eta: 0.0, noise: 1.0 }.program(&grid),
         "k_lms" => Lms { order: case.count("order")? }.program(&grid),

@@ -2,7 +2,9 @@
 
 use brenier::backend::Noise;
 use brenier::path::Grid;
-use brenier::sampler::{Corrector, Diffusion, LastStep, Method, Predictor, PredictorCorrector, Sde, StochasticInterpolant};
+use brenier::sampler::{
+    Corrector, Diffusion, LastStep, Method, Predictor, PredictorCorrector, Sde, StageTime, StochasticInterpolant,
+};
 
 use crate::case::{Case, Produced, Trouble, failed, skip};
 use crate::grids;
@@ -17,10 +19,8 @@ pub fn run(case: &Case) -> Result<Produced, Trouble> {
             let grid = Grid::at(&grids::continuous(&case.params()["schedule"])?, &times).map_err(failed)?;
             let heun = case.method() == "si_heun";
             let diffusion = Diffusion::Constant(case.number("eps")?);
-            case.run(
-                &StochasticInterpolant { diffusion, heun, last: LastStep::Same, stage_time: case.compat("stage_time") }
-                    .program(&grid),
-            )
+            let sampler = StochasticInterpolant { diffusion, heun, last: LastStep::Same };
+            case.run(&if case.compat("stage_time") { StageTime(sampler).program(&grid) } else { sampler.program(&grid) })
         }
         "sit_euler" | "sit_heun" => sit(case),
         other => skip(format!("no method {other:?}")),
@@ -49,7 +49,7 @@ fn sit(case: &Case) -> Result<Produced, Trouble> {
         other => return skip(format!("no last step {other:?}")),
     };
     let heun = case.method() == "sit_heun";
-    case.run(&StochasticInterpolant { diffusion, heun, last, stage_time: false }.program(&grid))
+    case.run(&StochasticInterpolant { diffusion, heun, last }.program(&grid))
 }
 
 fn predictor_corrector(case: &Case) -> Result<Produced, Trouble> {

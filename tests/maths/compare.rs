@@ -1,9 +1,9 @@
 //! `compare` tells the truth: flags, orders, the floor and the ledger on a data set and on a law.
 
 use brenier::backend::{Device, Noise, Precision};
+use brenier::checkpoint::Checkpoint;
 use brenier::experiment::{Compare, Comparison, Flag, FreeEnergy, Named, Row};
 use brenier::field::Field;
-use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Measure, Mixture, named};
 use brenier::metric::Ruler;
 use brenier::path::{Grid, Schedule};

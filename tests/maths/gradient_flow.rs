@@ -3,8 +3,8 @@
 use std::f64::consts::TAU as TURN;
 
 use brenier::backend::{Device, Precision};
+use brenier::checkpoint::Checkpoint;
 use brenier::gradient_flow::{Account, Blob, FlowError, Langevin, SemiUnbalancedJko, SinkhornFlow, descend};
-use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Covariance, Mixture, named};
 use brenier::program::{Op, STATE};
 use brenier::random::Stream;

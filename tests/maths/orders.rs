@@ -3,12 +3,13 @@
 use crate::reference::interpret_folded;
 #[allow(dead_code)] // every file of tests uses its own part
 use approx::assert_abs_diff_eq;
+use brenier::field::Field;
 use brenier::field::fold;
 use brenier::measure::Mixture;
 use brenier::measure::mixture::Covariance;
 use brenier::path::{Grid, Schedule, Spacing};
 use brenier::sampler::{
-    Adaptive, Ddim, Dpm2, DpmPlusPlus, DpmPlusPlus2S, DpmSolver, Euler, Heun, Lms, Method, Named, Options, Pair, RungeKutta,
+    Adaptive, Ddim, Dpm2, DpmPlusPlus, DpmPlusPlus2S, DpmSolver, Euler, Heun, Lms, Method, Moves, Options, Pair, RungeKutta,
     Tableau, named,
 };
 
@@ -101,10 +102,10 @@ fn multistep_methods_converge_with_their_order() {
 fn methods_have_their_order_on_their_own_grid() {
     let mixture = two_in_the_plane();
     let run = |name: &str, spacing: Option<Spacing>, n: usize| -> Vec<f64> {
-        let Ok(Named::Method(entry)) = named(name) else { panic!("{name} is a program") };
-        let schedule = Schedule::named(entry.schedule).unwrap();
-        let grid = Grid::spaced(&schedule, n, spacing.unwrap_or(entry.grid)).unwrap();
-        let program = fold(&mixture, &(entry.make)(&Options { schedule, ..Options::default() }).program(&grid));
+        let options = Options { grid: spacing, steps: Some(n), ..Options::default() };
+        let course = named(name).unwrap().course(&Field::Mixture(mixture.clone()), &options).unwrap();
+        let Moves::Program(program) = course.moves else { panic!("{name} is a program") };
+        let program = fold(&mixture, &program);
         let starts = (0..25).map(|i| [f64::from(i % 5) - 2.0, f64::from(i / 5) - 2.0]);
         starts.flat_map(|x| interpret_folded(&program, &x, |_, _| unreachable!())).collect()
     };
@@ -138,19 +139,9 @@ fn embedded_pairs_have_their_order_and_keep_their_tolerance() {
     let starts: Vec<f64> = (0..25).flat_map(|i| [f64::from(i % 5) - 2.0, f64::from(i / 5) - 2.0]).collect();
     let exact = ends(&runge_kutta(Tableau::RK_4, &schedule), &schedule, 12_800);
     let fixed = |law: &Mixture, pair: Pair, n: usize| -> Vec<f64> {
-        let moved = |x: &[f64], slopes: &[Vec<f64>], weights: &[f64]| -> Vec<f64> {
-            let by = |i: usize| slopes.iter().zip(weights).map(|(k, w)| w * k[i]).sum::<f64>() / n as f64;
-            x.iter().enumerate().map(|(i, x)| x + by(i)).collect()
-        };
-        let step = |x: Vec<f64>, s: usize| {
-            let mut slopes = Vec::new();
-            for (c, row) in pair.c.iter().zip(pair.a) {
-                let point = moved(&x, &slopes, row);
-                slopes.push(velocity_of(law, (s as f64 + c) / n as f64, &point));
-            }
-            moved(&x, &slopes, pair.b)
-        };
-        starts.chunks_exact(2).flat_map(|x| (0..n).fold(x.to_vec(), step)).collect()
+        let times: Vec<f64> = (0..=n).map(|k| k as f64 / n as f64).collect();
+        let end = |x: &[f64]| pair.tableau.integrate(&mut |t, x| velocity_of(law, t, x), &times, x);
+        starts.chunks_exact(2).flat_map(end).collect()
     };
     let narrow = Mixture::new(vec![1.0], vec![vec![0.0; 2]], vec![Covariance::Isotropic(0.04)]).unwrap();
     let scaled: Vec<f64> = starts.iter().map(|x| 0.2 * x).collect(); // the flow of N(0, s² I) on CondOT ends in s x
@@ -163,7 +154,7 @@ fn embedded_pairs_have_their_order_and_keep_their_tolerance() {
             let of_run = method.to_tolerance(velocity, &[0.0, 1.0], &starts, 2).unwrap();
             for (solution, allowed) in [(of_steps, 100.0), (of_run, 2.0)] {
                 let worst = solution.states[1].iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-                assert!(worst < allowed * tolerance, "order {}: {worst:e} at tolerance {tolerance:e}", pair.order);
+                assert!(worst < allowed * tolerance, "order {}: {worst:e} at tolerance {tolerance:e}", pair.tableau.order);
                 assert!(solution.evaluated.iter().all(|t| (0.0..=1.0).contains(t)));
             }
         }

@@ -3,10 +3,10 @@
 use half::{bf16, f16};
 
 use crate::backend::cpu::lane::Simd;
-use crate::backend::cpu::soft_min::{self, Factor, Pairs as Product};
+use crate::backend::cpu::soft_min::{self, Pairs as Product};
 use crate::backend::cpu::{Cpu, Scores, nearest, pair_sum, sample_plan, soft_min_cost, soft_min_self, tiles, top_k, vector};
 use crate::backend::{
-    BackendError, Blend, Columns, Draws, HalfPoints, Logit, Mean, Out, PairCost, PairKernel, Pairs, Rows, Sweep, Weighted,
+    BackendError, Blend, Columns, Draws, HalfPoints, Logit, Mean, Out, PairCost, PairKernel, Pairs, Rows, Scale, Sweep, Weighted,
 };
 
 impl<T: Simd> Pairs for Cpu<T> {
@@ -18,7 +18,8 @@ impl<T: Simd> Pairs for Cpu<T> {
                 let (d, x, y) = (rows.d, reals(rows), reals(columns.points));
                 let (g, c) = columns.potential;
                 let mut packed = vec![T::zeroed(); columns.points.n * (d + 1)];
-                soft_min::pack((&y, d), Factor::Uniform(columns.k), columns.bias, Some((g, c)), &mut packed);
+                let points = Rows { points: &y, n: columns.points.n, d };
+                soft_min::pack(points, Scale::Uniform(columns.k), columns.bias, Some((g, c)), &mut packed);
                 let pairs = Product { x: &x, y: &packed, d, shift: shift.map(|(s, c)| (s.as_slice(), c)) };
                 self.product(pairs, log_sum, mean.as_mut())?;
             }

@@ -13,11 +13,7 @@ impl<T: Simd> Potentials for Cpu<T> {
         potential: Option<(&Vec<T>, f64)>,
         out: &mut Vec<T>,
     ) -> Result<(), BackendError> {
-        let factor = match scale {
-            Scale::Uniform(k) => soft_min::Factor::Uniform(k),
-            Scale::PerColumn(k) => soft_min::Factor::PerColumn(k),
-        };
-        soft_min::pack((points.points, points.d), factor, bias, potential.map(|(g, c)| (g.as_slice(), c)), out);
+        soft_min::pack(points, scale, bias, potential.map(|(g, c)| (g.as_slice(), c)), out);
         Ok(())
     }
 

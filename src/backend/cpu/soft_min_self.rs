@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
-use crate::backend::cpu::soft_min::{Factor, Pairs, given_shift, in_units, is_usable, logits, pack};
-use crate::backend::{Rows, Symmetric};
+use crate::backend::cpu::soft_min::{Pairs, given_shift, in_units, is_usable, logits, pack};
+use crate::backend::{Rows, Scale, Symmetric};
 
 /// Points of a block: large enough that a task outweighs its bookkeeping, small enough for the second-level cache at d = 64.
 const BLOCK: usize = 512;
@@ -20,10 +20,10 @@ const TILE: usize = 48;
 
 /// `out_i = log Σ_j a_j e_ij`, or NaN where a sum left the usable range, as a shift far from the answer makes it; false if any did.
 pub fn soft_min_self<T: Simd>(isa: Isa, cloud: &mut Symmetric<'_, Cpu<T>>, out: &mut [T]) -> bool {
-    let Symmetric { rows: Rows { points: x, n, d }, k, weights: (weights, _), shift: (shift, factor), ref mut packed } = *cloud;
-    let shift = (shift.as_slice(), factor);
+    let Symmetric { rows, k, weights: (weights, _), shift: (shift, factor), ref mut packed } = *cloud;
+    let (Rows { points: x, n, d }, shift) = (rows, (shift.as_slice(), factor));
     // No weights in the columns: e_ij must be symmetric, and a point without mass still has a sum.
-    pack((x, d), Factor::Uniform(k), &vec![T::zeroed(); n], Some((shift.0, -shift.1)), packed);
+    pack(rows, Scale::Uniform(k), &vec![T::zeroed(); n], Some((shift.0, -shift.1)), packed);
     let pairs = Pairs { x, y: &packed[..], d, shift: Some(shift) };
     // A weight so small counts nowhere, and its products would be denormal.
     let weights: &[T] = &weights.iter().map(|&a| if a.to_f64() < T::TINY { T::zeroed() } else { a }).collect::<Vec<_>>();

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
-use brenier::io::Checkpoint;
+use brenier::checkpoint::Checkpoint;
 use brenier::transport::{Barycenter as Solver, Coupling, Sinkhorn};
 use clap::Args;
 use serde::Serialize;

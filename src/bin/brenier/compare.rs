@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use brenier::backend::Device;
+use brenier::checkpoint::Checkpoint;
 use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, NoiseFloor, Row};
 use brenier::field::Network;
-use brenier::io::{Checkpoint, is_network, read_network};
+use brenier::io::{is_network, read_network};
 use brenier::report;
 use clap::Args;
 

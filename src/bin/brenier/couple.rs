@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
-use brenier::io::{Checkpoint, Part};
+use brenier::checkpoint::{Checkpoint, Part};
 use brenier::transport::{Outcome, Pairing, Problem};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
+use brenier::checkpoint::Checkpoint;
 use brenier::experiment::{self, EvaluateRecord};
-use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Measure};
 use clap::Args;
 use serde::Serialize;

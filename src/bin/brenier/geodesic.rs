@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::{Device, Noise};
+use brenier::checkpoint::Checkpoint;
 use brenier::field::Field;
 use brenier::geodesic::{Bridge, Displacement};
-use brenier::io::Checkpoint;
 use brenier::measure::{Cloud, Measure};
 use brenier::metric::{Flag, paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
+use brenier::checkpoint::Checkpoint;
 use brenier::experiment::{Descend, DescentRecord, SchemeName};
 use brenier::gradient_flow::Account;
-use brenier::io::{Checkpoint, Float};
+use brenier::io::Float;
 use brenier::measure::Measure;
 use brenier::transport::Residual;
 use clap::{Args, ValueEnum};

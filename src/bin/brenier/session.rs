@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::{Device, DeviceError, Precision};
-use brenier::io::{Checkpoint, Float, checksum};
+use brenier::checkpoint::Checkpoint;
+use brenier::io::{CheckpointFile, Float, checksum};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -93,8 +94,8 @@ impl Session {
     ) -> Result<ExitCode, Failure> {
         let folder = self.shared.out.as_deref().or(default.map(Path::new));
         let mut checkpoint = match folder.map(|folder| folder.join(CHECKPOINT)) {
-            Some(path) if self.shared.resume => Checkpoint::resume(path, self.identity(command, device)?)?,
-            Some(path) => Checkpoint::begin(path, self.identity(command, device)?),
+            Some(path) if self.shared.resume => CheckpointFile::new(path, self.identity(command, device)?).resume()?,
+            Some(path) => CheckpointFile::new(path, self.identity(command, device)?).begin(),
             None if self.shared.resume => {
                 return Err(bad_usage("a checkpoint lies in the folder of the run; say which with --out DIR"));
             }
@@ -104,7 +105,7 @@ impl Session {
         match &ended {
             Ok(_) => checkpoint.remove(),
             Err(_) if signal::interrupted() => {
-                checkpoint.write()?;
+                checkpoint.write().map_err(|error| -> Failure { error })?;
                 if let Some(folder) = folder {
                     let folder = folder.display();
                     self.note(&format!("a checkpoint is in {folder}: the same command line with --resume goes on from there"));

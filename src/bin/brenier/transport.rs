@@ -13,7 +13,7 @@ mod record;
 use std::process::ExitCode;
 
 use brenier::backend::{Cost, Device, Precision};
-use brenier::io::Checkpoint;
+use brenier::checkpoint::Checkpoint;
 use brenier::measure::Measure;
 use brenier::metric::Flag;
 use brenier::transport::{ClosedForm, PlanEntry, Potentials, SlicedDistance, sliced_w2};

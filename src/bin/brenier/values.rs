@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use brenier::path::{SCHEDULES, Spacing};
-use brenier::sampler::{COMPATS, Compat, LOOPS, METHODS};
+use brenier::sampler::{COMPATS, Choice, Compat, METHODS};
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
@@ -42,9 +42,12 @@ impl From<GridName> for Spacing {
 
 /// The names of the methods.
 pub fn methods() -> PossibleValuesParser {
-    let loops = LOOPS.into_iter().map(|entry| PossibleValue::new(entry.name).help(entry.about));
-    let all = METHODS.into_iter().map(|entry| PossibleValue::new(entry.name).help(entry.about)).chain(loops);
-    all.collect::<Vec<_>>().into()
+    METHODS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about)).collect::<Vec<_>>().into()
+}
+
+/// The help of a flag that only some methods take: `about`, and those.
+pub fn taken(choice: Choice, about: &str) -> String {
+    format!("{about}; for {}", choice.methods().collect::<Vec<_>>().join(", "))
 }
 
 /// The help of --schedule.
@@ -57,7 +60,7 @@ pub fn schedules() -> String {
 
 /// The long help of --compat.
 pub fn compats() -> String {
-    let line = |c: &Compat| format!("- {} ({}; {}): {}", c.name, c.methods.join(", "), c.peer, c.about);
+    let line = |c: &Compat| format!("- {} ({}; {}): {}", c.name, c.methods().collect::<Vec<_>>().join(", "), c.peer, c.about);
     let lines: Vec<String> = COMPATS.iter().map(line).collect();
     format!("Reproduce a known defect of the published codes; may be repeated:\n{}", lines.join("\n"))
 }

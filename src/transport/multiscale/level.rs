@@ -16,7 +16,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, BackendError, Reals};
-use crate::io::Part;
+use crate::checkpoint::Part;
 use crate::transport::TransportError;
 use crate::transport::multiscale::side::{Kept, Saved, Side, Trend};
 use crate::transport::multiscale::tiles::Scale;

@@ -1,7 +1,7 @@
 //! A solve under way: what it takes to go on with the iteration, bit for bit.
 
 use crate::backend::Backend;
-use crate::io::Part;
+use crate::checkpoint::Part;
 use crate::transport::outcome::Residual;
 use crate::transport::sinkhorn::Run;
 use crate::transport::sinkhorn::alternation::Saved;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use brenier::backend::{Cost, Device, Storage};
-use brenier::io::{Checkpoint, read_array};
+use brenier::checkpoint::Checkpoint;
+use brenier::io::read_array;
 use brenier::measure::Cloud;
 use brenier::transport::{Convention, CostScale, GroundCost, Potentials, Problem, subsample};
 use clap::{Args, ValueEnum};

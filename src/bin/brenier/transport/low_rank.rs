@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use brenier::backend::Precision;
-use brenier::io::Checkpoint;
+use brenier::checkpoint::Checkpoint;
 use brenier::measure::Cloud;
 use brenier::transport::{LowRank, Verdict};
 

@@ -1,0 +1,56 @@
+//! One error and one step for all particles (`compat batch_error_norm`): a particle's path then depends on the others.
+
+use std::cell::Cell;
+
+use crate::path::Level;
+use crate::sampler::adaptive::March;
+use crate::sampler::loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow, EVALUATIONS, from_level, noise, to_level};
+use crate::sampler::loops::{Ensemble, Loop, Looped, Pauses};
+use crate::sampler::{AdaptiveRun, RunError};
+
+/// An adaptive method with all particles as one system.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchErrorNorm<L>(pub L);
+
+impl Loop for BatchErrorNorm<AdaptiveFlow> {
+    fn start(&self) -> Level {
+        self.0.start()
+    }
+
+    fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
+        let AdaptiveFlow { method, bound, ticks, .. } = self.0;
+        let (start, velocity) = (ensemble.start, self.0.velocity(ensemble.field)?);
+        let (nfe, parts) = (Cell::new(pauses.part.record(EVALUATIONS).unwrap_or(0)), [start.len()]);
+        let mut slope = |t: f64, x: &[f64]| {
+            nfe.set(nfe.get() + 1);
+            velocity(t, x)
+        };
+        let mut march = March::kept(&pauses.part).unwrap_or_else(|| method.begin(&mut slope, [0.0, bound], start, &parts));
+        while !march.has_passed(1.0) {
+            pauses.pass((march.time() * ticks as f64) as usize, |part| {
+                part.keep_record(EVALUATIONS, &nfe.get());
+                march.keep(part);
+            })?;
+            method.step(&mut march, &mut slope, &parts)?;
+        }
+        Ok(Looped { nfe: nfe.get(), points: march.at(1.0) })
+    }
+}
+
+impl Loop for BatchErrorNorm<AdaptiveDpm> {
+    fn start(&self) -> Level {
+        self.0.start()
+    }
+
+    fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
+        let ([first, last], noise, solver) = (self.0.ends()?, noise(ensemble.field)?, self.0.solver);
+        let begin = || solver.begin(&from_level(ensemble.start, first), first.ratio());
+        let mut run = AdaptiveRun::kept(&pauses.part).unwrap_or_else(begin);
+        loop {
+            pauses.pass(run.accepted.min(self.0.ticks), |part| run.keep(part))?;
+            if !solver.step(&mut { &noise }, &mut run, last.ratio()) {
+                return Ok(Looped { points: to_level(&run.state, last), nfe: run.nfe });
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A named method made ready to run on a field: the levels it passes, its program or loop, and what a user should hear of it.
+
+use thiserror::Error;
+
+use crate::field::Field;
+use crate::path::{Grid, GridError, Level, Schedule, ScheduleError, Spacing};
+use crate::program::Program;
+use crate::random::Stream;
+use crate::sampler::annealed_langevin::SIGMA_MIN;
+use crate::sampler::entry::{Choice, Entry, Kind, Levels, Options, Setting};
+use crate::sampler::{Compat, Loop, RunError};
+
+/// Draws that stand for a law where its width is needed.
+const LAW_DRAWS: usize = 4096;
+/// Entries of the table whose flow is shifted, as the published codes have it.
+const SHIFTED_ENTRIES: usize = 1000;
+/// Updates at each level of a grid, and on a ladder, which has as many levels as updates.
+const UPDATES: usize = 5;
+const UPDATES_ON_LADDER: usize = 1;
+
+/// A method made ready for a field.
+pub struct Course {
+    /// What moves the particles.
+    pub moves: Moves,
+    /// The level they start at.
+    pub first: Level,
+    /// Steps or levels.
+    pub steps: usize,
+    /// Whether they have to be at the level's own law there, as on the way to the data that the reverse process is.
+    pub reverses: bool,
+    /// What a user should know of such a run, in a sentence.
+    pub advice: Option<String>,
+}
+
+/// What moves the particles of a [`Course`].
+pub enum Moves {
+    /// A program.
+    Program(Program),
+    /// A loop.
+    Loop(Box<dyn Loop>),
+}
+
+/// Why a method is not made ready.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum CourseError {
+    /// An option that would not be looked at.
+    #[error("{flag} is for {methods}; {method} does not take it: leave it out")]
+    NotTaken {
+        /// Its flag.
+        flag: &'static str,
+        /// The methods that take it.
+        methods: String,
+        /// The method.
+        method: &'static str,
+    },
+    /// Levels for a method that has its own.
+    #[error("{method} has levels of its own; leave --grid and --shift out")]
+    OwnLevels {
+        /// The method.
+        method: &'static str,
+    },
+    /// A number of steps for a method that chooses them.
+    #[error("{method} chooses its steps; leave --steps out, and set --tol")]
+    OwnSteps {
+        /// The method.
+        method: &'static str,
+    },
+    /// A schedule for a method that has its own.
+    #[error("{method} has a schedule of its own; leave --schedule out")]
+    OwnSchedule {
+        /// The method.
+        method: &'static str,
+    },
+    /// A defect that the method does not have.
+    #[error("compat {name} is a defect of {methods}; {method} does not have it: leave it out")]
+    NotDefective {
+        /// The defect.
+        name: &'static str,
+        /// The methods that have it.
+        methods: String,
+        /// The method.
+        method: &'static str,
+    },
+    /// A shift of levels that are not those of a flow.
+    #[error("--shift moves the levels of a flow: it goes with --schedule condot and --grid trailing")]
+    Shift,
+    /// The schedule.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// The levels.
+    #[error(transparent)]
+    Grid(#[from] GridError),
+    /// The method on this field.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl CourseError {
+    /// Whether the method was asked for something that it does not look at, whatever the field.
+    pub fn is_of_options(&self) -> bool {
+        matches!(self, Self::NotTaken { .. } | Self::OwnLevels { .. } | Self::OwnSteps { .. })
+    }
+}
+
+impl Entry {
+    /// The method on `field`, with `options`.
+    ///
+    /// # Errors
+    /// [`CourseError`] for options that it does not take, levels that there are not, or a field that it cannot run on.
+    pub fn course(&'static self, field: &Field, options: &Options) -> Result<Course, CourseError> {
+        self.check_options(options)?;
+        self.check(field)?;
+        let network = if let Field::Network(network) = field { Some(network.schedule()) } else { None };
+        let schedule = match (&options.schedule, network, self.schedule) {
+            (Some(given), ..) => given.clone(),
+            (None, Some(own), _) if matches!(self.kind, Kind::Program(_)) => own.clone(),
+            (None, _, Some(usual)) => Schedule::parse(usual)?,
+            (None, _, None) => Schedule::CondOt,
+        };
+        let mut setting = Setting { entry: self, field, schedule, updates: UPDATES, options };
+        let (steps, reverses) = (setting.steps(), self.reverses);
+        let make = match self.kind {
+            Kind::Program(make) => make,
+            Kind::Loop(make) => {
+                let looped = make(&setting)?;
+                return Ok(Course { first: looped.start(), moves: Moves::Loop(looped), steps, reverses, advice: None });
+            }
+        };
+        let width = (self.levels == Levels::Ladder && options.schedule.is_none()).then(|| width(field, options.seed)).flatten();
+        let grid = match width {
+            Some(width) => {
+                setting.updates = UPDATES_ON_LADDER;
+                Grid::ladder(width, SIGMA_MIN, steps)?
+            }
+            None => self.grid(&setting)?,
+        };
+        let method = make(&setting)?;
+        let (program, first, advice) = (method.program(&grid), grid.start(), method.advice(&grid));
+        Ok(Course { steps: program.steps.len(), moves: Moves::Program(program), first, reverses, advice })
+    }
+
+    /// The levels on the setting's schedule.
+    fn grid(&self, setting: &Setting<'_>) -> Result<Grid, CourseError> {
+        let (schedule, options, steps) = (&setting.schedule, setting.options, setting.steps());
+        if let Some(factor) = options.shift {
+            if *schedule != Schedule::CondOt || !matches!(options.grid, None | Some(Spacing::Trailing)) {
+                return Err(CourseError::Shift);
+            }
+            return Ok(Grid::shifted(steps, SHIFTED_ENTRIES, factor, setting.has(Compat::DOUBLE_SHIFT))?);
+        }
+        let spacing = match options.grid {
+            Some(Spacing::Iddpm) if setting.has(Compat::IDDPM_GRID_FLOAT32) => Spacing::IddpmFloat32,
+            Some(given) => given,
+            // A network is asked only where it was trained, which balanced levels need not keep to.
+            None if matches!(setting.field, Field::Network(_)) => Spacing::Trailing,
+            None => self.spacing(),
+        };
+        let spaced = if self.levels == Levels::ToData { Grid::spaced_to_data } else { Grid::spaced };
+        Ok(spaced(schedule, steps, spacing)?)
+    }
+
+    /// Refuses an option that the method would not look at.
+    ///
+    /// # Errors
+    /// [`CourseError`] that says what takes it.
+    pub fn check_options(&self, options: &Options) -> Result<(), CourseError> {
+        let method = self.name;
+        if let Some(choice) = Choice::ALL.iter().find(|choice| options.gives(**choice) && !self.takes(**choice)) {
+            return Err(match choice {
+                Choice::Schedule => CourseError::OwnSchedule { method },
+                Choice::Grid | Choice::Shift => CourseError::OwnLevels { method },
+                Choice::Steps => CourseError::OwnSteps { method },
+                other => CourseError::NotTaken { flag: other.flag(), methods: listed(other.methods()), method },
+            });
+        }
+        match options.compat.iter().find(|defect| !self.defects.contains(defect)) {
+            Some(defect) => Err(CourseError::NotDefective { name: defect.name, methods: listed(defect.methods()), method }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Names one after the other.
+fn listed(names: impl Iterator<Item = &'static str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// At least the largest distance between two points of the data, or of draws of the law: noise that joins them all (Song, Ermon
+/// 2020, technique 1). None for a network, which does not tell how wide its data are.
+fn width(field: &Field, seed: u32) -> Option<f64> {
+    let radius = match field {
+        Field::Mixture(mixture) => mixture.sample(LAW_DRAWS, seed, Stream::Source, 1).radius(),
+        Field::DataSet(cloud) | Field::Transport { target: cloud, .. } => cloud.radius(),
+        Field::Network(_) => return None,
+    };
+    Some(2.0 * radius)
+}
