@@ -4,6 +4,7 @@
 //! A buffer belongs to one backend by its type: a CPU buffer handed to a CUDA operation does not compile.
 
 mod anderson;
+mod cost;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -12,24 +13,31 @@ mod error;
 mod half_points;
 mod memory;
 mod operand;
+mod packed;
 mod pairs;
+mod partial;
 mod particles;
 mod potentials;
 mod real;
 mod soft_min;
+#[cfg(feature = "cuda")]
+mod streamed;
 mod ticket;
 
 pub use anderson::Anderson;
+pub use cost::{Cost, PairCost};
 pub use cpu::Scores;
 pub use device::{Chip, CudaAbsence, Device, DeviceError, Gpu, Precision, Task};
 pub use error::BackendError;
 pub use half_points::{HalfPoints, Storage};
 pub use memory::{Memory, Reals};
 pub use operand::{
-    Columns, Cost, Damping, Dense, Draw, Draws, Half, HalfColumns, Noise, PairCost, PairKernel, Rows, Scale, Sweep, TILE,
+    Columns, Damping, Dense, Draw, Draws, Half, HalfColumns, Noise, PairKernel, Rows, Scale, Shares, Stations, Sweep, TILE,
     TileList, Tiles, Update, Weighted,
 };
+pub use packed::{Centred, Packed};
 pub use pairs::Pairs;
+pub use partial::{Partial, merge};
 pub use particles::Particles;
 pub use potentials::Potentials;
 pub use real::Real;

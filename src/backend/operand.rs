@@ -119,6 +119,27 @@ pub struct Sweep<'a, B: Memory> {
     pub damping: Option<Damping<'a, B>>,
 }
 
+/// Stations of [`Pairs::share`](crate::backend::Pairs::share).
+pub struct Stations<'a, B: Memory> {
+    /// z, r × d row-major.
+    pub slopes: &'a B::Buf<f64>,
+    /// β, of length r.
+    pub levels: &'a B::Buf<f64>,
+}
+
+/// What is wanted of the shares q of n points in r stations.
+pub enum Shares<'a, B: Memory> {
+    /// They themselves, n × r row-major.
+    Each(&'a mut B::Buf<f64>),
+    /// Sums over the points.
+    Sums {
+        /// Σ_i a_i q_ik x_i, r × d row-major.
+        moments: &'a mut B::Buf<f64>,
+        /// Σ_i a_i q_ik q_il, r × r: rows add up to Σ_i a_i q_ik.
+        overlaps: &'a mut B::Buf<f64>,
+    },
+}
+
 /// One layer W x + b of [`Particles::perceptron`](crate::backend::Particles::perceptron).
 pub struct Dense<'a, B: Memory> {
     /// W, outputs × inputs, row-major.
@@ -176,30 +197,6 @@ pub enum Noise<'a> {
     },
     /// Given numbers, draws × n × d, used in call order.
     Given(&'a [f64]),
-}
-
-/// The cost of a pair.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cost {
-    /// ½|x−y|².
-    HalfSquaredEuclidean,
-    /// |x−y|.
-    Euclidean,
-    /// (Σ_k |x_k − y_k|^p)^(1/p) for p ≥ 1.
-    Lp(f64),
-    /// 1 − x·y / (|x||y|); 1 where a point is zero.
-    Cosine,
-}
-
-/// A cost that [`Logit::Cost`](crate::backend::Logit::Cost) streams: one that is not a product of coordinates.
-#[derive(Clone, Copy)]
-pub enum PairCost<'a> {
-    /// |x−y|.
-    Euclidean,
-    /// (Σ_k |x_k − y_k|^p)^(1/p) for p ≥ 1.
-    Lp(f64),
-    /// Any c_ij, by the numbers of row and column; on the processor only.
-    Given(&'a (dyn Fn(usize, usize) -> f64 + Sync)),
 }
 
 /// A kernel of [`Pairs::pair_sum`](crate::backend::Pairs::pair_sum).

@@ -13,9 +13,13 @@ pub struct Centred {
 impl Centred {
     /// `points`, n × d row-major, about `centre`, of length d.
     pub fn about(points: &[f64], centre: &[f64]) -> Self {
-        let points: Vec<f64> = points.iter().zip(centre.iter().cycle()).map(|(x, c)| x - c).collect();
+        Self::of(points.iter().zip(centre.iter().cycle()).map(|(x, c)| x - c).collect(), centre.len())
+    }
+
+    /// Points of dimension d that are relative to a centre already.
+    pub fn of(points: Vec<f64>, d: usize) -> Self {
         let half_square = |x: &[f64]| 0.5 * x.iter().map(|x| x * x).sum::<f64>();
-        Self { half_squares: points.chunks_exact(centre.len()).map(half_square).collect(), points }
+        Self { half_squares: points.chunks_exact(d).map(half_square).collect(), points }
     }
 }
 
@@ -88,8 +92,7 @@ impl<B: Backend> Packed<B> {
         backend: &B,
         rows: Rows<'_, B>,
         shift: Option<(&Reals<B>, f64)>,
-        values: &Reals<B>,
-        p: usize,
+        (values, p): (&Reals<B>, usize),
     ) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
         let (mut log_sum, mut mean) = (backend.zeros(rows.n)?, backend.zeros(rows.n * p)?);
         let logit = Logit::Product { rows, columns: self.columns(), shift };

@@ -1,7 +1,9 @@
 //! Operations over all pairs of two clouds.
 
+use crate::backend::cpu::Cpu;
 use crate::backend::{
-    BackendError, Columns, Draws, Logit, Memory, Out, PairCost, PairKernel, Reals, Rows, Scores, Sweep, Weighted,
+    BackendError, Columns, Draws, Logit, Memory, Out, PairCost, PairKernel, Reals, Rows, Scores, Shares, Stations, Sweep,
+    Weighted,
 };
 
 /// Operations over all pairs of two clouds, none of which keeps a matrix unless it says so.
@@ -42,6 +44,34 @@ pub trait Pairs: Memory {
 
     /// `Σ_ij a_i b_j k(x_i, y_j)`, accumulated in f64.
     fn pair_sum(&self, x: Weighted<'_, Self>, y: Weighted<'_, Self>, kernel: PairKernel) -> Result<f64, BackendError>;
+
+    /// Points x_i of masses a_i shared softly among r stations, in f64: `q_ik = softmax_k(x_i·z_k + β_k)`, themselves or their sums.
+    ///
+    /// Unless a device has a kernel of its own, the processor does it.
+    fn share(
+        &self,
+        points: &Self::Buf<f64>,
+        masses: &Self::Buf<f64>,
+        stations: Stations<'_, Self>,
+        out: Shares<'_, Self>,
+    ) -> Result<(), BackendError> {
+        let (points, masses) = (self.download(points)?, self.download(masses)?);
+        let (slopes, levels) = (self.download(stations.slopes)?, self.download(stations.levels)?);
+        let (processor, stations) = (Cpu::<f64>::new(), Stations { slopes: &slopes, levels: &levels });
+        match out {
+            Shares::Each(shares) => {
+                let mut found = vec![0.0; masses.len() * levels.len()];
+                processor.share(&points, &masses, stations, Shares::Each(&mut found))?;
+                *shares = self.upload(&found)?;
+            }
+            Shares::Sums { moments, overlaps } => {
+                let mut found = (vec![0.0; slopes.len()], vec![0.0; levels.len() * levels.len()]);
+                processor.share(&points, &masses, stations, Shares::Sums { moments: &mut found.0, overlaps: &mut found.1 })?;
+                (*moments, *overlaps) = (self.upload(&found.0)?, self.upload(&found.1)?);
+            }
+        }
+        Ok(())
+    }
 
     /// The scores of `rows` against `columns`, products or of a cost, where keeping them pays and memory allows it.
     fn scores(

@@ -22,10 +22,13 @@ pub fn check(case: &Case) -> Result<f64, Trouble> {
             "entropic_plan" => plan(&x, &y, number(output, "eps_of_half_cost")?)?,
             "frechet" if word(output, "covariance")? == "unbiased" => vec![frechet_distance(&x, &y).map_err(failed)?],
             "energy_distance" => {
-                vec![energy_distance(&x, &y, estimator(word(output, "estimator")? == "biased")).map_err(failed)?]
+                vec![energy_distance(&x, &y, estimator(word(output, "estimator")? == "biased"), &device).map_err(failed)?]
             }
             "mmd2" => {
-                vec![mmd_squared(&x, &y, number(output, "bandwidth")?, estimator(output["unbiased"] != true)).map_err(failed)?]
+                vec![
+                    mmd_squared(&x, &y, number(output, "bandwidth")?, estimator(output["unbiased"] != true), &device)
+                        .map_err(failed)?,
+                ]
             }
             other => return skip(format!("no quantity {other:?} with these options")),
         })

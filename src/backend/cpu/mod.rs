@@ -35,10 +35,10 @@ pub(super) use assistant::Assistant;
 #[cfg(not(feature = "cuda"))]
 use assistant::Assistant;
 pub use lane::Isa;
-pub(crate) use pair_sum::pair_cost;
-pub(crate) use shares::{Stations, shares, sums};
 #[cfg(feature = "cuda")]
-pub(super) use soft_min::{Mean, Pairs, merge};
+pub(super) use lane::Simd;
+#[cfg(feature = "cuda")]
+pub(super) use soft_min::{Mean, Pairs as Product};
 pub use sweep::Scores;
 
 /// The processor in precision `T`.

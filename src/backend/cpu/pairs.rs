@@ -4,9 +4,12 @@ use half::{bf16, f16};
 
 use crate::backend::cpu::lane::Simd;
 use crate::backend::cpu::soft_min::{self, Pairs as Product};
-use crate::backend::cpu::{Cpu, Scores, nearest, pair_sum, sample_plan, soft_min_cost, soft_min_self, tiles, top_k, vector};
+use crate::backend::cpu::{
+    Cpu, Scores, nearest, pair_sum, sample_plan, shares, soft_min_cost, soft_min_self, tiles, top_k, vector,
+};
 use crate::backend::{
-    BackendError, Blend, Columns, Draws, HalfPoints, Logit, Mean, Out, PairCost, PairKernel, Pairs, Rows, Scale, Sweep, Weighted,
+    BackendError, Blend, Columns, Draws, HalfPoints, Logit, Mean, Out, PairCost, PairKernel, Pairs, Rows, Scale, Shares,
+    Stations, Sweep, Weighted,
 };
 
 impl<T: Simd> Pairs for Cpu<T> {
@@ -77,6 +80,25 @@ impl<T: Simd> Pairs for Cpu<T> {
 
     fn pair_sum(&self, x: Weighted<'_, Self>, y: Weighted<'_, Self>, kernel: PairKernel) -> Result<f64, BackendError> {
         Ok(pair_sum::pair_sum(x, y, kernel))
+    }
+
+    fn share(
+        &self,
+        points: &Vec<f64>,
+        masses: &Vec<f64>,
+        stations: Stations<'_, Self>,
+        out: Shares<'_, Self>,
+    ) -> Result<(), BackendError> {
+        let stations = shares::Stations { slopes: stations.slopes, levels: stations.levels };
+        match out {
+            Shares::Each(shares) => shares::shares(self.isa, points, stations, shares),
+            Shares::Sums { moments, overlaps } => {
+                let found = shares::sums(self.isa, (points, masses), stations);
+                moments.copy_from_slice(&found.moments);
+                overlaps.copy_from_slice(&found.overlaps);
+            }
+        }
+        Ok(())
     }
 
     fn scores(

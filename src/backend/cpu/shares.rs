@@ -51,16 +51,14 @@ pub fn sums(isa: Isa, (x, a): (&[f64], &[f64]), stations: Stations<'_>) -> Sums 
 }
 
 /// The shares themselves, n × r row-major.
-pub fn shares(isa: Isa, x: &[f64], stations: Stations<'_>) -> Vec<f64> {
+pub fn shares(isa: Isa, x: &[f64], stations: Stations<'_>, out: &mut [f64]) {
     let (d, rank) = (stations.dim(), stations.levels.len());
-    let mut out = vec![0.0; x.len() / d * rank];
     out.par_chunks_mut(BLOCK * rank).zip(x.par_chunks(BLOCK * d)).for_each_init(Vec::new, |block, (out, x)| {
         stations.share(isa, x, block);
         for (i, row) in out.chunks_exact_mut(rank).enumerate() {
             row.iter_mut().zip(block.iter().skip(i).step_by(BLOCK)).for_each(|(out, share)| *out = *share);
         }
     });
-    out
 }
 
 impl Stations<'_> {

@@ -20,8 +20,6 @@ use rayon::prelude::*;
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
 use crate::backend::{LARGEST_BIAS, Rows, Scale};
-#[cfg(feature = "cuda")]
-pub use panel::merge;
 use panel::{PANEL, PART, Panel};
 pub(super) use product::{add_mean, logits, rescale_means};
 use state::LEAST;

@@ -1,13 +1,11 @@
 //! Memory of a GPU.
 
-use std::sync::Arc;
-
 use bytemuck::Pod;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::scratch::Scratch;
-use crate::backend::cuda::streamed::Streamed;
 use crate::backend::cuda::{Buffer, Cuda, Recording};
+use crate::backend::streamed::streamed;
 use crate::backend::{BackendError, Memory};
 
 impl Memory for Cuda {
@@ -40,7 +38,7 @@ impl Memory for Cuda {
 
     fn streamed(&self) -> Result<Option<Cpu<f32>>, BackendError> {
         Scratch::release(self)?;
-        Ok(Some(Cpu::assisted(Arc::new(Streamed::new(self.clone())))))
+        Ok(Some(streamed(self.clone())))
     }
 
     fn repeat(&self, recording: &mut Recording, work: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<(), BackendError> {

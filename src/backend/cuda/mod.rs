@@ -24,7 +24,6 @@ mod reduce;
 mod scratch;
 mod soft_min;
 mod soft_min_cost;
-mod streamed;
 mod tiles;
 mod vector;
 

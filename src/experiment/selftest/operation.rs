@@ -23,6 +23,7 @@ pub enum Operation {
     TiledMean,
     SamplePlan,
     TopK,
+    Share,
     Nearest,
     Perceptron,
     PairSum(&'static str, PairKernel),
@@ -39,7 +40,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Normals,
         Self::SoftMin,
         Self::ShiftedSoftMin,
@@ -55,6 +56,7 @@ impl Operation {
         Self::TiledMean,
         Self::SamplePlan,
         Self::TopK,
+        Self::Share,
         Self::Nearest,
         Self::Perceptron,
         Self::PairSum("pair sum of distances", PairKernel::Distance),
@@ -87,6 +89,7 @@ impl Operation {
             Self::TiledMean => "soft-mean by tiles",
             Self::SamplePlan => "draws from the plan",
             Self::TopK => "top k",
+            Self::Share => "shares of stations",
             Self::Nearest => "nearest",
             Self::Perceptron => "perceptron",
             Self::PairSum(name, _) | Self::Interpret(name, _) | Self::SoftMinCost(name, _) => name,
@@ -122,7 +125,7 @@ impl Operation {
             // Three layers of sums of size one, each of up to d + 4 roundings that walk at random, and two activations.
             Self::Perceptron => u * (12.0 * (d + 4.0).sqrt() + 64.0),
             // In double on every device.
-            Self::PairSum(..) => 1e-12,
+            Self::PairSum(..) | Self::Share => 1e-12,
             Self::MarginalError => 1e-13,
             Self::LargestChange | Self::LargestFall => 0.0,
             Self::Relax => 1e-15,
@@ -180,6 +183,7 @@ impl Operation {
             Self::TiledMean => Ok(partners::tiles(backend, inputs)?.1),
             Self::SamplePlan => partners::draws(backend, inputs),
             Self::TopK => partners::top_k(backend, inputs),
+            Self::Share => partners::share(backend, inputs),
             Self::Perceptron => perceptron(backend, inputs),
             Self::Nearest => {
                 let mut index = backend.zeros(n)?;

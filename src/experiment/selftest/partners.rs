@@ -4,7 +4,7 @@ use std::f64::consts::LN_2;
 
 use crate::backend::{
     Backend, BackendError, Blend, Columns, Draws, Half, HalfColumns, HalfPoints, Logit, Mean, Out, PairCost, Reals, Rows, Scale,
-    Storage, Sweep, Symmetric, TILE, TileList, Tiles,
+    Shares, Stations, Storage, Sweep, Symmetric, TILE, TileList, Tiles,
 };
 use crate::experiment::selftest::inputs::{Inputs, normals};
 
@@ -55,6 +55,18 @@ pub fn top_k<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, Backe
     let (mut index, mut logit) = (backend.zeros(n * k)?, backend.zeros(n * k)?);
     backend.top_k(Rows { points: &x, n, d }, Columns { packed: &packed, m, d }, k, &mut index, &mut logit)?;
     backend.download_reals(&logit)
+}
+
+/// Shares of the points in five stations, and behind them their sums.
+pub fn share<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
+    let (Inputs { n, d, .. }, rank) = (*inputs, 5);
+    let up = |count: usize, step: u32| backend.upload(&normals(count, step));
+    let (points, slopes, levels) = (up(n * d, 1)?, up(rank * d, 2)?, up(rank, 3)?);
+    let (masses, stations) = (backend.upload(&vec![1.0 / n as f64; n])?, || Stations { slopes: &slopes, levels: &levels });
+    let (mut each, mut moments, mut overlaps) = (backend.zeros(n * rank)?, backend.zeros(rank * d)?, backend.zeros(rank * rank)?);
+    backend.share(&points, &masses, stations(), Shares::Each(&mut each))?;
+    backend.share(&points, &masses, stations(), Shares::Sums { moments: &mut moments, overlaps: &mut overlaps })?;
+    Ok([&each, &moments, &overlaps].map(|buffer| backend.download(buffer)).into_iter().collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// What a denoiser makes of the means of the points themselves.

@@ -55,13 +55,8 @@ pub(crate) struct Side<B: Backend> {
 }
 
 impl<B: Backend> Side<B> {
-    /// `cloud` with lengths multiplied by `scale`, a power of two, under the cost ½|x−y|².
-    pub fn new(backend: &B, cloud: &Cloud, scale: f64) -> Result<Self, BackendError> {
-        Self::with(backend, cloud, scale, &[], Storage::Full)
-    }
-
-    /// [`Side::new`] with as many `extra` coordinates for each point, which are taken as they are, and everything rounded to what
-    /// `storage` can hold.
+    /// `cloud` with lengths multiplied by `scale`, a power of two, under the cost ½|x−y|², with as many `extra` coordinates for each
+    /// point, which are taken as they are, and everything rounded to what `storage` can hold.
     pub fn with(backend: &B, cloud: &Cloud, scale: f64, extra: &[f64], storage: Storage) -> Result<Self, BackendError> {
         let mut side = Self::about(backend, cloud, cloud.mean(), scale, extra, storage)?;
         side.unit = scale * scale;
