@@ -41,7 +41,7 @@ fn main() -> Result<(), brenier::Error> {
     let start = Mixture::standard_normal(2).sample(1024, 0, Stream::Source, 0);
     let data = mixture.sample(1024, 0, Stream::Source, 1);
     let problem = Problem::new(&start, &data, 0.002 * mean_cost(&start, &data, 0))?;
-    let plan = Sinkhorn::default().solve(&problem, &device, None, None)?;
+    let plan = Sinkhorn::default().solve(&problem, &device)?;
     let plan = Field::Transport { target: data.clone(), g: plan.potentials.g, eps: plan.eps };
     println!("median distance to the end points at 1,024 steps for 8, 16, 32, 64 and 128 steps; order 2 divides it by 4");
     for (name, field) in [("mixture", Field::Mixture(mixture)), ("data set", Field::DataSet(data)), ("entropic plan", plan)] {

@@ -13,6 +13,7 @@ pub fn check(case: &Case) -> Result<f64, Trouble> {
     let d = case.mixture()?.dim();
     let cloud = |key: &str| Cloud::new(case.array(&case.params()[key])?, d).map_err(failed);
     let (x, y) = (cloud("x0")?, cloud("x1")?);
+    let device = Case::device();
     let estimator = |biased| if biased { Estimator::Biased } else { Estimator::Unbiased };
     let own = |output: &Value| -> Result<Vec<f64>, Trouble> {
         Ok(match word(output, "quantity")? {
@@ -41,7 +42,7 @@ pub fn check(case: &Case) -> Result<f64, Trouble> {
 fn plan(x: &Cloud, y: &Cloud, eps: f64) -> Result<Vec<f64>, Trouble> {
     let problem = Problem::new(x, y, eps).map_err(failed)?;
     let solver = Sinkhorn { tol: 1e-12, max_iter: 100_000, plain: false };
-    let potentials = solver.solve(&problem, &Case::device(), None, None).map_err(failed)?.potentials;
+    let potentials = solver.solve(&problem, &Case::device()).map_err(failed)?.potentials;
     let entry = |i: usize, j: usize| {
         let half: f64 = 0.5 * x.row(i).iter().zip(y.row(j)).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
         x.weight(i) * y.weight(j) * ((potentials.f[i] + potentials.g[j] - half) / eps).exp()
