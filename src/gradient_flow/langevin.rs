@@ -25,7 +25,7 @@ use std::f64::consts::TAU;
 
 use nalgebra::DMatrix;
 
-use crate::backend::{Backend, BackendError, Device, Noise, Task};
+use crate::backend::{Backend, BackendError, Device, Draw, Noise, Task};
 use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
@@ -36,6 +36,7 @@ use crate::measure::{Cloud, Covariance, Mixture};
 use crate::path::Level;
 use crate::random::{Philox, Stream};
 use crate::sampler::unadjusted_langevin::DATA;
+use crate::vector::mean_with_error;
 use crate::watch::Watch;
 
 /// The Langevin scheme under way.
@@ -174,7 +175,8 @@ impl<'a> Langevin<'a> {
         let terms: Vec<f64> = log(&own)?.iter().zip(log(&self.field)?).map(|(own, target)| own - target).collect();
         let (own, target) = (own.score(DATA, points, self.device)?, self.prepared.score(DATA, points)?);
         let rates: Vec<f64> = squares(&difference(&own, &target), law.dim());
-        let ((free_energy, standard_error), (dissipation, dissipation_error)) = (estimate(&terms), estimate(&rates));
+        let ((free_energy, standard_error), (dissipation, dissipation_error)) =
+            (mean_with_error(&terms), mean_with_error(&rates));
         Ok(Account {
             free_energy: Some(free_energy),
             standard_error: Some(standard_error),
@@ -311,7 +313,8 @@ impl Task for Kick<'_> {
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let mut registers = [backend.upload_reals(self.points)?, backend.zeros(self.points.len())?];
-        backend.normals(self.noise, self.step, 0, 0, self.dim, &mut registers[1])?;
+        let draw = Draw { step: self.step, number: 0, call: 0 };
+        backend.normals(self.noise, draw, self.dim, &mut registers[1])?;
         backend.combine(&mut registers, 0, &[(0, 1.0), (1, self.scale)])?;
         backend.download_reals(&registers[0])
     }
@@ -327,7 +330,7 @@ struct Bounded {
 impl Bounded {
     fn new(low: &[f64], high: &[f64]) -> Self {
         let between: Vec<f64> = low.iter().zip(high).map(|(low, high)| (low + 2.0 * high) / 3.0).collect();
-        let ((value, noise), (low, _)) = (estimate(&between), estimate(low));
+        let ((value, noise), (low, _)) = (mean_with_error(&between), mean_with_error(low));
         Self { value, error: noise.hypot(value - low) }
     }
 }
@@ -340,12 +343,4 @@ fn difference(u: &[f64], v: &[f64]) -> Vec<f64> {
 /// |u_i|² of each row.
 fn squares(rows: &[f64], dim: usize) -> Vec<f64> {
     rows.chunks_exact(dim).map(|row| row.iter().map(|u| u * u).sum()).collect()
-}
-
-/// The mean of `terms` and its standard error.
-fn estimate(terms: &[f64]) -> (f64, f64) {
-    let n = terms.len() as f64;
-    let mean = terms.iter().sum::<f64>() / n;
-    let variance = terms.iter().map(|term| (term - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    (mean, (variance / n).sqrt())
 }

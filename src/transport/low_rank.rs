@@ -40,8 +40,7 @@ use crate::random::{Philox, Stream};
 use crate::transport::exact::LARGEST;
 use crate::transport::{TransportError, assign};
 use crate::watch::{Progress, Watch};
-use descent::{Descent, LAST_PROJECTED, MOST_ROUNDS, PROJECTED};
-use side::Pair;
+use descent::{Descent, LAST_PROJECTED, MOST_ROUNDS, PROJECTED, Pair};
 
 pub use plan::LowRankPlan;
 
@@ -62,6 +61,11 @@ pub struct LowRank {
 }
 
 impl LowRank {
+    /// At most 10,000 steps, as long as the cost falls by 10⁻⁴ of itself over ten.
+    pub fn new(rank: usize) -> Self {
+        Self { rank, tol: 1e-4, max_iter: 10_000, seed: 0 }
+    }
+
     /// Descends from a start of r points of each cloud, paired by an exact assignment. Not converging is a fact of the plan.
     ///
     /// # Errors
@@ -99,7 +103,7 @@ impl LowRank {
         };
         let sample = |count: usize| Pair::sample([source, target], &origins, count, self.seed);
         let mut points = sample(descent.sample);
-        let mut now = descent.project(&points, PROJECTED, rounds);
+        let mut now = descent.project(&points, PROJECTED, rounds)?;
         let mut converged = false;
         while descent.iterations < self.max_iter {
             let cost = points.cost(&now);
@@ -115,15 +119,15 @@ impl LowRank {
             if settled {
                 descent.enlarge_sample();
                 points = sample(descent.sample);
-                now = descent.project(&points, PROJECTED, MOST_ROUNDS);
+                now = descent.project(&points, PROJECTED, MOST_ROUNDS)?;
             }
-            now = descent.step(&now, &points);
+            now = descent.step(&now, &points)?;
         }
         if !points.whole {
             points = sample(usize::MAX);
         }
-        let now = descent.project(&points, LAST_PROJECTED, MOST_ROUNDS);
-        let plan = LowRankPlan::new(&descent, &points, &now, &origins[1], converged);
+        let now = descent.project(&points, LAST_PROJECTED, MOST_ROUNDS)?;
+        let plan = LowRankPlan::new(&descent, &points, &now, &origins[1], converged)?;
         let other = if self.rank > 1 { cut::cut([source, target], of_cut, stop, Watch::default())? } else { None };
         Ok(match other {
             // A descent that was cut short has not shown what it finds.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::backend::Real;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
-use crate::backend::cpu::pairs::squared_distance;
+use crate::vector::squared_distance;
 
 /// Columns whose distances are held at a time.
 const TILE: usize = 48;

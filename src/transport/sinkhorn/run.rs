@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 
-use crate::backend::{Backend, BackendError, Precision, Reals, Ticket};
+use crate::backend::{Backend, BackendError, Precision, Reals, Scores, Ticket};
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
-use crate::transport::problem::{Problem, Side, dot, precision};
+use crate::transport::problem::{Problem, Side, precision};
 use crate::transport::sinkhorn::alternation::Alternation;
 use crate::transport::sinkhorn::hold::{Hold, convex};
 use crate::transport::sinkhorn::underway::Iteration;
 use crate::transport::sinkhorn::{Potentials, Sinkhorn};
+use crate::vector::dot;
 use crate::watch::{Residual, Watch};
 
 /// Iterations without a new least error after which an error near the rounding of the exponents is taken as final.
@@ -34,7 +35,7 @@ pub struct Run<'a, B: Backend> {
     pub(super) ratio_x: Reals<B>,
     pub(super) ratio_y: Reals<B>,
     /// The products of all pairs, target × source, where the device keeps them.
-    pub(super) scores: Option<B::Scores>,
+    pub(super) scores: Option<Scores<B::Real>>,
     pub iterations: usize,
     pub history: Vec<Residual>,
     /// Rounding error of the products in the exponents.
@@ -119,7 +120,7 @@ impl<'a, B: Backend> Run<'a, B> {
 
     /// As [`Run::solve`], from the middle of the iteration where it is `under_way`.
     ///
-    /// The device is kept [`Backend::AHEAD`] iterations ahead of the error that is looked at. Where an error says stop, the plan
+    /// The device is kept [`Memory::AHEAD`](crate::backend::Memory::AHEAD) iterations ahead of the error that is looked at. Where an error says stop, the plan
     /// that there is by then must say so too.
     pub(super) fn go_on(
         &mut self,
