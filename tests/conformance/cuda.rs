@@ -14,8 +14,10 @@ use brenier::transport::{Potentials, Problem, Sinkhorn};
 use emulator::Order;
 
 use crate::emulated::Emulator;
-use crate::{interpret, nearest, normals, not_a_number, pair_sum, perceptron, potential, repeat};
-use crate::{sample_plan, soft_mean, soft_min, soft_min_cost, soft_min_half, soft_min_self, soft_min_tiles, top_k, vector};
+use crate::{interpret, nearest, normals, not_a_number, pair_sum, partial, perceptron, potential, repeat};
+use crate::{
+    sample_plan, share, soft_mean, soft_min, soft_min_cost, soft_min_half, soft_min_self, soft_min_tiles, top_k, vector,
+};
 
 /// Says that a test did not run, past the harness's capture, and counts.
 fn skip(why: &str) {
@@ -93,6 +95,8 @@ suites! {
     on_emulator: soft_min_tiles_on_emulated_cuda, soft_min_tiles_on_a_gpu: soft_min_tiles::soft_min_tiles;
     in_one_order: soft_min_self_on_emulated_cuda, soft_min_self_on_a_gpu: soft_min_self::suite;
     on_emulator: nearest_on_emulated_cuda, nearest_on_a_gpu: nearest::nearest;
+    on_emulator: columns_shared_with_emulated_cuda, columns_shared_with_a_gpu: split;
+    on_emulator: shares_on_emulated_cuda, shares_on_a_gpu: share::share;
     on_emulator: pair_sum_on_emulated_cuda, pair_sum_on_a_gpu: pair_sum::pair_sum;
     on_emulator: normals_are_the_bits_of_philox_on_emulated_cuda, normals_are_the_bits_of_philox_on_a_gpu: normals::counted;
     on_emulator: given_noise_on_emulated_cuda, given_noise_on_a_gpu: normals::given;
@@ -117,6 +121,11 @@ suites! {
     on_emulator: excursions_on_emulated_cuda, excursions_on_a_gpu: potential::excursions;
     on_emulator: rows_alone_on_emulated_cuda, rows_alone_on_a_gpu: repeat::rows_alone;
     on_emulator: ranges_on_emulated_cuda, ranges_on_a_gpu: repeat::ranges;
+}
+
+/// Columns shared by a GPU and the processor.
+fn split(cuda: &Cuda) {
+    partial::split(cuda, &Cpu::<f32>::new());
 }
 
 /// Draws and likeliest partners are those of the processor.
