@@ -42,3 +42,8 @@ fn shares_are_those_of_a_softmax_over_stations() {
     on_each::<f32>(share);
     on_each::<f64>(share);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    on_emulator: shares_on_emulated_cuda, shares_on_a_gpu: share;
+}
