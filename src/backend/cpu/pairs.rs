@@ -146,7 +146,7 @@ impl<T: Simd> Cpu<T> {
     fn product(
         &self,
         pairs: Product<'_, T>,
-        log_sum: &mut Vec<T>,
+        log_sum: &mut [T],
         mean: Option<&mut Mean<'_, Self>>,
     ) -> Result<(), BackendError> {
         let mean = mean.map(behind);
