@@ -143,12 +143,7 @@ impl<T: Simd> Pairs for Cpu<T> {
 
 impl<T: Simd> Cpu<T> {
     /// The soft-min of products, by the assistant where there is one.
-    fn product(
-        &self,
-        pairs: Product<'_, T>,
-        log_sum: &mut [T],
-        mean: Option<&mut Mean<'_, Self>>,
-    ) -> Result<(), BackendError> {
+    fn product(&self, pairs: Product<'_, T>, log_sum: &mut [T], mean: Option<&mut Mean<'_, Self>>) -> Result<(), BackendError> {
         let mean = mean.map(behind);
         match &self.assistant {
             Some(assistant) => assistant.soft_min(pairs, log_sum, mean),
