@@ -5,8 +5,10 @@ use std::time::Instant;
 use crate::backend::{Cost, Device};
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
-use crate::experiment::families::{EPS_TRANSPORT, network_methods, rows};
+use crate::experiment::entrants::{EPS_TRANSPORT, Entrant};
+use crate::experiment::families::family_of;
 use crate::experiment::record::{CompareRecord, Comparison};
+pub use crate::experiment::workbench::Progress;
 use crate::experiment::workbench::Workbench;
 use crate::field::{Field, Network};
 use crate::measure::{Cloud, Covariance, Measure, Mixture};
@@ -40,9 +42,6 @@ pub struct Named<'a> {
     pub measure: &'a Measure,
 }
 
-/// Told what is being done and how many of all rows are finished; `false` stops the comparison.
-pub type Progress<'a> = &'a (dyn Fn(&str, usize, usize) -> bool + Sync);
-
 /// Most particles moved.
 const MOST_PARTICLES: usize = 4096;
 
@@ -60,7 +59,7 @@ impl Compare {
         progress: Progress<'_>,
     ) -> Result<Comparison, Error> {
         let noisy = is_standard_normal(source.measure);
-        let all = rows(noisy, self.steps.len());
+        let all = self.rows(Entrant::from_source(noisy));
         self.judge((target, source), device, checkpoint, progress, all, |bench, record| {
             let law = match target.measure {
                 Measure::Law(mixture) => Some(Field::Mixture(mixture.clone())),
@@ -107,7 +106,7 @@ impl Compare {
     ) -> Result<Comparison, Error> {
         let normal = Measure::Law(Mixture::standard_normal(network.dim()));
         let source = Named { name: "normal", measure: &normal };
-        let all = network_methods(network).1.len() * self.steps.len();
+        let all = self.rows(Entrant::on_network(family_of(network)));
         self.judge((target, source), device, checkpoint, progress, all, |bench, record| {
             record.model = Some(name.into());
             record.model_limit = Some(bench.network(network)?);
@@ -119,6 +118,11 @@ impl Compare {
             }
             Ok(())
         })
+    }
+
+    /// The rows of entrants.
+    fn rows(&self, entrants: impl Iterator<Item = &'static Entrant>) -> usize {
+        entrants.map(|entrant| entrant.rows(self.steps.len())).sum()
     }
 
     /// Splits the target in A and B, has `make` fill the bench and the record, and closes both.
@@ -148,7 +152,8 @@ impl Compare {
             judge = judge.with_clusters(&train, &heldout);
         }
         let mut bench = Workbench {
-            compare: self,
+            seed: self.seed,
+            steps: &self.steps,
             judge: &judge,
             ruler: &ruler,
             train: &train,
