@@ -1,5 +1,6 @@
 //! Whole runs: compose the rooms below and return plain records.
 
+pub mod columns;
 pub mod compare;
 pub mod descent;
 pub mod entrants;
@@ -11,7 +12,6 @@ pub mod selftest;
 pub mod speed;
 pub mod walk;
 mod workbench;
-pub mod columns;
 
 pub use compare::{Compare, Named};
 pub use descent::{Descend, DescentRecord, SchemeName};
