@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::backend::{BackendError, DeviceError};
+use crate::field::FieldError;
 use crate::gradient_flow::FlowError;
 use crate::io::{ReadError, WriteError};
 use crate::measure::{CloudError, MixtureError, NameError};
@@ -56,6 +57,9 @@ pub enum Error {
     /// A method that is not known.
     #[error(transparent)]
     Method(#[from] UnknownMethod),
+    /// A field that cannot be evaluated.
+    #[error(transparent)]
+    Field(#[from] FieldError),
     /// A method that cannot be made ready.
     #[error(transparent)]
     Course(#[from] CourseError),

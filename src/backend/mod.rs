@@ -39,7 +39,7 @@ pub type Reals<B> = <B as Backend>::Buf<<B as Backend>::Real>;
 ///
 /// Reductions run in an order that is a function of the sizes alone, so a result repeats bit for bit on one device whatever
 /// the number of threads, and row i of a result does not depend on the other rows.
-pub trait Backend: Send + Sync {
+pub trait Backend: Clone + Send + Sync + 'static {
     /// f32 or f64.
     type Real: Real;
     /// Memory of the device: reals, labels, lists.

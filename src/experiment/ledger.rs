@@ -1,16 +1,14 @@
 //! The ledger of a deterministic path (maths §2a): action = W₂² + coupling gap + straightness.
 
-use crate::backend::{Device, Noise};
+use crate::backend::Device;
 use crate::error::Error;
 use crate::experiment::record::Ledger;
 use crate::experiment::walk::mean;
-use crate::field::Field;
+use crate::field::{Field, FieldError};
 use crate::measure::{Cloud, Measure};
 use crate::metric::paired_cost;
 use crate::path::{Level, Schedule};
-use crate::program::{Program, Step};
 use crate::random::Stream;
-use crate::sampler::{Observe, RunError};
 
 /// A path from `start` to `end` with the action of each particle.
 pub struct Path<'a> {
@@ -73,7 +71,7 @@ const STEP: u32 = 1 << 20;
 /// E|u|² − E|u − v|² = E[2 u·v − |v|²], over fresh pairs (data, noise) of the independent coupling.
 ///
 /// # Errors
-/// [`RunError`] when the field cannot be evaluated.
+/// [`FieldError`] when the field cannot be evaluated.
 pub fn action_from_regression(
     field: &Field,
     data: &Measure,
@@ -81,7 +79,8 @@ pub fn action_from_regression(
     end: f64,
     seed: u32,
     device: &Device,
-) -> Result<Estimate, RunError> {
+) -> Result<Estimate, FieldError> {
+    let field = field.prepare(device)?;
     let d = field.dim();
     let (mut value, mut variance) = (0.0, 0.0);
     let normal = Measure::Law(crate::measure::Mixture::standard_normal(d));
@@ -93,8 +92,7 @@ pub fn action_from_regression(
             data.points().iter().zip(noise.points()).map(|(data, noise)| a * data + b * noise).collect()
         };
         let (x, u) = (mixed(alpha, sigma), mixed(alpha_dot, sigma_dot));
-        let velocity: Program = [Step::evaluate(level, alpha_dot, sigma_dot)].into_iter().collect();
-        let v = velocity.run(field, &x, Noise::Given(&[]), device, Observe::Progress(&mut |_| true))?;
+        let v = field.evaluate(level, (alpha_dot, sigma_dot), &x)?;
         let terms: Vec<f64> = u
             .chunks_exact(d)
             .zip(v.chunks_exact(d))

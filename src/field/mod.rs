@@ -1,14 +1,20 @@
 //! What moves the particles: fields that give x̂₀ and ε̂ at every noise level.
 
 pub mod density;
+mod error;
+pub(crate) mod evaluate;
 pub mod likelihood;
 pub mod mixture;
 pub mod network;
+mod points;
+pub mod prepared;
 
 use crate::measure::{Cloud, Mixture};
 
+pub use error::FieldError;
 pub use mixture::fold;
 pub use network::Network;
+pub use prepared::Prepared;
 
 /// A field: at a level (α, σ) and a point x it gives the denoised point x̂₀ = E[data | x] and the noise ε̂ = (x − α x̂₀)/σ.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,4 +35,25 @@ pub enum Field {
     },
     /// A network trained elsewhere.
     Network(Network),
+}
+
+impl Field {
+    /// Dimension d.
+    pub fn dim(&self) -> usize {
+        match self {
+            Self::Mixture(mixture) => mixture.dim(),
+            Self::DataSet(cloud) | Self::Transport { target: cloud, .. } => cloud.dim(),
+            Self::Network(network) => network.dim(),
+        }
+    }
+
+    /// Whether the field at σ = 0 is known beyond x̂₀: for a law with a density and for a network whose prediction says it, not
+    /// for points.
+    pub fn is_regular_at_data(&self) -> bool {
+        match self {
+            Self::Mixture(_) => true,
+            Self::DataSet(_) | Self::Transport { .. } => false,
+            Self::Network(network) => network.is_regular_at_data(),
+        }
+    }
 }

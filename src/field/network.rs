@@ -18,6 +18,7 @@
 //! schedule that has the same σ/α. So any method runs on any network, within the noise levels that it was trained on.
 
 mod error;
+mod forward;
 mod layer;
 mod time;
 
@@ -25,6 +26,7 @@ use crate::path::{Level, Prediction, Schedule, ScheduleError, combination};
 use crate::program::Activation;
 
 pub use error::{LevelError, NetworkError};
+pub(super) use forward::Forward;
 pub use layer::Layer;
 pub use time::{Clock, Time};
 

@@ -13,22 +13,21 @@
 
 use std::f64::consts::TAU;
 
-use crate::backend::{Device, Noise, Precision};
+use crate::backend::{Device, Precision};
 use crate::checkpoint::Checkpoint;
-use crate::field::Field;
+use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
 use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, check_reach, mean_square, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::measure::{Cloud, Mixture};
-use crate::program::{Program, Step};
-use crate::sampler::Observe;
 
 /// The blob flow under way.
 #[derive(Debug)]
 pub struct Blob<'a> {
     state: Cloud,
     field: Field,
+    prepared: Prepared,
     tau: f64,
     eps: f64,
     device: &'a Device,
@@ -74,9 +73,11 @@ impl<'a> Blob<'a> {
         }
         let log_weights = (0..start.len()).map(|i| start.weight(i).ln()).collect();
         let field = Field::Mixture(law.clone());
+        let prepared = field.prepare(device)?;
         let reach = reach_of(&start, law, 0.0);
         let (anneal, stage, energy) = (None, Stage::LAW, Energy::default());
-        let mut blob = Self { state: start, field, tau, eps, device, log_weights, anneal, stage, energy, substep: tau, reach };
+        let mut blob =
+            Self { state: start, field, prepared, tau, eps, device, log_weights, anneal, stage, energy, substep: tau, reach };
         blob.energy = blob.energy_of(&blob.state, stage)?;
         Ok(blob)
     }
@@ -123,9 +124,7 @@ impl<'a> Blob<'a> {
         let (x, d) = (self.state.points(), self.state.dim());
         let Stage { level, widening } = self.stage;
         let eps = self.eps * widening;
-        let score: Program = [Step::evaluate(level, 0.0, -1.0 / level.sigma)].into_iter().collect();
-        let observe = Observe::Progress(&mut |_| true);
-        let score = score.run(&self.field, x, Noise::Given(&[]), self.device, observe)?;
+        let score = self.prepared.score(level, x)?;
         let log_weights: Vec<f64> = self.log_weights.iter().zip(&self.energy.log).map(|(m, rho)| m - rho).collect();
         let second = self.sums(x, &log_weights, eps)?;
         let at = |i: usize| {

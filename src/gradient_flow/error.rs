@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::backend::BackendError;
+use crate::field::FieldError;
 use crate::measure::CloudError;
 use crate::sampler::RunError;
 use crate::transport::TransportError;
@@ -76,6 +77,9 @@ pub enum FlowError {
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// The field behind a step cannot be evaluated.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// The run behind the steps.
     #[error(transparent)]
     Run(#[from] RunError),
     /// A state that is no cloud.

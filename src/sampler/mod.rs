@@ -20,7 +20,6 @@ pub mod edm;
 pub mod energy_matching;
 pub mod entry;
 pub mod euler;
-mod forward;
 pub mod heun;
 pub mod likelihood;
 pub mod lms;

@@ -20,7 +20,7 @@
 
 use crate::backend::{Device, Noise};
 use crate::checkpoint::Part;
-use crate::field::Field;
+use crate::field::{Field, Prepared};
 use crate::path::Level;
 use crate::sampler::RunError;
 use crate::sampler::loops::{Ensemble, Loop, Looped, Pauses};
@@ -189,9 +189,9 @@ impl PredictorCorrector {
         device: &Device,
         mut observe: impl FnMut(&[f64]) -> bool,
     ) -> Result<Corrected, RunError> {
-        let mut run = Corrected::from(start);
+        let (field, mut run) = (field.prepare(device)?, Corrected::from(start));
         while run.made < self.levels {
-            self.step(field, &mut run, noise, device)?;
+            self.step(&field, &mut run, noise)?;
             if !observe(&run.state) && run.made < self.levels {
                 return Err(RunError::Stopped { steps: run.made });
             }
@@ -203,7 +203,7 @@ impl PredictorCorrector {
     ///
     /// # Errors
     /// As [`PredictorCorrector::run`].
-    pub fn step(&self, field: &Field, run: &mut Corrected, noise: Noise<'_>, device: &Device) -> Result<(), RunError> {
+    pub fn step(&self, field: &Prepared, run: &mut Corrected, noise: Noise<'_>) -> Result<(), RunError> {
         let (d, len) = (field.dim(), run.state.len());
         let mut draws = NoiseBlocks::after(run.draws, noise, d);
         let t = self.time(run.made);
@@ -212,7 +212,7 @@ impl PredictorCorrector {
         let keep = if let Sde::Ve(..) = self.sde { 1.0 } else { 1.0 - self.sde.table(Some(j), self.levels) };
         let corrections = if self.corrector == Corrector::None { 0 } else { self.corrections };
         for _ in 0..corrections {
-            let score = field.score(level, &run.state, device)?;
+            let score = field.score(level, &run.state)?;
             let z = draws.take(len)?;
             let root = match self.corrector {
                 Corrector::Langevin(snr) => snr * level.sigma,
@@ -226,7 +226,7 @@ impl PredictorCorrector {
             }
             run.nfe += 1;
         }
-        let score = field.score(level, &run.state, device)?;
+        let score = field.score(level, &run.state)?;
         run.nfe += 1;
         let (of_x, of_score, noise) = self.predict(t, j);
         let (of_score, noise) = if self.probability_flow { (0.5 * of_score, 0.0) } else { (of_score, noise) };
@@ -272,10 +272,11 @@ impl Loop for PredictorCorrector {
     }
 
     fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
+        let field = ensemble.field.prepare(ensemble.device)?;
         let mut run = Corrected::kept(&pauses.part).unwrap_or_else(|| Corrected::from(ensemble.start));
         while run.made < self.levels {
             pauses.pass(run.made, |part| run.keep(part))?;
-            self.step(ensemble.field, &mut run, ensemble.noise, ensemble.device)?;
+            self.step(&field, &mut run, ensemble.noise)?;
         }
         Ok(Looped { points: run.mean, nfe: run.nfe })
     }

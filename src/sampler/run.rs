@@ -3,16 +3,12 @@
 
 use thiserror::Error;
 
-use crate::backend::{Backend, BackendError, Columns, Device, Noise, Reals, Rows, Scale, Task};
+use crate::backend::{Backend, BackendError, Device, Noise, Task};
 use crate::checkpoint::Part;
-use crate::field::network::LevelError;
-use crate::field::{Field, fold};
-use crate::measure::Cloud;
-use crate::path::Level;
-use crate::program::MixtureProgram;
-use crate::program::{Op, Program, STATE, Step};
+use crate::field::evaluate::{Evaluate, Evaluation};
+use crate::field::{Field, FieldError, fold};
+use crate::program::{MixtureProgram, Op, Program, STATE};
 use crate::sampler::adaptive::AdaptiveError;
-use crate::sampler::forward::Forward;
 
 /// Why a program cannot run on a field.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -43,20 +39,9 @@ pub enum RunError {
         /// Index of the last one.
         last: u64,
     },
-    /// A potential of another length than its target.
-    #[error("the transport field has a potential of length {found} on a target of {needed} points")]
-    Potential {
-        /// Length of the potential.
-        found: usize,
-        /// Number of target points.
-        needed: usize,
-    },
-    /// ε̂ of a field of points at σ = 0.
-    #[error("at sigma = 0 a field of points knows only the nearest point, not the noise; end with an Euler step (euler_last)")]
-    NoiseAtData,
-    /// A level at which a network does not determine the step.
+    /// The field cannot be evaluated.
     #[error(transparent)]
-    Level(#[from] LevelError),
+    Field(#[from] FieldError),
     /// The observer stopped the run.
     #[error("stopped after {steps} steps")]
     Stopped {
@@ -114,37 +99,6 @@ pub enum Observe<'a> {
     Progress(&'a mut (dyn FnMut(usize) -> bool + Send)),
     /// The state after every step (0: the start), n × d.
     States(&'a mut (dyn FnMut(usize, &[f64]) -> bool + Send)),
-}
-
-impl Field {
-    /// Dimension d.
-    pub fn dim(&self) -> usize {
-        match self {
-            Self::Mixture(mixture) => mixture.dim(),
-            Self::DataSet(cloud) | Self::Transport { target: cloud, .. } => cloud.dim(),
-            Self::Network(network) => network.dim(),
-        }
-    }
-
-    /// The score ∇log p = −ε̂/σ at `level` for all `points`, n × d; of a law with a density also at σ = 0.
-    ///
-    /// # Errors
-    /// [`RunError`] when sizes disagree or the device fails.
-    pub fn score(&self, level: Level, points: &[f64], device: &Device) -> Result<Vec<f64>, RunError> {
-        let level = level.with_score();
-        let program = Program { steps: vec![Step::evaluate(level, 0.0, -1.0 / level.sigma)] };
-        program.run(self, points, Noise::Given(&[]), device, Observe::Progress(&mut |_| true))
-    }
-
-    /// Whether the field at σ = 0 is known beyond x̂₀: for a law with a density and for a network whose prediction says it, not
-    /// for points.
-    pub fn is_regular_at_data(&self) -> bool {
-        match self {
-            Self::Mixture(_) => true,
-            Self::DataSet(_) | Self::Transport { .. } => false,
-            Self::Network(network) => network.is_regular_at_data(),
-        }
-    }
 }
 
 /// The record of a run's steps and registers.
@@ -264,11 +218,6 @@ impl Program {
         if !start.len().is_multiple_of(d) {
             return Err(RunError::Dimension { start: start.len(), field: d });
         }
-        if let Field::Transport { target, g, .. } = field
-            && g.len() != target.len()
-        {
-            return Err(RunError::Potential { found: g.len(), needed: target.len() });
-        }
         let draws = self.ops().filter(|op| matches!(op, Op::Draw { .. })).count();
         match noise {
             Noise::Given(given) if given.len() < draws * start.len() => {
@@ -309,9 +258,7 @@ impl Task for Run<'_, '_> {
         let n = len / d;
         let mut stepper = match field {
             Field::Mixture(mixture) => Stepper::Fused(fold(mixture, program)),
-            Field::DataSet(cloud) => Stepper::Staged(Box::new(Points::new(backend, cloud, None, n)?)),
-            Field::Transport { target, g, eps } => Stepper::Staged(Box::new(Points::new(backend, target, Some((g, *eps)), n)?)),
-            Field::Network(network) => Stepper::Staged(Box::new(Forward::new(backend, network, n)?)),
+            other => Stepper::Staged(other.on(backend)?),
         };
         if matches!(stepper, Stepper::Staged(_)) {
             registers.push(backend.zeros(len)?); // workspace of `Evaluate::evaluate`
@@ -342,7 +289,8 @@ impl Task for Run<'_, '_> {
                     for op in &program.steps[made].ops {
                         match *op {
                             Op::Evaluate { level, src, p, q, dst } => {
-                                field.evaluate(backend, level, src, (p, q), dst, &mut registers)?;
+                                let evaluation = Evaluation { level, of: (p, q), n, src, dst };
+                                field.evaluate(backend, evaluation, &mut registers)?;
                             }
                             Op::Draw { dst, draw } => {
                                 backend.normals(noise, made as u32, draw, calls, d, &mut registers[dst])?;
@@ -359,108 +307,7 @@ impl Task for Run<'_, '_> {
     }
 }
 
-enum Stepper<'a, B: Backend> {
+enum Stepper<B: Backend> {
     Fused(MixtureProgram),
-    Staged(Box<dyn Evaluate<B> + 'a>),
-}
-
-/// A field that is evaluated stage by stage.
-pub(super) trait Evaluate<B: Backend> {
-    /// `dst ← p x̂₀ + q ε̂` at the points in `src`; the last register is workspace.
-    fn evaluate(
-        &mut self,
-        backend: &B,
-        level: Level,
-        src: usize,
-        of: (f64, f64),
-        dst: usize,
-        registers: &mut [Reals<B>],
-    ) -> Result<(), RunError>;
-}
-
-/// A field that is a softmax over points: x̂₀ = Σ_j w_j y_j.
-struct Points<B: Backend> {
-    n: usize,
-    d: usize,
-    m: usize,
-    /// y, m × d; those without weight are left out.
-    points: Reals<B>,
-    /// y − ȳ with ȳ the mean: x·ȳ is common to all columns, so products of points far from the origin need not hold it.
-    centred: Reals<B>,
-    /// ½|y|² − ½|ȳ|².
-    half_squares: Reals<B>,
-    /// The part of the logit that no level changes.
-    bias: Reals<B>,
-    /// ε of the entropic plan; none for a data set.
-    eps: Option<f64>,
-    packed: Reals<B>,
-    log_sum: Reals<B>,
-    index: B::Buf<u32>,
-}
-
-impl<B: Backend> Points<B> {
-    /// `plan` is the potential g and ε of an entropic plan; none for a data set.
-    fn new(backend: &B, cloud: &Cloud, plan: Option<(&[f64], f64)>, n: usize) -> Result<Self, BackendError> {
-        let present: Vec<usize> = (0..cloud.len()).filter(|&j| cloud.weight(j) > 0.0).collect();
-        let (m, d, mean) = (present.len(), cloud.dim(), cloud.mean());
-        let potential = |j: usize| plan.map_or(0.0, |(g, eps)| g[j] / eps);
-        let bias: Vec<f64> = present.iter().map(|&j| cloud.weight(j).ln() + potential(j)).collect();
-        let points: Vec<f64> = present.iter().flat_map(|&j| cloud.row(j)).copied().collect();
-        let centred: Vec<f64> = points.iter().zip(mean.iter().cycle()).map(|(y, m)| y - m).collect();
-        let half_square = |y: &[f64]| 0.5 * y.iter().zip(&mean).map(|(y, m)| (y - m) * (y + m)).sum::<f64>();
-        let half_squares: Vec<f64> = points.chunks_exact(d).map(half_square).collect();
-        Ok(Self {
-            n,
-            d,
-            m,
-            points: backend.upload_reals(&points)?,
-            centred: backend.upload_reals(&centred)?,
-            half_squares: backend.upload_reals(&half_squares)?,
-            bias: backend.upload_reals(&bias)?,
-            eps: plan.map(|(_, eps)| eps),
-            packed: backend.zeros(m * (d + 1))?,
-            log_sum: backend.zeros(n)?,
-            index: backend.zeros(n)?,
-        })
-    }
-}
-
-impl<B: Backend> Evaluate<B> for Points<B> {
-    /// `dst ← p A + q (src − α A)/σ`, with A the softmax mean of the points.
-    fn evaluate(
-        &mut self,
-        backend: &B,
-        level: Level,
-        src: usize,
-        (p, q): (f64, f64),
-        dst: usize,
-        registers: &mut [Reals<B>],
-    ) -> Result<(), RunError> {
-        let Level { alpha, sigma, .. } = level;
-        let Self { n, d, m, .. } = *self;
-        let last = registers.len() - 1;
-        let (registers_in, made) = registers.split_at_mut(last);
-        let made = &mut made[0];
-        if sigma > 0.0 {
-            // −|x − αy|²/2σ² for a data set, −|x − y|²/2εσ for a plan; the parts in |x|² and x·ȳ are common to all columns.
-            let (product, square) = match self.eps {
-                None => (alpha / (sigma * sigma), -alpha * alpha / (sigma * sigma)),
-                Some(eps) => (1.0 / (eps * sigma), -1.0 / (eps * sigma)),
-            };
-            let potential = Some((&self.half_squares, square));
-            backend.pack(&self.centred, d, Scale::Uniform(product), &self.bias, potential, &mut self.packed)?;
-            let rows = Rows { points: &registers_in[src], n, d };
-            let columns = Columns { packed: &self.packed, m, d };
-            let shares = (p - q * alpha / sigma, q / sigma);
-            backend.soft_blend(rows, columns, &self.points, shares, &mut self.log_sum, made)?;
-            registers.swap(dst, last);
-            return Ok(());
-        }
-        if q != 0.0 {
-            return Err(RunError::NoiseAtData);
-        }
-        backend.nearest(Rows { points: &registers_in[src], n, d }, &self.points, &mut self.index)?;
-        backend.gather(&self.points, d, &self.index, made)?;
-        Ok(backend.combine(registers, dst, &[(last, p)])?)
-    }
+    Staged(Box<dyn Evaluate<B>>),
 }

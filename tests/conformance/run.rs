@@ -1,7 +1,7 @@
 //! `Program::run`: fields of points, stage by stage over soft-means, against the definition of the field.
 
 use brenier::backend::{Device, Noise, Precision};
-use brenier::field::Field;
+use brenier::field::{Field, FieldError};
 use brenier::measure::Cloud;
 use brenier::path::Level;
 use brenier::program::{Op, Program, STATE, Step};
@@ -126,7 +126,7 @@ fn at_the_data_a_field_of_points_knows_the_nearest_point_that_has_weight() {
             assert_eq!(found, nearest);
         }
         let noise_too = Program::from_iter([Step::evaluate(level(1.0, 0.0), 1.0, 0.5)]);
-        assert_eq!(run(&noise_too, &field, start, noise(), Precision::F64), Err(RunError::NoiseAtData));
+        assert_eq!(run(&noise_too, &field, start, noise(), Precision::F64), Err(FieldError::NoiseAtData.into()));
     }
 }
 
@@ -145,7 +145,7 @@ fn what_does_not_fit_is_refused() {
     let short = Field::Transport { target: cloud, g: vec![0.0; 2], eps: 0.1 };
     let program = Program::from_iter([Step::evaluate(level(0.5, 0.5), 1.0, 0.0)]);
     let error = run(&program, &short, &[0.0], noise(), Precision::F32);
-    assert_eq!(error, Err(RunError::Potential { found: 2, needed: 3 }));
+    assert_eq!(error, Err(FieldError::Potential { found: 2, needed: 3 }.into()));
 }
 
 /// What the observer sees is what the run returns, and a `false` stops it.

@@ -5,7 +5,7 @@ use std::path::Path;
 use brenier::backend::cpu::{Cpu, Isa};
 use brenier::backend::{Backend, BackendError, Dense, Device, Noise, Precision, Rows, Task};
 use brenier::field::network::{Clock, Layer, LevelError, Output, Time};
-use brenier::field::{Field, Network};
+use brenier::field::{Field, FieldError, Network};
 use brenier::io::{read_array, read_network};
 use brenier::measure::Mixture;
 use brenier::path::{Grid, Level, Prediction, Schedule};
@@ -179,7 +179,10 @@ fn what_a_prediction_does_not_determine_at_an_end_is_refused() {
         [(Prediction::Noise, noise, (1.0, 0.0)), (Prediction::Score, noise, (1.0, 0.0)), (Prediction::Denoised, data, (0.0, 1.0))]
     {
         let refused = value(prediction, level, of);
-        assert!(matches!(refused, Err(RunError::Level(LevelError::Undetermined { .. }))), "{prediction:?} {refused:?}");
+        assert!(
+            matches!(refused, Err(RunError::Field(FieldError::Level(LevelError::Undetermined { .. })))),
+            "{prediction:?} {refused:?}"
+        );
     }
     assert!(!linear(Prediction::Denoised, Schedule::CondOt).is_regular_at_data());
     assert!(!linear(Prediction::Velocity, Schedule::named("linear-vp").unwrap()).is_regular_at_data());
@@ -191,7 +194,7 @@ fn a_noise_level_outside_of_the_training_is_refused() {
     let noisier = Schedule::CondOt.level(0.0);
     assert!(matches!(
         evaluate(&field, noisier, (1.0, 0.0), &[1.0, 1.0], Precision::F32),
-        Err(RunError::Level(LevelError::Schedule(_)))
+        Err(RunError::Field(FieldError::Level(LevelError::Schedule(_))))
     ));
 }
 

@@ -41,16 +41,16 @@ impl Loop for EnergyDescent {
     fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
         let Ensemble { field, start, noise, device } = ensemble;
         let Self { sampler, plane, steps, length, .. } = *self;
-        let (d, len) = (field.dim(), start.len());
+        let (field, d, len) = (field.prepare(device)?, field.dim(), start.len());
         let (first, evaluations, drawn) = pauses.part.record(PROGRESS).unwrap_or((0, 0, 0));
         let mut x = pauses.part.array(STATE).unwrap_or(start).to_vec();
         // A path is that of each particle or, as published, of all of them as one vector.
         let stride = if self.compat.contains(&Compat::BATCH_PATH_LENGTH) { len } else { d };
         let mut lengths = pauses.part.array(LENGTHS).map_or_else(|| vec![0.0; len / stride], <[f64]>::to_vec);
         let (evaluations, mut draws) = (Cell::new(evaluations), NoiseBlocks::after(drawn, noise, d));
-        let force = |x: &[f64]| {
+        let force = |x: &[f64]| -> Result<Vec<f64>, RunError> {
             evaluations.set(evaluations.get() + 1);
-            field.score(DATA, x, device)
+            Ok(field.score(DATA, x)?)
         };
         for k in first..steps {
             pauses.pass(k, |part| {

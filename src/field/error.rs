@@ -1,0 +1,37 @@
+//! Why a field cannot be evaluated.
+
+use thiserror::Error;
+
+use crate::backend::BackendError;
+use crate::field::network::LevelError;
+
+/// Why a field cannot be evaluated.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum FieldError {
+    /// Points of another dimension than the field.
+    #[error("{found} coordinates do not make points of the field's dimension {dim}; give rows of that length")]
+    Dimension {
+        /// Number of coordinates.
+        found: usize,
+        /// Dimension of the field.
+        dim: usize,
+    },
+    /// A potential of another length than its target.
+    #[error("the transport field has a potential of length {found} on a target of {needed} points")]
+    Potential {
+        /// Length of the potential.
+        found: usize,
+        /// Number of target points.
+        needed: usize,
+    },
+    /// ε̂ of a field of points at σ = 0.
+    #[error("at sigma = 0 a field of points knows only the nearest point, not the noise; end with an Euler step (euler_last)")]
+    NoiseAtData,
+    /// A level at which a network does not determine the step.
+    #[error(transparent)]
+    Level(#[from] LevelError),
+    /// The device could not do it.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
