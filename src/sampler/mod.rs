@@ -40,8 +40,8 @@ use crate::program::Program;
 pub use adaptive::{Adaptive, AdaptiveError, Solution};
 pub use annealed_langevin::AnnealedLangevin;
 pub use compat::{
-    BatchErrorNorm, COMPATS, ChurnAfterModel, Compat, HalfCurvature, HalfStep, NoisyDdpm, Overshooting, StageTime, StridedDdim,
-    UnknownCompat, UnusedDraws, stale_slope,
+    BatchErrorNorm, BatchMeanNorms, BatchPathLength, COMPATS, ChurnAfterModel, Compat, GibbsClock, HalfCurvature, HalfStep,
+    NoisyDdpm, Overshooting, StageTime, StridedDdim, UnknownCompat, UnusedDraws, stale_slope,
 };
 pub use course::{Course, CourseError, Moves};
 pub use ddim::Ddim;
@@ -60,9 +60,9 @@ pub use heun::Heun;
 pub use likelihood::ChangeOfVariables;
 pub use lms::Lms;
 pub use loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow};
-pub use loops::energy::EnergyDescent;
+pub use loops::energy::{ImageDescent, PlaneDescent, PlanePath};
 pub use loops::{Ensemble, Loop, Looped, Pauses};
-pub use predictor_corrector::{Corrected, Corrector, Predictor, PredictorCorrector, Sde};
+pub use predictor_corrector::{Corrected, Corrector, Predictor, PredictorCorrector, ReverseSde, Sde};
 pub use renoise::Renoise;
 pub use run::{Observe, RunError, Underway};
 pub use runge_kutta::RungeKutta;
@@ -246,21 +246,34 @@ fn predictor_corrector(sde: Sde, end: f64, setting: &Setting<'_>) -> MadeLoop {
         return Err(RunError::TooFewLevels { method: setting.entry.name, levels, least });
     }
     let of_sub_vp = matches!(sde, Sde::SubVp(..));
-    Ok(Box::new(PredictorCorrector {
+    let sampler = PredictorCorrector {
         sde,
         levels,
         end,
         predictor: if of_sub_vp { Predictor::EulerMaruyama } else { Predictor::ReverseDiffusion },
-        corrector: if setting.has(Compat::BATCH_MEAN_NORMS) { Corrector::BatchNorms(snr) } else { Corrector::Langevin(snr) },
+        corrector: Corrector::Langevin(snr),
         corrections: 1,
         probability_flow: setting.options.probability_flow,
-        unused_draws: setting.has(Compat::UNUSED_DRAWS),
-    }))
+    };
+    let made: Box<dyn ReverseSde> =
+        if setting.has(Compat::BATCH_MEAN_NORMS) { Box::new(BatchMeanNorms(sampler)) } else { Box::new(sampler) };
+    let made: Box<dyn ReverseSde> = if setting.has(Compat::UNUSED_DRAWS) { Box::new(UnusedDraws(made)) } else { made };
+    Ok(Box::new(made))
 }
 
 fn energy_matching(plane: bool, setting: &Setting<'_>) -> MadeLoop {
     let sampler = if plane { loops::energy::IN_THE_PLANE } else { loops::energy::ON_IMAGES };
     unadjusted_langevin::settles(setting.entry.name, sampler.step, setting.law()?)?;
-    let (steps, length, compat) = (setting.steps(), setting.options.length, setting.options.compat.clone());
-    Ok(Box::new(EnergyDescent { sampler, plane, steps, length, compat }))
+    let steps = setting.steps();
+    if !plane {
+        return Ok(Box::new(ImageDescent { sampler, steps }));
+    }
+    let mut made: Box<dyn PlanePath> = Box::new(PlaneDescent { sampler, steps, length: setting.options.length });
+    if setting.has(Compat::GIBBS_CLOCK) {
+        made = Box::new(GibbsClock(made));
+    }
+    if setting.has(Compat::BATCH_PATH_LENGTH) {
+        made = Box::new(BatchPathLength(made));
+    }
+    Ok(Box::new(made))
 }
