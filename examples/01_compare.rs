@@ -1,9 +1,9 @@
 //! Both principles from the same ends: how many steps does each method need? `cargo run --release --example 01_compare`
 
 use brenier::backend::{Device, Precision};
-use brenier::checkpoint::Checkpoint;
 use brenier::experiment::{Compare, Named};
 use brenier::measure::named;
+use brenier::watch::Watch;
 
 fn main() -> Result<(), brenier::Error> {
     let name = std::env::args().nth(1).unwrap_or_else(|| "8gaussians".into());
@@ -14,8 +14,7 @@ fn main() -> Result<(), brenier::Error> {
         Named { name: &name, measure: &target },
         Named { name: "normal", measure: &source },
         &device,
-        &mut Checkpoint::none(),
-        &|_, _, _| true,
+        Watch::default(),
     )?;
     let floor = comparison.record.noise_floor.divergence;
     for row in &comparison.record.rows {

@@ -13,7 +13,7 @@ fn main() -> Result<(), brenier::Error> {
     let mean = mean_cost(&source, &target, 0);
     for share in [0.5, 0.05, 0.005] {
         let problem = Problem::new(&source, &target, share * mean)?;
-        let plan = Sinkhorn::default().solve(&problem, &device, None, None)?;
+        let plan = Sinkhorn::default().solve(&problem, &device)?;
         let divergence = Divergence::to(&target, plan.eps, Sinkhorn::default(), &device)?.debias(&source, plan.dual, &device)?;
         let map = EntropicMap { target: &target, g: &plan.potentials.g, eps: plan.eps };
         let moved = map.apply(&new, &device)?;

@@ -17,7 +17,7 @@ fn main() -> Result<(), brenier::Error> {
     let start = Mixture::standard_normal(2).sample(1024, 0, Stream::Source, 0);
     let data = law.sample(1024, 0, Stream::Source, 1);
     let problem = Problem::new(&start, &data, 0.002 * mean_cost(&start, &data, 0))?;
-    let plan = Sinkhorn::default().solve(&problem, &device, None, None)?;
+    let plan = Sinkhorn::default().solve(&problem, &device)?;
     let optimal = Field::Transport { target: data, g: plan.potentials.g, eps: plan.eps };
     for (name, field) in [("independent coupling", Field::Mixture(law)), ("optimal coupling", optimal)] {
         let grid = Grid::uniform(&Schedule::CondOt, 1024)?;

@@ -60,10 +60,9 @@ impl Checkpoint {
         Part { prefix: format!("{name}: "), checkpoint: self }
     }
 
-    /// Takes over what `other` keeps.
-    pub fn absorb(&mut self, other: Self) {
-        self.state.arrays.extend(other.state.arrays);
-        self.state.records.extend(other.state.records);
+    /// All of it as one part.
+    pub fn whole(&mut self) -> Part<'_> {
+        Part { prefix: String::new(), checkpoint: self }
     }
 
     /// The array called `name`.

@@ -38,6 +38,7 @@ pub mod random;
 pub mod report;
 pub mod sampler;
 pub mod transport;
+pub mod watch;
 
 pub use error::Error;
 pub use names::nearest;

@@ -3,18 +3,17 @@
 use std::time::Instant;
 
 use crate::backend::{Cost, Device};
-use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::experiment::entrants::{EPS_TRANSPORT, Entrant};
 use crate::experiment::families::family_of;
 use crate::experiment::record::{CompareRecord, Comparison};
-pub use crate::experiment::workbench::Progress;
 use crate::experiment::workbench::Workbench;
 use crate::field::{Field, Network};
 use crate::measure::{Cloud, Covariance, Measure, Mixture};
 use crate::metric::{Judge, Law, Ruler};
 use crate::random::{Philox, Stream};
 use crate::transport::GroundCost;
+use crate::watch::Watch;
 
 /// A comparison: sizes and seed.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,21 +45,14 @@ pub struct Named<'a> {
 const MOST_PARTICLES: usize = 4096;
 
 impl Compare {
-    /// Runs the comparison, the rows in `checkpoint` not again. With a source that is not a standard normal only the rows that need no Gaussian noise remain.
+    /// Runs the comparison, without the rows that `watch` kept; it is told of each row. With a source that is not a standard normal only the rows that need no Gaussian noise remain.
     ///
     /// # Errors
-    /// [`Error`] when the measures cannot be compared, a device fails, or `progress` says stop ([`crate::sampler::RunError::Stopped`]).
-    pub fn run(
-        &self,
-        target: Named<'_>,
-        source: Named<'_>,
-        device: &Device,
-        checkpoint: &mut Checkpoint,
-        progress: Progress<'_>,
-    ) -> Result<Comparison, Error> {
+    /// [`Error`] when the measures cannot be compared, a device fails, or the watch says stop ([`crate::sampler::RunError::Stopped`]).
+    pub fn run(&self, target: Named<'_>, source: Named<'_>, device: &Device, watch: Watch<'_>) -> Result<Comparison, Error> {
         let noisy = is_standard_normal(source.measure);
         let all = self.rows(Entrant::from_source(noisy));
-        self.judge((target, source), device, checkpoint, progress, all, |bench, record| {
+        self.judge((target, source), device, watch, all, |bench, record| {
             let law = match target.measure {
                 Measure::Law(mixture) => Some(Field::Mixture(mixture.clone())),
                 _ => None,
@@ -101,13 +93,12 @@ impl Compare {
         network: &Network,
         target: Named<'_>,
         device: &Device,
-        checkpoint: &mut Checkpoint,
-        progress: Progress<'_>,
+        watch: Watch<'_>,
     ) -> Result<Comparison, Error> {
         let normal = Measure::Law(Mixture::standard_normal(network.dim()));
         let source = Named { name: "normal", measure: &normal };
         let all = self.rows(Entrant::on_network(family_of(network)));
-        self.judge((target, source), device, checkpoint, progress, all, |bench, record| {
+        self.judge((target, source), device, watch, all, |bench, record| {
             record.model = Some(name.into());
             record.model_limit = Some(bench.network(network)?);
             if let Measure::Finite(_) = target.measure {
@@ -130,8 +121,7 @@ impl Compare {
         &self,
         (target, source): (Named<'_>, Named<'_>),
         device: &Device,
-        checkpoint: &mut Checkpoint,
-        progress: Progress<'_>,
+        mut watch: Watch<'_>,
         all: usize,
         make: impl FnOnce(&mut Workbench<'_>, &mut CompareRecord) -> Result<(), Error>,
     ) -> Result<Comparison, Error> {
@@ -146,7 +136,7 @@ impl Compare {
             Measure::Finite(cloud) => Law::Points(cloud),
             law => Law::Draws(law),
         };
-        let floor = ruler.noise_floor(origin, &start, device, &mut checkpoint.part("noise floor"))?;
+        let floor = ruler.noise_floor(origin, &start, device, watch.part("noise floor"))?;
         let mut judge = Judge::new(&ruler, floor, origin, &start).with_training(&train, &heldout, device)?;
         if let Measure::Finite(_) = target.measure {
             judge = judge.with_clusters(&train, &heldout);
@@ -159,8 +149,7 @@ impl Compare {
             train: &train,
             start: &start,
             device,
-            progress,
-            checkpoint,
+            watch,
             rows: Vec::new(),
             all,
             samples: Vec::new(),

@@ -3,15 +3,13 @@
 use serde::Serialize;
 
 use crate::backend::{Cost, Device};
-use crate::checkpoint::Checkpoint;
 use crate::error::Error;
-use crate::gradient_flow::{
-    Account, Blob, Descent, FlowError, Langevin, Progress, Scheme, SemiUnbalancedJko, SinkhornFlow, descend,
-};
+use crate::gradient_flow::{Account, Blob, Descent, FlowError, Langevin, Scheme, SemiUnbalancedJko, SinkhornFlow, descend};
 use crate::measure::{Cloud, CloudError, Measure, Mixture};
 use crate::metric::{Flag, Law, MetricError, NoiseFloor, Ruler, mode_weights, variance_ratio};
 use crate::random::{Philox, Stream};
 use crate::transport::GroundCost;
+use crate::watch::Watch;
 
 /// Particles, and draws of a law, when it is not said how many.
 const PARTICLES: usize = 4096;
@@ -102,7 +100,7 @@ pub struct DescentRecord {
 }
 
 impl Descend {
-    /// Runs the descent, what is in `checkpoint` not again: the record and the last state, under weights where the scheme moves
+    /// Runs the descent, without what `watch` kept of it: the record and the last state, under weights where the scheme moves
     /// weights.
     ///
     /// The particles start as draws of a law. Those of a finite source are its points in their order: all of them under their weights,
@@ -110,14 +108,13 @@ impl Descend {
     /// Langevin), one particle is drawn from each n-th of the mass, which keeps the order too.
     ///
     /// # Errors
-    /// [`Error`] when the scheme cannot serve the target, a parameter is out of its domain, or `progress` says stop.
+    /// [`Error`] when the scheme cannot serve the target, a parameter is out of its domain, or the watch says stop.
     pub fn run(
         &self,
         source: &Measure,
         target: &Measure,
         device: &Device,
-        checkpoint: &mut Checkpoint,
-        progress: Progress<'_>,
+        mut watch: Watch<'_>,
     ) -> Result<(DescentRecord, Cloud), Error> {
         let (train, heldout) = match target {
             Measure::Finite(cloud) => cloud.halves(self.seed)?,
@@ -136,9 +133,9 @@ impl Descend {
         });
         let start = self.start(source, scheme)?;
         let plan = self.plan(scheme, target, &train, start.len())?;
-        let descent = self.descend(&plan, source, start, &train, device, checkpoint, progress)?;
+        let descent = self.descend(&plan, source, start, &train, device, watch.part("descent"))?;
 
-        let ruler = Ruler::new(&heldout, self.seed, device)?;
+        let ruler = Ruler::watched(&heldout, self.seed, device, watch.not_keeping())?;
         let origin = match target {
             Measure::Finite(cloud) => Law::Points(cloud),
             law => Law::Draws(law),
@@ -158,8 +155,8 @@ impl Descend {
             d: heldout.dim(),
             steps: descent.accounts,
             predicted_bias: plan.predicted_bias,
-            heldout_divergence: ruler.divergence(&judged, device)?,
-            noise_floor: ruler.noise_floor(origin, &judged, device, &mut checkpoint.part("noise floor"))?.mean,
+            heldout_divergence: ruler.divergence_watched(&judged, device, watch.not_keeping())?,
+            noise_floor: ruler.noise_floor(origin, &judged, device, watch.part("noise floor"))?.mean,
             variance_ratio: variance_ratio(&state, &heldout)?,
             mode_weights: match target {
                 Measure::Law(law) if law.components().len() > 1 => Some(mode_weights(&state, law)?),
@@ -231,7 +228,6 @@ impl Descend {
         Ok(Plan { kind, tau, eps, predicted_bias })
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn descend(
         &self,
         plan: &Plan<'_>,
@@ -239,20 +235,20 @@ impl Descend {
         start: Cloud,
         train: &Cloud,
         device: &Device,
-        checkpoint: &mut Checkpoint,
-        progress: Progress<'_>,
+        watch: Watch<'_>,
     ) -> Result<Descent, FlowError> {
         let (tau, eps) = (plan.tau, plan.eps.unwrap_or(0.0));
-        let mut follow = |scheme: &mut dyn Scheme| descend(scheme, self.steps, checkpoint, progress);
+        let follow = |scheme: &mut dyn Scheme, watch: Watch<'_>| descend(scheme, self.steps, watch);
         match plan.kind {
-            Kind::SinkhornFlow => follow(&mut SinkhornFlow::new(start, train, tau, eps, device)?),
-            Kind::SemiUnbalanced => follow(&mut SemiUnbalancedJko::new(start, train, tau, eps, device)?),
+            Kind::SinkhornFlow => follow(&mut SinkhornFlow::new(start, train, tau, eps, device)?, watch),
+            Kind::SemiUnbalanced => follow(&mut SemiUnbalancedJko::new(start, train, tau, eps, device)?, watch),
             Kind::Blob(law) => {
                 let blob = Blob::new(start, law, tau, eps, device)?;
-                follow(&mut match self.anneal {
+                let mut blob = match self.anneal {
                     Some(sigma) => blob.annealed(sigma, self.steps / 2, law),
                     None => blob,
-                })
+                };
+                follow(&mut blob, watch)
             }
             Kind::Langevin(law) => {
                 let start_law = match source {
@@ -264,7 +260,7 @@ impl Descend {
                     Some(sigma) => langevin.annealed(sigma, self.steps / 2),
                     None => langevin,
                 };
-                langevin.run(&start, start_law, self.steps, checkpoint, progress)
+                langevin.run(&start, start_law, self.steps, watch)
             }
         }
     }

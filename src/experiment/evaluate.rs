@@ -3,12 +3,11 @@
 use serde::Serialize;
 
 use crate::backend::Device;
-use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::measure::{Cloud, Measure};
 use crate::metric::{Flag, Judge, Law, NoiseFloor, Ruler, median_distance, mode_weights, w2_size};
 use crate::random::Stream;
-use crate::transport::Progress;
+use crate::watch::Watch;
 
 /// An evaluation: seeds and sizes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,32 +66,28 @@ impl Evaluate<'_> {
     /// Measures `a` against `b`.
     ///
     /// `memorised` compares the distances of A's points to the training set with those of B's. Without a training set a finite B
-    /// is the one that A may have copied: the distances to one half of B, of A's points and of the other half. `progress` is
-    /// called at each iteration of each problem behind a distance; the distances that `checkpoint` has are not taken again.
+    /// is the one that A may have copied: the distances to one half of B, of A's points and of the other half. `watch` is
+    /// told of each iteration of each problem behind a distance; the distances it kept are not taken again.
     ///
     /// # Errors
-    /// [`Error`] when the dimensions differ, B cannot serve as a reference, or `progress` says stop.
-    pub fn run(
-        &self,
-        a: &Measure,
-        b: &Measure,
-        device: &Device,
-        progress: Option<Progress<'_>>,
-        checkpoint: &mut Checkpoint,
-    ) -> Result<EvaluateRecord, Error> {
+    /// [`Error`] when the dimensions differ, B cannot serve as a reference, or the watch says stop.
+    pub fn run(&self, a: &Measure, b: &Measure, device: &Device, mut watch: Watch<'_>) -> Result<EvaluateRecord, Error> {
         let cloud = |measure: &Measure, step| match measure {
             Measure::Finite(cloud) => cloud.clone(),
             _ => measure.sample(self.n, self.seed, Stream::Source, step),
         };
         let (samples, reference) = (cloud(a, 0), cloud(b, 1));
-        let ruler = Ruler::watched(&reference, self.seed, device, progress)?;
-        let reading = checkpoint.part("reading").once("of a", || ruler.measure(&samples, device))?;
+        let ruler = Ruler::watched(&reference, self.seed, device, watch.not_keeping())?;
+        let reading = {
+            let told = watch.not_keeping();
+            watch.part("reading").once("of a", || ruler.measure_watched(&samples, device, told))?
+        };
         let halves: Option<(Cloud, Cloud)> = match b {
             Measure::Finite(cloud) => Some(cloud.halves(self.seed)?),
             _ => None,
         };
         let law = halves.as_ref().map_or(Law::Draws(b), |_| Law::Points(&reference));
-        let floor = ruler.noise_floor(law, &samples, device, &mut checkpoint.part("noise floor"))?;
+        let floor = ruler.noise_floor(law, &samples, device, watch.part("noise floor"))?;
         let mut judge = Judge::new(&ruler, floor, law, &samples);
         if let Some((first, second)) = &halves {
             judge = judge.with_clusters(first, second);
@@ -102,7 +97,7 @@ impl Evaluate<'_> {
             (None, Some((first, second))) => judge.with_training(first, second, device)?,
             (None, None) => judge,
         };
-        let verdict = judge.judge(&samples, &reading, device)?;
+        let verdict = judge.judge_watched(&samples, &reading, device, watch.not_keeping())?;
         let nn_a_to_b = median_distance(&samples, &reference, device)?;
         let mode_weights = match b {
             Measure::Law(mixture) if mixture.components().len() > 1 => Some(mode_weights(&samples, mixture)?),

@@ -13,6 +13,7 @@ use crate::metric::NoiseFloor;
 use crate::path::Schedule;
 use crate::sampler::{AnnealedLangevin, Method, Options, named};
 use crate::transport::{Problem, Sinkhorn};
+use crate::watch::{Progress, Watch};
 
 impl Workbench<'_> {
     /// Diffusion: the linear VP schedule, and annealed Langevin on VE.
@@ -96,14 +97,14 @@ impl Workbench<'_> {
     /// The coupling at `eps`, `relative` to c₀; it is not solved again where the checkpoint has it.
     fn couple(&mut self, eps: f64, relative: f64, notes: &mut Vec<String>) -> Result<Coupling, Error> {
         let [part, of_g, of_map] = ["", ": g", ": map"].map(|end| format!("coupling at {relative}{end}"));
-        let kept = |name: &str| self.checkpoint.array(name).map(<[f64]>::to_vec);
-        let (coupling, note) = match self.checkpoint.record(&part).zip(kept(&of_g)).zip(kept(&of_map)) {
+        let kept = |name: &str| self.watch.array(name).map(<[f64]>::to_vec);
+        let (coupling, note) = match self.watch.record(&part).zip(kept(&of_g)).zip(kept(&of_map)) {
             Some((((taken, note), g), map)) => (Coupling { g, map, taken }, note),
             None => self.solve(eps)?,
         };
-        self.checkpoint.keep_record(&part, &(coupling.taken, &note));
-        self.checkpoint.keep_array(&of_g, coupling.g.clone());
-        self.checkpoint.keep_array(&of_map, coupling.map.clone());
+        self.watch.keep_record(&part, &(coupling.taken, &note));
+        self.watch.keep_array(&of_g, &coupling.g);
+        self.watch.keep_array(&of_map, &coupling.map);
         notes.extend(note);
         Ok(coupling)
     }
@@ -112,7 +113,10 @@ impl Workbench<'_> {
     fn solve(&self, eps: f64) -> Result<(Coupling, Option<String>), Error> {
         let problem = Problem::new(self.start, self.train, eps)?;
         let clock = Instant::now();
-        let outcome = Sinkhorn::default().solve(&problem, self.device, None, Some(&|_, _, _| self.go_on()))?;
+        let outcome = {
+            let tell = |_: Progress<'_>| self.go_on();
+            Sinkhorn::default().solve_watched(&problem, None, self.device, Watch::telling(&tell))?
+        };
         let taken = clock.elapsed();
         let note = (!outcome.converged).then(|| {
             let (error, iterations) = (outcome.marginal_error, outcome.iterations);

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use crate::backend::{Device, Noise};
-use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::experiment::entrants::Entrant;
 use crate::experiment::ledger::{Estimate, Path, action_from_regression, ledger, standard_error};
@@ -16,6 +15,7 @@ use crate::path::{Grid, Schedule};
 use crate::program::Program;
 use crate::random::{Philox, Stream};
 use crate::sampler::{Heun, Method, Observe, RunError};
+use crate::watch::{Progress, Watch};
 
 /// Heun steps of the reference end points.
 const REFERENCE_STEPS: usize = 1024;
@@ -26,9 +26,6 @@ const DRAWN_PARTICLES: usize = 128;
 const DRAWN_STRIDE: usize = 16;
 const FREE_ENERGY_STRIDE: usize = 2;
 
-/// Told what is being done and how many of all rows are finished; `false` stops the comparison.
-pub type Progress<'a> = &'a (dyn Fn(&str, usize, usize) -> bool + Sync);
-
 /// A comparison under way: what every row is measured against, and the rows so far.
 pub struct Workbench<'a> {
     pub seed: u32,
@@ -38,8 +35,7 @@ pub struct Workbench<'a> {
     pub train: &'a Cloud,
     pub start: &'a Cloud,
     pub device: &'a Device,
-    pub progress: Progress<'a>,
-    pub checkpoint: &'a mut Checkpoint,
+    pub watch: Watch<'a>,
     pub rows: Vec<Row>,
     /// Rows there will be.
     pub all: usize,
@@ -69,12 +65,14 @@ pub struct Made {
 
 impl Workbench<'_> {
     pub fn tell(&self, what: &str) -> Result<(), Error> {
-        let done = self.rows.len();
-        if (self.progress)(what, done, self.all) { Ok(()) } else { Err(RunError::Stopped { steps: done }.into()) }
+        match self.watch.tell(Progress { stage: what, done: self.rows.len(), of: Some(self.all), ..Progress::default() }) {
+            true => Ok(()),
+            false => Err(RunError::Stopped { steps: self.rows.len() }.into()),
+        }
     }
 
     pub fn go_on(&self) -> bool {
-        (self.progress)("", self.rows.len(), self.all)
+        self.tell("").is_ok()
     }
 
     /// The end points at 1,024 Heun steps.
@@ -134,23 +132,21 @@ impl Workbench<'_> {
         let label = entrant.label(eps);
         let part = format!("{label}, {steps} steps");
         self.tell(&part)?;
-        let kept = self.checkpoint.array(&part).map(<[f64]>::to_vec);
-        let (row, samples) = match self.checkpoint.record(&part).zip(kept) {
+        let kept = self.watch.array(&part).map(<[f64]>::to_vec);
+        let (row, samples) = match self.watch.record(&part).zip(kept) {
             Some((row, points)) => (row, Cloud::new(points, self.start.dim())?),
             None => {
                 let made = make(self)?;
                 let (row, samples) = self.measure(entrant, eps, steps, made)?;
-                self.checkpoint.keep_record(&part, &row);
-                self.checkpoint.keep_array(&part, samples.points().to_vec());
+                self.watch.keep_record(&part, &row);
+                self.watch.keep_array(&part, samples.points());
                 (row, samples)
             }
         };
         self.rows.push(Row { label, ..row });
         self.samples.push(samples);
         self.tell("")?;
-        if self.checkpoint.is_due() {
-            self.checkpoint.save();
-        }
+        self.watch.save_if_due();
         Ok(())
     }
 
@@ -182,11 +178,11 @@ impl Workbench<'_> {
     /// The ledger of `path`, which is not made again where the checkpoint has it.
     fn add_ledger(&mut self, name: &str, make: impl FnOnce(&Self) -> Result<Ledger, Error>) -> Result<(), Error> {
         let part = format!("ledger of the {name} path");
-        let ledger = match self.checkpoint.record(&part) {
+        let ledger = match self.watch.record(&part) {
             Some(ledger) => ledger,
             None => make(self)?,
         };
-        self.checkpoint.keep_record(&part, &ledger);
+        self.watch.keep_record(&part, &ledger);
         self.ledger.push(ledger);
         Ok(())
     }

@@ -111,7 +111,7 @@ mod tests {
         let dot = |column: f64| Cloud::new(vec![(column + 0.5) / 16.0, 8.5 / 16.0], 2).unwrap();
         let (x, y) = (dot(6.0), dot(10.0));
         let (problem, device) = (Problem::new(&x, &y, eps).unwrap(), Device::cpu(Precision::F64));
-        let outcome = Sinkhorn::default().solve(&problem, &device, None, None).unwrap();
+        let outcome = Sinkhorn::default().solve(&problem, &device).unwrap();
         let bridge = DensityBridge::new(Plan::new(&problem, &outcome.potentials).unwrap(), side, &device).unwrap();
         for (t, column) in [(0.0, 6.0), (0.5, 8.0), (1.0, 10.0)] {
             let mass = bridge.at(t);
@@ -134,7 +134,7 @@ mod tests {
         let y = Cloud::new((0..side * side).flat_map(centre).collect(), 2).unwrap();
         let y = y.with_weights((0..side * side).map(|at| 1.0 + at as f64).collect()).unwrap();
         let (problem, device) = (Problem::new(&x, &y, 0.01).unwrap(), Device::cpu(Precision::F64));
-        let outcome = Sinkhorn::default().solve(&problem, &device, None, None).unwrap();
+        let outcome = Sinkhorn::default().solve(&problem, &device).unwrap();
         let bridge = DensityBridge::new(Plan::new(&problem, &outcome.potentials).unwrap(), side, &device).unwrap();
         let end = bridge.at(1.0);
         (0..side * side).for_each(|at| assert!((end[at] - y.weight(at)).abs() < 1e-12, "pixel {at}"));

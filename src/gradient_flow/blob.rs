@@ -14,13 +14,14 @@
 use std::f64::consts::TAU;
 
 use crate::backend::{Device, Precision};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
-use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, check_reach, mean_square, reach_of};
+use crate::gradient_flow::jko::{Account, Charge, Scheme, check_reach, mean_square, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::measure::{Cloud, Mixture};
+use crate::watch::{Progress, Watch};
 
 /// The blob flow under way.
 #[derive(Debug)]
@@ -136,13 +137,13 @@ impl<'a> Blob<'a> {
 }
 
 impl Scheme for Blob<'_> {
-    fn account(&mut self, _: Watch<'_>) -> Result<Account, FlowError> {
+    fn account(&mut self, _: &Watch<'_>) -> Result<Account, FlowError> {
         let at_law = if self.stage == Stage::LAW { self.energy.clone() } else { self.energy_of(&self.state, Stage::LAW)? };
         let neighbours = Some(at_law.neighbours);
         Ok(Account { free_energy: Some(at_law.value), effective_neighbours: neighbours, ..Account::default() })
     }
 
-    fn advance(&mut self, k: usize, watch: Watch<'_>) -> Result<Charge, FlowError> {
+    fn advance(&mut self, k: usize, watch: &Watch<'_>) -> Result<Charge, FlowError> {
         let stage = Anneal::stage(self.anneal, k);
         if stage != self.stage {
             (self.stage, self.energy) = (stage, self.energy_of(&self.state, stage)?);
@@ -152,7 +153,7 @@ impl Scheme for Blob<'_> {
         let (before, mut left) = (self.state.clone(), tau);
         let centre = before.mean();
         while left > 1e-9 * tau {
-            if !watch(None) {
+            if !watch.tell(Progress::default()) {
                 return Err(FlowError::Stopped { steps: k });
             }
             let velocity = self.velocity()?;
@@ -187,13 +188,13 @@ impl Scheme for Blob<'_> {
         &self.state
     }
 
-    fn keep(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.keep_array("points", self.state.points().to_vec());
-        checkpoint.keep_array("substep", vec![self.substep]);
+    fn keep(&self, part: &mut Part<'_>) {
+        part.keep_array("points", self.state.points().to_vec());
+        part.keep_array("substep", vec![self.substep]);
     }
 
-    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError> {
-        if let (Some(points), Some(&[substep])) = (checkpoint.array("points"), checkpoint.array("substep")) {
+    fn resume(&mut self, part: &Part<'_>) -> Result<(), FlowError> {
+        if let (Some(points), Some(&[substep])) = (part.array("points"), part.array("substep")) {
             self.state = self.state.with_points(points.to_vec())?;
             (self.stage, self.energy) = (Stage::LAW, self.energy_of(&self.state, Stage::LAW)?);
             self.substep = substep;

@@ -8,17 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Part};
 use crate::gradient_flow::FlowError;
 use crate::measure::{Cloud, Component, Mixture};
-use crate::transport::Residual;
-
-/// Told the number of steps made, the last account and, inside a transport problem of a step, how far its solver is; `false`
-/// stops the descent.
-pub type Progress<'a> = &'a (dyn Fn(usize, &Account, Option<Residual>) -> bool + Sync);
-
-/// Told inside a step, with how far the solver of a transport problem is; `false` stops the step.
-pub type Watch<'a> = &'a (dyn Fn(Option<Residual>) -> bool + Sync);
+use crate::watch::{Progress, Residual, Watch};
 
 /// The accounts of the state ρ_k and of the step that leaves it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,19 +52,19 @@ pub struct Charge {
 /// to.
 pub trait Scheme {
     /// The accounts of the present state, without those of a step.
-    fn account(&mut self, watch: Watch<'_>) -> Result<Account, FlowError>;
+    fn account(&mut self, watch: &Watch<'_>) -> Result<Account, FlowError>;
 
     /// Makes step `k`.
-    fn advance(&mut self, k: usize, watch: Watch<'_>) -> Result<Charge, FlowError>;
+    fn advance(&mut self, k: usize, watch: &Watch<'_>) -> Result<Charge, FlowError>;
 
     /// The present state.
     fn state(&self) -> &Cloud;
 
     /// Keeps all that [`Scheme::resume`] needs.
-    fn keep(&self, checkpoint: &mut Checkpoint);
+    fn keep(&self, part: &mut Part<'_>);
 
     /// Goes on from what was kept, bit for bit as if there had been no stop.
-    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError>;
+    fn resume(&mut self, part: &Part<'_>) -> Result<(), FlowError>;
 }
 
 /// A finished descent.
@@ -85,46 +78,49 @@ pub struct Descent {
     pub halted: Option<FlowError>,
 }
 
-/// Makes `steps` steps of `scheme`, those in `checkpoint` not again; `progress` is told the number made and the last account, and
-/// says whether to go on: if not, `checkpoint` has what was done.
+/// Makes `steps` steps of `scheme`. `watch` is told the number made, the free energy of the last state and, inside a step, how far the
+/// solver of its transport problem is; what it kept is not made again.
 ///
 /// # Errors
-/// [`FlowError`] of a failure other than a runaway particle, which halts the descent at the last good state instead.
-pub fn descend(
-    scheme: &mut dyn Scheme,
-    steps: usize,
-    checkpoint: &mut Checkpoint,
-    progress: Progress<'_>,
-) -> Result<Descent, FlowError> {
-    let mut accounts: Vec<Account> = checkpoint.record(ACCOUNTS).unwrap_or_default();
-    match accounts.len() {
-        0 => accounts.push(scheme.account(&|now| progress(0, &Account::default(), now))?),
-        _ => scheme.resume(checkpoint)?,
+/// [`FlowError`] of a failure other than a runaway particle, which halts the descent at the last good state instead, and
+/// [`FlowError::Stopped`] when the watch says stop.
+pub fn descend(scheme: &mut dyn Scheme, steps: usize, mut watch: Watch<'_>) -> Result<Descent, FlowError> {
+    let told = watch.not_keeping();
+    let tell = |account: &Account, residual: Option<Residual>| {
+        told.tell(Progress { done: account.k, of: Some(steps), value: account.free_energy, residual, ..Progress::default() })
+    };
+    let mut accounts: Vec<Account> = watch.record(ACCOUNTS).unwrap_or_default();
+    match (accounts.len(), watch.kept()) {
+        (1.., Some(part)) => scheme.resume(part)?,
+        _ => accounts.push(scheme.account(&Watch::telling(&|now| tell(&Account::default(), now.residual)))?),
     }
     let mut halted = None;
     for k in accounts.len() - 1..steps {
-        let keep = |checkpoint: &mut Checkpoint| {
-            checkpoint.keep_record(ACCOUNTS, &accounts);
-            scheme.keep(checkpoint);
+        let keep = |part: &mut Part<'_>| {
+            part.keep_record(ACCOUNTS, &accounts);
+            scheme.keep(part);
         };
-        if !checkpoint.pass(progress(k, &accounts[k], None), keep) {
+        if !watch.pass(tell(&accounts[k], None), keep) {
             return Err(FlowError::Stopped { steps: k });
         }
         let mut begun = Checkpoint::none();
-        scheme.keep(&mut begun);
-        let watch = |now: Option<Residual>| progress(k, &accounts[k], now);
-        let step = scheme.advance(k, &watch).and_then(|cost| Ok((cost, scheme.account(&watch)?)));
+        scheme.keep(&mut begun.whole());
+        let inside = |now: Progress<'_>| tell(&accounts[k], now.residual);
+        let inside = Watch::telling(&inside);
+        let step = scheme.advance(k, &inside).and_then(|charge| Ok((charge, scheme.account(&inside)?)));
         let (cost, account) = match step {
             Ok(step) => step,
             Err(runaway @ FlowError::Runaway { .. }) => {
-                scheme.resume(&begun)?;
+                scheme.resume(&begun.whole())?;
                 halted = Some(runaway);
                 break;
             }
             Err(stop) if stop.is_stop() => {
                 // The step is made anew when the descent goes on.
-                checkpoint.keep_record(ACCOUNTS, &accounts);
-                checkpoint.absorb(begun);
+                watch.close(|part| {
+                    part.keep_record(ACCOUNTS, &accounts);
+                    part.absorb(begun);
+                });
                 return Err(FlowError::Stopped { steps: k });
             }
             Err(other) => return Err(other),
@@ -135,11 +131,6 @@ pub fn descend(
         accounts.push(Account { k: k + 1, ..account });
     }
     Ok(Descent { state: scheme.state().clone(), accounts, halted })
-}
-
-/// A watch on a transport problem inside a step.
-pub(super) fn solver(watch: Watch<'_>) -> impl Fn(usize, f64, f64) -> bool + Sync {
-    move |iteration, eps, error| watch(Some(Residual { iteration, eps, error }))
 }
 
 /// The record of the accounts in a checkpoint.

@@ -26,11 +26,11 @@ use std::f64::consts::TAU;
 use nalgebra::DMatrix;
 
 use crate::backend::{Backend, BackendError, Device, Noise, Task};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::Part;
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
-use crate::gradient_flow::jko::{ACCOUNTS, Account, Descent, Progress, check_reach, reach_of};
+use crate::gradient_flow::jko::{ACCOUNTS, Account, Descent, check_reach, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::measure::{Cloud, Covariance, Mixture};
 use crate::path::Level;
@@ -38,6 +38,7 @@ use crate::program::{Program, STATE};
 use crate::random::{Philox, Stream};
 use crate::sampler::unadjusted_langevin::{DATA, drift};
 use crate::sampler::{Observe, RunError, Underway};
+use crate::watch::{Progress, Watch};
 
 /// The Langevin scheme to a law.
 #[derive(Clone, Debug)]
@@ -97,8 +98,8 @@ impl<'a> Langevin<'a> {
         (share < 1.0).then(|| share / (1.0 - share))
     }
 
-    /// Makes `steps` steps from `start`, those in `checkpoint` not again; with `start_law` its free energy is known too.
-    /// `progress` and stops as for [`descend`](crate::gradient_flow::descend).
+    /// Makes `steps` steps from `start`; with `start_law` its free energy is known too. The watch is that of
+    /// [`descend`](crate::gradient_flow::descend).
     ///
     /// # Errors
     /// [`FlowError`] when the dimensions differ or the device fails; a runaway particle halts the descent at the last good state.
@@ -107,25 +108,24 @@ impl<'a> Langevin<'a> {
         start: &Cloud,
         start_law: Option<&Mixture>,
         steps: usize,
-        checkpoint: &mut Checkpoint,
-        progress: Progress<'_>,
+        mut watch: Watch<'_>,
     ) -> Result<Descent, FlowError> {
         if start.dim() != self.law.dim() {
             return Err(FlowError::Dimensions { particles: start.dim(), target: self.law.dim() });
         }
         let noise = self.anneal.map_or(0.0, |anneal| anneal.first);
         let reach = Reach { centre: start.mean(), radius: reach_of(start, self.law, noise) };
-        let mut accounts = self.accounts(start, start_law, steps, checkpoint, progress)?;
-        let mut run = Underway::kept(&checkpoint.part(RUN)).unwrap_or_else(|| Underway::from(start.points().to_vec()));
+        let mut accounts = self.accounts(start, start_law, steps, &mut watch)?;
+        let mut run = watch.part(RUN).kept().and_then(Underway::kept).unwrap_or_else(|| Underway::from(start.points().to_vec()));
         let (program, latest) = (self.program(steps), accounts.last().cloned().unwrap_or_default());
         let mut go_on = true;
         while run.made < steps {
-            let mut watch = |made: usize| {
-                go_on = progress(made, &latest, None);
-                go_on && !checkpoint.is_due()
+            let mut tell = |made: usize| {
+                go_on = watch.tell(progress(made, &latest));
+                go_on && !watch.keeps(true)
             };
-            program.advance(&self.field, &mut run, self.noise(0), self.device, Observe::Progress(&mut watch))?;
-            if run.made < steps && !checkpoint.pass(go_on, |checkpoint| run.keep(&mut checkpoint.part(RUN))) {
+            program.advance(&self.field, &mut run, self.noise(0), self.device, Observe::Progress(&mut tell))?;
+            if run.made < steps && !watch.part(RUN).pass(go_on, |part| run.keep(part)) {
                 return Err(FlowError::Stopped { steps: run.made });
             }
         }
@@ -135,7 +135,7 @@ impl<'a> Langevin<'a> {
         while let Err(FlowError::Runaway { particle, .. }) = reach.check(&points, made) {
             let step = self.last_good(start.row(particle), particle, made, &reach)?;
             halted = Some(FlowError::Runaway { step, particle });
-            points = self.particles(start.points(), step, &mut |made| progress(made, &latest, None))?;
+            points = self.particles(start.points(), step, &mut |made| watch.tell(progress(made, &latest)))?;
             accounts.truncate(step + 1);
             made = step;
         }
@@ -148,29 +148,28 @@ impl<'a> Langevin<'a> {
         start: &Cloud,
         start_law: Option<&Mixture>,
         steps: usize,
-        checkpoint: &mut Checkpoint,
-        progress: Progress<'_>,
+        watch: &mut Watch<'_>,
     ) -> Result<Vec<Account>, FlowError> {
         let (d, n) = (start.dim(), start.len().min(ACCOUNTED));
         let first = &start.points()[..n * d];
-        let mut accounts: Vec<Account> = match checkpoint.record(ACCOUNTS) {
+        let mut accounts: Vec<Account> = match watch.record(ACCOUNTS) {
             Some(accounts) => accounts,
             None => vec![start_law.map_or(Ok(Account::default()), |law| self.known_account(first, law))?],
         };
-        if checkpoint.record(ACCOUNTED_ALL) == Some(true) {
+        if watch.record(ACCOUNTED_ALL) == Some(true) {
             return Ok(accounts);
         }
-        let mut run = Underway::kept(&checkpoint.part(RUN)).unwrap_or_else(|| Underway::from(first.to_vec()));
+        let mut run = watch.part(RUN).kept().and_then(Underway::kept).unwrap_or_else(|| Underway::from(first.to_vec()));
         let mut known = start_law.cloned();
         for k in 0..run.made {
             known = known.and_then(|law| self.next_law(&law, k));
         }
         for k in run.made..steps {
-            let keep = |checkpoint: &mut Checkpoint| {
-                checkpoint.keep_record(ACCOUNTS, &accounts);
-                run.keep(&mut checkpoint.part(RUN));
+            let keep = |part: &mut Part<'_>| {
+                part.keep_record(ACCOUNTS, &accounts);
+                run.keep(&mut part.part(RUN));
             };
-            if !checkpoint.pass(progress(k, &accounts[k], None), keep) {
+            if !watch.pass(watch.tell(progress(k, &accounts[k])), keep) {
                 return Err(FlowError::Stopped { steps: k });
             }
             let (level, tau) = self.step(k);
@@ -197,9 +196,11 @@ impl<'a> Langevin<'a> {
             last.energy_inequality = gain.zip(rate).map(|(gain, rate)| gain - 0.5 * tau * rate);
             accounts.push(Account { k: k + 1, ..account });
         }
-        checkpoint.keep_record(ACCOUNTS, &accounts);
-        checkpoint.keep_record(ACCOUNTED_ALL, &true);
-        Underway::from(start.points().to_vec()).keep(&mut checkpoint.part(RUN));
+        watch.close(|part| {
+            part.keep_record(ACCOUNTS, &accounts);
+            part.keep_record(ACCOUNTED_ALL, &true);
+            Underway::from(start.points().to_vec()).keep(&mut part.part(RUN));
+        });
         Ok(accounts)
     }
 
@@ -412,4 +413,9 @@ fn estimate(terms: &[f64]) -> (f64, f64) {
     let mean = terms.iter().sum::<f64>() / n;
     let variance = terms.iter().map(|term| (term - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
     (mean, (variance / n).sqrt())
+}
+
+/// What is told after so many steps, `account` being the last.
+fn progress(done: usize, account: &Account) -> Progress<'static> {
+    Progress { done, value: account.free_energy, ..Progress::default() }
 }

@@ -13,7 +13,7 @@ pub mod sinkhorn_flow;
 pub use blob::Blob;
 pub use error::FlowError;
 pub use gaussian::JkoStep;
-pub use jko::{Account, Charge, Descent, Progress, Scheme, Watch, descend};
+pub use jko::{Account, Charge, Descent, Scheme, descend};
 pub use langevin::Langevin;
 pub use semi_unbalanced::SemiUnbalancedJko;
 pub use sinkhorn_flow::SinkhornFlow;

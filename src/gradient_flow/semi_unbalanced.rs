@@ -8,11 +8,12 @@
 //! was allowed. Entropy relative to ρ⊗m shrinks: around a Gaussian of variance σ² the scheme settles at σ²(τ + ε/2)/(τ + ε).
 
 use crate::backend::Device;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::Part;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, solver};
+use crate::gradient_flow::jko::{Account, Charge, Scheme};
 use crate::measure::Cloud;
 use crate::transport::{Potentials, Problem, Sinkhorn};
+use crate::watch::Watch;
 
 /// The entropic JKO scheme on the points of the target.
 #[derive(Debug)]
@@ -53,19 +54,18 @@ impl<'a> SemiUnbalancedJko<'a> {
 }
 
 impl Scheme for SemiUnbalancedJko<'_> {
-    fn account(&mut self, _: Watch<'_>) -> Result<Account, FlowError> {
+    fn account(&mut self, _: &Watch<'_>) -> Result<Account, FlowError> {
         Ok(Account { free_energy: self.free_energy, ..Account::default() })
     }
 
-    fn advance(&mut self, _: usize, watch: Watch<'_>) -> Result<Charge, FlowError> {
-        let watch = solver(watch);
+    fn advance(&mut self, _: usize, watch: &Watch<'_>) -> Result<Charge, FlowError> {
         let problem = Problem::new(&self.state, self.target, self.eps)?;
-        let step = SOLVER.soft_plan(&problem, self.tau, self.warm.as_deref(), self.device, Some(&watch))?;
+        let step = SOLVER.soft_plan(&problem, self.tau, self.warm.as_deref(), self.device, watch.not_keeping())?;
         let (mut charged, from_density) = (0.0, self.free_energy.is_some());
         if let Some(free_energy) = self.free_energy {
             // J_ε(ρ, ρ) = OT_ε(ρ, ρ) + ε KL(ρ‖m): the reference is ρ⊗m.
             let own_problem = Problem::new(&self.state, &self.state, self.eps)?;
-            let own = SOLVER.solve(&own_problem, self.device, self.own_warm.as_ref(), Some(&watch))?;
+            let own = SOLVER.solve_watched(&own_problem, self.own_warm.as_ref(), self.device, watch.not_keeping())?;
             charged = (step.cost - own.dual - self.eps * free_energy) / self.tau;
             self.own_warm = Some(own.potentials);
         }
@@ -82,24 +82,24 @@ impl Scheme for SemiUnbalancedJko<'_> {
         &self.state
     }
 
-    fn keep(&self, checkpoint: &mut Checkpoint) {
+    fn keep(&self, part: &mut Part<'_>) {
         if let (Some(free_energy), Some(g)) = (self.free_energy, &self.warm) {
-            checkpoint.keep_array("weights", self.weights.clone());
-            checkpoint.keep_array("free energy", vec![free_energy]);
-            checkpoint.keep_array("g", g.clone());
+            part.keep_array("weights", self.weights.clone());
+            part.keep_array("free energy", vec![free_energy]);
+            part.keep_array("g", g.clone());
         }
         if let Some(own) = &self.own_warm {
-            checkpoint.keep_array("own f", own.f.clone());
-            checkpoint.keep_array("own g", own.g.clone());
+            part.keep_array("own f", own.f.clone());
+            part.keep_array("own g", own.g.clone());
         }
     }
 
-    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError> {
-        let kept = |name: &str| checkpoint.array(name).map(<[f64]>::to_vec);
+    fn resume(&mut self, part: &Part<'_>) -> Result<(), FlowError> {
+        let kept = |name: &str| part.array(name).map(<[f64]>::to_vec);
         if let Some(weights) = kept("weights") {
             self.state = self.target.clone().with_weights(weights.clone())?;
             self.weights = weights;
-            self.free_energy = checkpoint.array("free energy").and_then(|value| value.first().copied());
+            self.free_energy = part.array("free energy").and_then(|value| value.first().copied());
             self.warm = kept("g");
             self.own_warm = kept("own f").zip(kept("own g")).map(|(f, g)| Potentials { f, g });
         }

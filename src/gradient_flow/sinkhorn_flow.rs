@@ -9,11 +9,12 @@
 //! of the step before. The bias against W₂ is O(ε²); the flow is drawn onto the points of m.
 
 use crate::backend::Device;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::Part;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Charge, Scheme, Watch, check_reach, mean_square, solver};
+use crate::gradient_flow::jko::{Account, Charge, Scheme, check_reach, mean_square};
 use crate::measure::Cloud;
 use crate::transport::{Potentials, Problem, Sinkhorn};
+use crate::watch::Watch;
 
 /// The Sinkhorn-divergence flow under way.
 #[derive(Debug)]
@@ -46,24 +47,32 @@ impl<'a> SinkhornFlow<'a> {
 }
 
 impl Scheme for SinkhornFlow<'_> {
-    fn account(&mut self, watch: Watch<'_>) -> Result<Account, FlowError> {
-        let watch = solver(watch);
+    fn account(&mut self, watch: &Watch<'_>) -> Result<Account, FlowError> {
         let target_term = match self.target_term {
             Some(known) => known,
-            None => SOLVER.solve(&Problem::new(self.target, self.target, self.eps)?, self.device, None, Some(&watch))?.dual,
+            None => {
+                SOLVER
+                    .solve_watched(&Problem::new(self.target, self.target, self.eps)?, None, self.device, watch.not_keeping())?
+                    .dual
+            }
         };
         self.target_term = Some(target_term);
         let problem = Problem::new(&self.state, self.target, self.eps)?;
         let (warm, own_warm) = (self.warm.as_ref().map(|w| &w.0), self.warm.as_ref().map(|w| &w.1));
-        let cross = SOLVER.solve(&problem, self.device, warm, Some(&watch))?;
-        let own = SOLVER.solve(&Problem::new(&self.state, &self.state, self.eps)?, self.device, own_warm, Some(&watch))?;
+        let cross = SOLVER.solve_watched(&problem, warm, self.device, watch.not_keeping())?;
+        let own = SOLVER.solve_watched(
+            &Problem::new(&self.state, &self.state, self.eps)?,
+            own_warm,
+            self.device,
+            watch.not_keeping(),
+        )?;
         self.velocity = cross.map.iter().zip(&own.map).map(|(to, own)| to - own).collect();
         let free_energy = cross.dual - 0.5 * (own.dual + target_term);
         self.warm = Some((cross.potentials, own.potentials));
         Ok(Account { free_energy: Some(free_energy), ..Account::default() })
     }
 
-    fn advance(&mut self, k: usize, _: Watch<'_>) -> Result<Charge, FlowError> {
+    fn advance(&mut self, k: usize, _: &Watch<'_>) -> Result<Charge, FlowError> {
         let moved: Vec<f64> = self.state.points().iter().zip(&self.velocity).map(|(x, v)| x + self.tau * v).collect();
         // Both maps stay in the hull of their points, so only τ itself can throw a particle out.
         let reach = 10.0 * (self.target.radius() + self.state.radius()) + distance(&self.state.mean(), &self.target.mean());
@@ -77,19 +86,19 @@ impl Scheme for SinkhornFlow<'_> {
         &self.state
     }
 
-    fn keep(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.keep_array("points", self.state.points().to_vec());
-        checkpoint.keep_array("velocity", self.velocity.clone());
+    fn keep(&self, part: &mut Part<'_>) {
+        part.keep_array("points", self.state.points().to_vec());
+        part.keep_array("velocity", self.velocity.clone());
         if let Some((potentials, own)) = &self.warm {
-            checkpoint.keep_array("f", potentials.f.clone());
-            checkpoint.keep_array("g", potentials.g.clone());
-            checkpoint.keep_array("own f", own.f.clone());
-            checkpoint.keep_array("own g", own.g.clone());
+            part.keep_array("f", potentials.f.clone());
+            part.keep_array("g", potentials.g.clone());
+            part.keep_array("own f", own.f.clone());
+            part.keep_array("own g", own.g.clone());
         }
     }
 
-    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), FlowError> {
-        let kept = ["points", "velocity", "f", "g", "own f", "own g"].map(|name| checkpoint.array(name).map(<[f64]>::to_vec));
+    fn resume(&mut self, part: &Part<'_>) -> Result<(), FlowError> {
+        let kept = ["points", "velocity", "f", "g", "own f", "own g"].map(|name| part.array(name).map(<[f64]>::to_vec));
         if let [Some(points), Some(velocity), Some(f), Some(g), Some(own_f), Some(own_g)] = kept {
             self.state = self.state.with_points(points)?;
             self.velocity = velocity;

@@ -15,12 +15,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Device;
-use crate::checkpoint::Part;
 use crate::measure::{Cloud, CloudError, Measure};
 use crate::metric::null::low_quantile;
 use crate::metric::wasserstein::{LARGEST_SUBSAMPLE, assigned};
 use crate::metric::{MetricError, Reading, Ruler, mean_distance, w2_size};
 use crate::random::{Philox, Stream};
+use crate::watch::Watch;
 
 /// A score under this share of its noise floor may be too good to be true.
 pub const BELOW_FLOOR: f64 = 0.5;
@@ -94,30 +94,31 @@ impl Ruler<'_> {
     /// What a cloud with as many points and such weights as `like` scores when it and the reference are independent draws of
     /// `law`.
     ///
-    /// For a law over 8 fresh pairs of draws, for a finite set over 4 to 12 splits. Readings that `kept` has are not taken again.
+    /// For a law over 8 fresh pairs of draws, for a finite set over 4 to 12 splits. Readings that `watch` kept are not taken again.
     ///
     /// # Errors
     /// [`MetricError`] as for [`Ruler::measure`], or where a finite set has fewer than two points with mass.
-    pub fn noise_floor(&self, law: Law<'_>, like: &Cloud, device: &Device, kept: &mut Part<'_>) -> Result<Floor, MetricError> {
+    pub fn noise_floor(&self, law: Law<'_>, like: &Cloud, device: &Device, watch: Watch<'_>) -> Result<Floor, MetricError> {
         match law {
-            Law::Draws(measure) => self.floor_of_law(measure, like, device, kept),
-            Law::Points(points) => self.floor_of_points(points, like, device, kept),
+            Law::Draws(measure) => self.floor_of_law(measure, like, device, watch),
+            Law::Points(points) => self.floor_of_points(points, like, device, watch),
         }
     }
 
-    fn floor_of_law(&self, law: &Measure, like: &Cloud, device: &Device, kept: &mut Part<'_>) -> Result<Floor, MetricError> {
+    fn floor_of_law(&self, law: &Measure, like: &Cloud, device: &Device, mut watch: Watch<'_>) -> Result<Floor, MetricError> {
         let sizes = [like.effective_len().round() as usize, self.reference.len()];
         let mut pairs = Vec::new();
         for pair in 0..PAIRS {
-            pairs.push(kept.once(&pair.to_string(), || {
+            let told = watch.not_keeping();
+            pairs.push(watch.once(&pair.to_string(), || {
                 let draw = |k: usize| law.sample(sizes[k], self.seed, Stream::Metric, PAIR_STEP + 2 * pair + k as u32);
-                self.pair(&draw(0), &draw(1), Some(w2_size(like, self.reference)), device)
+                self.pair(&draw(0), &draw(1), Some(w2_size(like, self.reference)), device, &told)
             })?);
         }
         Ok(Self::direct(&pairs, sizes))
     }
 
-    fn floor_of_points(&self, points: &Cloud, like: &Cloud, device: &Device, kept: &mut Part<'_>) -> Result<Floor, MetricError> {
+    fn floor_of_points(&self, points: &Cloud, like: &Cloud, device: &Device, mut watch: Watch<'_>) -> Result<Floor, MetricError> {
         let reference = self.reference;
         let with_mass: Vec<usize> = (0..points.len()).filter(|&i| points.weight(i) > 0.0).collect();
         let (all, half, quarter) = (with_mass.len(), with_mass.len() / 2, with_mass.len() / 4);
@@ -134,11 +135,12 @@ impl Ruler<'_> {
             let order = Philox::new(self.seed, Stream::Metric).permutation(all, all, SPLIT_STEP + split);
             let mut reading = |name: &str, from: usize, [n, m]: [usize; 2]| {
                 let drawn = (name == NEAR || !subsamples_suffice).then_some(drawn.min(n).min(m));
-                kept.once(&format!("{name} {split}"), || {
+                let told = watch.not_keeping();
+                watch.once(&format!("{name} {split}"), || {
                     let part = |from: usize, size: usize| {
                         points.select(&order[from..from + size].iter().map(|&i| with_mass[i]).collect::<Vec<_>>())
                     };
-                    self.pair(&part(from, n)?, &part(from + n, m)?, drawn, device)
+                    self.pair(&part(from, n)?, &part(from + n, m)?, drawn, device, &told)
                 })
             };
             near.push(reading(NEAR, 0, sizes)?);
@@ -183,6 +185,7 @@ impl Ruler<'_> {
         reading: &Reading,
         floor: &Floor,
         device: &Device,
+        watch: Watch<'_>,
     ) -> Result<bool, MetricError> {
         let low = [reading.divergence < floor.lowest.divergence, reading.w2_squared_exact < floor.lowest.w2_squared_exact];
         let uniform = cloud.weights().is_none() && self.reference.weights().is_none();
@@ -194,7 +197,7 @@ impl Ruler<'_> {
         let split = |split: u32| {
             let philox = Philox::new(self.seed, Stream::Metric);
             let order = philox.permutation(both.len(), both.len(), SPLIT_STEP + SPLITS.1 + split);
-            self.pair(&both.uniform_at(&order[..n]), &both.uniform_at(&order[n..]), Some(drawn), device)
+            self.pair(&both.uniform_at(&order[..n]), &both.uniform_at(&order[n..]), Some(drawn), device, &watch)
         };
         let pairs = (0..SPLITS.1).map(split).collect::<Result<Vec<_>, _>>()?;
         let below = |score: f64, of: fn(&Pair) -> Option<Score>| {
@@ -213,7 +216,14 @@ impl Ruler<'_> {
     }
 
     /// Reads two clouds, of which `drawn` points each for the exact distance.
-    fn pair(&self, first: &Cloud, second: &Cloud, drawn: Option<usize>, device: &Device) -> Result<Pair, MetricError> {
+    fn pair(
+        &self,
+        first: &Cloud,
+        second: &Cloud,
+        drawn: Option<usize>,
+        device: &Device,
+        watch: &Watch<'_>,
+    ) -> Result<Pair, MetricError> {
         let exact = |drawn: usize| {
             let (total, means) = assigned(first, second, drawn.min(first.len()).min(second.len()), self.seed, 0)?;
             Ok::<_, MetricError>(Score { total, means })
@@ -221,7 +231,11 @@ impl Ruler<'_> {
         let variance = [first, second].map(|cloud| cloud.variance() / (1.0 - 1.0 / cloud.effective_len()).max(f64::EPSILON));
         Ok(Pair {
             divergence: Score {
-                total: self.against(second, device)?.divergence(first, device)?,
+                total: self.against(second, device, watch.not_keeping())?.divergence_watched(
+                    first,
+                    device,
+                    watch.not_keeping(),
+                )?,
                 means: mean_distance(first, second)?.powi(2),
             },
             exact: drawn.map(exact).transpose()?,
@@ -289,7 +303,6 @@ fn mean(values: &[f64]) -> f64 {
 mod tests {
     use super::*;
     use crate::backend::Precision;
-    use crate::checkpoint::Checkpoint;
     use crate::measure::Mixture;
 
     /// Scores of independent normals over their floors, mean and standard error: (divergence, exact).
@@ -299,7 +312,7 @@ mod tests {
             let [a, b] = [(n, 0), (m, 1)].map(|(size, step)| normal.sample(size, seed, Stream::Source, step));
             let ruler = Ruler::new(&b, seed, &device).unwrap();
             let law = if law { Law::Draws(&normal) } else { Law::Points(&b) };
-            let floor = ruler.noise_floor(law, &a, &device, &mut Checkpoint::none().part("")).unwrap().mean;
+            let floor = ruler.noise_floor(law, &a, &device, Watch::default()).unwrap().mean;
             let reading = ruler.measure(&a, &device).unwrap();
             [reading.divergence / floor.divergence, reading.w2_squared_exact / floor.w2_squared_exact]
         };
@@ -338,7 +351,7 @@ mod tests {
         let ruler = Ruler::new(&second, 0, &device).unwrap();
         let [all, most] = [1200, 1100].map(|n| {
             let like = first.select(&(0..n).collect::<Vec<_>>()).unwrap();
-            ruler.noise_floor(Law::Points(&set), &like, &device, &mut Checkpoint::none().part("")).unwrap().mean
+            ruler.noise_floor(Law::Points(&set), &like, &device, Watch::default()).unwrap().mean
         });
         // Subsamples of 1,024 in both; the splits leave 4 % of noise in each, of which most is common.
         assert!((all.w2_squared_exact / most.w2_squared_exact - 1.0).abs() < 0.15, "{all:?} {most:?}");

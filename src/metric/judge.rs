@@ -19,6 +19,7 @@ use crate::metric::nearest::{distances, quantile};
 use crate::metric::null::{LEVEL, at_most, ratios, spread, tails};
 use crate::metric::{Flag, Floor, Law, MetricError, Reading, Ruler};
 use crate::random::Stream;
+use crate::watch::Watch;
 
 /// Samples whose median distance to the training set is under this share of that of held-out points were memorised.
 const MEMORISED: f64 = 0.5;
@@ -111,6 +112,20 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// [`MetricError`] when the dimensions differ or memory runs out.
     pub fn judge(&self, cloud: &Cloud, reading: &Reading, device: &Device) -> Result<Verdict, MetricError> {
+        self.judge_watched(cloud, reading, device, Watch::default())
+    }
+
+    /// [`Judge::judge`], with `watch` told of each iteration.
+    ///
+    /// # Errors
+    /// As [`Judge::judge`], and when the watch says stop.
+    pub fn judge_watched(
+        &self,
+        cloud: &Cloud,
+        reading: &Reading,
+        device: &Device,
+        watch: Watch<'_>,
+    ) -> Result<Verdict, MetricError> {
         let mean = self.floor.mean;
         let (smaller, larger) = self.variance_tails(cloud, reading.variance_ratio);
         let (nn_train, memorised_share, memorised) = match &self.training {
@@ -123,7 +138,7 @@ impl<'a> Judge<'a> {
         let numbers =
             [mean.divergence, mean.w2_squared_exact, reading.divergence, reading.w2_squared_exact, reading.variance_ratio];
         let raised = [
-            (Flag::BelowFloor, self.ruler.too_close(cloud, reading, &self.floor, device)?),
+            (Flag::BelowFloor, self.ruler.too_close(cloud, reading, &self.floor, device, watch)?),
             (Flag::Collapsed, smaller <= LEVEL),
             (Flag::Inflated, larger <= LEVEL),
             (Flag::Memorised, memorised),

@@ -6,8 +6,8 @@ use crate::backend::Device;
 use crate::measure::Cloud;
 use crate::metric::{MetricError, mean_distance, variance_ratio, w2_squared_exact};
 use crate::transport::problem::mean_cost;
-use crate::transport::sinkhorn::Progress;
 use crate::transport::{Divergence, Problem, Sinkhorn};
+use crate::watch::Watch;
 
 /// Distances to one fixed reference cloud B.
 #[derive(Clone, Debug)]
@@ -40,43 +40,29 @@ impl<'a> Ruler<'a> {
     /// # Errors
     /// [`MetricError`] when all reference points coincide, so that no ε can be chosen, or memory runs out.
     pub fn new(reference: &'a Cloud, seed: u32, device: &Device) -> Result<Self, MetricError> {
-        Self::watched(reference, seed, device, None)
+        Self::watched(reference, seed, device, Watch::default())
     }
 
-    /// [`Ruler::new`], with `progress` called at each iteration of each problem behind a measurement.
+    /// [`Ruler::new`], with `watch` told of each iteration.
     ///
     /// # Errors
-    /// As [`Ruler::new`], and [`TransportError::Stopped`](crate::transport::TransportError::Stopped) when `progress` says stop.
-    pub fn watched(
-        reference: &'a Cloud,
-        seed: u32,
-        device: &Device,
-        progress: Option<Progress<'a>>,
-    ) -> Result<Self, MetricError> {
+    /// As [`Ruler::new`], and [`TransportError::Stopped`](crate::transport::TransportError::Stopped) when the watch says stop.
+    pub fn watched(reference: &'a Cloud, seed: u32, device: &Device, watch: Watch<'_>) -> Result<Self, MetricError> {
         match mean_cost(reference, reference, seed) {
             0.0 => Err(MetricError::NoSpread),
-            mean => Self::at(reference, RELATIVE_EPS * mean, seed, device, progress),
+            mean => Self::at(reference, RELATIVE_EPS * mean, seed, device, watch),
         }
     }
 
-    fn at(
-        reference: &'a Cloud,
-        eps: f64,
-        seed: u32,
-        device: &Device,
-        progress: Option<Progress<'a>>,
-    ) -> Result<Self, MetricError> {
+    fn at(reference: &'a Cloud, eps: f64, seed: u32, device: &Device, watch: Watch<'_>) -> Result<Self, MetricError> {
         let problem = Problem::new(reference, reference, eps)?;
-        let divergence = Divergence::watched(&problem, Sinkhorn::default(), device, progress)?;
+        let divergence = Divergence::like_watched(&problem, Sinkhorn::default(), device, watch)?;
         Ok(Self { reference, eps, seed, divergence })
     }
 
     /// A ruler of the same ε to another `reference`.
-    pub(super) fn against<'b>(&self, reference: &'b Cloud, device: &Device) -> Result<Ruler<'b>, MetricError>
-    where
-        'a: 'b,
-    {
-        Ruler::at(reference, self.eps, self.seed, device, self.divergence.progress())
+    pub(super) fn against<'b>(&self, reference: &'b Cloud, device: &Device, watch: Watch<'_>) -> Result<Ruler<'b>, MetricError> {
+        Ruler::at(reference, self.eps, self.seed, device, watch)
     }
 
     /// ε of the divergence, in units of c.
@@ -89,7 +75,15 @@ impl<'a> Ruler<'a> {
     /// # Errors
     /// [`MetricError`] as for [`Ruler::measure`].
     pub fn divergence(&self, cloud: &Cloud, device: &Device) -> Result<f64, MetricError> {
-        Ok(2.0 * self.divergence.from(cloud, device)?)
+        self.divergence_watched(cloud, device, Watch::default())
+    }
+
+    /// [`Ruler::divergence`], with `watch` told of each iteration.
+    ///
+    /// # Errors
+    /// As [`Ruler::divergence`], and when the watch says stop.
+    pub fn divergence_watched(&self, cloud: &Cloud, device: &Device, watch: Watch<'_>) -> Result<f64, MetricError> {
+        Ok(2.0 * self.divergence.from_watched(cloud, device, watch)?)
     }
 
     /// Measures `cloud`.
@@ -97,8 +91,16 @@ impl<'a> Ruler<'a> {
     /// # Errors
     /// [`MetricError`] when the dimensions differ or a distance is too large for the precision.
     pub fn measure(&self, cloud: &Cloud, device: &Device) -> Result<Reading, MetricError> {
+        self.measure_watched(cloud, device, Watch::default())
+    }
+
+    /// [`Ruler::measure`], with `watch` told of each iteration.
+    ///
+    /// # Errors
+    /// As [`Ruler::measure`], and when the watch says stop.
+    pub fn measure_watched(&self, cloud: &Cloud, device: &Device, watch: Watch<'_>) -> Result<Reading, MetricError> {
         Ok(Reading {
-            divergence: self.divergence(cloud, device)?,
+            divergence: self.divergence_watched(cloud, device, watch)?,
             w2_squared_exact: w2_squared_exact(cloud, self.reference, self.seed)?,
             variance_ratio: variance_ratio(cloud, self.reference)?,
             mean_distance: mean_distance(cloud, self.reference)?,

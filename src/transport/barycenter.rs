@@ -13,6 +13,7 @@ use crate::checkpoint::Part;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::{ExactPlan, Problem, Sinkhorn, TransportError};
+use crate::watch::{Progress, Watch};
 
 /// How the points and each cloud are coupled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,49 +59,27 @@ pub struct Between {
     pub converged: bool,
 }
 
-/// Called throughout each step with its number and the objective of the last; `false` stops the solver.
-pub type Progress<'a> = &'a (dyn Fn(usize, f64) -> bool + Sync);
-
 impl Barycenter {
     /// The barycenter of `clouds` under `weights` λ, which are scaled to one, from draws of the first cloud moved to the
     /// common mean.
     ///
     /// # Errors
-    /// [`TransportError`] when there is no cloud, the dimensions differ, the weights do not fit, a problem cannot be solved, or
-    /// `progress` says stop.
-    pub fn solve(
-        &self,
-        clouds: &[Cloud],
-        weights: &[f64],
-        device: &Device,
-        progress: Option<Progress<'_>>,
-    ) -> Result<Between, TransportError> {
-        self.run(clouds, weights, device, progress, None)
+    /// [`TransportError`] when there is no cloud, the dimensions differ, the weights do not fit or a problem cannot be solved.
+    pub fn solve(&self, clouds: &[Cloud], weights: &[f64], device: &Device) -> Result<Between, TransportError> {
+        self.solve_watched(clouds, weights, device, Watch::default())
     }
 
-    /// As [`Barycenter::solve`], but that the steps in `kept` are not made again, bit for bit as if there had been no stop. The state
-    /// is saved there when that is due, and kept when `progress` says stop.
+    /// [`Barycenter::solve`], with `watch` told throughout each step of its number and the objective of the last; the steps it kept are
+    /// not made again.
     ///
     /// # Errors
-    /// As [`Barycenter::solve`].
-    pub fn resume(
+    /// As [`Barycenter::solve`], and [`TransportError::Stopped`] when the watch says stop.
+    pub fn solve_watched(
         &self,
         clouds: &[Cloud],
         weights: &[f64],
         device: &Device,
-        progress: Option<Progress<'_>>,
-        kept: Part<'_>,
-    ) -> Result<Between, TransportError> {
-        self.run(clouds, weights, device, progress, Some(kept))
-    }
-
-    fn run(
-        &self,
-        clouds: &[Cloud],
-        weights: &[f64],
-        device: &Device,
-        progress: Option<Progress<'_>>,
-        mut kept: Option<Part<'_>>,
+        mut watch: Watch<'_>,
     ) -> Result<Between, TransportError> {
         let shares = Cloud::new(vec![0.0; clouds.len()], 1)?.with_weights(weights.to_vec())?;
         let (first, d) = (&clouds[0], clouds[0].dim());
@@ -112,21 +91,20 @@ impl Barycenter {
             centre.iter_mut().zip(cloud.mean()).for_each(|(c, mean)| *c += shares.weight(k) * mean);
         }
         let arrays = |part: &Part<'_>| Some((part.array("points")?.to_vec(), part.array("objective")?.to_vec()));
-        let underway = kept.as_ref().and_then(arrays);
+        let underway = watch.kept().and_then(arrays);
         let (mut points, mut objective) = underway.unwrap_or_else(|| (self.start(first, &centre), Vec::new()));
         let (mut moved, mut converged) = (f64::INFINITY, false);
         while objective.len() < self.max_iter && !converged {
             let x = Cloud::new(points.clone(), d)?;
             let last = objective.last().copied().unwrap_or(f64::NAN);
-            let go_on = || progress.is_none_or(|progress| progress(objective.len(), last));
-            let step = self.step(&x, clouds, &shares, device, &go_on);
+            let now = Progress { of: Some(self.max_iter), ..Progress::at(objective.len(), last) };
+            let tell = |inner: Progress<'_>| watch.tell(Progress { residual: inner.residual, ..now });
+            let step = self.step(&x, clouds, &shares, device, &Watch::telling(&tell));
             let stopped = matches!(step, Err(TransportError::Stopped { .. }));
-            if let Some(part) = &mut kept {
-                part.pass(!stopped, |part| {
-                    part.keep_array("points", points.clone());
-                    part.keep_array("objective", objective.clone());
-                });
-            }
+            watch.pass(!stopped, |part| {
+                part.keep_array("points", points.clone());
+                part.keep_array("objective", objective.clone());
+            });
             let (next, total) = step?;
             objective.push(total);
             let squares: f64 = next.iter().zip(&points).map(|(p, q)| (p - q).powi(2)).sum();
@@ -144,11 +122,11 @@ impl Barycenter {
         clouds: &[Cloud],
         shares: &Cloud,
         device: &Device,
-        go_on: &(dyn Fn() -> bool + Sync),
+        watch: &Watch<'_>,
     ) -> Result<(Vec<f64>, f64), TransportError> {
-        let (mut next, mut total) = (self.offset(x, device, go_on)?, 0.0);
+        let (mut next, mut total) = (self.offset(x, device, watch)?, 0.0);
         for (k, cloud) in clouds.iter().enumerate() {
-            let (w2_squared, map) = self.map(x, cloud, device, go_on)?;
+            let (w2_squared, map) = self.map(x, cloud, device, watch)?;
             total += shares.weight(k) * w2_squared;
             next.iter_mut().zip(map).for_each(|(x, t)| *x += shares.weight(k) * t);
         }
@@ -168,10 +146,10 @@ impl Barycenter {
     }
 
     /// What a step starts from: nothing, or x − T_x(x) where the plans are debiased.
-    fn offset(&self, x: &Cloud, device: &Device, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Vec<f64>, TransportError> {
+    fn offset(&self, x: &Cloud, device: &Device, watch: &Watch<'_>) -> Result<Vec<f64>, TransportError> {
         match self.coupling {
             Coupling::Entropic { debias: true, .. } => {
-                let (_, own) = self.map(x, x, device, go_on)?;
+                let (_, own) = self.map(x, x, device, watch)?;
                 Ok(x.points().iter().zip(own).map(|(x, t)| x - t).collect())
             }
             _ => Ok(vec![0.0; x.points().len()]),
@@ -179,18 +157,12 @@ impl Barycenter {
     }
 
     /// 2⟨P, c⟩ and the barycentric map of the plan from `x` to `y`.
-    fn map(
-        &self,
-        x: &Cloud,
-        y: &Cloud,
-        device: &Device,
-        go_on: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(f64, Vec<f64>), TransportError> {
+    fn map(&self, x: &Cloud, y: &Cloud, device: &Device, watch: &Watch<'_>) -> Result<(f64, Vec<f64>), TransportError> {
         match self.coupling {
-            Coupling::Exact if !go_on() => Err(TransportError::Stopped { iterations: 0 }),
+            Coupling::Exact if !watch.tell(Progress::default()) => Err(TransportError::Stopped { iterations: 0 }),
             Coupling::Exact => ExactPlan::new(x, y).map(|plan| (plan.w2_squared, plan.map)),
             Coupling::Entropic { eps, solver, .. } => {
-                let outcome = solver.solve(&Problem::new(x, y, eps)?, device, None, Some(&|_, _, _| go_on()))?;
+                let outcome = solver.solve_watched(&Problem::new(x, y, eps)?, None, device, watch.not_keeping())?;
                 Ok((2.0 * outcome.transport_cost, outcome.map))
             }
         }

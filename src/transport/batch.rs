@@ -7,8 +7,8 @@ use std::thread;
 use rayon::ThreadPoolBuilder;
 
 use crate::backend::Device;
-use crate::transport::sinkhorn::Progress;
 use crate::transport::{Outcome, Problem, Sinkhorn, TransportError};
+use crate::watch::Watch;
 
 /// Pairs of points from which on a problem keeps all threads busy by itself.
 const LARGE: usize = 1 << 20;
@@ -17,8 +17,8 @@ impl Sinkhorn {
     /// Solves `problems` on `device`; each outcome is bit for bit what [`Sinkhorn::solve`] gives of that problem alone.
     ///
     /// On the processor small problems are shared out among the threads, one a thread at a time, and large ones take all threads one
-    /// after the other. No problem is padded to the size of another, and none waits for another to converge. `progress` is called from
-    /// several threads.
+    /// after the other. No problem is padded to the size of another, and none waits for another to converge. `watch` is told from
+    /// several threads, and keeps nothing.
     ///
     /// # Errors
     /// Of each problem by itself, as for [`Sinkhorn::solve`].
@@ -26,11 +26,11 @@ impl Sinkhorn {
         &self,
         problems: &[Problem<'_>],
         device: &Device,
-        progress: Option<Progress<'_>>,
+        watch: Watch<'_>,
     ) -> Vec<Result<Outcome, TransportError>> {
         let is_small = |problem: &&Problem<'_>| problem.source().len() * problem.target().len() < LARGE;
         let threads = rayon::current_num_threads().min(problems.iter().filter(is_small).count());
-        let solve = |k: usize| self.solve(&problems[k], device, None, progress);
+        let solve = |k: usize| self.solve_watched(&problems[k], None, device, watch.not_keeping());
         let mut outcomes: Vec<Option<Result<Outcome, TransportError>>> = vec![None; problems.len()];
         if threads > 1 && matches!(device, Device::Cpu32(_) | Device::Cpu64(_)) {
             let small: Vec<usize> = (0..problems.len()).filter(|&k| is_small(&&problems[k])).collect();

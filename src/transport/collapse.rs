@@ -51,7 +51,7 @@ mod tests {
     }
 
     fn kept(problem: &Problem<'_>) -> f64 {
-        Sinkhorn::default().solve(problem, &DEVICE(), None, None).unwrap().variance_kept(problem)
+        Sinkhorn::default().solve(problem, &DEVICE()).unwrap().variance_kept(problem)
     }
 
     /// Between N(0, 1) and itself the map is s x with s = √(1 + ε²/4) − ε/2; free marginals as far as nothing is destroyed.

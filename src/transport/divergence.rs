@@ -1,33 +1,23 @@
 //! The Sinkhorn divergence S_ε(a, b) = OT_ε(a, b) − ½ OT_ε(a, a) − ½ OT_ε(b, b) (Genevay, Peyré, Cuturi 2018), with free marginals
 //! that of Séjourné, Feydy, Vialard, Trouvé, Peyré 2019 for measures of mass one.
 
-use std::fmt;
-
 use crate::backend::Device;
 use crate::measure::Cloud;
 use crate::transport::TransportError;
 use crate::transport::gradient::Gradient;
 use crate::transport::problem::Problem;
-use crate::transport::sinkhorn::{Progress, Sinkhorn};
+use crate::transport::sinkhorn::Sinkhorn;
+use crate::watch::Watch;
 
 /// Sinkhorn divergences to one fixed cloud, whose self-term is solved once.
 ///
 /// S_ε in units of c; with c = ½|x−y|² it is ≥ 0, 0 only between equal measures, and → ½ W₂² as ε → 0.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Divergence<'a> {
     /// The reference with itself.
     problem: Problem<'a>,
     solver: Sinkhorn,
     self_term: f64,
-    progress: Option<Progress<'a>>,
-}
-
-impl fmt::Debug for Divergence<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { problem, solver, self_term, .. } = self;
-        let mut fields = f.debug_struct("Divergence");
-        fields.field("problem", problem).field("solver", solver).field("self_term", self_term).finish_non_exhaustive()
-    }
 }
 
 impl<'a> Divergence<'a> {
@@ -58,30 +48,25 @@ impl<'a> Divergence<'a> {
     /// # Errors
     /// [`TransportError`] when ρ is not that of both marginals or ε is too small for the precision.
     pub fn like(problem: &Problem<'a>, solver: Sinkhorn, device: &Device) -> Result<Self, TransportError> {
-        Self::watched(problem, solver, device, None)
+        Self::like_watched(problem, solver, device, Watch::default())
     }
 
-    /// [`Divergence::like`], with `progress` called at each iteration of each problem.
+    /// [`Divergence::like`], with `watch` told of each iteration.
     ///
     /// # Errors
-    /// As [`Divergence::like`], and [`TransportError::Stopped`] when `progress` says stop.
-    pub fn watched(
+    /// As [`Divergence::like`], and [`TransportError::Stopped`] when the watch says stop.
+    pub fn like_watched(
         problem: &Problem<'a>,
         solver: Sinkhorn,
         device: &Device,
-        progress: Option<Progress<'a>>,
+        watch: Watch<'_>,
     ) -> Result<Self, TransportError> {
         let [first, second] = problem.rho();
         if first != second {
             return Err(TransportError::OneSided);
         }
         let problem = problem.between(problem.target(), problem.target())?;
-        Ok(Self { problem, solver, self_term: solver.solve(&problem, device, None, progress)?.dual, progress })
-    }
-
-    /// What is called at each iteration.
-    pub(crate) fn progress(&self) -> Option<Progress<'a>> {
-        self.progress
+        Ok(Self { problem, solver, self_term: solver.solve_watched(&problem, None, device, watch)?.dual })
     }
 
     /// S_ε(`cloud`, reference), given OT_ε(`cloud`, reference).
@@ -89,7 +74,11 @@ impl<'a> Divergence<'a> {
     /// # Errors
     /// [`TransportError`] when ε is too small for the precision.
     pub fn debias(&self, cloud: &Cloud, cross_term: f64, device: &Device) -> Result<f64, TransportError> {
-        let own_term = self.solver.solve(&self.problem.between(cloud, cloud)?, device, None, self.progress)?.dual;
+        self.debias_watched(cloud, cross_term, device, Watch::default())
+    }
+
+    fn debias_watched(&self, cloud: &Cloud, cross_term: f64, device: &Device, watch: Watch<'_>) -> Result<f64, TransportError> {
+        let own_term = self.solver.solve_watched(&self.problem.between(cloud, cloud)?, None, device, watch)?.dual;
         Ok(cross_term - 0.5 * own_term - 0.5 * self.self_term)
     }
 
@@ -98,9 +87,17 @@ impl<'a> Divergence<'a> {
     /// # Errors
     /// [`TransportError`] when the dimensions differ or ε is too small for the precision.
     pub fn from(&self, cloud: &Cloud, device: &Device) -> Result<f64, TransportError> {
+        self.from_watched(cloud, device, Watch::default())
+    }
+
+    /// [`Divergence::from`], with `watch` told of each iteration of both problems.
+    ///
+    /// # Errors
+    /// As [`Divergence::from`], and [`TransportError::Stopped`] when the watch says stop.
+    pub fn from_watched(&self, cloud: &Cloud, device: &Device, watch: Watch<'_>) -> Result<f64, TransportError> {
         let cross = self.problem.between(cloud, self.problem.target())?;
-        let cross_term = self.solver.solve(&cross, device, None, self.progress)?.dual;
-        self.debias(cloud, cross_term, device)
+        let cross_term = self.solver.solve_watched(&cross, None, device, watch.not_keeping())?.dual;
+        self.debias_watched(cloud, cross_term, device, watch.not_keeping())
     }
 
     /// S_ε(`cloud`, reference) and its gradient with respect to `cloud`; the points' is 0 between equal measures.
@@ -110,8 +107,8 @@ impl<'a> Divergence<'a> {
     pub fn gradient(&self, cloud: &Cloud, device: &Device) -> Result<(f64, Gradient), TransportError> {
         let (cross_problem, own_problem) =
             (self.problem.between(cloud, self.problem.target())?, self.problem.between(cloud, cloud)?);
-        let cross = self.solver.solve(&cross_problem, device, None, self.progress)?;
-        let own = self.solver.solve(&own_problem, device, None, self.progress)?;
+        let cross = self.solver.solve(&cross_problem, device)?;
+        let own = self.solver.solve(&own_problem, device)?;
         let (mut gradient, own_gradient) = (cross.gradient(&cross_problem)?, own.gradient_of_half(&own_problem)?);
         gradient.points.iter_mut().zip(&own_gradient.points).for_each(|(g, own)| *g -= own);
         gradient.weights.iter_mut().zip(&own_gradient.weights).for_each(|(g, own)| *g -= own);

@@ -13,8 +13,8 @@
 use crate::backend::{Backend, Device, Task};
 use crate::transport::problem::{Problem, dot};
 use crate::transport::sinkhorn::{Potentials, Run};
-use crate::transport::watch::Watch;
 use crate::transport::{Outcome, TransportError};
+use crate::watch::Watch;
 
 /// H v and how well the linear system behind it was solved.
 #[derive(Clone, Debug, PartialEq)]

@@ -35,11 +35,11 @@ mod plan;
 mod projection;
 mod side;
 
-use crate::checkpoint::Part;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::exact::LARGEST;
 use crate::transport::{TransportError, assign};
+use crate::watch::{Progress, Watch};
 use descent::{Descent, LAST_PROJECTED, MOST_ROUNDS, PROJECTED};
 use side::Pair;
 
@@ -47,9 +47,6 @@ pub use plan::LowRankPlan;
 
 /// Name of the descent in a checkpoint.
 const DESCENT: &str = "descent";
-
-/// Called before each step with its number and the cost, of the sample in use; `false` stops the solver.
-pub type Progress<'a> = &'a (dyn Fn(usize, f64) -> bool + Sync);
 
 /// The solver and when it stops.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,33 +65,17 @@ impl LowRank {
     /// Descends from a start of r points of each cloud, paired by an exact assignment. Not converging is a fact of the plan.
     ///
     /// # Errors
-    /// [`TransportError`] when the dimensions differ, the rank is out of its range, or `progress` says stop.
-    pub fn solve(&self, source: &Cloud, target: &Cloud, progress: Option<Progress<'_>>) -> Result<LowRankPlan, TransportError> {
-        self.run(source, target, progress, None)
+    /// [`TransportError`] when the dimensions differ or the rank is out of its range.
+    pub fn solve(&self, source: &Cloud, target: &Cloud) -> Result<LowRankPlan, TransportError> {
+        self.solve_watched(source, target, Watch::default())
     }
 
-    /// As [`LowRank::solve`], but that what `kept` has of this descent is not done again, bit for bit as if there had been no stop.
-    /// The state is saved there when that is due, and kept when `progress` says stop.
+    /// [`LowRank::solve`], with `watch` told before each step of its number and the cost, of the sample in use; what it kept of this
+    /// descent is not done again.
     ///
     /// # Errors
-    /// As [`LowRank::solve`].
-    pub fn resume(
-        &self,
-        source: &Cloud,
-        target: &Cloud,
-        progress: Option<Progress<'_>>,
-        kept: Part<'_>,
-    ) -> Result<LowRankPlan, TransportError> {
-        self.run(source, target, progress, Some(kept))
-    }
-
-    fn run(
-        &self,
-        source: &Cloud,
-        target: &Cloud,
-        progress: Option<Progress<'_>>,
-        mut kept: Option<Part<'_>>,
-    ) -> Result<LowRankPlan, TransportError> {
+    /// As [`LowRank::solve`], and [`TransportError::Stopped`] when the watch says stop.
+    pub fn solve_watched(&self, source: &Cloud, target: &Cloud, mut watch: Watch<'_>) -> Result<LowRankPlan, TransportError> {
         if source.dim() != target.dim() {
             return Err(TransportError::Dimensions { source_dim: source.dim(), target_dim: target.dim() });
         }
@@ -104,7 +85,7 @@ impl LowRank {
         }
         let (of_cut, stop) = ((self.rank, self.seed), (self.tol, self.max_iter));
         if cut::serves(self.rank, source.len().min(target.len()))
-            && let Some(plan) = cut::cut([source, target], of_cut, stop, progress)?
+            && let Some(plan) = cut::cut([source, target], of_cut, stop, watch.not_keeping())?
         {
             return Ok(plan);
         }
@@ -112,7 +93,7 @@ impl LowRank {
         let origins = [source.mean(), target.mean()];
         let scale = source.variance().sqrt() * target.variance().sqrt();
         let unit = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-        let (mut descent, rounds) = match kept.as_ref().and_then(|part| part.record::<Descent>(DESCENT)) {
+        let (mut descent, rounds) = match watch.record::<Descent>(DESCENT) {
             Some(underway) => (underway, 0),
             None => (self.start(source, target, &origins, unit)?, MOST_ROUNDS),
         };
@@ -122,11 +103,8 @@ impl LowRank {
         let mut converged = false;
         while descent.iterations < self.max_iter {
             let cost = points.cost(&now);
-            let go_on = progress.is_none_or(|progress| progress(descent.iterations, cost));
-            if let Some(part) = &mut kept {
-                part.pass(go_on, |part| part.keep_record(DESCENT, &descent));
-            }
-            if !go_on {
+            let go_on = watch.tell(Progress::at(descent.iterations, cost));
+            if !watch.pass(go_on, |part| part.keep_record(DESCENT, &descent)) {
                 return Err(TransportError::Stopped { iterations: descent.iterations });
             }
             let settled = descent.is_settled(cost, self.tol, source.dim());
@@ -146,7 +124,7 @@ impl LowRank {
         }
         let now = descent.project(&points, LAST_PROJECTED, MOST_ROUNDS);
         let plan = LowRankPlan::new(&descent, &points, &now, &origins[1], converged);
-        let other = if self.rank > 1 { cut::cut([source, target], of_cut, stop, None)? } else { None };
+        let other = if self.rank > 1 { cut::cut([source, target], of_cut, stop, Watch::default())? } else { None };
         Ok(match other {
             // A descent that was cut short has not shown what it finds.
             Some(other) if other.transport_cost < plan.transport_cost => {

@@ -16,10 +16,10 @@ use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Real, Storage};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
-use crate::transport::outcome::{Outcome, Plan, Residual, Values, Verdict};
+use crate::transport::outcome::{Outcome, Plan, Values, Verdict};
 use crate::transport::problem::{Problem, dot, precision, scale};
 use crate::transport::sinkhorn::{Blur, Hold, Potentials, Sinkhorn};
-use crate::transport::watch::Watch;
+use crate::watch::{Residual, Watch};
 use level::{Budget, Level, REACHED, Step};
 use side::Saved;
 use tiles::{LARGEST_DIM, Scale};
@@ -190,7 +190,7 @@ fn descend<B: Backend, const D: usize>(
     };
     let cut = solver.tol.min(LARGEST_SHARE).ln();
     let mut budget = Budget { iterations: 0, most: solver.max_iter, history: Vec::new(), watch, square };
-    let recalled = budget.watch.kept.as_ref().and_then(|part| {
+    let recalled = budget.watch.kept().and_then(|part| {
         let (k, iterations): (usize, usize) = part.record(REACHED)?;
         let step = steps.get(k)?;
         Some((k, iterations, Residual::kept(part)?, Level::kept(backend, step.clone(), sides(step), cut, part)?))
@@ -240,8 +240,7 @@ fn descend<B: Backend, const D: usize>(
     let backend = Cpu::<f64>::new();
     let potentials = saved.into_iter().map(|side| side.potential).collect();
     let mut level = Level::new(&backend, finest.clone(), sides(&finest), Some(potentials), cut)?;
-    let watch = Watch { progress: watch.progress, kept: None };
-    let mut budget = Budget { iterations, most: solver.max_iter, history, watch, square };
+    let mut budget = Budget { iterations, most: solver.max_iter, history, watch: watch.not_keeping(), square };
     budget.history.pop();
     let (tol, left) = solver.ending(error, iterations);
     let error = level.end((steps.len() - 1, tol, left), &mut budget)?;

@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
-
 use crate::backend::{Backend, Precision};
 use crate::transport::TransportError;
 use crate::transport::problem::{Problem, dot, precision};
 use crate::transport::sinkhorn::{Hold, Potentials, RowMeans, Run, Sinkhorn};
+use crate::watch::Residual;
 
 /// What the solver found.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,17 +50,6 @@ impl Outcome {
     pub fn gap(&self) -> f64 {
         self.regularised_cost - self.dual
     }
-}
-
-/// The error of the plan before an iteration.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Residual {
-    /// Iterations made before, all levels counted.
-    pub iteration: usize,
-    /// ε of the level, in units of c.
-    pub eps: f64,
-    /// The error, as [`Outcome::marginal_error`].
-    pub error: f64,
 }
 
 /// Why the solver stopped, and what would change that.

@@ -12,8 +12,8 @@
 use crate::backend::Device;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
-use crate::transport::sinkhorn::Progress;
 use crate::transport::{Draws, LabelCost, Plan, Potentials, Problem, Sinkhorn, TransportError};
+use crate::watch::Watch;
 
 /// Slots drawn at a time: enough to share a pass over the columns, few enough for memory.
 const ROUND: u64 = 1 << 20;
@@ -77,8 +77,8 @@ impl<'a> Pairing<'a> {
     /// The next round of pairs, in their random order; none when all are drawn.
     ///
     /// # Errors
-    /// [`TransportError`] when memory runs out or `progress`, of the smaller problems without replacement, says stop.
-    pub fn next_round(&mut self, device: &Device, progress: Option<Progress<'_>>) -> Result<Option<Pairs>, TransportError> {
+    /// [`TransportError`] when memory runs out or `watch`, told of the smaller problems without replacement, says stop.
+    pub fn next_round(&mut self, device: &Device, watch: Watch<'_>) -> Result<Option<Pairs>, TransportError> {
         let end = self.total.min(self.done + ROUND.max(self.plan.source().len() as u64));
         if self.done == end {
             return Ok(None);
@@ -89,7 +89,7 @@ impl<'a> Pairing<'a> {
         let rows: Vec<u32> = slots.iter().map(|slot| slot.source).collect();
         let mut target = self.draw(&self.plan, &rows, &slots, &open, 0, device)?;
         if let Some(used) = self.used.take() {
-            self.used = Some(self.without_replacement(used, end, &slots, &mut target, device, progress)?);
+            self.used = Some(self.without_replacement(used, end, &slots, &mut target, device, watch)?);
         }
         self.done = end;
         Ok(Some(Pairs { source: rows, target }))
@@ -137,7 +137,7 @@ impl<'a> Pairing<'a> {
         slots: &[Slot],
         target: &mut [u32],
         device: &Device,
-        progress: Option<Progress<'_>>,
+        watch: Watch<'_>,
     ) -> Result<Vec<u32>, TransportError> {
         let (x, y, eps) = (self.plan.source(), self.plan.target(), self.plan.eps());
         // A share that is whole but for rounding is whole.
@@ -181,7 +181,7 @@ impl<'a> Pairing<'a> {
                 f: sources.iter().map(|&i| self.potentials.f[i]).collect(),
                 g: targets.iter().map(|&j| self.potentials.g[j]).collect(),
             };
-            let outcome = LEFT_OVER.solve(&problem, device, Some(&warm), progress)?;
+            let outcome = LEFT_OVER.solve_watched(&problem, Some(&warm), device, watch.not_keeping())?;
             let plan = Plan::new(&problem, &outcome.potentials)?;
             for (&k, j) in open.iter().zip(self.draw(&plan, &rows, slots, &open, round, device)?) {
                 target[k] = targets[j as usize] as u32;

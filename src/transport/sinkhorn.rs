@@ -26,12 +26,11 @@ mod underway;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, BackendError, Device, Real, Task};
-use crate::checkpoint::Part;
 use crate::transport::TransportError;
 use crate::transport::multiscale;
 use crate::transport::outcome::Outcome;
 use crate::transport::problem::Problem;
-use crate::transport::watch::Watch;
+use crate::watch::Watch;
 pub(super) use finish::Blur;
 pub(super) use half_step::{ProductRows, RowMeans};
 pub(super) use hold::{Hold, convex};
@@ -64,39 +63,35 @@ pub struct Potentials {
     pub g: Vec<f64>,
 }
 
-/// Called after each iteration with its number, ε and the marginal error; `false` stops the solver.
-pub type Progress<'a> = &'a (dyn Fn(usize, f64, f64) -> bool + Sync);
-
 impl Sinkhorn {
-    /// Solves `problem` on `device`, from `warm` if given. Not converging is a fact of the outcome, not an error.
+    /// Solves `problem` on `device`. Not converging is a fact of the outcome, not an error.
     ///
     /// # Errors
-    /// [`TransportError`] when ε is too small or too large for the precision or ρ too small for f64, the warm start has other lengths,
-    /// memory runs out, or `progress` says stop.
-    pub fn solve(
-        &self,
-        problem: &Problem<'_>,
-        device: &Device,
-        warm: Option<&Potentials>,
-        progress: Option<Progress<'_>>,
-    ) -> Result<Outcome, TransportError> {
-        device.run(Solve { solver: *self, problem, warm, watch: Watch { progress, kept: None } })
+    /// [`TransportError`] when ε is too small or too large for the precision or ρ too small for f64, or memory runs out.
+    pub fn solve(&self, problem: &Problem<'_>, device: &Device) -> Result<Outcome, TransportError> {
+        self.solve_watched(problem, None, device, Watch::default())
     }
 
-    /// As [`Sinkhorn::solve`], but that what `kept` has of this solve is not done again, bit for bit as if there had been no stop.
-    /// The state is saved there when that is due, and kept when `progress` says stop and at the end.
+    /// [`Sinkhorn::solve`] from the potentials of a problem nearby.
     ///
     /// # Errors
-    /// As [`Sinkhorn::solve`].
-    pub fn resume(
+    /// As [`Sinkhorn::solve`], and when the potentials have other lengths.
+    pub fn solve_from(&self, problem: &Problem<'_>, warm: &Potentials, device: &Device) -> Result<Outcome, TransportError> {
+        self.solve_watched(problem, Some(warm), device, Watch::default())
+    }
+
+    /// [`Sinkhorn::solve`], from potentials if given. `watch` is told of each iteration; what it kept of this solve is not done again.
+    ///
+    /// # Errors
+    /// As [`Sinkhorn::solve_from`], and [`TransportError::Stopped`] when the watch says stop.
+    pub fn solve_watched(
         &self,
         problem: &Problem<'_>,
-        device: &Device,
         warm: Option<&Potentials>,
-        progress: Option<Progress<'_>>,
-        kept: Part<'_>,
+        device: &Device,
+        watch: Watch<'_>,
     ) -> Result<Outcome, TransportError> {
-        device.run(Solve { solver: *self, problem, warm, watch: Watch { progress, kept: Some(kept) } })
+        device.run(Solve { solver: *self, problem, warm, watch })
     }
 
     /// Whether the updates are accelerated: not when a number of iterations is asked for.

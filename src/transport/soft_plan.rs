@@ -11,8 +11,8 @@
 use crate::backend::{Backend, Device, Task};
 use crate::transport::TransportError;
 use crate::transport::problem::{Problem, dot};
-use crate::transport::sinkhorn::{Potentials, Progress, Run, Sinkhorn};
-use crate::transport::watch::Watch;
+use crate::transport::sinkhorn::{Potentials, Run, Sinkhorn};
+use crate::watch::Watch;
 
 /// The plan P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε) of a problem with a free target, by [`Sinkhorn::soft_plan`]; its first marginal
 /// is a.
@@ -37,7 +37,7 @@ impl Sinkhorn {
     /// given; κ → ∞ is the balanced problem.
     ///
     /// # Errors
-    /// [`TransportError`] when κ is not positive, ε is too small for the precision, `warm` has another length than m, or `progress`
+    /// [`TransportError`] when κ is not positive, ε is too small for the precision, `warm` has another length than m, or the watch
     /// says stop.
     pub fn soft_plan(
         &self,
@@ -45,10 +45,10 @@ impl Sinkhorn {
         kappa: f64,
         warm: Option<&[f64]>,
         device: &Device,
-        progress: Option<Progress<'_>>,
+        watch: Watch<'_>,
     ) -> Result<SoftPlan, TransportError> {
         let problem = problem.with_rho(None, Some(kappa))?;
-        device.run(Solve { problem, solver: *self, warm, progress })
+        device.run(Solve { problem, solver: *self, warm, watch })
     }
 }
 
@@ -56,17 +56,17 @@ struct Solve<'a> {
     problem: Problem<'a>,
     solver: Sinkhorn,
     warm: Option<&'a [f64]>,
-    progress: Option<Progress<'a>>,
+    watch: Watch<'a>,
 }
 
 impl Task for Solve<'_> {
     type Output = Result<SoftPlan, TransportError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        let Self { problem, solver, warm, progress } = self;
+        let Self { problem, solver, warm, watch } = self;
         problem.check_precision::<B>()?;
         let (x, y) = problem.sides(backend)?;
-        let mut run = Run::new(backend, &problem, &x, &y, Watch { progress, kept: None })?;
+        let mut run = Run::new(backend, &problem, &x, &y, watch.not_keeping())?;
         if let Some(g) = warm {
             run.start_from(&Potentials { f: vec![0.0; x.n], g: g.to_vec() })?;
             run.update_phi(run.eps)?;

@@ -10,8 +10,9 @@ use crate::backend::{Backend, Device};
 use crate::random::Stream;
 use crate::transport::gaussian::Gaussian;
 use crate::transport::problem::{Problem, Side};
-use crate::transport::sinkhorn::{Potentials, Progress, Sinkhorn};
+use crate::transport::sinkhorn::{Potentials, Sinkhorn};
 use crate::transport::{Conditional, Plan, TransportError};
+use crate::watch::Watch;
 
 /// Above this dimension covariances are taken as diagonal: their eigenvectors would cost as much as an iteration.
 const FULL: usize = 128;
@@ -85,12 +86,12 @@ pub fn subsample(
     seed: u32,
     solver: Sinkhorn,
     device: &Device,
-    progress: Option<Progress<'_>>,
+    watch: Watch<'_>,
 ) -> Result<Potentials, TransportError> {
     let x = problem.source().resample(n, seed, Stream::Split, 0);
     let y = problem.target().resample(n, seed, Stream::Split, 1);
     let small = problem.between(&x, &y)?;
-    let outcome = solver.solve(&small, device, None, progress)?;
+    let outcome = solver.solve_watched(&small, None, device, watch)?;
     let law = Conditional { source: None, ..Plan::new(&small, &outcome.potentials)?.partners() };
     Ok(Potentials { f: law.potential(problem.source(), device)?, g: vec![0.0; problem.target().len()] })
 }

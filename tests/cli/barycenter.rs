@@ -26,7 +26,7 @@ fn normals(n: usize, scale: [f64; 2], offset: f64, step: u32) -> Cloud {
 fn translated_clouds_have_their_cloud_between_them() {
     let x = normals(200, [1.0, 0.5], 0.0, 0);
     let moved = |by: f64| Cloud::new(x.points().iter().map(|p| p + by).collect(), 2).unwrap();
-    let found = EXACT.solve(&[x.clone(), moved(1.0), moved(5.0)], &[2.0, 1.0, 1.0], &Device::cpu(Precision::F64), None).unwrap();
+    let found = EXACT.solve(&[x.clone(), moved(1.0), moved(5.0)], &[2.0, 1.0, 1.0], &Device::cpu(Precision::F64)).unwrap();
     assert!(found.converged && found.objective.len() <= 2);
     // Σ λ |t − 3/2|² in each of two coordinates.
     let objective = 2.0 * (0.5 * 2.25 + 0.25 * 0.25 + 0.25 * 12.25);
@@ -51,7 +51,7 @@ fn samples_of_gaussians_have_the_closed_barycenter() {
     let device = Device::cpu(Precision::F64);
     let distance = |coupling| {
         let solver = Barycenter { n: 400, coupling, tol: 1e-3, max_iter: 30, seed: 0 };
-        moments(&solver.solve(&clouds, &weights, &device, None).unwrap().cloud).w2_squared(&closed).unwrap()
+        moments(&solver.solve(&clouds, &weights, &device).unwrap().cloud).w2_squared(&closed).unwrap()
     };
     let solver = Sinkhorn { tol: 1e-3, ..Sinkhorn::default() };
     let entropic = |debias| distance(Coupling::Entropic { eps: 0.3, debias, solver });
@@ -64,7 +64,7 @@ fn samples_of_gaussians_have_the_closed_barycenter() {
 #[test]
 fn the_exact_objective_never_rises() {
     let clouds = [normals(150, [1.0, 2.0], 0.0, 0), normals(130, [3.0, 1.0], 1.0, 1)];
-    let found = Barycenter { n: 100, ..EXACT }.solve(&clouds, &[1.0, 2.0], &Device::cpu(Precision::F64), None).unwrap();
+    let found = Barycenter { n: 100, ..EXACT }.solve(&clouds, &[1.0, 2.0], &Device::cpu(Precision::F64)).unwrap();
     assert!(found.objective.windows(2).all(|pair| pair[1] <= pair[0] * (1.0 + 1e-12)), "{:?}", found.objective);
 }
 

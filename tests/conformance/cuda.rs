@@ -199,7 +199,7 @@ fn potentials_on_emulated_cuda_are_those_of_f64() {
         let eps = 0.05 * d as f64; // the mean of ½|x − y|² is d
         let solve = |offset: f64, device: &Device| {
             let (x, y) = (cloud(150, d, offset, 1), cloud(170, d, offset, 2));
-            let outcome = sinkhorn.solve(&Problem::new(&x, &y, eps).unwrap(), device, None, None).unwrap();
+            let outcome = sinkhorn.solve(&Problem::new(&x, &y, eps).unwrap(), device).unwrap();
             [outcome.potentials.f, outcome.potentials.g].concat()
         };
         let (exact, found) = (solve(0.0, &Device::cpu(Precision::F64)), solve(0.0, &device));
@@ -223,7 +223,7 @@ fn points_in_half_precision_have_the_potentials_of_the_rounded_points() {
     for storage in [Storage::F16, Storage::Bf16] {
         let solve = |device: &Device, target: &Cloud, storage: Storage| {
             let problem = Problem::new(&x, target, 1.0).unwrap().stored_in(storage).unwrap();
-            let outcome = Sinkhorn { tol: 1e-5, ..Sinkhorn::default() }.solve(&problem, device, None, None).unwrap();
+            let outcome = Sinkhorn { tol: 1e-5, ..Sinkhorn::default() }.solve(&problem, device).unwrap();
             assert!(outcome.converged, "{}", outcome.verdict);
             (outcome, problem.storage_error())
         };
@@ -245,7 +245,7 @@ fn points_in_half_precision_have_the_potentials_of_the_rounded_points() {
 /// What the solver leaves on a device over `launcher`: potentials, as bits, and iterations.
 fn solved(launcher: Arc<Emulator>, problem: &Problem<'_>, sinkhorn: Sinkhorn) -> (Vec<u64>, usize) {
     let device = Device::Cuda(Cuda::over(launcher, "emulator".into()).unwrap());
-    let outcome = sinkhorn.solve(problem, &device, None, None).unwrap();
+    let outcome = sinkhorn.solve(problem, &device).unwrap();
     assert!(sinkhorn.tol == 0.0 || outcome.marginal_error <= sinkhorn.tol, "{}", outcome.verdict);
     let Potentials { f, g } = outcome.potentials;
     (f.into_iter().chain(g).map(f64::to_bits).collect(), outcome.iterations)
@@ -290,7 +290,7 @@ fn clouds_that_do_not_fit_go_through_the_device_in_tiles() {
         let mut launcher = Emulator::new(Order::Forward);
         launcher.memory = memory;
         let device = Device::Cuda(Cuda::over(Arc::new(launcher), "emulator".into()).unwrap());
-        Sinkhorn { tol: 0.0, max_iter: 12, plain: true }.solve(&problem, &device, None, None)
+        Sinkhorn { tol: 0.0, max_iter: 12, plain: true }.solve(&problem, &device)
     };
     let resident = solve(1 << 32).unwrap();
     // The second has room for the means of the smallest tile alone.
@@ -315,7 +315,7 @@ fn the_host_waits_for_nothing_within_an_iteration() {
     let waits = |max_iter: usize, tol: f64| {
         let launcher = Arc::new(Emulator::new(Order::Forward));
         let device = Device::Cuda(Cuda::over(launcher.clone(), "emulator".into()).unwrap());
-        let outcome = Sinkhorn { tol, max_iter, plain: tol == 0.0 }.solve(&problem, &device, None, None).unwrap();
+        let outcome = Sinkhorn { tol, max_iter, plain: tol == 0.0 }.solve(&problem, &device).unwrap();
         (launcher.waits.load(Ordering::Relaxed), launcher.late_reads.load(Ordering::Relaxed), outcome.residuals.len())
     };
     let ((few, few_late, _), (many, many_late, residuals)) = (waits(3, 0.0), waits(33, 0.0));
@@ -340,12 +340,12 @@ fn the_multiscale_solver_on_emulated_cuda_finds_the_processors_plan() {
         let on_emulator = |tol: f64| {
             let launcher = Arc::new(Emulator::new(Order::Forward));
             let device = Device::Cuda(Cuda::over(launcher.clone(), "emulator".into()).unwrap());
-            let outcome = Sinkhorn { tol, ..Sinkhorn::default() }.solve(&problem, &device, None, None).unwrap();
+            let outcome = Sinkhorn { tol, ..Sinkhorn::default() }.solve(&problem, &device).unwrap();
             let [waits, numbers] = [&launcher.waits, &launcher.late_reads].map(|count| count.load(Ordering::Relaxed));
             (outcome, waits, numbers)
         };
         let (found, waits, numbers) = on_emulator(1e-3);
-        let expected = Sinkhorn::default().solve(&problem, &Device::cpu(Precision::F32), None, None).unwrap();
+        let expected = Sinkhorn::default().solve(&problem, &Device::cpu(Precision::F32)).unwrap();
         assert!(found.converged && found.skipped_mass_bound > 0.0, "{:?}, {:e} skipped", found.verdict, found.skipped_mass_bound);
         let (cost, processors) = (found.transport_cost, expected.transport_cost);
         assert!((cost - processors).abs() <= 1e-3 * processors, "{cost} for {processors}");

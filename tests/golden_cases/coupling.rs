@@ -38,7 +38,7 @@ pub fn check(case: &Case) -> Result<f64, Trouble> {
 fn plan(x: &Cloud, y: &Cloud, eps: f64) -> Result<Vec<f64>, Trouble> {
     let problem = Problem::new(x, y, eps).map_err(failed)?;
     let solver = Sinkhorn { tol: 1e-12, max_iter: 100_000, plain: false };
-    let potentials = solver.solve(&problem, &Case::device(), None, None).map_err(failed)?.potentials;
+    let potentials = solver.solve(&problem, &Case::device()).map_err(failed)?.potentials;
     let entry = |i: usize, j: usize| {
         let half: f64 = 0.5 * x.row(i).iter().zip(y.row(j)).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
         x.weight(i) * y.weight(j) * ((potentials.f[i] + potentials.g[j] - half) / eps).exp()

@@ -29,7 +29,7 @@ fn closed_form(x: &Cloud, y: &Cloud, eps: f64, t: f64) -> f64 {
 
 fn solve(x: &Cloud, y: &Cloud) -> Outcome {
     let device = Device::cpu(Precision::F32);
-    Sinkhorn::default().solve(&Problem::new(x, y, EPS).unwrap(), &device, None, None).unwrap()
+    Sinkhorn::default().solve(&Problem::new(x, y, EPS).unwrap(), &device).unwrap()
 }
 
 /// A sample variance of N Gaussians has relative standard deviation √(2/N); four of them.
@@ -55,7 +55,7 @@ fn paths_of_the_bridge_have_the_variance_of_the_closed_form_at_every_step() {
     for (deviation, eps) in [(1.5, 1.0), (0.5, 2.0), (0.5, 0.05)] {
         let (device, x, y) = (Device::cpu(Precision::F32), gaussian(1.0, 0), gaussian(deviation, 1));
         let problem = Problem::new(&x, &y, eps).unwrap();
-        let outcome = Sinkhorn::default().solve(&problem, &device, None, None).unwrap();
+        let outcome = Sinkhorn::default().solve(&problem, &device).unwrap();
         let bridge = Bridge::new(Plan::new(&problem, &outcome.potentials).unwrap());
         for steps in [1, 2, 8, 40] {
             let grid = Grid::uniform(&Schedule::CondOt, steps).unwrap();

@@ -4,6 +4,7 @@ use brenier::backend::{Device, Precision};
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
 use brenier::transport::{Conditional, LabelCost, Outcome, Pairing, Plan, Problem, Sinkhorn, TransportError};
+use brenier::watch::Watch;
 
 const EPS: f64 = 0.3;
 const TIGHT: Sinkhorn = Sinkhorn { tol: 1e-11, max_iter: 100_000, plain: false };
@@ -21,7 +22,7 @@ fn labels(n: usize, classes: u32) -> Vec<u32> {
 fn solve(x: &Cloud, y: &Cloud, labels: Option<LabelCost<'_>>, rho: Option<f64>) -> Outcome {
     let problem = Problem::new(x, y, EPS).unwrap().with_rho(rho, rho).unwrap();
     let problem = labels.map_or(problem, |labels| problem.with_labels(labels).unwrap());
-    let outcome = TIGHT.solve(&problem, &Device::cpu(Precision::F64), None, None).unwrap();
+    let outcome = TIGHT.solve(&problem, &Device::cpu(Precision::F64)).unwrap();
     assert!(outcome.converged, "{}", outcome.verdict);
     outcome
 }
@@ -110,7 +111,7 @@ fn costs_in_the_table_converge_as_they_do_in_the_points() {
         let rest: Vec<f64> = table.iter().map(|w| (1.0 - share) * w).collect();
         let labels = LabelCost { source: &of_u, target: &of_v, table: &rest, columns: m };
         let problem = Problem::new(&x, &y, eps).unwrap().with_labels(labels).unwrap();
-        solver.solve(&problem, &device, None, None).unwrap()
+        solver.solve(&problem, &device).unwrap()
     };
     for eps in [0.01, 0.1, 10.0] {
         let points = at(1.0, eps);
@@ -180,7 +181,7 @@ fn pairs_keep_to_what_the_class_costs_allow() {
     for without_replacement in [false, true] {
         let mut pairing = Pairing::new(&problem, &outcome.potentials, 60, without_replacement, (3, 0)).unwrap();
         let mut used = [0; 60];
-        while let Some(pairs) = pairing.next_round(&device, None).unwrap() {
+        while let Some(pairs) = pairing.next_round(&device, Watch::default()).unwrap() {
             for (&i, &j) in pairs.source.iter().zip(&pairs.target) {
                 assert_eq!(of_x[i as usize], of_y[j as usize], "{i} and {j}");
                 used[j as usize] += 1;

@@ -1,7 +1,6 @@
 //! `compare` tells the truth: flags, orders, the floor and the ledger on a data set and on a law.
 
 use brenier::backend::{Device, Noise, Precision};
-use brenier::checkpoint::Checkpoint;
 use brenier::experiment::{Compare, Comparison, Flag, FreeEnergy, Named, Row};
 use brenier::field::Field;
 use brenier::measure::{Cloud, Measure, Mixture, named};
@@ -12,12 +11,13 @@ use brenier::random::{Philox, Stream};
 use brenier::sampler::{Ddim, Ddpm, Euler, Heun, Method, Observe, Variance};
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{Problem, Sinkhorn};
+use brenier::watch::{Progress, Watch};
 
 fn compare(target: &str, compare: &Compare) -> Comparison {
     let measure = named(target, None).unwrap();
     let source = named("normal", Some(measure.dim())).unwrap();
     let (target, source) = (Named { name: target, measure: &measure }, Named { name: "normal", measure: &source });
-    compare.run(target, source, &Device::cpu(Precision::F32), &mut Checkpoint::none(), &|_, _, _| true).unwrap()
+    compare.run(target, source, &Device::cpu(Precision::F32), Watch::default()).unwrap()
 }
 
 fn rows<'a>(comparison: &'a Comparison, method: &'a str) -> impl Iterator<Item = &'a Row> {
@@ -93,7 +93,7 @@ fn five_heun_steps_of_the_transport_flow_reach_the_floor_where_diffusion_does_no
         floor += divergence(train.points().to_vec());
 
         let eps = 0.002 * mean_cost(&start, &train, seed);
-        let outcome = Sinkhorn::default().solve(&Problem::new(&start, &train, eps).unwrap(), &device, None, None).unwrap();
+        let outcome = Sinkhorn::default().solve(&Problem::new(&start, &train, eps).unwrap(), &device).unwrap();
         let flow = Field::Transport { target: train, g: outcome.potentials.g, eps };
         let run = |program: Program, field: &Field| {
             let noise = Noise::Counter { philox: Philox::new(seed, Stream::Noise), first: 0 };
@@ -118,13 +118,13 @@ fn progress_counts_the_rows_there_are() {
         [("normal", named("normal", Some(2)).unwrap(), 9 * 2 + 2), ("moons", named("moons", None).unwrap(), 2 * 2 + 2)]
     {
         let told = std::sync::Mutex::new(Vec::new());
-        let tell = |_: &str, done: usize, all: usize| {
-            told.lock().unwrap().push((done, all));
+        let tell = |now: Progress<'_>| {
+            told.lock().unwrap().push((now.done, now.of.unwrap()));
             true
         };
         let compare = Compare { n: 64, steps: vec![1, 2], ..Compare::default() };
         let (target, source) = (Named { name: "8gaussians", measure: &target }, Named { name, measure: &source });
-        let found = compare.run(target, source, &Device::cpu(Precision::F64), &mut Checkpoint::none(), &tell).unwrap();
+        let found = compare.run(target, source, &Device::cpu(Precision::F64), Watch::telling(&tell)).unwrap();
         let told = told.into_inner().unwrap();
         assert_eq!(found.record.rows.len(), rows);
         assert!(told.iter().all(|(done, all)| done <= all && *all == rows) && told.is_sorted(), "{told:?}");

@@ -31,7 +31,7 @@ fn problem<'a>(x: &'a Cloud, y: &'a Cloud, cost: Cost) -> Problem<'a> {
 
 #[track_caller]
 fn solve(problem: &Problem<'_>) -> Outcome {
-    let outcome = SOLVER.solve(problem, &f64s(), None, None).unwrap();
+    let outcome = SOLVER.solve(problem, &f64s()).unwrap();
     assert!(outcome.converged, "{:?}: {} after {}", problem.cost(), outcome.marginal_error, outcome.iterations);
     outcome
 }
@@ -174,7 +174,7 @@ fn norms_scale_and_translate_and_cosine_does_not_see_lengths() {
         }
         let (far_x, far_y) = (mapped(&x, &|x| 1e4 + x), mapped(&y, &|y| 1e4 + y));
         let far = Problem::new(&far_x, &far_y, here.eps()).unwrap().with_cost(cost).unwrap();
-        let single = Sinkhorn { tol: 1e-6, ..SOLVER }.solve(&far, &Device::cpu(Precision::F32), None, None).unwrap();
+        let single = Sinkhorn { tol: 1e-6, ..SOLVER }.solve(&far, &Device::cpu(Precision::F32)).unwrap();
         assert_near(single.dual, dual, 1e-5);
     }
 }
@@ -258,7 +258,7 @@ fn costs_that_are_none_and_what_only_the_quadratic_cost_has_are_refused() {
     let product = outcome.hessian_product(&distance, &[0.0; 10], 1e-3, &f64s());
     assert!(matches!(product, Err(TransportError::QuadraticOnly { .. })));
     let tiny = Problem::new(&x, &y, 1e-9).unwrap().with_cost(Cost::Euclidean).unwrap();
-    let refused = SOLVER.solve(&tiny, &Device::cpu(Precision::F32), None, None).unwrap_err().to_string();
+    let refused = SOLVER.solve(&tiny, &Device::cpu(Precision::F32)).unwrap_err().to_string();
     assert!(refused.contains("largest cost"), "{refused}");
     for (text, cost) in [("euclidean", Some(Cost::Euclidean)), ("lp:1.5", Some(Cost::Lp(1.5))), ("lp:0.5", None), ("l2", None)] {
         assert_eq!(text.parse::<Cost>().ok(), cost);

@@ -53,7 +53,7 @@ fn the_gradient_of_the_regularised_cost_is_its_central_difference() {
     for rho in [[None; 2], [Some(0.8); 2], [None, Some(0.5)], [Some(0.5), None]] {
         let solve = |x: &Cloud| {
             let problem = Problem::new(x, &y, EPS).unwrap().with_rho(rho[0], rho[1]).unwrap();
-            let outcome = TIGHT.solve(&problem, &device, None, None).unwrap();
+            let outcome = TIGHT.solve(&problem, &device).unwrap();
             (outcome.gradient(&problem).unwrap(), outcome.dual)
         };
         let gradient = solve(&x).0;
@@ -88,10 +88,10 @@ fn the_hessian_product_is_the_central_difference_of_the_gradient_and_symmetric()
     let (device, x, y) = (Device::cpu(Precision::F64), cloud(N, 0), cloud(M, 1));
     let gradient = |x: &Cloud| {
         let problem = Problem::new(x, &y, EPS).unwrap();
-        TIGHT.solve(&problem, &device, None, None).unwrap().gradient(&problem).unwrap().points
+        TIGHT.solve(&problem, &device).unwrap().gradient(&problem).unwrap().points
     };
     let problem = Problem::new(&x, &y, EPS).unwrap();
-    let outcome = TIGHT.solve(&problem, &device, None, None).unwrap();
+    let outcome = TIGHT.solve(&problem, &device).unwrap();
     let product = |v: &[f64]| outcome.hessian_product(&problem, v, 1e-12, &device).unwrap();
     let (v, u, still) = (normals(N * D, 20), normals(N * D, 22), vec![0.0; N]);
     let along = product(&v);

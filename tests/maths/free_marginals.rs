@@ -4,6 +4,7 @@ use brenier::backend::{Device, Precision};
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
 use brenier::transport::{Divergence, Gaussian, Outcome, Problem, Sinkhorn};
+use brenier::watch::Watch;
 
 const TIGHT: Sinkhorn = Sinkhorn { tol: 1e-11, max_iter: 20_000, plain: false };
 
@@ -13,7 +14,7 @@ fn cpu() -> Device {
 
 fn solve(x: &Cloud, y: &Cloud, eps: f64, rho: [Option<f64>; 2]) -> Outcome {
     let problem = Problem::new(x, y, eps).unwrap().with_rho(rho[0], rho[1]).unwrap();
-    let outcome = TIGHT.solve(&problem, &cpu(), None, None).unwrap();
+    let outcome = TIGHT.solve(&problem, &cpu()).unwrap();
     assert!(outcome.converged, "{}", outcome.verdict);
     assert!(outcome.gap().abs() < 1e-9, "duality gap {}", outcome.gap());
     outcome
@@ -104,7 +105,7 @@ fn strongly_held_marginals_are_balanced() {
     assert!((off(1e3) / off(1e4) - 10.0).abs() < 0.1, "{} {}", off(1e3), off(1e4));
     // The value does not hang on ρ times what is left of the marginals' errors.
     let problem = Problem::new(&x, &y, 0.2).unwrap().with_rho(Some(1e12), Some(1e12)).unwrap();
-    let loose = Sinkhorn::default().solve(&problem, &cpu(), None, None).unwrap();
+    let loose = Sinkhorn::default().solve(&problem, &cpu()).unwrap();
     assert!((loose.regularised_cost - balanced).abs() < 2e-3 * balanced, "{} for {balanced}", loose.regularised_cost);
 }
 
@@ -112,7 +113,7 @@ fn strongly_held_marginals_are_balanced() {
 fn the_semi_unbalanced_problem_is_that_with_a_free_target() {
     let (x, y, eps, kappa) = (draws(50, 0), draws(80, 1), 0.2, 0.6);
     let general = solve(&x, &y, eps, [None, Some(kappa)]);
-    let special = TIGHT.soft_plan(&Problem::new(&x, &y, eps).unwrap(), kappa, None, &cpu(), None).unwrap();
+    let special = TIGHT.soft_plan(&Problem::new(&x, &y, eps).unwrap(), kappa, None, &cpu(), Watch::default()).unwrap();
     let density = |j: usize| (-general.potentials.g[j] / kappa).exp() * y.weight(j);
     assert!((0..y.len()).all(|j| (density(j) - special.weights[j]).abs() < 1e-9));
     let value = special.cost + kappa * special.kl;

@@ -3,14 +3,12 @@
 use std::f64::consts::TAU as TURN;
 
 use brenier::backend::{Device, Precision};
-use brenier::checkpoint::Checkpoint;
-use brenier::gradient_flow::{Account, Blob, FlowError, Langevin, SemiUnbalancedJko, SinkhornFlow, descend};
+use brenier::gradient_flow::{Blob, FlowError, Langevin, SemiUnbalancedJko, SinkhornFlow, descend};
 use brenier::measure::{Cloud, Covariance, Mixture, named};
 use brenier::program::{Op, STATE};
 use brenier::random::Stream;
-use brenier::transport::{EntropicMap, Gaussian, Problem, Residual, Sinkhorn};
-
-const ON: fn(usize, &Account, Option<Residual>) -> bool = |_, _, _| true;
+use brenier::transport::{EntropicMap, Gaussian, Problem, Sinkhorn};
+use brenier::watch::Watch;
 
 fn cpu() -> Device {
     Device::cpu(Precision::F64)
@@ -51,7 +49,7 @@ fn the_semi_unbalanced_step_of_a_gaussian_is_the_closed_one() {
     let (kappa, eps, m) = (0.2, 0.02, grid(1.0));
     let tight = Sinkhorn { tol: 1e-10, max_iter: 1000, plain: false };
     let source = grid(1.6);
-    let plan = tight.soft_plan(&Problem::new(&source, &m, eps).unwrap(), kappa, None, &cpu(), None).unwrap();
+    let plan = tight.soft_plan(&Problem::new(&source, &m, eps).unwrap(), kappa, None, &cpu(), Watch::default()).unwrap();
     let after = m.clone().with_weights(plan.weights.clone()).unwrap();
     let truth = gaussian_step(1.6 * 1.6, kappa, eps);
     assert!((after.variance() - truth).abs() < 1e-7, "{} for {truth}", after.variance());
@@ -62,7 +60,7 @@ fn the_semi_unbalanced_step_of_a_gaussian_is_the_closed_one() {
     let settled = (0..300).fold(1.0, |v, _| gaussian_step(v, kappa, eps));
     let device = cpu();
     let mut scheme = SemiUnbalancedJko::new(source, &m, kappa, eps, &device).unwrap();
-    let end = descend(&mut scheme, 25, &mut Checkpoint::none(), &ON).unwrap();
+    let end = descend(&mut scheme, 25, Watch::default()).unwrap();
     // 25 steps contract the excess variance by at least (1 + κ)^−50 ≈ 1e-4.
     assert!((end.state.variance() - settled).abs() < 1e-3, "{} for {settled}", end.state.variance());
     let predicted = 1.0 + SemiUnbalancedJko::predicted_bias(kappa, eps);
@@ -75,7 +73,7 @@ fn damping_joins_the_denoiser_to_the_optimal_map() {
     let (x, y, eps) = (draws("normal", 40, 0), draws("moons", 60, 1), 0.5);
     let solver = Sinkhorn { tol: 1e-12, max_iter: 3000, plain: true };
     let map = |kappa: f64| {
-        let g = solver.soft_plan(&Problem::new(&x, &y, eps).unwrap(), kappa, None, &cpu(), None).unwrap().g;
+        let g = solver.soft_plan(&Problem::new(&x, &y, eps).unwrap(), kappa, None, &cpu(), Watch::default()).unwrap().g;
         EntropicMap { target: &y, g: &g, eps }.apply(&x, &cpu()).unwrap()
     };
     let close = |a: &[f64], b: &[f64], tolerance: f64| {
@@ -84,7 +82,7 @@ fn damping_joins_the_denoiser_to_the_optimal_map() {
     };
     let denoiser = EntropicMap { target: &y, g: &vec![0.0; y.len()], eps }.apply(&x, &cpu()).unwrap();
     close(&map(1e-9), &denoiser, 1e-7);
-    let balanced = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &cpu(), None, None).unwrap().map;
+    let balanced = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &cpu()).unwrap().map;
     close(&map(500.0), &balanced, 1e-2); // off by the order of ε/κ = 1e-3
 }
 
@@ -93,7 +91,7 @@ fn damping_joins_the_denoiser_to_the_optimal_map() {
 fn an_entropic_step_pays_its_way_in_its_own_metric() {
     let (start, target, device) = (draws("normal", 500, 0), draws("8gaussians", 600, 1), cpu());
     let mut scheme = SemiUnbalancedJko::new(start, &target, 2.0, 0.2, &device).unwrap();
-    let end = descend(&mut scheme, 12, &mut Checkpoint::none(), &ON).unwrap();
+    let end = descend(&mut scheme, 12, Watch::default()).unwrap();
     assert_eq!(end.accounts[0].free_energy, None);
     assert_eq!(end.accounts[0].energy_inequality, None);
     for pair in end.accounts[1..].windows(2) {
@@ -108,7 +106,7 @@ fn an_entropic_step_pays_its_way_in_its_own_metric() {
 fn the_sinkhorn_flow_falls_at_every_step_and_reaches_the_target() {
     let (start, target, device) = (draws("normal", 500, 0), draws("moons", 500, 1), cpu());
     let mut scheme = SinkhornFlow::new(start, &target, 0.5, 0.02, &device).unwrap();
-    let end = descend(&mut scheme, 20, &mut Checkpoint::none(), &ON).unwrap();
+    let end = descend(&mut scheme, 20, Watch::default()).unwrap();
     for pair in end.accounts.windows(2) {
         assert!(pair[1].free_energy < pair[0].free_energy, "{pair:?}");
         assert!(pair[0].energy_inequality.unwrap() > 0.0, "{pair:?}");
@@ -170,7 +168,7 @@ fn the_accounts_of_langevin_between_gaussians_are_those_of_the_flow_not_of_its_p
         let start = start_law.sample(2000, 1, Stream::Source, 0);
         let target = Mixture::standard_normal(d);
         let langevin = Langevin::new(&target, tau, 0, &device).unwrap();
-        let descent = langevin.run(&start, Some(&start_law), 8, &mut Checkpoint::none(), &ON).unwrap();
+        let descent = langevin.run(&start, Some(&start_law), 8, Watch::default()).unwrap();
         let (mut variance, mut mean) = (2.0, 0.5);
         for account in &descent.accounts {
             let (energy, rate) = gaussian_accounts(d, variance, mean);
@@ -206,7 +204,7 @@ fn langevin_towards_a_turned_gaussian_settles_at_the_free_energy_of_its_bias() {
     for start_law in [wide, crossed, full] {
         let start = start_law.sample(2000, 1, Stream::Source, 0);
         let langevin = Langevin::new(&target, 0.1, 0, &device).unwrap();
-        let last = langevin.run(&start, Some(&start_law), 80, &mut Checkpoint::none(), &ON).unwrap().accounts.pop().unwrap();
+        let last = langevin.run(&start, Some(&start_law), 80, Watch::default()).unwrap().accounts.pop().unwrap();
         let off = (last.free_energy.unwrap() - expected).abs();
         assert!(off < 4.0 * last.standard_error.unwrap(), "{off} of {expected}");
     }
@@ -222,7 +220,7 @@ fn accounts_from_particles_alone_are_right_within_their_errors_or_none() {
         let start_law = Mixture::new(vec![1.0], vec![vec![0.5; d]], vec![Covariance::Isotropic(2.0)]).unwrap();
         let start = start_law.sample(3000, 1, Stream::Source, 0);
         let langevin = Langevin::new(&twice, tau, 0, &device).unwrap();
-        let descent = langevin.run(&start, Some(&start_law), 6, &mut Checkpoint::none(), &ON).unwrap();
+        let descent = langevin.run(&start, Some(&start_law), 6, Watch::default()).unwrap();
         let (mut variance, mut mean) = (2.0, 0.5);
         for account in &descent.accounts[1..] {
             (variance, mean) = ((1.0 - tau).powi(2) * variance + 2.0 * tau, (1.0 - tau) * mean);
@@ -244,8 +242,7 @@ fn langevin_settles_at_its_biased_variance_and_its_free_energy_follows_the_close
     let device = Device::cpu(Precision::F32);
     let start = wide.sample(200_000, 0, Stream::Source, 0);
     let target = law(variance);
-    let end =
-        Langevin::new(&target, tau, 0, &device).unwrap().run(&start, Some(&wide), 60, &mut Checkpoint::none(), &ON).unwrap();
+    let end = Langevin::new(&target, tau, 0, &device).unwrap().run(&start, Some(&wide), 60, Watch::default()).unwrap();
     let settled = variance * (1.0 + Langevin::predicted_bias(tau, variance).unwrap());
     assert!((settled - variance / (1.0 - tau / (2.0 * variance))).abs() < 1e-15);
     let standard_error = settled * (2.0 / 200_000.0f64).sqrt();
@@ -274,7 +271,7 @@ fn the_blob_flow_falls_at_every_step_and_settles_at_its_biased_variance() {
     };
     let start = Cloud::new((0..n).map(quantile).collect(), 1).unwrap();
     let mut scheme = Blob::new(start, &law(1.0), 0.2, eps, &device).unwrap();
-    let end = descend(&mut scheme, 60, &mut Checkpoint::none(), &ON).unwrap();
+    let end = descend(&mut scheme, 60, Watch::default()).unwrap();
     for account in &end.accounts[..60] {
         assert!(account.energy_inequality.unwrap() >= -1e-12, "{account:?}");
         assert!(account.effective_neighbours.unwrap() > 10.0);
@@ -291,7 +288,7 @@ fn the_blob_flow_falls_at_every_step_and_settles_at_its_biased_variance() {
 fn the_free_energy_of_the_blob_is_that_of_the_smoothed_law() {
     let (eps, device) = (0.01, cpu());
     let mut scheme = Blob::new(grid(1.5), &law(1.0), 0.01, eps, &device).unwrap();
-    let found = brenier::gradient_flow::Scheme::account(&mut scheme, &|_| true).unwrap().free_energy.unwrap();
+    let found = brenier::gradient_flow::Scheme::account(&mut scheme, &Watch::default()).unwrap().free_energy.unwrap();
     let (v, smooth) = (2.25, 2.25 + eps);
     let truth = -0.5 * ((TURN * smooth).ln() + v / smooth) + 0.5 * (TURN.ln() + v);
     assert!((found - truth).abs() < 1e-9, "{found} for {truth}");
@@ -311,8 +308,7 @@ fn steps_that_are_none_are_refused_in_a_sentence() {
     let six = draws("normal:6", 20, 0);
     let refused = Blob::new(six, &Mixture::standard_normal(6), 0.1, 0.1, &device).unwrap_err();
     assert_eq!(refused, FlowError::TooManyDimensions { dim: 6, limit: 5 });
-    let other =
-        Langevin::new(&law(1.0), 0.1, 0, &device).unwrap().run(&start, None, 1, &mut Checkpoint::none(), &ON).unwrap_err();
+    let other = Langevin::new(&law(1.0), 0.1, 0, &device).unwrap().run(&start, None, 1, Watch::default()).unwrap_err();
     assert_eq!(other, FlowError::Dimensions { particles: 2, target: 1 });
 }
 
@@ -322,7 +318,7 @@ fn a_runaway_particle_is_named_and_the_last_good_state_kept() {
     let device = Device::cpu(Precision::F32);
     let target = law(0.01);
     let start = law(1.0).sample(5000, 0, Stream::Source, 0);
-    let end = Langevin::new(&target, 0.1, 0, &device).unwrap().run(&start, None, 50, &mut Checkpoint::none(), &ON).unwrap();
+    let end = Langevin::new(&target, 0.1, 0, &device).unwrap().run(&start, None, 50, Watch::default()).unwrap();
     let Some(FlowError::Runaway { step, particle }) = end.halted else { panic!("{:?}", end.halted) };
     // A step multiplies by |1 − 10|, and ten times the radius is away.
     assert!((1..8).contains(&step) && particle < 5000, "step {step}, particle {particle}");

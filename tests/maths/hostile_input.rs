@@ -17,7 +17,7 @@ fn cloud(n: usize, d: usize, step: u32) -> Cloud {
 
 fn solve(x: &Cloud, y: &Cloud, eps: f64, cost: Cost, precision: Precision) -> Outcome {
     let problem = Problem::new(x, y, eps).unwrap().with_cost(cost).unwrap();
-    Sinkhorn { tol: 1e-6, ..Sinkhorn::default() }.solve(&problem, &Device::cpu(precision), None, None).unwrap()
+    Sinkhorn { tol: 1e-6, ..Sinkhorn::default() }.solve(&problem, &Device::cpu(precision)).unwrap()
 }
 
 #[track_caller]
@@ -56,7 +56,7 @@ fn an_eps_too_small_for_the_precision_is_refused_with_one_that_is_not() {
         let at = |eps: f64| {
             let problem = Problem::new(&x, &y, eps).unwrap().with_cost(cost).unwrap();
             let counted = Sinkhorn { tol: 0.0, max_iter: 5, plain: true };
-            counted.solve(&problem, &Device::cpu(Precision::F32), None, None)
+            counted.solve(&problem, &Device::cpu(Precision::F32))
         };
         let Err(TransportError::EpsTooSmall { smallest, .. }) = at(1e-9) else { panic!("{cost} at 1e-9") };
         assert!(smallest < 1e-3 && at(1.01 * smallest).unwrap().dual.is_finite(), "{cost}: {smallest}");
@@ -85,7 +85,7 @@ fn the_distance_between_clouds_costs_no_digits() {
     let problem = Problem::new(&x, &y, 0.2).unwrap();
     let [single, double] = [Precision::F32, Precision::F64].map(Device::cpu);
     let solver = Sinkhorn { tol: 1e-5, ..Sinkhorn::default() };
-    let solved = solver.solve(&problem, &double, None, None).unwrap();
+    let solved = solver.solve(&problem, &double).unwrap();
     let top = |device: &Device| {
         let plan = Plan::new(&problem, &solved.potentials).unwrap();
         plan.partners().top(&x, 5, device).unwrap().probability
@@ -94,7 +94,7 @@ fn the_distance_between_clouds_costs_no_digits() {
     for (found, expected) in found.iter().zip(&expected) {
         assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
     }
-    let again = solver.solve(&problem, &single, Some(&solved.potentials), None).unwrap();
+    let again = solver.solve_from(&problem, &solved.potentials, &single).unwrap();
     assert!(again.converged && again.iterations <= 1, "{} iterations", again.iterations);
     assert_close(again.transport_cost, solved.transport_cost, 1e-6);
 }
@@ -104,9 +104,8 @@ fn the_distance_between_clouds_costs_no_digits() {
 #[test]
 fn an_eps_too_large_for_the_precision_is_refused_with_one_that_is_not() {
     let (x, y) = (cloud(40, 2, 4), cloud(40, 2, 5));
-    let at = |eps: f64, precision: Precision| {
-        Sinkhorn::default().solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(precision), None, None)
-    };
+    let at =
+        |eps: f64, precision: Precision| Sinkhorn::default().solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(precision));
     let Err(TransportError::EpsTooLarge { largest, .. }) = at(1e8, Precision::F32) else { panic!("refused") };
     let pairs = x.rows().flat_map(|x| y.rows().map(move |y| x.iter().zip(y).map(|(x, y)| 0.5 * (x - y).powi(2)).sum::<f64>()));
     let mean = pairs.sum::<f64>() / 1600.0;
@@ -121,7 +120,7 @@ fn a_reach_below_the_digits_of_the_costs_is_refused() {
     let (x, y) = (cloud(40, 2, 4), cloud(40, 2, 5));
     let at = |rho: f64| {
         let problem = Problem::new(&x, &y, 0.2).unwrap().with_rho(Some(rho), Some(rho)).unwrap();
-        Sinkhorn::default().solve(&problem, &Device::cpu(Precision::F64), None, None)
+        Sinkhorn::default().solve(&problem, &Device::cpu(Precision::F64))
     };
     let Err(TransportError::RhoTooSmall { smallest, .. }) = at(1e-18) else { panic!("refused") };
     assert!(smallest < 1e-12);
@@ -239,7 +238,7 @@ fn weights_of_a_million_to_one_keep_their_shares() {
         }
         let truth = 0.5 * (0.5 - share + low) + 2.0 * (0.5 - low) + 2.0 * (share - low) + 0.5 * low;
         let problem = Problem::new(&x, &y, eps).unwrap();
-        let outcome = Sinkhorn { tol: 1e-9, ..Sinkhorn::default() }.solve(&problem, &Device::cpu(precision), None, None).unwrap();
+        let outcome = Sinkhorn { tol: 1e-9, ..Sinkhorn::default() }.solve(&problem, &Device::cpu(precision)).unwrap();
         assert_close(outcome.transport_cost, truth, 100.0 * relative);
         let light = 1.0 + low / share;
         assert_close(outcome.map[1], light, 100.0 * relative);

@@ -18,7 +18,7 @@ fn devices() -> [(Device, f64); 2] {
 }
 
 fn solve(x: &Cloud, y: &Cloud, eps: f64, tol: f64, device: &Device) -> Outcome {
-    let found = Sinkhorn { tol, ..Sinkhorn::default() }.solve(&Problem::new(x, y, eps).unwrap(), device, None, None).unwrap();
+    let found = Sinkhorn { tol, ..Sinkhorn::default() }.solve(&Problem::new(x, y, eps).unwrap(), device).unwrap();
     assert!(found.converged, "marginal error {} after {} iterations", found.marginal_error, found.iterations);
     assert!(found.skipped_mass_bound <= tol);
     found
@@ -31,7 +31,7 @@ fn assert_same_plan(x: &Cloud, y: &Cloud, eps: f64, tol: f64) {
         let all_pairs = Sinkhorn { tol: 0.0, max_iter: 0, plain: true };
         let problem = Problem::new(x, y, eps).unwrap();
         // The dense sums in f64, so that only what the tiled ones lack is seen.
-        let same = all_pairs.solve(&problem, &Device::cpu(Precision::F64), Some(&found.potentials), None).unwrap();
+        let same = all_pairs.solve_from(&problem, &found.potentials, &Device::cpu(Precision::F64)).unwrap();
         let missing = found.skipped_mass_bound + rounding;
         let differ = (found.marginal_error - same.marginal_error).abs();
         assert!(differ <= missing, "{} and {} differ by more than {missing:e}", found.marginal_error, same.marginal_error);
@@ -71,7 +71,7 @@ fn the_dense_iteration_leaves_the_potentials_where_they_are() {
     let device = Device::cpu(Precision::F64);
     let found = solve(&x, &y, eps, 1e-8, &device);
     let ten = Sinkhorn { tol: 0.0, max_iter: 10, plain: true };
-    let after = ten.solve(&Problem::new(&x, &y, eps).unwrap(), &device, Some(&found.potentials), None).unwrap();
+    let after = ten.solve_from(&Problem::new(&x, &y, eps).unwrap(), &found.potentials, &device).unwrap();
     let moved = found.potentials.f.iter().zip(&after.potentials.f).map(|(f, g)| (f - g).abs()).fold(0.0, f64::max);
     // Ten updates, each by ε log r; a single row's |log r| is at most the marginal error over its weight, 1/1100.
     assert!(moved < 10.0 * eps * 1e-8 * 1100.0, "{moved:e}");
@@ -97,7 +97,7 @@ fn a_warm_start_from_the_solution_takes_one_iteration() {
     let (x, y, eps, device) = (cube(1200, &[1.0, 1.0], 8), cube(1000, &[0.8, 1.5], 9), 1e-3, Device::cpu(Precision::F64));
     let found = solve(&x, &y, eps, 1e-6, &device);
     let solver = Sinkhorn { tol: 1.1e-6, ..Sinkhorn::default() };
-    let again = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &device, Some(&found.potentials), None).unwrap();
+    let again = solver.solve_from(&Problem::new(&x, &y, eps).unwrap(), &found.potentials, &device).unwrap();
     assert_eq!(again.iterations, 1); // which makes the second marginal exact
     assert!((again.dual - found.dual).abs() < 1e-12);
 }
@@ -118,10 +118,10 @@ fn free_marginals_are_those_of_the_dense_solver() {
     let (x, y, device) = (cube(1100, &[1.0, 1.0], 12), cube(1000, &[1.5, 0.8], 13), Device::cpu(Precision::F64));
     for (rho_x, rho_y) in [(Some(0.05), Some(0.02)), (None, Some(0.05)), (Some(0.1), None)] {
         let problem = Problem::new(&x, &y, 5e-3).unwrap().with_rho(rho_x, rho_y).unwrap();
-        let found = Sinkhorn { tol: 1e-7, ..Sinkhorn::default() }.solve(&problem, &device, None, None).unwrap();
+        let found = Sinkhorn { tol: 1e-7, ..Sinkhorn::default() }.solve(&problem, &device).unwrap();
         assert!(found.converged, "{} after {} iterations", found.marginal_error, found.iterations);
         let one = Sinkhorn { tol: 0.0, max_iter: 1, plain: true };
-        let after = one.solve(&problem, &device, Some(&found.potentials), None).unwrap();
+        let after = one.solve_from(&problem, &found.potentials, &device).unwrap();
         let moved = found.potentials.f.iter().zip(&after.potentials.f).map(|(f, g)| (f - g).abs()).fold(0.0, f64::max);
         assert!(moved <= 5e-3 * 2e-7, "{moved:e}"); // ε × the tolerance, and what is skipped of a row
         assert!((found.mass - after.mass).abs() < 1e-6 && (found.dual - after.dual).abs() < 1e-8);

@@ -6,6 +6,7 @@ use brenier::backend::{Cost, Device, Precision};
 use brenier::io::read_array;
 use brenier::measure::Cloud;
 use brenier::transport::{Convention, Divergence, Outcome, Problem, Sinkhorn};
+use brenier::watch::Watch;
 
 const CASES: usize = 3;
 
@@ -32,7 +33,7 @@ fn solve(case: usize, rho: impl Fn(f64) -> [Option<f64>; 2], device: &Device, to
     let (x, y, eps, strength) = problem(case);
     let rho = rho(strength);
     let problem = Problem::new(&x, &y, eps).unwrap().with_rho(rho[0], rho[1]).unwrap();
-    let outcome = Sinkhorn { tol, ..Sinkhorn::default() }.solve(&problem, device, None, None).unwrap();
+    let outcome = Sinkhorn { tol, ..Sinkhorn::default() }.solve(&problem, device).unwrap();
     let cost = |i: usize, j: usize| 0.5 * x.row(i).iter().zip(y.row(j)).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
     let (f, g) = (&outcome.potentials.f, &outcome.potentials.g);
     let entry = |i: usize, j: usize| x.weight(i) * y.weight(j) * ((f[i] + g[j] - cost(i, j)) / eps).exp();
@@ -113,10 +114,10 @@ fn other_costs_are_those_of_pot_and_ott() {
                 let value = |key: &str| peer(&key.replace("COST", name), case);
                 let balanced = Problem::new(&x, &y, value("COST_eps")[0]).unwrap().with_cost(cost).unwrap();
                 let solver = Sinkhorn { tol, max_iter: 100_000, ..Sinkhorn::default() };
-                let outcome = solver.solve(&balanced, &device, None, None).unwrap();
+                let outcome = solver.solve(&balanced, &device).unwrap();
                 assert_close(outcome.transport_cost, value("pot_COST_cost")[0], relative, name);
                 let free = balanced.with_rho(Some(strength), None).unwrap();
-                let free = solver.solve(&free, &device, None, None).unwrap();
+                let free = solver.solve(&free, &device).unwrap();
                 assert_close(free.transport_cost, value("pot_COST_semi_cost")[0], relative, name);
                 if !matches!(cost, Cost::Euclidean | Cost::Cosine) {
                     continue;
@@ -155,11 +156,11 @@ fn a_ragged_batch_is_that_of_ott_and_each_problem_alone() {
     let problems: Vec<Problem<'_>> = x.iter().zip(&y).map(|(x, y)| Problem::new(x, y, eps).unwrap()).collect();
     for (device, relative, tol) in devices() {
         let solver = Sinkhorn { tol, ..Sinkhorn::default() };
-        let together = solver.solve_batch(&problems, &device, None);
+        let together = solver.solve_batch(&problems, &device, Watch::default());
         for ((outcome, problem), theirs) in together.into_iter().zip(&problems).zip(all("ott_regularised")) {
             let outcome = outcome.unwrap();
             assert_close(outcome.regularised_cost, theirs, relative, "regularised cost");
-            assert_eq!(outcome, solver.solve(problem, &device, None, None).unwrap());
+            assert_eq!(outcome, solver.solve(problem, &device).unwrap());
         }
     }
 }

@@ -5,6 +5,7 @@ use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
 use brenier::transport::pairs::Pairs;
 use brenier::transport::{Conditional, Outcome, Pairing, Plan, Problem, Sinkhorn};
+use brenier::watch::Watch;
 use proptest::prelude::*;
 
 const EPS: f64 = 0.3;
@@ -33,7 +34,7 @@ fn clouds(n: usize, m: usize, d: usize) -> (Cloud, Cloud) {
 
 fn solve(x: &Cloud, y: &Cloud, eps: f64, tol: f64) -> Outcome {
     let solver = Sinkhorn { tol, ..Sinkhorn::default() };
-    solver.solve(&Problem::new(x, y, eps).unwrap(), &cpu(), None, None).unwrap()
+    solver.solve(&Problem::new(x, y, eps).unwrap(), &cpu()).unwrap()
 }
 
 /// P_ij / a_i, and with a weight: the conditional matrix exists for points without mass too.
@@ -59,7 +60,7 @@ fn assert_near(found: &[f64], expected: &[f64], tolerance: f64) {
 fn every_operation_is_that_of_the_dense_matrix() {
     let (x, y) = clouds(70, 90, 3);
     let loose = Sinkhorn { tol: 0.0, max_iter: 1, plain: true };
-    let outcome = loose.solve(&Problem::new(&x, &y, EPS).unwrap(), &cpu(), None, None).unwrap();
+    let outcome = loose.solve(&Problem::new(&x, &y, EPS).unwrap(), &cpu()).unwrap();
     let problem = Problem::new(&x, &y, EPS).unwrap();
     let plan = Plan::new(&problem, &outcome.potentials).unwrap();
     let kernel = kernel(&x, &y, &outcome);
@@ -141,7 +142,7 @@ fn draw_all(x: &Cloud, y: &Cloud, outcome: &Outcome, total: u64, without: bool, 
     let problem = Problem::new(x, y, outcome.eps).unwrap();
     let mut pairing = Pairing::new(&problem, &outcome.potentials, total, without, (seed, 0)).unwrap();
     let mut all = Pairs::default();
-    while let Some(pairs) = pairing.next_round(&cpu(), None).unwrap() {
+    while let Some(pairs) = pairing.next_round(&cpu(), Watch::default()).unwrap() {
         all.source.extend(pairs.source);
         all.target.extend(pairs.target);
     }

@@ -19,7 +19,7 @@ fn device() -> Device {
 }
 
 fn solve(x: &Cloud, y: &Cloud, eps: f64) -> Outcome {
-    let outcome = SOLVER.solve(&Problem::new(x, y, eps).unwrap(), &device(), None, None).unwrap();
+    let outcome = SOLVER.solve(&Problem::new(x, y, eps).unwrap(), &device()).unwrap();
     assert!(outcome.converged, "marginal error {} after {} iterations", outcome.marginal_error, outcome.iterations);
     outcome
 }
@@ -41,7 +41,7 @@ fn cost() -> impl Strategy<Value = Cost> {
 }
 
 fn solve_under(cost: Cost, x: &Cloud, y: &Cloud, eps: f64) -> Outcome {
-    let outcome = SOLVER.solve(&Problem::new(x, y, eps).unwrap().with_cost(cost).unwrap(), &device(), None, None).unwrap();
+    let outcome = SOLVER.solve(&Problem::new(x, y, eps).unwrap().with_cost(cost).unwrap(), &device()).unwrap();
     assert!(outcome.converged, "{cost}: marginal error {} after {} iterations", outcome.marginal_error, outcome.iterations);
     outcome
 }
@@ -145,7 +145,7 @@ proptest! {
     fn the_translation_of_mass_is_nothing_at_the_solution((x, y) in pair(), rho in (0.1..3.0f64, 0.1..3.0f64), cost in cost()) {
         for cost in [Cost::HalfSquaredEuclidean, cost] {
             let problem = Problem::new(&x, &y, EPS).unwrap().with_rho(Some(rho.0), Some(rho.1)).unwrap().with_cost(cost).unwrap();
-            let outcome = SOLVER.solve(&problem, &device(), None, None).unwrap();
+            let outcome = SOLVER.solve(&problem, &device()).unwrap();
             let left = |cloud: &Cloud, f: &[f64], rho: f64| (0..cloud.len()).map(|i| cloud.weight(i) * (-f[i] / rho).exp()).sum::<f64>();
             let (first, second) = (left(&x, &outcome.potentials.f, rho.0), left(&y, &outcome.potentials.g, rho.1));
             near(first, second, 1.0, POTENTIAL)?;
@@ -203,7 +203,7 @@ proptest! {
             let of = |x: &Cloud, y: &Cloud, cost: Cost| {
                 let problem = Problem::new(x, y, EPS).unwrap().with_cost(cost).unwrap();
                 let solver = Sinkhorn { tol: 0.0, max_iter: 20, plain: true };
-                solver.solve(&problem, &Device::cpu(precision), None, None).unwrap()
+                solver.solve(&problem, &Device::cpu(precision)).unwrap()
             };
             for cost in [Cost::HalfSquaredEuclidean, cost] {
                 let (bare, wide) = (of(&x, &y, cost), of(&wide_x, &wide_y, cost));
@@ -248,7 +248,7 @@ proptest! {
         let mut last = f64::NEG_INFINITY;
         for max_iter in [1, 2, 3, 5, 9] {
             let solver = Sinkhorn { tol: 0.0, max_iter, plain: true };
-            let dual = solver.solve(&problem, &device(), None, None).unwrap().dual;
+            let dual = solver.solve(&problem, &device()).unwrap().dual;
             prop_assert!(last <= dual + 1e-12 && dual <= limit + 1e-12, "{last} {dual} {limit}");
             last = dual;
         }

@@ -5,6 +5,7 @@ use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{Divergence, EntropicMap, Outcome, Potentials, Problem, Sinkhorn, TransportError, Verdict, subsample};
+use brenier::watch::Watch;
 
 /// n draws of N(offset, deviation²) in each of `deviation.len()` coordinates.
 fn normals(n: usize, deviation: &[f64], offset: f64, step: u32) -> Cloud {
@@ -52,7 +53,7 @@ fn the_entropic_plan_of_gaussians_has_the_closed_cross_covariance() {
     for (eps, precision) in [(1.0, Precision::F64), (0.3, Precision::F32), (0.3, Precision::F64)] {
         let device = Device::cpu(precision);
         let solver = Sinkhorn { tol: 1e-6, ..Sinkhorn::default() };
-        let outcome = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &device, None, None).unwrap();
+        let outcome = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &device).unwrap();
         assert!(outcome.converged, "{outcome:?}");
         let expected = x.variance() + y.variance() - 2.0 * cross_covariance(x.variance().sqrt(), y.variance().sqrt(), eps);
         // 2,000 quantiles cut the tails beyond ±3.5 deviations: a relative 1e-3 of the fourth moments.
@@ -72,7 +73,7 @@ fn the_regularised_cost_of_gaussians_is_the_closed_form() {
     let (a, b, eps) = (1.3f64, 0.7f64, 0.4f64);
     let (x, y) = (quantiles(4_000, a), quantiles(4_000, b));
     let solver = Sinkhorn { tol: 1e-9, ..Sinkhorn::default() };
-    let outcome = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(Precision::F64), None, None).unwrap();
+    let outcome = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(Precision::F64)).unwrap();
     let d = (4.0 * a * a * b * b + eps * eps).sqrt();
     let closed = 0.5 * (a * a + b * b - d + eps * (1.0 - (2.0 * eps).ln()) + eps * (d + eps).ln());
     assert!((outcome.regularised_cost - closed).abs() < 1e-3 * closed, "{} for {closed}", outcome.regularised_cost);
@@ -84,8 +85,7 @@ fn the_entropic_map_of_gaussians_is_linear_with_the_closed_slope() {
     let (a, b, eps) = (1.3, 0.7, 0.4);
     let (x, y) = (quantiles(4_000, a), quantiles(4_000, b));
     let device = Device::cpu(Precision::F64);
-    let outcome =
-        Sinkhorn { tol: 1e-9, ..Sinkhorn::default() }.solve(&Problem::new(&x, &y, eps).unwrap(), &device, None, None).unwrap();
+    let outcome = Sinkhorn { tol: 1e-9, ..Sinkhorn::default() }.solve(&Problem::new(&x, &y, eps).unwrap(), &device).unwrap();
     let map = EntropicMap { target: &y, g: &outcome.potentials.g, eps };
     let new = Cloud::new(vec![-1.0, -0.3, 0.0, 0.8, 1.5], 1).unwrap();
     let slope = cross_covariance(a, b, eps) / (a * a);
@@ -102,8 +102,7 @@ fn the_entropic_map_of_gaussians_is_linear_with_the_closed_slope() {
 fn w2_squared_of_random_gaussian_clouds_is_within_three_standard_errors_of_the_closed_form() {
     let (a, b, eps, n) = (1.0f64, 1.7f64, 1.0, 20_000);
     let (x, y) = (normals(n, &[a], 0.0, 0), normals(n, &[b], 0.0, 1));
-    let outcome =
-        Sinkhorn::default().solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(Precision::F32), None, None).unwrap();
+    let outcome = Sinkhorn::default().solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(Precision::F32)).unwrap();
     let closed = a * a + b * b - 2.0 * cross_covariance(a, b, eps);
     // By the delta method on the two sample variances: d/da² (a² − 2cov), each variance with error σ²√(2/n).
     let slope = |u: f64, v: f64| 1.0 - v * v / (u * u * v * v + 0.25 * eps * eps).sqrt();
@@ -136,7 +135,7 @@ fn an_offset_of_both_clouds_changes_nothing() {
     let solve = |offset: f64| {
         let (x, y) = (normals(500, &[1.0, 0.5], offset, 0), normals(700, &[0.3, 1.0], offset + 1.0, 1));
         let eps = 0.05 * mean_cost(&x, &y, 0);
-        Sinkhorn::default().solve(&Problem::new(&x, &y, eps).unwrap(), &device, None, None).unwrap()
+        Sinkhorn::default().solve(&Problem::new(&x, &y, eps).unwrap(), &device).unwrap()
     };
     let (near, far) = (solve(0.0), solve(1e4));
     assert!((near.transport_cost / far.transport_cost - 1.0).abs() < 1e-6, "{} {}", near.transport_cost, far.transport_cost);
@@ -161,8 +160,8 @@ fn a_solution_is_a_fixed_point() {
     let (x, y) = (normals(200, &[1.0, 2.0], 0.0, 0), normals(300, &[2.0, 1.0], 1.0, 1));
     let problem = Problem::new(&x, &y, 0.2).unwrap();
     let solver = Sinkhorn { tol: 1e-6, ..Sinkhorn::default() };
-    let first = solver.solve(&problem, &device, None, None).unwrap();
-    let again = solver.solve(&problem, &device, Some(&first.potentials), None).unwrap();
+    let first = solver.solve(&problem, &device).unwrap();
+    let again = solver.solve_from(&problem, &first.potentials, &device).unwrap();
     assert_eq!(again.iterations, 0);
     assert!((first.transport_cost - again.transport_cost).abs() < 1e-12);
 }
@@ -173,7 +172,7 @@ fn weight_zero_and_split_points_change_nothing() {
     let device = Device::cpu(Precision::F64);
     let (x, y) = (normals(60, &[1.0, 1.0], 0.0, 0), normals(50, &[1.0, 2.0], 1.0, 1));
     let solver = Sinkhorn { tol: 1e-9, ..Sinkhorn::default() };
-    let cost = |y: &Cloud| solver.solve(&Problem::new(&x, y, 0.3).unwrap(), &device, None, None).unwrap().transport_cost;
+    let cost = |y: &Cloud| solver.solve(&Problem::new(&x, y, 0.3).unwrap(), &device).unwrap().transport_cost;
     let reference = cost(&y);
     let extended = |point: &[f64], first: f64, last: f64| {
         let points = [y.points(), point].concat();
@@ -191,7 +190,7 @@ fn tolerance_zero_makes_exactly_the_iterations_asked_for() {
     let device = Device::cpu(Precision::F64);
     let (x, y) = (normals(80, &[1.0], 0.0, 0), normals(90, &[2.0], 1.0, 1));
     let problem = Problem::new(&x, &y, 0.5).unwrap();
-    let outcome = Sinkhorn { tol: 0.0, max_iter: 7, plain: false }.solve(&problem, &device, None, None).unwrap();
+    let outcome = Sinkhorn { tol: 0.0, max_iter: 7, plain: false }.solve(&problem, &device).unwrap();
     assert_eq!(outcome.iterations, 7);
     // The printed error is that of the plan the printed potentials define.
     let (f, g) = (&outcome.potentials.f, &outcome.potentials.g);
@@ -214,8 +213,8 @@ fn a_warm_start_with_one_exact_marginal_is_not_taken_as_solved() {
     let f = EntropicMap { target: &y, g: &g, eps: 0.2 }.potential(&x, &device).unwrap();
     let solver = Sinkhorn { tol: 1e-9, ..Sinkhorn::default() };
     let warm = Potentials { f, g };
-    let outcome = solver.solve(&problem, &device, Some(&warm), None).unwrap();
-    let cold = solver.solve(&problem, &device, None, None).unwrap();
+    let outcome = solver.solve_from(&problem, &warm, &device).unwrap();
+    let cold = solver.solve(&problem, &device).unwrap();
     assert!(outcome.iterations > 0 && outcome.converged);
     assert!((outcome.dual - cold.dual).abs() < 1e-9, "{} for {}", outcome.dual, cold.dual);
 }
@@ -230,7 +229,7 @@ fn a_unit_of_length_changes_nothing_even_where_squares_overflow() {
         let scaled = |cloud: &Cloud| Cloud::new(cloud.points().iter().map(|x| x * unit).collect(), 2).unwrap();
         let (x, y) = (scaled(&x), scaled(&y));
         let problem = Problem::new(&x, &y, 0.1 * unit * unit).unwrap();
-        (Sinkhorn::default().solve(&problem, &device, None, None).unwrap(), unit)
+        (Sinkhorn::default().solve(&problem, &device).unwrap(), unit)
     };
     let (whole, _) = solve(0);
     for exponent in [-200, -75, 70, 200] {
@@ -248,7 +247,7 @@ fn a_cloud_transported_to_itself_by_one_potential_is_that_by_two() {
     let x = normals(150, &[1.0, 2.0, 0.5], 0.0, 0);
     let problem = Problem::new(&x, &x, 2.0).unwrap();
     // At small ε the alternation would creep for tens of thousands of iterations.
-    let solve = |plain| Sinkhorn { tol: 1e-10, max_iter: 20_000, plain }.solve(&problem, &device, None, None).unwrap();
+    let solve = |plain| Sinkhorn { tol: 1e-10, max_iter: 20_000, plain }.solve(&problem, &device).unwrap();
     let (one, two) = (solve(false), solve(true));
     assert!(one.converged && two.converged);
     assert!((one.dual - two.dual).abs() < 1e-9, "{} {}", one.dual, two.dual);
@@ -263,7 +262,7 @@ fn the_accelerated_solver_finds_the_plain_solution_in_fewer_iterations() {
     let (x, y) = (normals(200, &[1.0, 2.0], 0.0, 0), normals(250, &[2.0, 1.0], 1.0, 1));
     for (eps, share) in [(1.0, 1.0), (0.1, 0.5), (0.01, 0.2)] {
         let problem = Problem::new(&x, &y, eps).unwrap();
-        let solve = |plain| Sinkhorn { tol: 1e-6, max_iter: 100_000, plain }.solve(&problem, &device, None, None).unwrap();
+        let solve = |plain| Sinkhorn { tol: 1e-6, max_iter: 100_000, plain }.solve(&problem, &device).unwrap();
         let (fast, plain) = (solve(false), solve(true));
         assert!(fast.converged && plain.converged);
         assert!((fast.dual - plain.dual).abs() < 1e-6 * eps, "{} {}", fast.dual, plain.dual);
@@ -277,11 +276,11 @@ fn a_subsample_starts_the_solver_nearer_than_nothing() {
     let (x, y) = (normals(800, &[1.0, 2.0], 0.0, 0), normals(900, &[2.0, 1.0], 1.0, 1));
     let problem = Problem::new(&x, &y, 0.2).unwrap();
     let solver = Sinkhorn::default();
-    let warm = subsample(&problem, 200, 0, solver, &device, None).unwrap();
+    let warm = subsample(&problem, 200, 0, solver, &device, Watch::default()).unwrap();
     let first = |outcome: &Outcome| outcome.residuals.iter().find(|r| r.eps == 0.2).unwrap().error;
     let (warm, cold) = (
-        solver.solve(&problem, &device, Some(&warm), None).unwrap(),
-        Sinkhorn { plain: true, ..solver }.solve(&problem, &device, None, None).unwrap(),
+        solver.solve_from(&problem, &warm, &device).unwrap(),
+        Sinkhorn { plain: true, ..solver }.solve(&problem, &device).unwrap(),
     );
     assert!(first(&warm) < 0.5 * first(&cold), "{} {}", first(&warm), first(&cold));
     assert!((warm.dual - cold.dual).abs() < 1e-3 * 0.2);
@@ -292,9 +291,7 @@ fn a_subsample_starts_the_solver_nearer_than_nothing() {
 fn the_verdict_tells_rounding_from_patience() {
     let (x, y) = (normals(300, &[1.0, 2.0], 0.0, 0), normals(300, &[2.0, 1.0], 1.0, 1));
     let problem = Problem::new(&x, &y, 0.05).unwrap();
-    let solve = |tol, max_iter| {
-        Sinkhorn { tol, max_iter, plain: false }.solve(&problem, &Device::cpu(Precision::F32), None, None).unwrap()
-    };
+    let solve = |tol, max_iter| Sinkhorn { tol, max_iter, plain: false }.solve(&problem, &Device::cpu(Precision::F32)).unwrap();
     let rounded = solve(1e-12, 10_000);
     assert!(matches!(rounded.verdict, Verdict::Rounding { single: true, .. }), "{:?}", rounded.verdict);
     assert!(rounded.iterations < 2_000, "{}", rounded.iterations);
@@ -302,7 +299,7 @@ fn the_verdict_tells_rounding_from_patience() {
     assert!(matches!(solve(1e-5, 16).verdict, Verdict::Slow { .. }));
     assert_eq!(solve(0.0, 3).verdict, Verdict::Counted);
     let loose = Problem::new(&x, &y, 1e6).unwrap();
-    let product = Sinkhorn::default().solve(&loose, &Device::cpu(Precision::F64), None, None).unwrap();
+    let product = Sinkhorn::default().solve(&loose, &Device::cpu(Precision::F64)).unwrap();
     assert!((product.entropy - 2.0 * 300f64.ln()).abs() < 1e-4, "{}", product.entropy);
 }
 
@@ -378,7 +375,7 @@ fn values_in_single_precision_are_those_of_the_plan_of_the_potentials() {
                 for plain in [false, true] {
                     let solver = Sinkhorn { plain, max_iter: 200, ..Sinkhorn::default() };
                     let what = format!("d {d} at {share}, rho {rho:?}, plain {plain}");
-                    match solver.solve(&problem, &device, None, None) {
+                    match solver.solve(&problem, &device) {
                         Ok(outcome) => assert_values_are_of_the_plan(&problem, &outcome, &what),
                         Err(refused) => assert!(matches!(refused, TransportError::EpsTooSmall { .. }), "{what}: {refused}"),
                     }
@@ -396,7 +393,7 @@ fn values_of_the_multiscale_solver_are_those_of_the_plan_of_the_potentials() {
     let y = Cloud::new(moved.collect(), 2).unwrap();
     for eps in [0.1, 1e-3, 1e-5] {
         let problem = Problem::new(&x, &y, eps).unwrap();
-        let outcome = Sinkhorn::default().solve(&problem, &Device::cpu(Precision::F32), None, None).unwrap();
+        let outcome = Sinkhorn::default().solve(&problem, &Device::cpu(Precision::F32)).unwrap();
         assert_values_are_of_the_plan(&problem, &outcome, &format!("at {eps}"));
     }
 }
@@ -411,7 +408,7 @@ fn a_matching_in_many_dimensions_has_its_own_cost_in_single_precision() {
     for eps in [1e-2, 1e-3, 1e-4] {
         for plain in [false, true] {
             let solver = Sinkhorn { plain, ..Sinkhorn::default() };
-            let outcome = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(Precision::F32), None, None).unwrap();
+            let outcome = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &Device::cpu(Precision::F32)).unwrap();
             assert!(outcome.converged && (2.0 * outcome.transport_cost / truth - 1.0).abs() < 1e-3, "at {eps}: {outcome:?}");
             assert!((outcome.entropy - 200f64.ln()).abs() < 2e-3 && outcome.gap().abs() < 2e-3 * truth, "at {eps}: {outcome:?}");
         }
@@ -428,7 +425,7 @@ fn an_outlier_beyond_the_reach_leaves_the_divergence_as_it_is() {
         points[0] = far.unwrap_or(points[0]);
         let x = Cloud::new(points, 2).unwrap();
         let problem = Problem::new(&x, &y, 0.05 * mean_cost(&x, &y, 0)).unwrap().with_rho(Some(1.0), Some(1.0)).unwrap();
-        let outcome = Sinkhorn::default().solve(&problem, &device, None, None).unwrap();
+        let outcome = Sinkhorn::default().solve(&problem, &device).unwrap();
         (outcome.precision, Divergence::like(&problem, Sinkhorn::default(), &device).unwrap().from(&x, &device).unwrap())
     };
     let (precision, without) = at(None);
@@ -440,6 +437,6 @@ fn an_outlier_beyond_the_reach_leaves_the_divergence_as_it_is() {
     }
     // A cloud that is wide as a whole is refused, as ever.
     let wide = normals(200, &[1e4, 1e4], 0.0, 2);
-    let refused = Sinkhorn::default().solve(&Problem::new(&wide, &wide, 0.1).unwrap(), &device, None, None);
+    let refused = Sinkhorn::default().solve(&Problem::new(&wide, &wide, 0.1).unwrap(), &device);
     assert!(matches!(refused, Err(TransportError::EpsTooSmall { .. })));
 }

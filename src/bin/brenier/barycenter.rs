@@ -6,6 +6,7 @@ use std::time::Instant;
 use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
 use brenier::transport::{Barycenter as Solver, Coupling, Sinkhorn};
+use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
@@ -104,11 +105,11 @@ impl Barycenter {
         let folder = session.folder(None)?;
         let bar = progress::bar(session, "barycenter", solver.max_iter);
         let begun = Instant::now();
-        let tell = |step: usize, _: f64| {
-            bar.set_position(step as u64);
+        let tell = |now: Progress<'_>| {
+            bar.set_position(now.done as u64);
             !signal::interrupted()
         };
-        let found = solver.resume(&clouds, &weights, device, Some(&tell), checkpoint.part("points"))?;
+        let found = solver.solve_watched(&clouds, &weights, device, Watch::telling(&tell).keeping(checkpoint.part("points")))?;
         let taken = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
         signal::check()?;

@@ -10,6 +10,7 @@ use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, NoiseFloor
 use brenier::field::Network;
 use brenier::io::{is_network, read_network};
 use brenier::report;
+use brenier::watch::{Progress, Watch};
 use clap::Args;
 
 use crate::output::{columns, count, in_words, maybe, number, seconds};
@@ -82,7 +83,8 @@ impl Compare {
         let folder = session.folder(Some(FOLDER))?.map(|folder| folder.with(&["figures", "samples"])).transpose()?;
 
         let bar = progress::bar(session, "noise floor", 1);
-        let tell = |what: &str, done: usize, all: usize| {
+        let tell = |Progress { stage: what, done, of, .. }: Progress<'_>| {
+            let all = of.unwrap_or(done);
             bar.set_length(all as u64);
             bar.set_position(done as u64);
             if !what.is_empty() {
@@ -94,9 +96,10 @@ impl Compare {
         let steps = self.steps.iter().map(|&steps| steps as usize).collect();
         let compare = experiment::Compare { n: self.n as usize, steps, seed: session.shared.seed };
         let (target, source) = (Named { name, measure: &target }, Named { name: &self.source, measure: &source });
+        let watch = Watch::telling(&tell).keeping(checkpoint.whole());
         let mut comparison = match &model {
-            Some(network) => compare.run_model(&self.target, network, target, device, checkpoint, &tell)?,
-            None => compare.run(target, source, device, checkpoint, &tell)?,
+            Some(network) => compare.run_model(&self.target, network, target, device, watch)?,
+            None => compare.run(target, source, device, watch)?,
         };
         comparison.record.wall_seconds = session.wall_seconds();
         bar.finish_and_clear();

@@ -12,6 +12,7 @@ use std::time::Instant;
 use brenier::backend::Device;
 use brenier::checkpoint::{Checkpoint, Part};
 use brenier::transport::{Outcome, Pairing, Problem};
+use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
@@ -123,7 +124,8 @@ impl Couple {
             let left = pairs - shards.written();
             let here = if whole { left } else { left.min(x.cloud.len() as u64) };
             let mut pairing = Pairing::new(&problem, &outcome.potentials, here, self.without_replacement, (seed, batches))?;
-            while let Some(drawn) = pairing.next_round(device, Some(&|_, _, _| !signal::interrupted()))? {
+            let tell = |_: Progress<'_>| !signal::interrupted();
+            while let Some(drawn) = pairing.next_round(device, Watch::telling(&tell))? {
                 signal::check()?;
                 for (&i, &j) in drawn.source.iter().zip(&drawn.target) {
                     let (i, j) = (i as usize, j as usize);
@@ -190,11 +192,12 @@ impl Couple {
 
     fn solve(&self, problem: &Problem<'_>, device: &Device, bar: &ProgressBar, kept: Part<'_>) -> Result<Outcome, Failure> {
         let solver = self.stopping.solver(false);
-        let tell = |iteration: usize, eps: f64, error: f64| {
+        let tell = |now: Progress<'_>| {
+            let Some(Residual { iteration, eps, error }) = now.residual else { return !signal::interrupted() };
             bar.set_message(format!("eps {} it {iteration} error {error:.0e}", number(eps)));
             !signal::interrupted()
         };
-        let outcome = solver.resume(problem, device, None, Some(&tell), kept)?;
+        let outcome = solver.solve_watched(problem, None, device, Watch::telling(&tell).keeping(kept))?;
         bar.set_message("pairs");
         Ok(outcome)
     }

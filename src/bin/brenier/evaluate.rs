@@ -7,6 +7,7 @@ use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
 use brenier::experiment::{self, EvaluateRecord};
 use brenier::measure::{Cloud, Measure};
+use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
@@ -69,9 +70,9 @@ impl Evaluate {
         let folder = session.folder(None)?;
         let spinner = progress::spinner(session, "distances and their noise floor");
         let begun = Instant::now();
-        let go_on = |_, _, _| !signal::interrupted();
+        let tell = |_: Progress<'_>| !signal::interrupted();
         let evaluate = experiment::Evaluate { n: self.n as usize, seed, train: train.as_ref() };
-        let found = evaluate.run(&a, &b, device, Some(&go_on), checkpoint)?;
+        let found = evaluate.run(&a, &b, device, Watch::telling(&tell).keeping(checkpoint.whole()))?;
         let taken = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
         signal::check()?;

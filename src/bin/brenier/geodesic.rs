@@ -18,6 +18,7 @@ use brenier::path::{Grid, Schedule};
 use brenier::program::Program;
 use brenier::sampler::{Euler, Heun, Method};
 use brenier::transport::{LinePlan, Plan, Problem, Sinkhorn};
+use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 
 use crate::output::{count, number};
@@ -119,7 +120,8 @@ impl Geodesic {
         let folder = session.folder(Some(FOLDER))?;
 
         let spinner = progress::spinner(session, "transport");
-        let tell = |iteration: usize, eps: f64, error: f64| {
+        let tell = |now: Progress<'_>| {
+            let Some(Residual { iteration, eps, error }) = now.residual else { return !signal::interrupted() };
             spinner.set_message(format!("eps {}   iteration {}   error {error:.1e}", number(eps), count(iteration)));
             !signal::interrupted()
         };
@@ -137,7 +139,12 @@ impl Geodesic {
             let eps = chosen.eps;
             too_large(eps, &scale, [None; 2]).iter().for_each(|words| session.note(words));
             let problem = Problem::new(&x, &y, eps)?;
-            let coupling = Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part("plan"))?;
+            let coupling = Sinkhorn::default().solve_watched(
+                &problem,
+                None,
+                device,
+                Watch::telling(&tell).keeping(checkpoint.part("plan")),
+            )?;
             let plan = Plan::new(&problem, &coupling.potentials)?;
             spinner.set_message("paths");
             let paths = match &new {
@@ -179,7 +186,9 @@ impl Geodesic {
         let eps = DEFAULT_EPS * HALF_SQUARED.scale(&y, &y, seed).value;
         let mut term = |from: &Cloud, to: &Cloud, part: &str| -> Result<f64, Failure> {
             let problem = Problem::new(from, to, eps)?;
-            Ok(Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part(part))?.dual)
+            Ok(Sinkhorn::default()
+                .solve_watched(&problem, None, device, Watch::telling(&tell).keeping(checkpoint.part(part)))?
+                .dual)
         };
         let cross = term(&paths.end, &y, "end and target")?;
         let endpoint_divergence = 2.0 * cross - term(&paths.end, &paths.end, "end")? - term(&y, &y, "target")?;

@@ -9,7 +9,7 @@ use brenier::experiment::{Descend, DescentRecord, SchemeName};
 use brenier::gradient_flow::Account;
 use brenier::io::Float;
 use brenier::measure::Measure;
-use brenier::transport::Residual;
+use brenier::watch::{Progress, Watch};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -113,16 +113,17 @@ impl Jko {
         };
         let (steps, n, seed) = (self.steps as usize, self.n.map(|n| n as usize), session.shared.seed);
         let bar = progress::bar(session, "jko", steps);
-        let tell = |made: usize, account: &Account, solver: Option<Residual>| {
-            tracing::debug!(made, free_energy = account.free_energy);
-            bar.set_position(made as u64);
-            let inside = solver.map_or(String::new(), |now| format!("   iteration {} error {:.0e}", now.iteration, now.error));
-            bar.set_message(format!("free energy {}{inside}", maybe(account.free_energy)));
+        let tell = |now: Progress<'_>| {
+            tracing::debug!(made = now.done, free_energy = now.value);
+            bar.set_position(now.done as u64);
+            let inside =
+                now.residual.map_or(String::new(), |now| format!("   iteration {} error {:.0e}", now.iteration, now.error));
+            bar.set_message(format!("free energy {}{inside}", maybe(now.value)));
             !signal::interrupted()
         };
         let begun = Instant::now();
         let descend = Descend { scheme, tau: self.tau, eps: self.eps, anneal: self.anneal, steps, n, seed };
-        let (found, state) = descend.run(&source, &target, device, checkpoint, &tell)?;
+        let (found, state) = descend.run(&source, &target, device, Watch::telling(&tell).keeping(checkpoint.whole()))?;
         let taken = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
         signal::check()?;

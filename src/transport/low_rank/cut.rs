@@ -17,8 +17,8 @@ use super::side::LEAST;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::exact::{self, Ground, LARGEST, squared_distance};
-use crate::transport::low_rank::Progress;
 use crate::transport::{PlanEntry, TransportError};
+use crate::watch::{Progress, Watch};
 
 /// With fewer points a station there is little to mix, and a cut is all that is made…
 const FEW: usize = 4;
@@ -40,7 +40,7 @@ pub fn cut(
     clouds: [&Cloud; 2],
     (rank, seed): (usize, u32),
     (tol, max_iter): (f64, usize),
-    progress: Option<Progress<'_>>,
+    watch: Watch<'_>,
 ) -> Result<Option<LowRankPlan>, TransportError> {
     let [source, target] = clouds;
     if source.len().max(target.len()) > LARGEST {
@@ -55,7 +55,7 @@ pub fn cut(
         let mut converged = false;
         for _ in 0..max_iter {
             let before = groups.cost;
-            if progress.is_some_and(|progress| !progress(rounds, before)) {
+            if !watch.tell(Progress::at(rounds, before)) {
                 return Err(TransportError::Stopped { iterations: rounds });
             }
             groups.improve();

@@ -20,9 +20,8 @@ use crate::checkpoint::Part;
 use crate::transport::TransportError;
 use crate::transport::multiscale::side::{Kept, Saved, Side, Trend};
 use crate::transport::multiscale::tiles::Scale;
-use crate::transport::outcome::Residual;
 use crate::transport::sinkhorn::{Hold, ProductRows, RowMeans};
-use crate::transport::watch::Watch;
+use crate::watch::{Residual, Watch};
 
 /// Nats by which exponents may rise before the list is made anew; one nat more keeps a tenth more pairs.
 const MARGIN: f64 = 1.5;
@@ -258,10 +257,10 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
     fn tell(&self, number: usize, at: &Iteration, error: f64, budget: &mut Budget<'_>) -> Result<(), TransportError> {
         let Budget { iterations, history, watch, square, .. } = budget;
         let now = Residual { iteration: *iterations, eps: self.step.eps / *square, error };
-        let go_on = watch.tell(now);
+        let go_on = watch.tell(now.into());
         if watch.keeps(go_on) {
             let saved = self.save()?;
-            watch.keep(go_on, |part| {
+            watch.pass(go_on, |part| {
                 part.keep_record(REACHED, &(number, *iterations));
                 Residual::keep(history, part);
                 self.keep(&saved, Some(at), error, part);

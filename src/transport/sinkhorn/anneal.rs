@@ -28,9 +28,9 @@ impl<B: Backend> Run<'_, B> {
         let of_classes = problem.labels().map_or(0.0, |labels| labels.spread(problem.source(), problem.target()));
         let first = FIRST_LEVEL * (of_points + of_classes * self.x.unit);
         self.level = if annealed { (first / self.eps).log(LEVEL_FACTOR).ceil().max(0.0) as u32 } else { 0 };
-        let kept = self.watch.kept.take();
-        let recalled = kept.as_ref().and_then(|part| self.recall(part));
-        self.watch.kept = kept;
+        let watch = std::mem::take(&mut self.watch);
+        let recalled = watch.kept().and_then(|part| self.recall(part));
+        self.watch = watch;
         let mut under_way = match recalled {
             Some(Err(error)) => return Ok(error),
             other => other.and_then(Result::ok),

@@ -18,7 +18,6 @@ use crate::transport::TransportError;
 use crate::transport::outcome::Outcome;
 use crate::transport::problem::Problem;
 use crate::transport::sinkhorn::{Run, Sinkhorn};
-use crate::transport::watch::Watch;
 
 /// Rounding over ε, and over ⟨P, c⟩, up to which values are taken in the precision of the solve.
 const FINE: f64 = 1e-4;
@@ -83,8 +82,7 @@ pub fn finish<B: Backend>(
     }
     let backend = Cpu::<f64>::new();
     let (x, y) = problem.sides(&backend)?;
-    let watch = Watch { progress: run.watch.progress, kept: None };
-    let mut end = Run::new(&backend, problem, &x, &y, watch)?;
+    let mut end = Run::new(&backend, problem, &x, &y, run.watch.not_keeping())?;
     (end.phi, end.psi) = (std::mem::take(&mut run.phi), std::mem::take(&mut run.psi));
     (end.iterations, end.history) = (run.iterations, std::mem::take(&mut run.history));
     (end.symmetric, end.rounding) = (run.symmetric, run.rounding);

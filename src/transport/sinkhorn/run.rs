@@ -5,13 +5,12 @@ use std::collections::VecDeque;
 use crate::backend::{Backend, BackendError, Precision, Reals, Ticket};
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
-use crate::transport::outcome::Residual;
 use crate::transport::problem::{Problem, Side, dot, precision};
 use crate::transport::sinkhorn::alternation::Alternation;
 use crate::transport::sinkhorn::hold::{Hold, convex};
 use crate::transport::sinkhorn::underway::Iteration;
 use crate::transport::sinkhorn::{Potentials, Sinkhorn};
-use crate::transport::watch::Watch;
+use crate::watch::{Residual, Watch};
 
 /// Iterations without a new least error after which an error near the rounding of the exponents is taken as final.
 const PATIENCE: usize = 50;
@@ -161,7 +160,7 @@ impl<'a, B: Backend> Run<'a, B> {
                     error = ticket.read()? / unit;
                     let now = Residual { iteration, eps: input_eps, error };
                     at.run.history.push(now);
-                    stopped |= !at.run.watch.tell(now);
+                    stopped |= !at.run.watch.tell(now.into());
                     if error < least.0 {
                         least = (error, iteration);
                     }
@@ -180,7 +179,7 @@ impl<'a, B: Backend> Run<'a, B> {
                     ahead.extend(unread.iter().map(|(iteration, error)| (*iteration, Ticket::known(*error))));
                     let state = Iteration { saved: at.save()?, least, last, ahead: unread };
                     let mut watch = std::mem::take(&mut at.run.watch);
-                    watch.keep(!stopped, |part| at.run.keep(state, part));
+                    watch.pass(!stopped, |part| at.run.keep(state, part));
                     at.run.watch = watch;
                 }
                 if stopped {

@@ -2,9 +2,9 @@
 
 use crate::backend::Backend;
 use crate::checkpoint::Part;
-use crate::transport::outcome::Residual;
 use crate::transport::sinkhorn::Run;
 use crate::transport::sinkhorn::alternation::Saved;
+use crate::watch::Residual;
 
 /// The iteration at one ε, on the host.
 pub struct Iteration {

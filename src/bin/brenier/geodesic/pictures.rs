@@ -14,6 +14,7 @@ use brenier::measure::{Cloud, Picture};
 use brenier::metric::Flag;
 use brenier::report::film::Film;
 use brenier::transport::{Convention, Outcome, Plan, Problem, Sinkhorn};
+use brenier::watch::{Progress, Residual, Watch};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -119,11 +120,13 @@ pub fn run(
     let eps = given.unwrap_or(default * default);
     let problem = Problem::new(&x, &y, eps)?;
     let spinner = progress::spinner(session, "transport");
-    let tell = |iteration: usize, eps: f64, error: f64| {
+    let tell = |now: Progress<'_>| {
+        let Some(Residual { iteration, eps, error }) = now.residual else { return !signal::interrupted() };
         spinner.set_message(format!("eps {}   iteration {iteration}   marginal error {error:.1e}", number(eps)));
         !signal::interrupted()
     };
-    let outcome = Sinkhorn::default().resume(&problem, device, None, Some(&tell), checkpoint.part("plan"))?;
+    let outcome =
+        Sinkhorn::default().solve_watched(&problem, None, device, Watch::telling(&tell).keeping(checkpoint.part("plan")))?;
     spinner.set_message("frames");
     let frames = match kind {
         PictureKind::Colour => recolour(geodesic, (&a, &places), &x, &outcome)?,

@@ -8,6 +8,7 @@ use brenier::checkpoint::Checkpoint;
 use brenier::io::read_array;
 use brenier::measure::Cloud;
 use brenier::transport::{Convention, CostScale, GroundCost, Potentials, Problem, subsample};
+use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 
 use super::Solved;
@@ -188,7 +189,8 @@ impl Entropic {
         let solver = self.stopping.solver(self.plain);
         let spinner = progress::spinner(session, "transport");
         let estimate = Estimate::new(solver.tol, eps);
-        let tell = |iteration: usize, eps: f64, error: f64| {
+        let tell = |now: Progress<'_>| {
+            let Some(Residual { iteration, eps, error }) = now.residual else { return !signal::interrupted() };
             tracing::debug!(iteration, eps, error);
             let left = estimate.left(eps, error).map_or(String::new(), |left| format!("   about {} left", seconds(left)));
             spinner.set_message(format!("eps {}   iteration {}   error {error:.1e}{left}", number(eps), count(iteration)));
@@ -200,14 +202,15 @@ impl Entropic {
                 f: read_array(&folder.join("f.npy"), "f")?.values,
                 g: read_array(&folder.join("g.npy"), "g")?.values,
             }),
-            (None, Some(n)) => Some(subsample(&problem, n as usize, seed, solver, device, Some(&tell))?),
+            (None, Some(n)) => Some(subsample(&problem, n as usize, seed, solver, device, Watch::telling(&tell))?),
             (None, None) => None,
         };
-        let outcome = solver.resume(&problem, device, warm.as_ref(), Some(&tell), checkpoint.part("plan"))?;
+        let outcome =
+            solver.solve_watched(&problem, warm.as_ref(), device, Watch::telling(&tell).keeping(checkpoint.part("plan")))?;
         // The two self-terms, with the same progress and the same way to stop.
         let mut own = |cloud, part| {
             let problem = problem.between(cloud, cloud)?;
-            solver.resume(&problem, device, None, Some(&tell), checkpoint.part(part))
+            solver.solve_watched(&problem, None, device, Watch::telling(&tell).keeping(checkpoint.part(part)))
         };
         let selves = if self.debias { vec![own(x, "source")?, own(y, "target")?] } else { Vec::new() };
         let divergence = self.debias.then(|| outcome.dual - 0.5 * selves.iter().map(|own| own.dual).sum::<f64>());

@@ -6,6 +6,7 @@ use brenier::backend::Precision;
 use brenier::checkpoint::Checkpoint;
 use brenier::measure::Cloud;
 use brenier::transport::{LowRank, Verdict};
+use brenier::watch::{Progress, Watch};
 
 use super::Solved;
 use crate::output::{count, number};
@@ -28,12 +29,12 @@ pub fn solve(
     memory::require("a plan of that rank", (x.len() + y.len()) as u64 * (rank + x.dim()) as u64)?;
     let solver = LowRank { rank, tol: TOL, max_iter, seed: session.shared.seed };
     let spinner = progress::spinner(session, "plan of low rank");
-    let tell = |iteration, cost| {
-        spinner.set_message(format!("step {}   cost {}", count(iteration), number(cost)));
+    let tell = |now: Progress<'_>| {
+        spinner.set_message(format!("step {}   cost {}", count(now.done), number(now.value.unwrap_or(f64::NAN))));
         !signal::interrupted()
     };
     let begun = Instant::now();
-    let plan = solver.resume(x, y, Some(&tell), checkpoint.part("plan"))?;
+    let plan = solver.solve_watched(x, y, Watch::telling(&tell).keeping(checkpoint.part("plan")))?;
     let seconds = begun.elapsed().as_secs_f64();
     spinner.finish_and_clear();
     let verdict = match plan.converged {

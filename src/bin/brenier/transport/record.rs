@@ -1,7 +1,8 @@
 //! What `brenier transport` prints.
 
 use brenier::metric::Flag;
-use brenier::transport::{ClosedForm, Residual, SlicedDistance};
+use brenier::transport::{ClosedForm, SlicedDistance};
+use brenier::watch::Residual;
 use serde::Serialize;
 
 use crate::output::{Summary, count, maybe, number, seconds};
