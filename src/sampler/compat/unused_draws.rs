@@ -1,4 +1,4 @@
-//! Noise drawn in every step, also where it would be multiplied by zero (`compat unused_draws`): given noise is then used up faster.
+//! Noise drawn in every step, also where it would be multiplied by zero (`compat unused_draws`): given noise is used up faster.
 
 use crate::backend::Noise;
 use crate::field::Prepared;
