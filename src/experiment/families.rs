@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::experiment::entrants::{EPS_TRANSPORT, Entrant, On, Way};
 use crate::experiment::record::{Family, FreeEnergy};
-use crate::experiment::walk::mean;
 use crate::experiment::workbench::{END_OF_DIFFUSION, Made, Setting, Workbench};
 use crate::field::{Field, Network};
 use crate::measure::{Cloud, Measure};
@@ -13,6 +12,7 @@ use crate::metric::NoiseFloor;
 use crate::path::Schedule;
 use crate::sampler::{AnnealedLangevin, Method, Options, named};
 use crate::transport::{Problem, Sinkhorn};
+use crate::vector::mean;
 use crate::watch::{Progress, Watch};
 
 impl Workbench<'_> {

@@ -25,6 +25,7 @@ pub mod scale;
 pub mod sinkhorn;
 pub mod sliced;
 pub mod soft_plan;
+pub mod solved;
 pub mod start;
 
 pub use assignment::{Assignment, assign};
@@ -49,4 +50,5 @@ pub use scale::{CostScale, ScaleOf};
 pub use sinkhorn::{Potentials, Sinkhorn};
 pub use sliced::{SlicedDistance, sliced_w2};
 pub use soft_plan::SoftPlan;
+pub use solved::Solved;
 pub use start::subsample;

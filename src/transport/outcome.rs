@@ -5,8 +5,9 @@ use std::fmt;
 
 use crate::backend::{Backend, Precision};
 use crate::transport::TransportError;
-use crate::transport::problem::{Problem, dot, precision};
+use crate::transport::problem::{Problem, precision};
 use crate::transport::sinkhorn::{Hold, Potentials, RowMeans, Run, Sinkhorn};
+use crate::vector::dot;
 use crate::watch::Residual;
 
 /// What the solver found.

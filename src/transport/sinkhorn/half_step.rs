@@ -4,8 +4,9 @@ use std::f64::consts::LN_2;
 use std::ops::Range;
 
 use crate::backend::{Backend, BackendError, Columns, HalfColumns, Logit, Out, PairCost, Reals, Scale};
-use crate::transport::problem::{Side, dot};
+use crate::transport::problem::Side;
 use crate::transport::sinkhorn::Run;
+use crate::vector::dot;
 
 /// What the rows of a plan say of the columns: means under P_ij / Σ_j P_ij, so all of one plan.
 pub struct RowMeans {
