@@ -505,10 +505,7 @@ fn energy_matching_stops_a_particle_at_its_length() {
 
 #[test]
 fn a_method_that_needs_a_law_refuses_points() {
-    for method in ["dopri5", "dpm-adaptive", "energy-matching"] {
-        let said = refused(&format!("digits --method {method}"), 1);
-        assert!(said.contains(&format!("{method} needs the field of a law")), "{said}");
-    }
+    assert!(refused("digits --method energy-matching", 1).contains("energy-matching needs the field of a law"));
     assert!(refused("digits --method langevin", 1).contains("langevin needs the score of a law"));
     assert!(refused("8gaussians --method dopri5 --schedule linear-vp", 1).contains("not finite near t = 1"));
     assert!(refused("8gaussians --method dpm-adaptive --schedule condot", 1).contains("infinite at pure noise"));
