@@ -8,7 +8,7 @@ use crate::program::Program;
 use crate::random::Stream;
 use crate::sampler::annealed_langevin::SIGMA_MIN;
 use crate::sampler::entry::{Choice, Entry, Kind, Levels, Options, Setting};
-use crate::sampler::{Compat, Loop, RunError};
+use crate::sampler::{Compat, Loop, Method, RunError};
 
 /// Draws that stand for a law where its width is needed.
 const LAW_DRAWS: usize = 4096;
@@ -138,6 +138,17 @@ impl Entry {
         let method = make(&setting)?;
         let (program, first, advice) = (method.program(&grid), grid.start(), method.advice(&grid));
         Ok(Course { steps: program.steps.len(), moves: Moves::Program(program), first, reverses, advice })
+    }
+
+    /// The method on `field` and the levels of `schedule`.
+    ///
+    /// # Errors
+    /// [`CourseError`] for a loop, which has levels of its own, and as for [`Entry::course`].
+    pub fn method(&'static self, field: &Field, schedule: &Schedule, options: &Options) -> Result<Box<dyn Method>, CourseError> {
+        self.check_options(options)?;
+        self.check(field)?;
+        let Kind::Program(make) = self.kind else { return Err(CourseError::OwnLevels { method: self.name }) };
+        Ok(make(&Setting { entry: self, field, schedule: schedule.clone(), updates: UPDATES, options })?)
     }
 
     /// The levels on the setting's schedule.

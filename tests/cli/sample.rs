@@ -503,6 +503,16 @@ fn energy_matching_stops_a_particle_at_its_length() {
     }
 }
 
+/// On data too, and then the record says where and in what precision.
+#[test]
+fn adaptive_methods_run_on_data_and_say_that_they_ran_in_f64() {
+    for method in ["dopri5", "dpm-adaptive"] {
+        let folder = TempDir::new().unwrap();
+        let (record, _) = sample(folder.path(), &format!("digits --method {method} --tol 1e-2 --n 2"));
+        assert_eq!((&record["device"], &record["precision"]), (&"cpu".into(), &"f64".into()), "{method}");
+    }
+}
+
 #[test]
 fn a_method_that_needs_a_law_refuses_points() {
     assert!(refused("digits --method energy-matching", 1).contains("energy-matching needs the field of a law"));
