@@ -44,7 +44,7 @@ pub enum Device {
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// A name that is no device's.
+    /// A name that no device has.
     #[error("there is no device \"{name}\"; the devices are auto and cpu, and cuda or cuda:1 for a GPU")]
     Unknown {
         /// The name asked for.

@@ -15,7 +15,7 @@ pub trait Memory: Clone + Send + Sync + 'static {
     type Buf<T: Pod + Send + Sync>: Send + Sync;
     /// Operations that were recorded to be run again: [`Memory::repeat`].
     type Recording: Default + Send;
-    /// This device for clouds that its memory does not hold: [`Memory::streamed`].
+    /// The backend to use when the clouds do not fit in this device's memory: [`Memory::streamed`].
     type Streamed: Backend;
     /// Iterations that a loop submits before it reads the number it may stop by; 0 where numbers are there at once.
     const AHEAD: usize;

@@ -40,7 +40,7 @@ pub fn ledger(path: &Path<'_>, regression: Option<Estimate>, seed: u32) -> Resul
     let paired = paired_cost(path.start, path.end, seed)?;
     let actions: Vec<f64> = paired.rows.iter().map(|&row| path.action[row]).collect();
     let (action, error) = mean_with_error(&actions);
-    // Both are at least zero (Jensen's inequality; the best pairing), but for rounding.
+    // Both are at least zero (Jensen's inequality; the best pairing), up to rounding.
     let straightness = (action - paired.own_cost).max(0.0);
     let coupling_gap = (paired.own_cost - paired.w2_squared).max(0.0);
     let sum = paired.w2_squared + coupling_gap + straightness;

@@ -1,4 +1,4 @@
-//! How far from the limit? The time of each kernel over a ladder of sizes, beside what this chip could do at most.
+//! How far from the limit? The time of each kernel over a ladder of sizes, and what this chip could do at most.
 //!
 //! The limit counts what a pair (or a particle-step, or a number) cannot do without: on a GPU, of each multiprocessor and clock 128
 //! issue slots, 16 exponentials, the multiply-adds of its tensor cores and of its double pipe, and the bytes of its memory.

@@ -83,7 +83,7 @@ pub enum FlowError {
     /// The run behind the steps.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// A state that is no cloud.
+    /// A state that is not a cloud.
     #[error(transparent)]
     Cloud(#[from] CloudError),
     /// The device could not do it.
@@ -97,7 +97,7 @@ impl FlowError {
         matches!(self, Self::Stopped { .. } | Self::Transport(TransportError::Stopped { .. }))
     }
 
-    /// Refuses a τ that is no step.
+    /// Refuses a τ that is not a valid step.
     pub(crate) fn check_tau(tau: f64) -> Result<(), Self> {
         if tau > 0.0 && tau.is_finite() { Ok(()) } else { Err(Self::Tau { tau }) }
     }

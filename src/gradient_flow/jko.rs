@@ -22,7 +22,7 @@ pub struct Account {
     pub free_energy: Option<f64>,
     /// W₂² of the step, in units of |x−y|²; none at the last state, and where the scheme cannot tell.
     pub w2_squared_step: Option<f64>,
-    /// F_k − F_{k+1} − cost of the step: ≥ 0 for a step of the flow, but for the errors of an estimate.
+    /// F_k − F_{k+1} − cost of the step: ≥ 0 for a step of the flow, up to the errors of an estimate.
     pub energy_inequality: Option<f64>,
     /// I(ρ_k|π) = ∫|∇log ρ/π|² dρ, the rate at which the flow dissipates, in nats a unit of time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,7 +116,7 @@ pub fn descend(scheme: &mut dyn Scheme, steps: usize, mut watch: Watch<'_>) -> R
                 break;
             }
             Err(stop) if stop.is_stop() => {
-                // The step is made anew when the descent goes on.
+                // The step is made again when the descent resumes.
                 watch.close(|part| {
                     part.keep_record(ACCOUNTS, &accounts);
                     part.absorb(begun);

@@ -58,11 +58,11 @@ impl CheckpointFile {
         let damaged = |why: &str| Fault::Damaged { why: why.into() };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error.to_string()))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error.to_string()))?;
-        let metadata = header.metadata().as_ref().ok_or_else(|| damaged("it says of no run"))?;
+        let metadata = header.metadata().as_ref().ok_or_else(|| damaged("it does not say which run it belongs to"))?;
         let there: Map<String, Value> = metadata
             .get(RUN)
             .and_then(|text| serde_json::from_str(text).ok())
-            .ok_or_else(|| damaged("it does not say of which run it is"))?;
+            .ok_or_else(|| damaged("it does not say which run it belongs to"))?;
         let run = &self.run;
         let first = ["command", "version"].into_iter(); // the rest differs with these
         let mut keys = first.chain(there.keys().chain(run.keys()).map(String::as_str));

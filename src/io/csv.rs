@@ -138,7 +138,7 @@ mod tests {
         let message = |text: &str| read(text.as_bytes()).unwrap_err().to_string();
         assert_eq!(
             message("x,y\n1,2\n3,four\n"),
-            "line 3, column 1 holds \"four\", which is no finite number: repair or remove that line (commas separate fields)"
+            "line 3, column 1 holds \"four\", which is not a finite number: repair or remove that line (commas separate fields)"
         );
         assert!(message("1,nan\n").starts_with("line 1, column 1 holds \"nan\""));
         assert!(message("x\n1\n-inf\n").starts_with("line 3, column 0 holds \"-inf\""));

@@ -118,9 +118,9 @@ pub enum Fault {
         /// Names of the arrays there.
         present: Vec<String>,
     },
-    /// A field that is no number.
+    /// A field that is not a number.
     #[error(
-        "line {line}, column {column} holds \"{text}\", which is no finite number: repair or remove that line (commas separate fields)"
+        "line {line}, column {column} holds \"{text}\", which is not a finite number: repair or remove that line (commas separate fields)"
     )]
     Cell {
         /// Line, from 1.
@@ -142,7 +142,7 @@ pub enum Fault {
         /// Fields of the first line.
         expected: usize,
     },
-    /// JSON that is no mixture.
+    /// JSON that is not a mixture.
     #[error("it is not a mixture of \"weights\", \"means\" and \"covariances\" or \"variances\": {0}")]
     Json(#[from] serde_json::Error),
     /// Neither or both kinds of covariance.
@@ -176,16 +176,16 @@ pub enum Fault {
     #[error("this is a network, not points; it is a FIELD of sample, or the model of compare MODEL --target DATA")]
     Network,
     /// Something else where a network is needed.
-    #[error("this is no network; a model is a .safetensors file with metadata as examples/export_mlp.py writes them")]
+    #[error("this is not a network; a model is a .safetensors file with metadata as examples/export_mlp.py writes them")]
     NoNetwork,
     /// Metadata without a key.
-    #[error("its metadata have no \"{key}\"; save a network with the keys that examples/export_mlp.py writes")]
+    #[error("its metadata has no \"{key}\"; save a network with the keys that examples/export_mlp.py writes")]
     NoKey {
         /// The key.
         key: &'static str,
     },
     /// Metadata with a key that means nothing.
-    #[error("its metadata have \"{key}\", which is no key of a network; did you mean \"{nearest}\"?")]
+    #[error("its metadata has \"{key}\", which is not a key of a network; did you mean \"{nearest}\"?")]
     UnknownKey {
         /// The key.
         key: String,

@@ -16,7 +16,7 @@ use crate::measure::Picture;
 #[non_exhaustive]
 pub enum PictureError {
     /// A file that begins as no picture does.
-    #[error("{}: this is no picture; pictures are .png and .jpg files", path.display())]
+    #[error("{}: this is not a picture; pictures are .png and .jpg files", path.display())]
     NoPicture {
         /// The file.
         path: PathBuf,

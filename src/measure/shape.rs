@@ -103,7 +103,7 @@ mod tests {
             let squares: Vec<f64> = cloud.rows().map(|x| x[0] * x[0] + x[1] * x[1]).collect();
             let found = squares.iter().sum::<f64>() / n as f64;
             let spread = squares.iter().map(|s| (s - found).powi(2)).sum::<f64>() / n as f64;
-            // Four standard errors; the pinwheel's radius has a normal tail, the others are bounded but for the noise.
+            // Four standard errors; the pinwheel's radius has a normal tail, the others are bounded apart from the noise.
             assert!((found - square).abs() < 4.0 * (spread / n as f64).sqrt(), "{shape:?}: E|x|² {found} for {square}");
             for (m, truth) in cloud.mean().iter().zip(mean) {
                 assert!((m - truth).abs() < 4.0 * (square / n as f64).sqrt(), "{shape:?}: mean {m} for {truth}");

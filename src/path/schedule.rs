@@ -96,7 +96,7 @@ pub enum ScheduleError {
         cleanest: f64,
     },
     /// A name with numbers that are not a schedule's.
-    #[error("\"{spec}\" is no schedule: write linear-vp:0.1,20 or ve:0.01,50, or a name without numbers")]
+    #[error("\"{spec}\" is not a schedule: write linear-vp:0.1,20 or ve:0.01,50, or a name without numbers")]
     Spec {
         /// What was written.
         spec: String,

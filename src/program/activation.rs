@@ -18,7 +18,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The function at `x`; no exponential is taken that would be denormal, since it is zero beside one.
+    /// The function at `x`; no exponential is taken that would be denormal, since it is negligible next to one.
     pub fn value(self, x: f64) -> f64 {
         match self {
             Self::Relu => x.max(0.0),

@@ -19,7 +19,7 @@ struct Series<'a> {
 
 /// The methods for which `value` can be drawn on log axes; values that are zero up to rounding cannot.
 fn series(rows: &[Row], value: impl Fn(&Row) -> Option<f64>) -> Vec<Series<'_>> {
-    // A value that is zero but for rounding would stretch the axis over all the decades down to it.
+    // A value that is zero up to rounding would stretch the axis over all the decades down to it.
     let zero = 1e-12 * rows.iter().filter_map(&value).filter(|v| v.is_finite()).fold(0.0, f64::max);
     let mut all: Vec<Series> = Vec::new();
     for row in rows {

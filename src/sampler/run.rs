@@ -206,7 +206,7 @@ impl Program {
     /// Goes on with `run` until the last step is made or the observer says stop; it may be continued.
     ///
     /// # Errors
-    /// As [`Program::run`], but that a stop is no error.
+    /// As [`Program::run`], but that a stop is not an error.
     pub fn advance(
         &self,
         field: &Field,

@@ -1,6 +1,6 @@
 //! What it costs to move a unit of mass from x to y.
 //!
-//! ½|x−y|² and the cosine cost are products of coordinates but for terms of one point alone, and take the fast soft-min; |x−y| and
+//! ½|x−y|² and the cosine cost are products of coordinates up to terms of one point alone, and take the fast soft-min; |x−y| and
 //! the other norms have a soft-min of their own; a function given in Rust is evaluated pair by pair on the processor: as exact as
 //! the others, and slow where its values are too many to keep.
 

@@ -39,7 +39,7 @@ pub enum TransportError {
     /// Points so far apart that their squared distance is not a number.
     #[error("the squared distance between two points overflows; rescale the clouds")]
     Overflow,
-    /// Too many way-stations, or none.
+    /// Too many intermediate points, or none.
     #[error("a plan of rank {rank} needs a rank from 1 to {most}, the points of the smaller cloud and at most 5,000")]
     Rank {
         /// The rank asked for.

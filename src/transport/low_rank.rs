@@ -1,4 +1,4 @@
-//! Low-rank transport: plans that pass through r way-stations (Scetbon, Cuturi, Peyré 2021).
+//! Low-rank transport: plans that pass through r intermediate points (Scetbon, Cuturi, Peyré 2021).
 //!
 //! ```text
 //! min ⟨P, c⟩    over P = Q diag(1/g) Rᵀ,    Q1 = a, R1 = b, Qᵀ1 = Rᵀ1 = g            c = ½|x−y|²

@@ -4,7 +4,7 @@
 //! the one asked for, each level on the coarsest clouds whose blocks are small against √ε. A level starts from the c-transforms of
 //! the potentials of the one before, moved on by the change between the two before it, extrapolated linearly in ε.
 //!
-//! The plan is that of the dense solver but for the pairs that [`tiles`] skips, whose mass is bounded and reported. Potentials are
+//! The plan is that of the dense solver except for the pairs that [`tiles`] skips, whose mass is bounded and reported. Potentials are
 //! held in f64 and exponents formed about tile centres, so that single precision serves for any ε that resolves a tile.
 
 mod level;

@@ -140,7 +140,7 @@ impl<'a> Pairing<'a> {
         watch: Watch<'_>,
     ) -> Result<Vec<u32>, TransportError> {
         let (x, y, eps) = (self.plan.source(), self.plan.target(), self.plan.eps());
-        // A share that is whole but for rounding is whole.
+        // A share that is whole up to rounding is whole.
         let limit = |j: usize| (end as f64 * y.weight(j) * (1.0 - 1e-12)).ceil() as u32;
         let mut free: Vec<u32> = used.iter().enumerate().map(|(j, used)| limit(j).saturating_sub(*used)).collect();
         let mut open: Vec<usize> = (0..slots.len()).collect();

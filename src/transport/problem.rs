@@ -144,7 +144,7 @@ impl<'a> Problem<'a> {
     /// The problem with a function of x and y as cost of the points, which may be negative and need not be symmetric.
     ///
     /// It is evaluated on the processor alone, in parallel over the points. Where the costs of all pairs fit 500 MB they are kept;
-    /// beyond, every iteration evaluates all n·m pairs anew, in memory of O(n + m), which is slow: a cost that [`Cost`] has is better
+    /// beyond, every iteration evaluates all n·m pairs again, in memory of O(n + m), which is slow: a cost that [`Cost`] has is better
     /// given by its name.
     ///
     /// # Errors
@@ -231,7 +231,7 @@ impl<'a> Problem<'a> {
     /// to the precision of the device. On a GPU such points take half the memory and a third of the products.
     ///
     /// # Errors
-    /// [`TransportError::Storage`] for a cost that is no product of coordinates, and with a cost of classes.
+    /// [`TransportError::Storage`] for a cost that is not a product of coordinates, and with a cost of classes.
     pub fn stored_in(self, storage: Storage) -> Result<Self, TransportError> {
         Self { storage, ..self }.storable()
     }

@@ -70,12 +70,12 @@ fn what_makes_no_film_is_refused() {
         (
             "Cargo.toml data/rocket.jpg --as colour".to_owned(),
             1,
-            ["Cargo.toml: this is no picture", "pictures are .png and .jpg files"],
+            ["Cargo.toml: this is not a picture", "pictures are .png and .jpg files"],
         ),
         (
             "data/rocket.jpg tests/data/numpy.npz --as colour".to_owned(),
             1,
-            ["numpy.npz: this is no picture", ".png and .jpg files"],
+            ["numpy.npz: this is not a picture", ".png and .jpg files"],
         ),
         (two.to_owned(), 2, ["--as colour", "--as density"]),
         (format!("{two} --as density --n 5"), 2, ["--as", "--n"]),

@@ -1,4 +1,4 @@
-//! `soft_min_cost`: out_i = log Σ_j exp(h_j − k c(x_i, y_j)) − shift_i and the means behind it, for costs that are no product.
+//! `soft_min_cost`: out_i = log Σ_j exp(h_j − k c(x_i, y_j)) − shift_i and the means behind it, for costs that are not products.
 
 use std::f64::consts::LN_2;
 

@@ -65,7 +65,7 @@ impl Case {
                 let path = folder.join(format!("mixture_{name}.json"));
                 match read_measure(&path.display().to_string(), None, None).map_err(|error| error.to_string())? {
                     Measure::Law(mixture) => Some(mixture),
-                    _ => return Err(format!("{} is no mixture", path.display())),
+                    _ => return Err(format!("{} is not a mixture", path.display())),
                 }
             }
         };
@@ -211,7 +211,7 @@ impl Case {
 pub fn number(of: &Value, key: &str) -> Result<f64, Trouble> {
     match &of[key] {
         Value::Null if of.get(key).is_some() => Ok(f64::INFINITY),
-        value => value.as_f64().ok_or_else(|| failed(format!("{key} is no number"))),
+        value => value.as_f64().ok_or_else(|| failed(format!("{key} is not a number"))),
     }
 }
 

@@ -97,7 +97,7 @@ fn rows(floor: f64, memorises: bool) -> Vec<Row> {
         ..rows.iter().find(|row| row.family == Family::Flow).expect("a flow").clone()
     };
     let exact = displacement("displacement", 0.002, 0.99, Vec::new());
-    // The best numbers of all, but of a cloud that has shrunk; and a number that is no number.
+    // The best numbers of all, but of a cloud that has shrunk; and a number that is not a number.
     let mut shrunk = displacement("displacement-0.05", 0.05, 0.61, vec![Flag::BelowFloor, Flag::Collapsed, Flag::NotFinite]);
     shrunk.divergence = Some(floor * 0.1);
     shrunk.w2_squared_exact = Some(1e-3);

@@ -31,7 +31,8 @@ fn remedy(failure: &(dyn StdError + 'static), command: &Command, matches: &ArgMa
                 let enough = single && *eps >= smallest * f64::EPSILON / f64::from(f32::EPSILON);
                 let precise = if enough { "use --precision f64 (cpu), or " } else { "" };
                 return Some(format!(
-                    "{name} takes eps from the spread of the points that it measures against, which is small beside the distance to others: \
+                    "{name} takes eps from the spread of the points that it measures against, which is small compared with the distance \
+                     to others: \
                      {precise}bring the clouds to one scale, and remove points that lie far from all others"
                 ));
             }

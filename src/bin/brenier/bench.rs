@@ -10,7 +10,7 @@ use crate::output::{columns, count, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, progress, signal};
 
-/// Time each kernel over a ladder of sizes, beside the limit of this chip
+/// Time each kernel over a ladder of sizes, and the limit of this chip
 ///
 /// The limit is counted from the GPU's multiprocessors, clock and memory; for a processor none is given.
 #[derive(Args)]

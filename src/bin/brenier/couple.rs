@@ -33,7 +33,7 @@ const FOLDER: &str = "brenier-out/couple";
 /// The folder (brenier-out/couple unless --out is given) gets pairs-00000.npz, pairs-00001.npz, …, each with source_index,
 /// target_index, x0 and x1, and run.json. Every source point is used its exact share of times; the order is random, and a function of
 /// the seed alone. An end that is a law gives --n fresh points for every plan; a file gives all its points, or the next --batch.
-/// The plan is sharp unless --eps says otherwise: the more it is blurred, the less do its pairs buy over independent ones.
+/// The plan is sharp unless --eps says otherwise: the larger eps is, the less its pairs improve on independent ones.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier couple normal digits --pairs 100000",

@@ -118,12 +118,12 @@ pub fn log(verbose: u8) {
         _ => tracing::Level::DEBUG,
     };
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // A closed stderr is no reason to stop, so failures to write to it are not reported.
+    // A closed stderr is not a reason to stop, so failures to write to it are not reported.
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).log_internal_errors(false);
     log.without_time().with_target(false).with_ansi(colours).init();
 }
 
-/// All that `matches` holds for the command in use, defaults included, but for what only changes the output.
+/// All that `matches` holds for the command in use, defaults included, except what only changes the output.
 pub fn inputs(cli: &Command, matches: &ArgMatches) -> Map<String, Value> {
     let Some((name, matches)) = matches.subcommand() else { return Map::new() };
     let ids = matches.ids().map(|id| id.as_str());

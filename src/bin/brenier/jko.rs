@@ -24,9 +24,10 @@ const FOLDER: &str = "brenier-out/jko";
 ///
 /// Each step prints the free energy F_k, the W2² of the step and the energy inequality in the scheme's own metric, which is not
 /// negative for a step of the flow (for langevin: beyond the bias of its explicit step, of order tau²). Where the density of the
-/// particles cannot be told from the particles, numbers are null and the flag few_neighbours is raised. A finite target is split
-/// in halves: one is flowed to, the other judges. The points of a file start in their order, under their weights. The folder
-/// (brenier-out/jko unless --out is given) gets particles.npy, run.json and, where the particles have weights, weights.npy.
+/// particles cannot be told from the particles, numbers are null and the flag few_neighbours is raised. A finite target is split:
+/// one half is the target, the other is held out for evaluation. The points of a file start in their order, under their weights.
+/// The folder (brenier-out/jko unless --out is given) gets particles.npy, run.json and, where the particles have weights,
+/// weights.npy.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier jko normal --target digits --steps 20",

@@ -12,7 +12,7 @@ use clap::builder::styling::AnsiColor;
 
 use crate::{Failure, signal};
 
-/// A line on stderr. A closed stderr is no reason to stop.
+/// A line on stderr. A closed stderr is not a reason to stop.
 pub fn say(words: &str) {
     let _ = writeln!(io::stderr(), "{words}");
 }
@@ -27,7 +27,7 @@ pub fn error(words: &str) {
     }
 }
 
-/// A result on stdout. A reader that has seen enough (`| head`) is no error.
+/// A result on stdout. A reader that has seen enough (`| head`) is not an error.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {

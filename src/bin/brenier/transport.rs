@@ -49,11 +49,11 @@ pub struct Transport {
     /// The exact plan: on a line, or of at most 5,000 points a side, with any weights
     #[arg(long, conflicts_with_all = flags::of::<Entropic>(), conflicts_with = "closed_form")]
     exact: bool,
-    /// A plan through R way-stations instead: an upper bound of the exact cost, for many points
+    /// A plan through R intermediate points instead: an upper bound of the exact cost, for many points
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = of_another_plan())]
     #[arg(conflicts_with_all = ["exact", "closed_form"])]
     rank: Option<u32>,
-    /// What is known in closed form between Gaussian laws, and no draws of them; with draws it stands beside their values
+    /// What is known in closed form between Gaussian laws, and no draws of them; with draws it is printed next to their values
     #[arg(long, conflicts_with_all = of_points(), conflicts_with = "n")]
     closed_form: bool,
     /// The sliced distance over K random directions as well

@@ -23,7 +23,7 @@ use crate::transport::multiscale::tiles::Scale;
 use crate::transport::sinkhorn::{Hold, ProductRows, RowMeans};
 use crate::watch::{Residual, Watch};
 
-/// Nats by which exponents may rise before the list is made anew; one nat more keeps a tenth more pairs.
+/// Nats by which exponents may rise before the list is made again; one nat more keeps a tenth more pairs.
 const MARGIN: f64 = 1.5;
 /// Nats by which a potential carried from a coarser level may differ from its affine guess.
 const CARRY_MARGIN: f64 = 4.0;

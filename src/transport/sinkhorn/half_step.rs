@@ -149,7 +149,7 @@ impl ProductRows<'_> {
 pub struct HalfStep<'a, B: Backend> {
     pub backend: &'a B,
     pub eps: f64,
-    /// The cost where it is no product.
+    /// The cost where it is not a product.
     pub cost: Option<PairCost<'a>>,
     pub rows: &'a Side<B>,
     pub phi: &'a Reals<B>,

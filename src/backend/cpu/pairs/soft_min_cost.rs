@@ -1,4 +1,4 @@
-//! The streaming soft-min over costs that are no product of coordinates. Twin of `kernels/softmin_cost.cu`.
+//! The streaming soft-min over costs that are not products of coordinates. Twin of `kernels/softmin_cost.cu`.
 //!
 //! As in the soft-min a task holds R vectors of rows in lanes and streams the columns past them, [`TILE`] at a time. Differences are
 //! taken before anything is squared, so near points keep their digits. A cost is dearer than a product, so a running maximum is

@@ -12,7 +12,7 @@ use crate::Failure;
 /// Pairs that the floor of the loss is estimated on.
 const FLOOR_PAIRS: usize = 8192;
 
-/// What the plans are worth for training, beside independent pairs.
+/// What the plans are worth for training, compared with independent pairs.
 #[derive(Serialize)]
 pub struct Straightness {
     /// −Σ P log P of the first plan, in nats.

@@ -37,7 +37,7 @@ fn refuse(asked: bool) -> Result<Option<[Gaussian; 2]>, Failure> {
     }
 }
 
-/// The values beside a solve at `eps`, which is 0 for an exact plan and one of low rank.
+/// The values to compare with a solve at `eps`, which is 0 for an exact plan and one of low rank.
 pub fn values([x, y]: &[Gaussian; 2], eps: f64, entropic: &Entropic) -> Result<ClosedForm, Failure> {
     Ok(ClosedForm::new(x, y, (eps > 0.0).then_some(eps), entropic.rho()?)?)
 }
