@@ -30,8 +30,8 @@ const FREE_ENERGY_STRIDE: usize = 2;
 /// A comparison under way: what every row is measured against, and the rows so far.
 pub struct Workbench<'a> {
     pub compare: &'a Compare,
-    pub judge: &'a Judge<'a>,
-    pub ruler: &'a Ruler<'a>,
+    pub judge: &'a Judge,
+    pub ruler: &'a Ruler,
     pub train: &'a Cloud,
     pub start: &'a Cloud,
     pub device: &'a Device,

@@ -22,13 +22,8 @@ impl Sinkhorn {
     ///
     /// # Errors
     /// Of each problem by itself, as for [`Sinkhorn::solve`].
-    pub fn solve_batch(
-        &self,
-        problems: &[Problem<'_>],
-        device: &Device,
-        watch: Watch<'_>,
-    ) -> Vec<Result<Outcome, TransportError>> {
-        let is_small = |problem: &&Problem<'_>| problem.source().len() * problem.target().len() < LARGE;
+    pub fn solve_batch(&self, problems: &[Problem], device: &Device, watch: Watch<'_>) -> Vec<Result<Outcome, TransportError>> {
+        let is_small = |problem: &&Problem| problem.source().len() * problem.target().len() < LARGE;
         let threads = rayon::current_num_threads().min(problems.iter().filter(is_small).count());
         let solve = |k: usize| self.solve_watched(&problems[k], None, device, watch.not_keeping());
         let mut outcomes: Vec<Option<Result<Outcome, TransportError>>> = vec![None; problems.len()];

@@ -25,18 +25,18 @@ impl Outcome {
     ///
     /// # Errors
     /// [`TransportError::QuadraticOnly`] when the cost is another than ½|x−y|²; |x−y| has a kink where points meet.
-    pub fn gradient(&self, problem: &Problem<'_>) -> Result<Gradient, TransportError> {
+    pub fn gradient(&self, problem: &Problem) -> Result<Gradient, TransportError> {
         self.gradient_at(problem, &self.potentials.f)
     }
 
     /// The gradient in one argument of OT_ε(a, a), of which ½OT_ε(a, a) has this one in all.
-    pub(crate) fn gradient_of_half(&self, problem: &Problem<'_>) -> Result<Gradient, TransportError> {
+    pub(crate) fn gradient_of_half(&self, problem: &Problem) -> Result<Gradient, TransportError> {
         // Both potentials are one up to the constant that the gauge has put between them.
         let f: Vec<f64> = self.potentials.f.iter().zip(&self.potentials.g).map(|(f, g)| 0.5 * (f + g)).collect();
         self.gradient_at(problem, &f)
     }
 
-    fn gradient_at(&self, problem: &Problem<'_>, f: &[f64]) -> Result<Gradient, TransportError> {
+    fn gradient_at(&self, problem: &Problem, f: &[f64]) -> Result<Gradient, TransportError> {
         if !problem.cost().is_half_squared() {
             return Err(TransportError::QuadraticOnly { what: "derivatives" });
         }

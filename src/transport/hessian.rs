@@ -36,7 +36,7 @@ impl Outcome {
     /// [`TransportError`] when v has another length, a marginal is free, the cost is another than ½|x−y|², the outcome belongs to another problem, or memory runs out.
     pub fn hessian_product(
         &self,
-        problem: &Problem<'_>,
+        problem: &Problem,
         v: &[f64],
         tol: f64,
         device: &Device,
@@ -55,14 +55,14 @@ impl Outcome {
     }
 }
 
-struct Product<'a, 'p> {
+struct Product<'a> {
     potentials: &'a Potentials,
-    problem: &'a Problem<'p>,
+    problem: &'a Problem,
     v: &'a [f64],
     tol: f64,
 }
 
-impl Task for Product<'_, '_> {
+impl Task for Product<'_> {
     type Output = Result<HessianProduct, TransportError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {

@@ -43,7 +43,7 @@ const TILE_ROUNDING: f64 = 1e-2;
 const FEWEST_POINTS: usize = 512;
 
 /// Whether `problem` is one for this solver: few dimensions, many pairs, and acceleration asked for.
-pub(super) fn serves(problem: &Problem<'_>, solver: &Sinkhorn) -> bool {
+pub(super) fn serves(problem: &Problem, solver: &Sinkhorn) -> bool {
     let (x, y) = (problem.source(), problem.target());
     problem.cost().is_half_squared()
         && problem.labels().is_none()
@@ -56,7 +56,7 @@ pub(super) fn serves(problem: &Problem<'_>, solver: &Sinkhorn) -> bool {
 /// Solves `problem`, from `warm` if given; between a cloud and itself by symmetric averaging.
 pub(super) fn solve<B: Backend>(
     backend: &B,
-    problem: &Problem<'_>,
+    problem: &Problem,
     solver: &Sinkhorn,
     warm: Option<&Potentials>,
     watch: Watch<'_>,
@@ -138,7 +138,7 @@ fn schedule<const D: usize>(pyramids: &[Pyramid<D>], eps: f64) -> Vec<Step> {
 
 fn descend<B: Backend, const D: usize>(
     backend: &B,
-    problem: &Problem<'_>,
+    problem: &Problem,
     solver: &Sinkhorn,
     warm: Option<&Potentials>,
     watch: Watch<'_>,
@@ -251,7 +251,7 @@ fn descend<B: Backend, const D: usize>(
 
 /// What the values of a plan need besides its last level.
 struct Ends<'a, const D: usize> {
-    problem: &'a Problem<'a>,
+    problem: &'a Problem,
     solver: &'a Sinkhorn,
     pyramids: &'a [Pyramid<D>],
     unit: f64,

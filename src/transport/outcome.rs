@@ -209,7 +209,7 @@ impl Plan<'_> {
 
 impl<B: Backend> Run<'_, B> {
     /// T(x_i) = Σ_j P_ij y_j / Σ_j P_ij in the input coordinates, and with it what couples the clouds.
-    fn barycentric_map(&mut self, problem: &Problem<'_>) -> Result<(RowMeans, Vec<f64>), TransportError> {
+    fn barycentric_map(&mut self, problem: &Problem) -> Result<(RowMeans, Vec<f64>), TransportError> {
         let y = self.y;
         let (mean, scale, centred) = match problem.cost().is_half_squared() {
             true => (y.mean.clone(), y.scale, Cow::Borrowed(&y.centred[..])),
@@ -225,7 +225,7 @@ impl<B: Backend> Run<'_, B> {
     }
 
     /// Values, map and potentials of the plan, in f64 and in the input coordinates.
-    pub fn outcome(&mut self, problem: &Problem<'_>, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
+    pub fn outcome(&mut self, problem: &Problem, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
         let (x, y) = (self.x, self.y);
         let (rows, map) = self.barycentric_map(problem)?;
         let plan = Plan {

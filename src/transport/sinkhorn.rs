@@ -68,7 +68,7 @@ impl Sinkhorn {
     ///
     /// # Errors
     /// [`TransportError`] when ε is too small or too large for the precision or ρ too small for f64, or memory runs out.
-    pub fn solve(&self, problem: &Problem<'_>, device: &Device) -> Result<Outcome, TransportError> {
+    pub fn solve(&self, problem: &Problem, device: &Device) -> Result<Outcome, TransportError> {
         self.solve_watched(problem, None, device, Watch::default())
     }
 
@@ -76,7 +76,7 @@ impl Sinkhorn {
     ///
     /// # Errors
     /// As [`Sinkhorn::solve`], and when the potentials have other lengths.
-    pub fn solve_from(&self, problem: &Problem<'_>, warm: &Potentials, device: &Device) -> Result<Outcome, TransportError> {
+    pub fn solve_from(&self, problem: &Problem, warm: &Potentials, device: &Device) -> Result<Outcome, TransportError> {
         self.solve_watched(problem, Some(warm), device, Watch::default())
     }
 
@@ -86,7 +86,7 @@ impl Sinkhorn {
     /// As [`Sinkhorn::solve_from`], and [`TransportError::Stopped`] when the watch says stop.
     pub fn solve_watched(
         &self,
-        problem: &Problem<'_>,
+        problem: &Problem,
         warm: Option<&Potentials>,
         device: &Device,
         watch: Watch<'_>,
@@ -100,14 +100,14 @@ impl Sinkhorn {
     }
 }
 
-struct Solve<'a, 'p> {
+struct Solve<'a> {
     solver: Sinkhorn,
-    problem: &'a Problem<'p>,
+    problem: &'a Problem,
     warm: Option<&'a Potentials>,
     watch: Watch<'a>,
 }
 
-impl Task for Solve<'_, '_> {
+impl Task for Solve<'_> {
     type Output = Result<Outcome, TransportError>;
 
     fn run<B: Backend>(mut self, backend: &B) -> Self::Output {
@@ -128,7 +128,7 @@ impl Task for Solve<'_, '_> {
     }
 }
 
-impl Solve<'_, '_> {
+impl Solve<'_> {
     /// Whether f64 takes what the precision of `B` does not: a few points so far from the others that beside the rounding of their
     /// exponents the tolerance could not be seen.
     fn is_for_double<B: Backend>(&self) -> bool {

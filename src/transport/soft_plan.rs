@@ -41,19 +41,19 @@ impl Sinkhorn {
     /// says stop.
     pub fn soft_plan(
         &self,
-        problem: &Problem<'_>,
+        problem: &Problem,
         kappa: f64,
         warm: Option<&[f64]>,
         device: &Device,
         watch: Watch<'_>,
     ) -> Result<SoftPlan, TransportError> {
-        let problem = problem.with_rho(None, Some(kappa))?;
+        let problem = problem.clone().with_rho(None, Some(kappa))?;
         device.run(Solve { problem, solver: *self, warm, watch })
     }
 }
 
 struct Solve<'a> {
-    problem: Problem<'a>,
+    problem: Problem,
     solver: Sinkhorn,
     warm: Option<&'a [f64]>,
     watch: Watch<'a>,

@@ -190,7 +190,7 @@ impl Couple {
         session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged.as_deref())
     }
 
-    fn solve(&self, problem: &Problem<'_>, device: &Device, bar: &ProgressBar, kept: Part<'_>) -> Result<Outcome, Failure> {
+    fn solve(&self, problem: &Problem, device: &Device, bar: &ProgressBar, kept: Part<'_>) -> Result<Outcome, Failure> {
         let solver = self.stopping.solver(false);
         let tell = |now: Progress<'_>| {
             let Some(Residual { iteration, eps, error }) = now.residual else { return !signal::interrupted() };

@@ -155,7 +155,7 @@ impl Geodesic {
                         states.extend_from_slice(state);
                         !signal::interrupted()
                     };
-                    let end = Bridge::new(plan).run(start, &self.grid()?, seed, device, &mut keep)?;
+                    let end = Bridge::new(plan.clone()).run(points.as_ref(), &self.grid()?, seed, device, &mut keep)?;
                     let line = Displacement::new(start, end)?;
                     Paths { states, end: line.end()?, w2_squared: line.action(), kind: "entropic", action: None }
                 }

@@ -12,7 +12,7 @@ use crate::{Failure, values};
 pub const DEFAULT_EPS: f64 = 0.05;
 
 /// The cost of all commands that have no other.
-pub const HALF_SQUARED: GroundCost<'static> = GroundCost::Known(Cost::HalfSquaredEuclidean);
+pub const HALF_SQUARED: GroundCost = GroundCost::Known(Cost::HalfSquaredEuclidean);
 
 /// ε, as itself or as a length.
 #[derive(Args)]

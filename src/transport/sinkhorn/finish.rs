@@ -68,7 +68,7 @@ impl Sinkhorn {
 /// The outcome of `run`, which has ended with the marginal `error`.
 pub fn finish<B: Backend>(
     mut run: Run<'_, B>,
-    problem: &Problem<'_>,
+    problem: &Problem,
     error: f64,
     solver: &Sinkhorn,
 ) -> Result<Outcome, TransportError> {

@@ -50,7 +50,7 @@ impl<'a, B: Backend> Run<'a, B> {
     /// From f = g = 0 in centred coordinates.
     pub fn new(
         backend: &'a B,
-        problem: &Problem<'a>,
+        problem: &'a Problem,
         x: &'a Side<B>,
         y: &'a Side<B>,
         watch: Watch<'a>,

@@ -54,7 +54,7 @@ pub struct Gathered {
 
 impl Gathered {
     /// Takes in the plan of `outcome`.
-    pub fn plan(&mut self, problem: &Problem<'_>, outcome: &Outcome, device: &Device) -> Result<(), Failure> {
+    pub fn plan(&mut self, problem: &Problem, outcome: &Outcome, device: &Device) -> Result<(), Failure> {
         if self.entropy.is_none() {
             let entropy = Plan::new(problem, &outcome.potentials)?.entropy(device)?;
             self.entropy = Some((entropy.joint, entropy.renormalised()));

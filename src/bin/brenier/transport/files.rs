@@ -39,7 +39,7 @@ pub fn write_partners(
     device: &Device,
 ) -> Result<(), Failure> {
     let problem = Problem::new(x, y, eps)?.with_cost(cost)?;
-    let top = Plan::new(&problem, potentials)?.partners().top(x, k, device)?;
+    let top = Plan::new(&problem, potentials)?.partners_of_source().top(x, k, device)?;
     let array = |name, numbers| NamedArray { name, numbers, shape: vec![x.len(), top.k] };
     let index = array("index", Numbers::Indices(&top.index));
     let probability = array("probability", Numbers::Reals(&top.probability, Float::F64));
