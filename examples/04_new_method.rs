@@ -28,7 +28,7 @@ impl Method for Midpoint {
 
 use brenier::backend::{Device, Noise, Precision};
 use brenier::field::Field;
-use brenier::measure::{Measure, Mixture, named};
+use brenier::measure::Mixture;
 use brenier::path::Schedule;
 use brenier::random::Stream;
 use brenier::sampler::Observe;
@@ -37,7 +37,7 @@ use brenier::transport::{Problem, Sinkhorn};
 
 fn main() -> Result<(), brenier::Error> {
     let device = Device::cpu(Precision::F32);
-    let Measure::Law(mixture) = named("8gaussians", None)? else { unreachable!("8gaussians is a law") };
+    let mixture = Mixture::eight_gaussians();
     let start = Mixture::standard_normal(2).sample(1024, 0, Stream::Source, 0);
     let data = mixture.sample(1024, 0, Stream::Source, 1);
     let problem = Problem::new(&start, &data, 0.002 * mean_cost(&start, &data, 0))?;

@@ -1,5 +1,7 @@
 //! A Gaussian mixture: Σ_k w_k N(μ_k, C_k).
 
+use std::f64::consts::TAU;
+
 use nalgebra::{DMatrix, SymmetricEigen};
 use thiserror::Error;
 
@@ -182,6 +184,12 @@ impl Mixture {
         let covariance = Covariance::Isotropic(variance);
         let component = |mean| Component { weight, mean, covariance: covariance.clone() };
         Self { dim: means[0].len(), components: means.into_iter().map(component).collect() }
+    }
+
+    /// Eight Gaussians in the plane, of variance ¼ a coordinate, equally spaced on the circle of radius 4: mean 0, total variance 16½.
+    pub fn eight_gaussians() -> Self {
+        let on_circle = |k: u32| (TAU * f64::from(k) / 8.0).sin_cos();
+        Self::of_known((0..8).map(on_circle).map(|(sin, cos)| vec![4.0 * cos, 4.0 * sin]).collect(), 0.25)
     }
 
     /// N(0, I) on R^`dim`.

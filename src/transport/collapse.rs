@@ -4,7 +4,7 @@
 //! Var y = Var T + E Var(y | x)        under the plan, with T(x) = E[y | x]
 //! ```
 
-use crate::transport::{Outcome, Problem};
+use crate::transport::Outcome;
 
 impl Outcome {
     /// The share of the variance of x's partners that the barycentric map keeps: Var T / (Var T + E Var(y | x)) under the plan, which
@@ -12,7 +12,8 @@ impl Outcome {
     ///
     /// 1 is a map, 0 independent pairs. NaN where nothing can be told: one end lies in one place, or a marginal is free and the cost
     /// another than ½|x−y|².
-    pub fn variance_kept(&self, problem: &Problem) -> f64 {
+    pub fn variance_kept(&self) -> f64 {
+        let problem = &self.problem;
         let (x, y, d) = (problem.source(), problem.target(), problem.source().dim());
         let [first, second] = problem.rho();
         // What the optimum has of a marginal: a e^{−f/ρ}.
@@ -42,7 +43,7 @@ mod tests {
     use crate::backend::{Device, Precision};
     use crate::measure::{Cloud, Measure, Mixture};
     use crate::random::Stream;
-    use crate::transport::{GroundCost, Sinkhorn};
+    use crate::transport::{GroundCost, Problem, Sinkhorn};
 
     const DEVICE: fn() -> Device = || Device::cpu(Precision::F32);
 
@@ -51,7 +52,7 @@ mod tests {
     }
 
     fn kept(problem: &Problem) -> f64 {
-        Sinkhorn::default().solve(problem, &DEVICE()).unwrap().variance_kept(problem)
+        Sinkhorn::default().solve(problem, &DEVICE()).unwrap().variance_kept()
     }
 
     /// Between N(0, 1) and itself the map is s x with s = √(1 + ε²/4) − ε/2; free marginals as far as nothing is destroyed.

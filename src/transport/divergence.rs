@@ -105,7 +105,7 @@ impl Divergence {
             (self.problem.between(cloud, self.problem.target())?, self.problem.between(cloud, cloud)?);
         let cross = self.solver.solve(&cross_problem, device)?;
         let own = self.solver.solve(&own_problem, device)?;
-        let (mut gradient, own_gradient) = (cross.gradient(&cross_problem)?, own.gradient_of_half(&own_problem)?);
+        let (mut gradient, own_gradient) = (cross.gradient()?, own.gradient_of_half()?);
         gradient.points.iter_mut().zip(&own_gradient.points).for_each(|(g, own)| *g -= own);
         gradient.weights.iter_mut().zip(&own_gradient.weights).for_each(|(g, own)| *g -= own);
         Ok((cross.dual - 0.5 * (own.dual + self.self_term), gradient))

@@ -30,17 +30,12 @@ pub struct HessianProduct {
 impl Outcome {
     /// The second derivative of OT_ε in the source points along `v`, n × d row-major, to a relative residual `tol`.
     ///
-    /// Its own accuracy is that of the potentials: solve `problem` to a small tolerance, in f64, first.
+    /// Its own accuracy is that of the potentials: solve the problem to a small tolerance, in f64, first.
     ///
     /// # Errors
-    /// [`TransportError`] when v has another length, a marginal is free, the cost is another than ½|x−y|², the outcome belongs to another problem, or memory runs out.
-    pub fn hessian_product(
-        &self,
-        problem: &Problem,
-        v: &[f64],
-        tol: f64,
-        device: &Device,
-    ) -> Result<HessianProduct, TransportError> {
+    /// [`TransportError`] when v has another length, a marginal is free, the cost is another than ½|x−y|², or memory runs out.
+    pub fn hessian_product(&self, v: &[f64], tol: f64, device: &Device) -> Result<HessianProduct, TransportError> {
+        let problem = &self.problem;
         let expected = problem.source().points().len();
         if v.len() != expected {
             return Err(TransportError::Direction { found: v.len(), expected });

@@ -16,7 +16,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Real, Storage};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
-use crate::transport::outcome::{Outcome, Plan, Values, Verdict};
+use crate::transport::outcome::{Ended, Outcome, Values, Verdict};
 use crate::transport::problem::{Problem, dot, precision, scale};
 use crate::transport::sinkhorn::{Blur, Hold, Potentials, Sinkhorn};
 use crate::watch::{Residual, Watch};
@@ -273,7 +273,7 @@ impl<const D: usize> Ends<'_, D> {
         let (square, eps) = (self.unit * self.unit, self.problem.eps() * self.unit * self.unit);
         let rows = level.rows(self.gap)?;
         let [first, second] = level.sides();
-        let plan = Plan {
+        let plan = Ended {
             eps,
             mass: [&first.scale.weights, &second.scale.weights],
             holds: [&first.hold, &second.hold],
@@ -289,6 +289,7 @@ impl<const D: usize> Ends<'_, D> {
         }
         let verdict = Verdict::new(error, self.solver, &history, self.rounding / eps);
         Ok(Outcome {
+            problem: self.problem.clone(),
             potentials: Potentials { f: x.restored(&f, 1), g: y.restored(&g, 1) },
             eps: self.problem.eps(),
             precision: precision::<B>(),

@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::backend::{Backend, Precision};
-use crate::transport::TransportError;
 use crate::transport::problem::{Problem, dot, precision};
 use crate::transport::sinkhorn::{Hold, Potentials, RowMeans, Run, Sinkhorn};
+use crate::transport::{Plan, TransportError};
 use crate::watch::Residual;
 
 /// What the solver found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
+    /// What was solved.
+    pub problem: Problem,
     /// The potentials.
     pub potentials: Potentials,
     /// ε in units of c.
@@ -45,6 +47,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The plan of the problem under these potentials, under its own cost and with its classes.
+    pub fn plan(&self) -> Plan {
+        Plan::of(&self.problem, &self.potentials)
+    }
+
     /// `regularised_cost` − `dual`: 0 at the optimum. It may be negative by as much as the marginal error allows, because the plan
     /// of unfinished potentials is not quite feasible.
     pub fn gap(&self) -> f64 {
@@ -151,7 +158,7 @@ impl Hold {
 }
 
 /// A plan as a solver leaves it, with its own lengths, in any order of the points.
-pub(super) struct Plan<'a> {
+pub(super) struct Ended<'a> {
     pub eps: f64,
     /// Weights of source and target.
     pub mass: [&'a [f64]; 2],
@@ -161,7 +168,7 @@ pub(super) struct Plan<'a> {
     pub rows: &'a RowMeans,
 }
 
-/// Potentials and values of a [`Plan`], with its lengths.
+/// Potentials and values of an [`Ended`] plan, with its lengths.
 pub(super) struct Values {
     pub potentials: Potentials,
     pub mass: f64,
@@ -171,7 +178,7 @@ pub(super) struct Values {
     pub entropy: f64,
 }
 
-impl Plan<'_> {
+impl Ended<'_> {
     /// All of them are sums over the first marginal p of means under the rows, whose terms have one sign or are as small as their sum:
     ///
     /// ```text
@@ -228,7 +235,7 @@ impl<B: Backend> Run<'_, B> {
     pub fn outcome(&mut self, problem: &Problem, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
         let (x, y) = (self.x, self.y);
         let (rows, map) = self.barycentric_map(problem)?;
-        let plan = Plan {
+        let plan = Ended {
             eps: self.eps,
             mass: [&x.mass, &y.mass],
             holds: [&self.hold_x, &self.hold_y],
@@ -241,6 +248,7 @@ impl<B: Backend> Run<'_, B> {
         let Potentials { mut f, mut g } = values.potentials;
         f.iter_mut().chain(&mut g).for_each(|f| *f /= unit);
         Ok(Outcome {
+            problem: problem.clone(),
             potentials: Potentials { f, g },
             eps: problem.eps(),
             precision: precision::<B>(),

@@ -181,7 +181,7 @@ impl Pairing {
                 g: targets.iter().map(|&j| self.potentials.g[j]).collect(),
             };
             let outcome = LEFT_OVER.solve_watched(&problem, Some(&warm), device, watch.not_keeping())?;
-            let plan = Plan::new(&problem, &outcome.potentials)?;
+            let plan = outcome.plan();
             for (&k, j) in open.iter().zip(self.draw(&plan, &rows, slots, &open, round, device)?) {
                 target[k] = targets[j as usize] as u32;
             }

@@ -47,13 +47,24 @@ impl Plan {
     /// # Errors
     /// [`TransportError::WarmStart`] when the potentials have other lengths.
     pub fn new(problem: &Problem, potentials: &Potentials) -> Result<Self, TransportError> {
-        let (source, target) = (problem.source().clone(), problem.target().clone());
-        let (f, g): (Arc<[f64]>, Arc<[f64]>) = (Arc::from(&potentials.f[..]), Arc::from(&potentials.g[..]));
-        if (f.len(), g.len()) != (source.len(), target.len()) {
-            return Err(TransportError::WarmStart { f: f.len(), g: g.len(), n: source.len(), m: target.len() });
+        let (n, m, f, g) = (problem.source().len(), problem.target().len(), potentials.f.len(), potentials.g.len());
+        match (f, g) == (n, m) {
+            true => Ok(Self::of(problem, potentials)),
+            false => Err(TransportError::WarmStart { f, g, n, m }),
         }
-        let classes = problem.labels().map(|labels| ClassCosts { labels: labels.clone(), back: false });
-        Ok(Self { source, target, f, g, eps: problem.eps(), cost: problem.cost().clone(), classes })
+    }
+
+    /// The plan of `problem` under potentials of its own lengths.
+    pub(super) fn of(problem: &Problem, potentials: &Potentials) -> Self {
+        Self {
+            source: problem.source().clone(),
+            target: problem.target().clone(),
+            f: potentials.f[..].into(),
+            g: potentials.g[..].into(),
+            eps: problem.eps(),
+            cost: problem.cost().clone(),
+            classes: problem.labels().map(|labels| ClassCosts { labels: labels.clone(), back: false }),
+        }
     }
 
     /// The plan back, Pᵀ.

@@ -145,7 +145,7 @@ impl Geodesic {
                 device,
                 Watch::telling(&tell).keeping(checkpoint.part("plan")),
             )?;
-            let plan = Plan::new(&problem, &coupling.potentials)?;
+            let plan = coupling.plan();
             spinner.set_message("paths");
             let paths = match &new {
                 points if self.bridge => {
@@ -179,7 +179,7 @@ impl Geodesic {
                 }
                 None => self.straight(&x, coupling.map.clone(), "map")?,
             };
-            let collapsed = collapse(coupling.variance_kept(&problem));
+            let collapsed = collapse(coupling.variance_kept());
             (Some((coupling, chosen.origin, collapsed)), paths)
         };
         let taken = begun.elapsed().as_secs_f64();

@@ -56,7 +56,7 @@ impl Gathered {
     /// Takes in the plan of `outcome`.
     pub fn plan(&mut self, problem: &Problem, outcome: &Outcome, device: &Device) -> Result<(), Failure> {
         if self.entropy.is_none() {
-            let entropy = Plan::new(problem, &outcome.potentials)?.entropy(device)?;
+            let entropy = outcome.plan().entropy(device)?;
             self.entropy = Some((entropy.joint, entropy.renormalised()));
         }
         let (x, y) = (problem.source(), problem.target());
@@ -67,7 +67,7 @@ impl Gathered {
         let within = (y.variance() - explained).max(0.0);
         self.plans += 1.0;
         self.conditional_variance += (within - self.conditional_variance) / self.plans;
-        self.variance_kept += (outcome.variance_kept(problem) - self.variance_kept) / self.plans;
+        self.variance_kept += (outcome.variance_kept() - self.variance_kept) / self.plans;
         Ok(())
     }
 

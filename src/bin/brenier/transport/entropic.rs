@@ -241,7 +241,7 @@ impl Entropic {
         spinner.finish_and_clear();
         Ok(Solved {
             precision: outcome.precision,
-            variance_kept: Some(outcome.variance_kept(&problem)),
+            variance_kept: Some(outcome.variance_kept()),
             kind: if self.debias { "debiased" } else { "entropic" },
             eps,
             eps_origin: Some(origin),
