@@ -3,7 +3,7 @@
 //! `cargo bench --bench interpret`; criterion prints elements a second, of which one is a particle-step.
 
 use brenier::backend::cpu::{Cpu, Isa};
-use brenier::backend::{Backend, Noise};
+use brenier::backend::{Noise, Particles};
 use brenier::field::fold;
 use brenier::measure::{Covariance, Mixture};
 use brenier::path::{Grid, Schedule};

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use brenier::backend::cpu::{Cpu, Isa};
-use brenier::backend::{Backend, Columns, Half, Rows, Scale, Sweep};
+use brenier::backend::{Columns, Half, Logit, Out, Pairs, Potentials, Rows, Scale, Sweep};
 use brenier::random::{Philox, Stream};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -31,23 +31,25 @@ fn soft_min(c: &mut Criterion) {
             let (x, y) = (cloud(n, d, 0.0, 0), cloud(n, d, 1.0, 1));
             let bias: Vec<f32> = y.chunks(d).map(|y| -y.iter().map(|y| y * y).sum::<f32>() / (2.0 * eps as f32)).collect();
             let mut packed = vec![0.0; n * (d + 1)];
-            cpu.pack(&y, d, Scale::Uniform(1.0 / eps), &bias, None, &mut packed).unwrap();
+            cpu.pack(Rows { points: &y, n, d }, Scale::Uniform(1.0 / eps), &bias, None, &mut packed).unwrap();
             let (mut shift, mut out, mut mean) = (vec![0.0; n], vec![0.0; n], vec![0.0; n * d]);
-            let rows = || Rows { points: &x, n, d };
-            let columns = || Columns { packed: &packed, m: n, d };
-            cpu.soft_min(rows(), columns(), None, &mut shift).unwrap();
+            let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m: n, d });
+            cpu.soft_min(Logit::Product { rows, columns, shift: None }, Out::of(&mut shift)).unwrap();
             let id = |case: &str| BenchmarkId::new(case, format!("{isa:?} d={d}"));
             group.bench_function(id("shifted"), |b| {
-                b.iter(|| cpu.soft_min(rows(), columns(), Some((black_box(&shift), 1.0)), &mut out).unwrap());
+                let logit = || Logit::Product { rows, columns, shift: Some((black_box(&shift), 1.0)) };
+                b.iter(|| cpu.soft_min(logit(), Out::of(&mut out)).unwrap());
             });
             group.bench_function(id("running maximum"), |b| {
-                b.iter(|| cpu.soft_min(rows(), columns(), None, black_box(&mut out)).unwrap());
+                let logit = || Logit::Product { rows, columns, shift: None };
+                b.iter(|| cpu.soft_min(logit(), Out::of(black_box(&mut out))).unwrap());
             });
             group.bench_function(id("with mean of y"), |b| {
-                b.iter(|| cpu.soft_mean(rows(), columns(), Some((&shift, 1.0)), &y, d, &mut out, black_box(&mut mean)).unwrap());
+                let logit = || Logit::Product { rows, columns, shift: Some((&shift, 1.0)) };
+                b.iter(|| cpu.soft_min(logit(), Out::with_mean(&mut out, &y, d, black_box(&mut mean))).unwrap());
             });
             // Both half-steps of an iteration, where keeping the scores of all pairs pays.
-            let Some(mut scores) = cpu.scores(rows(), Rows { points: &y, n, d }, None).unwrap() else { continue };
+            let Some(mut scores) = cpu.scores(rows, Rows { points: &y, n, d }, None).unwrap() else { continue };
             let half = |points: &[f32]| points.chunks(d).map(|x| 0.5 * x.iter().map(|x| x * x).sum::<f32>()).collect::<Vec<_>>();
             let (p, q, weights) = (half(&x), half(&y), vec![1.0 / n as f32; n]);
             let (rows, columns) = (Half { potential: &p, weights: &weights }, Half { potential: &q, weights: &weights });

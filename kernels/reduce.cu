@@ -4,14 +4,6 @@
 // time even where doubles run at 1/64 rate. Twin: src/backend/cpu/vector.rs.
 #include "reduce.cuh"
 
-struct Dot {
-    static constexpr bool maximum = false;
-    __device__ static double term(float x, float y) { return static_cast<double>(x) * y; }
-};
-struct MaxDifference {
-    static constexpr bool maximum = true;
-    __device__ static double term(float x, float y) { return fabs(static_cast<double>(x) - y); }
-};
 // a |exp(r) - 1|
 struct MarginalError {
     static constexpr bool maximum = false;
@@ -49,8 +41,6 @@ __device__ __forceinline__ void whole(uint64_t count, const double* partials, do
     if (threadIdx.x == 0) *out = total;
 }
 
-extern "C" __global__ void __launch_bounds__(256) dot(uint64_t n, const float* x, const float* y, double* out) { partial<Dot>(n, x, y, out); }
-extern "C" __global__ void __launch_bounds__(256) max_difference(uint64_t n, const float* x, const float* y, double* out) { partial<MaxDifference>(n, x, y, out); }
 extern "C" __global__ void __launch_bounds__(256) marginal_error(uint64_t n, const float* a, const float* r, double* out) { partial<MarginalError>(n, a, r, out); }
 extern "C" __global__ void __launch_bounds__(256) largest_change(uint64_t n, const double* mass, const double* change, double* out) { partial<LargestChange>(n, mass, change, out); }
 extern "C" __global__ void __launch_bounds__(256) largest_fall(uint64_t n, const double* before, const double* after, double* out) { partial<LargestFall>(n, before, after, out); }

@@ -1,12 +1,6 @@
 // The admitted vector operations, one thread a number. Memory binds them; sums of products are in double, rounded once.
 #include "common.cuh"
 
-// y <- a x + b y.
-extern "C" __global__ void __launch_bounds__(256) axpby(uint64_t n, double a, const float* __restrict__ x, double b, float* __restrict__ y) {
-    uint64_t i = global_index();
-    if (i < n) y[i] = static_cast<float>(a * x[i] + b * y[i]);
-}
-
 // x <- min(max(x, low), high).
 extern "C" __global__ void __launch_bounds__(256) clip(uint64_t n, double low, double high, float* __restrict__ x) {
     uint64_t i = global_index();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use brenier::backend::cpu::Cpu;
 use brenier::backend::cuda::Cuda;
-use brenier::backend::{Backend, Columns, Dense, Mean, Noise, Rows, Scale, TILE, TileList, Tiles};
+use brenier::backend::{Backend, Columns, Dense, Draws, Logit, Noise, Out, Rows, Scale, TILE, TileList, Tiles};
 use brenier::field::fold;
 use brenier::measure::Mixture;
 use brenier::measure::mixture::Covariance;
@@ -97,17 +97,15 @@ impl Softmax {
         let up = |host: &[f64]| backend.upload_reals(host).unwrap();
         let mut packed = backend.zeros(m * (d + 1)).unwrap();
         let scale = Scale::Uniform(2.0 / (d as f64).sqrt());
-        backend.pack(&up(&normals(m * d, 2)), d, scale, &up(&normals(m, 3)), None, &mut packed).unwrap();
+        backend.pack(Rows { points: &up(&normals(m * d, 2)), n: m, d }, scale, &up(&normals(m, 3)), None, &mut packed).unwrap();
         let (mut out, mut mean) = (backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
         let x = up(&self.rows);
         let shift = self.shift.as_ref().map(|shift| up(shift));
         let shift = shift.as_ref().map(|shift| (shift, 1.0));
         let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
-        if p == 0 {
-            backend.soft_min(rows, columns, shift, &mut out).unwrap();
-        } else {
-            backend.soft_mean(rows, columns, shift, &up(&normals(m * p, 4)), p, &mut out, &mut mean).unwrap();
-        }
+        let values = up(&normals(m * p, 4));
+        let wanted = if p == 0 { Out::of(&mut out) } else { Out::with_mean(&mut out, &values, p, &mut mean) };
+        backend.soft_min(Logit::Product { rows, columns, shift }, wanted).unwrap();
         (backend.download_reals(&out).unwrap(), backend.download_reals(&mean).unwrap())
     }
 
@@ -202,18 +200,21 @@ fn a_row_has_the_same_bits_in_every_batch_and_thread_order() {
 fn partners<B: Backend>(backend: &B, (n, m, d): (usize, usize, usize), k: usize) {
     let up = |host: &[f64]| backend.upload_reals(host).unwrap();
     let (x, mut packed, mut log_sum) = (up(&normals(n * d, 1)), backend.zeros(m * (d + 1)).unwrap(), backend.zeros(n).unwrap());
-    backend.pack(&up(&normals(m * d, 2)), d, Scale::Uniform(1.0), &up(&normals(m, 3)), None, &mut packed).unwrap();
-    let (rows, columns) = (|| Rows { points: &x, n, d }, || Columns { packed: &packed, m, d });
-    backend.soft_min(rows(), columns(), None, &mut log_sum).unwrap();
+    backend
+        .pack(Rows { points: &up(&normals(m * d, 2)), n: m, d }, Scale::Uniform(1.0), &up(&normals(m, 3)), None, &mut packed)
+        .unwrap();
+    let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
+    backend.soft_min(Logit::Product { rows, columns, shift: None }, Out::of(&mut log_sum)).unwrap();
     let mut shift = backend.download_reals(&log_sum).unwrap();
     shift.iter_mut().skip(4).step_by(5).for_each(|shift| *shift += 300.0);
     let first = backend.upload(&(0..=n as u32).map(|i| 2 * i).collect::<Vec<_>>()).unwrap();
     let quantiles = backend.upload(&(0..2 * n).map(|r| r as f64 / (2 * n) as f64).collect::<Vec<_>>()).unwrap();
     let mut drawn = backend.zeros(2 * n).unwrap();
-    backend.sample_plan(rows(), columns(), (&up(&shift), 1.0), &first, &quantiles, &mut drawn).unwrap();
+    let draws = Draws { first: &first, quantiles: &quantiles };
+    backend.sample_plan(rows, columns, (&up(&shift), 1.0), draws, &mut drawn).unwrap();
     backend.download(&drawn).unwrap();
     let (mut index, mut logit) = (backend.zeros(n * k).unwrap(), backend.zeros(n * k).unwrap());
-    backend.top_k(rows(), columns(), k, &mut index, &mut logit).unwrap();
+    backend.top_k(rows, columns, k, &mut index, &mut logit).unwrap();
     backend.download(&index).unwrap();
     backend.download(&logit).unwrap();
 }
@@ -247,8 +248,9 @@ fn kept<B: Backend>(backend: &B, (n, m, d): (usize, usize, usize), p: usize, far
     let (list, values) = (TileList { starts: &starts, runs: &runs }, backend.upload_reals(&normals(m * p, 7)).unwrap());
     let (mut packed, mut out, mut mean) =
         (backend.zeros(m * (d + 1)).unwrap(), backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
-    let wanted = (p > 0).then_some(Mean { values: &values, p, out: &mut mean });
-    backend.soft_min_tiles(&tiles(&x, n, d), &tiles(&y, m, d), &list, 0.4, &mut packed, &mut out, wanted).unwrap();
+    let wanted = if p == 0 { Out::of(&mut out) } else { Out::with_mean(&mut out, &values, p, &mut mean) };
+    let (rows, columns, list) = (&tiles::<B>(&x, n, d), &tiles::<B>(&y, m, d), &list);
+    backend.soft_min(Logit::Tiles { rows, columns, list, eps: 0.4, packed: &mut packed }, wanted).unwrap();
     backend.download(&out).unwrap();
     backend.download(&mean).unwrap();
 }

@@ -7,9 +7,9 @@
 //! R is the change a Sinkhorn iteration makes to F, so the weighted norm ‖R‖²_a = Σ a_i R_i² is, in units of ε and to second
 //! order, the χ² distance of the first marginal from a. Near the solution this is GMRES: iterations go with √κ instead of κ.
 //!
-//! What is remembered lies on the device, decisions included, so that the host can be ahead: [`Backend::accelerate`].
+//! What is remembered lies on the device, decisions included, so that the host can be ahead: [`Potentials::accelerate`](crate::backend::Potentials::accelerate).
 
-use crate::backend::{Backend, BackendError};
+use crate::backend::{BackendError, Memory};
 
 /// Differences kept. From 6 to 20 the iterations over 27 hard problems differ by 6 %. As in `kernels/anderson.cu`.
 pub(super) const MEMORY: usize = 10;
@@ -30,7 +30,7 @@ pub(super) const GRAM: usize = 4;
 const STATE: usize = GRAM + MEMORY * MEMORY + MEMORY + 2;
 
 /// The memory of an accelerated iteration over n numbers.
-pub struct Anderson<B: Backend + ?Sized> {
+pub struct Anderson<B: Memory> {
     /// ΔF of the last iterations, MEMORY × n.
     pub(super) steps: B::Buf<f64>,
     /// ΔR of the same.
@@ -41,7 +41,7 @@ pub struct Anderson<B: Backend + ?Sized> {
     pub(super) state: B::Buf<f64>,
 }
 
-impl<B: Backend> Anderson<B> {
+impl<B: Memory> Anderson<B> {
     /// An empty memory for `n` numbers.
     ///
     /// # Errors

@@ -1,12 +1,10 @@
 //! What the operations of the seam are given: points, columns, tiles, layers, and the kinds of cost and kernel.
 
-use half::{bf16, f16};
-
-use crate::backend::{Backend, Reals};
+use crate::backend::{HalfPoints, Memory, Reals};
 use crate::random::Philox;
 
 /// Row points x: n × d, row-major.
-pub struct Rows<'a, B: Backend + ?Sized> {
+pub struct Rows<'a, B: Memory> {
     /// The coordinates.
     pub points: &'a Reals<B>,
     /// Number of rows n.
@@ -15,8 +13,16 @@ pub struct Rows<'a, B: Backend + ?Sized> {
     pub d: usize,
 }
 
-/// Column points packed by [`Backend::pack`]: m × (d + 1).
-pub struct Columns<'a, B: Backend + ?Sized> {
+impl<B: Memory> Clone for Rows<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Memory> Copy for Rows<'_, B> {}
+
+/// Column points packed by [`Potentials::pack`](crate::backend::Potentials::pack): m × (d + 1).
+pub struct Columns<'a, B: Memory> {
     /// (k_j y_j, h_j) a column, in units of log 2.
     pub packed: &'a Reals<B>,
     /// Number of columns m.
@@ -25,34 +31,35 @@ pub struct Columns<'a, B: Backend + ?Sized> {
     pub d: usize,
 }
 
-/// How the points of a cloud are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Storage {
-    /// In the precision of the arithmetic.
-    #[default]
-    Full,
-    /// IEEE half precision: 11 digits of base 2, down to 6e-8 in absolute terms.
-    F16,
-    /// The upper half of an f32: 8 digits of base 2.
-    Bf16,
-}
-
-impl Storage {
-    /// `x` as it is stored.
-    pub fn round(self, x: f64) -> f64 {
-        match self {
-            Self::Full => x,
-            Self::F16 => f16::from_f64(x).to_f64(),
-            Self::Bf16 => bf16::from_f64(x).to_f64(),
-        }
+impl<B: Memory> Clone for Columns<'_, B> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
 
-/// Column points in half the memory: what [`Backend::soft_min_half`] makes of them is that of columns packed with factor k and
-/// log-weights bias + factor · potential.
-pub struct HalfColumns<'a, B: Backend + ?Sized> {
+impl<B: Memory> Copy for Columns<'_, B> {}
+
+/// Points with weights, for [`Pairs::pair_sum`](crate::backend::Pairs::pair_sum).
+pub struct Weighted<'a, B: Memory> {
+    /// The points.
+    pub points: Rows<'a, B>,
+    /// A number a point.
+    pub weights: &'a Reals<B>,
+}
+
+/// The draws of [`Pairs::sample_plan`](crate::backend::Pairs::sample_plan).
+pub struct Draws<'a, B: Memory> {
+    /// Row i has the draws `first[i]..first[i + 1]`: of length n + 1.
+    pub first: &'a B::Buf<u32>,
+    /// A number of [0, 1) a draw.
+    pub quantiles: &'a B::Buf<f64>,
+}
+
+/// Column points in half the memory: their logits are those of columns packed with factor k and log-weights
+/// bias + factor · potential.
+pub struct HalfColumns<'a, B: Memory> {
     /// y, m × d.
-    pub points: &'a B::HalfPoints,
+    pub points: &'a HalfPoints<B>,
     /// Factor k of the products.
     pub k: f64,
     /// Of length m.
@@ -61,7 +68,7 @@ pub struct HalfColumns<'a, B: Backend + ?Sized> {
     pub potential: (&'a Reals<B>, f64),
 }
 
-/// Points of a tile: [`Backend::soft_min_tiles`] keeps or skips pairs of tiles whole.
+/// Points of a tile: [`Logit::Tiles`](crate::backend::Logit::Tiles) keeps or skips pairs of tiles whole.
 pub const TILE: usize = 32;
 
 /// One cloud of a tiled soft-min: [`TILE`] consecutive points a tile, which lie close together.
@@ -69,7 +76,7 @@ pub const TILE: usize = 32;
 /// Each tile has a frame, an affine function that is near the potential on it: at offset δ from the centre the potential is
 /// level + slope·δ + rest. Only offsets, rests and one number a pair of tiles meet in an exponent, so that no digits are lost
 /// however small ε is against the extent of the cloud.
-pub struct Tiles<'a, B: Backend + ?Sized> {
+pub struct Tiles<'a, B: Memory> {
     /// Coordinates, n × d row-major.
     pub points: &'a B::Buf<f64>,
     /// Potential φ or ψ, of length n.
@@ -85,33 +92,23 @@ pub struct Tiles<'a, B: Backend + ?Sized> {
 }
 
 /// The column tiles that each row tile keeps.
-pub struct TileList<'a, B: Backend + ?Sized> {
+pub struct TileList<'a, B: Memory> {
     /// Row tile r keeps `runs[starts[r]..starts[r + 1]]`.
     pub starts: &'a B::Buf<u32>,
     /// Column tiles from the first number up to, not including, the second.
     pub runs: &'a B::Buf<[u32; 2]>,
 }
 
-/// The weighted mean to take in the same pass as a soft-min: `mean_i = Σ_j w_ij v_j`.
-pub struct Mean<'a, B: Backend + ?Sized> {
-    /// Values v, m × p.
-    pub values: &'a Reals<B>,
-    /// Numbers a value.
-    pub p: usize,
-    /// Where the means go, n × p.
-    pub out: &'a mut Reals<B>,
-}
-
 /// A marginal in a Sinkhorn iteration, of length n.
-pub struct Half<'a, B: Backend + ?Sized> {
+pub struct Half<'a, B: Memory> {
     /// Potential p, before the iteration.
     pub potential: &'a Reals<B>,
     /// Weights of the points, not their logarithms.
     pub weights: &'a Reals<B>,
 }
 
-/// A Sinkhorn iteration over kept scores: what [`Backend::sweep`] renews the potential of the rows from.
-pub struct Sweep<'a, B: Backend + ?Sized> {
+/// A Sinkhorn iteration over kept scores: what [`Pairs::sweep`](crate::backend::Pairs::sweep) renews the potential of the rows from.
+pub struct Sweep<'a, B: Memory> {
     /// Factor of scores and potentials, 1/ε.
     pub k: f64,
     /// The side whose potential is renewed.
@@ -122,8 +119,29 @@ pub struct Sweep<'a, B: Backend + ?Sized> {
     pub damping: Option<Damping<'a, B>>,
 }
 
-/// One layer W x + b of [`Backend::perceptron`].
-pub struct Dense<'a, B: Backend + ?Sized> {
+/// Stations of [`Pairs::share`](crate::backend::Pairs::share).
+pub struct Stations<'a, B: Memory> {
+    /// z, r × d row-major.
+    pub slopes: &'a B::Buf<f64>,
+    /// β, of length r.
+    pub levels: &'a B::Buf<f64>,
+}
+
+/// What is wanted of the shares q of n points in r stations.
+pub enum Shares<'a, B: Memory> {
+    /// They themselves, n × r row-major.
+    Each(&'a mut B::Buf<f64>),
+    /// Sums over the points.
+    Sums {
+        /// Σ_i a_i q_ik x_i, r × d row-major.
+        moments: &'a mut B::Buf<f64>,
+        /// Σ_i a_i q_ik q_il, r × r: rows add up to Σ_i a_i q_ik.
+        overlaps: &'a mut B::Buf<f64>,
+    },
+}
+
+/// One layer W x + b of [`Particles::perceptron`](crate::backend::Particles::perceptron).
+pub struct Dense<'a, B: Memory> {
     /// W, outputs × inputs, row-major.
     pub weight: &'a Reals<B>,
     /// b, of length outputs.
@@ -131,19 +149,40 @@ pub struct Dense<'a, B: Backend + ?Sized> {
 }
 
 /// Factor k of the product x_i · y_j.
-pub enum Scale<'a, B: Backend + ?Sized> {
+pub enum Scale<'a, B: Memory> {
     /// One k for all columns.
     Uniform(f64),
     /// k_j for column j, of length m.
     PerColumn(&'a Reals<B>),
 }
 
-/// How an update of a potential is held back: [`Backend::relax`].
-pub struct Damping<'a, B: Backend + ?Sized> {
+/// An update of a potential: [`Potentials::relax`](crate::backend::Potentials::relax).
+pub struct Update<'a, B: Memory> {
+    /// ε.
+    pub eps: f64,
+    /// How much of it is made.
+    pub share: f64,
+    /// How it is held back, if it is.
+    pub damping: Option<Damping<'a, B>>,
+}
+
+/// How an update of a potential is held back.
+pub struct Damping<'a, B: Memory> {
     /// The share ω of the whole update.
     pub omega: f64,
     /// What the potential is drawn to.
     pub ground: &'a B::Buf<f64>,
+}
+
+/// Which draw of normals it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// Step of the program.
+    pub step: u32,
+    /// Number within the step.
+    pub number: u32,
+    /// Number in the whole run.
+    pub call: usize,
 }
 
 /// Where the normals of a run come from.
@@ -160,43 +199,7 @@ pub enum Noise<'a> {
     Given(&'a [f64]),
 }
 
-/// The cost of a pair in [`Backend::cost_matrix`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cost {
-    /// ½|x−y|².
-    HalfSquaredEuclidean,
-    /// |x−y|.
-    Euclidean,
-    /// (Σ_k |x_k − y_k|^p)^(1/p) for p ≥ 1.
-    Lp(f64),
-    /// 1 − x·y / (|x||y|); 1 where a point is zero.
-    Cosine,
-}
-
-/// A cost that [`Backend::soft_min_cost`] streams: those that are no product of coordinates.
-#[derive(Clone, Copy)]
-pub enum PairCost<'a> {
-    /// |x−y|.
-    Euclidean,
-    /// (Σ_k |x_k − y_k|^p)^(1/p) for p ≥ 1.
-    Lp(f64),
-    /// Any c_ij, by the numbers of row and column; on the processor only.
-    Given(&'a (dyn Fn(usize, usize) -> f64 + Sync)),
-}
-
-/// The means to take in the same pass as [`Backend::soft_min_cost`].
-pub struct CostMean<'a, B: Backend + ?Sized> {
-    /// Values v, m × p.
-    pub values: &'a Reals<B>,
-    /// Numbers a value, 0 when only the costs are asked for.
-    pub p: usize,
-    /// Where `mean_i = Σ_j w_ij v_j` goes, n × p.
-    pub out: &'a mut Reals<B>,
-    /// Where `Σ_j w_ij c_ij` goes, of length n.
-    pub cost: &'a mut Reals<B>,
-}
-
-/// A kernel of [`Backend::pair_sum`].
+/// A kernel of [`Pairs::pair_sum`](crate::backend::Pairs::pair_sum).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PairKernel {
     /// |x−y|.

@@ -15,8 +15,6 @@ use case::Case;
 const LADDER: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// A rung is left out when the one below says that it would take longer.
 const LONGEST: f64 = 2.0;
-/// Numbers of the largest matrix written.
-const LARGEST_MATRIX: usize = 1 << 28;
 
 /// One kernel at one size.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,8 +61,7 @@ impl Task for Speed<'_> {
             let mut last: Option<f64> = None;
             for n in LADDER {
                 let items = case.items(n) as f64;
-                let too_large = case.matrix() && n * n > LARGEST_MATRIX;
-                if too_large || last.is_some_and(|per_item| per_item * items > LONGEST) {
+                if last.is_some_and(|per_item| per_item * items > LONGEST) {
                     break;
                 }
                 if !(self.progress)(&format!("{}, d = {}, n = {n}", case.kernel.name(), case.d)) {

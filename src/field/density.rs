@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 
 use rayon::prelude::*;
 
-use crate::backend::{Backend, BackendError, Columns, Device, Rows, Scale, Task};
+use crate::backend::{Backend, BackendError, Centred, Device, Packed, Rows, Task};
 use crate::field::Field;
 use crate::measure::Cloud;
 use crate::path::Level;
@@ -40,18 +40,16 @@ impl Task for LogDensity<'_> {
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let Self { data, level: Level { alpha, sigma, .. }, points } = self;
-        let (n, m, d) = (points.len(), data.len(), data.dim());
-        let variance = sigma * sigma;
-        let half_square = |x: &[f64]| 0.5 * x.iter().map(|x| x * x).sum::<f64>();
-        let bias: Vec<f64> =
-            data.rows().enumerate().map(|(j, y)| data.weight(j).ln() - alpha * alpha * half_square(y) / variance).collect();
-        let (x, y, bias) =
-            (backend.upload_reals(points.points())?, backend.upload_reals(data.points())?, backend.upload_reals(&bias)?);
-        let (mut packed, mut log_sum) = (backend.zeros(m * (d + 1))?, backend.zeros(n)?);
-        backend.pack(&y, d, Scale::Uniform(alpha / variance), &bias, None, &mut packed)?;
-        backend.soft_min(Rows { points: &x, n, d }, Columns { packed: &packed, m, d }, None, &mut log_sum)?;
+        let (n, d, variance) = (points.len(), data.dim(), sigma * sigma);
+        let about = |cloud: &Cloud| Centred::about(cloud.points(), &vec![0.0; d]);
+        let (x, y) = (about(points), about(data));
+        let log_weight = |(j, half): (usize, &f64)| data.weight(j).ln() - alpha * alpha * half / variance;
+        let bias = backend.upload_reals(&y.half_squares.iter().enumerate().map(log_weight).collect::<Vec<f64>>())?;
+        let mut columns = Packed::new(backend, &y.points, d)?;
+        columns.pack(backend, alpha / variance, &bias, None)?;
+        let on_device = backend.upload_reals(&x.points)?;
+        let log_sums = backend.download_reals(&columns.log_sums(backend, Rows { points: &on_device, n, d })?)?;
         let constant = 0.5 * d as f64 * (TAU * variance).ln();
-        let log_sum = backend.download_reals(&log_sum)?;
-        Ok(log_sum.iter().zip(points.rows()).map(|(l, x)| l - half_square(x) / variance - constant).collect())
+        Ok(log_sums.iter().zip(&x.half_squares).map(|(l, half)| l - half / variance - constant).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! A field that is a softmax over points.
 
-use crate::backend::{Backend, BackendError, Columns, Reals, Rows, Scale};
+use crate::backend::{Backend, BackendError, Blend, Logit, Mean, Out, Packed, Reals, Rows};
 use crate::field::FieldError;
 use crate::field::evaluate::{Evaluate, Evaluation};
 use crate::measure::Cloud;
@@ -9,18 +9,16 @@ use crate::path::Level;
 /// A field that is a softmax over points: x̂₀ = Σ_j w_j y_j.
 pub struct Points<B: Backend> {
     d: usize,
-    m: usize,
     /// y, m × d; those without weight are left out.
     points: Reals<B>,
     /// y − ȳ with ȳ the mean: x·ȳ is common to all columns, so products of points far from the origin need not hold it.
-    centred: Reals<B>,
+    centred: Packed<B>,
     /// ½|y|² − ½|ȳ|².
     half_squares: Reals<B>,
     /// The part of the logit that no level changes.
     bias: Reals<B>,
     /// ε of the entropic plan; none for a data set.
     eps: Option<f64>,
-    packed: Reals<B>,
     /// α and σ that are packed.
     at: Option<(f64, f64)>,
     room: Option<Room<B>>,
@@ -37,7 +35,7 @@ impl<B: Backend> Points<B> {
     /// `plan` is the potential g and ε of an entropic plan; none for a data set.
     pub fn new(backend: &B, cloud: &Cloud, plan: Option<(&[f64], f64)>) -> Result<Self, BackendError> {
         let present: Vec<usize> = (0..cloud.len()).filter(|&j| cloud.weight(j) > 0.0).collect();
-        let (m, d, mean) = (present.len(), cloud.dim(), cloud.mean());
+        let (d, mean) = (cloud.dim(), cloud.mean());
         let potential = |j: usize| plan.map_or(0.0, |(g, eps)| g[j] / eps);
         let bias: Vec<f64> = present.iter().map(|&j| cloud.weight(j).ln() + potential(j)).collect();
         let points: Vec<f64> = present.iter().flat_map(|&j| cloud.row(j)).copied().collect();
@@ -46,13 +44,11 @@ impl<B: Backend> Points<B> {
         let half_squares: Vec<f64> = points.chunks_exact(d).map(half_square).collect();
         Ok(Self {
             d,
-            m,
             points: backend.upload_reals(&points)?,
-            centred: backend.upload_reals(&centred)?,
+            centred: Packed::new(backend, &centred, d)?,
             half_squares: backend.upload_reals(&half_squares)?,
             bias: backend.upload_reals(&bias)?,
             eps: plan.map(|(_, eps)| eps),
-            packed: backend.zeros(m * (d + 1))?,
             at: None,
             room: None,
         })
@@ -70,7 +66,7 @@ impl<B: Backend> Points<B> {
             Some(eps) => (1.0 / (eps * sigma), -1.0 / (eps * sigma)),
         };
         let potential = Some((&self.half_squares, square));
-        backend.pack(&self.centred, self.d, Scale::Uniform(product), &self.bias, potential, &mut self.packed)?;
+        self.centred.pack(backend, product, &self.bias, potential)?;
         self.at = Some((alpha, sigma));
         Ok(())
     }
@@ -85,7 +81,7 @@ impl<B: Backend> Evaluate<B> for Points<B> {
         } else if q != 0.0 {
             return Err(FieldError::NoiseAtData);
         }
-        let Self { d, m, .. } = *self;
+        let d = self.d;
         let room = match self.room.take() {
             Some(room) if room.n == n => room,
             _ => Room { n, log_sum: backend.zeros(n)?, index: backend.zeros(n)? },
@@ -95,9 +91,10 @@ impl<B: Backend> Evaluate<B> for Points<B> {
         let (registers_in, made) = registers.split_at_mut(last);
         let (rows, made) = (Rows { points: &registers_in[src], n, d }, &mut made[0]);
         if level.sigma > 0.0 {
-            let columns = Columns { packed: &self.packed, m, d };
-            let shares = (p - q * level.alpha / level.sigma, q / level.sigma);
-            backend.soft_blend(rows, columns, &self.points, shares, &mut room.log_sum, made)?;
+            let columns = self.centred.columns();
+            let blend = Some(Blend { s: p - q * level.alpha / level.sigma, t: q / level.sigma, with: rows.points });
+            let mean = Some(Mean { values: &self.points, p: d, out: made, blend });
+            backend.soft_min(Logit::Product { rows, columns, shift: None }, Out { log_sum: &mut room.log_sum, mean })?;
             registers.swap(dst, last);
             return Ok(());
         }

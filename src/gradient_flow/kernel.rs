@@ -4,7 +4,7 @@
 //! L_i = log Σ_j m_j exp(−s_ij)     s_ij = |x_i−y_j|²/2h²     A_i = Σ_j w_ij y_j     w_ij = m_j exp(−s_ij − L_i)
 //! ```
 
-use crate::backend::{Backend, BackendError, Columns, Rows, Scale, Task};
+use crate::backend::{Backend, BackendError, Centred, Packed, Rows, Task};
 use crate::transport::problem::dot;
 
 /// Points x (n × d) against weighted points y (m × d) with a kernel of width h.
@@ -44,24 +44,19 @@ impl Task for Kernel<'_> {
         let (n, m) = (rows.len() / d, columns.len() / d);
         // Relative to the mean of y, so that an offset of all points costs no digits.
         let centre: Vec<f64> = (0..d).map(|k| columns.iter().skip(k).step_by(d).sum::<f64>() / m as f64).collect();
-        let relative = |points: &[f64]| -> Vec<f64> { points.iter().zip(centre.iter().cycle()).map(|(x, c)| x - c).collect() };
-        let (x, y) = (relative(rows), relative(columns));
-        let half = |points: &[f64]| -> Vec<f64> { points.chunks_exact(d).map(|x| 0.5 * dot(x, x)).collect() };
-        let (half_x, half_y) = (half(&x), half(&y));
-        let bias: Vec<f64> = log_weights.iter().zip(&half_y).map(|(log, half)| log - half / width_squared).collect();
-        let values: Vec<f64> = y.chunks_exact(d).zip(&half_y).flat_map(|(y, half)| y.iter().chain([half])).copied().collect();
-        let (points, values, bias) = (backend.upload_reals(&y)?, backend.upload_reals(&values)?, backend.upload_reals(&bias)?);
-        let mut packed = backend.zeros(m * (d + 1))?;
-        backend.pack(&points, d, Scale::Uniform(1.0 / width_squared), &bias, None, &mut packed)?;
-        let on_device = backend.upload_reals(&x)?;
-        let (mut log, mut mean) = (backend.zeros(n)?, backend.zeros(n * (d + 1))?);
-        let columns = Columns { packed: &packed, m, d };
-        backend.soft_mean(Rows { points: &on_device, n, d }, columns, None, &values, d + 1, &mut log, &mut mean)?;
-        let (log, mean) = (backend.download_reals(&log)?, backend.download_reals(&mean)?);
-        let rows = || x.chunks_exact(d).zip(&half_x).zip(mean.chunks_exact(d + 1));
+        let (x, y) = (Centred::about(rows, &centre), Centred::about(columns, &centre));
+        let bias: Vec<f64> = log_weights.iter().zip(&y.half_squares).map(|(log, half)| log - half / width_squared).collect();
+        let of_y = y.points.chunks_exact(d).zip(&y.half_squares);
+        let values: Vec<f64> = of_y.flat_map(|(y, half)| y.iter().chain([half])).copied().collect();
+        let (values, bias, on_device) =
+            (backend.upload_reals(&values)?, backend.upload_reals(&bias)?, backend.upload_reals(&x.points)?);
+        let mut columns = Packed::new(backend, &y.points, d)?;
+        columns.pack(backend, 1.0 / width_squared, &bias, None)?;
+        let (log, mean) = columns.means(backend, Rows { points: &on_device, n, d }, None, (&values, d + 1))?;
+        let rows = || x.points.chunks_exact(d).zip(&x.half_squares).zip(mean.chunks_exact(d + 1));
         Ok(Sums {
             spread: rows().map(|((x, half), mean)| ((half - dot(x, mean) + mean[d]) / width_squared).max(0.0)).collect(),
-            log: log.iter().zip(&half_x).map(|(log, half)| log - half / width_squared).collect(),
+            log: log.iter().zip(&x.half_squares).map(|(log, half)| log - half / width_squared).collect(),
             mean: rows().flat_map(|(_, mean)| mean[..d].iter().zip(&centre).map(|(a, c)| a + c)).collect(),
         })
     }

@@ -25,7 +25,7 @@ use std::f64::consts::TAU;
 
 use nalgebra::DMatrix;
 
-use crate::backend::{Backend, BackendError, Device, Noise, Task};
+use crate::backend::{Backend, BackendError, Device, Draw, Noise, Task};
 use crate::checkpoint::Part;
 use crate::field::Field;
 use crate::gradient_flow::FlowError;
@@ -364,7 +364,8 @@ impl Task for Kick<'_> {
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let mut registers = [backend.upload_reals(self.points)?, backend.zeros(self.points.len())?];
-        backend.normals(self.noise, self.step, 0, 0, self.dim, &mut registers[1])?;
+        let draw = Draw { step: self.step, number: 0, call: 0 };
+        backend.normals(self.noise, draw, self.dim, &mut registers[1])?;
         backend.combine(&mut registers, 0, &[(0, 1.0), (1, self.scale)])?;
         backend.download_reals(&registers[0])
     }

@@ -307,6 +307,15 @@ mod tests {
     }
 
     #[test]
+    fn a_clone_shares_points_and_weights() {
+        let cloud = Cloud::new(vec![0.0, 1.0], 1).unwrap().with_weights(vec![1.0, 3.0]).unwrap();
+        let clone = cloud.clone();
+        assert!(std::ptr::eq(clone.points(), cloud.points()));
+        assert!(std::ptr::eq(clone.weights().unwrap(), cloud.weights().unwrap()));
+        assert_eq!(clone, cloud);
+    }
+
+    #[test]
     fn the_radius_is_the_distance_of_the_farthest_point_from_the_mean() {
         let cloud = Cloud::new(vec![1.0, -2.0, 5.0, 4.0], 1).unwrap();
         assert_eq!(cloud.radius(), 4.0);

@@ -1,10 +1,8 @@
 //! Distances of laws by pairs: maximum mean discrepancy and energy distance.
 
-use rayon::prelude::*;
-
+use crate::backend::{Backend, BackendError, Device, PairKernel, Real, Reals, Rows, Task, Weighted};
 use crate::measure::Cloud;
 use crate::metric::MetricError;
-use crate::transport::exact::squared_distance;
 
 /// Which pairs of a cloud with itself count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,46 +17,97 @@ pub enum Estimator {
 /// Weights count; takes O(nm) time.
 ///
 /// # Errors
-/// [`MetricError::Dimensions`] when the dimensions differ.
-pub fn mmd_squared(a: &Cloud, b: &Cloud, bandwidth: f64, estimator: Estimator) -> Result<f64, MetricError> {
-    by_pairs(a, b, estimator, |squared| (-0.5 * squared / (bandwidth * bandwidth)).exp())
+/// [`MetricError::Dimensions`] when the dimensions differ, [`MetricError::Backend`] when the device fails.
+pub fn mmd_squared(a: &Cloud, b: &Cloud, bandwidth: f64, estimator: Estimator, device: &Device) -> Result<f64, MetricError> {
+    by_pairs([a, b], PairKernel::Gaussian(bandwidth), estimator, device)
 }
 
 /// The energy distance 2 E|x−y| − E|x−x′| − E|y−y′| (Székely, Rizzo 2013), in units of the coordinates.
 ///
 /// # Errors
-/// [`MetricError::Dimensions`] when the dimensions differ.
-pub fn energy_distance(a: &Cloud, b: &Cloud, estimator: Estimator) -> Result<f64, MetricError> {
-    by_pairs(a, b, estimator, |squared| -squared.sqrt())
+/// As [`mmd_squared`].
+pub fn energy_distance(a: &Cloud, b: &Cloud, estimator: Estimator, device: &Device) -> Result<f64, MetricError> {
+    Ok(-by_pairs([a, b], PairKernel::Distance, estimator, device)?)
 }
 
-fn by_pairs(a: &Cloud, b: &Cloud, estimator: Estimator, kernel: impl Fn(f64) -> f64 + Sync) -> Result<f64, MetricError> {
-    MetricError::same_dim(a.dim(), b.dim())?;
-    let mean = |x: &Cloud, y: &Cloud, same: bool| {
-        let skip = |i, j| same && estimator == Estimator::Unbiased && i == j;
-        let row = |i: usize| {
-            let pairs = (0..y.len()).filter(|&j| !skip(i, j));
-            pairs.fold((0.0, 0.0), |(sum, mass), j| {
-                (sum + y.weight(j) * kernel(squared_distance(x.row(i), y.row(j))), mass + y.weight(j))
+fn by_pairs(clouds: [&Cloud; 2], kernel: PairKernel, estimator: Estimator, device: &Device) -> Result<f64, MetricError> {
+    MetricError::same_dim(clouds[0].dim(), clouds[1].dim())?;
+    Ok(device.run(ByPairs { clouds, kernel, estimator })?)
+}
+
+struct ByPairs<'a> {
+    clouds: [&'a Cloud; 2],
+    kernel: PairKernel,
+    estimator: Estimator,
+}
+
+/// Points about the mean of the first cloud, and their weights.
+struct Side<B: Backend> {
+    points: Reals<B>,
+    weights: Reals<B>,
+    n: usize,
+    d: usize,
+    /// Σ_i a_i and Σ_i a_i², of the weights as the device has them.
+    mass: f64,
+    squares: f64,
+}
+
+impl<B: Backend> Side<B> {
+    fn new(backend: &B, cloud: &Cloud, centre: &[f64]) -> Result<Self, BackendError> {
+        // Equal weights are one: no rounding.
+        let n = cloud.len();
+        let weights: Vec<f64> = (0..n).map(|i| B::Real::from_f64(n as f64 * cloud.weight(i)).to_f64()).collect();
+        Ok(Self {
+            points: backend.upload_reals(&cloud.relative_to(centre))?,
+            mass: weights.iter().sum(),
+            squares: weights.iter().map(|a| a * a).sum(),
+            weights: backend.upload_reals(&weights)?,
+            n,
+            d: cloud.dim(),
+        })
+    }
+
+    fn weighted(&self) -> Weighted<'_, B> {
+        Weighted { points: Rows { points: &self.points, n: self.n, d: self.d }, weights: &self.weights }
+    }
+}
+
+impl Task for ByPairs<'_> {
+    type Output = Result<f64, BackendError>;
+
+    fn run<B: Backend>(self, backend: &B) -> Self::Output {
+        let Self { clouds, kernel, estimator } = self;
+        let centre = clouds[0].mean();
+        let (x, y) = (Side::new(backend, clouds[0], &centre)?, Side::new(backend, clouds[1], &centre)?);
+        // k(x, x), what a point and itself have.
+        let own = match kernel {
+            PairKernel::Distance => 0.0,
+            PairKernel::Gaussian(_) => 1.0,
+        };
+        let within = |side: &Side<B>| -> Result<f64, BackendError> {
+            let (sum, mass) = (backend.pair_sum(side.weighted(), side.weighted(), kernel)?, side.mass * side.mass);
+            Ok(match estimator {
+                Estimator::Biased => sum / mass,
+                Estimator::Unbiased => (sum - own * side.squares) / (mass - side.squares),
             })
         };
-        let rows: Vec<(f64, f64)> = (0..x.len()).into_par_iter().map(row).collect();
-        let total = |part: fn(&(f64, f64)) -> f64| rows.iter().enumerate().map(|(i, row)| x.weight(i) * part(row)).sum::<f64>();
-        total(|row| row.0) / total(|row| row.1)
-    };
-    Ok(mean(a, a, true) + mean(b, b, true) - 2.0 * mean(a, b, false))
+        let across = backend.pair_sum(x.weighted(), y.weighted(), kernel)? / (x.mass * y.mass);
+        Ok(within(&x)? + within(&y)? - 2.0 * across)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Precision;
 
     #[test]
     fn two_points_have_their_closed_distances() {
+        let device = Device::cpu(Precision::F64);
         let (a, b) = (Cloud::new(vec![0.0], 1).unwrap(), Cloud::new(vec![3.0], 1).unwrap());
-        assert!((energy_distance(&a, &b, Estimator::Biased).unwrap() - 6.0).abs() < 1e-15);
-        let mmd = mmd_squared(&a, &b, 2.0, Estimator::Biased).unwrap();
+        assert!((energy_distance(&a, &b, Estimator::Biased, &device).unwrap() - 6.0).abs() < 1e-15);
+        let mmd = mmd_squared(&a, &b, 2.0, Estimator::Biased, &device).unwrap();
         assert!((mmd - (2.0 - 2.0 * (-9.0f64 / 8.0).exp())).abs() < 1e-15);
-        assert_eq!(mmd_squared(&a, &a, 2.0, Estimator::Biased).unwrap(), 0.0);
+        assert_eq!(mmd_squared(&a, &a, 2.0, Estimator::Biased, &device).unwrap(), 0.0);
     }
 }

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use crate::backend::{Backend, BackendError, Device, Noise, Task};
+use crate::backend::{Backend, BackendError, Device, Draw, Noise, Task};
 use crate::checkpoint::Part;
 use crate::field::evaluate::{Evaluate, Evaluation};
 use crate::field::{Field, FieldError, fold};
@@ -293,7 +293,8 @@ impl Task for Run<'_, '_> {
                                 field.evaluate(backend, evaluation, &mut registers)?;
                             }
                             Op::Draw { dst, draw } => {
-                                backend.normals(noise, made as u32, draw, calls, d, &mut registers[dst])?;
+                                let draw = Draw { step: made as u32, number: draw, call: calls };
+                                backend.normals(noise, draw, d, &mut registers[dst])?;
                                 calls += 1;
                             }
                             Op::Combine { dst, ref terms } => backend.combine(&mut registers, dst, terms)?,

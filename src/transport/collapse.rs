@@ -39,7 +39,6 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::backend::{Device, Precision};
     use crate::measure::{Cloud, Measure, Mixture};
     use crate::random::Stream;

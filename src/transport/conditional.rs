@@ -12,7 +12,7 @@ mod row_by_row;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Device, Reals, Rows, Scale, Storage, Task};
+use crate::backend::{self, Backend, BackendError, Cost, Device, Packed, Reals, Rows, Storage, Task};
 use crate::measure::Cloud;
 use crate::transport::problem::{Side, dot, scale};
 use crate::transport::sinkhorn::convex;
@@ -190,10 +190,12 @@ struct Pairs<B: Backend> {
     /// φ of each row, where f is known; like all lengths here scaled as the problem is.
     phi: Option<Reals<B>>,
     eps: f64,
-    y: Side<B>,
+    d: usize,
+    /// y about its mean, m × d.
+    y: Vec<f64>,
     /// log b − ψ/ε of each column, in f64, up to a constant.
     bias: Vec<f64>,
-    packed: Reals<B>,
+    columns: Packed<B>,
 }
 
 impl<B: Backend> Pairs<B> {
@@ -214,8 +216,8 @@ impl<B: Backend> Pairs<B> {
         // Only φ + ψ counts: about the mean of ψ neither loses digits to the distance between the clouds.
         let mean = dot(&y.mass, &psi);
         let bias: Vec<f64> = psi.iter().zip(&y.mass).map(|(psi, b)| b.ln() - (psi - mean) / eps).collect();
-        let mut packed = backend.zeros(y.n * (y.d + 1))?;
-        backend.pack(&y.points, y.d, Scale::Uniform(1.0 / eps), &backend.upload_reals(&bias)?, None, &mut packed)?;
+        let (d, mut columns) = (y.d, Packed::of(backend, y.points, y.n, y.d)?);
+        columns.pack(backend, 1.0 / eps, &backend.upload_reals(&bias)?, None)?;
         let phi = match own {
             Some(f) => {
                 let f: Vec<f64> = f.iter().map(|f| f * square - mean).collect();
@@ -224,15 +226,11 @@ impl<B: Backend> Pairs<B> {
             None => None,
         };
         let x: Vec<f64> = points.relative_to(&origin).into_iter().map(|x| x * scale).collect();
-        Ok(Self { x: backend.upload_reals(&x)?, n: points.len(), phi, eps, y, bias, packed })
+        Ok(Self { x: backend.upload_reals(&x)?, n: points.len(), phi, eps, d, y: y.centred, bias, columns })
     }
 
     fn rows(&self) -> Rows<'_, B> {
-        Rows { points: &self.x, n: self.n, d: self.y.d }
-    }
-
-    fn columns(&self) -> Columns<'_, B> {
-        Columns { packed: &self.packed, m: self.y.n, d: self.y.d }
+        Rows { points: &self.x, n: self.n, d: self.d }
     }
 
     fn shift(&self) -> Option<(&Reals<B>, f64)> {
@@ -242,16 +240,12 @@ impl<B: Backend> Pairs<B> {
     /// Log-sum and mean of `values`, m × p.
     fn soft_mean(&self, backend: &B, values: &[f64], p: usize) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
         let values = backend.upload_reals(values)?;
-        let (mut log_sum, mut mean) = (backend.zeros(self.n)?, backend.zeros(self.n * p)?);
-        backend.soft_mean(self.rows(), self.columns(), self.shift(), &values, p, &mut log_sum, &mut mean)?;
-        Ok((backend.download_reals(&log_sum)?, backend.download_reals(&mean)?))
+        self.columns.means(backend, self.rows(), self.shift(), (&values, p))
     }
 
     /// The log-sum of each row, without shift.
     fn log_sum(&self, backend: &B) -> Result<Reals<B>, BackendError> {
-        let mut log_sum = backend.zeros(self.n)?;
-        backend.soft_min(self.rows(), self.columns(), None, &mut log_sum)?;
-        Ok(log_sum)
+        self.columns.log_sums(backend, self.rows())
     }
 }
 
@@ -286,7 +280,8 @@ impl Task for Draw<'_> {
         let mut index = backend.zeros(self.draws.quantiles.len())?;
         let total = if pairs.phi.is_none() { Some(pairs.log_sum(backend)?) } else { None };
         if let Some(shift) = total.as_ref().map(|total| (total, 1.0)).or(pairs.shift()) {
-            backend.sample_plan(pairs.rows(), pairs.columns(), shift, &first, &quantiles, &mut index)?;
+            let draws = backend::Draws { first: &first, quantiles: &quantiles };
+            backend.sample_plan(pairs.rows(), pairs.columns.columns(), shift, draws, &mut index)?;
         }
         backend.download(&index)
     }
@@ -306,7 +301,7 @@ impl Task for Top<'_> {
         let pairs = Pairs::new(backend, law, points)?;
         let log_sum = backend.download_reals(&pairs.log_sum(backend)?)?;
         let (mut index, mut logit) = (backend.zeros(pairs.n * k)?, backend.zeros(pairs.n * k)?);
-        backend.top_k(pairs.rows(), pairs.columns(), k, &mut index, &mut logit)?;
+        backend.top_k(pairs.rows(), pairs.columns.columns(), k, &mut index, &mut logit)?;
         let logit = backend.download_reals(&logit)?;
         let rows = logit.chunks_exact(k).zip(&log_sum);
         let probability = rows.flat_map(|(row, total)| row.iter().map(move |logit| (logit - total).exp())).collect();
@@ -325,10 +320,10 @@ impl Task for Entropy<'_> {
     /// H = log Σ − E[logit], the logit being bias + x·y/ε: one pass with the values (y, bias).
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let pairs = Pairs::new(backend, self.law, self.points)?;
-        let (d, eps) = (pairs.y.d, pairs.eps);
+        let (d, eps) = (pairs.d, pairs.eps);
         // A column without mass adds nothing; its infinite bias must not enter the mean.
         let finite = |bias: f64| if bias.is_finite() { bias } else { 0.0 };
-        let columns = pairs.y.centred.chunks_exact(d).zip(&pairs.bias);
+        let columns = pairs.y.chunks_exact(d).zip(&pairs.bias);
         let values: Vec<f64> = columns.flat_map(|(y, bias)| y.iter().copied().chain([finite(*bias)])).collect();
         let (log_sum, mean) = pairs.soft_mean(backend, &values, d + 1)?;
         let x = backend.download_reals(&pairs.x)?;

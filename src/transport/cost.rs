@@ -8,7 +8,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::backend::cpu::pair_cost;
 use crate::backend::{Cost, PairCost};
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
@@ -66,7 +65,7 @@ impl GroundCost {
     /// c(x, y).
     pub fn between(&self, x: &[f64], y: &[f64]) -> f64 {
         match self {
-            Self::Known(cost) => pair_cost(*cost, x, y),
+            Self::Known(cost) => cost.between(x, y),
             Self::Given(cost) => cost(x, y),
             Self::Reversed(cost) => cost(y, x),
         }

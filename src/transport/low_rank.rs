@@ -99,7 +99,7 @@ impl LowRank {
         };
         let sample = |count: usize| Pair::sample([source, target], &origins, count, self.seed);
         let mut points = sample(descent.sample);
-        let mut now = descent.project(&points, PROJECTED, rounds);
+        let mut now = descent.project(&points, PROJECTED, rounds)?;
         let mut converged = false;
         while descent.iterations < self.max_iter {
             let cost = points.cost(&now);
@@ -115,15 +115,15 @@ impl LowRank {
             if settled {
                 descent.enlarge_sample();
                 points = sample(descent.sample);
-                now = descent.project(&points, PROJECTED, MOST_ROUNDS);
+                now = descent.project(&points, PROJECTED, MOST_ROUNDS)?;
             }
-            now = descent.step(&now, &points);
+            now = descent.step(&now, &points)?;
         }
         if !points.whole {
             points = sample(usize::MAX);
         }
-        let now = descent.project(&points, LAST_PROJECTED, MOST_ROUNDS);
-        let plan = LowRankPlan::new(&descent, &points, &now, &origins[1], converged);
+        let now = descent.project(&points, LAST_PROJECTED, MOST_ROUNDS)?;
+        let plan = LowRankPlan::new(&descent, &points, &now, &origins[1], converged)?;
         let other = if self.rank > 1 { cut::cut([source, target], of_cut, stop, Watch::default())? } else { None };
         Ok(match other {
             // A descent that was cut short has not shown what it finds.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, BackendError, Columns, Device, Reals, Rows, Scale, Task};
+use crate::backend::{Backend, BackendError, Centred, Device, Packed, Rows, Task};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
-use crate::transport::problem::{Problem, Side, dot, scale};
+use crate::transport::problem::{Problem, scale};
 
 /// The entropic map of a solved problem (Pooladian & Niles-Weed 2021, eq. 8).
 #[derive(Clone, Debug)]
@@ -60,31 +60,26 @@ impl Task for Apply<'_> {
         let EntropicMap { target, g, eps } = self.map;
         let eps = *eps;
         let scale = scale(target, self.points);
-        let y = Side::new(backend, target, scale)?;
-        let eps = eps * scale * scale;
-        // Points relative to the mean of y, so that an offset of both clouds costs no digits.
-        let origin: Vec<f64> = y.mean.iter().map(|m| m / scale).collect();
-        let points: Vec<f64> = self.points.relative_to(&origin).iter().map(|x| x * scale).collect();
-        let (n, d) = (self.points.len(), y.d);
-        let bias: Vec<f64> = (0..y.n).map(|j| y.mass[j].ln() + (scale * scale * g[j] - y.own[j]) / eps).collect();
-        let (x, bias) = (backend.upload_reals(&points)?, backend.upload_reals(&bias)?);
-        let mut packed: Reals<B> = backend.zeros(y.n * (d + 1))?;
-        backend.pack(&y.points, d, Scale::Uniform(1.0 / eps), &bias, None, &mut packed)?;
-        let mut log_sum = backend.zeros(n)?;
-        let rows = Rows { points: &x, n, d };
-        let columns = Columns { packed: &packed, m: y.n, d };
+        let (n, d, eps) = (self.points.len(), target.dim(), eps * scale * scale);
+        // Relative to the mean of y, so that an offset of both clouds costs no digits.
+        let mean = target.mean();
+        let about = |cloud: &Cloud| -> Vec<f64> { cloud.relative_to(&mean).iter().map(|x| x * scale).collect() };
+        let (x, y) = (Centred::of(about(self.points), d), Centred::of(about(target), d));
+        let log_weight = |(j, half): (usize, &f64)| target.weight(j).ln() + (scale * scale * g[j] - half) / eps;
+        let bias = backend.upload_reals(&y.half_squares.iter().enumerate().map(log_weight).collect::<Vec<f64>>())?;
+        let mut columns = Packed::new(backend, &y.points, d)?;
+        columns.pack(backend, 1.0 / eps, &bias, None)?;
+        let on_device = backend.upload_reals(&x.points)?;
+        let rows = Rows { points: &on_device, n, d };
         if self.mean {
-            let mut mean = backend.zeros(n * d)?;
-            backend.soft_mean(rows, columns, None, &y.points, d, &mut log_sum, &mut mean)?;
-            let mut map = backend.download_reals(&mean)?;
+            let (_, mut map) = columns.means(backend, rows, None, (columns.points(), d))?;
             for row in map.chunks_exact_mut(d) {
-                row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t = (*t + m) / scale);
+                row.iter_mut().zip(&mean).for_each(|(t, m)| *t = (*t + m * scale) / scale);
             }
             return Ok((Vec::new(), map));
         }
-        backend.soft_min(rows, columns, None, &mut log_sum)?;
-        let log_sum = backend.download_reals(&log_sum)?;
-        let half = points.chunks_exact(d).map(|x| 0.5 * dot(x, x));
-        Ok((log_sum.iter().zip(half).map(|(log, half)| (half - eps * log) / (scale * scale)).collect(), Vec::new()))
+        let log_sums = backend.download_reals(&columns.log_sums(backend, rows)?)?;
+        let potential = |(log, half): (&f64, &f64)| (half - eps * log) / (scale * scale);
+        Ok((log_sums.iter().zip(&x.half_squares).map(potential).collect(), Vec::new()))
     }
 }

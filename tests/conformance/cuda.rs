@@ -14,7 +14,7 @@ use brenier::transport::{Potentials, Problem, Sinkhorn};
 use emulator::Order;
 
 use crate::emulated::Emulator;
-use crate::{cost_matrix, interpret, nearest, normals, not_a_number, pair_sum, perceptron, potential, repeat};
+use crate::{interpret, nearest, normals, not_a_number, pair_sum, perceptron, potential, repeat};
 use crate::{sample_plan, soft_mean, soft_min, soft_min_cost, soft_min_half, soft_min_self, soft_min_tiles, top_k, vector};
 
 /// Says that a test did not run, past the harness's capture, and counts.
@@ -93,7 +93,6 @@ suites! {
     on_emulator: soft_min_tiles_on_emulated_cuda, soft_min_tiles_on_a_gpu: soft_min_tiles::soft_min_tiles;
     in_one_order: soft_min_self_on_emulated_cuda, soft_min_self_on_a_gpu: soft_min_self::suite;
     on_emulator: nearest_on_emulated_cuda, nearest_on_a_gpu: nearest::nearest;
-    on_emulator: cost_matrix_on_emulated_cuda, cost_matrix_on_a_gpu: cost_matrix::cost_matrix;
     on_emulator: pair_sum_on_emulated_cuda, pair_sum_on_a_gpu: pair_sum::pair_sum;
     on_emulator: normals_are_the_bits_of_philox_on_emulated_cuda, normals_are_the_bits_of_philox_on_a_gpu: normals::counted;
     on_emulator: given_noise_on_emulated_cuda, given_noise_on_a_gpu: normals::given;
@@ -101,7 +100,6 @@ suites! {
     on_emulator: interpret_in_pieces_on_emulated_cuda, interpret_in_pieces_on_a_gpu: interpret::in_pieces;
     on_emulator: combine_on_emulated_cuda, combine_on_a_gpu: vector::combine;
     on_emulator: clip_on_emulated_cuda, clip_on_a_gpu: vector::clip;
-    on_emulator: axpby_on_emulated_cuda, axpby_on_a_gpu: vector::axpby;
     on_emulator: gather_on_emulated_cuda, gather_on_a_gpu: vector::gather;
     on_emulator: reductions_on_emulated_cuda, reductions_on_a_gpu: vector::reductions;
     on_emulator: not_a_number_on_emulated_cuda, not_a_number_on_a_gpu: vector::not_a_number;
@@ -154,7 +152,7 @@ fn the_selftest_goes_on_after_a_failure() {
         let mut launcher = Emulator::new(Order::Forward);
         launcher.broken = Some(("clip", stays));
         let device = Device::Cuda(Cuda::over(Arc::new(launcher), "emulator".into()).unwrap());
-        for only in ["combine", "clip", "axpby"] {
+        for only in ["combine", "clip", "gather"] {
             let checked = selftest(&device, Some(only), &mut |_| true);
             let lost = stays && only != "combine";
             assert_eq!((checked.lost, checked.checks.len()), (lost, if lost { 1 } else { 5 }), "{only}");

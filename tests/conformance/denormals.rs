@@ -7,8 +7,8 @@ use std::process::Command;
 
 use brenier::backend::cpu::{Cpu, Isa};
 use brenier::backend::{
-    Anderson, Backend, Columns, Cost, CostMean, Damping, Dense, Half, Mean, Noise, PairCost, PairKernel, Reals, Rows, Scale,
-    Sweep, TILE, TileList, Tiles,
+    Anderson, Backend, Blend, Columns, Damping, Dense, Draw, Draws, Half, Logit, Mean, Noise, Out, PairCost, PairKernel, Reals,
+    Rows, Scale, Sweep, Symmetric, TILE, TileList, Tiles, Update, Weighted,
 };
 use brenier::field::fold;
 use brenier::measure::Mixture;
@@ -23,7 +23,7 @@ use crate::{dot, normals};
 /// What a child process is told to run: an operation, a precision, an instruction set.
 const KERNEL: &str = "BRENIER_DENORMALS_KERNEL";
 
-const OPERATIONS: [&str; 19] = [
+const OPERATIONS: [&str; 18] = [
     "soft-min",
     "soft-mean",
     "soft-blend",
@@ -35,7 +35,6 @@ const OPERATIONS: [&str; 19] = [
     "draws from the plan",
     "top k",
     "nearest",
-    "cost matrix",
     "pair sum",
     "interpret",
     "perceptron",
@@ -86,7 +85,15 @@ impl Data {
         let bias = backend.upload_reals(&vec![-(self.m as f64).ln(); self.m]).unwrap();
         let potential = backend.upload_reals(&self.half_squares(&self.y)).unwrap();
         let mut packed = backend.zeros(self.m * (self.d + 1)).unwrap();
-        backend.pack(&y, self.d, Scale::Uniform(self.k), &bias, Some((&potential, -self.k)), &mut packed).unwrap();
+        backend
+            .pack(
+                Rows { points: &y, n: self.m, d: self.d },
+                Scale::Uniform(self.k),
+                &bias,
+                Some((&potential, -self.k)),
+                &mut packed,
+            )
+            .unwrap();
         (x, y, packed)
     }
 }
@@ -97,7 +104,7 @@ fn run<B: Backend>(backend: &B, operation: &str) {
         "perceptron" => perceptron(backend),
         "normals" => {
             let mut out = backend.zeros(40_000).unwrap();
-            backend.normals(counter(), 7, 1, 0, 4, &mut out).unwrap();
+            backend.normals(counter(), Draw { step: 7, number: 1, call: 0 }, 4, &mut out).unwrap();
         }
         "vectors" => vectors(backend),
         "potentials" => potentials(backend),
@@ -110,41 +117,47 @@ fn of_pairs<B: Backend>(backend: &B, operation: &str, data: &Data) {
     let &Data { n, m, d, k, .. } = data;
     let up = |host: &[f64]| backend.upload_reals(host).unwrap();
     let (x, y, packed) = data.upload(backend);
-    let rows = || Rows { points: &x, n, d };
-    let points = || Rows { points: &y, n: m, d };
-    let columns = || Columns { packed: &packed, m, d };
+    let (rows, points) = (Rows { points: &x, n, d }, Rows { points: &y, n: m, d });
+    let columns = Columns { packed: &packed, m, d };
+    let plain = || Logit::Product { rows, columns, shift: None };
     let (mut out, mut mean) = (backend.zeros(n).unwrap(), backend.zeros(n * d).unwrap());
     // Next to the answer, as the last potential is; too small and too large by more than a row can bear.
     let shifts = || {
         let mut exact = backend.zeros(n).unwrap();
-        backend.soft_min(rows(), columns(), None, &mut exact).unwrap();
+        backend.soft_min(plain(), Out::of(&mut exact)).unwrap();
         let exact = backend.download_reals(&exact).unwrap();
         [0.0, 5.0, -5.0, 12.0, 30.0, -30.0, 200.0, -200.0].map(|off| up(&exact.iter().map(|s| s + off).collect::<Vec<_>>()))
     };
     match operation {
         "soft-min" => {
-            backend.soft_min(rows(), columns(), None, &mut out).unwrap();
+            backend.soft_min(plain(), Out::of(&mut out)).unwrap();
             for shift in shifts() {
-                backend.soft_min(rows(), columns(), Some((&shift, 1.0)), &mut out).unwrap();
+                let shift = Some((&shift, 1.0));
+                backend.soft_min(Logit::Product { rows, columns, shift }, Out::of(&mut out)).unwrap();
             }
         }
         "soft-mean" => {
-            backend.soft_mean(rows(), columns(), None, &y, d, &mut out, &mut mean).unwrap();
+            backend.soft_min(plain(), Out::with_mean(&mut out, &y, d, &mut mean)).unwrap();
             for shift in shifts() {
-                backend.soft_mean(rows(), columns(), Some((&shift, 1.0)), &y, d, &mut out, &mut mean).unwrap();
+                let shift = Some((&shift, 1.0));
+                backend.soft_min(Logit::Product { rows, columns, shift }, Out::with_mean(&mut out, &y, d, &mut mean)).unwrap();
             }
         }
-        "soft-blend" => backend.soft_blend(rows(), columns(), &y, (0.01, 0.3), &mut out, &mut mean).unwrap(),
+        "soft-blend" => {
+            let mean = Mean { values: &y, p: d, out: &mut mean, blend: Some(Blend { s: 0.01, t: 0.3, with: &x }) };
+            backend.soft_min(plain(), Out { log_sum: &mut out, mean: Some(mean) }).unwrap();
+        }
         "soft-min of a cloud with itself" => {
             let mass: Vec<f64> = (0..n).map(|i| if i % 3 == 0 { 0.0 } else { 2f64.powi(-(i as i32)) }).collect();
             let (mass, log_mass) = (up(&mass), up(&mass.iter().map(|a| a.ln()).collect::<Vec<_>>()));
             let (shift, mut packed) = (up(&data.half_squares(&data.x)), up(&vec![0.0; n * (d + 1)]));
-            backend.soft_min_self(rows(), k, (&mass, &log_mass), (&shift, k), &mut packed, &mut out).unwrap();
+            let cloud = Symmetric { rows, k, weights: (&mass, &log_mass), shift: (&shift, k), packed: &mut packed };
+            backend.soft_min(Logit::Symmetric(cloud), Out::of(&mut out)).unwrap();
         }
         "sweep" | "sweep of costs" => {
             let of_costs = operation == "sweep of costs";
             let cost = of_costs.then_some(PairCost::Euclidean);
-            let mut scores = backend.scores(rows(), points(), cost).unwrap().unwrap();
+            let mut scores = backend.scores(rows, points, cost).unwrap().unwrap();
             let masses = |n: usize| up(&(0..n).map(|i| [0.0, 1.5, 1e-12][i % 3] / n as f64).collect::<Vec<_>>());
             let (b, a) = (masses(n), masses(m));
             let potential = |points: &[f64]| {
@@ -163,11 +176,12 @@ fn of_pairs<B: Backend>(backend: &B, operation: &str, data: &Data) {
         }
         "soft-min of costs" => {
             let (mut packed, mut cost) = (backend.zeros(m * (d + 1)).unwrap(), backend.zeros(n).unwrap());
-            backend.pack(&y, d, Scale::Uniform(LN_2), &up(&vec![0.0; m]), None, &mut packed).unwrap();
+            backend.pack(points, Scale::Uniform(LN_2), &up(&vec![0.0; m]), None, &mut packed).unwrap();
             for between in [PairCost::Euclidean, PairCost::Lp(1.0), PairCost::Lp(1.5), PairCost::Lp(7.0)] {
-                let means = CostMean { values: &y, p: d, out: &mut mean, cost: &mut cost };
                 let columns = Columns { packed: &packed, m, d };
-                backend.soft_min_cost(rows(), columns, between, k.min(1e12), None, &mut out, Some(means)).unwrap();
+                let (k, mean_cost) = (k.min(1e12), Some(&mut cost));
+                let logit = Logit::Cost { rows, columns, cost: between, k, shift: None, mean: mean_cost };
+                backend.soft_min(logit, Out::with_mean(&mut out, &y, d, &mut mean)).unwrap();
             }
         }
         "soft-min by tiles" if d <= 4 => tiles(backend, data),
@@ -176,24 +190,20 @@ fn of_pairs<B: Backend>(backend: &B, operation: &str, data: &Data) {
             let quantiles = backend.upload(&(0..n).map(|i| (i as f64 + 0.5) / n as f64).collect::<Vec<_>>()).unwrap();
             let mut index = backend.zeros(n).unwrap();
             for shift in shifts() {
-                backend.sample_plan(rows(), columns(), (&shift, 1.0), &first, &quantiles, &mut index).unwrap();
+                let draws = Draws { first: &first, quantiles: &quantiles };
+                backend.sample_plan(rows, columns, (&shift, 1.0), draws, &mut index).unwrap();
             }
         }
         "top k" => {
             let (mut index, mut logit) = (backend.zeros(n * 7).unwrap(), backend.zeros(n * 7).unwrap());
-            backend.top_k(rows(), columns(), 7, &mut index, &mut logit).unwrap();
+            backend.top_k(rows, columns, 7, &mut index, &mut logit).unwrap();
         }
-        "nearest" => backend.nearest(rows(), &y, &mut backend.zeros(n).unwrap()).unwrap(),
-        "cost matrix" => {
-            let mut costs = backend.zeros(n * m).unwrap();
-            for cost in [Cost::HalfSquaredEuclidean, Cost::Euclidean, Cost::Lp(1.0), Cost::Lp(1.5), Cost::Lp(7.0), Cost::Cosine] {
-                backend.cost_matrix(rows(), &y, cost, &mut costs).unwrap();
-            }
-        }
+        "nearest" => backend.nearest(rows, &y, &mut backend.zeros(n).unwrap()).unwrap(),
         "pair sum" => {
             let (a, b) = (up(&vec![1.0 / n as f64; n]), up(&vec![1.0 / m as f64; m]));
             for kernel in [PairKernel::Distance, PairKernel::Gaussian(k.sqrt().recip())] {
-                backend.pair_sum(rows(), &a, &y, &b, kernel).unwrap();
+                let (x, y) = (Weighted { points: rows, weights: &a }, Weighted { points, weights: &b });
+                backend.pair_sum(x, y, kernel).unwrap();
             }
         }
         _ => {}
@@ -220,9 +230,10 @@ fn tiles<B: Backend>(backend: &B, data: &Data) {
         let values = backend.upload_reals(&data.y).unwrap();
         let (mut packed, mut out) = (backend.zeros(m * (d + 1)).unwrap(), backend.zeros(n).unwrap());
         let mut mean = backend.zeros(n * d).unwrap();
-        for wanted in [None, Some(Mean { values: &values, p: d, out: &mut mean })] {
-            backend.soft_min_tiles(&rows, &columns, &list, 1.0 / k, &mut packed, &mut out, wanted).unwrap();
-        }
+        let (rows, columns, list, eps) = (&rows, &columns, &list, 1.0 / k);
+        backend.soft_min(Logit::Tiles { rows, columns, list, eps, packed: &mut packed }, Out::of(&mut out)).unwrap();
+        let wanted = Out::with_mean(&mut out, &values, d, &mut mean);
+        backend.soft_min(Logit::Tiles { rows, columns, list, eps, packed: &mut packed }, wanted).unwrap();
     }
 }
 
@@ -271,11 +282,8 @@ fn vectors<B: Backend>(backend: &B) {
     let up = |step: u32| backend.upload_reals(&normals(10_000, step)).unwrap();
     let mut registers = [up(1), up(2), up(3)];
     backend.combine(&mut registers, 0, &[(0, 0.5), (1, -1.25), (2, 1e-9)]).unwrap();
-    let [mut x, y, mut z] = registers;
-    backend.axpby(1e-9, &x, -1.3, &mut z).unwrap();
+    let [mut x, y, _] = registers;
     backend.clip(&mut x, -0.3, 0.7).unwrap();
-    backend.dot(&x, &y).unwrap().read().unwrap();
-    backend.max_difference(&x, &y).unwrap().read().unwrap();
     let index = backend.upload(&(0..1000u32).collect::<Vec<_>>()).unwrap();
     backend.gather(&y, 2, &index, &mut backend.zeros(2000).unwrap()).unwrap();
 }
@@ -290,9 +298,9 @@ fn potentials<B: Backend>(backend: &B) {
     backend.marginal_error(&mass, &log_ratio).unwrap().read().unwrap();
     let (ground, mut potential) = (backend.upload(&normals(n, 2)).unwrap(), backend.upload(&normals(n, 3)).unwrap());
     let mut change = backend.zeros(n).unwrap();
-    let damping = Damping { omega: 0.3, ground: &ground };
-    backend.relax(&log_ratio, 1e-4, Some(damping), 0.5, &potential, &mut change).unwrap();
-    backend.relax(&log_ratio, 1e-4, None, 0.5, &potential, &mut change).unwrap();
+    for damping in [Some(Damping { omega: 0.3, ground: &ground }), None] {
+        backend.relax(&log_ratio, Update { eps: 1e-4, share: 0.5, damping }, &potential, &mut change).unwrap();
+    }
     backend.advance(&change, &mut potential).unwrap();
     backend.round(&potential, &mut backend.zeros(n).unwrap()).unwrap();
     backend.largest_change(&ground, &change).unwrap().read().unwrap();

@@ -8,7 +8,6 @@
 #[path = "../reference/mod.rs"]
 mod reference;
 
-mod cost_matrix;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(target_arch = "x86_64")]
@@ -26,10 +25,10 @@ mod potential;
 mod repeat;
 mod run;
 mod sample_plan;
+mod seam;
 mod soft_mean;
 mod soft_min;
 mod soft_min_cost;
-#[cfg(feature = "cuda")]
 mod soft_min_half;
 mod soft_min_self;
 mod soft_min_tiles;

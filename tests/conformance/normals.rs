@@ -1,6 +1,6 @@
 //! `normals`: z of (first + row, step, draw), the same bits on every backend, or the numbers given.
 
-use brenier::backend::{Backend, Noise};
+use brenier::backend::{Backend, Draw, Noise};
 use brenier::random::{Philox, Stream};
 
 use crate::{normals, on_each, rounded};
@@ -10,7 +10,7 @@ pub fn counted<B: Backend>(backend: &B) {
     // The last range ends at the last particle that there is.
     for (n, d, first) in [(1, 1, 0), (777, 3, 0), (256, 4, 1_000_000), (257, 5, 7), (3, 784, 2), (300, 2, u32::MAX - 299)] {
         let mut out = backend.zeros(n * d).unwrap();
-        backend.normals(Noise::Counter { philox, first }, 9, 2, 4, d, &mut out).unwrap();
+        backend.normals(Noise::Counter { philox, first }, Draw { step: 9, number: 2, call: 4 }, d, &mut out).unwrap();
         for (i, found) in backend.download_reals(&out).unwrap().chunks(d).enumerate() {
             let mut z = vec![0.0f32; d];
             philox.normals(first + i as u32, 9, 2, &mut z);
@@ -24,7 +24,7 @@ pub fn given<B: Backend>(backend: &B) {
     let noise = normals(draws * n * d, 1);
     for call in 0..draws {
         let mut out = backend.zeros(n * d).unwrap();
-        backend.normals(Noise::Given(&noise), 9, 2, call, d, &mut out).unwrap();
+        backend.normals(Noise::Given(&noise), Draw { step: 9, number: 2, call }, d, &mut out).unwrap();
         assert_eq!(backend.download_reals(&out).unwrap(), rounded::<B>(&noise[call * n * d..][..n * d]));
     }
 }

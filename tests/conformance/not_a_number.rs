@@ -4,7 +4,7 @@
 use std::f64::consts::LN_2;
 
 use brenier::backend::{
-    Backend, Columns, Dense, HalfColumns, Mean, PairCost, Reals, Rows, Scale, Storage, TILE, TileList, Tiles,
+    Backend, Columns, Dense, HalfColumns, HalfPoints, Logit, Out, PairCost, Reals, Rows, Scale, Storage, TILE, TileList, Tiles,
 };
 use brenier::program::Activation;
 
@@ -52,14 +52,18 @@ impl Normals {
         let (d, x, mut packed) = (self.d, up(backend, &self.x), backend.zeros(M * (self.d + 1)).unwrap());
         let (potential, zeros) = (up(backend, &self.potential), backend.zeros(M).unwrap());
         let scale = Scale::Uniform(1.0 / (d as f64).sqrt());
-        backend.pack(&up(backend, &self.y), d, scale, &zeros, Some((&potential, 1.0)), &mut packed).unwrap();
-        let (rows, columns) = (|| Rows { points: &x, n: N, d }, || Columns { packed: &packed, m: M, d });
+        backend
+            .pack(Rows { points: &up(backend, &self.y), n: M, d }, scale, &zeros, Some((&potential, 1.0)), &mut packed)
+            .unwrap();
+        let (rows, columns) = (Rows { points: &x, n: N, d }, Columns { packed: &packed, m: M, d });
         let [mut plain, mut shifted, mut with_mean] = [(); 3].map(|()| backend.zeros(N).unwrap());
-        backend.soft_min(rows(), columns(), None, &mut plain).unwrap();
+        backend.soft_min(Logit::Product { rows, columns, shift: None }, Out::of(&mut plain)).unwrap();
         let shift = up(backend, &[4.0; N]);
-        backend.soft_min(rows(), columns(), Some((&shift, 1.0)), &mut shifted).unwrap();
+        let near = Some((&shift, 1.0));
+        backend.soft_min(Logit::Product { rows, columns, shift: near }, Out::of(&mut shifted)).unwrap();
         let (values, mut mean) = (up(backend, &normals(M, 4)), backend.zeros(N).unwrap());
-        backend.soft_mean(rows(), columns(), None, &values, 1, &mut with_mean, &mut mean).unwrap();
+        let wanted = Out::with_mean(&mut with_mean, &values, 1, &mut mean);
+        backend.soft_min(Logit::Product { rows, columns, shift: None }, wanted).unwrap();
         [plain, shifted, with_mean].map(|log_sums| backend.download_reals(&log_sums).unwrap())
     }
 }
@@ -108,10 +112,12 @@ pub fn costs<B: Backend>(backend: &B) {
     for ((name, cost), d) in norms.into_iter().flat_map(|norm| [1, 3, 20].map(|d| (norm, d))) {
         let log_sums = |x: &[f64], y: &[f64], h: &[f64]| {
             let mut packed = backend.zeros(M * (d + 1)).unwrap();
-            backend.pack(&up(backend, y), d, Scale::Uniform(LN_2), &up(backend, h), None, &mut packed).unwrap();
+            backend
+                .pack(Rows { points: &up(backend, y), n: M, d }, Scale::Uniform(LN_2), &up(backend, h), None, &mut packed)
+                .unwrap();
             let (x, mut out) = (up(backend, x), backend.zeros(N).unwrap());
             let (rows, columns) = (Rows { points: &x, n: N, d }, Columns { packed: &packed, m: M, d });
-            backend.soft_min_cost(rows, columns, cost, 1.0, None, &mut out, None).unwrap();
+            backend.soft_min(Logit::Cost { rows, columns, cost, k: 1.0, shift: None, mean: None }, Out::of(&mut out)).unwrap();
             backend.download_reals(&out).unwrap()
         };
         let (x, y, h) = (normals(N * d, 1), normals(M * d, 2), normals(M, 3));
@@ -143,9 +149,9 @@ pub fn tiles<B: Backend>(backend: &B) {
             let list = TileList { starts: &starts, runs: &runs };
             let (mut packed, mut out) = (backend.zeros(m * (d + 1)).unwrap(), backend.zeros(n).unwrap());
             let (values, mut mean) = (up(backend, &normals(m * p, 4)), backend.zeros(n * p).unwrap());
-            let wanted = (p > 0).then_some(Mean { values: &values, p, out: &mut mean });
-            let (rows, columns) = (tiles::<B>(&x, n, d), tiles::<B>(&y, m, d));
-            backend.soft_min_tiles(&rows, &columns, &list, 1.0, &mut packed, &mut out, wanted).unwrap();
+            let wanted = if p == 0 { Out::of(&mut out) } else { Out::with_mean(&mut out, &values, p, &mut mean) };
+            let (rows, columns, list) = (&tiles::<B>(&x, n, d), &tiles::<B>(&y, m, d), &list);
+            backend.soft_min(Logit::Tiles { rows, columns, list, eps: 1.0, packed: &mut packed }, wanted).unwrap();
             backend.download_reals(&out).unwrap()
         };
         let (phi, psi) = (normals(n, 5), normals(m, 6));
@@ -157,19 +163,16 @@ pub fn tiles<B: Backend>(backend: &B) {
     }
 }
 
-/// A potential of points in half precision, where a device has such.
-#[cfg(feature = "cuda")]
+/// A potential of points in half precision.
 pub fn halves<B: Backend>(backend: &B) {
     let d = 20;
-    let halve = |count: usize, step: u32| {
-        backend.halve(&normals(count * d, step), d, Storage::F16).unwrap().expect("a device with half storage")
-    };
+    let halve = |count: usize, step: u32| HalfPoints::new(backend, &normals(count * d, step), d, Storage::F16).unwrap().unwrap();
     let (rows, points, bias) = (halve(N, 1), halve(M, 2), backend.zeros(M).unwrap());
     for column in [0, 3, M - 1] {
         let potential = up(backend, &spoilt(&normals(M, 3), column));
         let columns = HalfColumns { points: &points, k: 0.2, bias: &bias, potential: (&potential, 1.0) };
         let mut out = backend.zeros(N).unwrap();
-        backend.soft_min_half(&rows, columns, None, &mut out, None).unwrap();
+        backend.soft_min(Logit::Half { rows: &rows, columns, shift: None }, Out::of(&mut out)).unwrap();
         assert_lost(&backend.download_reals(&out).unwrap(), |_| true, &|| format!("column {column}"));
     }
 }
@@ -190,12 +193,15 @@ pub fn network<B: Backend>(backend: &B) {
 pub fn no_rows<B: Backend>(backend: &B) {
     for d in DIMENSIONS {
         let (x, packed) = (backend.zeros(0).unwrap(), backend.zeros(M * (d + 1)).unwrap());
-        let (rows, columns) = (|| Rows { points: &x, n: 0, d }, || Columns { packed: &packed, m: M, d });
+        let (rows, columns) = (Rows { points: &x, n: 0, d }, Columns { packed: &packed, m: M, d });
         let (mut out, mut mean) = (backend.zeros(0).unwrap(), backend.zeros(0).unwrap());
-        backend.soft_min(rows(), columns(), None, &mut out).unwrap();
-        backend.soft_min(rows(), columns(), Some((&x, 1.0)), &mut out).unwrap();
-        backend.soft_mean(rows(), columns(), None, &up(backend, &normals(M, 4)), 1, &mut out, &mut mean).unwrap();
-        backend.soft_min_cost(rows(), columns(), PairCost::Euclidean, 1.0, None, &mut out, None).unwrap();
+        let product = |shift| Logit::Product { rows, columns, shift };
+        backend.soft_min(product(None), Out::of(&mut out)).unwrap();
+        backend.soft_min(product(Some((&x, 1.0))), Out::of(&mut out)).unwrap();
+        let values = up(backend, &normals(M, 4));
+        backend.soft_min(product(None), Out::with_mean(&mut out, &values, 1, &mut mean)).unwrap();
+        let cost = PairCost::Euclidean;
+        backend.soft_min(Logit::Cost { rows, columns, cost, k: 1.0, shift: None, mean: None }, Out::of(&mut out)).unwrap();
         assert!(backend.download_reals(&out).unwrap().is_empty());
     }
 }
@@ -204,4 +210,10 @@ pub fn no_rows<B: Backend>(backend: &B) {
 fn no_rows_have_no_log_sums() {
     on_each::<f32>(no_rows);
     on_each::<f64>(no_rows);
+}
+
+#[test]
+fn a_potential_that_is_not_a_number_reaches_the_log_sums_of_halves() {
+    on_each::<f32>(halves);
+    on_each::<f64>(halves);
 }

@@ -1,6 +1,6 @@
 //! `pair_sum`: Σ_ij a_i b_j k(x_i, y_j), accumulated in f64.
 
-use brenier::backend::{Backend, PairKernel, Rows};
+use brenier::backend::{Backend, PairKernel, Rows, Weighted};
 
 use crate::{SIZES, assert_near, normals, on_each, rounded, squared_distance};
 
@@ -11,8 +11,10 @@ pub fn pair_sum<B: Backend>(backend: &B) {
         let bandwidth = 0.7 * (d as f64).sqrt();
         for kernel in [PairKernel::Distance, PairKernel::Gaussian(bandwidth)] {
             let up = |host: &[f64]| backend.upload_reals(host).unwrap();
-            let rows = up(&x);
-            let found = backend.pair_sum(Rows { points: &rows, n, d }, &up(&a), &up(&y), &up(&b), kernel).unwrap();
+            let (of_x, of_y, of_a, of_b) = (up(&x), up(&y), up(&a), up(&b));
+            let rows = Weighted { points: Rows { points: &of_x, n, d }, weights: &of_a };
+            let columns = Weighted { points: Rows { points: &of_y, n: m, d }, weights: &of_b };
+            let found = backend.pair_sum(rows, columns, kernel).unwrap();
             let (mut expected, mut size) = (0.0, 0.0);
             for (a, x) in a.iter().zip(x.chunks(d)) {
                 for (b, y) in b.iter().zip(y.chunks(d)) {

@@ -1,6 +1,6 @@
 //! What an iteration does to a potential, and its acceleration, in f64 on every backend.
 
-use brenier::backend::{Anderson, Backend, Damping};
+use brenier::backend::{Anderson, Backend, Damping, Update};
 
 use crate::{assert_near, normals, on_each, rounded};
 
@@ -21,7 +21,7 @@ pub fn updates<B: Backend>(backend: &B) {
             let (mut change, mut potential) = (up(&vec![0.0; n]), up(&phi));
             let damping = omega.map(|omega| Damping { omega, ground: &on_ground });
             let ratio = backend.upload_reals(&log_ratio).unwrap();
-            backend.relax(&ratio, eps, damping, share, &potential, &mut change).unwrap();
+            backend.relax(&ratio, Update { eps, share, damping }, &potential, &mut change).unwrap();
             backend.advance(&change, &mut potential).unwrap();
             let (change, moved) = (backend.download(&change).unwrap(), backend.download(&potential).unwrap());
             for i in 0..n {

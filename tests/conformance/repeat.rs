@@ -1,6 +1,6 @@
 //! Bit for bit: results are functions of the inputs and a row's own index, not of threads, neighbours or batches.
 
-use brenier::backend::{Backend, Columns, Cost, Noise, PairKernel, Rows};
+use brenier::backend::{Backend, Columns, Draw, Logit, Noise, Out, PairKernel, Rows, Weighted};
 use brenier::field::fold;
 use brenier::random::{Philox, Stream};
 
@@ -22,7 +22,7 @@ fn soft_mean<B: Backend>(backend: &B, case: &Case, rows: &[usize], shift: usize)
     let (mut out, mut mean) = (backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
     let (rows, columns) = (Rows { points: &points, n, d }, Columns { packed: &packed, m: case.m, d });
     let given = given.as_ref().map(|(s, c)| (s, *c));
-    backend.soft_mean(rows, columns, given, &values, p, &mut out, &mut mean).unwrap();
+    backend.soft_min(Logit::Product { rows, columns, shift: given }, Out::with_mean(&mut out, &values, p, &mut mean)).unwrap();
     (backend.download_reals(&out).unwrap(), backend.download_reals(&mean).unwrap())
 }
 
@@ -88,19 +88,15 @@ fn everything<B: Backend>(backend: &B) -> Vec<u64> {
     out.extend(mean);
     let up = |host: &[f64]| backend.upload_reals(host).unwrap();
     let (x, y, a, b) = (up(&case.x), up(&case.y), up(&normals(n, 3)), up(&normals(m, 4)));
-    let rows = || Rows { points: &x, n, d };
+    let (rows, columns) = (Rows { points: &x, n, d }, Rows { points: &y, n: m, d });
     for kernel in [PairKernel::Distance, PairKernel::Gaussian(1.0)] {
-        out.push(backend.pair_sum(rows(), &a, &y, &b, kernel).unwrap());
+        let (x, y) = (Weighted { points: rows, weights: &a }, Weighted { points: columns, weights: &b });
+        out.push(backend.pair_sum(x, y, kernel).unwrap());
     }
     let mut index = backend.zeros(n).unwrap();
-    backend.nearest(rows(), &y, &mut index).unwrap();
+    backend.nearest(rows, &y, &mut index).unwrap();
     out.extend(backend.download(&index).unwrap().into_iter().map(f64::from));
-    let mut costs = backend.zeros(n * m).unwrap();
-    backend.cost_matrix(rows(), &y, Cost::Euclidean, &mut costs).unwrap();
-    out.extend(backend.download_reals(&costs).unwrap());
     let (long, other) = (up(&normals(50_001, 5)), up(&normals(50_001, 6)));
-    out.push(backend.dot(&long, &other).unwrap().read().unwrap());
-    out.push(backend.max_difference(&long, &other).unwrap().read().unwrap());
     out.push(backend.marginal_error(&long, &other).unwrap().read().unwrap());
     let noise = Noise::Counter { philox: Philox::new(1, Stream::Noise), first: 0 };
     for (_, program) in programs() {
@@ -131,7 +127,7 @@ fn all_instruction_sets_and_precisions_draw_the_same_normals() {
     fn draw<B: Backend>(backend: &B) -> Vec<f64> {
         let mut out = backend.zeros(1000 * 7).unwrap();
         let noise = Noise::Counter { philox: Philox::new(9, Stream::Noise), first: 3 };
-        backend.normals(noise, 4, 1, 0, 7, &mut out).unwrap();
+        backend.normals(noise, Draw { step: 4, number: 1, call: 0 }, 7, &mut out).unwrap();
         backend.download_reals(&out).unwrap()
     }
     for isa in brenier::backend::cpu::Isa::ALL.into_iter().filter(|isa| isa.is_available()) {

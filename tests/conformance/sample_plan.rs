@@ -1,6 +1,6 @@
 //! `sample_plan`: index_r = min {j : Σ_{j′≤j} w_ij′ > u_r} under the softmax weights of the soft-min.
 
-use brenier::backend::Backend;
+use brenier::backend::{Backend, Draws};
 use brenier::random::{Philox, Stream};
 
 use crate::soft_min::{Case, Expected, shifts};
@@ -49,7 +49,8 @@ fn drawn<B: Backend>(backend: &B, case: &Case, shift: &(Vec<f64>, f64), first: &
     let given = (&backend.upload_reals(&shift.0).unwrap(), shift.1);
     let (first, uploaded) = (backend.upload(first).unwrap(), backend.upload(quantiles).unwrap());
     let mut index = backend.upload(&vec![u32::MAX; quantiles.len()]).unwrap();
-    backend.sample_plan(case.rows(&x), case.columns(&packed), given, &first, &uploaded, &mut index).unwrap();
+    let draws = Draws { first: &first, quantiles: &uploaded };
+    backend.sample_plan(case.rows(&x), case.columns(&packed), given, draws, &mut index).unwrap();
     backend.download(&index).unwrap()
 }
 

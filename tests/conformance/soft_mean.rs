@@ -1,6 +1,6 @@
 //! `soft_mean`: mean_i = Σ_j w_ij v_j under the softmax weights of the soft-min, and the soft-min itself.
 
-use brenier::backend::{Backend, BackendError, Reals};
+use brenier::backend::{Backend, BackendError, Blend, Mean, Out, Reals};
 
 use crate::soft_min::{Case, Expected, SHIFT_ROUNDINGS, shifts};
 use crate::{SIZES, assert_near, normals, on_each, rounded, rounding};
@@ -8,14 +8,12 @@ use crate::{SIZES, assert_near, normals, on_each, rounded, rounding};
 /// Values of each count: every remainder of the blocks of one to six.
 const COUNTS: [usize; 8] = [1, 2, 3, 4, 5, 6, 7, 64];
 
-/// A soft-min with means under test: from shift and values to log-sums and means.
-type Run<'a, B> = dyn Fn(Option<(&Reals<B>, f64)>, &Reals<B>, &mut Reals<B>, &mut Reals<B>) -> Result<(), BackendError> + 'a;
+/// A soft-min with means under test: its results under a shift.
+type Run<'a, B> = dyn Fn(Option<(&Reals<B>, f64)>, Out<'_, B>) -> Result<(), BackendError> + 'a;
 
 fn check<B: Backend>(backend: &B, case: &Case, values: &[f64], p: usize) {
-    let (x, packed) = case.upload(backend);
-    check_run(backend, case, values, p, &|shift, values, out, mean| {
-        backend.soft_mean(case.rows(&x), case.columns(&packed), shift, values, p, out, mean)
-    });
+    let uploaded = case.upload(backend);
+    check_run(backend, case, values, p, &|shift, out| backend.soft_min(case.logit(&uploaded, shift), out));
 }
 
 /// Log-sums and means of `run` under every kind of shift against the reference.
@@ -29,7 +27,7 @@ pub fn check_run<B: Backend>(backend: &B, case: &Case, values: &[f64], p: usize,
         let given = given.as_ref().map(|(s, c)| (s, *c));
         let mut out = backend.zeros(case.n).unwrap();
         let mut mean = backend.upload_reals(&vec![f64::NAN; case.n * p]).unwrap();
-        run(given, &uploaded, &mut out, &mut mean).unwrap();
+        run(given, if p == 0 { Out::of(&mut out) } else { Out::with_mean(&mut out, &uploaded, p, &mut mean) }).unwrap();
         let (out, mean) = (backend.download_reals(&out).unwrap(), backend.download_reals(&mean).unwrap());
         for (i, e) in expected.iter().enumerate() {
             let what = || format!("{}, {} × {} × {}, p = {p}, shift {number}, row {i}", case.name, case.n, case.m, case.d);
@@ -75,10 +73,11 @@ pub fn soft_blend<B: Backend>(backend: &B) {
     for case in SIZES.into_iter().flat_map(Case::all::<B>) {
         let (n, m, d) = (case.n, case.m, case.d);
         let values = rounded::<B>(&normals(m * d, 6));
-        let (x, packed) = case.upload(backend);
+        let pairs = case.upload(backend);
         let uploaded = backend.upload_reals(&values).unwrap();
         let (mut log_sum, mut out) = (backend.zeros(n).unwrap(), backend.upload_reals(&vec![f64::NAN; n * d]).unwrap());
-        backend.soft_blend(case.rows(&x), case.columns(&packed), &uploaded, (s, t), &mut log_sum, &mut out).unwrap();
+        let mean = Mean { values: &uploaded, p: d, out: &mut out, blend: Some(Blend { s, t, with: &pairs.0 }) };
+        backend.soft_min(case.logit(&pairs, None), Out { log_sum: &mut log_sum, mean: Some(mean) }).unwrap();
         let out = backend.download_reals(&out).unwrap();
         for i in 0..n {
             let e = case.expect(i, u);
@@ -124,7 +123,7 @@ pub fn a_million_columns<B: Backend>(backend: &B) {
     let equal = Case { y: vec![0.0; m * d], bias: vec![0.0; m], potential: None, ..Case::random::<B>((n, m, d)) };
     let shifted: Vec<f64> = normals(m * 2, 9).iter().map(|z| 3.3 + 0.1 * z).collect();
     for (case, values) in [(random, rounded::<B>(&shifted)), (equal, rounded::<B>(&vec![3.3; m * 2]))] {
-        let (x, packed) = case.upload(backend);
+        let pairs = case.upload(backend);
         let values_here = backend.upload_reals(&values).unwrap();
         let (mut out, mut mean) = (backend.zeros(n).unwrap(), backend.zeros(n * 2).unwrap());
         let expected: Vec<Expected> = (0..n).map(|i| case.expect(i, 0.0)).collect();
@@ -132,7 +131,7 @@ pub fn a_million_columns<B: Backend>(backend: &B) {
         for shift in [None, Some(answer)] {
             let given = shift.as_ref().map(|s| backend.upload_reals(s).unwrap());
             let given = given.as_ref().map(|s| (s, 1.0));
-            backend.soft_mean(case.rows(&x), case.columns(&packed), given, &values_here, 2, &mut out, &mut mean).unwrap();
+            backend.soft_min(case.logit(&pairs, given), Out::with_mean(&mut out, &values_here, 2, &mut mean)).unwrap();
             let (out, mean) = (backend.download_reals(&out).unwrap(), backend.download_reals(&mean).unwrap());
             for (i, e) in expected.iter().enumerate() {
                 let by = shift.as_ref().map_or(0.0, |s| s[i]);

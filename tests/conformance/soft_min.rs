@@ -1,6 +1,6 @@
 //! `pack` and `soft_min`: out_i = log Σ_j exp(h_j + k_j x_i·y_j) − shift_i with h = bias + c · potential.
 
-use brenier::backend::{Backend, Columns, Reals, Rows, Scale};
+use brenier::backend::{Backend, Columns, Logit, Out, Reals, Rows, Scale};
 
 use crate::{SIZES, assert_near, dot, normals, on_each, rounded, rounding};
 
@@ -97,7 +97,9 @@ impl Case {
         let potential = self.potential.as_ref().map(|(g, c)| (up(g), *c));
         let mut packed = backend.zeros(self.m * (self.d + 1)).unwrap();
         let potential = potential.as_ref().map(|(g, c)| (g, *c));
-        backend.pack(&up(&self.y), self.d, scale, &up(&self.bias), potential, &mut packed).unwrap();
+        backend
+            .pack(Rows { points: &up(&self.y), n: self.m, d: self.d }, scale, &up(&self.bias), potential, &mut packed)
+            .unwrap();
         (up(&self.x), packed)
     }
 
@@ -107,6 +109,15 @@ impl Case {
 
     pub fn columns<'a, B: Backend>(&self, packed: &'a Reals<B>) -> Columns<'a, B> {
         Columns { packed, m: self.m, d: self.d }
+    }
+
+    /// The logits of what was uploaded.
+    pub fn logit<'a, B: Backend>(
+        &self,
+        (x, packed): &'a (Reals<B>, Reals<B>),
+        shift: Option<(&'a Reals<B>, f64)>,
+    ) -> Logit<'a, B> {
+        Logit::Product { rows: self.rows(x), columns: self.columns(packed), shift }
     }
 }
 
@@ -132,14 +143,14 @@ pub fn shifts<B: Backend>(answer: &[f64]) -> Vec<Option<(Vec<f64>, f64)>> {
 pub fn soft_min<B: Backend>(backend: &B) {
     let u = rounding::<B>();
     for case in SIZES.into_iter().flat_map(Case::all::<B>) {
-        let (x, packed) = case.upload(backend);
+        let pairs = case.upload(backend);
         let expected: Vec<Expected> = (0..case.n).map(|i| case.expect(i, u)).collect();
         let answer: Vec<f64> = expected.iter().map(|e| e.log_sum).collect();
         for (number, shift) in shifts::<B>(&answer).into_iter().enumerate() {
             let uploaded = shift.as_ref().map(|(s, c)| (backend.upload_reals(s).unwrap(), *c));
             let mut out = backend.upload_reals(&vec![f64::NAN; case.n]).unwrap();
             let given = uploaded.as_ref().map(|(s, c)| (s, *c));
-            backend.soft_min(case.rows(&x), case.columns(&packed), given, &mut out).unwrap();
+            backend.soft_min(case.logit(&pairs, given), Out::of(&mut out)).unwrap();
             let found = backend.download_reals(&out).unwrap();
             for (i, e) in expected.iter().enumerate() {
                 let by = shift.as_ref().map_or(0.0, |(s, c)| c * s[i]);
@@ -164,9 +175,9 @@ fn soft_min_is_the_log_of_the_sum_of_exponentials_in_f64() {
 pub fn massless<B: Backend>(backend: &B) {
     let mut case = Case::random::<B>((5, 60, 3));
     case.bias.fill(f64::NEG_INFINITY);
-    let (x, packed) = case.upload(backend);
+    let pairs = case.upload(backend);
     let mut out = backend.zeros(case.n).unwrap();
-    backend.soft_min(case.rows(&x), case.columns(&packed), None, &mut out).unwrap();
+    backend.soft_min(case.logit(&pairs, None), Out::of(&mut out)).unwrap();
     assert!(backend.download_reals(&out).unwrap().iter().all(|&l| l < -1e35));
 }
 

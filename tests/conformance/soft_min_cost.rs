@@ -2,7 +2,7 @@
 
 use std::f64::consts::LN_2;
 
-use brenier::backend::{Backend, Columns, CostMean, PairCost, Rows, Scale};
+use brenier::backend::{Backend, Columns, Logit, Out, PairCost, Rows, Scale};
 
 use crate::{SIZES, assert_near, normals, on_each, rounded, rounding};
 
@@ -32,7 +32,7 @@ fn check<B: Backend>(
     let (h, values) = (rounded::<B>(&normals(m, 3)), rounded::<B>(&normals(m * p, 4)));
     let up = |host: &[f64]| backend.upload_reals(host).unwrap();
     let mut packed = backend.zeros(m * (d + 1)).unwrap();
-    backend.pack(&up(&y), d, Scale::Uniform(LN_2), &up(&h), None, &mut packed).unwrap();
+    backend.pack(Rows { points: &up(&y), n: m, d }, Scale::Uniform(LN_2), &up(&h), None, &mut packed).unwrap();
     let k = 3.0 / (d as f64).sqrt();
     // A cost is rounded once a coordinate and sixteen times after; powers cost as much again for each unit of their exponent.
     let power = if let PairCost::Lp(p) = cost { p } else { 0.0 };
@@ -43,11 +43,10 @@ fn check<B: Backend>(
         let (rows, columns) = (Rows { points: &points, n, d }, Columns { packed: &packed, m, d });
         let [mut out, mut costs] = [0; 2].map(|_| up(&vec![f64::NAN; n]));
         let mut means = up(&vec![f64::NAN; n * p]);
-        let mean = CostMean { values: &up(&values), p, out: &mut means, cost: &mut costs };
-        backend.soft_min_cost(rows, columns, cost, k, given, &mut out, Some(mean)).unwrap();
+        let logit = Logit::Cost { rows, columns, cost, k, shift: given, mean: Some(&mut costs) };
+        backend.soft_min(logit, Out::with_mean(&mut out, &up(&values), p, &mut means)).unwrap();
         let [found, costs, means] = [&out, &costs, &means].map(|buffer| backend.download_reals(buffer).unwrap());
-        let (rows, columns) = (Rows { points: &points, n, d }, Columns { packed: &packed, m, d });
-        backend.soft_min_cost(rows, columns, cost, k, given, &mut out, None).unwrap();
+        backend.soft_min(Logit::Cost { rows, columns, cost, k, shift: given, mean: None }, Out::of(&mut out)).unwrap();
         assert_eq!(backend.download_reals(&out).unwrap(), found, "with means and without");
         for i in 0..n {
             let c: Vec<f64> = (0..m).map(|j| between(i, j)).collect();

@@ -1,6 +1,6 @@
-//! `soft_min_self`: out_i = log Σ_j a_j exp(k x_i·x_j − s_i − s_j).
+//! `Logit::Symmetric`: out_i = log Σ_j a_j exp(k x_i·x_j − s_i − s_j).
 
-use brenier::backend::{Backend, Rows};
+use brenier::backend::{Backend, Logit, Out, Rows, Symmetric};
 
 use crate::{assert_near, dot, normals, on_each, rounded, rounding};
 
@@ -22,7 +22,9 @@ pub fn suite<B: Backend>(backend: &B) {
             let (points, weights, log_weights, shift) = (up(&x), up(&mass), up(&log_mass), up(&s));
             let (mut packed, mut out) = (up(&vec![0.0; n * (d + 1)]), up(&vec![f64::NAN; n]));
             let rows = Rows { points: &points, n, d };
-            backend.soft_min_self(rows, k, (&weights, &log_weights), (&shift, factor), &mut packed, &mut out).unwrap();
+            let (weights, shift) = ((&weights, &log_weights), (&shift, factor));
+            let cloud = Symmetric { rows, k, weights, shift, packed: &mut packed };
+            backend.soft_min(Logit::Symmetric(cloud), Out::of(&mut out)).unwrap();
             let found = backend.download_reals(&out).unwrap();
             for i in (0..n).step_by(1 + n / 50) {
                 let term = |j: usize| k * dot(&x[i * d..][..d], &x[j * d..][..d]) - factor * (s[i] + s[j]) + log_mass[j];

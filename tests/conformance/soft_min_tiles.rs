@@ -1,7 +1,7 @@
 //! `soft_min_tiles`: out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε) over kept tiles, and the mean under the same weights,
 //! whatever the frames.
 
-use brenier::backend::{Backend, Mean, TILE, TileList, Tiles};
+use brenier::backend::{Backend, Logit, Out, TILE, TileList, Tiles};
 
 use crate::{SIZES, assert_near, dot, normals, on_each, rounded, rounding};
 
@@ -84,9 +84,10 @@ pub fn soft_min_tiles<B: Backend>(backend: &B) {
                 let mut packed = backend.zeros(m * (d + 1)).unwrap();
                 let (mut out, mut mean) = (backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
                 let uploaded = backend.upload_reals(&values[..m * p]).unwrap();
-                let wanted = (p > 0).then_some(Mean { values: &uploaded, p, out: &mut mean });
+                let wanted = if p == 0 { Out::of(&mut out) } else { Out::with_mean(&mut out, &uploaded, p, &mut mean) };
                 let (rows, columns) = (rows.tiles(n, d), columns.tiles(m, d));
-                backend.soft_min_tiles(&rows, &columns, &list, EPS, &mut packed, &mut out, wanted).unwrap();
+                let (rows, columns, list) = (&rows, &columns, &list);
+                backend.soft_min(Logit::Tiles { rows, columns, list, eps: EPS, packed: &mut packed }, wanted).unwrap();
                 let (out, mean) = (backend.download_reals(&out).unwrap(), backend.download_reals(&mean).unwrap());
                 for i in 0..n {
                     let what = || format!("{n} × {m} × {d}, potential about {far}, p = {p}, row {i}");

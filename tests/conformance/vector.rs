@@ -52,30 +52,10 @@ pub fn clip<B: Backend>(backend: &B) {
     }
 }
 
-pub fn axpby<B: Backend>(backend: &B) {
-    for n in LENGTHS {
-        let (x, y) = (rounded::<B>(&normals(n, 1)), rounded::<B>(&normals(n, 2)));
-        let mut out = up(backend, &y);
-        backend.axpby(0.7, &up(backend, &x), -1.3, &mut out).unwrap();
-        let expected = x.iter().zip(&y).map(|(x, y)| (0.7 * x - 1.3 * y, x.abs() + 2.0 * y.abs()));
-        assert_rounded(backend, &out, expected);
-    }
-}
-
 /// Sums are in f64 from exact inputs: 1e-13 of the terms' size in either precision.
 pub fn reductions<B: Backend>(backend: &B) {
     for n in LENGTHS {
         let (x, y) = (rounded::<B>(&normals(n, 1)), rounded::<B>(&normals(n, 2)));
-        let (bx, by) = (up(backend, &x), up(backend, &y));
-        let terms = || x.iter().zip(&y).map(|(x, y)| x * y);
-        let size: f64 = terms().map(f64::abs).sum();
-        assert_near(backend.dot(&bx, &by).unwrap().read().unwrap(), terms().sum(), 1e-13 * size, &|| format!("dot of {n}"));
-        let largest = x.iter().zip(&y).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
-        assert_near(backend.max_difference(&bx, &by).unwrap().read().unwrap(), largest, 0.0, &|| {
-            format!("max_difference of {n}")
-        });
-        assert_eq!(backend.max_difference(&bx, &bx).unwrap().read().unwrap(), 0.0);
-
         let a = rounded::<B>(&x.iter().map(|x| x.abs() / n as f64).collect::<Vec<_>>());
         for scale in [1.0, 1e-9] {
             let log_ratio = rounded::<B>(&y.iter().map(|y| scale * y).collect::<Vec<_>>());
@@ -89,11 +69,8 @@ pub fn reductions<B: Backend>(backend: &B) {
 /// What is not a number must not look like agreement.
 pub fn not_a_number<B: Backend>(backend: &B) {
     let mut host = vec![0.0; 5000];
-    let zero = up(backend, &host);
     host[123] = f64::NAN;
     let bad = up(backend, &host);
-    assert!(backend.max_difference(&bad, &zero).unwrap().read().unwrap().is_nan());
-    assert!(backend.dot(&bad, &zero).unwrap().read().unwrap().is_nan());
     assert!(backend.marginal_error(&up(backend, &[1.0; 5000]), &bad).unwrap().read().unwrap().is_nan());
 }
 
@@ -118,12 +95,6 @@ fn combine_is_the_sum_of_scaled_registers() {
 fn clip_is_the_smaller_of_high_and_the_larger_of_low() {
     on_each::<f32>(clip);
     on_each::<f64>(clip);
-}
-
-#[test]
-fn axpby_is_a_x_plus_b_y() {
-    on_each::<f32>(axpby);
-    on_each::<f64>(axpby);
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub fn check(case: &Case) -> Result<f64, Trouble> {
     let d = case.mixture()?.dim();
     let cloud = |key: &str| Cloud::new(case.array(&case.params()[key])?, d).map_err(failed);
     let (x, y) = (cloud("x0")?, cloud("x1")?);
+    let device = Case::device();
     let estimator = |biased| if biased { Estimator::Biased } else { Estimator::Unbiased };
     let own = |output: &Value| -> Result<Vec<f64>, Trouble> {
         Ok(match word(output, "quantity")? {
@@ -22,10 +23,13 @@ pub fn check(case: &Case) -> Result<f64, Trouble> {
             "entropic_plan" => plan(&x, &y, number(output, "eps_of_half_cost")?)?,
             "frechet" if word(output, "covariance")? == "unbiased" => vec![frechet_distance(&x, &y).map_err(failed)?],
             "energy_distance" => {
-                vec![energy_distance(&x, &y, estimator(word(output, "estimator")? == "biased")).map_err(failed)?]
+                vec![energy_distance(&x, &y, estimator(word(output, "estimator")? == "biased"), &device).map_err(failed)?]
             }
             "mmd2" => {
-                vec![mmd_squared(&x, &y, number(output, "bandwidth")?, estimator(output["unbiased"] != true)).map_err(failed)?]
+                vec![
+                    mmd_squared(&x, &y, number(output, "bandwidth")?, estimator(output["unbiased"] != true), &device)
+                        .map_err(failed)?,
+                ]
             }
             other => return skip(format!("no quantity {other:?} with these options")),
         })

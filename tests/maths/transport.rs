@@ -440,3 +440,26 @@ fn an_outlier_beyond_the_reach_leaves_the_divergence_as_it_is() {
     let refused = Sinkhorn::default().solve(&Problem::new(&wide, &wide, 0.1).unwrap(), &device);
     assert!(matches!(refused, Err(TransportError::EpsTooSmall { .. })));
 }
+
+/// Problems, outcomes and plans go from thread to thread, and one device serves all of them: each finds what it finds alone.
+#[test]
+fn one_device_serves_threads() {
+    fn owned<T: Send + Sync + 'static>(value: T) -> T {
+        value
+    }
+    let cloud = |step| normals(200, &[1.0, 0.5], 0.0, step);
+    for device in [Precision::F32, Precision::F64].map(Device::cpu).map(owned) {
+        let problem = owned(Problem::new(&cloud(0), &cloud(1), 0.1).unwrap());
+        let alone = owned(Sinkhorn::default().solve(&problem, &device).unwrap());
+        let drawn = owned(alone.plan()).draw_partners(0, &device).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let found = Sinkhorn::default().solve(&problem, &device).unwrap();
+                    assert_eq!(found, alone);
+                    assert_eq!(found.plan().draw_partners(0, &device).unwrap(), drawn);
+                });
+            }
+        });
+    }
+}

@@ -27,23 +27,23 @@ impl Gemm for f64 {
     const ONE: f64 = 1.0;
 }
 
-/// Numbers and the strides between the rows and between the columns of the matrix in them.
-pub type Matrix<S> = (S, usize, usize);
+/// Numbers, and the strides between the rows and between the columns of the matrix in them.
+pub struct Matrix<S>(pub S, pub [usize; 2]);
 
 /// C ← A B + t C with A m × k, B k × n and C m × n; nothing of C is read where t is 0.
 ///
 /// # Panics
 /// When a matrix is larger than its slice: a mistake of the caller's, which would otherwise write elsewhere.
-pub fn gemm<T: Gemm>((m, k, n): (usize, usize, usize), a: Matrix<&[T]>, b: Matrix<&[T]>, t: T, c: Matrix<&mut [T]>) {
-    let end = |rows: usize, columns: usize, by_row: usize, by_column: usize| {
+pub fn gemm<T: Gemm>([m, k, n]: [usize; 3], a: Matrix<&[T]>, b: Matrix<&[T]>, t: T, c: Matrix<&mut [T]>) {
+    let end = |rows: usize, columns: usize, [by_row, by_column]: [usize; 2]| {
         if rows * columns == 0 { 0 } else { (rows - 1) * by_row + (columns - 1) * by_column + 1 }
     };
-    let fits = end(m, k, a.1, a.2) <= a.0.len() && end(k, n, b.1, b.2) <= b.0.len() && end(m, n, c.1, c.2) <= c.0.len();
+    let fits = end(m, k, a.1) <= a.0.len() && end(k, n, b.1) <= b.0.len() && end(m, n, c.1) <= c.0.len();
     assert!(fits, "the matrices of a product do not fit");
-    let [a_strides, b_strides, c_strides] = [(a.1, a.2), (b.1, b.2), (c.1, c.2)].map(|(r, c)| (r as isize, c as isize));
+    let [[a_row, a_column], [b_row, b_column], [c_row, c_column]] = [a.1, b.1, c.1].map(|strides| strides.map(|s| s as isize));
     let (a, b, c) = (a.0.as_ptr(), b.0.as_ptr(), c.0.as_mut_ptr());
     // SAFETY: every element of the three matrices lies within its slice, as was just asked.
     unsafe {
-        T::PRODUCT(m, k, n, T::ONE, a, a_strides.0, a_strides.1, b, b_strides.0, b_strides.1, t, c, c_strides.0, c_strides.1);
+        T::PRODUCT(m, k, n, T::ONE, a, a_row, a_column, b, b_row, b_column, t, c, c_row, c_column);
     }
 }

@@ -1,5 +1,5 @@
-//! Costs of a few vectors of rows and a few columns at once, in registers: what the streaming soft-min over costs and the cost matrix
-//! share.
+//! Costs of a few vectors of rows and a few columns at once, in registers: what the streaming soft-min over costs and kept
+//! scores share.
 
 use std::ops::Range;
 
@@ -42,16 +42,12 @@ pub trait Norm {
     fn of_sum<L: Lane>(sum: L) -> L;
 }
 
-/// ½|x−y|².
-pub struct HalfSquared;
 /// |x−y|.
 pub struct Euclidean;
 /// Σ_k |x_k − y_k|.
 pub struct Manhattan;
 /// (Σ_k |x_k − y_k|^p)^(1/p).
 pub struct Lp(pub f64);
-/// 1 − x·y / (|x||y|); 1 where a point is zero.
-pub struct Cosine;
 /// Any, by the numbers of row and column.
 pub struct Given<'a>(pub &'a (dyn Fn(usize, usize) -> f64 + Sync));
 
@@ -64,17 +60,6 @@ fn smallest<L: Lane>() -> L {
 #[inline(always)]
 fn absolute<L: Lane>(x: L) -> L {
     x.max(L::splat(L::Elem::from_f64(0.0)).sub(x))
-}
-
-impl Norm for HalfSquared {
-    #[inline(always)]
-    fn add<L: Lane>(sum: L, difference: L) -> L {
-        difference.mul_add(difference, sum)
-    }
-    #[inline(always)]
-    fn of_sum<L: Lane>(sum: L) -> L {
-        sum.mul(L::splat(L::Elem::from_f64(0.5)))
-    }
 }
 
 impl Norm for Euclidean {
@@ -151,37 +136,6 @@ impl Metric for Lp {
             *sum = largest.mul(log2(*sum).mul(root).exp2());
         }
         sums
-    }
-}
-
-impl Metric for Cosine {
-    #[inline(always)]
-    fn costs<L: Lane, const R: usize, const C: usize>(&self, lines: &Lines<'_, L::Elem>, y: &[L::Elem], _: usize) -> [[L; R]; C] {
-        let constant = |x: f64| L::splat(L::Elem::from_f64(x));
-        let (zero, one) = (constant(0.0), constant(1.0));
-        let (mut products, mut rows, mut columns) = ([[zero; R]; C], [zero; R], [zero; C]);
-        for k in 0..lines.d {
-            let x = lines.coordinate::<L, R>(k);
-            for r in 0..R {
-                rows[r] = x[r].mul_add(x[r], rows[r]);
-            }
-            for c in 0..C {
-                let y = L::splat(y[c * lines.stride + k]);
-                columns[c] = y.mul_add(y, columns[c]);
-                for r in 0..R {
-                    products[c][r] = x[r].mul_add(y, products[c][r]);
-                }
-            }
-        }
-        // Of points at zero the product is zero too.
-        for c in 0..C {
-            let column = columns[c].sqrt().max(smallest::<L>());
-            for r in 0..R {
-                let row = rows[r].sqrt().max(smallest::<L>());
-                products[c][r] = one.sub(products[c][r].div(row).div(column));
-            }
-        }
-        products
     }
 }
 

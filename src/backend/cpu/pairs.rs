@@ -1,64 +1,166 @@
-//! Costs and kernel sums of pairs, one by one in f64.
+//! Pairs on the processor.
 
-use std::f64::consts::LN_2;
+use half::{bf16, f16};
 
-use rayon::prelude::*;
+use crate::backend::cpu::lane::Simd;
+use crate::backend::cpu::soft_min::{self, Pairs as Product};
+use crate::backend::cpu::{
+    Cpu, Scores, nearest, pair_sum, sample_plan, shares, soft_min_cost, soft_min_self, tiles, top_k, vector,
+};
+use crate::backend::{
+    BackendError, Blend, Columns, Draws, HalfPoints, Logit, Mean, Out, PairCost, PairKernel, Pairs, Rows, Scale, Shares,
+    Stations, Sweep, Weighted,
+};
 
-use crate::backend::{Cost, PairKernel, Real};
-
-/// |x − y|² by differences, so that near pairs keep their digits; in eight running sums, so that it vectorises.
-#[inline(always)]
-pub fn squared_distance<T: Real>(x: &[T], y: &[T]) -> f64 {
-    let square = |x: &T, y: &T| (x.to_f64() - y.to_f64()).powi(2);
-    let ((x_blocks, x_rest), (y_blocks, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
-    let rest: f64 = x_rest.iter().zip(y_rest).map(|(x, y)| square(x, y)).sum();
-    if x_blocks.is_empty() {
-        return rest;
-    }
-    let mut sums = [0.0; 8];
-    for (x, y) in x_blocks.iter().zip(y_blocks) {
-        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
-            *sum += square(x, y);
-        }
-    }
-    sums.iter().sum::<f64>() + rest
-}
-
-/// c(x, y).
-pub fn pair_cost<T: Real>(cost: Cost, x: &[T], y: &[T]) -> f64 {
-    match cost {
-        Cost::HalfSquaredEuclidean => 0.5 * squared_distance(x, y),
-        Cost::Euclidean => squared_distance(x, y).sqrt(),
-        Cost::Lp(p) => {
-            // About the largest difference, so that no power over- or underflows.
-            let differences = || x.iter().zip(y).map(|(x, y)| (x.to_f64() - y.to_f64()).abs());
-            let largest = differences().fold(f64::MIN_POSITIVE, f64::max);
-            largest * differences().map(|difference| (difference / largest).powf(p)).sum::<f64>().powf(1.0 / p)
-        }
-        Cost::Cosine => {
-            let dot = |x: &[T], y: &[T]| x.iter().zip(y).map(|(x, y)| x.to_f64() * y.to_f64()).sum::<f64>();
-            let lengths = (dot(x, x) * dot(y, y)).sqrt();
-            if lengths > 0.0 { 1.0 - dot(x, y) / lengths } else { 1.0 }
-        }
-    }
-}
-
-/// `Σ_ij a_i b_j k(x_i, y_j)`: over the columns of each row, then over the rows in order.
-pub fn pair_sum<T: Real>(x: &[T], a: &[T], y: &[T], b: &[T], d: usize, kernel: PairKernel) -> f64 {
-    let rows: Vec<f64> = x
-        .par_chunks_exact(d)
-        .zip(a)
-        .map(|(x, a)| {
-            let pair = |y: &[T]| match kernel {
-                PairKernel::Distance => squared_distance(x, y).sqrt(),
-                PairKernel::Gaussian(bandwidth) => {
-                    let exponent = -0.5 * squared_distance(x, y) / (bandwidth * bandwidth);
-                    // Below 2⁻¹⁰⁰ it adds nothing, and far below it is denormal.
-                    if exponent < -100.0 * LN_2 { 0.0 } else { exponent.exp() }
+impl<T: Simd> Pairs for Cpu<T> {
+    fn soft_min(&self, logit: Logit<'_, Self>, out: Out<'_, Self>) -> Result<(), BackendError> {
+        let Out { log_sum, mut mean } = out;
+        match logit {
+            Logit::Product { rows, columns, shift } => self.product(of(rows, columns, shift), log_sum, mean.as_mut())?,
+            Logit::Half { rows, columns, shift } => {
+                let (d, x, y) = (rows.d, reals(rows), reals(columns.points));
+                let (g, c) = columns.potential;
+                let mut packed = vec![T::zeroed(); columns.points.n * (d + 1)];
+                let points = Rows { points: &y, n: columns.points.n, d };
+                soft_min::pack(points, Scale::Uniform(columns.k), columns.bias, Some((g, c)), &mut packed);
+                let pairs = Product { x: &x, y: &packed, d, shift: shift.map(|(s, c)| (s.as_slice(), c)) };
+                self.product(pairs, log_sum, mean.as_mut())?;
+            }
+            Logit::Cost { rows, columns, cost, k, shift, mean: costs } => {
+                let wanted = soft_min_cost::Wanted { mean: mean.as_mut().map(behind), costs: costs.map(Vec::as_mut_slice) };
+                soft_min_cost::soft_min_cost(self.isa, of(rows, columns, shift), (cost, k), log_sum, wanted);
+            }
+            Logit::Tiles { rows, columns, list, eps, packed } => {
+                let packed = &mut packed[..columns.n * (columns.d + 1)];
+                tiles::pack(columns, eps, packed);
+                tiles::soft_min(self.isa, tiles::Pairs { rows, columns, packed, list, eps }, log_sum, mean.as_mut().map(behind));
+            }
+            Logit::Symmetric(mut cloud) => {
+                // A shift far from the answer: the running maximum needs both directions; so do means and an assistant.
+                let once = mean.is_none() && self.assistant.is_none();
+                if !once || !soft_min_self::soft_min_self(self.isa, &mut cloud, log_sum) {
+                    return self.soft_min(cloud.packed(self)?, Out { log_sum, mean });
                 }
-            };
-            a.to_f64() * y.chunks_exact(d).zip(b).map(|(y, b)| b.to_f64() * pair(y)).sum::<f64>()
+            }
+        }
+        if let Some(Mean { out, blend: Some(Blend { s, t, with }), .. }) = mean {
+            vector::blend(s, t, with, out);
+        }
+        Ok(())
+    }
+
+    fn sample_plan(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        shift: (&Vec<T>, f64),
+        draws: Draws<'_, Self>,
+        index: &mut Vec<u32>,
+    ) -> Result<(), BackendError> {
+        sample_plan::sample_plan(self.isa, of(rows, columns, Some(shift)), draws.first, draws.quantiles, index);
+        Ok(())
+    }
+
+    fn top_k(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        k: usize,
+        index: &mut Vec<u32>,
+        logit: &mut Vec<T>,
+    ) -> Result<(), BackendError> {
+        top_k::top_k(self.isa, of(rows, columns, None), k, index, logit);
+        Ok(())
+    }
+
+    fn nearest(&self, rows: Rows<'_, Self>, points: &Vec<T>, index: &mut Vec<u32>) -> Result<(), BackendError> {
+        nearest::nearest(self.isa, rows.points, points, rows.d, index);
+        Ok(())
+    }
+
+    fn pair_sum(&self, x: Weighted<'_, Self>, y: Weighted<'_, Self>, kernel: PairKernel) -> Result<f64, BackendError> {
+        Ok(pair_sum::pair_sum(x, y, kernel))
+    }
+
+    fn share(
+        &self,
+        points: &Vec<f64>,
+        masses: &Vec<f64>,
+        stations: Stations<'_, Self>,
+        out: Shares<'_, Self>,
+    ) -> Result<(), BackendError> {
+        let stations = shares::Stations { slopes: stations.slopes, levels: stations.levels };
+        match out {
+            Shares::Each(shares) => shares::shares(self.isa, points, stations, shares),
+            Shares::Sums { moments, overlaps } => {
+                let found = shares::sums(self.isa, (points, masses), stations);
+                moments.copy_from_slice(&found.moments);
+                overlaps.copy_from_slice(&found.overlaps);
+            }
+        }
+        Ok(())
+    }
+
+    fn scores(
+        &self,
+        rows: Rows<'_, Self>,
+        columns: Rows<'_, Self>,
+        cost: Option<PairCost<'_>>,
+    ) -> Result<Option<Scores<T>>, BackendError> {
+        // What an assistant is there for is larger than any matrix.
+        if self.assistant.is_some() {
+            return Ok(None);
+        }
+        Ok(match cost {
+            None => Scores::of_products(rows, columns),
+            Some(PairCost::Euclidean) => Scores::of_norms(self.isa, rows, columns, 2.0),
+            Some(PairCost::Lp(p)) => Scores::of_norms(self.isa, rows, columns, p),
+            Some(PairCost::Given(cost)) => Scores::of_function(rows.n, columns.n, cost),
         })
-        .collect();
-    rows.into_iter().sum()
+    }
+
+    fn sweep(
+        &self,
+        scores: &mut Scores<T>,
+        sweep: &Sweep<'_, Self>,
+        log_sum: &mut Vec<T>,
+        log_ratio: &mut Vec<T>,
+    ) -> Result<bool, BackendError> {
+        Ok(scores.sweep(self.isa, sweep, log_sum, log_ratio))
+    }
+}
+
+impl<T: Simd> Cpu<T> {
+    /// The soft-min of products, by the assistant where there is one.
+    fn product(
+        &self,
+        pairs: Product<'_, T>,
+        log_sum: &mut Vec<T>,
+        mean: Option<&mut Mean<'_, Self>>,
+    ) -> Result<(), BackendError> {
+        let mean = mean.map(behind);
+        match &self.assistant {
+            Some(assistant) => assistant.soft_min(pairs, log_sum, mean),
+            None => {
+                soft_min::soft_min(self.isa, pairs, log_sum, mean);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The pairs of rows and packed columns.
+fn of<'a, T: Simd>(rows: Rows<'a, Cpu<T>>, columns: Columns<'a, Cpu<T>>, shift: Option<(&'a Vec<T>, f64)>) -> Product<'a, T> {
+    Product { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(|(s, c)| (s.as_slice(), c)) }
+}
+
+/// A mean as the kernels take it, without what is made of it.
+fn behind<'a, T: Simd>(mean: &'a mut Mean<'_, Cpu<T>>) -> soft_min::Mean<'a, T> {
+    soft_min::Mean { values: mean.values, p: mean.p, out: mean.out }
+}
+
+/// The points as reals, exactly.
+fn reals<T: Simd>(points: &HalfPoints<Cpu<T>>) -> Vec<T> {
+    let real = |bits: u16| if points.bf16 { bf16::from_bits(bits).to_f64() } else { f16::from_bits(bits).to_f64() };
+    points.bits.iter().map(|&bits| T::from_f64(real(bits))).collect()
 }

@@ -4,9 +4,10 @@ use std::f64::consts::{FRAC_1_SQRT_2, LOG2_E};
 
 use rayon::prelude::*;
 
-use crate::backend::Real;
-use crate::backend::cpu::gemm::gemm;
+use crate::backend::cpu::Cpu;
+use crate::backend::cpu::gemm::{Matrix, gemm};
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
+use crate::backend::{Dense, Real, Rows};
 use crate::program::{Activation, GELU_CUBE, GELU_TANH};
 
 /// Numbers of the widest layer in a block: with those of the layer before, they stay in the second-level cache.
@@ -14,29 +15,29 @@ const BLOCK: usize = 1 << 16;
 /// Most rows of a block, so that there are blocks for every thread; they repay packing a layer's weights many times.
 const ROWS: usize = 512;
 
-/// One layer: W row-major, outputs × inputs, and b.
-pub struct Layer<'a, T> {
-    /// W.
-    pub weight: &'a [T],
-    /// b.
-    pub bias: &'a [T],
-}
-
 /// C ← W X + C with W m × k row-major; X is k × n and C m × n, row-major or, where so said, their transposes.
 fn product<T: Simd>(n: usize, w: &[T], (x, x_transposed): (&[T], bool), (c, c_transposed): (&mut [T], bool)) {
     let (m, k) = (c.len() / n, x.len() / n);
-    let strides = |transposed, rows, columns| if transposed { (1, rows) } else { (columns, 1) };
-    let ((x_row, x_column), (c_row, c_column)) = (strides(x_transposed, k, n), strides(c_transposed, m, n));
-    gemm((m, k, n), (w, k, 1), (x, x_row, x_column), T::ONE, (c, c_row, c_column));
+    let strides = |transposed, rows, columns| if transposed { [1, rows] } else { [columns, 1] };
+    let (x, c) = (Matrix(x, strides(x_transposed, k, n)), Matrix(c, strides(c_transposed, m, n)));
+    gemm([m, k, n], Matrix(w, [k, 1]), x, T::ONE, c);
 }
 
 /// `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs. Between the layers a state is transposed, features × rows, so that
 /// the product finds it in the order in which it wants it.
-pub fn perceptron<T: Simd>(isa: Isa, x: &[T], d: usize, s: f64, layers: &[Layer<'_, T>], activation: Activation, out: &mut [T]) {
+pub fn perceptron<T: Simd>(
+    isa: Isa,
+    rows: Rows<'_, Cpu<T>>,
+    s: f64,
+    layers: &[Dense<'_, Cpu<T>>],
+    activation: Activation,
+    out: &mut [T],
+) {
+    let Rows { points: x, d, .. } = rows;
     let Some((last, hidden)) = layers.split_last() else { return };
     let widest = hidden.iter().map(|layer| layer.bias.len()).max().unwrap_or(d);
-    let rows = (BLOCK / widest).clamp(16, ROWS);
-    let blocks = out.par_chunks_mut(rows * last.bias.len()).zip(x.par_chunks(rows * d));
+    let block = (BLOCK / widest).clamp(16, ROWS);
+    let blocks = out.par_chunks_mut(block * last.bias.len()).zip(x.par_chunks(block * d));
     blocks.for_each_init(
         || (Vec::new(), Vec::new()),
         |(state, next), (out, x)| {

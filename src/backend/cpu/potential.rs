@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::backend::Real;
+use crate::backend::cpu::Cpu;
+use crate::backend::cpu::lane::Simd;
+use crate::backend::{Damping, Real, Update};
 
 /// Points a task at least.
 const SHARE: usize = 4096;
@@ -13,15 +15,9 @@ pub fn round<T: Real>(x: &[f64], out: &mut [T]) {
 }
 
 /// `change ← share (ω ε log_ratio + (1 − ω)(ground − potential))`; ω = 1 without damping.
-pub fn relax<T: Real>(
-    log_ratio: &[T],
-    eps: f64,
-    damping: Option<(f64, &[f64])>,
-    share: f64,
-    potential: &[f64],
-    change: &mut [f64],
-) {
-    let Some((omega, ground)) = damping else {
+pub fn relax<T: Simd>(log_ratio: &[T], update: Update<'_, Cpu<T>>, potential: &[f64], change: &mut [f64]) {
+    let Update { eps, share, damping } = update;
+    let Some(Damping { omega, ground }) = damping else {
         return change.par_iter_mut().zip(log_ratio).with_min_len(SHARE).for_each(|(c, r)| *c = eps * r.to_f64() * share);
     };
     let pairs = log_ratio.par_iter().zip(ground.par_iter().zip(potential));

@@ -11,7 +11,7 @@ use std::f64::consts::LOG2_E;
 
 use rayon::prelude::*;
 
-use crate::backend::cpu::gemm::gemm;
+use crate::backend::cpu::gemm::{Matrix, gemm};
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
 
 /// Rows of a block: an odd number of cache lines, so that the stations of a row do not meet in the same places of the cache.
@@ -51,16 +51,14 @@ pub fn sums(isa: Isa, (x, a): (&[f64], &[f64]), stations: Stations<'_>) -> Sums 
 }
 
 /// The shares themselves, n × r row-major.
-pub fn shares(isa: Isa, x: &[f64], stations: Stations<'_>) -> Vec<f64> {
+pub fn shares(isa: Isa, x: &[f64], stations: Stations<'_>, out: &mut [f64]) {
     let (d, rank) = (stations.dim(), stations.levels.len());
-    let mut out = vec![0.0; x.len() / d * rank];
     out.par_chunks_mut(BLOCK * rank).zip(x.par_chunks(BLOCK * d)).for_each_init(Vec::new, |block, (out, x)| {
         stations.share(isa, x, block);
         for (i, row) in out.chunks_exact_mut(rank).enumerate() {
             row.iter_mut().zip(block.iter().skip(i).step_by(BLOCK)).for_each(|(out, share)| *out = *share);
         }
     });
-    out
 }
 
 impl Stations<'_> {
@@ -73,7 +71,7 @@ impl Stations<'_> {
         let (d, rank) = (self.dim(), self.levels.len());
         block.clear();
         self.levels.iter().for_each(|&level| block.extend([level; BLOCK]));
-        gemm((rank, d, x.len() / d), (self.slopes, d, 1), (x, 1, d), 1.0, (block, BLOCK, 1));
+        gemm([rank, d, x.len() / d], Matrix(self.slopes, [d, 1]), Matrix(x, [1, d]), 1.0, Matrix(block, [BLOCK, 1]));
         f64::dispatch(isa, Softmax { block });
     }
 
@@ -88,8 +86,14 @@ impl Stations<'_> {
                 masses.extend(row.iter().zip(a).map(|(share, a)| share * a));
             }
             let n = a.len();
-            gemm((rank, n, d), (&masses, n, 1), (x, d, 1), 1.0, (&mut sums.moments, d, 1));
-            gemm((rank, n, rank), (&masses, n, 1), (&block, 1, BLOCK), 1.0, (&mut sums.overlaps, rank, 1));
+            gemm([rank, n, d], Matrix(&masses, [n, 1]), Matrix(x, [d, 1]), 1.0, Matrix(&mut sums.moments, [d, 1]));
+            gemm(
+                [rank, n, rank],
+                Matrix(&masses, [n, 1]),
+                Matrix(&block, [1, BLOCK]),
+                1.0,
+                Matrix(&mut sums.overlaps, [rank, 1]),
+            );
         }
         sums
     }

@@ -17,10 +17,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
-use crate::backend::{LARGEST_BIAS, Real};
-#[cfg(feature = "cuda")]
-pub use panel::merge;
+use crate::backend::{LARGEST_BIAS, Rows, Scale};
 use panel::{PANEL, PART, Panel};
 pub(super) use product::{add_mean, logits, rescale_means};
 use state::LEAST;
@@ -28,14 +27,6 @@ pub(super) use state::{KEPT_BITS, State, add_compensated, given_shift, in_units,
 
 /// Columns whose weights are held at a time; a multiple of every C below.
 pub(super) const TILE: usize = 48;
-
-/// Factor k of the product, as the caller's buffers hold it.
-pub enum Factor<'a, T> {
-    /// One k for all columns.
-    Uniform(f64),
-    /// k_j for column j.
-    PerColumn(&'a [T]),
-}
 
 /// Rows, packed columns and the shift of a soft-min.
 #[derive(Clone, Copy)]
@@ -61,12 +52,19 @@ pub struct Mean<'a, T> {
 }
 
 /// `out_j = log₂e (k_j y_j, bias_j + c · potential_j)`.
-pub fn pack<T: Real>(points: &[T], d: usize, factor: Factor<'_, T>, bias: &[T], potential: Option<(&[T], f64)>, out: &mut [T]) {
+pub fn pack<T: Simd>(
+    points: Rows<'_, Cpu<T>>,
+    scale: Scale<'_, Cpu<T>>,
+    bias: &[T],
+    potential: Option<(&[T], f64)>,
+    out: &mut [T],
+) {
+    let Rows { points, d, .. } = points;
     out.par_chunks_mut(d + 1).zip(points.par_chunks(d)).enumerate().with_min_len(1024).for_each(|(j, (out, y))| {
         let k = LOG2_E
-            * match factor {
-                Factor::Uniform(k) => k,
-                Factor::PerColumn(k) => k[j].to_f64(),
+            * match scale {
+                Scale::Uniform(k) => k,
+                Scale::PerColumn(k) => k[j].to_f64(),
             };
         for (o, y) in out.iter_mut().zip(y) {
             *o = T::from_f64(k * y.to_f64());

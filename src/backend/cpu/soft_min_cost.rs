@@ -12,30 +12,29 @@ use rayon::prelude::*;
 use crate::backend::PairCost;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
 use crate::backend::cpu::metric::{Euclidean, Given, Lines, Lp, Manhattan, Metric};
-use crate::backend::cpu::soft_min::{Pairs, State, TILE, add_compensated, add_mean, in_units, mean_of, rescale_means};
+use crate::backend::cpu::soft_min::{Mean, Pairs, State, TILE, add_compensated, add_mean, in_units, mean_of, rescale_means};
 
 /// Rows of a task, whatever the lanes.
 const ROWS: usize = 64;
 
-/// Values v, m × p, and where their mean and that of the cost go.
-pub struct Mean<'a, T> {
-    pub values: &'a [T],
-    pub p: usize,
-    pub out: &'a mut [T],
-    pub cost: &'a mut [T],
+/// The means that are wanted: of values, and of the cost, n of them.
+pub struct Wanted<'a, T> {
+    pub mean: Option<Mean<'a, T>>,
+    pub costs: Option<&'a mut [T]>,
 }
 
 /// `out_i = log Σ_j exp(h_j − k c_ij − shift_i)` and, where asked, the means of values and cost. Columns hold (y, log₂e h).
 pub fn soft_min_cost<T: Simd>(
     isa: Isa,
     pairs: Pairs<'_, T>,
-    cost: PairCost<'_>,
-    k: f64,
+    (cost, k): (PairCost<'_>, f64),
     out: &mut [T],
-    mean: Option<Mean<'_, T>>,
+    wanted: Wanted<'_, T>,
 ) {
     let n = out.len();
-    let (values, p, with_means) = mean.as_ref().map_or((&[][..], 0, false), |mean| (mean.values, mean.p, true));
+    let Wanted { mean, costs } = wanted;
+    let (values, p) = mean.as_ref().map_or((&[][..], 0), |mean| (mean.values, mean.p));
+    let with_means = mean.is_some() || costs.is_some();
     let task = |scratch: &mut Scratch<T>, block: usize| {
         let rows = block * ROWS..n.min((block + 1) * ROWS);
         let mut found = Found { log_sum: Vec::new(), mean: vec![T::zeroed(); rows.len() * p], cost: Vec::new() };
@@ -47,11 +46,10 @@ pub fn soft_min_cost<T: Simd>(
     for (out, block) in out.chunks_mut(ROWS).zip(&blocks) {
         out.copy_from_slice(&block.log_sum);
     }
-    let Some(mean) = mean else { return };
-    for (cost, block) in mean.cost.chunks_mut(ROWS).zip(&blocks) {
-        cost.copy_from_slice(&block.cost);
+    for (costs, block) in costs.into_iter().flat_map(|costs| costs.chunks_mut(ROWS)).zip(&blocks) {
+        costs.copy_from_slice(&block.cost);
     }
-    for (out, block) in mean.out.chunks_mut(ROWS * p.max(1)).zip(&blocks) {
+    for (out, block) in mean.into_iter().flat_map(|mean| mean.out.chunks_mut(ROWS * p.max(1))).zip(&blocks) {
         out.copy_from_slice(&block.mean);
     }
 }

@@ -8,31 +8,23 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
-use crate::backend::cpu::soft_min::{Factor, Pairs, given_shift, in_units, is_usable, logits, pack};
+use crate::backend::cpu::soft_min::{Pairs, given_shift, in_units, is_usable, logits, pack};
+use crate::backend::{Rows, Scale, Symmetric};
 
 /// Points of a block: large enough that a task outweighs its bookkeeping, small enough for the second-level cache at d = 64.
 const BLOCK: usize = 512;
 /// Columns whose logits are held at a time.
 const TILE: usize = 48;
 
-/// `out_i = log Σ_j a_j e_ij`, or NaN where a sum left the usable range, as a shift far from the answer makes it; `packed` is
-/// workspace of n × (d + 1).
-#[allow(clippy::too_many_arguments)]
-pub fn soft_min_self<T: Simd>(
-    isa: Isa,
-    x: &[T],
-    d: usize,
-    k: f64,
-    weights: &[T],
-    shift: (&[T], f64),
-    packed: &mut [T],
-    out: &mut [T],
-) {
-    let n = out.len();
+/// `out_i = log Σ_j a_j e_ij`, or NaN where a sum left the usable range, as a shift far from the answer makes it; false if any did.
+pub fn soft_min_self<T: Simd>(isa: Isa, cloud: &mut Symmetric<'_, Cpu<T>>, out: &mut [T]) -> bool {
+    let Symmetric { rows, k, weights: (weights, _), shift: (shift, factor), ref mut packed } = *cloud;
+    let (Rows { points: x, n, d }, shift) = (rows, (shift.as_slice(), factor));
     // No weights in the columns: e_ij must be symmetric, and a point without mass still has a sum.
-    pack(x, d, Factor::Uniform(k), &vec![T::zeroed(); n], Some((shift.0, -shift.1)), packed);
-    let pairs = Pairs { x, y: packed, d, shift: Some(shift) };
+    pack(rows, Scale::Uniform(k), &vec![T::zeroed(); n], Some((shift.0, -shift.1)), packed);
+    let pairs = Pairs { x, y: &packed[..], d, shift: Some(shift) };
     // A weight so small counts nowhere, and its products would be denormal.
     let weights: &[T] = &weights.iter().map(|&a| if a.to_f64() < T::TINY { T::zeroed() } else { a }).collect::<Vec<_>>();
     let blocks = n.div_ceil(BLOCK);
@@ -52,6 +44,7 @@ pub fn soft_min_self<T: Simd>(
     }
     let sums = row_sums.iter().zip(&column_sums).map(|(row, column)| in_units(row + column));
     out.iter_mut().zip(sums).for_each(|(out, sum)| *out = T::from_f64(if is_usable(sum) { sum.ln() } else { f64::NAN }));
+    out.iter().all(|sum| sum.to_f64().is_finite())
 }
 
 /// Memory of one thread: a block of rows in lanes, with their weights, shifts and sums, and one vector.

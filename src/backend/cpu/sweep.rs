@@ -4,17 +4,19 @@
 //! the plan, which join the marginal of the columns. So a pair costs one read from memory, one exponential and two products,
 //! whatever the dimension, where two soft-mins take two exponentials and 2 d products.
 
+mod norms;
+
 use std::f64::consts::{LN_2, LOG2_E};
 
 use memmap2::MmapMut;
 use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::cpu::cost_matrix::cost_matrix;
-use crate::backend::cpu::gemm::gemm;
+use crate::backend::cpu::gemm::{Matrix, gemm};
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
 use crate::backend::cpu::soft_min::{KEPT_BITS, add_compensated, in_units, is_usable};
-use crate::backend::{Cost, Damping, LARGEST_BIAS, Real, Sweep};
+use crate::backend::{Damping, LARGEST_BIAS, Real, Rows, Sweep};
+use norms::norms;
 
 /// Most memory of the scores: 10,000 × 10,000 in single precision, and a quarter more.
 const MOST_BYTES: usize = 500_000_000;
@@ -46,8 +48,9 @@ pub struct Scores<T> {
 }
 
 impl<T: Simd> Scores<T> {
-    /// The products of n × m pairs in dimension d, where keeping them pays.
-    pub fn of_products(x: &[T], y: &[T], (n, m, d): (usize, usize, usize)) -> Option<Self> {
+    /// The products of all pairs, where keeping them pays.
+    pub fn of_products(rows: Rows<'_, Cpu<T>>, columns: Rows<'_, Cpu<T>>) -> Option<Self> {
+        let (Rows { points: x, n, d }, y, m) = (rows, columns.points, columns.n);
         let mut scores = Self::room(n, m, if d < LEAST_DIMENSION { CACHE_BYTES } else { MOST_BYTES })?;
         let stride = scores.stride;
         // The more rows a product has, the more often its packed columns are used.
@@ -55,17 +58,17 @@ impl<T: Simd> Scores<T> {
         bytemuck::cast_slice_mut::<u8, T>(&mut scores.values).par_chunks_mut(rows * stride).zip(x.par_chunks(rows * d)).for_each(
             |(out, x)| {
                 // Without a look at what was there: a page that is read first costs a second fault.
-                gemm((x.len() / d, d, m), (x, d, 1), (y, 1, d), T::ZERO, (out, stride, 1));
+                gemm([x.len() / d, d, m], Matrix(x, [d, 1]), Matrix(y, [1, d]), T::ZERO, Matrix(out, [stride, 1]));
             },
         );
         Some(scores)
     }
 
-    /// −c_ij of n × m pairs in dimension d, which always costs more than reading it.
-    pub fn of_costs(isa: Isa, x: &[T], y: &[T], (n, m, d): (usize, usize, usize), cost: Cost) -> Option<Self> {
-        let mut scores = Self::room(n, m, MOST_BYTES)?;
+    /// −|x−y| of all pairs, or minus another norm of the difference, which always costs more than reading it.
+    pub fn of_norms(isa: Isa, rows: Rows<'_, Cpu<T>>, columns: Rows<'_, Cpu<T>>, p: f64) -> Option<Self> {
+        let mut scores = Self::room(rows.n, columns.n, MOST_BYTES)?;
         let out = (bytemuck::cast_slice_mut::<u8, T>(&mut scores.values), scores.stride);
-        cost_matrix(isa, (x, y), d, cost, out, |cost| T::from_f64(-cost.to_f64()));
+        norms(isa, rows, columns, p, out);
         Some(scores)
     }
 

@@ -18,8 +18,8 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
-use crate::backend::cpu::soft_min::{State, add_mean, in_units, is_usable, mean_of, rescale_means};
-use crate::backend::{LARGEST_BIAS, Mean, Real, TILE, TileList, Tiles};
+use crate::backend::cpu::soft_min::{Mean, State, add_mean, in_units, is_usable, mean_of, rescale_means};
+use crate::backend::{LARGEST_BIAS, Real, TILE, TileList, Tiles};
 
 /// The two clouds of a tiled soft-min, the columns packed.
 pub struct Pairs<'a, T: Simd> {
@@ -70,7 +70,7 @@ pub fn pack<T: Simd>(columns: &Tiles<'_, Cpu<T>>, eps: f64, out: &mut [T]) {
 }
 
 /// `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)` over the kept tiles and, where asked, the mean behind it.
-pub fn soft_min<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, out: &mut [T], mean: Option<Mean<'_, Cpu<T>>>) {
+pub fn soft_min<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, out: &mut [T], mean: Option<Mean<'_, T>>) {
     let pairs = &pairs;
     match mean {
         None => out.par_chunks_mut(TILE).enumerate().for_each(|(tile, out)| {

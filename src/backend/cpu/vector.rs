@@ -32,15 +32,9 @@ pub fn clip<T: Real>(x: &mut [T], low: f64, high: f64) {
     x.par_iter_mut().with_min_len(BLOCK).for_each(|x| *x = T::from_f64(x.to_f64().max(low).min(high)));
 }
 
-/// `y ← a x + b y`.
-pub fn axpby<T: Real>(a: f64, x: &[T], b: f64, y: &mut [T]) {
-    y.par_iter_mut().zip(x).with_min_len(BLOCK).for_each(|(y, x)| *y = T::from_f64(a * x.to_f64() + b * y.to_f64()));
-}
-
-/// `max_i |x_i − y_i|`, NaN if any difference is.
-pub fn max_difference<T: Real>(x: &[T], y: &[T]) -> f64 {
-    let larger = |a: f64, b: f64| if a > b || a.is_nan() { a } else { b };
-    x.par_iter().zip(y).with_min_len(BLOCK).map(|(x, y)| (x.to_f64() - y.to_f64()).abs()).reduce(|| 0.0, larger)
+/// `y ← s y + t x`.
+pub fn blend<T: Real>(s: f64, t: f64, x: &[T], y: &mut [T]) {
+    y.par_iter_mut().zip(x).with_min_len(BLOCK).for_each(|(y, x)| *y = T::from_f64(t * x.to_f64() + s * y.to_f64()));
 }
 
 /// `out_r = points_{index_r}`, rows of length d.

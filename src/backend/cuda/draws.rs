@@ -1,9 +1,9 @@
 //! Launches `kernels/draws.cu`, for draws behind the streaming soft-min.
 
 use crate::backend::cuda::launcher::{Argument, Pointer, Shape, blocks};
-use crate::backend::cuda::soft_min::{Sums, split_sums};
+use crate::backend::cuda::soft_min::{Product, Sums, split_sums};
 use crate::backend::cuda::{Buffer, Cuda, split_columns};
-use crate::backend::{BackendError, Columns, Rows};
+use crate::backend::{BackendError, Columns, Draws, Rows};
 
 /// Rows a block, a warp each; runs of columns at most; columns of a tile. As in the kernel file.
 const WARPS: usize = 4;
@@ -15,18 +15,16 @@ const SLAB: usize = 64 << 20;
 /// `index_r = min {j : Σ_{j′≤j} w_ij′ > quantiles_r}` for r ∈ first_i..first_{i+1}.
 pub fn sample_plan(
     cuda: &Cuda,
-    rows: Rows<'_, Cuda>,
-    columns: Columns<'_, Cuda>,
-    shift: (&Buffer<f32>, f64),
-    first: &Buffer<u32>,
-    quantiles: &Buffer<f64>,
+    product: Product<'_>,
+    draws: Draws<'_, Cuda>,
     index: &mut Buffer<u32>,
 ) -> Result<(), BackendError> {
+    let (Product { rows, columns, .. }, Draws { first, quantiles }) = (product, draws);
     // As many warps a row as it has draws on average.
     let turns = index.len().div_ceil(rows.n.max(1)).clamp(1, 1 << 15) as u32;
     let [m, d] = [columns.m, rows.d].map(|size| size as i32);
     let (points, packed) = (rows.points.at(), columns.packed.at());
-    split_sums(cuda, rows, columns, shift, SPLITS, |sums| {
+    split_sums(cuda, product, SPLITS, |sums| {
         let Sums { first: row, rows: n, chunk, splits, at } = sums;
         let (x, first) = (points + (4 * row * d as usize) as Pointer, first.at() + 4 * row as Pointer);
         let shape = Shape { grid: [blocks(n, WARPS)?, turns, 1], block: [32 * WARPS as u32, 1, 1], shared: 0 };

@@ -1,18 +1,12 @@
 //! Launches `kernels/pairsum.cu`.
 
 use crate::backend::cuda::launcher::{Argument, Shape, blocks};
-use crate::backend::cuda::{Buffer, Cuda, reduce, split_columns};
-use crate::backend::{BackendError, PairKernel, Rows};
+use crate::backend::cuda::{Cuda, reduce, split_columns};
+use crate::backend::{BackendError, PairKernel, Weighted};
 
 /// `Σ_ij a_i b_j k(x_i, y_j)`.
-pub fn pair_sum(
-    cuda: &Cuda,
-    rows: Rows<'_, Cuda>,
-    a: &Buffer<f32>,
-    points: &Buffer<f32>,
-    b: &Buffer<f32>,
-    kernel: PairKernel,
-) -> Result<f64, BackendError> {
+pub fn pair_sum(cuda: &Cuda, x: Weighted<'_, Cuda>, y: Weighted<'_, Cuda>, kernel: PairKernel) -> Result<f64, BackendError> {
+    let (rows, a, points, b) = (x.points, x.weights, y.points.points, y.weights);
     let (name, scale) = match kernel {
         PairKernel::Distance => ("pair_sum_distance", 0.0),
         PairKernel::Gaussian(bandwidth) => ("pair_sum_gaussian", 0.5 / (bandwidth * bandwidth)),

@@ -10,10 +10,6 @@ const BLOCK: usize = 4096;
 /// The reductions of two vectors.
 #[derive(Clone, Copy)]
 pub enum Reduction {
-    /// Σ x y.
-    Dot,
-    /// max |x − y|.
-    MaxDifference,
     /// Σ a |exp(r) − 1|.
     MarginalError,
     /// max |y| where x > 0, of f64.
@@ -25,8 +21,6 @@ pub enum Reduction {
 /// The reduction of `x` and `y`, of equal length.
 pub fn reduce<T>(cuda: &Cuda, reduction: Reduction, x: &Buffer<T>, y: &Buffer<T>) -> Result<Ticket, BackendError> {
     let (kernel, total) = match reduction {
-        Reduction::Dot => ("dot", "total_sum"),
-        Reduction::MaxDifference => ("max_difference", "total_maximum"),
         Reduction::MarginalError => ("marginal_error", "total_sum"),
         Reduction::LargestChange => ("largest_change", "total_maximum"),
         Reduction::LargestFall => ("largest_fall", "total_maximum"),

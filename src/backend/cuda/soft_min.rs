@@ -9,9 +9,10 @@ mod pairs;
 use std::f64::consts::LOG2_E;
 
 use crate::backend::cuda::launcher::{Argument, Pointer, Shape, blocks};
-use crate::backend::cuda::{Buffer, Cuda, HalfPoints};
-use crate::backend::{BackendError, Columns, HalfColumns, Mean, Rows};
-use pairs::{Pairs, scales};
+use crate::backend::cuda::{Buffer, Cuda};
+use crate::backend::{BackendError, Blend, Columns, Mean, Out, Rows};
+pub use pairs::Pairs;
+use pairs::Parts;
 
 /// Threads of a full block, and columns of the larger tile: a split is whole tiles. As in the kernel files.
 const THREADS: usize = 128;
@@ -63,67 +64,45 @@ pub(super) fn split(m: usize, most: usize) -> usize {
     m.div_ceil(most).next_multiple_of(TILE).max(2 * TILE)
 }
 
-/// `out_i = log Σ_j exp(h_j + k_j x_i·y_j − shift_i)`, and the weighted mean behind it.
-pub fn soft_min(
-    cuda: &Cuda,
-    rows: Rows<'_, Cuda>,
-    columns: Columns<'_, Cuda>,
-    shift: Option<(&Buffer<f32>, f64)>,
-    out: &mut Buffer<f32>,
-    mean: Option<Mean<'_, Cuda>>,
-) -> Result<(), BackendError> {
-    of_pairs(cuda, Pairs::Full(rows, columns), shift, out, mean, None)
-}
-
-/// `out_i = s Σ_j w_ij v_j + t x_i`: the merge of the splits has the row at hand.
-pub fn soft_blend(
-    cuda: &Cuda,
-    rows: Rows<'_, Cuda>,
-    columns: Columns<'_, Cuda>,
-    values: &Buffer<f32>,
-    (s, t): (f64, f64),
-    log_sum: &mut Buffer<f32>,
-    out: &mut Buffer<f32>,
-) -> Result<(), BackendError> {
-    let (blend, mean) = (Blend { with: rows.points.at(), s, t }, Mean { values, p: rows.d, out });
-    of_pairs(cuda, Pairs::Full(rows, columns), None, log_sum, Some(mean), Some(blend))
-}
-
-/// The same of points in half precision.
-pub fn soft_min_half(
-    cuda: &Cuda,
-    rows: &HalfPoints,
-    columns: HalfColumns<'_, Cuda>,
-    shift: Option<(&Buffer<f32>, f64)>,
-    out: &mut Buffer<f32>,
-    mean: Option<Mean<'_, Cuda>>,
-) -> Result<(), BackendError> {
-    of_pairs(cuda, Pairs::Half(rows, columns), shift, out, mean, None)
-}
-
-/// What becomes of a mean: s times it and t times what is at `with`.
-#[derive(Clone, Copy)]
-struct Blend {
-    with: Pointer,
-    s: f64,
-    t: f64,
-}
-
-fn of_pairs(
-    cuda: &Cuda,
-    pairs: Pairs<'_>,
-    shift: Option<(&Buffer<f32>, f64)>,
-    out: &mut Buffer<f32>,
-    mean: Option<Mean<'_, Cuda>>,
-    blend: Option<Blend>,
-) -> Result<(), BackendError> {
-    let Blend { with, s, t } = blend.unwrap_or(Blend { with: 0, s: 1.0, t: 0.0 });
-    let (values, p, means) = mean.map_or((0, 0, 0), |mean| (mean.values.at(), mean.p, mean.out.at()));
-    slabs(cuda, pairs, shift, p, 64, |first, pass| {
-        let blend = Blend { with: offset(with, first * p), s, t };
-        let pass = Pass { values, out: offset(out.at(), first), mean: offset(means, first * p), blend, ..pass };
-        (0..p.max(1)).step_by(pass.width.max(1)).try_for_each(|value| pass.run(value))
+/// `L_i = log Σ_j exp(h_j + k_j x_i·y_j − shift_i)`, and the mean behind it; the merge of the splits blends it.
+pub fn soft_min(cuda: &Cuda, pairs: Pairs<'_>, shift: Shift<'_>, out: Out<'_, Cuda>) -> Result<(), BackendError> {
+    let (log_sums, means) = (out.log_sum.at(), Means::of(out.mean.as_ref()));
+    slabs(cuda, pairs, shift, Splits { p: means.p, most: 64 }, |first, pass| {
+        let pass = Pass { out: offset(log_sums, first), means: means.from(first), ..pass };
+        (0..means.p.max(1)).step_by(pass.width.max(1)).try_for_each(|value| pass.run(value))
     })
+}
+
+/// A factor times a buffer, if any.
+pub type Shift<'a> = Option<(&'a Buffer<f32>, f64)>;
+
+/// Addresses of the values of a mean, of where it goes, and of what it is blended with: s times it and t times that; 0 where there is
+/// none.
+#[derive(Clone, Copy)]
+pub struct Means {
+    pub values: Pointer,
+    pub p: usize,
+    pub out: Pointer,
+    pub with: Pointer,
+    pub s: f64,
+    pub t: f64,
+}
+
+impl Means {
+    pub fn of(mean: Option<&Mean<'_, Cuda>>) -> Self {
+        let none = Self { values: 0, p: 0, out: 0, with: 0, s: 1.0, t: 0.0 };
+        let Some(Mean { values, p, out, blend }) = mean else { return none };
+        let all = Self { values: values.at(), p: *p, out: out.at(), ..none };
+        match blend {
+            Some(Blend { s, t, with }) => Self { with: with.at(), s: *s, t: *t, ..all },
+            None => all,
+        }
+    }
+
+    /// Those of the rows from `first` on.
+    pub fn from(self, first: usize) -> Self {
+        Self { out: offset(self.out, first * self.p), with: offset(self.with, first * self.p), ..self }
+    }
 }
 
 /// The sums `Σ_j 2^(logit_ij − shift_i)` of a slab of rows over each run of `chunk` columns, splits × rows.
@@ -135,16 +114,23 @@ pub struct Sums {
     pub at: Pointer,
 }
 
+/// Rows, columns and a shift.
+#[derive(Clone, Copy)]
+pub struct Product<'a> {
+    pub rows: Rows<'a, Cuda>,
+    pub columns: Columns<'a, Cuda>,
+    pub shift: (&'a Buffer<f32>, f64),
+}
+
 /// Gives `each` slab of rows with its sums over at most `most` splits of the columns, in order.
 pub fn split_sums(
     cuda: &Cuda,
-    rows: Rows<'_, Cuda>,
-    columns: Columns<'_, Cuda>,
-    shift: (&Buffer<f32>, f64),
+    product: Product<'_>,
     most: usize,
     mut each: impl FnMut(Sums) -> Result<(), BackendError>,
 ) -> Result<(), BackendError> {
-    slabs(cuda, Pairs::Full(rows, columns), Some(shift), 0, most, |first, pass| {
+    let Product { rows, columns, shift } = product;
+    slabs(cuda, Pairs::Full(rows, columns), Some(shift), Splits { p: 0, most }, |first, pass| {
         pass.stream("soft_min", 0, 0, [&pass.shift, &pass.factor])?;
         each(Sums { first, rows: pass.rows, chunk: pass.chunk, splits: pass.splits, at: pass.partial })
     })
@@ -155,14 +141,18 @@ fn offset(at: Pointer, index: usize) -> Pointer {
     if at == 0 { 0 } else { at + (4 * index) as Pointer }
 }
 
-/// Runs `each` on the first row and the pass of every slab of rows, for means of `p` values; columns are split at most `most`
-/// times.
+/// How columns are split: at most `most` times, for means of `p` values.
+struct Splits {
+    p: usize,
+    most: usize,
+}
+
+/// Runs `each` on the first row and the pass of every slab of rows.
 fn slabs<'a>(
     cuda: &'a Cuda,
     pairs: Pairs<'_>,
-    shift: Option<(&Buffer<f32>, f64)>,
-    p: usize,
-    most: usize,
+    shift: Shift<'_>,
+    Splits { p, most }: Splits,
     mut each: impl FnMut(usize, Pass<'a>) -> Result<(), BackendError>,
 ) -> Result<(), BackendError> {
     let (n, m) = pairs.sizes();
@@ -183,14 +173,14 @@ fn slabs<'a>(
     let redo = partial + (4 * splits * (2 + width) * slab) as Pointer;
 
     if let Kernels::Tensor { padded, .. } = kernels {
-        pairs.split_columns(cuda, padded, split_columns)?;
+        pairs.split_columns(cuda, Parts { at: split_columns, padded })?;
     }
     for first in (0..n).step_by(slab) {
         let here = slab.min(n - first);
         let (x, y) = match kernels {
             Kernels::Registers { .. } => pairs.at(first),
             Kernels::Tensor { padded, .. } => {
-                pairs.split_rows(cuda, first, here, padded, split_rows)?;
+                pairs.split_rows(cuda, first, here, Parts { at: split_rows, padded })?;
                 (split_rows, split_columns)
             }
         };
@@ -204,16 +194,13 @@ fn slabs<'a>(
             splits,
             x,
             y,
-            values: 0,
-            p,
             shift: shift.map_or(0, |(shift, _)| offset(shift.at(), first)),
             factor: shift.map_or(0.0, |(_, factor)| LOG2_E * factor),
             partial,
             redo,
             count: redo + 4 * slab as Pointer,
             out: 0,
-            mean: 0,
-            blend: Blend { with: 0, s: 1.0, t: 0.0 },
+            means: Means::of(None),
         };
         each(first, pass)?;
     }
@@ -232,24 +219,22 @@ struct Pass<'a> {
     splits: usize,
     x: Pointer,
     y: Pointer,
-    values: Pointer,
-    p: usize,
     shift: Pointer,
     factor: f64,
     partial: Pointer,
     redo: Pointer,
     count: Pointer,
     out: Pointer,
-    mean: Pointer,
-    blend: Blend,
+    means: Means,
 }
 
 impl Pass<'_> {
     /// With the shift where there is one, then with a running maximum all rows that are not done.
     fn run(&self, first: usize) -> Result<(), BackendError> {
-        let [n, splits, width, p, first] = [self.rows, self.splits, self.width, self.p, first].map(|size| size as i32);
+        let Means { p, out: mean, with, s, t, .. } = self.means;
+        let [n, splits, width, p, first] = [self.rows, self.splits, self.width, p, first].map(|size| size as i32);
         let merge = Shape::covering(self.rows)?;
-        let results: [&dyn Argument; 8] = [&self.partial, &splits, &n, &width, &p, &first, &self.out, &self.mean];
+        let results: [&dyn Argument; 8] = [&self.partial, &splits, &n, &width, &p, &first, &self.out, &mean];
         let (mut list, mut count) = (0, 0);
         if self.shift != 0 {
             self.cuda.launcher().fill(self.count, 0, 4)?;
@@ -258,7 +243,6 @@ impl Pass<'_> {
             (list, count) = (self.redo, self.count);
         }
         self.stream("soft_min_max", 1, first, [&list, &count])?;
-        let Blend { with, s, t } = self.blend;
         let (s, t) = (s as f32, t as f32);
         let given: [&dyn Argument; 7] = [&list, &count, &self.shift, &self.factor, &with, &s, &t];
         self.cuda.launch("soft_min_merge_max", merge, &[&results[..], &given].concat())
@@ -266,11 +250,12 @@ impl Pass<'_> {
 
     /// Launches the streaming kernel `name` of one `kind`: with a shift, or with a running maximum.
     fn stream(&self, name: &str, kind: usize, first: i32, own: [&dyn Argument; 2]) -> Result<(), BackendError> {
-        let [n, m, chunk, p] = [self.rows, self.columns, self.chunk, self.p].map(|size| size as i32);
+        let Means { values, p, .. } = self.means;
+        let [n, m, chunk, p] = [self.rows, self.columns, self.chunk, p].map(|size| size as i32);
         match self.kernels {
             Kernels::Registers { d, rows } => {
                 let arguments: [&dyn Argument; 11] =
-                    [&self.x, &self.y, &self.values, &p, &first, own[0], own[1], &self.partial, &n, &m, &chunk];
+                    [&self.x, &self.y, &values, &p, &first, own[0], own[1], &self.partial, &n, &m, &chunk];
                 let blocks = |threads: usize| self.rows.div_ceil(threads * rows[kind]);
                 let fills = |&threads: &usize| blocks(threads) * self.splits >= EVEN;
                 let threads = [THREADS, THREADS / 2].into_iter().find(fills).unwrap_or(THREADS / 4);
@@ -282,20 +267,20 @@ impl Pass<'_> {
                 self.cuda.launch(&format!("{name}_d{d}_p{}", self.width), shape, &arguments)
             }
             Kernels::Tensor { padded, parts } => {
-                let row_scales = scales(self.x, self.rows, padded, parts);
-                let biases = scales(self.y, self.columns, padded, parts);
+                let row_scales = Parts { at: self.x, padded }.scales(self.rows, parts);
+                let biases = Parts { at: self.y, padded }.scales(self.columns, parts);
                 // The rows stay in shared memory up to 64 coordinates, two slices; beyond, two slices are on their way.
                 let resident = i32::from(padded <= 64);
-                let (tile, values) = if self.width == 0 { (64, 0) } else { (32, 8 * (self.width + 4)) };
+                let (tile, of_values) = if self.width == 0 { (64, 0) } else { (32, 8 * (self.width + 4)) };
                 let shape = Shape {
                     grid: [blocks(self.rows, 128)?, self.splits as u32, 1],
                     block: [THREADS as u32, 1, 1],
-                    shared: (20480 * padded.div_ceil(32).min(2) + tile * (320 + 16 + values)) as u32,
+                    shared: (20480 * padded.div_ceil(32).min(2) + tile * (320 + 16 + of_values)) as u32,
                 };
                 let [parts, padded] = [parts, padded].map(|size| size as i32);
                 let points: [&dyn Argument; 4] = [&self.x, &row_scales, &self.y, &biases];
                 let rest: [&dyn Argument; 12] =
-                    [&self.values, &p, &first, own[0], own[1], &self.partial, &n, &m, &parts, &padded, &resident, &chunk];
+                    [&values, &p, &first, own[0], own[1], &self.partial, &n, &m, &parts, &padded, &resident, &chunk];
                 self.cuda.launch(&format!("{name}_tensor_p{}", self.width), shape, &[&points[..], &rest].concat())
             }
         }

@@ -5,27 +5,33 @@
 use std::f64::consts::LOG2_E;
 
 use crate::backend::cuda::launcher::{Argument, Pointer, Shape, blocks};
-use crate::backend::cuda::soft_min::{SLAB, split};
+use crate::backend::cuda::soft_min::{Means, SLAB, Shift, split};
 use crate::backend::cuda::{Buffer, Cuda};
-use crate::backend::{BackendError, Columns, CostMean, PairCost, Rows};
+use crate::backend::{BackendError, Columns, Out, PairCost, Rows};
 
 /// Rows of a block, as in the kernel file.
 const SIDE: usize = 64;
 /// Values that a pass takes.
 const VALUES: usize = 4;
 
-/// `out_i = log Σ_j exp(h_j − k c(x_i, y_j) − shift_i)`, and the means behind it.
-#[allow(clippy::too_many_arguments)]
+/// Rows, columns and the logit h_j − k c(x_i, y_j), relative to the shift.
+pub struct Costs<'a> {
+    pub rows: Rows<'a, Cuda>,
+    pub columns: Columns<'a, Cuda>,
+    pub cost: PairCost<'a>,
+    pub k: f64,
+    pub shift: Shift<'a>,
+}
+
+/// `L_i = log Σ_j exp(h_j − k c(x_i, y_j) − shift_i)`, the means behind it, and those of the cost.
 pub fn soft_min_cost(
     cuda: &Cuda,
-    rows: Rows<'_, Cuda>,
-    columns: Columns<'_, Cuda>,
-    cost: PairCost<'_>,
-    k: f64,
-    shift: Option<(&Buffer<f32>, f64)>,
-    out: &mut Buffer<f32>,
-    mean: Option<CostMean<'_, Cuda>>,
+    costs: Costs<'_>,
+    out: Out<'_, Cuda>,
+    mean_costs: Option<&mut Buffer<f32>>,
 ) -> Result<(), BackendError> {
+    let Costs { rows, columns, cost, k, shift } = costs;
+    let (log_sums, means) = (out.log_sum.at(), Means::of(out.mean.as_ref()));
     let (norm, power) = match cost {
         PairCost::Euclidean | PairCost::Lp(2.0) => ("euclidean", 0.0),
         PairCost::Lp(p) => ("lp", p as f32),
@@ -56,16 +62,16 @@ pub fn soft_min_cost(
             shift: shift.map_or(0, |(shift, _)| slice(shift.at(), 1)),
             factor: shift.map_or(0.0, |(_, factor)| LOG2_E * factor),
             partial: scratch.at(),
-            out: slice(out.at(), 1),
+            out: slice(log_sums, 1),
         };
-        match &mean {
-            None => pass.run("p0", 0, (0, 0, 0), 0)?,
-            Some(mean) => {
-                pass.run("cost", 1, (0, 1, 0), slice(mean.cost.at(), 1))?;
-                for value in (0..mean.p).step_by(VALUES) {
-                    pass.run("p4", VALUES, (mean.values.at(), mean.p, value), slice(mean.out.at(), mean.p))?;
-                }
-            }
+        let none = Means::of(None);
+        match &mean_costs {
+            Some(costs) => pass.run("cost", 1, Means { p: 1, out: slice(costs.at(), 1), ..none }, 0)?,
+            None if means.p == 0 => pass.run("p0", 0, none, 0)?,
+            None => {}
+        }
+        for value in (0..means.p).step_by(VALUES) {
+            pass.run("p4", VALUES, means.from(first), value)?;
         }
     }
     Ok(())
@@ -91,24 +97,20 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Log-sums, and the mean of `width` of the p values from the `first` on.
-    fn run(
-        &self,
-        kind: &str,
-        width: usize,
-        (values, p, first): (Pointer, usize, usize),
-        mean: Pointer,
-    ) -> Result<(), BackendError> {
+    /// Log-sums, and the mean of `width` of the values from the `first` on.
+    fn run(&self, kind: &str, width: usize, means: Means, first: usize) -> Result<(), BackendError> {
+        let Means { values, p, out: mean, with, s, t } = means;
+        let (s, t) = (s as f32, t as f32);
         let [n, m, d, chunk, splits, width, p, first] =
             [self.rows, self.columns, self.d, self.chunk, self.splits, width, p, first].map(|size| size as i32);
         let shape = Shape { grid: [blocks(self.rows, SIDE)?, self.splits as u32, 1], block: [256, 1, 1], shared: 0 };
         let arguments: [&dyn Argument; 12] =
             [&self.x, &self.y, &values, &p, &first, &self.scale, &self.power, &self.partial, &n, &m, &d, &chunk];
         self.cuda.launch(&format!("soft_min_cost_{}_{kind}", self.norm), shape, &arguments)?;
-        // All rows, and the means as they are.
+        // All rows.
         let none: Pointer = 0;
         let results: [&dyn Argument; 8] = [&self.partial, &splits, &n, &width, &p, &first, &self.out, &mean];
-        let given: [&dyn Argument; 7] = [&none, &none, &self.shift, &self.factor, &none, &1.0f32, &0.0f32];
+        let given: [&dyn Argument; 7] = [&none, &none, &self.shift, &self.factor, &with, &s, &t];
         self.cuda.launch("soft_min_merge_max", Shape::covering(self.rows)?, &[&results[..], &given].concat())
     }
 }

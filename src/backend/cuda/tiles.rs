@@ -11,6 +11,14 @@ use crate::backend::{BackendError, LARGEST_BIAS, Mean, TILE, TileList, Tiles};
 /// Values of a mean that the kernel takes at a time.
 const VALUES: usize = 4;
 
+/// Two clouds and the pairs of their tiles that are kept.
+pub struct Kept<'a> {
+    pub rows: &'a Tiles<'a, Cuda>,
+    pub columns: &'a Tiles<'a, Cuda>,
+    pub list: &'a TileList<'a, Cuda>,
+    pub eps: f64,
+}
+
 /// `Tiled` of the kernel file.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -35,13 +43,12 @@ struct Tiled {
 /// `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)` over the kept tiles and, where asked, the mean behind it.
 pub fn soft_min(
     cuda: &Cuda,
-    (rows, columns): (&Tiles<'_, Cuda>, &Tiles<'_, Cuda>),
-    list: &TileList<'_, Cuda>,
-    eps: f64,
+    kept: Kept<'_>,
     packed: &mut Buffer<f32>,
     out: &mut Buffer<f32>,
-    mean: Option<Mean<'_, Cuda>>,
+    mean: Option<&mut Mean<'_, Cuda>>,
 ) -> Result<(), BackendError> {
+    let Kept { rows, columns, list, eps } = kept;
     let (m, d, k) = (columns.n as u64, columns.d as i32, LOG2_E / eps);
     let Tiles { points, potential, log_weights, frames, .. } = columns;
     cuda.launch(

@@ -2,9 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::backend::BackendError;
 use crate::backend::cuda::launcher::{Argument, Shape};
 use crate::backend::cuda::{Buffer, Cuda};
+use crate::backend::{BackendError, Blend, Mean};
 
 /// Registers that one launch can add; a program has at most 8.
 const TERMS: usize = 16;
@@ -20,15 +20,26 @@ struct Terms {
 
 /// `registers[dst] ← Σ coefficient · register`, in the order of the terms.
 pub fn combine(cuda: &Cuda, registers: &mut [Buffer<f32>], dst: usize, terms: &[(usize, f64)]) -> Result<(), BackendError> {
-    let out = &registers[dst];
+    let terms: Vec<_> = terms.iter().map(|&(register, factor)| (&registers[register], factor)).collect();
+    sum(cuda, &terms, &registers[dst])
+}
+
+/// The mean as it is to be blended, if it is.
+pub fn blend(cuda: &Cuda, mean: Mean<'_, Cuda>) -> Result<(), BackendError> {
+    let Mean { out, blend: Some(Blend { s, t, with }), .. } = mean else { return Ok(()) };
+    sum(cuda, &[(&*out, s), (with, t)], out)
+}
+
+/// `out ← Σ coefficient · term`; `out` may be among the terms.
+fn sum(cuda: &Cuda, terms: &[(&Buffer<f32>, f64)], out: &Buffer<f32>) -> Result<(), BackendError> {
     let n = out.len() as u64;
     if terms.len() > TERMS {
         let reason = format!("{} terms are more than the {TERMS} that a launch takes", terms.len());
         return Err(BackendError::Launch { what: "combine".into(), reason });
     }
     let mut sum = Terms { registers: [0; TERMS], factors: [0.0; TERMS], count: terms.len() as u64 };
-    for (at, &(register, factor)) in terms.iter().enumerate() {
-        (sum.registers[at], sum.factors[at]) = (registers[register].at(), factor);
+    for (at, &(term, factor)) in terms.iter().enumerate() {
+        (sum.registers[at], sum.factors[at]) = (term.at(), factor);
     }
     cuda.launch("combine", Shape::covering(out.len())?, &[&n, &sum, out])
 }
@@ -36,11 +47,6 @@ pub fn combine(cuda: &Cuda, registers: &mut [Buffer<f32>], dst: usize, terms: &[
 /// `x ← min(max(x, low), high)`.
 pub fn clip(cuda: &Cuda, x: &mut Buffer<f32>, low: f64, high: f64) -> Result<(), BackendError> {
     cuda.launch("clip", Shape::covering(x.len())?, &[&(x.len() as u64), &low, &high, x])
-}
-
-/// `y ← a x + b y`.
-pub fn axpby(cuda: &Cuda, a: f64, x: &Buffer<f32>, b: f64, y: &mut Buffer<f32>) -> Result<(), BackendError> {
-    cuda.launch("axpby", Shape::covering(y.len())?, &[&(y.len() as u64), &a, x, &b, y])
 }
 
 /// `out_r = points_{index_r}`, rows of length d.

@@ -17,7 +17,7 @@ use brenier::metric::{Flag, paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
 use brenier::program::Program;
 use brenier::sampler::{Euler, Heun, Method};
-use brenier::transport::{LinePlan, Plan, Problem, Sinkhorn};
+use brenier::transport::{LinePlan, Problem, Sinkhorn};
 use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 

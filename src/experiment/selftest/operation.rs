@@ -1,6 +1,6 @@
 //! The operations of the seam, each on the inputs of one size.
 
-use crate::backend::{Backend, BackendError, Columns, Cost, Dense, PairCost, PairKernel, Reals, Rows};
+use crate::backend::{Backend, BackendError, Columns, Dense, Draw, Logit, Out, PairCost, PairKernel, Reals, Rows, Weighted};
 use crate::experiment::selftest::inputs::{Inputs, counter, mixture, normals, program};
 use crate::experiment::selftest::{partners, updates};
 use crate::field::fold;
@@ -23,28 +23,24 @@ pub enum Operation {
     TiledMean,
     SamplePlan,
     TopK,
+    Share,
     Nearest,
     Perceptron,
-    CostMatrix(&'static str, Cost),
-    HalfCostMatrix,
     PairSum(&'static str, PairKernel),
     Interpret(&'static str, bool),
     Combine,
     Clip,
-    Axpby,
     Relax,
     Repeat,
     Accelerate,
     Gather,
-    Dot,
-    MaxDifference,
     MarginalError,
     LargestChange,
     LargestFall,
 }
 
 impl Operation {
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 31] = [
         Self::Normals,
         Self::SoftMin,
         Self::ShiftedSoftMin,
@@ -60,26 +56,19 @@ impl Operation {
         Self::TiledMean,
         Self::SamplePlan,
         Self::TopK,
+        Self::Share,
         Self::Nearest,
         Self::Perceptron,
-        Self::CostMatrix("cost ½|x-y|²", Cost::HalfSquaredEuclidean),
-        Self::CostMatrix("cost |x-y|", Cost::Euclidean),
-        Self::CostMatrix("cost Lp, p = 3", Cost::Lp(3.0)),
-        Self::CostMatrix("cost cosine", Cost::Cosine),
-        Self::HalfCostMatrix,
         Self::PairSum("pair sum of distances", PairKernel::Distance),
         Self::PairSum("pair sum of Gaussians", PairKernel::Gaussian(3.0)),
         Self::Interpret("interpret, isotropic", true),
         Self::Interpret("interpret, full", false),
         Self::Combine,
         Self::Clip,
-        Self::Axpby,
         Self::Relax,
         Self::Repeat,
         Self::Accelerate,
         Self::Gather,
-        Self::Dot,
-        Self::MaxDifference,
         Self::MarginalError,
         Self::LargestChange,
         Self::LargestFall,
@@ -100,19 +89,16 @@ impl Operation {
             Self::TiledMean => "soft-mean by tiles",
             Self::SamplePlan => "draws from the plan",
             Self::TopK => "top k",
+            Self::Share => "shares of stations",
             Self::Nearest => "nearest",
             Self::Perceptron => "perceptron",
-            Self::CostMatrix(name, _) | Self::PairSum(name, _) | Self::Interpret(name, _) | Self::SoftMinCost(name, _) => name,
-            Self::HalfCostMatrix => "cost ½|x-y|², half",
+            Self::PairSum(name, _) | Self::Interpret(name, _) | Self::SoftMinCost(name, _) => name,
             Self::Combine => "combine",
             Self::Clip => "clip",
-            Self::Axpby => "axpby",
             Self::Relax => "relax",
             Self::Repeat => "an update, repeated",
             Self::Accelerate => "accelerate",
             Self::Gather => "gather",
-            Self::Dot => "dot",
-            Self::MaxDifference => "max difference",
             Self::MarginalError => "marginal error",
             Self::LargestChange => "largest change",
             Self::LargestFall => "largest fall",
@@ -138,13 +124,9 @@ impl Operation {
             Self::SoftBlend | Self::SoftMean | Self::SoftMinHalf | Self::TiledMean => 4.0 * logit,
             // Three layers of sums of size one, each of up to d + 4 roundings that walk at random, and two activations.
             Self::Perceptron => u * (12.0 * (d + 4.0).sqrt() + 64.0),
-            Self::CostMatrix(_, Cost::Lp(_)) => u * (d + 50.0),
-            Self::CostMatrix(_, Cost::Cosine) => u * (2.0 * d + 6.0),
-            Self::CostMatrix(..) => u * (d + 2.0),
-            Self::HalfCostMatrix => u * (d + 2.0) + 2f64.powi(-11),
             // In double on every device.
-            Self::PairSum(..) => 1e-12,
-            Self::Dot | Self::MaxDifference | Self::MarginalError => 1e-13,
+            Self::PairSum(..) | Self::Share => 1e-12,
+            Self::MarginalError => 1e-13,
             Self::LargestChange | Self::LargestFall => 0.0,
             Self::Relax => 1e-15,
             // An update of an update, rounded to the device in between.
@@ -153,15 +135,7 @@ impl Operation {
             Self::Accelerate => 1e-10,
             // Logits of up to 50 bits, three steps that may triple an error each.
             Self::Interpret(..) => 2000.0 * u,
-            Self::Combine | Self::Clip | Self::Axpby => 2.0 * u,
-        }
-    }
-
-    /// The operation whose result in f64 is the reference: half precision is compared with what it rounds.
-    pub fn exact(self) -> Self {
-        match self {
-            Self::HalfCostMatrix => Self::CostMatrix("", Cost::HalfSquaredEuclidean),
-            other => other,
+            Self::Combine | Self::Clip => 2.0 * u,
         }
     }
 
@@ -174,23 +148,26 @@ impl Operation {
         match self {
             Self::Normals => {
                 let mut out = backend.zeros(n * d)?;
-                backend.normals(counter(), 7, 1, 0, d, &mut out)?;
+                backend.normals(counter(), Draw { step: 7, number: 1, call: 0 }, d, &mut out)?;
                 backend.download_reals(&out)
             }
             Self::SoftMin | Self::ShiftedSoftMin | Self::SoftMean => {
                 let packed = partners::packed(backend, inputs)?;
-                let columns = || Columns { packed: &packed, m, d };
+                let (rows, columns) = (rows(), Columns { packed: &packed, m, d });
                 let mut out = backend.zeros(n)?;
                 match self {
-                    Self::SoftMin => backend.soft_min(rows(), columns(), None, &mut out)?,
+                    Self::SoftMin => backend.soft_min(Logit::Product { rows, columns, shift: None }, Out::of(&mut out))?,
                     Self::ShiftedSoftMin => {
                         // Within the range that the fixed shift covers, and different on each row.
                         let shift: Vec<f64> = normals(n, 4).iter().map(|z| 8.0 + 0.5 * z).collect();
-                        backend.soft_min(rows(), columns(), Some((&backend.upload_reals(&shift)?, 1.0)), &mut out)?;
+                        let shift = backend.upload_reals(&shift)?;
+                        let logit = Logit::Product { rows, columns, shift: Some((&shift, 1.0)) };
+                        backend.soft_min(logit, Out::of(&mut out))?;
                     }
                     _ => {
                         let (values, mut mean) = (up(m * 3, 5)?, backend.zeros(n * 3)?);
-                        backend.soft_mean(rows(), columns(), None, &values, 3, &mut out, &mut mean)?;
+                        let wanted = Out::with_mean(&mut out, &values, 3, &mut mean);
+                        backend.soft_min(Logit::Product { rows, columns, shift: None }, wanted)?;
                         return backend.download_reals(&mean);
                     }
                 }
@@ -206,25 +183,19 @@ impl Operation {
             Self::TiledMean => Ok(partners::tiles(backend, inputs)?.1),
             Self::SamplePlan => partners::draws(backend, inputs),
             Self::TopK => partners::top_k(backend, inputs),
+            Self::Share => partners::share(backend, inputs),
             Self::Perceptron => perceptron(backend, inputs),
             Self::Nearest => {
                 let mut index = backend.zeros(n)?;
                 backend.nearest(rows(), &y, &mut index)?;
                 Ok(backend.download(&index)?.into_iter().map(f64::from).collect())
             }
-            Self::CostMatrix(_, cost) => {
-                let mut out = backend.zeros(n * m)?;
-                backend.cost_matrix(rows(), &y, cost, &mut out)?;
-                backend.download_reals(&out)
-            }
-            Self::HalfCostMatrix => {
-                let mut out = backend.zeros(n * m)?;
-                backend.cost_matrix_half(rows(), &y, Cost::HalfSquaredEuclidean, &mut out)?;
-                Ok(backend.download(&out)?.into_iter().map(f64::from).collect())
-            }
             Self::PairSum(_, kernel) => {
                 let weights = |count: usize| backend.upload_reals(&vec![1.0; count]);
-                Ok(vec![backend.pair_sum(rows(), &weights(n)?, &y, &weights(m)?, kernel)?])
+                let (a, b) = (weights(n)?, weights(m)?);
+                let (x, y) =
+                    (Weighted { points: rows(), weights: &a }, Weighted { points: Rows { points: &y, n: m, d }, weights: &b });
+                Ok(vec![backend.pair_sum(x, y, kernel)?])
             }
             Self::Interpret(_, isotropic) => {
                 // A full covariance of an image is 6 MB a component; its whitening is tested at smaller d.
@@ -247,11 +218,6 @@ impl Operation {
                 backend.clip(&mut clipped, -0.3, 0.7)?;
                 backend.download_reals(&clipped)
             }
-            Self::Axpby => {
-                let mut sum = up(n * d, 2)?;
-                backend.axpby(0.7, &x, -1.3, &mut sum)?;
-                backend.download_reals(&sum)
-            }
             Self::Relax => updates::relax(backend, n * d),
             Self::Repeat => updates::repeat(backend, n * d),
             Self::Accelerate => updates::accelerate(backend, n * d),
@@ -261,8 +227,6 @@ impl Operation {
                 backend.gather(&y, d, &backend.upload(&index)?, &mut out)?;
                 backend.download_reals(&out)
             }
-            Self::Dot => Ok(vec![backend.dot(&x, &x)?.read()?]),
-            Self::MaxDifference => Ok(vec![backend.max_difference(&x, &up(n * d, 2)?)?.read()?]),
             Self::LargestChange => {
                 let mass: Vec<f64> = (0..n * d).map(|i| (i % 3) as f64).collect();
                 Ok(vec![backend.largest_change(&backend.upload(&mass)?, &backend.upload(&normals(n * d, 2))?)?.read()?])

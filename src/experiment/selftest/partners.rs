@@ -3,8 +3,8 @@
 use std::f64::consts::LN_2;
 
 use crate::backend::{
-    Backend, BackendError, Columns, CostMean, Half, HalfColumns, Mean, PairCost, Reals, Rows, Scale, Storage, Sweep, TILE,
-    TileList, Tiles,
+    Backend, BackendError, Blend, Columns, Draws, Half, HalfColumns, HalfPoints, Logit, Mean, Out, PairCost, Reals, Rows, Scale,
+    Shares, Stations, Storage, Sweep, Symmetric, TILE, TileList, Tiles,
 };
 use crate::experiment::selftest::inputs::{Inputs, normals};
 
@@ -17,7 +17,13 @@ fn biases(m: usize) -> Vec<f64> {
 pub fn packed<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Reals<B>, BackendError> {
     let Inputs { m, d, .. } = *inputs;
     let (y, mut packed) = (backend.upload_reals(&normals(m * d, 2))?, backend.zeros(m * (d + 1))?);
-    backend.pack(&y, d, Scale::Uniform(1.0 / (d as f64).sqrt()), &backend.upload_reals(&biases(m))?, None, &mut packed)?;
+    backend.pack(
+        Rows { points: &y, n: m, d },
+        Scale::Uniform(1.0 / (d as f64).sqrt()),
+        &backend.upload_reals(&biases(m))?,
+        None,
+        &mut packed,
+    )?;
     Ok(packed)
 }
 
@@ -35,9 +41,10 @@ pub fn draws<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, Backe
     let first = backend.upload(&(0..=n as u32).collect::<Vec<_>>())?;
     let (x, packed) = (backend.upload_reals(&x)?, packed(backend, inputs)?);
     let (mut log_sum, mut index) = (backend.zeros(n)?, backend.zeros(n)?);
-    let (rows, columns) = (|| Rows { points: &x, n, d }, || Columns { packed: &packed, m, d });
-    backend.soft_min(rows(), columns(), None, &mut log_sum)?;
-    backend.sample_plan(rows(), columns(), (&log_sum, 1.0), &first, &quantiles, &mut index)?;
+    let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
+    backend.soft_min(Logit::Product { rows, columns, shift: None }, Out::of(&mut log_sum))?;
+    let draws = Draws { first: &first, quantiles: &quantiles };
+    backend.sample_plan(rows, columns, (&log_sum, 1.0), draws, &mut index)?;
     Ok(backend.download(&index)?.into_iter().map(f64::from).collect())
 }
 
@@ -50,13 +57,26 @@ pub fn top_k<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, Backe
     backend.download_reals(&logit)
 }
 
+/// Shares of the points in five stations, and behind them their sums.
+pub fn share<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
+    let (Inputs { n, d, .. }, rank) = (*inputs, 5);
+    let up = |count: usize, step: u32| backend.upload(&normals(count, step));
+    let (points, slopes, levels) = (up(n * d, 1)?, up(rank * d, 2)?, up(rank, 3)?);
+    let (masses, stations) = (backend.upload(&vec![1.0 / n as f64; n])?, || Stations { slopes: &slopes, levels: &levels });
+    let (mut each, mut moments, mut overlaps) = (backend.zeros(n * rank)?, backend.zeros(rank * d)?, backend.zeros(rank * rank)?);
+    backend.share(&points, &masses, stations(), Shares::Each(&mut each))?;
+    backend.share(&points, &masses, stations(), Shares::Sums { moments: &mut moments, overlaps: &mut overlaps })?;
+    Ok([&each, &moments, &overlaps].map(|buffer| backend.download(buffer)).into_iter().collect::<Result<Vec<_>, _>>()?.concat())
+}
+
 /// What a denoiser makes of the means of the points themselves.
 pub fn soft_blend<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
     let Inputs { n, m, d } = *inputs;
     let (x, y) = (backend.upload_reals(&normals(n * d, 1))?, backend.upload_reals(&normals(m * d, 2))?);
     let (packed, mut log_sum, mut out) = (packed(backend, inputs)?, backend.zeros(n)?, backend.zeros(n * d)?);
     let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
-    backend.soft_blend(rows, columns, &y, (0.8, -0.6), &mut log_sum, &mut out)?;
+    let mean = Mean { values: &y, p: d, out: &mut out, blend: Some(Blend { s: 0.8, t: -0.6, with: &x }) };
+    backend.soft_min(Logit::Product { rows, columns, shift: None }, Out { log_sum: &mut log_sum, mean: Some(mean) })?;
     backend.download_reals(&out)
 }
 
@@ -65,12 +85,12 @@ pub fn soft_min_cost<B: Backend>(backend: &B, inputs: &Inputs, cost: PairCost<'_
     let (Inputs { n, m, d }, p) = (*inputs, 3);
     let (x, y, mut packed) =
         (backend.upload_reals(&normals(n * d, 1))?, backend.upload_reals(&normals(m * d, 2))?, backend.zeros(m * (d + 1))?);
-    backend.pack(&y, d, Scale::Uniform(LN_2), &backend.upload_reals(&biases(m))?, None, &mut packed)?;
+    backend.pack(Rows { points: &y, n: m, d }, Scale::Uniform(LN_2), &backend.upload_reals(&biases(m))?, None, &mut packed)?;
     let (mut out, mut costs, mut means) = (backend.zeros(n)?, backend.zeros(n)?, backend.zeros(n * p)?);
     let values = backend.upload_reals(&normals(m * p, 5))?;
-    let mean = CostMean { values: &values, p, out: &mut means, cost: &mut costs };
-    let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
-    backend.soft_min_cost(rows, columns, cost, 1.0 / (d as f64).sqrt(), None, &mut out, Some(mean))?;
+    let (rows, columns, k) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d }, 1.0 / (d as f64).sqrt());
+    let logit = Logit::Cost { rows, columns, cost, k, shift: None, mean: Some(&mut costs) };
+    backend.soft_min(logit, Out::with_mean(&mut out, &values, p, &mut means))?;
     let means = [backend.download_reals(&costs)?, backend.download_reals(&means)?].concat();
     Ok((backend.download_reals(&out)?, means))
 }
@@ -99,13 +119,15 @@ pub fn sweep<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, Backe
     };
     if !swept {
         let mut packed = backend.zeros(m * (d + 1))?;
-        backend.pack(&points_y, d, Scale::Uniform(k), &logs(m)?, Some((&of_y, -k)), &mut packed)?;
-        backend.soft_min(rows(), Columns { packed: &packed, m, d }, Some((&of_x, k)), &mut log_sum)?;
+        backend.pack(columns(), Scale::Uniform(k), &logs(m)?, Some((&of_y, -k)), &mut packed)?;
+        let logit = Logit::Product { rows: rows(), columns: Columns { packed: &packed, m, d }, shift: Some((&of_x, k)) };
+        backend.soft_min(logit, Out::of(&mut log_sum))?;
         let change = backend.download_reals(&log_sum)?;
         let moved: Vec<f64> = p.iter().zip(&change).map(|(p, log_sum)| p + log_sum / k).collect();
         let mut packed = backend.zeros(n * (d + 1))?;
-        backend.pack(&points_x, d, Scale::Uniform(k), &logs(n)?, Some((&up(&moved)?, -k)), &mut packed)?;
-        backend.soft_min(columns(), Columns { packed: &packed, m: n, d }, Some((&of_y, k)), &mut log_ratio)?;
+        backend.pack(rows(), Scale::Uniform(k), &logs(n)?, Some((&up(&moved)?, -k)), &mut packed)?;
+        let logit = Logit::Product { rows: columns(), columns: Columns { packed: &packed, m: n, d }, shift: Some((&of_y, k)) };
+        backend.soft_min(logit, Out::of(&mut log_ratio))?;
     }
     Ok([backend.download_reals(&log_sum)?, backend.download_reals(&log_ratio)?].concat())
 }
@@ -118,17 +140,9 @@ pub fn soft_min_half<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64
     let up = |host: &[f64]| backend.upload_reals(host);
     let (bias, potential, values) = (up(&biases(m))?, backend.zeros(m)?, up(&normals(m * 3, 5))?);
     let (mut out, mut mean) = (backend.zeros(n)?, backend.zeros(n * 3)?);
-    match (backend.halve(&x, d, storage)?, backend.halve(&y, d, storage)?) {
-        (Some(rows), Some(points)) => {
-            let columns = HalfColumns { points: &points, k, bias: &bias, potential: (&potential, 0.0) };
-            backend.soft_min_half(&rows, columns, None, &mut out, Some(Mean { values: &values, p: 3, out: &mut mean }))?;
-        }
-        _ => {
-            let (x, mut packed) = (up(&x)?, backend.zeros(m * (d + 1))?);
-            backend.pack(&up(&y)?, d, Scale::Uniform(k), &bias, None, &mut packed)?;
-            let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
-            backend.soft_mean(rows, columns, None, &values, 3, &mut out, &mut mean)?;
-        }
+    if let (Some(rows), Some(points)) = (HalfPoints::new(backend, &x, d, storage)?, HalfPoints::new(backend, &y, d, storage)?) {
+        let columns = HalfColumns { points: &points, k, bias: &bias, potential: (&potential, 0.0) };
+        backend.soft_min(Logit::Half { rows: &rows, columns, shift: None }, Out::with_mean(&mut out, &values, 3, &mut mean))?;
     }
     backend.download_reals(&mean)
 }
@@ -143,7 +157,9 @@ pub fn soft_min_self<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64
     let (x, shift, weights, log_weights) =
         (up(&x)?, up(&shift)?, up(&vec![mass; n])?, up(&vec![f64::from(mass.ln() as f32); n])?);
     let (mut packed, mut out) = (backend.zeros(n * (d + 1))?, backend.zeros(n)?);
-    backend.soft_min_self(Rows { points: &x, n, d }, k, (&weights, &log_weights), (&shift, 1.0), &mut packed, &mut out)?;
+    let (rows, weights) = (Rows { points: &x, n, d }, (&weights, &log_weights));
+    let cloud = Symmetric { rows, k, weights, shift: (&shift, 1.0), packed: &mut packed };
+    backend.soft_min(Logit::Symmetric(cloud), Out::of(&mut out))?;
     backend.download_reals(&out)
 }
 
@@ -172,9 +188,10 @@ pub fn tiles<B: Backend>(backend: &B, inputs: &Inputs) -> Result<(Vec<f64>, Vec<
     let values = backend.upload_reals(&normals(m * p, 5))?;
     let (mut packed, mut out, mut mean) = (backend.zeros(m * (d + 1))?, backend.zeros(n)?, backend.zeros(n * p)?);
     let (rows, columns) = (tiles::<B>(&x, n, d), tiles::<B>(&y, m, d));
-    backend.soft_min_tiles(&rows, &columns, &list, 0.5, &mut packed, &mut out, None)?;
+    let (rows, columns, list) = (&rows, &columns, &list);
+    backend.soft_min(Logit::Tiles { rows, columns, list, eps: 0.5, packed: &mut packed }, Out::of(&mut out))?;
     let log_sums = backend.download_reals(&out)?;
-    let wanted = Some(Mean { values: &values, p, out: &mut mean });
-    backend.soft_min_tiles(&rows, &columns, &list, 0.5, &mut packed, &mut out, wanted)?;
+    let wanted = Out::with_mean(&mut out, &values, p, &mut mean);
+    backend.soft_min(Logit::Tiles { rows, columns, list, eps: 0.5, packed: &mut packed }, wanted)?;
     Ok((log_sums, backend.download_reals(&mean)?))
 }

@@ -1,14 +1,14 @@
 //! What an iteration does to potentials, and an iteration that is repeated from a record.
 
-use crate::backend::{Anderson, Backend, BackendError, Damping};
+use crate::backend::{Anderson, Backend, BackendError, Damping, Update};
 use crate::experiment::selftest::inputs::normals;
 
 /// A potential after one damped update.
 pub fn relax<B: Backend>(backend: &B, count: usize) -> Result<Vec<f64>, BackendError> {
     let (log_ratio, ground) = (backend.upload_reals(&normals(count, 1))?, backend.upload(&normals(count, 3))?);
     let (mut potential, mut change) = (backend.upload(&normals(count, 2))?, backend.zeros(count)?);
-    let damping = Damping { omega: 0.3, ground: &ground };
-    backend.relax(&log_ratio, 0.1, Some(damping), 0.5, &potential, &mut change)?;
+    let update = Update { eps: 0.1, share: 0.5, damping: Some(Damping { omega: 0.3, ground: &ground }) };
+    backend.relax(&log_ratio, update, &potential, &mut change)?;
     backend.advance(&change, &mut potential)?;
     backend.synchronize()?;
     backend.download(&potential)
@@ -22,7 +22,7 @@ pub fn repeat<B: Backend>(backend: &B, count: usize) -> Result<Vec<f64>, Backend
     for _ in 0..4 {
         backend.repeat(&mut recording, &mut || {
             backend.round(&potential, &mut rounded)?;
-            backend.relax(&rounded, 0.25, None, -1.0, &potential, &mut change)?;
+            backend.relax(&rounded, Update { eps: 0.25, share: -1.0, damping: None }, &potential, &mut change)?;
             backend.advance(&change, &mut potential)
         })?;
     }

@@ -1,10 +1,11 @@
 //! A kernel in one dimension: what it counts, what a count takes at least, and its time.
 
+use std::f64::consts::LN_2;
 use std::time::Instant;
 
 use crate::backend::{
-    Backend, BackendError, Chip, Columns, Cost, Dense, HalfColumns, PairKernel, Reals, Rows, Scale, Storage, TILE, TileList,
-    Tiles,
+    Backend, BackendError, Chip, Columns, Dense, Draw, Draws, HalfColumns, HalfPoints, Logit, Out, PairCost, PairKernel, Reals,
+    Rows, Scale, Storage, Symmetric, TILE, TileList, Tiles, Weighted,
 };
 use crate::experiment::speed::inputs::{COMPONENTS, STEPS, cloud, ddim, mixture, noise};
 use crate::field::fold;
@@ -18,16 +19,17 @@ pub enum Kernel {
     SoftMin,
     SoftMinHalf,
     SoftMean,
+    SoftMinCost,
+    SoftMinSelf,
     SoftMinTiles,
     SamplePlan,
     TopK,
     Nearest,
     Perceptron,
-    CostMatrix,
     PairSum,
     Interpret,
     Normals,
-    Dot,
+    MarginalError,
 }
 
 impl Kernel {
@@ -36,23 +38,24 @@ impl Kernel {
             Self::SoftMin => "soft-min, shifted",
             Self::SoftMinHalf => "soft-min of f16, shifted",
             Self::SoftMean => "soft-mean of y, shifted",
+            Self::SoftMinCost => "soft-min of |x-y|",
+            Self::SoftMinSelf => "soft-min of a cloud with itself",
             Self::SoftMinTiles => "soft-min by tiles, all kept",
             Self::SamplePlan => "a draw a row",
             Self::TopK => "top 10",
             Self::Nearest => "nearest",
             Self::Perceptron => "perceptron, d-256-256-d",
-            Self::CostMatrix => "cost matrix",
             Self::PairSum => "pair sum of distances",
             Self::Interpret => "interpret, K = 8, DDIM",
             Self::Normals => "normals",
-            Self::Dot => "dot",
+            Self::MarginalError => "marginal error",
         }
     }
 
     pub fn item(self) -> &'static str {
         match self {
             Self::Interpret => "particle-step",
-            Self::Normals | Self::Dot => "number",
+            Self::Normals | Self::MarginalError => "number",
             Self::Perceptron => "multiply-add",
             _ => "pair",
         }
@@ -67,7 +70,7 @@ pub struct Case {
 }
 
 impl Case {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self { kernel: Kernel::SoftMin, d: 2 },
         Self { kernel: Kernel::SoftMin, d: 3 },
         Self { kernel: Kernel::SoftMin, d: 64 },
@@ -75,29 +78,26 @@ impl Case {
         Self { kernel: Kernel::SoftMinHalf, d: 64 },
         Self { kernel: Kernel::SoftMean, d: 3 },
         Self { kernel: Kernel::SoftMean, d: 64 },
+        Self { kernel: Kernel::SoftMinCost, d: 3 },
+        Self { kernel: Kernel::SoftMinSelf, d: 3 },
         Self { kernel: Kernel::SoftMinTiles, d: 3 },
         Self { kernel: Kernel::SamplePlan, d: 3 },
         Self { kernel: Kernel::TopK, d: 3 },
         Self { kernel: Kernel::Nearest, d: 3 },
-        Self { kernel: Kernel::CostMatrix, d: 3 },
         Self { kernel: Kernel::PairSum, d: 3 },
         Self { kernel: Kernel::Interpret, d: 2 },
         Self { kernel: Kernel::Perceptron, d: 64 },
         Self { kernel: Kernel::Normals, d: 4 },
-        Self { kernel: Kernel::Dot, d: 1 },
+        Self { kernel: Kernel::MarginalError, d: 1 },
     ];
 
     pub fn items(self, n: usize) -> usize {
         match self.kernel {
             Kernel::Interpret => n * STEPS,
-            Kernel::Normals | Kernel::Dot => n * self.d,
+            Kernel::Normals | Kernel::MarginalError => n * self.d,
             Kernel::Perceptron => n * HIDDEN * (2 * self.d + HIDDEN),
             _ => n * n,
         }
-    }
-
-    pub fn matrix(self) -> bool {
-        self.kernel == Kernel::CostMatrix
     }
 
     /// Seconds an item takes at least, and what sets that; none where the chip does not say its clock or its bandwidth.
@@ -117,6 +117,10 @@ impl Case {
         let exponentials = |count: f64| (count / exponentials_a_clock / clocks, "exp unit");
         let needs = match self.kernel {
             // d multiply-adds, the shift, the sum and the exponential; or three split products on the tensor cores.
+            // A cost's root beside the exponential, and no shift but a running maximum.
+            Kernel::SoftMinCost => vec![exponentials(2.0), issue(2.0 * d + 3.0)],
+            // What is symmetric could be visited once.
+            Kernel::SoftMinSelf => vec![exponentials(0.5), issue(0.5 * (d + 3.0))],
             Kernel::SoftMin if d < 16.0 => vec![exponentials(1.0), issue(d + 3.0)],
             Kernel::SoftMin => vec![exponentials(1.0), (3.0 * d / tensor / clocks, "tensor cores")],
             Kernel::SoftMinHalf => vec![exponentials(1.0), (d / tensor / clocks, "tensor cores")],
@@ -127,14 +131,13 @@ impl Case {
             Kernel::Nearest => vec![issue(2.0 * d + 1.0)],
             // Three split products.
             Kernel::Perceptron => vec![(3.0 / tensor / clocks, "tensor cores")],
-            Kernel::CostMatrix => vec![memory(4.0), issue(2.0 * d)],
             Kernel::PairSum => vec![((2.0 * d + 1.0) / double / clocks, "double pipe")],
             Kernel::Interpret => {
                 let k = COMPONENTS as f64;
                 vec![exponentials(k), issue(k * (2.0 * d + 6.0))]
             }
             Kernel::Normals => vec![memory(4.0)],
-            Kernel::Dot => vec![memory(8.0)],
+            Kernel::MarginalError => vec![memory(8.0)],
         };
         let known = needs.iter().all(|(seconds, _)| seconds.is_finite());
         known.then(|| needs.into_iter().fold((0.0, ""), |most, need| if need.0 > most.0 { need } else { most }))
@@ -144,33 +147,54 @@ impl Case {
     pub fn seconds<B: Backend>(self, backend: &B, n: usize) -> Result<Option<f64>, BackendError> {
         let d = self.d;
         let (x, y) = (cloud(backend, n, d, 1)?, cloud(backend, n, d, 2)?);
-        let rows = || Rows { points: &x, n, d };
+        let (rows, points) = (Rows { points: &x, n, d }, Rows { points: &y, n, d });
         match self.kernel {
             Kernel::SoftMin | Kernel::SoftMean | Kernel::SamplePlan | Kernel::TopK => {
                 let mut packed = backend.zeros(n * (d + 1))?;
-                backend.pack(&y, d, Scale::Uniform(2.0 / (d as f64).sqrt()), &backend.zeros(n)?, None, &mut packed)?;
-                let columns = || Columns { packed: &packed, m: n, d };
+                backend.pack(points, Scale::Uniform(2.0 / (d as f64).sqrt()), &backend.zeros(n)?, None, &mut packed)?;
+                let columns = Columns { packed: &packed, m: n, d };
                 if self.kernel == Kernel::TopK {
                     let (mut index, mut logit) = (backend.zeros(10 * n)?, backend.zeros(10 * n)?);
-                    return timed(backend, || backend.top_k(rows(), columns(), 10, &mut index, &mut logit)).map(Some);
+                    return timed(backend, || backend.top_k(rows, columns, 10, &mut index, &mut logit)).map(Some);
                 }
                 let (mut shift, mut out) = (backend.zeros(n)?, backend.zeros(n)?);
-                backend.soft_min(rows(), columns(), None, &mut shift)?;
+                backend.soft_min(Logit::Product { rows, columns, shift: None }, Out::of(&mut shift))?;
+                let logit = || Logit::Product { rows, columns, shift: Some((&shift, 1.0)) };
                 if self.kernel == Kernel::SoftMin {
-                    return timed(backend, || backend.soft_min(rows(), columns(), Some((&shift, 1.0)), &mut out)).map(Some);
+                    return timed(backend, || backend.soft_min(logit(), Out::of(&mut out))).map(Some);
                 }
                 if self.kernel == Kernel::SamplePlan {
                     let first = backend.upload(&(0..=n as u32).collect::<Vec<_>>())?;
                     let quantiles = backend.upload(&(0..n).map(|i| (i as f64 + 0.5) / n as f64).collect::<Vec<_>>())?;
                     let mut index = backend.zeros(n)?;
                     let shift = (&shift, 1.0);
-                    let draw = || backend.sample_plan(rows(), columns(), shift, &first, &quantiles, &mut index);
+                    let draws = || Draws { first: &first, quantiles: &quantiles };
+                    let draw = || backend.sample_plan(rows, columns, shift, draws(), &mut index);
                     return timed(backend, draw).map(Some);
                 }
                 let mut mean = backend.zeros(n * d)?;
-                timed(backend, || backend.soft_mean(rows(), columns(), Some((&shift, 1.0)), &y, d, &mut out, &mut mean))
+                timed(backend, || backend.soft_min(logit(), Out::with_mean(&mut out, &y, d, &mut mean)))
             }
             Kernel::SoftMinHalf => return half(backend, n, d),
+            Kernel::SoftMinCost => {
+                let (mut packed, mut out) = (backend.zeros(n * (d + 1))?, backend.zeros(n)?);
+                backend.pack(points, Scale::Uniform(LN_2), &backend.zeros(n)?, None, &mut packed)?;
+                let (columns, cost) = (Columns { packed: &packed, m: n, d }, PairCost::Euclidean);
+                let logit = || Logit::Cost { rows, columns, cost, k: 1.0, shift: None, mean: None };
+                timed(backend, || backend.soft_min(logit(), Out::of(&mut out)))
+            }
+            Kernel::SoftMinSelf => {
+                let half_squares = |x: &[f64]| x.chunks_exact(d).map(|x| 0.5 * x.iter().map(|x| x * x).sum::<f64>()).collect();
+                let halves: Vec<f64> = half_squares(&backend.download_reals(&x)?);
+                let (shift, weights) = (backend.upload_reals(&halves)?, backend.upload_reals(&vec![1.0 / n as f64; n])?);
+                let log_weights = backend.upload_reals(&vec![-(n as f64).ln(); n])?;
+                let (mut packed, mut out) = (backend.zeros(n * (d + 1))?, backend.zeros(n)?);
+                let weights = (&weights, &log_weights);
+                timed(backend, || {
+                    let cloud = Symmetric { rows, k: 1.0, weights, shift: (&shift, 1.0), packed: &mut packed };
+                    backend.soft_min(Logit::Symmetric(cloud), Out::of(&mut out))
+                })
+            }
             Kernel::SoftMinTiles => {
                 let tiles = n.div_ceil(TILE);
                 let up = |host: Vec<f64>| backend.upload(&host);
@@ -182,7 +206,10 @@ impl Case {
                     (backend.upload(&(0..=tiles as u32).collect::<Vec<_>>())?, backend.upload(&vec![[0, tiles as u32]; tiles])?);
                 let list = TileList { starts: &starts, runs: &runs };
                 let (mut packed, mut out) = (backend.zeros(n * (d + 1))?, backend.zeros(n)?);
-                timed(backend, || backend.soft_min_tiles(&cloud, &cloud, &list, 1.0, &mut packed, &mut out, None))
+                let (rows, columns, list) = (&cloud, &cloud, &list);
+                timed(backend, || {
+                    backend.soft_min(Logit::Tiles { rows, columns, list, eps: 1.0, packed: &mut packed }, Out::of(&mut out))
+                })
             }
             Kernel::Perceptron => {
                 let layer = |inputs: usize, outputs: usize, step: u32| -> Result<(Reals<B>, Reals<B>), BackendError> {
@@ -191,19 +218,16 @@ impl Case {
                 let layers = [layer(d, HIDDEN, 3)?, layer(HIDDEN, HIDDEN, 4)?, layer(HIDDEN, d, 5)?];
                 let layers: Vec<Dense<'_, B>> = layers.iter().map(|(weight, bias)| Dense { weight, bias }).collect();
                 let mut out = backend.zeros(n * d)?;
-                timed(backend, || backend.perceptron(rows(), 0.1, &layers, Activation::Silu, &mut out))
+                timed(backend, || backend.perceptron(rows, 0.1, &layers, Activation::Silu, &mut out))
             }
             Kernel::Nearest => {
                 let mut index = backend.zeros(n)?;
-                timed(backend, || backend.nearest(rows(), &y, &mut index))
-            }
-            Kernel::CostMatrix => {
-                let mut out = backend.zeros(n * n)?;
-                timed(backend, || backend.cost_matrix(rows(), &y, Cost::HalfSquaredEuclidean, &mut out))
+                timed(backend, || backend.nearest(rows, &y, &mut index))
             }
             Kernel::PairSum => {
                 let ones = backend.upload_reals(&vec![1.0; n])?;
-                timed(backend, || backend.pair_sum(rows(), &ones, &y, &ones, PairKernel::Distance).map(|_| ()))
+                let weighted = |points| Weighted { points, weights: &ones };
+                timed(backend, || backend.pair_sum(weighted(rows), weighted(points), PairKernel::Distance).map(|_| ()))
             }
             Kernel::Interpret => {
                 let folded = fold(&mixture(d), &ddim());
@@ -215,9 +239,9 @@ impl Case {
             }
             Kernel::Normals => {
                 let mut out = backend.zeros(n * d)?;
-                timed(backend, || backend.normals(noise(), 0, 0, 0, d, &mut out))
+                timed(backend, || backend.normals(noise(), Draw { step: 0, number: 0, call: 0 }, d, &mut out))
             }
-            Kernel::Dot => timed(backend, || backend.dot(&x, &y)?.read().map(|_| ())),
+            Kernel::MarginalError => timed(backend, || backend.marginal_error(&x, &y)?.read().map(|_| ())),
         }
         .map(Some)
     }
@@ -225,12 +249,16 @@ impl Case {
 
 /// Seconds of a soft-min of points in half precision.
 fn half<B: Backend>(backend: &B, n: usize, d: usize) -> Result<Option<f64>, BackendError> {
-    let halve = |step: u32| backend.halve(&backend.download_reals(&cloud(backend, n, d, step)?)?, d, Storage::F16);
+    if !B::HALVES {
+        return Ok(None);
+    }
+    let halve = |step: u32| HalfPoints::new(backend, &backend.download_reals(&cloud(backend, n, d, step)?)?, d, Storage::F16);
     let (Some(rows), Some(points)) = (halve(1)?, halve(2)?) else { return Ok(None) };
     let (bias, mut shift, mut out) = (backend.zeros(n)?, backend.zeros(n)?, backend.zeros(n)?);
     let columns = || HalfColumns { points: &points, k: 2.0 / (d as f64).sqrt(), bias: &bias, potential: (&bias, 0.0) };
-    backend.soft_min_half(&rows, columns(), None, &mut shift, None)?;
-    timed(backend, || backend.soft_min_half(&rows, columns(), Some((&shift, 1.0)), &mut out, None)).map(Some)
+    backend.soft_min(Logit::Half { rows: &rows, columns: columns(), shift: None }, Out::of(&mut shift))?;
+    let logit = || Logit::Half { rows: &rows, columns: columns(), shift: Some((&shift, 1.0)) };
+    timed(backend, || backend.soft_min(logit(), Out::of(&mut out))).map(Some)
 }
 
 /// Seconds of one `run`: batches long enough for the clock, the least of three, after one run to warm up.
@@ -285,7 +313,7 @@ mod tests {
             assert_eq!(case.limit(Chip { clock: 0.0, bandwidth: 0.0, ..chip([9, 0]) }), None);
             assert!(case.limit(chip([9, 0])).is_some_and(|(seconds, _)| seconds > 0.0));
         }
-        assert_eq!(of(Kernel::Dot, 1, Chip { bandwidth: 0.0, ..chip([9, 0]) }), None);
+        assert_eq!(of(Kernel::MarginalError, 1, Chip { bandwidth: 0.0, ..chip([9, 0]) }), None);
         assert!(of(Kernel::SoftMin, 2, Chip { bandwidth: 0.0, ..chip([9, 0]) }).is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! What the kernels are timed on: clouds of normals, a noise, a mixture and a program.
 
-use crate::backend::{Backend, BackendError, Noise, Reals};
+use crate::backend::{Backend, BackendError, Draw, Noise, Reals};
 use crate::measure::{Covariance, Mixture};
 use crate::path::{Grid, Schedule};
 use crate::program::{Program, Step};
@@ -15,7 +15,7 @@ pub const COMPONENTS: usize = 8;
 pub fn cloud<B: Backend>(backend: &B, n: usize, d: usize, step: u32) -> Result<Reals<B>, BackendError> {
     let mut points = backend.zeros(n * d)?;
     let noise = Noise::Counter { philox: Philox::new(0, Stream::Source), first: 0 };
-    backend.normals(noise, step, 0, 0, d, &mut points)?;
+    backend.normals(noise, Draw { step, number: 0, call: 0 }, d, &mut points)?;
     Ok(points)
 }
 

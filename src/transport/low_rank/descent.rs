@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::BackendError;
+
 use super::projection::{Projected, project};
 use super::side::{Factor, Pair};
 
@@ -74,7 +76,10 @@ impl Descent {
     }
 
     /// Projects onto the plans of `points`.
-    pub fn project(&mut self, points: &Pair, tol: f64, rounds: usize) -> Projected {
+    ///
+    /// # Errors
+    /// [`BackendError`] of the device.
+    pub fn project(&mut self, points: &Pair, tol: f64, rounds: usize) -> Result<Projected, BackendError> {
         let sigma = self.sigma();
         project([&points.x, &points.y], [&mut self.q, &mut self.r], &self.s, sigma, tol, rounds)
     }
@@ -99,7 +104,10 @@ impl Descent {
     }
 
     /// A step from `now`, and what the stations get after it.
-    pub fn step(&mut self, now: &Projected, points: &Pair) -> Projected {
+    ///
+    /// # Errors
+    /// [`BackendError`] of the device.
+    pub fn step(&mut self, now: &Projected, points: &Pair) -> Result<Projected, BackendError> {
         match self.rounds.cmp(&GOOD) {
             Ordering::Less => self.growth = (1.2 * self.growth).min(LARGEST_GROWTH),
             Ordering::Equal => {}
@@ -110,11 +118,11 @@ impl Descent {
         self.r.advance(SHARE, &now.x.means);
         self.s.iter_mut().zip(now.gains()).for_each(|(s, gain)| *s -= SHARE * (*s + gain));
         self.sharpness *= 1.0 + self.growth;
-        let next = self.project(points, PROJECTED, ROUNDS);
+        let next = self.project(points, PROJECTED, ROUNDS)?;
         self.q.note_moves(&before[0]);
         self.r.note_moves(&before[1]);
         self.rounds = next.rounds;
         self.iterations += 1;
-        next
+        Ok(next)
     }
 }

@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::backend::BackendError;
+
 use super::descent::Descent;
 use super::projection::Projected;
 use super::side::{LEAST, Pair, dot};
@@ -33,7 +35,16 @@ pub struct LowRankPlan {
 impl LowRankPlan {
     /// The plan of all `points`, of which g are the column sums of Q. R is cut down to them, and what its rows then lack is spread over
     /// what the columns lack (Altschuler, Weed, Rigollet 2017, algorithm 2).
-    pub(super) fn new(descent: &Descent, points: &Pair, now: &Projected, origin: &[f64], converged: bool) -> Self {
+    ///
+    /// # Errors
+    /// [`BackendError`] of the device.
+    pub(super) fn new(
+        descent: &Descent,
+        points: &Pair,
+        now: &Projected,
+        origin: &[f64],
+        converged: bool,
+    ) -> Result<Self, BackendError> {
         let (x, y) = (&points.x, &points.y);
         let (g, rank, d) = (now.x.masses.clone(), now.g.len(), x.d);
         let cut: Vec<f64> = g.iter().zip(&now.y.masses).map(|(g, mass)| (g / mass.max(LEAST)).min(1.0)).collect();
@@ -41,7 +52,7 @@ impl LowRankPlan {
         let lacking: Vec<f64> = g.iter().zip(&kept).map(|(g, kept)| (g - kept).max(0.0)).collect();
         let total = lacking.iter().sum::<f64>().max(LEAST);
 
-        let mut r = descent.r.shares(y, descent.sigma());
+        let mut r = descent.r.shares(y, descent.sigma())?;
         r.par_chunks_exact_mut(rank).zip(&y.masses).for_each(|(row, mass)| {
             row.iter_mut().zip(&cut).for_each(|(r, cut)| *r *= cut);
             let missing = (1.0 - row.iter().sum::<f64>()).max(0.0) / total;
@@ -60,7 +71,7 @@ impl LowRankPlan {
         let gain = |k: usize| g[k] * dot(&now.x.means[k * d..][..d], &means[k * d..][..d]);
         let transport_cost = (points.constant - (0..rank).map(gain).sum::<f64>()).max(0.0);
 
-        let mut q = descent.q.shares(x, descent.sigma());
+        let mut q = descent.q.shares(x, descent.sigma())?;
         let mut map = origin.repeat(x.masses.len());
         let rows = q.par_chunks_exact_mut(rank).zip(map.par_chunks_exact_mut(d)).zip(&x.masses);
         rows.for_each(|((row, image), mass)| {
@@ -70,7 +81,7 @@ impl LowRankPlan {
             }
         });
         let marginal_error = error(&q, &g) + error(&r, &g);
-        Self { q, r, g, transport_cost, marginal_error, iterations: descent.iterations, converged, map }
+        Ok(Self { q, r, g, transport_cost, marginal_error, iterations: descent.iterations, converged, map })
     }
 }
 

@@ -13,6 +13,8 @@
 
 use nalgebra::{DMatrix, DVector};
 
+use crate::backend::BackendError;
+
 use super::side::{Clusters, Factor, Side, dot};
 
 /// Of the masses, to the diagonal: constants added to all levels change nothing.
@@ -30,16 +32,27 @@ pub struct Projected {
 }
 
 /// Moves the levels of `q` and `r` until the L1 errors of both column sums add up to `tol`, in at most `rounds` steps.
-pub fn project([x, y]: [&Side; 2], [q, r]: [&mut Factor; 2], s: &[f64], sigma: f64, tol: f64, rounds: usize) -> Projected {
+///
+/// # Errors
+/// [`BackendError`] of the device.
+pub fn project(
+    [x, y]: [&Side; 2],
+    [q, r]: [&mut Factor; 2],
+    s: &[f64],
+    sigma: f64,
+    tol: f64,
+    rounds: usize,
+) -> Result<Projected, BackendError> {
     let mut round = 0;
     loop {
         let (x, y) = rayon::join(|| q.clusters(x, sigma), || r.clusters(y, sigma));
+        let (x, y) = (x?, y?);
         let g = common(s, &q.levels, &r.levels, sigma);
         let projected = Projected { x, y, g, rounds: round };
         if round == rounds || projected.error() <= tol {
-            return projected;
+            return Ok(projected);
         }
-        let Some(step) = projected.newton() else { return Projected { rounds, ..projected } };
+        let Some(step) = projected.newton() else { return Ok(Projected { rounds, ..projected }) };
         let (f, h) = step.as_slice().split_at(s.len());
         let range = range(f.iter().copied()).max(range(h.iter().copied())).max(range(f.iter().zip(h).map(|(f, h)| f + h)));
         let share = if range > 0.0 { range.ln_1p() / range / sigma } else { 0.0 };
@@ -117,7 +130,7 @@ mod tests {
         let s: Vec<f64> = (0..rank).map(wave).collect();
 
         let dense = |factor: &Factor, side: &Side| {
-            let mut matrix = DMatrix::from_row_slice(side.masses.len(), rank, &factor.shares(side, sigma));
+            let mut matrix = DMatrix::from_row_slice(side.masses.len(), rank, &factor.shares(side, sigma).unwrap());
             matrix.row_iter_mut().zip(&side.masses).for_each(|(mut row, mass)| row *= *mass);
             matrix
         };
@@ -135,7 +148,7 @@ mod tests {
             }
         }
 
-        let projected = project([&x, &y], [&mut q, &mut r], &s, sigma, 1e-13, 20);
+        let projected = project([&x, &y], [&mut q, &mut r], &s, sigma, 1e-13, 20).unwrap();
         assert!(projected.error() <= 1e-13 && projected.rounds < 10, "{} after {}", projected.error(), projected.rounds);
         // Both are at rounding errors of their fixed point.
         assert!((DVector::from_vec(projected.g) - g).amax() < 1e-12);

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::projection::Projected;
-use crate::backend::cpu::{Isa, Stations, shares, sums};
+use crate::backend::cpu::Cpu;
+use crate::backend::{BackendError, Pairs, Shares, Stations};
 use crate::measure::Cloud;
 use crate::random::Stream;
 
@@ -89,26 +90,35 @@ impl Factor {
     }
 
     /// The factor's clusters of `side`.
-    pub fn clusters(&self, side: &Side, sigma: f64) -> Clusters {
+    ///
+    /// # Errors
+    /// [`BackendError`] of the device.
+    pub fn clusters(&self, side: &Side, sigma: f64) -> Result<Clusters, BackendError> {
         let (rank, d) = (self.levels.len(), side.d);
-        let [slopes, levels] = self.exponents(sigma);
-        let sums = sums(Isa::detect(), (&side.points, &side.masses), Stations { slopes: &slopes, levels: &levels });
-        let masses: Vec<f64> = sums.overlaps.chunks_exact(rank).map(|row| row.iter().sum()).collect();
-        let mut means = sums.moments;
+        let (mut means, mut overlaps) = (vec![0.0; rank * d], vec![0.0; rank * rank]);
+        self.share(side, sigma, Shares::Sums { moments: &mut means, overlaps: &mut overlaps })?;
+        let masses: Vec<f64> = overlaps.chunks_exact(rank).map(|row| row.iter().sum()).collect();
         for (mean, mass) in means.chunks_exact_mut(d).zip(&masses) {
             mean.iter_mut().for_each(|x| *x /= mass.max(LEAST));
         }
-        Clusters { masses, means, overlaps: sums.overlaps }
+        Ok(Clusters { masses, means, overlaps })
     }
 
     /// softmax_k(σ (x_i·z_k + β_k)) for all points of `side`, n × r.
-    pub fn shares(&self, side: &Side, sigma: f64) -> Vec<f64> {
-        let [slopes, levels] = self.exponents(sigma);
-        shares(Isa::detect(), &side.points, Stations { slopes: &slopes, levels: &levels })
+    ///
+    /// # Errors
+    /// [`BackendError`] of the device.
+    pub fn shares(&self, side: &Side, sigma: f64) -> Result<Vec<f64>, BackendError> {
+        let mut shares = vec![0.0; side.masses.len() * self.levels.len()];
+        self.share(side, sigma, Shares::Each(&mut shares))?;
+        Ok(shares)
     }
 
-    fn exponents(&self, sigma: f64) -> [Vec<f64>; 2] {
-        [&self.stations, &self.levels].map(|values| values.iter().map(|value| sigma * value).collect())
+    /// On the processor, in f64: the projection asks for more digits than single precision has.
+    fn share(&self, side: &Side, sigma: f64, out: Shares<'_, Cpu<f64>>) -> Result<(), BackendError> {
+        let scaled = |values: &[f64]| -> Vec<f64> { values.iter().map(|value| sigma * value).collect() };
+        let (slopes, levels) = (scaled(&self.stations), scaled(&self.levels));
+        Cpu::new().share(&side.points, &side.masses, Stations { slopes: &slopes, levels: &levels }, out)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::backend::{Backend, BackendError, Damping, Mean, Reals, TILE, TileList, Tiles};
+use crate::backend::{Backend, BackendError, Damping, Logit, Out, Reals, TILE, TileList, Tiles, Update};
 use crate::transport::multiscale::tiles::{Cell, List, Scale, affine, cells, list};
 use crate::transport::sinkhorn::Hold;
 
@@ -97,7 +97,7 @@ impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
     fn relax(&mut self, backend: &B, eps: f64, share: f64, log_ratio: &Reals<B>) -> Result<(), BackendError> {
         let free = self.hold.rho.zip(self.ground.as_ref());
         let damping = free.map(|(rho, ground)| Damping { omega: rho / (rho + eps), ground });
-        backend.relax(log_ratio, eps, damping, share, &self.potential, &mut self.change)
+        backend.relax(log_ratio, Update { eps, share, damping }, &self.potential, &mut self.change)
     }
 
     /// φ moves by `relaxation` times what an update makes of it.
@@ -201,7 +201,8 @@ impl<B: Backend> Kept<B> {
         out: &mut Reals<B>,
     ) -> Result<(), BackendError> {
         let list = TileList { starts: &self.starts, runs: &self.runs };
-        backend.soft_min_tiles(&rows.tiles(), &columns.tiles(), &list, eps, packed, out, None)
+        let logit = Logit::Tiles { rows: &rows.tiles(), columns: &columns.tiles(), list: &list, eps, packed };
+        backend.soft_min(logit, Out::of(out))
     }
 
     /// Means Σ_j P_ij v_j / Σ_j P_ij of `values` v, m × p, and before them log r of each row.
@@ -217,8 +218,8 @@ impl<B: Backend> Kept<B> {
         let values = backend.upload_reals(values)?;
         let (mut mean, mut log_ratio) = (backend.zeros(n * p)?, backend.zeros(n)?);
         let list = TileList { starts: &self.starts, runs: &self.runs };
-        let wanted = Some(Mean { values: &values, p, out: &mut mean });
-        backend.soft_min_tiles(&rows.tiles(), &columns.tiles(), &list, eps, packed, &mut log_ratio, wanted)?;
+        let logit = Logit::Tiles { rows: &rows.tiles(), columns: &columns.tiles(), list: &list, eps, packed };
+        backend.soft_min(logit, Out::with_mean(&mut log_ratio, &values, p, &mut mean))?;
         Ok((backend.download_reals(&log_ratio)?, backend.download_reals(&mean)?))
     }
 }

@@ -1,6 +1,6 @@
 //! One end of a problem on a device, in coordinates where single precision can hold it.
 
-use crate::backend::{Backend, BackendError, Real, Reals, Rows, Storage};
+use crate::backend::{Backend, BackendError, HalfPoints, Real, Reals, Rows, Storage};
 use crate::measure::Cloud;
 use crate::transport::problem::with_mass;
 
@@ -47,7 +47,7 @@ pub(crate) struct Side<B: Backend> {
     /// All coordinates, n × width; none where they are stored in half.
     pub points: Reals<B>,
     /// They in half the memory, where the problem asks for it and the device has a use for it.
-    pub half: Option<B::HalfPoints>,
+    pub half: Option<HalfPoints<B>>,
     /// Weights a.
     pub weights: Reals<B>,
     /// log a.
@@ -55,13 +55,8 @@ pub(crate) struct Side<B: Backend> {
 }
 
 impl<B: Backend> Side<B> {
-    /// `cloud` with lengths multiplied by `scale`, a power of two, under the cost ½|x−y|².
-    pub fn new(backend: &B, cloud: &Cloud, scale: f64) -> Result<Self, BackendError> {
-        Self::with(backend, cloud, scale, &[], Storage::Full)
-    }
-
-    /// [`Side::new`] with as many `extra` coordinates for each point, which are taken as they are, and everything rounded to what
-    /// `storage` can hold.
+    /// `cloud` with lengths multiplied by `scale`, a power of two, under the cost ½|x−y|², with as many `extra` coordinates for each
+    /// point, which are taken as they are, and everything rounded to what `storage` can hold.
     pub fn with(backend: &B, cloud: &Cloud, scale: f64, extra: &[f64], storage: Storage) -> Result<Self, BackendError> {
         let mut side = Self::about(backend, cloud, cloud.mean(), scale, extra, storage)?;
         side.unit = scale * scale;
@@ -106,7 +101,7 @@ impl<B: Backend> Side<B> {
         });
         let log: Vec<f64> = mass.iter().map(|a| a.ln()).collect();
         let (coordinates, width) = (extended.as_ref().unwrap_or(&centred), cloud.dim() + more);
-        let half = backend.halve(coordinates, width, storage)?;
+        let half = if B::HALVES { HalfPoints::new(backend, coordinates, width, storage)? } else { None };
         Ok(Self {
             n: cloud.len(),
             d: cloud.dim(),

@@ -1,6 +1,6 @@
 //! The iteration at one ε, all of it on the device: potentials in f64, what the soft-min reads of them rounded, their changes.
 
-use crate::backend::{Anderson, Backend, BackendError, Damping, Half, Reals, Sweep, Ticket};
+use crate::backend::{Anderson, Backend, BackendError, Damping, Half, Logit, Out, Reals, Sweep, Symmetric, Ticket, Update};
 use crate::transport::cost::Streamed;
 use crate::transport::sinkhorn::half_step::HalfStep;
 use crate::transport::sinkhorn::{Hold, Run};
@@ -35,7 +35,7 @@ impl<B: Backend> Potential<B> {
     fn relax(&mut self, backend: &B, log_ratio: &Reals<B>, eps: f64, share: f64) -> Result<(), BackendError> {
         // Not by `damping`, which would borrow all of this.
         let damping = self.damping.as_ref().map(|(omega, ground)| Damping { omega: *omega, ground });
-        backend.relax(log_ratio, eps, damping, share, &self.value, &mut self.change)
+        backend.relax(log_ratio, Update { eps, share, damping }, &self.value, &mut self.change)
     }
 }
 
@@ -98,9 +98,9 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
         let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
         backend.round(&phi.value, &mut phi.rounded)?;
         if run.symmetric && matches!(run.cost, Streamed::Product) && x.half.is_none() {
-            let rows = x.rows();
             let (weights, shift) = ((&x.weights, &x.log_weights), (&phi.rounded, 1.0 / eps));
-            backend.soft_min_self(rows, 1.0 / eps, weights, shift, &mut run.packed_y, &mut run.ratio_x)?;
+            let cloud = Symmetric { rows: x.rows(), k: 1.0 / eps, weights, shift, packed: &mut run.packed_y };
+            backend.soft_min(Logit::Symmetric(cloud), Out::of(&mut run.ratio_x))?;
         } else {
             backend.round(if run.symmetric { &phi.value } else { &psi.value }, &mut psi.rounded)?;
             let cost = run.cost.pair_cost(false);

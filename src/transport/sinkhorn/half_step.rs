@@ -3,7 +3,7 @@
 use std::f64::consts::LN_2;
 use std::ops::Range;
 
-use crate::backend::{Backend, BackendError, Columns, CostMean, HalfColumns, Mean, PairCost, Reals, Rows, Scale};
+use crate::backend::{Backend, BackendError, Columns, HalfColumns, Logit, Out, PairCost, Reals, Scale};
 use crate::transport::problem::{Side, dot};
 use crate::transport::sinkhorn::Run;
 
@@ -157,37 +157,43 @@ pub struct HalfStep<'a, B: Backend> {
 }
 
 impl<B: Backend> HalfStep<'_, B> {
-    /// Packs the columns: k y, or y itself beside a cost, and log b − ψ/ε.
-    fn pack<'b>(&self, packed: &'b mut Reals<B>) -> Result<(Rows<'_, B>, Columns<'b, B>), BackendError> {
-        let Self { backend, eps, rows, columns, psi, .. } = *self;
-        let k = if self.cost.is_some() { LN_2 } else { 1.0 / eps };
-        let (scale, potential) = (Scale::Uniform(k), Some((psi, -1.0 / eps)));
-        backend.pack(&columns.points, columns.width, scale, &columns.log_weights, potential, packed)?;
-        Ok((rows.rows(), Columns { packed, m: columns.n, d: columns.width }))
-    }
-
-    /// Rows and columns in half the memory, where they are stored so.
-    fn halves(&self) -> Option<(&B::HalfPoints, HalfColumns<'_, B>)> {
+    /// The logit of products, relative to φ/ε, with which log-sums are the log of a marginal's density; the columns are packed unless
+    /// they are stored in half the memory.
+    fn product<'b>(&'b self, packed: &'b mut Reals<B>) -> Result<Logit<'b, B>, BackendError> {
         let Self { eps, rows, columns, psi, .. } = *self;
-        let (rows, points) = (rows.half.as_ref()?, columns.half.as_ref()?);
-        Some((rows, HalfColumns { points, k: 1.0 / eps, bias: &columns.log_weights, potential: (psi, -1.0 / eps) }))
+        let (k, shift) = (1.0 / eps, Some((self.phi, 1.0 / eps)));
+        if let (Some(rows), Some(points)) = (&rows.half, &columns.half) {
+            let columns = HalfColumns { points, k, bias: &columns.log_weights, potential: (psi, -k) };
+            return Ok(Logit::Half { rows, columns, shift });
+        }
+        Ok(Logit::Product { rows: rows.rows(), columns: self.pack(k, packed)?, shift })
     }
 
-    /// The shift φ/ε, with which log-sums are the log of a marginal's density.
-    fn shift(&self) -> Option<(&Reals<B>, f64)> {
-        Some((self.phi, 1.0 / self.eps))
+    /// The logit of a `cost`, relative to φ/ε; its means go to `mean`.
+    fn of_cost<'b>(
+        &'b self,
+        cost: PairCost<'b>,
+        packed: &'b mut Reals<B>,
+        mean: Option<&'b mut Reals<B>>,
+    ) -> Result<Logit<'b, B>, BackendError> {
+        let (k, columns) = (1.0 / self.eps, self.pack(LN_2, packed)?);
+        Ok(Logit::Cost { rows: self.rows.rows(), columns, cost, k, shift: Some((self.phi, k)), mean })
+    }
+
+    /// Packs the columns: k y and log b − ψ/ε.
+    fn pack<'b>(&self, k: f64, packed: &'b mut Reals<B>) -> Result<Columns<'b, B>, BackendError> {
+        let Self { backend, eps, columns, psi, .. } = *self;
+        backend.pack(columns.rows(), Scale::Uniform(k), &columns.log_weights, Some((psi, -1.0 / eps)), packed)?;
+        Ok(Columns { packed, m: columns.n, d: columns.width })
     }
 
     /// `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)`, or with −c_ij for the product.
     pub fn log_marginal(&self, packed: &mut Reals<B>, out: &mut Reals<B>) -> Result<(), BackendError> {
-        if let Some((rows, columns)) = self.halves() {
-            return self.backend.soft_min_half(rows, columns, self.shift(), out, None);
-        }
-        let (rows, columns) = self.pack(packed)?;
-        match self.cost {
-            None => self.backend.soft_min(rows, columns, self.shift(), out),
-            Some(cost) => self.backend.soft_min_cost(rows, columns, cost, 1.0 / self.eps, self.shift(), out, None),
-        }
+        let logit = match self.cost {
+            None => self.product(packed)?,
+            Some(cost) => self.of_cost(cost, packed, None)?,
+        };
+        self.backend.soft_min(logit, Out::of(out))
     }
 
     /// The log of a marginal's density and the means of values under the plan's rows, of a product.
@@ -200,13 +206,7 @@ impl<B: Backend> HalfStep<'_, B> {
     ) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
         let backend = self.backend;
         let (values, mut mean) = (backend.upload_reals(values)?, backend.zeros(self.rows.n * p)?);
-        if let Some((rows, columns)) = self.halves() {
-            let mean = Mean { values: &values, p, out: &mut mean };
-            backend.soft_min_half(rows, columns, self.shift(), out, Some(mean))?;
-        } else {
-            let (rows, columns) = self.pack(packed)?;
-            backend.soft_mean(rows, columns, self.shift(), &values, p, out, &mut mean)?;
-        }
+        backend.soft_min(self.product(packed)?, Out::with_mean(out, &values, p, &mut mean))?;
         Ok((backend.download_reals(out)?, backend.download_reals(&mean)?))
     }
 
@@ -220,11 +220,9 @@ impl<B: Backend> HalfStep<'_, B> {
         out: &mut Reals<B>,
     ) -> Result<[Vec<f64>; 3], BackendError> {
         let backend = self.backend;
-        let (rows, columns) = self.pack(packed)?;
         let values = backend.upload_reals(values)?;
         let (mut means, mut costs) = (backend.zeros(self.rows.n * p)?, backend.zeros(self.rows.n)?);
-        let mean = CostMean { values: &values, p, out: &mut means, cost: &mut costs };
-        backend.soft_min_cost(rows, columns, cost, 1.0 / self.eps, self.shift(), out, Some(mean))?;
+        backend.soft_min(self.of_cost(cost, packed, Some(&mut costs))?, Out::with_mean(out, &values, p, &mut means))?;
         Ok([backend.download_reals(out)?, backend.download_reals(&means)?, backend.download_reals(&costs)?])
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::backend::{Backend, BackendError, Precision, Reals, Ticket};
+use crate::backend::{Backend, BackendError, Precision, Reals, Scores, Ticket};
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
 use crate::transport::problem::{Problem, Side, dot, precision};
@@ -34,7 +34,7 @@ pub struct Run<'a, B: Backend> {
     pub(super) ratio_x: Reals<B>,
     pub(super) ratio_y: Reals<B>,
     /// The products of all pairs, target × source, where the device keeps them.
-    pub(super) scores: Option<B::Scores>,
+    pub(super) scores: Option<Scores<B::Real>>,
     pub iterations: usize,
     pub history: Vec<Residual>,
     /// Rounding error of the products in the exponents.
@@ -119,7 +119,7 @@ impl<'a, B: Backend> Run<'a, B> {
 
     /// As [`Run::solve`], from the middle of the iteration where it is `under_way`.
     ///
-    /// The device is kept [`Backend::AHEAD`] iterations ahead of the error that is looked at. Where an error says stop, the plan
+    /// The device is kept [`Memory::AHEAD`](crate::backend::Memory::AHEAD) iterations ahead of the error that is looked at. Where an error says stop, the plan
     /// that there is by then must say so too.
     pub(super) fn go_on(
         &mut self,

@@ -3,7 +3,7 @@
 use brenier::backend::Device;
 use brenier::metric::cfm_loss_floor;
 use brenier::metric::flag::{INDEPENDENT, MAP_COLLAPSED};
-use brenier::transport::{Outcome, Plan, Problem};
+use brenier::transport::{Outcome, Problem};
 use serde::Serialize;
 
 use super::batch::End;
