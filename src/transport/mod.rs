@@ -32,7 +32,7 @@ pub use barycenter::{Barycenter, Between, Coupling};
 pub use conditional::{Conditional, Draws, Partners};
 pub use convention::Convention;
 pub use cost::{CostFunction, GroundCost};
-pub use divergence::Divergence;
+pub use divergence::{Debiased, Divergence};
 pub use error::TransportError;
 pub use exact::{ExactPlan, PlanEntry};
 pub use gaussian::{AffineMap, ClosedForm, EntropicPlan, Gaussian, UnbalancedPlan};

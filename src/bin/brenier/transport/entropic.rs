@@ -7,7 +7,7 @@ use brenier::backend::{Cost, Device, Storage};
 use brenier::checkpoint::Checkpoint;
 use brenier::io::read_array;
 use brenier::measure::Cloud;
-use brenier::transport::{Convention, CostScale, GroundCost, Potentials, Problem, subsample};
+use brenier::transport::{Convention, CostScale, Debiased, GroundCost, Potentials, Problem, subsample};
 use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 
@@ -224,17 +224,12 @@ impl Entropic {
         };
         let outcome =
             solver.solve_watched(&problem, warm.as_ref(), device, Watch::telling(&tell).keeping(checkpoint.part("plan")))?;
-        // The two self-terms, with the same progress and the same way to stop.
-        let mut own = |cloud, part| {
-            let problem = problem.between(cloud, cloud)?;
-            solver.solve_watched(&problem, None, device, Watch::telling(&tell).keeping(checkpoint.part(part)))
-        };
-        let selves = if self.debias { vec![own(x, "source")?, own(y, "target")?] } else { Vec::new() };
-        let divergence = self.debias.then(|| outcome.dual - 0.5 * selves.iter().map(|own| own.dual).sum::<f64>());
-        // A value is as good as the worst of its terms.
-        let unfinished = selves.iter().zip(["source", "target"]).find(|(own, _)| outcome.converged && !own.converged);
+        let watch = Watch::telling(&tell).keeping(checkpoint.whole());
+        let debiased = self.debias.then(|| outcome.debiased(&solver, device, watch)).transpose()?;
+        let divergence = debiased.as_ref().map(|debiased| debiased.value);
+        let unfinished = debiased.as_ref().and_then(Debiased::unfinished).filter(|_| outcome.converged);
         let (verdict, marginal_error) = match unfinished {
-            Some((own, end)) => (format!("between the {end} and itself: {}", own.verdict), own.marginal_error),
+            Some((end, own)) => (format!("between the {end} and itself: {}", own.verdict), own.marginal_error),
             None => (outcome.verdict.to_string(), outcome.marginal_error),
         };
         let seconds = begun.elapsed().as_secs_f64();
