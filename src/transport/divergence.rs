@@ -5,7 +5,7 @@ use crate::backend::Device;
 use crate::measure::Cloud;
 use crate::transport::gradient::Gradient;
 use crate::transport::problem::Problem;
-use crate::transport::sinkhorn::Sinkhorn;
+use crate::transport::solver::Sinkhorn;
 use crate::transport::{Outcome, TransportError};
 use crate::watch::Watch;
 

@@ -12,7 +12,8 @@
 
 use crate::backend::{Backend, Device, Task};
 use crate::transport::problem::{Problem, dot};
-use crate::transport::sinkhorn::{Potentials, Run};
+use crate::transport::sinkhorn::Run;
+use crate::transport::solver::Potentials;
 use crate::transport::{Outcome, TransportError};
 use crate::watch::Watch;
 

@@ -11,7 +11,7 @@ use crate::random::Stream;
 use crate::transport::TransportError;
 use crate::transport::gaussian::Gaussian;
 use crate::transport::problem::{Problem, Side};
-use crate::transport::sinkhorn::{Potentials, Sinkhorn};
+use crate::transport::solver::{Potentials, Sinkhorn};
 use crate::watch::Watch;
 
 /// Above this dimension covariances are taken as diagonal: their eigenvectors would cost as much as an iteration.

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use crate::backend::{Backend, BackendError, Precision, Reals, Scores, Ticket};
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
+use crate::transport::hold::{Hold, convex};
 use crate::transport::problem::{Problem, Side, dot, precision};
 use crate::transport::sinkhorn::alternation::Alternation;
-use crate::transport::sinkhorn::hold::{Hold, convex};
 use crate::transport::sinkhorn::underway::Iteration;
-use crate::transport::sinkhorn::{Potentials, Sinkhorn};
+use crate::transport::solver::{Potentials, Sinkhorn};
 use crate::watch::{Residual, Watch};
 
 /// Iterations without a new least error after which an error near the rounding of the exponents is taken as final.
