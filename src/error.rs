@@ -1,19 +1,25 @@
 //! The error of the crate: one variant a room.
 
+use std::error::Error as StdError;
+
 use thiserror::Error;
 
-use crate::backend::{BackendError, DeviceError};
+use crate::backend::{BackendError, CudaAbsence, DeviceError};
 use crate::field::FieldError;
+use crate::field::network::{LevelError, NetworkError};
 use crate::gradient_flow::FlowError;
-use crate::io::{ReadError, WriteError};
+#[cfg(feature = "image")]
+use crate::io::PictureError;
+use crate::io::{Fault, ReadError, WriteError};
 use crate::measure::{CloudError, MixtureError, NameError};
 use crate::metric::MetricError;
 use crate::path::{ConversionError, GridError, ScheduleError};
-use crate::sampler::{CourseError, RunError, UnknownMethod};
+use crate::sampler::{AdaptiveError, CourseError, RunError, UnknownCompat, UnknownMethod};
 use crate::transport::TransportError;
 
 /// Anything that can go wrong, by the room it went wrong in.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum Error {
     /// Numbers that do not make a cloud.
     #[error(transparent)]
@@ -30,6 +36,19 @@ pub enum Error {
     /// A file that was not written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// What is wrong with a file, before it is said with which.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// A picture that cannot be read or encoded.
+    #[cfg(feature = "image")]
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// Layers that do not make a network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// A level at which a network was not trained.
+    #[error(transparent)]
+    Level(#[from] LevelError),
     /// Times that do not make a grid.
     #[error(transparent)]
     Grid(#[from] GridError),
@@ -45,6 +64,9 @@ pub enum Error {
     /// There is no such device.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// CUDA, or one GPU, cannot be used.
+    #[error(transparent)]
+    Cuda(#[from] CudaAbsence),
     /// The device could not do it.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -57,6 +79,12 @@ pub enum Error {
     /// A method that is not known.
     #[error(transparent)]
     Method(#[from] UnknownMethod),
+    /// A defect that is not known.
+    #[error(transparent)]
+    Compat(#[from] UnknownCompat),
+    /// A differential equation that was not solved.
+    #[error(transparent)]
+    Adaptive(#[from] AdaptiveError),
     /// A field that cannot be evaluated.
     #[error(transparent)]
     Field(#[from] FieldError),
@@ -66,4 +94,7 @@ pub enum Error {
     /// A program that cannot run on a field.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A report that cannot be drawn: a [`ReportError`](crate::report::ReportError), which is above this floor.
+    #[error(transparent)]
+    Report(Box<dyn StdError + Send + Sync>),
 }

@@ -38,6 +38,7 @@ pub mod random;
 pub mod report;
 pub mod sampler;
 pub mod transport;
+mod vector;
 pub mod watch;
 
 pub use error::Error;

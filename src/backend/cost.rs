@@ -1,6 +1,7 @@
 //! Costs of a pair of points.
 
 use crate::backend::Real;
+use crate::vector::squared_distance;
 
 /// The cost of a pair.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,22 +46,4 @@ pub enum PairCost<'a> {
     Lp(f64),
     /// Any c_ij, by the numbers of row and column; on the processor only.
     Given(&'a (dyn Fn(usize, usize) -> f64 + Sync)),
-}
-
-/// |x − y|² by differences, so that near pairs keep their digits; in eight running sums, so that it vectorises.
-#[inline(always)]
-pub fn squared_distance<T: Real>(x: &[T], y: &[T]) -> f64 {
-    let square = |x: &T, y: &T| (x.to_f64() - y.to_f64()).powi(2);
-    let ((x_blocks, x_rest), (y_blocks, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
-    let rest: f64 = x_rest.iter().zip(y_rest).map(|(x, y)| square(x, y)).sum();
-    if x_blocks.is_empty() {
-        return rest;
-    }
-    let mut sums = [0.0; 8];
-    for (x, y) in x_blocks.iter().zip(y_blocks) {
-        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
-            *sum += square(x, y);
-        }
-    }
-    sums.iter().sum::<f64>() + rest
 }

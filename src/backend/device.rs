@@ -9,11 +9,12 @@ use crate::backend::cuda::Cuda;
 
 /// Precision of the arithmetic over particles; coefficients and results are always f64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Precision {
-    /// Single precision.
+    /// Single.
     #[default]
     F32,
-    /// Double precision: the reference.
+    /// Double: the reference, slower.
     F64,
 }
 
@@ -41,6 +42,7 @@ pub enum Device {
 
 /// Why there is no such device.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum DeviceError {
     /// A name that is no device's.
     #[error("there is no device \"{name}\"; the devices are auto and cpu, and cuda or cuda:1 for a GPU")]
@@ -66,6 +68,7 @@ pub enum DeviceError {
 
 /// Why CUDA, or one GPU, cannot be used.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum CudaAbsence {
     /// Left out by a feature.
     #[error("this build of brenier leaves CUDA out (feature `cuda`)")]

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// Why a backend could not do what it was asked.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum BackendError {
     /// Not enough memory.
     #[error("{what} needs {needed} bytes and {free} are free; use fewer points")]

@@ -6,13 +6,16 @@ use crate::backend::{BackendError, Memory};
 
 /// How the points of a cloud are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Storage {
     /// In the precision of the arithmetic.
     #[default]
     Full,
-    /// IEEE half precision: 11 digits of base 2, down to 6e-8 in absolute terms.
+    /// IEEE half precision, 11 bits.
+    ///
+    /// Down to 6e-8 in absolute terms.
     F16,
-    /// The upper half of an f32: 8 digits of base 2.
+    /// The upper half of an f32, 8 bits.
     Bf16,
 }
 

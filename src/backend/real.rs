@@ -3,7 +3,7 @@
 use bytemuck::Pod;
 
 /// The floating-point type of a backend.
-pub trait Real: Pod + Send + Sync + PartialOrd + std::fmt::Debug + 'static {
+pub trait Real: Pod + Into<f64> + Send + Sync + PartialOrd + std::fmt::Debug + 'static {
     /// Half the spacing of numbers at one: the largest relative rounding error.
     const ROUNDING: f64;
     /// The square root of the smallest normal number: squares of smaller ones, and their products with a small weight, are denormal.

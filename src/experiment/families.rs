@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::experiment::record::{Family, FreeEnergy};
-use crate::experiment::walk::mean;
 use crate::experiment::workbench::{END_OF_DIFFUSION, Made, Setting, Workbench};
 use crate::field::{Field, Network};
 use crate::measure::{Cloud, Measure};
@@ -12,6 +11,7 @@ use crate::metric::NoiseFloor;
 use crate::path::Schedule;
 use crate::sampler::{AnnealedLangevin, Ddim, Ddpm, Euler, Heun, Method, Variance};
 use crate::transport::{Problem, Sinkhorn};
+use crate::vector::mean;
 use crate::watch::{Progress, Watch};
 
 /// ε of the ot rows, relative to c₀.

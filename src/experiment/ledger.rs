@@ -3,12 +3,12 @@
 use crate::backend::Device;
 use crate::error::Error;
 use crate::experiment::record::Ledger;
-use crate::experiment::walk::mean;
 use crate::field::{Field, FieldError};
 use crate::measure::{Cloud, Measure};
 use crate::metric::paired_cost;
 use crate::path::{Level, Schedule};
 use crate::random::Stream;
+use crate::vector::mean_with_error;
 
 /// A path from `start` to `end` with the action of each particle.
 pub struct Path<'a> {
@@ -39,14 +39,14 @@ pub struct Estimate {
 pub fn ledger(path: &Path<'_>, regression: Option<Estimate>, seed: u32) -> Result<Ledger, Error> {
     let paired = paired_cost(path.start, path.end, seed)?;
     let actions: Vec<f64> = paired.rows.iter().map(|&row| path.action[row]).collect();
-    let action = mean(&actions);
+    let (action, error) = mean_with_error(&actions);
     // Both are at least zero (Jensen's inequality; the best pairing), but for rounding.
     let straightness = (action - paired.own_cost).max(0.0);
     let coupling_gap = (paired.own_cost - paired.w2_squared).max(0.0);
     let sum = paired.w2_squared + coupling_gap + straightness;
     let (residual, standard_error) = match regression {
         None => (action - sum, 0.0),
-        Some(estimate) => (estimate.value - sum, estimate.standard_error.hypot(standard_error(&actions))),
+        Some(estimate) => (estimate.value - sum, estimate.standard_error.hypot(error)),
     };
     Ok(Ledger {
         path: path.name.into(),
@@ -99,15 +99,9 @@ pub fn action_from_regression(
             .map(|(u, v)| u.iter().zip(v).map(|(u, v)| 2.0 * u * v - v * v).sum())
             .collect();
         let width = end / LEVELS as f64;
-        value += width * mean(&terms);
-        variance += (width * standard_error(&terms)).powi(2);
+        let (mean, error) = mean_with_error(&terms);
+        value += width * mean;
+        variance += (width * error).powi(2);
     }
     Ok(Estimate { value, standard_error: variance.sqrt() })
-}
-
-/// The standard error of the mean of independent `values`.
-pub fn standard_error(values: &[f64]) -> f64 {
-    let centre = mean(values);
-    let variance = values.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0).max(1.0);
-    (variance / values.len() as f64).sqrt()
 }

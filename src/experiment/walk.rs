@@ -69,11 +69,6 @@ impl Walk {
     }
 }
 
-/// The mean of `values`.
-pub fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
 /// √E|x − y|² between the same particles at two ends, n × d.
 pub fn rms_distance(x: &[f64], y: &[f64], d: usize) -> f64 {
     let squares: f64 = x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum();

@@ -6,9 +6,9 @@ use crate::backend::{Device, Noise};
 use crate::error::Error;
 use crate::experiment::compare::Compare;
 use crate::experiment::families::EPS_COLLAPSED;
-use crate::experiment::ledger::{Estimate, Path, action_from_regression, ledger, standard_error};
+use crate::experiment::ledger::{Estimate, Path, action_from_regression, ledger};
 use crate::experiment::record::{Family, FreeEnergy, Ledger, Row, Trajectory};
-use crate::experiment::walk::{Walk, mean, rms_distance};
+use crate::experiment::walk::{Walk, rms_distance};
 use crate::field::Field;
 use crate::measure::{Cloud, Measure};
 use crate::metric::{Judge, Ruler};
@@ -16,6 +16,7 @@ use crate::path::{Grid, Schedule};
 use crate::program::Program;
 use crate::random::{Philox, Stream};
 use crate::sampler::{Heun, Method, Observe, RunError};
+use crate::vector::{mean, mean_with_error};
 use crate::watch::{Progress, Watch};
 
 /// Heun steps of the reference end points.
@@ -256,7 +257,8 @@ impl Workbench<'_> {
             let log_normal = |x: &[f64]| -0.5 * x.iter().map(|x| x * x + std::f64::consts::TAU.ln()).sum::<f64>();
             let terms: Vec<f64> = log_density.iter().zip(cloud.rows()).map(|(l, x)| l - log_normal(x)).collect();
             let flow_time = -level.alpha.ln();
-            curve.push(FreeEnergy { t: level.t, flow_time, free_energy: mean(&terms), standard_error: standard_error(&terms) });
+            let (free_energy, standard_error) = mean_with_error(&terms);
+            curve.push(FreeEnergy { t: level.t, flow_time, free_energy, standard_error });
         }
         Ok(curve)
     }

@@ -12,6 +12,7 @@
 use crate::field::mixture::along;
 use crate::measure::Mixture;
 use crate::path::Level;
+use crate::vector::dot;
 
 impl Mixture {
     /// The Laplacian Δ log p(x) at `level`.
@@ -71,10 +72,6 @@ impl Mixture {
     fn mean_slope(&self, posterior: &[(f64, Vec<f64>)], d: usize) -> Vec<f64> {
         (0..d).map(|i| posterior.iter().map(|(r, y)| r * y[i]).sum()).collect()
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::transport::TransportError;
 
 /// Why a flow cannot be run, or where it stopped.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum FlowError {
     /// A step that is none.
     #[error("tau = {tau}; a step of the flow needs a finite tau above zero")]

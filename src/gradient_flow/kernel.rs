@@ -5,7 +5,7 @@
 //! ```
 
 use crate::backend::{Backend, BackendError, Centred, Packed, Rows, Task};
-use crate::transport::problem::dot;
+use crate::vector::dot;
 
 /// Points x (n × d) against weighted points y (m × d) with a kernel of width h.
 pub(super) struct Kernel<'a> {

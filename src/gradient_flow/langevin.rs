@@ -38,6 +38,7 @@ use crate::program::{Program, STATE};
 use crate::random::{Philox, Stream};
 use crate::sampler::unadjusted_langevin::{DATA, drift};
 use crate::sampler::{Observe, RunError, Underway};
+use crate::vector::mean_with_error;
 use crate::watch::{Progress, Watch};
 
 /// The Langevin scheme to a law.
@@ -263,7 +264,8 @@ impl<'a> Langevin<'a> {
         let scores = [&own, &self.field].map(|field| field.score(DATA, points, self.device));
         let [own, target] = scores;
         let rates: Vec<f64> = squares(&difference(&own?, &target?), law.dim());
-        let ((free_energy, standard_error), (dissipation, dissipation_error)) = (estimate(&terms), estimate(&rates));
+        let ((free_energy, standard_error), (dissipation, dissipation_error)) =
+            (mean_with_error(&terms), mean_with_error(&rates));
         Ok(Account {
             free_energy: Some(free_energy),
             standard_error: Some(standard_error),
@@ -393,7 +395,7 @@ struct Bounded {
 impl Bounded {
     fn new(low: &[f64], high: &[f64]) -> Self {
         let between: Vec<f64> = low.iter().zip(high).map(|(low, high)| (low + 2.0 * high) / 3.0).collect();
-        let ((value, noise), (low, _)) = (estimate(&between), estimate(low));
+        let ((value, noise), (low, _)) = (mean_with_error(&between), mean_with_error(low));
         Self { value, error: noise.hypot(value - low) }
     }
 }
@@ -406,14 +408,6 @@ fn difference(u: &[f64], v: &[f64]) -> Vec<f64> {
 /// |u_i|² of each row.
 fn squares(rows: &[f64], dim: usize) -> Vec<f64> {
     rows.chunks_exact(dim).map(|row| row.iter().map(|u| u * u).sum()).collect()
-}
-
-/// The mean of `terms` and its standard error.
-fn estimate(terms: &[f64]) -> (f64, f64) {
-    let n = terms.len() as f64;
-    let mean = terms.iter().sum::<f64>() / n;
-    let variance = terms.iter().map(|term| (term - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    (mean, (variance / n).sqrt())
 }
 
 /// What is told after so many steps, `account` being the last.

@@ -11,6 +11,7 @@ use crate::path::ScheduleError;
 
 /// Why a measure or an array could not be read.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// Not a file, and not a named source either.
     #[error(transparent)]
@@ -35,6 +36,7 @@ pub enum ReadError {
 
 /// What is wrong with a file. Rows and columns count from 0, lines of text from 1.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum Fault {
     /// There is no such file.
     #[error("there is no such file; check the path")]

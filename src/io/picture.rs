@@ -13,6 +13,7 @@ use crate::measure::Picture;
 
 /// Why a picture could not be read or encoded.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum PictureError {
     /// A file that begins as no picture does.
     #[error("{}: this is no picture; pictures are .png and .jpg files", path.display())]

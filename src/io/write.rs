@@ -17,6 +17,7 @@ use crate::measure::Cloud;
 
 /// Why a file was not written.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum WriteError {
     /// The system refused.
     #[error("{} was not written, and nothing was left in its place: {cause}", path.display())]

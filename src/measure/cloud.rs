@@ -30,6 +30,7 @@ impl PartialEq for Cloud {
 
 /// Why numbers do not make a cloud.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum CloudError {
     /// No points, or points with no coordinates.
     #[error("the cloud is empty: {rows} points of dimension {dim}; at least one point with one coordinate is needed")]

@@ -44,6 +44,7 @@ pub enum Covariance {
 
 /// Why numbers do not make a mixture.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum MixtureError {
     /// There is no component.
     #[error("the mixture has no components")]

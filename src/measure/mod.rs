@@ -3,12 +3,14 @@
 pub mod cloud;
 pub mod digits;
 pub mod mixture;
+pub mod moments;
 pub mod named;
 pub mod picture;
 pub mod shape;
 
 pub use cloud::{Cloud, CloudError, InverseCdf};
 pub use mixture::{Component, Covariance, Mixture, MixtureError};
+pub use moments::Moments;
 pub use named::{NameError, named};
 pub use picture::Picture;
 pub use shape::Shape;

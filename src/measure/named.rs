@@ -15,6 +15,7 @@ pub const LARGEST_DIM: usize = 1 << 20;
 
 /// Why a name stands for no measure.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NameError {
     /// Neither a named source nor, where files are allowed, a file.
     #[error(

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
-use crate::transport::exact::squared_distance;
+use crate::vector::squared_distance;
 
 /// Points that clusters are found from, at most.
 const FITTED: usize = 4096;

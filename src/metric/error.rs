@@ -8,6 +8,7 @@ use crate::transport::TransportError;
 
 /// Why clouds cannot be compared.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum MetricError {
     /// The two live in different spaces.
     #[error("dimensions {left} and {right} cannot be compared; both must live in the same space")]

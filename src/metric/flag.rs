@@ -27,6 +27,8 @@ pub enum Flag {
     ModeMissing,
     /// A density could not be estimated: in this dimension too few particles lie within a kernel's width.
     FewNeighbours,
+    /// A run of a sampler began where the particles are not yet the prior's, and its samples keep that.
+    ShortOfNoise,
     /// A number that is not finite was replaced by null.
     NotFinite,
 }

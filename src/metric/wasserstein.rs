@@ -6,7 +6,7 @@ use crate::measure::Cloud;
 use crate::metric::MetricError;
 use crate::random::{Philox, Stream};
 use crate::transport::assign;
-use crate::transport::exact::squared_distance;
+use crate::vector::squared_distance;
 
 /// The largest subsample an exact distance is computed on.
 pub const LARGEST_SUBSAMPLE: usize = 1024;

@@ -42,31 +42,44 @@ pub struct Grid {
 
 /// Where the levels of a run lie on its schedule. Every grid ends at t = 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Spacing {
-    /// Equal steps of t, the first level pure noise. On a table of T entries: round(T − jT/n) − 1, half to even.
-    Trailing,
-    /// Tables only: entries j ⌊T/n⌋, so the run starts below the noisiest entry.
-    Leading,
-    /// Tables only: both ends of the table, round(linspace(0, T − 1, n)), half to even.
-    Linspace,
-    /// σ/α with equal steps of (σ/α)^{1/7} (Karras et al. 2022, eq. 5).
-    Karras,
-    /// σ/α with equal steps of log(σ/α).
-    Geometric,
-    /// σ/α with equal steps of s = 1/(1 + √(σ/α)), so that σ/α = ((1 − s)/s)² reaches pure noise at s = 0 and the data at s = 1.
+    /// Equal steps of time from pure noise; on a table its last entries.
     ///
-    /// Near the data x̂₀ changes like (σ/α)², so a method of order p in λ = log(α/σ) makes an error of Σ h_λ^{p+1} (σ/α)². With
-    /// σ/α ∝ (1 − s)^a this is of order n^{−p} only if 2a > p: here up to order 3, where equal steps of t on a
-    /// variance-preserving schedule (a = ½) leave order 1.
+    /// Of T entries: round(T − jT/n) − 1, half to even.
+    Trailing,
+    /// Tables only: every ⌊T/n⌋-th entry from the first.
+    ///
+    /// So the run starts below the noisiest entry.
+    Leading,
+    /// Tables only: from the first to the last entry.
+    ///
+    /// round(linspace(0, T − 1, n)), half to even.
+    Linspace,
+    /// sigma/alpha to the power 1/7 in equal steps.
+    ///
+    /// Karras et al. 2022, eq. 5.
+    Karras,
+    /// log(sigma/alpha) in equal steps.
+    Geometric,
+    /// 1/(1 + sqrt(sigma/alpha)) in equal steps, which reach pure noise and the data.
+    ///
+    /// σ/α = ((1 − s)/s)² reaches pure noise at s = 0 and the data at s = 1. Near the data x̂₀ changes like (σ/α)², so a method of
+    /// order p in λ = log(α/σ) makes an error of Σ h_λ^{p+1} (σ/α)². With σ/α ∝ (1 − s)^a this is of order n^{−p} only if 2a > p: here
+    /// up to order 3, where equal steps of t on a variance-preserving schedule (a = ½) leave order 1.
     Balanced,
-    /// σ/α evenly by rank among the 1,000 levels of iDDPM's cosine schedule (Karras et al. 2022, table 1).
+    /// sigma/alpha evenly by rank among the levels of iDDPM's cosine schedule.
+    ///
+    /// It has 1,000 levels (Karras et al. 2022, table 1).
     Iddpm,
     /// The same, as published (`compat iddpm_grid_float32`).
+    #[cfg_attr(feature = "cli", value(skip))]
     IddpmFloat32,
 }
 
 /// Why times or levels do not make a grid.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum GridError {
     /// A run of no steps.
     #[error("a run needs at least one step")]

@@ -62,6 +62,7 @@ pub struct Table {
 
 /// Why parameters do not make a schedule, or a schedule does not answer.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum ScheduleError {
     /// A parameter outside its domain.
     #[error("{name} is {value}; the schedule needs {domain}")]

@@ -73,6 +73,9 @@ pub(super) fn flag(flag: Flag) -> (&'static str, &'static str) {
             ("mode_missing", "a mode of the target has lost a third of its mass or more, which chance does not explain.")
         }
         Flag::FewNeighbours => ("few_neighbours", "too few particles lie within a kernel's width for a density to be estimated."),
+        Flag::ShortOfNoise => {
+            ("short_of_noise", "the run began where the particles are not yet the prior's, and the samples keep that.")
+        }
         Flag::NotFinite => ("not_finite", "a number came out infinite or undefined; it is shown as “–”."),
     }
 }
@@ -180,7 +183,7 @@ mod tests {
     #[test]
     fn flags_have_the_names_that_run_json_gives_them() {
         let judged = [Flag::BelowFloor, Flag::Collapsed, Flag::Inflated, Flag::Memorised, Flag::ModeMissing];
-        for f in judged.into_iter().chain([Flag::FewNeighbours, Flag::NotFinite]) {
+        for f in judged.into_iter().chain([Flag::FewNeighbours, Flag::ShortOfNoise, Flag::NotFinite]) {
             assert_eq!(serde_json::to_value(f).unwrap(), flag(f).0);
         }
     }

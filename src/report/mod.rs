@@ -14,13 +14,13 @@ mod plot;
 mod scatter;
 mod table;
 
-use thiserror::Error;
-
+use crate::error::Error;
 use crate::experiment::Comparison;
 use plot::{Panel, sheet};
 
 /// Why a report cannot be drawn.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReportError {
     /// A row has no cloud, or a cloud no row.
     #[error("{rows} rows but {samples} clouds of samples; give one cloud a row, in the same order")]
@@ -43,6 +43,12 @@ pub enum ReportError {
     /// The page's template failed.
     #[error("the page could not be laid out")]
     Page(#[from] minijinja::Error),
+}
+
+impl From<ReportError> for Error {
+    fn from(error: ReportError) -> Self {
+        Self::Report(Box::new(error))
+    }
 }
 
 /// One figure: a picture and the numbers it shows.

@@ -39,6 +39,7 @@ pub struct Solution {
 
 /// Why a system was not solved.
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum AdaptiveError {
     /// No times, or times in no order.
     #[error("the times must rise or fall strictly, and there must be at least two")]

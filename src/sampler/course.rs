@@ -42,6 +42,7 @@ pub enum Moves {
 
 /// Why a method is not made ready.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum CourseError {
     /// An option that would not be looked at.
     #[error("{flag} is for {methods}; {method} does not take it: leave it out")]

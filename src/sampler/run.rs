@@ -12,6 +12,7 @@ use crate::sampler::adaptive::AdaptiveError;
 
 /// Why a program cannot run on a field.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum RunError {
     /// Start points of another dimension than the field.
     #[error("{start} start coordinates do not make points of the field's dimension {field}; give rows of that length")]

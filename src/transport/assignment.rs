@@ -9,7 +9,8 @@
 
 use crate::measure::Cloud;
 use crate::transport::TransportError;
-use crate::transport::exact::{self, Ground, squared_distance};
+use crate::transport::exact::{self, Ground};
+use crate::vector::squared_distance;
 
 /// An optimal one-to-one pairing of two clouds.
 #[derive(Clone, Debug, PartialEq)]

@@ -60,6 +60,11 @@ pub struct Between {
 }
 
 impl Barycenter {
+    /// `n` points under exact plans, in at most 50 steps, until they move by 10⁻⁶ of their radius.
+    pub fn new(n: usize) -> Self {
+        Self { n, coupling: Coupling::Exact, tol: 1e-6, max_iter: 50, seed: 0 }
+    }
+
     /// The barycenter of `clouds` under `weights` λ, which are scaled to one, from draws of the first cloud moved to the
     /// common mean.
     ///

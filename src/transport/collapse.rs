@@ -7,6 +7,16 @@
 use crate::transport::Outcome;
 
 impl Outcome {
+    /// E Var(y | x) under the plan, whose marginals are held: what of the target's variance the map leaves to the pairs.
+    pub fn conditional_variance(&self) -> f64 {
+        let (x, y) = (self.problem.source(), self.problem.target());
+        let mean = y.mean();
+        let square = |x: &[f64]| x.iter().zip(&mean).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
+        let images = self.map.chunks_exact(y.dim()).enumerate();
+        let explained: f64 = images.map(|(i, image)| x.weight(i) * square(image)).sum();
+        (y.variance() - explained).max(0.0)
+    }
+
     /// The share of the variance of x's partners that the barycentric map keeps: Var T / (Var T + E Var(y | x)) under the plan, which
     /// is Var T over the variance of the target where both marginals are held.
     ///

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use crate::backend::{self, Backend, BackendError, Cost, Device, Packed, Reals, Rows, Storage, Task};
 use crate::measure::Cloud;
 use crate::transport::hold::convex;
-use crate::transport::problem::{Side, dot, scale};
+use crate::transport::problem::{Side, scale};
 use crate::transport::{ClassCosts, EntropicMap, GroundCost, TransportError};
+use crate::vector::dot;
 
 /// The conditional law of a solved plan, given its target side.
 #[derive(Clone, Debug)]

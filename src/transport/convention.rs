@@ -10,17 +10,18 @@
 
 /// Whose reading of ε a number follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Convention {
-    /// ε in units of ½|x−y|².
+    /// ε in units of |x-y|²/2.
     #[default]
     Brenier,
-    /// GeomLoss: the same.
+    /// GeomLoss, SamplesLoss with p = 2: the same.
     Geomloss,
-    /// OTT-JAX: units of |x−y|².
+    /// OTT-JAX, PointCloud: units of |x-y|².
     Ott,
-    /// POT: units of |x−y|².
+    /// POT with sqeuclidean costs: units of |x-y|².
     Pot,
-    /// FlashSinkhorn: units of |x−y|², and lengths squared are in them too.
+    /// FlashSinkhorn, SamplesLoss: units of |x-y|², and lengths squared are in them too.
     Flash,
 }
 

@@ -3,10 +3,10 @@
 
 use crate::backend::Device;
 use crate::measure::Cloud;
+use crate::transport::TransportError;
 use crate::transport::gradient::Gradient;
 use crate::transport::problem::Problem;
 use crate::transport::solver::Sinkhorn;
-use crate::transport::{Outcome, TransportError};
 use crate::watch::Watch;
 
 /// Sinkhorn divergences to one fixed cloud, whose self-term is solved once.
@@ -109,42 +109,5 @@ impl Divergence {
         gradient.points.iter_mut().zip(&own_gradient.points).for_each(|(g, own)| *g -= own);
         gradient.weights.iter_mut().zip(&own_gradient.weights).for_each(|(g, own)| *g -= own);
         Ok((cross.dual - 0.5 * (own.dual + self.self_term), gradient))
-    }
-}
-
-/// S_ε between the ends of one problem, with the problems of each end with itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Debiased {
-    /// S_ε in units of c.
-    pub value: f64,
-    /// What was found between the source and itself.
-    pub source: Outcome,
-    /// The same of the target.
-    pub target: Outcome,
-}
-
-impl Outcome {
-    /// S_ε between the ends of its problem: its dual less half of those of each end with itself, solved by `solver`. What `watch` kept
-    /// of them is not done again.
-    ///
-    /// # Errors
-    /// [`TransportError`] when ρ is not that of both marginals, ε is too small for the precision, or the watch says stop.
-    pub fn debiased(&self, solver: &Sinkhorn, device: &Device, mut watch: Watch<'_>) -> Result<Debiased, TransportError> {
-        let [first, second] = self.problem.rho();
-        if first != second {
-            return Err(TransportError::OneSided);
-        }
-        let mut own = |cloud: &Cloud, part: &str| {
-            solver.solve_watched(&self.problem.between(cloud, cloud)?, None, device, watch.part(part))
-        };
-        let (source, target) = (own(self.problem.source(), "source")?, own(self.problem.target(), "target")?);
-        Ok(Debiased { value: self.dual - 0.5 * (source.dual + target.dual), source, target })
-    }
-}
-
-impl Debiased {
-    /// The end whose problem with itself has not converged, if one has not: S_ε is as good as the worst of its terms.
-    pub fn unfinished(&self) -> Option<(&'static str, &Outcome)> {
-        [("source", &self.source), ("target", &self.target)].into_iter().find(|(_, own)| !own.converged)
     }
 }

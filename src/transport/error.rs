@@ -7,6 +7,7 @@ use crate::measure::CloudError;
 
 /// Why a transport problem has no answer as asked.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum TransportError {
     /// Source and target live in different spaces.
     #[error("the source has dimension {source_dim} and the target {target_dim}; both must live in the same space")]

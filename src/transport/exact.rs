@@ -26,6 +26,7 @@ mod twice;
 
 use crate::measure::Cloud;
 use crate::transport::{Potentials, TransportError};
+use crate::vector::squared_distance;
 use costs::Costs;
 pub(crate) use costs::Ground;
 
@@ -161,21 +162,6 @@ pub(super) fn in_input_coordinates(
 /// Σ a_i f_i.
 fn dot(cloud: &Cloud, potential: &[f64]) -> f64 {
     potential.iter().enumerate().map(|(i, f)| cloud.weight(i) * f).sum()
-}
-
-/// |x−y|².
-pub(crate) fn squared_distance(x: &[f64], y: &[f64]) -> f64 {
-    let (x_blocks, x_rest) = x.as_chunks::<8>();
-    let (y_blocks, y_rest) = y.as_chunks::<8>();
-    // Eight running sums, so that it vectorises.
-    let mut sums = [0.0; 8];
-    for (a, b) in x_blocks.iter().zip(y_blocks) {
-        for (sum, (p, q)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += (p - q) * (p - q);
-        }
-    }
-    let rest: f64 = x_rest.iter().zip(y_rest).map(|(p, q)| (p - q) * (p - q)).sum();
-    sums.iter().sum::<f64>() + rest
 }
 
 /// Σ_j P_ij y_j / Σ_j P_ij.

@@ -11,10 +11,11 @@
 //! weighted means an iteration.
 
 use crate::backend::{Backend, Device, Task};
-use crate::transport::problem::{Problem, dot};
+use crate::transport::problem::Problem;
 use crate::transport::sinkhorn::Run;
 use crate::transport::solver::Potentials;
 use crate::transport::{Outcome, TransportError};
+use crate::vector::dot;
 use crate::watch::Watch;
 
 /// H v and how well the linear system behind it was solved.

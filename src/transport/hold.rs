@@ -1,7 +1,8 @@
 //! How a marginal is held, and what that makes of an update.
 
 use crate::backend::Backend;
-use crate::transport::problem::{Side, dot};
+use crate::transport::problem::Side;
+use crate::vector::dot;
 
 /// φ = ½|x|² − f in centred coordinates: c = ½|x|² + ½|y|² − x·y + Δ·x − Δ·y + ½|Δ|² with Δ = mean x − mean y. Where the cost is no
 /// product, φ = −f.

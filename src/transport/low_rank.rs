@@ -40,8 +40,7 @@ use crate::random::{Philox, Stream};
 use crate::transport::exact::LARGEST;
 use crate::transport::{TransportError, assign};
 use crate::watch::{Progress, Watch};
-use descent::{Descent, LAST_PROJECTED, MOST_ROUNDS, PROJECTED};
-use side::Pair;
+use descent::{Descent, LAST_PROJECTED, MOST_ROUNDS, PROJECTED, Pair};
 
 pub use plan::LowRankPlan;
 
@@ -62,6 +61,11 @@ pub struct LowRank {
 }
 
 impl LowRank {
+    /// At most 10,000 steps, as long as the cost falls by 10⁻⁴ of itself over ten.
+    pub fn new(rank: usize) -> Self {
+        Self { rank, tol: 1e-4, max_iter: 10_000, seed: 0 }
+    }
+
     /// Descends from a start of r points of each cloud, paired by an exact assignment. Not converging is a fact of the plan.
     ///
     /// # Errors

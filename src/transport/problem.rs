@@ -12,8 +12,9 @@ use crate::measure::Cloud;
 use crate::transport::TransportError;
 use crate::transport::cost::{GroundCost, Streamed};
 use crate::transport::scale::{CostScale, ScaleOf};
+use crate::vector::dot;
 use side::scale_about;
-pub(crate) use side::{Side, dot, scale};
+pub(crate) use side::{Side, scale};
 
 /// OT_ε(a, b) = min ⟨P, c⟩ + ε KL(P ‖ a⊗b) over plans P with marginals a and b, c(x, y) = ½|x−y|² unless another is given; a
 /// marginal that is not held adds ρ KL(P₁ ‖ a) instead.

@@ -10,9 +10,10 @@
 
 use crate::backend::{Backend, Device, Task};
 use crate::transport::TransportError;
-use crate::transport::problem::{Problem, dot};
+use crate::transport::problem::Problem;
 use crate::transport::sinkhorn::Run;
 use crate::transport::solver::{Potentials, Sinkhorn};
+use crate::vector::dot;
 use crate::watch::Watch;
 
 /// The plan P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε) of a problem with a free target, by [`Sinkhorn::soft_plan`]; its first marginal

@@ -1,8 +1,8 @@
 //! Values of a plan that a solver has left, from what its rows say of the columns.
 
 use crate::transport::hold::Hold;
-use crate::transport::problem::dot;
 use crate::transport::solver::Potentials;
+use crate::vector::dot;
 
 /// What the rows of a plan say of the columns: means under P_ij / Σ_j P_ij, so all of one plan.
 pub struct RowMeans {

@@ -45,3 +45,34 @@ fn a_file_imports_from_floors_below_its_own() {
     }
     assert!(checked > 100, "only {checked} imports were found");
 }
+
+/// Name of each public type of `text` that derives `Error`, and whether it is an enum that may not grow without breaking a match.
+fn errors(text: &str) -> Vec<(&str, bool)> {
+    let derived = text.split("#[derive(").skip(1).filter(|item| {
+        let (traits, _) = item.split_once(")]").unwrap();
+        traits.split(", ").any(|derived| derived.ends_with("Error"))
+    });
+    let public = derived.filter_map(|item| {
+        let (attributes, item) = item.split_once("\npub ")?;
+        let (kind, item) = item.split_once(' ')?;
+        let name = item.split(|c: char| !c.is_alphanumeric()).next()?;
+        (!attributes.contains(" {")).then_some((name, kind == "enum" && !attributes.contains("#[non_exhaustive]")))
+    });
+    public.collect()
+}
+
+#[test]
+fn every_error_converts_to_that_of_the_crate_and_may_grow() {
+    let all = fs::read_to_string("src/error.rs").unwrap();
+    let mut found = 0;
+    for file in files(Path::new("src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for (name, is_closed) in errors(&text) {
+            assert!(!is_closed, "{}: {name} is not #[non_exhaustive]", file.display());
+            let converts = all.contains(&format!("(#[from] {name})")) || text.contains(&format!("impl From<{name}> for Error"));
+            assert!(converts || name == "Error", "{}: {name} does not convert to brenier::Error", file.display());
+            found += 1;
+        }
+    }
+    assert!(found >= 22, "only {found} errors were found");
+}

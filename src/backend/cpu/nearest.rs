@@ -8,8 +8,8 @@
 use rayon::prelude::*;
 
 use crate::backend::Real;
-use crate::backend::cost::squared_distance;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
+use crate::vector::squared_distance;
 
 /// Columns whose distances are held at a time.
 const TILE: usize = 48;

@@ -4,10 +4,10 @@ use std::f64::consts::LN_2;
 
 use rayon::prelude::*;
 
-use crate::backend::cost::squared_distance;
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::Simd;
 use crate::backend::{PairKernel, Rows, Weighted};
+use crate::vector::squared_distance;
 
 /// `Σ_ij a_i b_j k(x_i, y_j)`: over the columns of each row, then over the rows in order.
 pub fn pair_sum<T: Simd>(x: Weighted<'_, Cpu<T>>, y: Weighted<'_, Cpu<T>>, kernel: PairKernel) -> f64 {

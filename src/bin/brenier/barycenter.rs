@@ -5,18 +5,17 @@ use std::time::Instant;
 
 use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
-use brenier::transport::{Barycenter as Solver, Coupling, Sinkhorn};
+use brenier::measure::{Cloud, Measure};
+use brenier::transport::exact::LARGEST;
+use brenier::transport::{Barycenter as Solver, CostScale, Coupling, Sinkhorn};
 use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
-use crate::output::{Summary, count, number, seconds};
+use crate::output::{Summary, count, number};
 use crate::session::Session;
 use crate::solver::{Chosen, HALF_SQUARED};
 use crate::{Failure, flags, input, memory, progress, signal};
-
-/// ε over c₀ of the first two clouds, the mean cost within them, where more than the exact solver takes are asked for.
-const DEFAULT_EPS: f64 = 0.01;
 
 /// The cloud between several clouds: the one of least weighted W2² to them
 ///
@@ -46,13 +45,8 @@ pub struct Barycenter {
     eps: Option<f64>,
 }
 
-/// Movement of the points, relative to their radius, at which they have arrived.
-const TOL: f64 = 1e-6;
-
 #[derive(Serialize)]
 struct Record<'a> {
-    command: &'static str,
-    version: &'static str,
     clouds: &'a [String],
     n: usize,
     d: usize,
@@ -62,11 +56,6 @@ struct Record<'a> {
     converged: bool,
     moved: f64,
     objective: Vec<f64>,
-    seconds: f64,
-    wall_seconds: f64,
-    device: &'a str,
-    precision: &'static str,
-    seed: u32,
 }
 
 impl Barycenter {
@@ -80,7 +69,7 @@ impl Barycenter {
         let seed = session.shared.seed;
         let mut measures = Vec::new();
         for spec in &self.clouds {
-            measures.push(input::measure(spec, None, measures.first().map(brenier::measure::Measure::dim))?);
+            measures.push(input::measure(spec, None, measures.first().map(Measure::dim))?);
         }
         let clouds: Vec<_> =
             measures.into_iter().zip(0..).map(|(measure, k)| input::cloud(measure, self.n, seed, k)).collect::<Result<_, _>>()?;
@@ -89,19 +78,19 @@ impl Barycenter {
             return Err(format!("{} weights for {} clouds; give one weight a cloud", weights.len(), clouds.len()).into());
         }
         memory::require("a barycenter of that many points", 8 * u64::from(self.n) * clouds[0].dim() as u64)?;
-        let few = clouds.iter().all(|cloud| cloud.len() <= 5_000) && self.n <= 5_000;
+        let few = clouds.iter().map(Cloud::len).chain([self.n as usize]).all(|n| n <= LARGEST);
         let chosen = match self.eps {
             Some(eps) => Some(Chosen { eps, origin: "given".into() }),
             None if few => None,
             None => {
                 let scale = HALF_SQUARED.scale(&clouds[0], &clouds[1], seed);
-                let chosen = Chosen::share_of(DEFAULT_EPS, scale);
+                let chosen = Chosen::share_of(CostScale::BARYCENTER, scale);
                 Some(Chosen { origin: format!("{}, of the first two", chosen.origin), ..chosen })
             }
         };
         let entropic = |eps| Coupling::Entropic { eps, debias: true, solver: Sinkhorn::default() };
         let coupling = chosen.as_ref().map_or(Coupling::Exact, |chosen| entropic(chosen.eps));
-        let solver = Solver { n: self.n as usize, coupling, tol: TOL, max_iter: self.steps as usize, seed };
+        let solver = Solver { coupling, max_iter: self.steps as usize, seed, ..Solver::new(self.n as usize) };
         let folder = session.folder(None)?;
         let bar = progress::bar(session, "barycenter", solver.max_iter);
         let begun = Instant::now();
@@ -121,8 +110,6 @@ impl Barycenter {
         let unconverged = (!found.converged)
             .then(|| format!("the points still moved by {} in the last step; raise --steps", number(found.moved)));
         let record = Record {
-            command: "barycenter",
-            version: env!("CARGO_PKG_VERSION"),
             clouds: &self.clouds,
             n,
             d,
@@ -132,23 +119,15 @@ impl Barycenter {
             converged: found.converged,
             moved: found.moved,
             objective: found.objective,
-            seconds: taken,
-            wall_seconds: session.wall_seconds(),
-            device: device.name(),
-            precision: device.precision().name(),
-            seed,
         };
+        let record = session.stamped("barycenter", record, device, taken);
+        let own = &record.own;
         let mut summary = Summary::new(format!("barycenter of {}", self.clouds.join(", ")));
         summary.line("points", count(n), format!("in dimension {d}"));
-        let plans =
-            if record.eps == 0.0 { "exact plans".into() } else { format!("entropic plans at eps {}", number(record.eps)) };
-        summary.line(
-            "objective",
-            record.objective.last().map_or(String::new(), |&o| number(o)),
-            format!("weighted W2², {plans}"),
-        );
-        summary.line("steps", count(record.steps), if record.converged { "converged" } else { "not converged" });
-        summary.line("time", seconds(taken), format!("{} in {}", record.device, record.precision));
+        let plans = if own.eps == 0.0 { "exact plans".into() } else { format!("entropic plans at eps {}", number(own.eps)) };
+        summary.line("objective", own.objective.last().map_or(String::new(), |&o| number(o)), format!("weighted W2², {plans}"));
+        summary.line("steps", count(own.steps), if own.converged { "converged" } else { "not converged" });
+        record.time(&mut summary);
         session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged.as_deref())
     }
 }

@@ -1,7 +1,6 @@
 //! `brenier couple`: pairs for flow-matching training, drawn from entropic plans and streamed into files.
 
 mod batch;
-mod moments;
 mod record;
 mod shards;
 mod straightness;
@@ -11,7 +10,8 @@ use std::time::Instant;
 
 use brenier::backend::Device;
 use brenier::checkpoint::{Checkpoint, Part};
-use brenier::transport::{Outcome, Pairing, Problem};
+use brenier::metric::Flag;
+use brenier::transport::{CostScale, Outcome, Pairing, Problem};
 use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
@@ -27,10 +27,6 @@ use straightness::Gathered;
 
 /// Where results go unless --out says.
 const FOLDER: &str = "brenier-out/couple";
-/// ε over c₀, the mean cost within the clouds, when neither --eps nor --blur is given. Beside a plan at 0.001 it leaves 1 % (8gaussians) and 4 % (digits) of
-/// the floor of the CFM loss that a plan can take off, where 0.05 leaves 8 % and 54 %; it takes four times as long as 0.05, once for
-/// a whole training.
-const DEFAULT_EPS: f64 = 0.005;
 
 /// Pairs (x0, x1) for flow-matching training, drawn from the entropic plan
 ///
@@ -111,7 +107,7 @@ impl Couple {
                 Some(plans) => plans,
                 none => {
                     let scale = HALF_SQUARED.scale(&x.cloud, &y.cloud, seed);
-                    let chosen = self.regularisation.or_share(DEFAULT_EPS, scale)?;
+                    let chosen = self.regularisation.or_share(CostScale::PAIRS, scale)?;
                     too_large(chosen.eps, &scale, [None; 2]).iter().for_each(|words| session.note(words));
                     none.insert(Plans::at(chosen))
                 }
@@ -120,7 +116,7 @@ impl Couple {
             let part = format!("plan {batches}");
             let outcome = self.solve(&problem, device, &bar, checkpoint.part(&part))?;
             plans.add(&outcome);
-            gathered.plan(&problem, &outcome, device)?;
+            gathered.plan(&outcome, device)?;
             let left = pairs - shards.written();
             let here = if whole { left } else { left.min(x.cloud.len() as u64) };
             let mut pairing = Pairing::new(&problem, &outcome.potentials, here, self.without_replacement, (seed, batches))?;
@@ -149,9 +145,7 @@ impl Couple {
         let straightness = gathered.finish(&source, &target, device, seed)?;
         bar.finish_and_clear();
         let plans = plans.unwrap_or_else(|| Plans::at(Chosen { eps: f64::NAN, origin: String::new() }));
-        let mut record = Record {
-            command: "couple",
-            version: env!("CARGO_PKG_VERSION"),
+        let record = Record {
             source: &self.ends.source,
             target: &self.ends.target,
             n: source.len(),
@@ -173,20 +167,20 @@ impl Couple {
             straightness,
             targets_used: (!uses.is_empty()).then(|| uses.iter().filter(|uses| **uses > 0).count()),
             most_uses: uses.iter().copied().max(),
-            seconds,
-            wall_seconds: session.wall_seconds(),
-            device: device.name(),
-            precision: device.precision().name(),
-            seed,
-            flags: Vec::new(),
         };
-        if record.flag_collapsed() {
+        let mut flags = Vec::new();
+        if record.straightness.is_collapsed() {
             session.note("the pairs are next to independent: the plan has collapsed; use a smaller --eps");
+            flags.push(Flag::Collapsed);
         }
-        record.flag_not_finite();
+        if !record.is_finite() {
+            flags.push(Flag::NotFinite);
+        }
         let lower = if self.batch.is_some() { ", or lower --batch" } else { "" };
         let unconverged = (!record.converged).then(|| format!("a plan has not converged; raise --max-iter or --eps{lower}"));
-        let summary = record.summary();
+        let record = session.stamped("couple", record, device, seconds).flagged(flags);
+        let mut summary = record.own.summary();
+        record.time(&mut summary);
         session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged.as_deref())
     }
 

@@ -11,8 +11,8 @@ use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
-use crate::output::{Summary, count, in_words, number, seconds};
-use crate::session::Session;
+use crate::output::{Summary, count, in_words, number};
+use crate::session::{Session, Stamped};
 use crate::{Failure, flags, input, memory, progress, signal};
 
 /// Measure how good A is as a sample of B
@@ -42,17 +42,10 @@ pub struct Evaluate {
 
 #[derive(Serialize)]
 struct Record<'a> {
-    command: &'static str,
-    version: &'static str,
     a: &'a str,
     b: &'a str,
     #[serde(flatten)]
     record: &'a EvaluateRecord,
-    seconds: f64,
-    wall_seconds: f64,
-    device: &'a str,
-    precision: &'static str,
-    seed: u32,
 }
 
 impl Evaluate {
@@ -76,23 +69,12 @@ impl Evaluate {
         let taken = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
         signal::check()?;
-        let record = Record {
-            command: "evaluate",
-            version: env!("CARGO_PKG_VERSION"),
-            a: &self.a,
-            b: &self.b,
-            record: &found,
-            seconds: taken,
-            wall_seconds: session.wall_seconds(),
-            device: device.name(),
-            precision: device.precision().name(),
-            seed,
-        };
+        let record = session.stamped("evaluate", Record { a: &self.a, b: &self.b, record: &found }, device, taken);
         session.finish(&record, folder.as_ref(), &self.summary(&record).text())
     }
 
-    fn summary(&self, record: &Record) -> Summary {
-        let found = record.record;
+    fn summary(&self, record: &Stamped<'_, Record>) -> Summary {
+        let found = record.own.record;
         let mut summary = Summary::new(format!("evaluate {} against {}", self.a, self.b));
         summary.line("points", format!("{} against {}", count(found.n), count(found.m)), format!("in dimension {}", found.d));
         let floor = |floor: f64| format!("noise floor {}", number(floor));
@@ -122,7 +104,7 @@ impl Evaluate {
         if !found.flags.is_empty() {
             summary.line("flags", in_words(&found.flags), "");
         }
-        summary.line("time", seconds(record.seconds), format!("{} in {}", record.device, record.precision));
+        record.time(&mut summary);
         summary
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use brenier::backend::Precision;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Args, Command, ValueEnum};
+use clap::{ArgAction, ArgMatches, Args, Command};
 use serde_json::{Map, Value};
 
 use crate::Failure;
@@ -47,28 +47,10 @@ pub struct Shared {
     pub threads: Option<NonZero<u16>>,
     /// Precision of the arithmetic over particles
     #[arg(long, global = true, value_enum, default_value = "f32", help_heading = COMPUTATION)]
-    pub precision: PrecisionName,
+    pub precision: Precision,
     /// Continue an interrupted run: the same command line, with the checkpoint in its folder
     #[arg(long, global = true, help_heading = COMPUTATION)]
     pub resume: bool,
-}
-
-/// A precision by its name.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum PrecisionName {
-    /// Single
-    F32,
-    /// Double: the reference, slower
-    F64,
-}
-
-impl From<PrecisionName> for Precision {
-    fn from(name: PrecisionName) -> Self {
-        match name {
-            PrecisionName::F32 => Self::F32,
-            PrecisionName::F64 => Self::F64,
-        }
-    }
 }
 
 /// The last lines of a `--help`.

@@ -11,19 +11,20 @@ use std::time::Instant;
 use brenier::backend::{Device, Noise};
 use brenier::checkpoint::Checkpoint;
 use brenier::field::Field;
-use brenier::geodesic::{Bridge, Displacement};
+use brenier::geodesic::{Bridge, Displacement, Pieces};
 use brenier::measure::{Cloud, Measure};
 use brenier::metric::{Flag, paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
 use brenier::program::Program;
 use brenier::sampler::{Euler, Heun, Method};
-use brenier::transport::{LinePlan, Problem, Sinkhorn};
+use brenier::transport::solved::Kind;
+use brenier::transport::{CostScale, LinePlan, Problem, Sinkhorn};
 use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 
 use crate::output::{count, number};
 use crate::session::Session;
-use crate::solver::{DEFAULT_EPS, HALF_SQUARED, Regularisation, collapse, too_large};
+use crate::solver::{HALF_SQUARED, Regularisation, collapse, too_large};
 use crate::{Failure, flags, input, memory, progress, signal};
 use record::Record;
 
@@ -92,7 +93,7 @@ struct Paths {
     states: Vec<f64>,
     end: Cloud,
     w2_squared: f64,
-    kind: &'static str,
+    kind: Kind,
     action: Option<f64>,
 }
 
@@ -129,13 +130,13 @@ impl Geodesic {
         let on_a_line = d == 1 && !self.regularisation.is_given() && !(self.pairs || self.bridge) && new.is_none();
         let (coupling, paths) = if on_a_line {
             let plan = LinePlan::new(&x, &y)?;
-            let paths = self.straight(&x, plan.map, "map")?;
+            let paths = self.straight(&x, plan.map, Kind::Map)?;
             // The map of a plan that splits points moves them less far than the plan does.
             let splits = plan.w2_squared - paths.w2_squared > WHOLE * plan.w2_squared;
-            (None, Paths { kind: if splits { "map" } else { "exact" }, ..paths })
+            (None, Paths { kind: if splits { Kind::Map } else { Kind::Exact }, ..paths })
         } else {
             let scale = HALF_SQUARED.scale(&x, &y, seed);
-            let chosen = self.regularisation.or_share(DEFAULT_EPS, scale)?;
+            let chosen = self.regularisation.or_share(CostScale::PLAN, scale)?;
             let eps = chosen.eps;
             too_large(eps, &scale, [None; 2]).iter().for_each(|words| session.note(words));
             let problem = Problem::new(&x, &y, eps)?;
@@ -157,7 +158,7 @@ impl Geodesic {
                     };
                     let end = Bridge::new(plan.clone()).run(points.as_ref(), &self.grid()?, seed, device, &mut keep)?;
                     let line = Displacement::new(start, end)?;
-                    Paths { states, end: line.end()?, w2_squared: line.action(), kind: "entropic", action: None }
+                    Paths { states, end: line.end()?, w2_squared: line.action(), kind: Kind::Entropic, action: None }
                 }
                 Some(points) => {
                     let field = Field::Transport { target: y.clone(), g: coupling.potentials.g.clone(), eps };
@@ -168,22 +169,21 @@ impl Geodesic {
                     };
                     let (end, states) = self.follow(&program, &field, points, device, checkpoint)?;
                     let end = Cloud::new(end, d)?;
-                    // ∫E|v|² dt of equal times 1/K.
-                    let action = f64::from(self.steps) * pieces(&states, &end).iter().map(|piece| piece * piece).sum::<f64>();
+                    let action = Pieces::new(&states, &end).action();
                     let w2_squared = paired_cost(points, &end, seed)?.w2_squared;
-                    Paths { states, w2_squared, end, kind: "exact", action: Some(action) }
+                    Paths { states, w2_squared, end, kind: Kind::Exact, action: Some(action) }
                 }
                 None if self.pairs => {
                     let partners = plan.draw_partners(seed, device)?;
-                    self.straight(&x, partners.iter().flat_map(|&j| y.row(j as usize)).copied().collect(), "entropic")?
+                    self.straight(&x, partners.iter().flat_map(|&j| y.row(j as usize)).copied().collect(), Kind::Entropic)?
                 }
-                None => self.straight(&x, coupling.map.clone(), "map")?,
+                None => self.straight(&x, coupling.map.clone(), Kind::Map)?,
             };
             let collapsed = collapse(coupling.variance_kept());
             (Some((coupling, chosen.origin, collapsed)), paths)
         };
         let taken = begun.elapsed().as_secs_f64();
-        let eps = DEFAULT_EPS * HALF_SQUARED.scale(&y, &y, seed).value;
+        let eps = CostScale::PLAN * HALF_SQUARED.scale(&y, &y, seed).value;
         let mut term = |from: &Cloud, to: &Cloud, part: &str| -> Result<f64, Failure> {
             let problem = Problem::new(from, to, eps)?;
             Ok(Sinkhorn::default()
@@ -195,10 +195,8 @@ impl Geodesic {
         spinner.finish_and_clear();
         signal::check()?;
 
-        let pieces = pieces(&paths.states, &paths.end);
-        let mut record = Record {
-            command: "geodesic",
-            version: env!("CARGO_PKG_VERSION"),
+        let pieces = Pieces::new(&paths.states, &paths.end);
+        let record = Record {
             source: &self.ends.source,
             target: &self.ends.target,
             n: moved,
@@ -211,32 +209,32 @@ impl Geodesic {
             w2_squared: paths.w2_squared,
             w2_squared_kind: paths.kind,
             action: paths.action,
-            length: paths.action.map(|_| pieces.iter().sum()),
-            speed_deviation: paths.action.map(|_| deviation(&pieces)),
+            length: paths.action.map(|_| pieces.length()),
+            speed_deviation: paths.action.map(|_| pieces.deviation()),
             endpoint_divergence,
             variance_ratio: variance_ratio(&paths.end, &y)?,
-            seconds: taken,
-            wall_seconds: session.wall_seconds(),
-            device: device.name(),
-            precision: device.precision().name(),
-            seed,
-            flags: Vec::new(),
         };
+        let mut flags = Vec::new();
         if let Some((_, _, Some(words))) = &coupling {
-            record.flags.push(Flag::Collapsed);
+            flags.push(Flag::Collapsed);
             session.note(words);
         }
-        record.flag_not_finite();
+        if !record.is_finite() {
+            flags.push(Flag::NotFinite);
+        }
+        let record = session.stamped("geodesic", record, device, taken).flagged(flags);
         if let Some(folder) = &folder {
             folder.clear(&["path.npy"])?;
             folder.array("path.npy", &paths.states, &[self.steps as usize + 1, moved, d], session.float())?;
         }
-        let unconverged = (!record.converged).then_some(UNCONVERGED);
-        session.finish_solve(&record, folder.as_ref(), &record.summary().text(), unconverged)
+        let unconverged = (!record.own.converged).then_some(UNCONVERGED);
+        let mut summary = record.own.summary();
+        record.time(&mut summary);
+        session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged)
     }
 
     /// Straight paths from the points of `x` to `ends`.
-    fn straight(&self, x: &Cloud, ends: Vec<f64>, kind: &'static str) -> Result<Paths, Failure> {
+    fn straight(&self, x: &Cloud, ends: Vec<f64>, kind: Kind) -> Result<Paths, Failure> {
         let line = Displacement::new(x, ends)?;
         let action = line.action();
         Ok(Paths { states: line.path(self.steps as usize), end: line.end()?, w2_squared: action, kind, action: Some(action) })
@@ -259,23 +257,6 @@ impl Geodesic {
         Ok(program
             .resume(field, points.points().to_vec(), Noise::Given(&[]), device, true, kept, &mut |_| !signal::interrupted())?)
     }
-}
-
-/// √E|x_{k+1} − x_k|² of each piece of `states`, whose points have the weights of `end`.
-fn pieces(states: &[f64], end: &Cloud) -> Vec<f64> {
-    let (d, stride) = (end.dim(), end.points().len());
-    let squared = |(x, y): (&[f64], &[f64])| x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
-    let piece = |x: &[f64], y: &[f64]| {
-        let pairs = x.chunks_exact(d).zip(y.chunks_exact(d)).map(squared);
-        pairs.enumerate().map(|(i, squared)| end.weight(i) * squared).sum::<f64>().sqrt()
-    };
-    states.windows(2 * stride).step_by(stride).map(|pair| piece(&pair[..stride], &pair[stride..])).collect()
-}
-
-/// max |p − mean| / mean of the `pieces`; 0 where nothing moves.
-fn deviation(pieces: &[f64]) -> f64 {
-    let mean = pieces.iter().sum::<f64>() / pieces.len() as f64;
-    if mean > 0.0 { pieces.iter().map(|piece| (piece / mean - 1.0).abs()).fold(0.0, f64::max) } else { 0.0 }
 }
 
 /// The points of a file, in dimension `d`.

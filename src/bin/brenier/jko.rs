@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::output::{self, columns, count, maybe, number, seconds};
-use crate::session::Session;
+use crate::session::{Session, Stamped};
 use crate::{Failure, flags, input, memory, progress, signal, values};
 
 /// Where results go unless --out says.
@@ -78,17 +78,10 @@ enum Scheme {
 
 #[derive(Serialize)]
 struct Record<'a> {
-    command: &'static str,
-    version: &'static str,
     source: &'a str,
     target: &'a str,
     #[serde(flatten)]
     record: &'a DescentRecord,
-    seconds: f64,
-    wall_seconds: f64,
-    device: &'a str,
-    precision: &'static str,
-    seed: u32,
 }
 
 impl Jko {
@@ -135,18 +128,8 @@ impl Jko {
                 folder.array("weights.npy", weights, &[weights.len()], Float::F64)?;
             }
         }
-        let record = Record {
-            command: "jko",
-            version: env!("CARGO_PKG_VERSION"),
-            source: &self.source,
-            target: &self.target,
-            record: &found,
-            seconds: taken,
-            wall_seconds: session.wall_seconds(),
-            device: device.name(),
-            precision: device.precision().name(),
-            seed,
-        };
+        let record = Record { source: &self.source, target: &self.target, record: &found };
+        let record = session.stamped("jko", record, device, taken);
         let code = session.finish(&record, folder.as_ref(), &self.summary(&record))?;
         match &found.halted {
             Some(failure) => {
@@ -157,8 +140,8 @@ impl Jko {
         }
     }
 
-    fn summary(&self, record: &Record) -> String {
-        let found = record.record;
+    fn summary(&self, record: &Stamped<'_, Record>) -> String {
+        let found = record.own.record;
         let name = serde_json::to_value(found.scheme).unwrap_or_default();
         let mut text = format!(
             "jko {} to {} by {}: {} particles in dimension {}, tau {}{}\n\n",

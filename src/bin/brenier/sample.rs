@@ -10,6 +10,7 @@ use brenier::checkpoint::Checkpoint;
 use brenier::field::Field;
 use brenier::io::{is_network, read_array, read_network};
 use brenier::measure::Measure;
+use brenier::metric::Flag;
 use brenier::path::{Level, Schedule, Spacing};
 use brenier::program::Program;
 use brenier::random::{Philox, Stream};
@@ -55,7 +56,7 @@ pub struct Sample {
     #[arg(long, value_name = "S", help = values::schedules())]
     schedule: Option<String>,
     #[arg(long, value_enum, help = balanced())]
-    grid: Option<values::GridName>,
+    grid: Option<Spacing>,
     /// On condot: shift its levels towards the noise, sigma to F sigma/(1 + (F-1) sigma), from 1 to that of 1/1000
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = values::positive)]
     shift: Option<f64>,
@@ -104,20 +105,12 @@ pub struct Sample {
 
 #[derive(Serialize)]
 struct Record<'a> {
-    command: &'static str,
-    version: &'static str,
     field: &'a str,
     method: &'a str,
     steps: usize,
     nfe: usize,
     n: usize,
     d: usize,
-    seconds: f64,
-    wall_seconds: f64,
-    device: &'a str,
-    precision: &'static str,
-    seed: u32,
-    flags: Vec<&'static str>,
 }
 
 impl Sample {
@@ -206,26 +199,13 @@ impl Sample {
                 folder.array("trajectory.npy", &trajectory, &[states, particles.len(), d], session.float())?;
             }
         }
-        let record = Record {
-            command: "sample",
-            version: env!("CARGO_PKG_VERSION"),
-            field: &self.field,
-            method: &self.method,
-            steps,
-            nfe,
-            n: particles.len(),
-            d,
-            seconds: solver_seconds,
-            wall_seconds: session.wall_seconds(),
-            device: device.name(),
-            precision: device.precision().name(),
-            seed: session.shared.seed,
-            flags: short.then_some("short_of_noise").into_iter().collect(),
-        };
+        let record = Record { field: &self.field, method: &self.method, steps, nfe, n: particles.len(), d };
+        let record = session.stamped("sample", record, device, solver_seconds);
+        let record = record.flagged(short.then_some(Flag::ShortOfNoise).into_iter().collect());
         let mut summary = Summary::new(format!("sample {} by {}", self.field, self.method));
-        summary.line("particles", count(record.n), format!("in dimension {d}"));
-        summary.line("steps", count(steps), format!("{} evaluations a particle", count(record.nfe)));
-        let each = solver_seconds * 1e9 / (record.n * steps.max(1)) as f64;
+        summary.line("particles", count(particles.len()), format!("in dimension {d}"));
+        summary.line("steps", count(steps), format!("{} evaluations a particle", count(nfe)));
+        let each = solver_seconds * 1e9 / (particles.len() * steps.max(1)) as f64;
         summary.line(
             "time",
             seconds(solver_seconds),
@@ -242,7 +222,7 @@ impl Sample {
         });
         Ok(Options {
             schedule: self.schedule.as_deref().map(Schedule::parse).transpose()?,
-            grid: self.grid.map(Into::into),
+            grid: self.grid,
             shift: self.shift,
             steps: self.steps.map(|steps| steps as usize),
             eta: self.eta,
@@ -262,7 +242,7 @@ impl Sample {
         let compat = Compat::named(name)?;
         let (shown, flag) = match compat {
             Compat::DOUBLE_SHIFT => (self.shift.is_some(), "--shift F"),
-            Compat::IDDPM_GRID_FLOAT32 => (self.grid == Some(values::GridName::Iddpm), "--grid iddpm"),
+            Compat::IDDPM_GRID_FLOAT32 => (self.grid == Some(Spacing::Iddpm), "--grid iddpm"),
             Compat::BATCH_PATH_LENGTH => (self.length.is_some(), "--length L"),
             Compat::UNUSED_DRAWS if entry.takes(Choice::ProbabilityFlow) => (self.probability_flow, "--probability-flow"),
             Compat::UNUSED_DRAWS => (self.churn_between.is_some(), "--churn and --churn-between MIN..MAX"),

@@ -9,12 +9,13 @@ use std::time::Instant;
 use brenier::backend::{Device, DeviceError, Precision};
 use brenier::checkpoint::Checkpoint;
 use brenier::io::{CheckpointFile, Float, checksum};
+use brenier::metric::Flag;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::Failure;
 use crate::flags::{Shared, bad_usage};
-use crate::output::{self, Folder, NotFinite};
+use crate::output::{self, Folder, NotFinite, Summary, seconds};
 use crate::signal;
 
 /// Name of the checkpoint in the folder for results.
@@ -43,7 +44,53 @@ struct Printed<'a, R> {
     inputs: &'a Map<String, Value>,
 }
 
+/// A command's own record between what the record of every run on a device begins and ends with.
+#[derive(Serialize)]
+pub struct Stamped<'a, R> {
+    command: &'static str,
+    version: &'static str,
+    #[serde(flatten)]
+    pub own: R,
+    /// Of the work alone.
+    pub seconds: f64,
+    /// Since the process started.
+    wall_seconds: f64,
+    pub device: &'a str,
+    pub precision: &'static str,
+    seed: u32,
+    /// None where the command has its own, or raises none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<Flag>>,
+}
+
+impl<R> Stamped<'_, R> {
+    /// With these flags.
+    pub fn flagged(self, flags: Vec<Flag>) -> Self {
+        Self { flags: Some(flags), ..self }
+    }
+
+    /// The last line of a summary: how long it took, and on what.
+    pub fn time(&self, summary: &mut Summary) {
+        summary.line("time", seconds(self.seconds), format!("{} in {}", self.device, self.precision));
+    }
+}
+
 impl Session {
+    /// `own`, with what is said of every run on a device; the work itself took `seconds`.
+    pub fn stamped<'a, R>(&self, command: &'static str, own: R, device: &'a Device, seconds: f64) -> Stamped<'a, R> {
+        Stamped {
+            command,
+            version: env!("CARGO_PKG_VERSION"),
+            own,
+            seconds,
+            wall_seconds: self.wall_seconds(),
+            device: device.name(),
+            precision: device.precision().name(),
+            seed: self.shared.seed,
+            flags: None,
+        }
+    }
+
     /// The device asked for.
     pub fn device(&self) -> Result<Device, Failure> {
         Device::named(&self.shared.device, self.precision()).map_err(|error| match error {
@@ -66,7 +113,7 @@ impl Session {
 
     /// The precision asked for.
     pub fn precision(&self) -> Precision {
-        self.shared.precision.into()
+        self.shared.precision
     }
 
     /// The type of the particles in files: that of the arithmetic.

@@ -1,8 +1,9 @@
 //! What the system may send: Ctrl-C, and a file-size limit.
 
+use std::io::{Write, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{Failure, output};
+use crate::Failure;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -17,7 +18,8 @@ pub fn install() -> Result<(), Failure> {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        output::say("stopping after this step; Ctrl-C again to leave at once");
+        // A closed stderr is no reason not to stop.
+        let _ = writeln!(stderr(), "stopping after this step; Ctrl-C again to leave at once");
     });
     match handled {
         // Without a thread that waits for it, Ctrl-C ends the process at once, as it does any other.

@@ -8,9 +8,6 @@ use clap::Args;
 use crate::output::number;
 use crate::{Failure, values};
 
-/// ε over c₀, the mean cost within the clouds, when neither --eps nor --blur is given.
-pub const DEFAULT_EPS: f64 = 0.05;
-
 /// The cost of all commands that have no other.
 pub const HALF_SQUARED: GroundCost = GroundCost::Known(Cost::HalfSquaredEuclidean);
 

@@ -1,22 +1,21 @@
 //! `brenier transport`: the distance, the potentials and the map between two measures.
 
 mod closed_form;
-mod convention;
 mod entropic;
 mod estimate;
-mod exact;
 mod files;
 mod labels;
 mod low_rank;
 mod record;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
-use brenier::backend::{Cost, Device, Precision};
+use brenier::backend::{Cost, Device};
 use brenier::checkpoint::Checkpoint;
 use brenier::measure::Measure;
 use brenier::metric::Flag;
-use brenier::transport::{ClosedForm, PlanEntry, Potentials, SlicedDistance, sliced_w2};
+use brenier::transport::{ClosedForm, ExactPlan, LinePlan, LowRank, Plan, Problem, SlicedDistance, Solved, sliced_w2};
 use clap::Args;
 
 use crate::output::{Folder, counted, number};
@@ -24,7 +23,7 @@ use crate::session::Session;
 use crate::solver::collapse;
 use crate::{Failure, flags, input, signal};
 use entropic::{ENTROPIC, Entropic};
-use record::{Diagnostics, Record, Sliced};
+use record::{Record, Sliced};
 
 /// The flags of what is computed from points.
 const SAMPLED: [&str; 14] = [
@@ -82,35 +81,17 @@ pub struct Transport {
     ends: input::Ends,
 }
 
-/// A plan as the solver that was chosen describes it.
-struct Solved {
-    kind: &'static str,
-    /// 0 without regularisation.
-    eps: f64,
-    /// What it was computed in.
-    precision: Precision,
-    /// The share of the target's variance that an entropic map keeps.
-    variance_kept: Option<f64>,
+/// What a solver found, and what the command says beside it.
+struct Answer {
+    solved: Solved,
+    /// Numbers of points; none of laws.
+    points: Option<[usize; 2]>,
+    d: usize,
     /// Where ε comes from; none without one.
     eps_origin: Option<String>,
-    iterations: usize,
-    converged: bool,
-    /// What would make it converge.
-    verdict: String,
-    marginal_error: f64,
-    /// None where the closed form has none.
-    transport_cost: Option<f64>,
-    w2_squared: f64,
-    /// None where the solver has no dual problem.
-    dual: Option<f64>,
-    /// OT_ε, the transport cost itself for an exact plan.
-    regularised_cost: Option<f64>,
-    diagnostics: Option<Diagnostics>,
-    divergence: Option<f64>,
-    potentials: Option<Potentials>,
-    map: Vec<f64>,
-    /// The entries of an exact plan.
-    plan: Vec<PlanEntry>,
+    sliced: Option<SlicedDistance>,
+    closed_form: Option<ClosedForm>,
+    /// Of the solver alone.
     seconds: f64,
 }
 
@@ -158,17 +139,29 @@ impl Transport {
         let quadratic = self.entropic.cost == Cost::HalfSquaredEuclidean;
         let laws = if quadratic { closed_form::laws(&measures, self.closed_form)? } else { None };
         if let (Some(laws), true) = (&laws, self.closed_form) {
-            let (solved, values) = closed_form::solve(laws, &measures, &self.entropic, seed)?;
+            let answer = closed_form::solve(laws, &measures, &self.entropic, seed)?;
             if let Some(folder) = &folder {
                 folder.clear(&files::FILES)?;
             }
-            return self.finish(session, device, (None, laws[0].dim()), (solved, None, Some(values)), folder.as_ref());
+            return self.finish(session, device, answer, folder.as_ref());
         }
         let (x, y) = self.ends.points(measures, seed)?;
         let on_a_line = self.is_on_a_line(x.dim(), y.dim());
-        let solved = match self.rank {
-            Some(rank) => low_rank::solve(&x, &y, rank as usize, self.entropic.stopping.max_iter(), checkpoint, session)?,
-            None if self.exact || on_a_line => exact::solve(&x, &y)?,
+        // Reading and choosing ε are no part of the time that a solver takes, so each stops its own.
+        let begun = Instant::now();
+        let ((solved, seconds), eps_origin) = match self.rank {
+            Some(rank) => (
+                low_rank::solve(
+                    &x,
+                    &y,
+                    LowRank { max_iter: self.entropic.stopping.max_iter(), seed, ..LowRank::new(rank as usize) },
+                    checkpoint,
+                    session,
+                )?,
+                None,
+            ),
+            None if on_a_line => (timed(begun, LinePlan::new(&x, &y)?), None),
+            None if self.exact => (timed(begun, ExactPlan::new(&x, &y)?), None),
             None => self.entropic.solve(&x, &y, device, checkpoint, session)?,
         };
         signal::check()?;
@@ -176,31 +169,28 @@ impl Transport {
         if let Some(folder) = &folder {
             files::write(folder, &x, &y, &solved)?;
             if let (Some(k), Some(potentials)) = (self.entropic.top_k, &solved.potentials) {
-                files::write_partners(folder, (&x, &y), (solved.eps, self.entropic.cost, potentials), k as usize, device)?;
+                let problem = Problem::new(&x, &y, solved.eps)?.with_cost(self.entropic.cost)?;
+                let plan = Plan::new(&problem, potentials)?;
+                files::write_partners(folder, &plan.partners().top(&x, k as usize, device)?)?;
             }
         }
-        let values = laws.map(|laws| closed_form::values(&laws, solved.eps, &self.entropic)).transpose()?;
-        self.finish(session, device, (Some((x.len(), y.len())), x.dim()), (solved, sliced, values), folder.as_ref())
+        let closed_form = laws.map(|laws| closed_form::values(&laws, solved.eps, &self.entropic)).transpose()?;
+        let (points, d) = (Some([x.len(), y.len()]), x.dim());
+        let answer = Answer { solved, points, d, eps_origin, sliced, closed_form, seconds };
+        self.finish(session, device, answer, folder.as_ref())
     }
 
-    fn finish(
-        &self,
-        session: &Session,
-        device: &Device,
-        (points, d): (Option<(usize, usize)>, usize),
-        (solved, sliced, closed_form): (Solved, Option<SlicedDistance>, Option<ClosedForm>),
-        folder: Option<&Folder>,
-    ) -> Result<ExitCode, Failure> {
-        let mut record = Record {
-            command: "transport",
-            version: env!("CARGO_PKG_VERSION"),
+    fn finish(&self, session: &Session, device: &Device, answer: Answer, folder: Option<&Folder>) -> Result<ExitCode, Failure> {
+        let Answer { solved, points, d, eps_origin, sliced, closed_form, seconds } = answer;
+        let ending = solved.ending;
+        let record = Record {
             source: &self.ends.source,
             target: &self.ends.target,
-            n: points.map(|(n, _)| n),
-            m: points.map(|(_, m)| m),
+            n: points.map(|[n, _]| n),
+            m: points.map(|[_, m]| m),
             d,
             eps: solved.eps,
-            eps_origin: solved.eps_origin,
+            eps_origin,
             iterations: solved.iterations,
             converged: solved.converged,
             marginal_error: solved.marginal_error,
@@ -211,35 +201,39 @@ impl Transport {
             w2_squared_kind: solved.kind,
             dual: solved.dual,
             regularised_cost: solved.regularised_cost,
-            entropic: solved.diagnostics,
+            entropic: solved.entropic,
             divergence: solved.divergence,
             rank: self.rank,
             sliced: sliced.map(Sliced::from),
             closed_form,
-            seconds: solved.seconds,
-            wall_seconds: session.wall_seconds(),
-            device: device.name(),
-            precision: solved.precision.name(),
-            seed: session.shared.seed,
-            flags: Vec::new(),
         };
+        let mut flags = Vec::new();
         if let Some(words) = solved.variance_kept.and_then(collapse) {
-            record.flags.push(Flag::Collapsed);
+            flags.push(Flag::Collapsed);
             session.note(&words);
         }
-        if record.flag_not_finite() {
+        if !record.is_finite() {
+            flags.push(Flag::NotFinite);
             session
                 .note("some values are not finite, so JSON has null for them: the plan is far from converged; use a larger eps");
         }
         let unconverged = (!record.converged).then(|| {
             let (error, iterations) = (number(record.marginal_error), counted(record.iterations, "iteration"));
             match self.rank {
-                Some(_) => format!("not converged after {iterations}: {}", solved.verdict),
-                None if self.exact => format!("the plan is not proved optimal: {}", solved.verdict),
-                None => format!("not converged: marginal error {error} after {iterations} ({})", solved.verdict),
+                Some(_) => format!("not converged after {iterations}: {}", ending),
+                None if self.exact => format!("the plan is not proved optimal: {}", ending),
+                None => format!("not converged: marginal error {error} after {iterations} ({})", ending),
             }
         });
-        let summary = record.summary();
+        let mut record = session.stamped("transport", record, device, seconds).flagged(flags);
+        record.precision = solved.precision.name();
+        let mut summary = record.own.summary();
+        record.time(&mut summary);
         session.finish_solve(&record, folder, &summary.text(), unconverged.as_deref())
     }
+}
+
+/// A plan, and the seconds since its solver began.
+fn timed(begun: Instant, plan: impl Into<Solved>) -> (Solved, f64) {
+    (plan.into(), begun.elapsed().as_secs_f64())
 }

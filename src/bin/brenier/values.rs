@@ -2,43 +2,9 @@
 
 use std::ops::Range;
 
-use brenier::path::{SCHEDULES, Spacing};
+use brenier::path::SCHEDULES;
 use brenier::sampler::{COMPATS, Choice, Compat, METHODS};
-use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-
-/// A spacing by its name.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum GridName {
-    /// Equal steps of time from pure noise; on a table its last entries
-    Trailing,
-    /// Tables only: every ⌊T/n⌋-th entry from the first
-    Leading,
-    /// Tables only: from the first to the last entry
-    Linspace,
-    /// sigma/alpha to the power 1/7 in equal steps
-    Karras,
-    /// log(sigma/alpha) in equal steps
-    Geometric,
-    /// 1/(1 + sqrt(sigma/alpha)) in equal steps, which reach pure noise and the data
-    Balanced,
-    /// sigma/alpha evenly by rank among the levels of iDDPM's cosine schedule
-    Iddpm,
-}
-
-impl From<GridName> for Spacing {
-    fn from(name: GridName) -> Self {
-        match name {
-            GridName::Trailing => Self::Trailing,
-            GridName::Leading => Self::Leading,
-            GridName::Linspace => Self::Linspace,
-            GridName::Karras => Self::Karras,
-            GridName::Geometric => Self::Geometric,
-            GridName::Balanced => Self::Balanced,
-            GridName::Iddpm => Self::Iddpm,
-        }
-    }
-}
 
 /// The names of the methods.
 pub fn methods() -> PossibleValuesParser {

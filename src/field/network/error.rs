@@ -7,6 +7,7 @@ use crate::path::{Prediction, ScheduleError};
 
 /// Why layers do not make a network. Tensors are called as in the file.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum NetworkError {
     /// No layers.
     #[error("the network has no layers; name at least one under \"layers\"")]
@@ -58,6 +59,7 @@ pub enum NetworkError {
 
 /// Why a network has no answer at a level.
 #[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
 pub enum LevelError {
     /// F and x say nothing about what is asked.
     #[error(

@@ -16,8 +16,9 @@ use super::LowRankPlan;
 use super::side::LEAST;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
-use crate::transport::exact::{self, Ground, LARGEST, squared_distance};
+use crate::transport::exact::{self, Ground, LARGEST};
 use crate::transport::{PlanEntry, TransportError};
+use crate::vector::squared_distance;
 use crate::watch::{Progress, Watch};
 
 /// With fewer points a station there is little to mix, and a cut is all that is made…

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::backend::BackendError;
 
 use super::projection::{Projected, project};
-use super::side::{Factor, Pair};
+use super::side::{Factor, Side};
+use crate::measure::Cloud;
+use crate::random::Stream;
+use crate::vector::dot;
 
 /// Points of the first sample, at least so many and so many a station; each has so many times those of the one before.
 const SAMPLE: usize = 4096;
@@ -29,6 +32,37 @@ pub const PROJECTED: f64 = 1e-5;
 /// The same for the first and the last one; what the last leaves is rounded away.
 pub const MOST_ROUNDS: usize = 60;
 pub const LAST_PROJECTED: f64 = 1e-9;
+
+/// Points of the two clouds, about the means of all.
+pub struct Pair {
+    pub x: Side,
+    pub y: Side,
+    /// ⟨P, c⟩ + Σ_k g_k x̄_k·ȳ_k of every plan.
+    pub constant: f64,
+    /// Whether they are all there are.
+    pub whole: bool,
+}
+
+impl Pair {
+    /// `count` draws of each cloud, or the cloud itself where that is not twice as much.
+    pub fn sample(clouds: [&Cloud; 2], origins: &[Vec<f64>; 2], count: usize, seed: u32) -> Self {
+        let is_drawn = |cloud: &Cloud| count < cloud.len() / 2;
+        let side = |at: usize| match clouds[at] {
+            cloud if is_drawn(cloud) => Side::new(&cloud.resample(count, seed, Stream::Split, at as u32), &origins[at]),
+            cloud => Side::new(cloud, &origins[at]),
+        };
+        let (x, y) = (side(0), side(1));
+        let apart: Vec<f64> = origins[0].iter().zip(&origins[1]).map(|(x, y)| x - y).collect();
+        let constant = 0.5 * dot(&apart, &apart)
+            + x.mean_of(|x| 0.5 * dot(x, x) + dot(&apart, x))
+            + y.mean_of(|y| 0.5 * dot(y, y) - dot(&apart, y));
+        Self { x, y, constant, whole: !clouds.into_iter().any(is_drawn) }
+    }
+
+    pub fn cost(&self, now: &Projected) -> f64 {
+        self.constant - now.gains().zip(&now.g).map(|(gain, g)| g * gain).sum::<f64>()
+    }
+}
 
 /// A descent between two steps.
 #[derive(Deserialize, Serialize)]

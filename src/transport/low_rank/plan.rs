@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use crate::backend::BackendError;
-
-use super::descent::Descent;
+use super::descent::{Descent, Pair};
 use super::projection::Projected;
-use super::side::{LEAST, Pair, dot};
+use super::side::LEAST;
+use crate::backend::BackendError;
+use crate::vector::dot;
 
 /// Rows of one partial sum: sums do not depend on the number of threads.
 const CHUNK: usize = 1024;

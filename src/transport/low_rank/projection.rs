@@ -13,9 +13,9 @@
 
 use nalgebra::{DMatrix, DVector};
 
+use super::side::{Clusters, Factor, Side};
 use crate::backend::BackendError;
-
-use super::side::{Clusters, Factor, Side, dot};
+use crate::vector::dot;
 
 /// Of the masses, to the diagonal: constants added to all levels change nothing.
 const REGULAR: f64 = 1e-9;

@@ -2,11 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::projection::Projected;
 use crate::backend::cpu::Cpu;
 use crate::backend::{BackendError, Pairs, Shares, Stations};
 use crate::measure::Cloud;
-use crate::random::Stream;
 
 /// A share of mass below this is a station that no mass passes.
 pub const LEAST: f64 = 1e-280;
@@ -26,39 +24,8 @@ impl Side {
     }
 
     /// Σ_i a_i f(x_i).
-    fn mean_of(&self, f: impl Fn(&[f64]) -> f64) -> f64 {
+    pub fn mean_of(&self, f: impl Fn(&[f64]) -> f64) -> f64 {
         self.points.chunks_exact(self.d).zip(&self.masses).map(|(x, mass)| mass * f(x)).sum()
-    }
-}
-
-/// Points of the two clouds, about the means of all.
-pub struct Pair {
-    pub x: Side,
-    pub y: Side,
-    /// ⟨P, c⟩ + Σ_k g_k x̄_k·ȳ_k of every plan.
-    pub constant: f64,
-    /// Whether they are all there are.
-    pub whole: bool,
-}
-
-impl Pair {
-    /// `count` draws of each cloud, or the cloud itself where that is not twice as much.
-    pub fn sample(clouds: [&Cloud; 2], origins: &[Vec<f64>; 2], count: usize, seed: u32) -> Self {
-        let is_drawn = |cloud: &Cloud| count < cloud.len() / 2;
-        let side = |at: usize| match clouds[at] {
-            cloud if is_drawn(cloud) => Side::new(&cloud.resample(count, seed, Stream::Split, at as u32), &origins[at]),
-            cloud => Side::new(cloud, &origins[at]),
-        };
-        let (x, y) = (side(0), side(1));
-        let apart: Vec<f64> = origins[0].iter().zip(&origins[1]).map(|(x, y)| x - y).collect();
-        let constant = 0.5 * dot(&apart, &apart)
-            + x.mean_of(|x| 0.5 * dot(x, x) + dot(&apart, x))
-            + y.mean_of(|y| 0.5 * dot(y, y) - dot(&apart, y));
-        Self { x, y, constant, whole: !clouds.into_iter().any(is_drawn) }
-    }
-
-    pub fn cost(&self, now: &Projected) -> f64 {
-        self.constant - now.gains().zip(&now.g).map(|(gain, g)| g * gain).sum::<f64>()
     }
 }
 
@@ -137,8 +104,4 @@ impl Clusters {
         let own = if k == l { self.masses[k] } else { 0.0 };
         own - self.overlaps[k * self.masses.len() + l]
     }
-}
-
-pub fn dot(x: &[f64], y: &[f64]) -> f64 {
-    x.iter().zip(y).map(|(x, y)| x * y).sum()
 }

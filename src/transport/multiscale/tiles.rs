@@ -14,7 +14,7 @@ use nalgebra::{SMatrix, SVector};
 use rayon::prelude::*;
 
 use crate::backend::TILE;
-use crate::transport::problem::dot;
+use crate::vector::dot;
 
 /// The largest dimension in which tiles are small enough to be skipped.
 pub const LARGEST_DIM: usize = 4;

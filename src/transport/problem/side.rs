@@ -3,6 +3,7 @@
 use crate::backend::{Backend, BackendError, HalfPoints, Real, Reals, Rows, Storage};
 use crate::measure::Cloud;
 use crate::transport::problem::with_mass;
+use crate::vector::dot;
 
 /// [`scale_about`] the means.
 pub(crate) fn scale(source: &Cloud, target: &Cloud) -> f64 {
@@ -136,9 +137,4 @@ impl<B: Backend> Side<B> {
             |side: &Self| side.own.iter().zip(&side.mass).filter(|(_, a)| **a > 0.0).map(|(own, _)| *own).fold(0.0, f64::max);
         2.0 * with_mass(self).max(with_mass(other)) * B::Real::ROUNDING
     }
-}
-
-/// x·y.
-pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
-    x.iter().zip(y).map(|(x, y)| x * y).sum()
 }

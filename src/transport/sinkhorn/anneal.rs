@@ -3,10 +3,11 @@
 use crate::backend::Backend;
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
-use crate::transport::problem::{Problem, Side, dot};
+use crate::transport::problem::{Problem, Side};
 use crate::transport::sinkhorn::Run;
 use crate::transport::solver::Sinkhorn;
 use crate::transport::start;
+use crate::vector::dot;
 
 /// Annealing starts at this share of the spread of the clouds, ½E|x|² + ½E|y|², and of the class costs, or of another mean cost…
 const FIRST_LEVEL: f64 = 0.05;

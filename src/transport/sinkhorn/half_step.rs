@@ -4,9 +4,10 @@ use std::f64::consts::LN_2;
 use std::ops::Range;
 
 use crate::backend::{Backend, BackendError, Columns, HalfColumns, Logit, Out, PairCost, Reals, Scale};
-use crate::transport::problem::{Side, dot};
+use crate::transport::problem::Side;
 use crate::transport::sinkhorn::Run;
 use crate::transport::values::RowMeans;
+use crate::vector::dot;
 
 impl<B: Backend> Run<'_, B> {
     /// log of the second marginal's density with respect to b.

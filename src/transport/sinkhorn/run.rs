@@ -6,10 +6,11 @@ use crate::backend::{Backend, BackendError, Precision, Reals, Scores, Ticket};
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
 use crate::transport::hold::{Hold, convex};
-use crate::transport::problem::{Problem, Side, dot, precision};
+use crate::transport::problem::{Problem, Side, precision};
 use crate::transport::sinkhorn::alternation::Alternation;
 use crate::transport::sinkhorn::underway::Iteration;
 use crate::transport::solver::{Potentials, Sinkhorn};
+use crate::vector::dot;
 use crate::watch::{Residual, Watch};
 
 /// Iterations without a new least error after which an error near the rounding of the exponents is taken as final.

@@ -1,9 +1,8 @@
 //! The points of one plan: all of a file, the next of a shuffled pass over it, or fresh draws of a law.
 
-use brenier::measure::{Cloud, Measure};
+use brenier::measure::{Cloud, Measure, Moments};
 use brenier::random::{Philox, Stream};
 
-use super::moments::Moments;
 use crate::{Failure, memory};
 
 /// One end of the pairs.

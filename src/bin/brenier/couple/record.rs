@@ -1,18 +1,15 @@
 //! What `brenier couple` prints.
 
-use brenier::metric::Flag;
 use brenier::transport::Outcome;
 use serde::Serialize;
 
 use super::straightness::Straightness;
-use crate::output::{Summary, count, counted, number, seconds};
+use crate::output::{Summary, count, counted, number};
 use crate::solver::Chosen;
 
 /// The JSON. Costs and variances are in units of |x−y|².
 #[derive(Serialize)]
 pub struct Record<'a> {
-    pub command: &'static str,
-    pub version: &'static str,
     pub source: &'a str,
     pub target: &'a str,
     /// Points of one plan.
@@ -44,12 +41,6 @@ pub struct Record<'a> {
     pub targets_used: Option<usize>,
     /// Pairs of the target point that is in most of them; null for a law.
     pub most_uses: Option<u32>,
-    pub seconds: f64,
-    pub wall_seconds: f64,
-    pub device: &'a str,
-    pub precision: &'static str,
-    pub seed: u32,
-    pub flags: Vec<Flag>,
 }
 
 /// All plans together.
@@ -77,21 +68,10 @@ impl Plans {
 }
 
 impl Record<'_> {
-    /// Flags a plan that is next to independent; whether it is.
-    pub fn flag_collapsed(&mut self) -> bool {
-        let collapsed = self.straightness.is_collapsed();
-        if collapsed {
-            self.flags.push(Flag::Collapsed);
-        }
-        collapsed
-    }
-
-    /// Flags the values that JSON cannot hold: the floor of one pair, and the ratio where nothing has to move.
-    pub fn flag_not_finite(&mut self) {
+    /// Whether JSON can hold all values: not the floor of one pair, nor the ratio where nothing has to move.
+    pub fn is_finite(&self) -> bool {
         let floors = [self.straightness.cfm_loss_floor, self.straightness.cfm_loss_floor_independent];
-        if !floors.into_iter().chain([self.pair_cost, self.cost_ratio]).all(f64::is_finite) {
-            self.flags.push(Flag::NotFinite);
-        }
+        floors.into_iter().chain([self.pair_cost, self.cost_ratio]).all(f64::is_finite)
     }
 
     /// What a person reads.
@@ -122,7 +102,6 @@ impl Record<'_> {
         if let (Some(used), Some(most)) = (self.targets_used, self.most_uses) {
             summary.line("targets used", count(used), format!("the most used one {}", counted(most as usize, "time")));
         }
-        summary.line("time", seconds(self.seconds), format!("{} in {}", self.device, self.precision));
         summary
     }
 }

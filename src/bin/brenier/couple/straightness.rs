@@ -3,7 +3,7 @@
 use brenier::backend::Device;
 use brenier::metric::cfm_loss_floor;
 use brenier::metric::flag::{INDEPENDENT, MAP_COLLAPSED};
-use brenier::transport::{Outcome, Problem};
+use brenier::transport::Outcome;
 use serde::Serialize;
 
 use super::batch::End;
@@ -54,19 +54,13 @@ pub struct Gathered {
 
 impl Gathered {
     /// Takes in the plan of `outcome`.
-    pub fn plan(&mut self, problem: &Problem, outcome: &Outcome, device: &Device) -> Result<(), Failure> {
+    pub fn plan(&mut self, outcome: &Outcome, device: &Device) -> Result<(), Failure> {
         if self.entropy.is_none() {
             let entropy = outcome.plan().entropy(device)?;
             self.entropy = Some((entropy.joint, entropy.renormalised()));
         }
-        let (x, y) = (problem.source(), problem.target());
-        let mean = y.mean();
-        let square = |x: &[f64]| x.iter().zip(&mean).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
-        let images = outcome.map.chunks_exact(y.dim()).enumerate();
-        let explained: f64 = images.map(|(i, image)| x.weight(i) * square(image)).sum();
-        let within = (y.variance() - explained).max(0.0);
         self.plans += 1.0;
-        self.conditional_variance += (within - self.conditional_variance) / self.plans;
+        self.conditional_variance += (outcome.conditional_variance() - self.conditional_variance) / self.plans;
         self.variance_kept += (outcome.variance_kept() - self.variance_kept) / self.plans;
         Ok(())
     }
@@ -91,7 +85,7 @@ impl Gathered {
             independent_cost: source.moments().independent_cost(target.moments()),
             conditional_variance: self.conditional_variance,
             variance_kept: self.variance_kept,
-            conditional_variance_independent: target.moments().variance,
+            conditional_variance_independent: target.moments().variance(),
             cfm_loss_floor: floor(&self.x1)?,
             cfm_loss_floor_independent: floor(&target.independent(pairs, seed))?,
         })

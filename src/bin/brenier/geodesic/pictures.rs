@@ -11,8 +11,8 @@ use brenier::checkpoint::Checkpoint;
 use brenier::geodesic::{DensityBridge, Displacement};
 use brenier::io::{PictureFormat, encode_picture, on_canvas, read_picture};
 use brenier::measure::{Cloud, Picture};
-use brenier::metric::Flag;
 use brenier::report::film::Film;
+use brenier::transport::solved::Kind;
 use brenier::transport::{Convention, Outcome, Plan, Problem, Sinkhorn};
 use brenier::watch::{Progress, Residual, Watch};
 use clap::ValueEnum;
@@ -42,8 +42,6 @@ pub enum PictureKind {
 
 #[derive(Serialize)]
 struct Record<'a> {
-    command: &'static str,
-    version: &'static str,
     source: &'a str,
     target: &'a str,
     r#as: PictureKind,
@@ -61,13 +59,7 @@ struct Record<'a> {
     steps: u32,
     /// 2⟨P, c⟩ of the plan.
     w2_squared: f64,
-    w2_squared_kind: &'static str,
-    seconds: f64,
-    wall_seconds: f64,
-    device: String,
-    precision: &'static str,
-    seed: u32,
-    flags: Vec<Flag>,
+    w2_squared_kind: Kind,
 }
 
 /// The frames of a film and how they are stored.
@@ -135,8 +127,6 @@ pub fn run(
     let taken = begun.elapsed().as_secs_f64();
 
     let record = Record {
-        command: "geodesic",
-        version: env!("CARGO_PKG_VERSION"),
         source: &geodesic.ends.source,
         target: &geodesic.ends.target,
         r#as: kind,
@@ -152,14 +142,10 @@ pub fn run(
         marginal_error: outcome.marginal_error,
         steps: geodesic.steps,
         w2_squared: 2.0 * outcome.transport_cost,
-        w2_squared_kind: "entropic",
-        seconds: taken,
-        wall_seconds: session.wall_seconds(),
-        device: device.name().into(),
-        precision: device.precision().name(),
-        seed: session.shared.seed,
-        flags: Vec::new(),
+        w2_squared_kind: Kind::Entropic,
     };
+    let stamped = session.stamped("geodesic", record, device, taken).flagged(Vec::new());
+    let record = &stamped.own;
     let points = if kind == PictureKind::Colour { "colours" } else { "inked pixels" };
     if let Some(folder) = &folder {
         folder.clear(&["path.npy", "geodesic.html"])?;
@@ -183,7 +169,7 @@ pub fn run(
                 (points, format!("{} to {}", count(record.n), count(record.m))),
                 ("pixels moved", count(record.pixels)),
                 ("iterations", count(record.iterations)),
-                ("time", seconds(record.seconds)),
+                ("time", seconds(taken)),
             ],
             frames: addresses,
             ends: vec![
@@ -206,9 +192,9 @@ pub fn run(
         if record.converged { "converged" } else { "not converged" },
     );
     summary.line("frames", count(frames.pictures.len()), "geodesic.html plays them");
-    summary.line("time", seconds(record.seconds), format!("{} in {}", record.device, record.precision));
+    stamped.time(&mut summary);
     let unconverged = (!record.converged).then_some(UNCONVERGED);
-    session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged)
+    session.finish_solve(&stamped, folder.as_ref(), &summary.text(), unconverged)
 }
 
 /// The ink of the picture called `name`.

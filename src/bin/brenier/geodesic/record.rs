@@ -1,15 +1,13 @@
 //! What `brenier geodesic` prints.
 
-use brenier::metric::Flag;
+use brenier::transport::solved::Kind;
 use serde::Serialize;
 
-use crate::output::{Summary, count, number, seconds};
+use crate::output::{Summary, count, number};
 
 /// The JSON.
 #[derive(Serialize)]
 pub struct Record<'a> {
-    pub command: &'static str,
-    pub version: &'static str,
     pub source: &'a str,
     pub target: &'a str,
     pub n: usize,
@@ -22,7 +20,7 @@ pub struct Record<'a> {
     pub converged: bool,
     pub steps: u32,
     pub w2_squared: f64,
-    pub w2_squared_kind: &'static str,
+    pub w2_squared_kind: Kind,
     /// ∫E|v|² dt; null along the random paths of the bridge, like what follows.
     pub action: Option<f64>,
     /// Σ of the root mean squares of the pieces.
@@ -33,20 +31,12 @@ pub struct Record<'a> {
     pub endpoint_divergence: f64,
     /// Total variance of the end points over that of the target.
     pub variance_ratio: f64,
-    pub seconds: f64,
-    pub wall_seconds: f64,
-    pub device: &'a str,
-    pub precision: &'static str,
-    pub seed: u32,
-    pub flags: Vec<Flag>,
 }
 
 impl Record<'_> {
-    /// Flags the values that JSON cannot hold: the ratio where the target has no variance.
-    pub fn flag_not_finite(&mut self) {
-        if ![self.w2_squared, self.endpoint_divergence, self.variance_ratio].into_iter().all(f64::is_finite) {
-            self.flags.push(Flag::NotFinite);
-        }
+    /// Whether JSON can hold all values: not the ratio where the target has no variance.
+    pub fn is_finite(&self) -> bool {
+        [self.w2_squared, self.endpoint_divergence, self.variance_ratio].into_iter().all(f64::is_finite)
     }
 
     /// What a person reads.
@@ -54,8 +44,8 @@ impl Record<'_> {
         let mut summary = Summary::new(format!("geodesic {} to {}", self.source, self.target));
         summary.line("points", format!("{} to {}", count(self.n), count(self.m)), format!("in dimension {}", self.d));
         let kind = match self.w2_squared_kind {
-            "map" => "of the map: the mean of |T(x)-x|²",
-            "entropic" => "entropic: the mean square from start to end",
+            Kind::Map => "of the map: the mean of |T(x)-x|²",
+            Kind::Entropic => "entropic: the mean square from start to end",
             _ => "exact",
         };
         summary.line("W2²", number(self.w2_squared), kind);
@@ -73,7 +63,6 @@ impl Record<'_> {
             false => "the target has no variance".into(),
         };
         summary.line("endpoint divergence", number(self.endpoint_divergence), variance);
-        summary.line("time", seconds(self.seconds), format!("{} in {}", self.device, self.precision));
         summary
     }
 }

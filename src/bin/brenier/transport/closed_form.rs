@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use brenier::backend::Precision;
 use brenier::measure::Measure;
 use brenier::random::Stream;
-use brenier::transport::{ClosedForm, Gaussian, Verdict};
+use brenier::transport::{ClosedForm, Gaussian, Solved};
 
-use super::Solved;
+use super::Answer;
 use super::entropic::Entropic;
-use crate::solver::{Chosen, HALF_SQUARED};
+use crate::solver::HALF_SQUARED;
 use crate::{Failure, memory};
 
 /// The largest dimension in which the closed form is given unasked: its eigenvalues take d³ operations.
@@ -49,7 +48,7 @@ pub fn solve(
     (source, target): &(Measure, Measure),
     entropic: &Entropic,
     seed: u32,
-) -> Result<(Solved, ClosedForm), Failure> {
+) -> Result<Answer, Failure> {
     let begun = Instant::now();
     let (exact, rho) = (laws[0].dim() == 1 && !entropic.is_asked_for(), entropic.rho()?);
     if rho[0] != rho[1] {
@@ -62,30 +61,16 @@ pub fn solve(
         let [x, y] = [(source, 0), (target, 1)].map(|(law, step)| law.sample(DRAWS, seed, Stream::Source, step));
         HALF_SQUARED.scale(&x, &y, seed)
     };
-    let Chosen { eps, origin } = if exact { Chosen { eps: 0.0, origin: String::new() } } else { entropic.choose(scale)? };
-    let closed = ClosedForm::new(&laws[0], &laws[1], (!exact).then_some(eps), rho)?;
-    let half = exact.then_some(0.5 * closed.w2_squared);
-    let solved = Solved {
-        kind: "closed_form",
-        eps,
-        precision: Precision::F64,
-        variance_kept: None,
-        eps_origin: (!exact).then_some(origin),
-        iterations: 0,
-        converged: true,
-        verdict: Verdict::Converged.to_string(),
-        marginal_error: 0.0,
-        transport_cost: closed.transport_cost.or(half),
-        w2_squared: closed.w2_squared,
-        // There is no gap between the problem and its dual.
-        dual: closed.regularised_cost.or(half),
-        regularised_cost: closed.regularised_cost.or(half),
-        diagnostics: None,
-        divergence: closed.divergence,
-        potentials: None,
-        map: Vec::new(),
-        plan: Vec::new(),
+    let chosen = if exact { None } else { Some(entropic.choose(scale)?) };
+    let eps = chosen.as_ref().map(|chosen| chosen.eps);
+    let closed = ClosedForm::new(&laws[0], &laws[1], eps, rho)?;
+    Ok(Answer {
+        solved: Solved::closed_form(&closed, eps),
+        points: None,
+        d: laws[0].dim(),
+        eps_origin: chosen.map(|chosen| chosen.origin),
+        sliced: None,
+        closed_form: Some(closed),
         seconds: begun.elapsed().as_secs_f64(),
-    };
-    Ok((solved, closed))
+    })
 }

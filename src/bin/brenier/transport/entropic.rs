@@ -7,18 +7,15 @@ use brenier::backend::{Cost, Device, Storage};
 use brenier::checkpoint::Checkpoint;
 use brenier::io::read_array;
 use brenier::measure::Cloud;
-use brenier::transport::{Convention, CostScale, Debiased, GroundCost, Potentials, Problem, subsample};
+use brenier::transport::{Convention, CostScale, GroundCost, Potentials, Problem, Solved, subsample};
 use brenier::watch::{Progress, Residual, Watch};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::Solved;
-use super::convention::Library;
 use super::estimate::Estimate;
 use super::labels::Labels;
-use super::record::Diagnostics;
 use crate::output::{count, number, seconds};
 use crate::session::Session;
-use crate::solver::{Chosen, DEFAULT_EPS, Regularisation, Stopping, too_large};
+use crate::solver::{Chosen, Regularisation, Stopping, too_large};
 use crate::{Failure, memory, progress, signal};
 
 /// The flags that do not go with another plan than the entropic one.
@@ -40,28 +37,6 @@ pub const ENTROPIC: [&str; 15] = [
     "top_k",
 ];
 
-/// A storage by its name.
-#[derive(Clone, Copy, Default, PartialEq, ValueEnum)]
-pub enum StorageName {
-    /// In the precision of the arithmetic
-    #[default]
-    Full,
-    /// IEEE half precision, 11 bits
-    F16,
-    /// The upper half of an f32, 8 bits
-    Bf16,
-}
-
-impl From<StorageName> for Storage {
-    fn from(name: StorageName) -> Self {
-        match name {
-            StorageName::Full => Self::Full,
-            StorageName::F16 => Self::F16,
-            StorageName::Bf16 => Self::Bf16,
-        }
-    }
-}
-
 /// The flags of the entropic problem.
 #[derive(Args)]
 pub struct Entropic {
@@ -81,7 +56,7 @@ pub struct Entropic {
     reach_target: Option<f64>,
     /// Whose reading of --eps, --blur and the reaches: brenier and geomloss in |x-y|²/2, ott, pot and flash in |x-y|²
     #[arg(long, value_enum, default_value_t)]
-    convention: Library,
+    convention: Convention,
     #[command(flatten)]
     pub stopping: Stopping,
     /// The Sinkhorn divergence as well, which is 0 between equal measures
@@ -92,7 +67,7 @@ pub struct Entropic {
     plain: bool,
     /// How points are stored: rounded to half precision, relative to their mean, they take half the memory of a GPU and a third of its products
     #[arg(long, value_enum, default_value_t, conflicts_with = "class_costs")]
-    storage: StorageName,
+    storage: Storage,
     /// The K likeliest partners of each source point as well: partners.npz with index and probability, n x K
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "class_costs")]
     pub top_k: Option<u32>,
@@ -120,9 +95,9 @@ impl Entropic {
             || self.plain
             || self.start_from.is_some()
             || self.start_subsample.is_some()
-            || self.convention != Library::default()
+            || self.convention != Convention::default()
             || self.stopping.is_given()
-            || self.storage != StorageName::Full
+            || self.storage != Storage::Full
     }
 
     /// Whether classes have a cost of their own beside that of the points.
@@ -135,7 +110,7 @@ impl Entropic {
         match (self.regularisation.eps, self.regularisation.blur) {
             (_, Some(blur)) if self.cost != Cost::HalfSquaredEuclidean => format!("blur {blur}"),
             (Some(given), _) if given != eps => format!("{given} in units of |x-y|²"),
-            (None, Some(blur)) if self.convention == Library::Flash => format!("blur {blur} squared, in units of |x-y|²"),
+            (None, Some(blur)) if self.convention == Convention::Flash => format!("blur {blur} squared, in units of |x-y|²"),
             _ => self.regularisation.origin(),
         }
     }
@@ -144,7 +119,7 @@ impl Entropic {
     pub fn given_eps(&self) -> Result<Option<f64>, Failure> {
         // Libraries differ in the square alone.
         match (self.cost, self.regularisation.given(Convention::Brenier)?) {
-            (Cost::HalfSquaredEuclidean, _) => self.regularisation.given(self.convention.into()),
+            (Cost::HalfSquaredEuclidean, _) => self.regularisation.given(self.convention),
             (_, given) => self.regularisation.blur.map_or(Ok(given), |blur| self.of_length(blur).map(Some)),
         }
     }
@@ -153,14 +128,14 @@ impl Entropic {
     pub fn choose(&self, scale: impl FnOnce() -> CostScale) -> Result<Chosen, Failure> {
         Ok(match self.given_eps()? {
             Some(eps) => Chosen { eps, origin: self.origin(eps) },
-            None => Chosen::share_of(DEFAULT_EPS, scale()),
+            None => Chosen::share_of(CostScale::PLAN, scale()),
         })
     }
 
     /// The cost of moving as far as `length`.
     fn of_length(&self, length: f64) -> Result<f64, Failure> {
         match self.cost {
-            Cost::HalfSquaredEuclidean => Ok(Convention::from(self.convention).of_length(length)),
+            Cost::HalfSquaredEuclidean => Ok(self.convention.of_length(length)),
             Cost::Euclidean | Cost::Lp(_) => Ok(length),
             Cost::Cosine => Err("--blur and the reaches are lengths, which the cost cosine does not see; use --eps".into()),
         }
@@ -177,7 +152,7 @@ impl Entropic {
         Ok([rho(self.reach.or(self.reach_source))?, rho(self.reach.or(self.reach_target))?])
     }
 
-    /// Solves the problem, and with --debias those of each end with itself.
+    /// Solves the problem, and with --debias those of each end with itself; also the seconds taken, and where ε comes from.
     pub fn solve(
         &self,
         x: &Cloud,
@@ -185,7 +160,7 @@ impl Entropic {
         device: &Device,
         checkpoint: &mut Checkpoint,
         session: &Session,
-    ) -> Result<Solved, Failure> {
+    ) -> Result<((Solved, f64), Option<String>), Failure> {
         // Coordinates and potentials on both sides and at every scale, in f64 and in the precision of the run, and what is kept of the pairs.
         memory::require("solving this problem", ((x.len() + y.len()) * (8 * x.dim() + 12)) as u64)?;
         let seed = session.shared.seed;
@@ -199,7 +174,7 @@ impl Entropic {
         let Chosen { eps, origin } = self.choose(|| scale)?;
         too_large(eps, &scale, [rho_source, rho_target]).iter().for_each(|words| session.note(words));
         let mut problem =
-            Problem::new(x, y, eps)?.with_rho(rho_source, rho_target)?.with_cost(self.cost)?.stored_in(self.storage.into())?;
+            Problem::new(x, y, eps)?.with_rho(rho_source, rho_target)?.with_cost(self.cost)?.stored_in(self.storage)?;
         if let Some(classes) = &classes {
             problem = problem.with_labels(classes.clone())?;
         }
@@ -224,46 +199,14 @@ impl Entropic {
         };
         let outcome =
             solver.solve_watched(&problem, warm.as_ref(), device, Watch::telling(&tell).keeping(checkpoint.part("plan")))?;
-        let watch = Watch::telling(&tell).keeping(checkpoint.whole());
-        let debiased = self.debias.then(|| outcome.debiased(&solver, device, watch)).transpose()?;
-        let divergence = debiased.as_ref().map(|debiased| debiased.value);
-        let unfinished = debiased.as_ref().and_then(Debiased::unfinished).filter(|_| outcome.converged);
-        let (verdict, marginal_error) = match unfinished {
-            Some((end, own)) => (format!("between the {end} and itself: {}", own.verdict), own.marginal_error),
-            None => (outcome.verdict.to_string(), outcome.marginal_error),
+        // The two self-terms, with the same progress and the same way to stop.
+        let mut own = |cloud, part| {
+            let problem = problem.between(cloud, cloud)?;
+            solver.solve_watched(&problem, None, device, Watch::telling(&tell).keeping(checkpoint.part(part)))
         };
+        let own = if self.debias { Some([own(x, "source")?, own(y, "target")?]) } else { None };
         let seconds = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
-        Ok(Solved {
-            precision: outcome.precision,
-            variance_kept: Some(outcome.variance_kept()),
-            kind: if self.debias { "debiased" } else { "entropic" },
-            eps,
-            eps_origin: Some(origin),
-            iterations: outcome.iterations,
-            converged: outcome.converged && unfinished.is_none(),
-            verdict: verdict.clone(),
-            marginal_error,
-            transport_cost: Some(outcome.transport_cost),
-            w2_squared: 2.0 * divergence.unwrap_or(outcome.transport_cost),
-            dual: Some(outcome.dual),
-            regularised_cost: Some(outcome.regularised_cost),
-            diagnostics: Some(Diagnostics {
-                gap: outcome.gap(),
-                entropy: outcome.entropy,
-                mass: outcome.mass,
-                skipped_mass_bound: outcome.skipped_mass_bound,
-                storage_error: (self.storage != StorageName::Full).then(|| problem.storage_error()),
-                rho_source,
-                rho_target,
-                verdict,
-                residuals: outcome.residuals,
-            }),
-            divergence,
-            potentials: Some(outcome.potentials),
-            map: outcome.map,
-            plan: Vec::new(),
-            seconds,
-        })
+        Ok(((Solved::entropic(outcome, own), seconds), Some(origin)))
     }
 }

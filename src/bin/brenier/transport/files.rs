@@ -1,11 +1,9 @@
 //! What `brenier transport` writes, in f64: potentials carry more digits than the particles they were computed from.
 
-use brenier::backend::{Cost, Device};
 use brenier::io::{Float, NamedArray, Numbers};
 use brenier::measure::Cloud;
-use brenier::transport::{Plan, PlanEntry, Potentials, Problem};
+use brenier::transport::{Partners, PlanEntry, Potentials, Solved};
 
-use super::Solved;
 use crate::Failure;
 use crate::output::Folder;
 
@@ -30,17 +28,9 @@ pub fn write(folder: &Folder, x: &Cloud, y: &Cloud, solved: &Solved) -> Result<(
     folder.array("map.npy", &solved.map, &[x.len(), y.dim()], Float::F64)
 }
 
-/// The `k` likeliest partners of each source point.
-pub fn write_partners(
-    folder: &Folder,
-    (x, y): (&Cloud, &Cloud),
-    (eps, cost, potentials): (f64, Cost, &Potentials),
-    k: usize,
-    device: &Device,
-) -> Result<(), Failure> {
-    let problem = Problem::new(x, y, eps)?.with_cost(cost)?;
-    let top = Plan::new(&problem, potentials)?.partners_of_source().top(x, k, device)?;
-    let array = |name, numbers| NamedArray { name, numbers, shape: vec![x.len(), top.k] };
+/// The likeliest partners of each source point.
+pub fn write_partners(folder: &Folder, top: &Partners) -> Result<(), Failure> {
+    let array = |name, numbers| NamedArray { name, numbers, shape: vec![top.index.len() / top.k, top.k] };
     let index = array("index", Numbers::Indices(&top.index));
     let probability = array("probability", Numbers::Reals(&top.probability, Float::F64));
     folder.arrays("partners.npz", &[index, probability])
