@@ -14,6 +14,7 @@ mod derivatives;
 mod exact;
 mod exact_field;
 mod examples;
+mod fields;
 mod floors;
 mod free_marginals;
 mod gaussian_jko;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
-use crate::backend::cpu::soft_min::{Pairs, given_shift, in_units, is_usable, logits, pack};
+use crate::backend::cpu::pairs::soft_min::{Pairs, given_shift, in_units, is_usable, logits, pack};
 use crate::backend::{Rows, Scale, Symmetric};
 
 /// Points of a block: large enough that a task outweighs its bookkeeping, small enough for the second-level cache at d = 64.

@@ -11,8 +11,10 @@ use rayon::prelude::*;
 
 use crate::backend::PairCost;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
-use crate::backend::cpu::metric::{Euclidean, Given, Lines, Lp, Manhattan, Metric};
-use crate::backend::cpu::soft_min::{Mean, Pairs, State, TILE, add_compensated, add_mean, in_units, mean_of, rescale_means};
+use crate::backend::cpu::pairs::metric::{Euclidean, Given, Lines, Lp, Manhattan, Metric};
+use crate::backend::cpu::pairs::soft_min::{
+    Mean, Pairs, State, TILE, add_compensated, add_mean, in_units, mean_of, rescale_means,
+};
 
 /// Rows of a task, whatever the lanes.
 const ROWS: usize = 64;

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::gemm::{Matrix, gemm};
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
-use crate::backend::cpu::soft_min::{KEPT_BITS, add_compensated, in_units, is_usable};
+use crate::backend::cpu::pairs::soft_min::{KEPT_BITS, add_compensated, in_units, is_usable};
 use crate::backend::{Damping, LARGEST_BIAS, Real, Rows, Sweep};
 use norms::norms;
 

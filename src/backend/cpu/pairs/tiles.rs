@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
-use crate::backend::cpu::soft_min::{Mean, State, add_mean, in_units, is_usable, mean_of, rescale_means};
+use crate::backend::cpu::pairs::soft_min::{Mean, State, add_mean, in_units, is_usable, mean_of, rescale_means};
 use crate::backend::{LARGEST_BIAS, Real, TILE, TileList, Tiles};
 
 /// The two clouds of a tiled soft-min, the columns packed.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
-use crate::backend::cpu::metric::{Euclidean, Lines, Lp, Manhattan, Metric};
+use crate::backend::cpu::pairs::metric::{Euclidean, Lines, Lp, Manhattan, Metric};
 use crate::backend::{Real, Rows};
 
 /// Rows of a task: each block of columns is transposed once for them.

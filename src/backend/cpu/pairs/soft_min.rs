@@ -5,7 +5,7 @@
 //! weights with the values. Everything is in units of log 2, scaled when the columns are packed.
 //!
 //! With a shift (the last potential) there is no running maximum, and a row whose sum leaves [2⁻²⁰, 2²⁰] is run again with
-//! it: weights below 2⁻¹⁰⁰ are zero ([`UNIT`](super::lane::UNIT) says what that loses), so that no product is denormal. At d = 3 a pair
+//! it: weights below 2⁻¹⁰⁰ are zero ([`UNIT`](crate::backend::cpu::lane::UNIT) says what that loses), so that no product is denormal. At d = 3 a pair
 //! costs 3 FMA for the product, 1 subtraction, 1 rounding, 1 subtraction, 5 FMA, 1 comparison, 1 scaling and 1 addition: 14 operations.
 
 mod panel;

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
-use crate::backend::cpu::soft_min::{Pairs, TILE, logits};
+use crate::backend::cpu::pairs::soft_min::{Pairs, TILE, logits};
 
 /// Rows a task handles; no instruction set holds more at a time.
 const ROWS: usize = 64;

@@ -2,7 +2,7 @@
 
 use crate::backend::Real;
 use crate::backend::cpu::lane::Lane;
-use crate::backend::cpu::soft_min::state::{Rescale, add_compensated};
+use crate::backend::cpu::pairs::soft_min::state::{Rescale, add_compensated};
 
 /// Logits of C columns for R vectors of rows: bias plus product.
 #[inline(always)]
