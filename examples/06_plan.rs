@@ -6,7 +6,7 @@ use brenier::random::Stream;
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{Problem, Sinkhorn};
 
-pub fn main() -> Result<(), brenier::Error> {
+fn main() -> Result<(), brenier::Error> {
     let device = Device::cpu(Precision::F32);
     let source = Shape::Moons.sample(2000, 0, Stream::Source, 0);
     let target = Mixture::eight_gaussians().sample(3000, 0, Stream::Source, 1);

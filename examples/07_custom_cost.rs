@@ -5,7 +5,7 @@ use brenier::measure::named;
 use brenier::random::Stream;
 use brenier::transport::{GroundCost, Problem, Sinkhorn};
 
-pub fn main() -> Result<(), brenier::Error> {
+fn main() -> Result<(), brenier::Error> {
     let device = Device::cpu(Precision::F64);
     let draw = |name, step| Ok::<_, brenier::Error>(named(name, None)?.sample(400, 0, Stream::Source, step));
     let (source, target) = (draw("moons", 0)?, draw("circles", 1)?);

@@ -13,7 +13,6 @@ mod costs;
 mod derivatives;
 mod exact;
 mod exact_field;
-mod examples;
 mod fields;
 mod floors;
 mod free_marginals;
