@@ -5,6 +5,15 @@ use thiserror::Error;
 use crate::random::{Philox, Stream};
 
 /// A finite measure of mass one, Σ_i a_i δ_{x_i}: n points of R^d, row-major in f64, and weights a (uniform when absent).
+///
+/// ```
+/// use brenier::measure::Cloud;
+///
+/// let square = Cloud::new(vec![0.0, 0.0, 2.0, 0.0, 2.0, 2.0, 0.0, 2.0], 2)?; // four points of R²
+/// assert_eq!((square.len(), square.dim()), (4, 2));
+/// assert_eq!((square.mean(), square.variance()), (vec![1.0, 1.0], 2.0));
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cloud {
     points: Vec<f64>,
