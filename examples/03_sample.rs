@@ -10,7 +10,7 @@ use brenier::sampler::{Ddim, Euler, Heun, Method, Observe};
 
 fn main() -> Result<(), brenier::Error> {
     let Measure::Law(mixture) = named("8gaussians", None)? else { unreachable!("8gaussians is a law") };
-    let start = Mixture::standard_normal(2).sample(100_000, 0, Stream::Source, 0);
+    let start = Mixture::standard_normal(2).sample(10_000, 0, Stream::Source, 0);
     let (field, device) = (Field::Mixture(mixture), Device::cpu(Precision::F32));
     let run = |method: &dyn Method, schedule: &Schedule, steps: usize| {
         let program = method.program(&Grid::uniform(schedule, steps)?);
@@ -19,7 +19,7 @@ fn main() -> Result<(), brenier::Error> {
     };
     let (vp, condot) = (Schedule::linear_vp(0.1, 20.0)?, Schedule::CondOt);
     let heun = Heun { euler_last: false };
-    println!("RMS distance of 100,000 particles to the end points of 1,024 Heun steps on the same schedule");
+    println!("RMS distance of 10,000 particles to the end points of 1,024 Heun steps on the same schedule");
     for (name, method, schedule) in
         [("ddim", &Ddim { eta: 0.0 } as &dyn Method, &vp), ("fm-euler", &Euler, &condot), ("fm-heun", &heun, &condot)]
     {

@@ -3,7 +3,7 @@
 //   F, R, a [n]; steps dF and changes dR [MEMORY,n]; points [4,n] = F and R of the best point, F and R of the last; all double.
 // Three launches: products (and the new differences) in one pass over the memory, 1024 points a block; totals over the blocks,
 // decisions and a Cholesky factorisation of at most 10 x 10 by one thread (some 400 multiply-adds); the step, one thread a point.
-// Sums run in one fixed order. Twin: src/backend/cpu/anderson.rs; src/backend/anderson.rs has the places of State.
+// Sums run in one fixed order. Twin: src/backend/cpu/potentials/anderson.rs; src/backend/anderson.rs has the places of State.
 #include "reduce.cuh"
 
 constexpr uint32_t MEMORY = 10;

@@ -12,7 +12,7 @@
 //   tile_maximum streams all pairs and leaves one number a row and 64 columns, and top_k, a warp a row, looks for the k tiles among
 //   these and for the k columns in those; with k tiles or fewer it looks at once at the columns. Logits are formed in one order
 //   everywhere, also on the processor, so the columns are the same to the last bit. Shared of tile_maximum: 8.3 KiB.
-// Twins: src/backend/cpu/sample_plan.rs, src/backend/cpu/top_k.rs.
+// Twins: src/backend/cpu/pairs/sample_plan.rs, src/backend/cpu/pairs/top_k.rs.
 #include "tile.cuh"
 
 constexpr int WARPS = 4, SPLITS = 512; // rows a block; runs of columns at most

@@ -13,7 +13,7 @@
 // first-level cache; a thread reads it once for its particles: with four, coefficients cost K/2 loads of 16 bytes a step.
 // Any other d: a warp a particle, its registers in global memory (a few KB that stay in the first-level cache), its sums in shared.
 // Bound at K = 8, d = 2: issue slots, K (2d + 5) + 5d + 8 = 90 a particle-step, beside 8 (K + 1) = 72 of the exp unit; counted in
-// tests/resources. Shared: registers x d x 4 PARTICLES bytes a thread; 8 d bytes a warp. Twin: src/backend/cpu/interpret.rs.
+// tests/resources. Shared: registers x d x 4 PARTICLES bytes a thread; 8 d bytes a warp. Twin: src/backend/cpu/particles/interpret.rs.
 // Normals have its bits; exponentials and the division differ in the last place. Checked on the host in three thread orders,
 // tests/kernels.rs and tests/conformance; on no device yet.
 #include "field.cuh"

@@ -1,7 +1,7 @@
 // index_i = argmin_j |x_i - y_j|^2, the lowest index of equals, from x [n,d] and y [m,d]: a search in f32, settled in double.
 // Grid: (tiles of 64 rows, splits of the columns), 256 threads; a thread has 4 x 4 pairs of a tile of 64 columns. Only a pair whose f32
 // distance comes within the rounding errors of the thread's best is measured in double, which happens about log(m/16) times a row; so the
-// result is that of comparing all pairs in double, whatever the splits. Shared: 8.3 KiB. Twin: src/backend/cpu/nearest.rs.
+// result is that of comparing all pairs in double, whatever the splits. Shared: 8.3 KiB. Twin: src/backend/cpu/pairs/nearest.rs.
 #include "tile.cuh"
 
 struct Best {

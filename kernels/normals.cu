@@ -1,4 +1,4 @@
-// Standard normals z of (first + row, step, draw): out [n,d], the bits of src/random.rs. Twin: src/backend/cpu/normals.rs.
+// Standard normals z of (first + row, step, draw): out [n,d], the bits of src/random.rs. Twin: src/backend/cpu/particles/normals.rs.
 // One thread a block of four coordinates of a row. About 120 integer and 60 floating-point operations for 16 bytes: near memory-bound.
 #include "philox.cuh"
 

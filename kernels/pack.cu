@@ -1,5 +1,5 @@
 // Columns for the soft-min: out_j = log2(e) (k_j y_j, bias_j + c g_j), m x (d + 1), from y [m,d]; the last is held within +-largest.
-// One thread a number; memory binds. Products in double, rounded once. Twin: pack in src/backend/cpu/soft_min.rs.
+// One thread a number; memory binds. Products in double, rounded once. Twin: pack in src/backend/cpu/pairs/soft_min.rs.
 #include "common.cuh"
 
 // factors [m] or null for `factor` everywhere; potential [m] or null.

@@ -1,7 +1,7 @@
 // sum_ij a_i b_j k(x_i, y_j) for k the distance or a Gaussian, from x [n,d], a [n], y [m,d], b [m]: one partial sum a block.
 // Grid: (tiles of 64 rows, splits of the columns), 256 threads; a block goes through its columns 64 at a time. Shared: 18.6 KiB.
 // Why double throughout: energy distances and MMD are differences of three such sums, and f32 distances would leave 1e-7 of each. At
-// half rate (H100) that costs twice the time of f32; at 1/64 rate (consumer cards) it binds. Twin: src/backend/cpu/pairs.rs.
+// half rate (H100) that costs twice the time of f32; at 1/64 rate (consumer cards) it binds. Twin: src/backend/cpu/pairs/pair_sum.rs.
 #include "reduce.cuh"
 #include "tile.cuh"
 

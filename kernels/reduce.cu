@@ -1,7 +1,7 @@
 // Sums and maxima over a vector, in double, in one fixed order: 4096 numbers a block, 16 a thread, then a tree over the 256 threads, and
 // the same again over the blocks. A thread's numbers lie 256 apart, so that reads coalesce.
 // Why double and not compensated f32: the stopping test subtracts, and 3 double operations for 8 bytes read stay within the memory's
-// time even where doubles run at 1/64 rate. Twin: src/backend/cpu/vector.rs.
+// time even where doubles run at 1/64 rate. Twin: src/backend/cpu/particles/vector.rs.
 #include "reduce.cuh"
 
 // a |exp(r) - 1|

@@ -13,7 +13,7 @@
 // A row whose sum leaves [2^-64, 2^64) goes on the list `redo`, and soft_min_max runs it again with a running maximum: all in
 // stream order, the host never looks.
 // Sums: eight at a time by pairs, a tile in one register, compensated (Kahan) from tile to tile; means: by tile, then plain.
-// Shared: 2 TILE (D + 1 + P) 4 bytes. Registers and slots a pair: tests/resources. Twin: src/backend/cpu/soft_min.rs.
+// Shared: 2 TILE (D + 1 + P) 4 bytes. Registers and slots a pair: tests/resources. Twin: src/backend/cpu/pairs/soft_min.rs.
 // Checked on the host in three thread orders, tests/kernels.rs and tests/conformance; on no device yet. What a host cannot show:
 // that a barrier after the wait makes another thread's background copies visible, as the programming guide has it.
 #include "common.cuh"

@@ -7,7 +7,7 @@
 // soft_min_merge_max adds them in order. Nothing of a row depends on another row.
 // Why a running maximum: a cost is dearer than a product, 2 operations a coordinate and a root or a power, so it costs little beside
 // it, and no row is run twice. Sums: four by pairs, compensated (Kahan) from tile to tile, 16 threads of a row in a fixed tree.
-// Shared: 8.3 KiB. Twin: src/backend/cpu/soft_min_cost.rs. Checked by tests/conformance/soft_min_cost.rs on the host.
+// Shared: 8.3 KiB. Twin: src/backend/cpu/pairs/soft_min_cost.rs. Checked by tests/conformance/soft_min_cost.rs on the host.
 #include "norm.cuh"
 
 // The logit of a column that is not there, and the maximum before the first: below any packed bias (-1e36).

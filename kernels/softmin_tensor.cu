@@ -9,7 +9,7 @@
 // background two stages deep; up to 64 coordinates the rows stay in shared memory, beyond they are streamed with the columns.
 // Shared: 20480 for each of the two row slices, and TILE (320 + 16 + 8 (P + 4)) behind them: at most 61 KiB, which must be asked for.
 // Bound: the tensor pipe, 3 slots a pair and 16 coordinates at the peak, of which mma.sync reaches about 60 %; of one part 1 slot, and
-// issue binds. Twin: src/backend/cpu/soft_min.rs. Checked on the host in three thread orders, tests/kernels.rs and
+// issue binds. Twin: src/backend/cpu/pairs/soft_min.rs. Checked on the host in three thread orders, tests/kernels.rs and
 // tests/conformance, where a product is summed in double; on no device yet, so the truncation of a real one has not been measured.
 #include "split.cuh"
 

@@ -13,7 +13,7 @@
 // binds, 8 slots a pair. Sums: a tile in one register, compensated (Kahan) from tile to tile; then over the warps in order, so
 // that a row's bits depend on its list alone. A block with a row whose sum leaves [2^-64, 2^64) goes over its list again with a
 // running maximum, for those rows. Means, which are asked for once a solve, have the running maximum from the start.
-// Shared: 2 (D + 1 + P) 512 + 512 (2 + P) bytes. Twin: src/backend/cpu/tiles.rs.
+// Shared: 2 (D + 1 + P) 512 + 512 (2 + P) bytes. Twin: src/backend/cpu/pairs/tiles.rs.
 #include "common.cuh"
 
 constexpr int WARPS = 4, TILE = 32;

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use crate::backend::{Cost, Device};
 use crate::error::Error;
-use crate::experiment::families::{EPS_TRANSPORT, network_methods, rows};
+use crate::experiment::entrants::{EPS_TRANSPORT, Entrant};
+use crate::experiment::families::family_of;
 use crate::experiment::record::{CompareRecord, Comparison};
 use crate::experiment::workbench::Workbench;
 use crate::field::{Field, Network};
@@ -50,7 +51,7 @@ impl Compare {
     /// [`Error`] when the measures cannot be compared, a device fails, or the watch says stop ([`crate::sampler::RunError::Stopped`]).
     pub fn run(&self, target: Named<'_>, source: Named<'_>, device: &Device, watch: Watch<'_>) -> Result<Comparison, Error> {
         let noisy = is_standard_normal(source.measure);
-        let all = rows(noisy, self.steps.len());
+        let all = self.rows(Entrant::from_source(noisy));
         self.judge((target, source), device, watch, all, |bench, record| {
             let law = match target.measure {
                 Measure::Law(mixture) => Some(Field::Mixture(mixture.clone())),
@@ -96,7 +97,7 @@ impl Compare {
     ) -> Result<Comparison, Error> {
         let normal = Measure::Law(Mixture::standard_normal(network.dim()));
         let source = Named { name: "normal", measure: &normal };
-        let all = network_methods(network).1.len() * self.steps.len();
+        let all = self.rows(Entrant::on_network(family_of(network)));
         self.judge((target, source), device, watch, all, |bench, record| {
             record.model = Some(name.into());
             record.model_limit = Some(bench.network(network)?);
@@ -108,6 +109,11 @@ impl Compare {
             }
             Ok(())
         })
+    }
+
+    /// The rows of entrants.
+    fn rows(&self, entrants: impl Iterator<Item = &'static Entrant>) -> usize {
+        entrants.map(|entrant| entrant.rows(self.steps.len())).sum()
     }
 
     /// Splits the target in A and B, has `make` fill the bench and the record, and closes both.
@@ -136,7 +142,8 @@ impl Compare {
             judge = judge.with_clusters(&train, &heldout);
         }
         let mut bench = Workbench {
-            compare: self,
+            seed: self.seed,
+            steps: &self.steps,
             judge: &judge,
             ruler: &ruler,
             train: &train,

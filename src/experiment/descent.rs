@@ -243,24 +243,22 @@ impl Descend {
             Kind::SinkhornFlow => follow(&mut SinkhornFlow::new(start, train, tau, eps, device)?, watch),
             Kind::SemiUnbalanced => follow(&mut SemiUnbalancedJko::new(start, train, tau, eps, device)?, watch),
             Kind::Blob(law) => {
-                let blob = Blob::new(start, law, tau, eps, device)?;
+                let blob = Blob::new(start, law.clone(), tau, eps, device)?;
                 let mut blob = match self.anneal {
-                    Some(sigma) => blob.annealed(sigma, self.steps / 2, law),
+                    Some(sigma) => blob.annealed(sigma, self.steps / 2)?,
                     None => blob,
                 };
                 follow(&mut blob, watch)
             }
             Kind::Langevin(law) => {
-                let start_law = match source {
-                    Measure::Law(law) => Some(law),
-                    _ => None,
-                };
-                let langevin = Langevin::new(law, tau, self.seed, device)?;
-                let langevin = match self.anneal {
-                    Some(sigma) => langevin.annealed(sigma, self.steps / 2),
-                    None => langevin,
-                };
-                langevin.run(&start, start_law, self.steps, watch)
+                let mut langevin = Langevin::new(start, law.clone(), tau, self.seed, device)?;
+                if let Measure::Law(law) = source {
+                    langevin = langevin.from_law(law.clone());
+                }
+                if let Some(sigma) = self.anneal {
+                    langevin = langevin.annealed(sigma, self.steps / 2)?;
+                }
+                follow(&mut langevin, watch)
             }
         }
     }

@@ -12,8 +12,10 @@
 //! # Ok::<(), brenier::Error>(())
 //! ```
 
+pub mod columns;
 pub mod compare;
 pub mod descent;
+pub mod entrants;
 pub mod evaluate;
 mod families;
 pub mod ledger;
@@ -25,5 +27,6 @@ mod workbench;
 
 pub use compare::{Compare, Named};
 pub use descent::{Descend, DescentRecord, SchemeName};
+pub use entrants::{ENTRANTS, Entrant, Mark};
 pub use evaluate::{Evaluate, EvaluateRecord};
 pub use record::{CompareRecord, Comparison, Family, Flag, FreeEnergy, Ledger, NoiseFloor, Row, Trajectory};

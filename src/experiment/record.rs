@@ -15,6 +15,16 @@ pub enum Family {
     Flow,
 }
 
+impl Family {
+    /// Its name in records and figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Diffusion => "diffusion",
+            Self::Flow => "flow",
+        }
+    }
+}
+
 /// One method at one number of steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::{Device, Noise};
 use crate::error::Error;
-use crate::experiment::compare::Compare;
-use crate::experiment::families::EPS_COLLAPSED;
+use crate::experiment::entrants::Entrant;
 use crate::experiment::ledger::{Estimate, Path, action_from_regression, ledger};
 use crate::experiment::record::{Family, FreeEnergy, Ledger, Row, Trajectory};
 use crate::experiment::walk::{Walk, rms_distance};
@@ -30,7 +29,8 @@ const FREE_ENERGY_STRIDE: usize = 2;
 
 /// A comparison under way: what every row is measured against, and the rows so far.
 pub struct Workbench<'a> {
-    pub compare: &'a Compare,
+    pub seed: u32,
+    pub steps: &'a [usize],
     pub judge: &'a Judge<'a>,
     pub ruler: &'a Ruler<'a>,
     pub train: &'a Cloud,
@@ -47,7 +47,6 @@ pub struct Workbench<'a> {
 
 /// A family's field, schedule and reference end points.
 pub struct Setting<'a> {
-    pub family: Family,
     pub field: &'a Field,
     pub schedule: &'a Schedule,
     pub reference: &'a Walk,
@@ -78,10 +77,10 @@ impl Workbench<'_> {
     }
 
     /// The end points at 1,024 Heun steps.
-    pub fn reference(&self, name: &str, schedule: &Schedule, field: &Field, euler_last: bool) -> Result<Walk, Error> {
+    pub fn reference(&self, name: &str, schedule: &Schedule, field: &Field) -> Result<Walk, Error> {
         self.tell(&format!("{name}, {REFERENCE_STEPS} steps for reference"))?;
         let grid = Grid::uniform(schedule, REFERENCE_STEPS)?;
-        let program = Heun { euler_last }.program(&grid);
+        let program = Heun { euler_last: !field.is_regular_at_data() }.program(&grid);
         Ok(Walk::new(&program, &grid, field, &self.scaled(grid.start().sigma), DRAWN_STRIDE, self.device, &|| self.go_on())?)
     }
 
@@ -91,9 +90,9 @@ impl Workbench<'_> {
     }
 
     /// One row for each number of steps.
-    pub fn sweep(&mut self, name: &str, method: &dyn Method, setting: &Setting<'_>) -> Result<(), Error> {
-        for &steps in &self.compare.steps {
-            self.row((setting.family, name, setting.eps), steps, |bench| {
+    pub fn sweep(&mut self, entrant: &Entrant, method: &dyn Method, setting: &Setting<'_>) -> Result<(), Error> {
+        for &steps in self.steps {
+            self.row(entrant, setting.eps, steps, |bench| {
                 let grid = Grid::uniform(setting.schedule, steps)?;
                 let program = method.program(&grid);
                 let start = bench.scaled(grid.start().sigma);
@@ -116,7 +115,7 @@ impl Workbench<'_> {
     }
 
     pub fn stochastic(&self, program: &Program, field: &Field, start: &[f64]) -> Result<Made, Error> {
-        let noise = Noise::Counter { philox: Philox::new(self.compare.seed, Stream::Noise), first: 0 };
+        let noise = Noise::Counter { philox: Philox::new(self.seed, Stream::Noise), first: 0 };
         let clock = Instant::now();
         let end = program.run(field, start, noise, self.device, Observe::Progress(&mut |_| self.go_on()))?;
         let taken = clock.elapsed();
@@ -126,14 +125,12 @@ impl Workbench<'_> {
     /// Adds a row of what `make` makes; `eps` is that of its coupling over the mean of c. A row in the checkpoint is not made again.
     pub fn row(
         &mut self,
-        (family, method, eps): (Family, &str, Option<f64>),
+        entrant: &Entrant,
+        eps: Option<f64>,
         steps: usize,
         make: impl FnOnce(&Self) -> Result<Made, Error>,
     ) -> Result<(), Error> {
-        let label = match eps {
-            Some(EPS_COLLAPSED) => format!("{method}-{EPS_COLLAPSED}"),
-            _ => method.into(),
-        };
+        let label = entrant.label(eps);
         let part = format!("{label}, {steps} steps");
         self.tell(&part)?;
         let kept = self.watch.array(&part).map(<[f64]>::to_vec);
@@ -141,7 +138,7 @@ impl Workbench<'_> {
             Some((row, points)) => (row, Cloud::new(points, self.start.dim())?),
             None => {
                 let made = make(self)?;
-                let (row, samples) = self.measure((family, method, eps), steps, made)?;
+                let (row, samples) = self.measure(entrant, eps, steps, made)?;
                 self.watch.keep_record(&part, &row);
                 self.watch.keep_array(&part, samples.points());
                 (row, samples)
@@ -154,18 +151,13 @@ impl Workbench<'_> {
         Ok(())
     }
 
-    fn measure(
-        &self,
-        (family, method, eps): (Family, &str, Option<f64>),
-        steps: usize,
-        made: Made,
-    ) -> Result<(Row, Cloud), Error> {
+    fn measure(&self, entrant: &Entrant, eps: Option<f64>, steps: usize, made: Made) -> Result<(Row, Cloud), Error> {
         let samples = Cloud::new(made.end, self.start.dim())?;
         let reading = self.ruler.measure(&samples, self.device)?;
         let verdict = self.judge.judge(&samples, &reading, self.device)?;
         let row = Row {
-            family,
-            method: method.into(),
+            family: entrant.family,
+            method: entrant.name.into(),
             label: String::new(),
             eps_relative: eps,
             steps,
@@ -200,8 +192,8 @@ impl Workbench<'_> {
     pub fn account(&mut self, name: &str, setting: &Setting<'_>, data: &Measure, end: f64) -> Result<(), Error> {
         self.tell(&format!("ledger of the {name} path"))?;
         self.add_ledger(name, |bench| {
-            let Self { compare, device, .. } = *bench;
-            let regression = action_from_regression(setting.field, data, setting.schedule, end, compare.seed, device)?;
+            let Self { seed, device, .. } = *bench;
+            let regression = action_from_regression(setting.field, data, setting.schedule, end, seed, device)?;
             if end == 1.0 {
                 let Walk { states, end, action, .. } = setting.reference;
                 return bench.ledger_of(name, (&states[0].1, end), action, Some(regression));
@@ -234,7 +226,7 @@ impl Workbench<'_> {
         regression: Option<Estimate>,
     ) -> Result<Ledger, Error> {
         let [start, end] = [start, end].map(|points| Cloud::new(points.to_vec(), self.start.dim()));
-        ledger(&Path { name, start: &start?, end: &end?, action }, regression, self.compare.seed)
+        ledger(&Path { name, start: &start?, end: &end?, action }, regression, self.seed)
     }
 
     pub fn draw(&mut self, family: Family, method: &str, walk: &Walk) -> Result<(), Error> {

@@ -31,6 +31,23 @@ pub enum FieldError {
     /// A level at which a network does not determine the step.
     #[error(transparent)]
     Level(#[from] LevelError),
+    /// Weights of guidance that do not sum to 1.
+    #[error("the weights of guided fields sum to {sum}, and only with a sum of 1 is their combination a field; 1 + w and -w do")]
+    Weights {
+        /// Their sum.
+        sum: f64,
+    },
+    /// Fields of different dimensions under guidance.
+    #[error("fields of dimension {dim} and {found} cannot be combined; guidance needs fields in the same space")]
+    Parts {
+        /// Dimension of the first field.
+        dim: usize,
+        /// Dimension of another.
+        found: usize,
+    },
+    /// An error of a field given as Rust code.
+    #[error("the given field failed: {0}")]
+    Given(String),
     /// The device could not do it.
     #[error(transparent)]
     Backend(#[from] BackendError),

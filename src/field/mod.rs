@@ -1,23 +1,33 @@
 //! What moves the particles: fields that give x̂₀ and ε̂ at every noise level.
 
+mod at;
 pub mod density;
 mod error;
 pub(crate) mod evaluate;
+pub mod given;
+pub mod guided;
 pub mod likelihood;
 pub mod mixture;
 pub mod network;
 mod points;
+pub mod potential;
 pub mod prepared;
 
+use std::sync::Arc;
+
 use crate::measure::{Cloud, Mixture};
+use crate::path::Prediction;
 
 pub use error::FieldError;
+pub use given::{Batch, HostField};
+pub use guided::Guided;
 pub use mixture::fold;
 pub use network::Network;
+pub use potential::Potential;
 pub use prepared::Prepared;
 
 /// A field: at a level (α, σ) and a point x it gives the denoised point x̂₀ = E[data | x] and the noise ε̂ = (x − α x̂₀)/σ.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Field {
     /// The exact field of a Gaussian mixture.
     Mixture(Mixture),
@@ -35,6 +45,16 @@ pub enum Field {
     },
     /// A network trained elsewhere.
     Network(Network),
+    /// Rust code: [`Field::given`], [`Field::potential`].
+    Given(Arc<dyn HostField>),
+    /// A combination of fields.
+    Guided(Guided),
+}
+
+impl From<Mixture> for Field {
+    fn from(law: Mixture) -> Self {
+        Self::Mixture(law)
+    }
 }
 
 impl Field {
@@ -44,6 +64,8 @@ impl Field {
             Self::Mixture(mixture) => mixture.dim(),
             Self::DataSet(cloud) | Self::Transport { target: cloud, .. } => cloud.dim(),
             Self::Network(network) => network.dim(),
+            Self::Given(field) => field.dim(),
+            Self::Guided(guided) => guided.parts()[0].1.dim(),
         }
     }
 
@@ -54,6 +76,23 @@ impl Field {
             Self::Mixture(_) => true,
             Self::DataSet(_) | Self::Transport { .. } => false,
             Self::Network(network) => network.is_regular_at_data(),
+            Self::Given(field) => field.is_regular_at_data(),
+            Self::Guided(guided) => guided.parts().iter().all(|(_, part)| part.is_regular_at_data()),
         }
+    }
+
+    /// Whether the data have a score, and the field knows it: what Langevin methods need.
+    pub fn has_score_of_data(&self) -> bool {
+        match self {
+            Self::Mixture(_) => true,
+            Self::DataSet(_) | Self::Transport { .. } | Self::Network(_) => false,
+            Self::Given(field) => field.prediction() == Prediction::Score,
+            Self::Guided(guided) => guided.parts().iter().all(|(_, part)| part.has_score_of_data()),
+        }
+    }
+
+    /// The law whose field it is, where it is one in closed form.
+    pub fn law(&self) -> Option<&Mixture> {
+        if let Self::Mixture(law) = self { Some(law) } else { None }
     }
 }

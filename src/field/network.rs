@@ -168,7 +168,15 @@ impl Network {
             Output::Prediction(prediction) => prediction.coefficients(level),
             Output::Preconditioned { .. } => (1.0, 0.0),
         };
-        let reading = self.read(level, p, q)?;
+        self.evaluate(level, (p, q), x)
+    }
+
+    /// p x̂₀ + q ε̂ at one point `x`, with `of` = (p, q), layer by layer in f64.
+    ///
+    /// # Errors
+    /// [`LevelError`] where the network does not determine it.
+    pub fn evaluate(&self, level: Level, of: (f64, f64), x: &[f64]) -> Result<Vec<f64>, LevelError> {
+        let reading = self.read(level, of.0, of.1)?;
         let mut state: Vec<f64> = x.iter().map(|x| reading.scale * x).collect();
         for (k, layer) in self.layers.iter().enumerate() {
             if k > 0 {

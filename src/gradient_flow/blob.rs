@@ -20,7 +20,8 @@ use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
 use crate::gradient_flow::jko::{Account, Charge, Scheme, check_reach, mean_square, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
-use crate::measure::{Cloud, Mixture};
+use crate::measure::Cloud;
+use crate::sampler::unadjusted_langevin::DATA;
 use crate::watch::{Progress, Watch};
 
 /// The blob flow under way.
@@ -60,22 +61,25 @@ impl<'a> Blob<'a> {
     ///
     /// # Errors
     /// [`FlowError`] when τ or ε is not positive, d > 5, or the dimensions differ.
-    pub fn new(start: Cloud, law: &Mixture, tau: f64, eps: f64, device: &'a Device) -> Result<Self, FlowError> {
+    pub fn new(start: Cloud, law: impl Into<Field>, tau: f64, eps: f64, device: &'a Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
+        let field = law.into();
         let dim = start.dim();
         if dim > LARGEST_DIM {
             return Err(FlowError::TooManyDimensions { dim, limit: LARGEST_DIM });
         }
-        if dim != law.dim() {
-            return Err(FlowError::Dimensions { particles: dim, target: law.dim() });
+        if dim != field.dim() {
+            return Err(FlowError::Dimensions { particles: dim, target: field.dim() });
         }
         if !(eps > 0.0 && eps.is_finite()) {
             return Err(FlowError::Width { eps });
         }
         let log_weights = (0..start.len()).map(|i| start.weight(i).ln()).collect();
-        let field = Field::Mixture(law.clone());
         let prepared = field.prepare(device)?;
-        let reach = reach_of(&start, law, 0.0);
+        if !field.has_score_of_data() || field.log_density(DATA, &start, device)?.is_none() {
+            return Err(FlowError::NeedsLaw);
+        }
+        let reach = reach_of(&start, field.law(), 0.0);
         let (anneal, stage, energy) = (None, Stage::LAW, Energy::default());
         let mut blob =
             Self { state: start, field, prepared, tau, eps, device, log_weights, anneal, stage, energy, substep: tau, reach };
@@ -86,9 +90,13 @@ impl<'a> Blob<'a> {
     /// The flow by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps` steps, with
     /// τ_k = τ (1 + σ²/v) and ε_k = ε (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between
     /// them, and the kernel has the neighbours there that it has at the end.
-    pub fn annealed(self, sigma: f64, steps: usize, law: &Mixture) -> Self {
-        let reach = reach_of(&self.state, law, sigma);
-        Self { anneal: Some(Anneal::new(sigma, steps, law)), reach, ..self }
+    ///
+    /// # Errors
+    /// [`FlowError::NeedsLaw`] of a potential, which is not known with noise.
+    pub fn annealed(self, sigma: f64, steps: usize) -> Result<Self, FlowError> {
+        let law = self.field.law().ok_or(FlowError::NeedsLaw)?;
+        let (anneal, reach) = (Some(Anneal::new(sigma, steps, law)), reach_of(&self.state, Some(law), sigma));
+        Ok(Self { anneal, reach, ..self })
     }
 
     /// The relative error −ε²/σ⁴ + … of the stationary variance around a mode of variance σ² = `variance`.

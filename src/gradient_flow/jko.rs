@@ -149,8 +149,9 @@ pub(super) fn check_reach(points: &[f64], centre: &[f64], reach: f64, step: usiz
 }
 
 /// The distance from the mean of `start` beyond which a particle on the way to `law`, by way of the law with noise `sigma`, has run away:
-/// ten times all that there is.
-pub(super) fn reach_of(start: &Cloud, law: &Mixture, sigma: f64) -> f64 {
+/// ten times all that there is. Infinite where the law is not known in closed form: there a particle is away when it is not finite.
+pub(super) fn reach_of(start: &Cloud, law: Option<&Mixture>, sigma: f64) -> f64 {
+    let Some(law) = law else { return f64::INFINITY };
     let centre = start.mean();
     let away = |mean: &[f64]| mean.iter().zip(&centre).map(|(m, c)| (m - c).powi(2)).sum::<f64>().sqrt();
     let spread = |c: &Component| (0..law.dim()).map(|axis| c.covariance.value(axis) + sigma * sigma).sum::<f64>().sqrt();

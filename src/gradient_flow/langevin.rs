@@ -27,69 +27,87 @@ use nalgebra::DMatrix;
 
 use crate::backend::{Backend, BackendError, Device, Draw, Noise, Task};
 use crate::checkpoint::Part;
-use crate::field::Field;
+use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
-use crate::gradient_flow::jko::{ACCOUNTS, Account, Descent, check_reach, reach_of};
+use crate::gradient_flow::jko::{Account, Charge, Scheme, check_reach, reach_of};
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::measure::{Cloud, Covariance, Mixture};
 use crate::path::Level;
-use crate::program::{Program, STATE};
 use crate::random::{Philox, Stream};
-use crate::sampler::unadjusted_langevin::{DATA, drift};
-use crate::sampler::{Observe, RunError, Underway};
+use crate::sampler::unadjusted_langevin::DATA;
 use crate::vector::mean_with_error;
-use crate::watch::{Progress, Watch};
+use crate::watch::Watch;
 
-/// The Langevin scheme to a law.
+/// The Langevin scheme under way.
 #[derive(Clone, Debug)]
 pub struct Langevin<'a> {
-    law: &'a Mixture,
+    state: Cloud,
     field: Field,
+    prepared: Prepared,
     tau: f64,
     anneal: Option<Anneal>,
     seed: u32,
     device: &'a Device,
+    /// Where the particles started, and how far from there they have run away.
+    centre: Vec<f64>,
+    reach: f64,
+    /// The laws of the start and of the present state, where they are known.
+    start_law: Option<Mixture>,
+    known: Option<Mixture>,
+    /// Steps made.
+    made: usize,
+    /// The state, of the particles that are accounted for, before the noise of the last step.
+    drifted: Vec<f64>,
+    /// The dissipation of the present state.
+    rate: Option<f64>,
 }
 
 /// Particles whose free energy is accounted for.
 const ACCOUNTED: usize = 4096;
 /// An error of the free energy in nats, beyond which and beyond the estimate itself nothing is known.
 const LARGEST_ERROR: f64 = 1.0;
-/// The part of a checkpoint with the particles under way.
-const RUN: &str = "particles";
-/// The record in a checkpoint that no more accounts are to come.
-const ACCOUNTED_ALL: &str = "accounted all";
-
 impl<'a> Langevin<'a> {
-    /// The scheme to `law` in steps `tau`, with the noise of `seed`.
+    /// The scheme from `start` in steps `tau`, with the noise of `seed`, to the law of a `target` that knows its score: a
+    /// [`Mixture`], or [`Field::potential`] of any V. Where V has no constant, the free energy lacks it too.
     ///
     /// # Errors
-    /// [`FlowError::Tau`] unless `tau` is finite and above zero.
-    pub fn new(law: &'a Mixture, tau: f64, seed: u32, device: &'a Device) -> Result<Self, FlowError> {
+    /// [`FlowError`] when `tau` is not finite and above zero, the dimensions differ or the target has no score.
+    pub fn new(start: Cloud, target: impl Into<Field>, tau: f64, seed: u32, device: &'a Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
-        Ok(Self { law, field: Field::Mixture(law.clone()), tau, anneal: None, seed, device })
+        let field = target.into();
+        if start.dim() != field.dim() {
+            return Err(FlowError::Dimensions { particles: start.dim(), target: field.dim() });
+        }
+        if !field.has_score_of_data() {
+            return Err(FlowError::NeedsLaw);
+        }
+        let (prepared, centre, reach) = (field.prepare(device)?, start.mean(), reach_of(&start, field.law(), 0.0));
+        let (anneal, start_law, known, made, drifted, rate) = (None, None, None, 0, Vec::new(), None);
+        let state = start;
+        Ok(Self { state, field, prepared, tau, anneal, seed, device, centre, reach, start_law, known, made, drifted, rate })
+    }
+
+    /// The scheme from particles that are draws of `law`, so that their free energy is known from the start on.
+    pub fn from_law(self, law: Mixture) -> Self {
+        Self { known: Some(law.clone()), start_law: Some(law), ..self }
     }
 
     /// The scheme by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps` steps, with
     /// τ_k = τ (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between them.
-    pub fn annealed(self, sigma: f64, steps: usize) -> Self {
-        Self { anneal: Some(Anneal::new(sigma, steps, self.law)), ..self }
+    ///
+    /// # Errors
+    /// [`FlowError::NeedsLaw`] of a potential, which is not known with noise.
+    pub fn annealed(self, sigma: f64, steps: usize) -> Result<Self, FlowError> {
+        let law = self.field.law().ok_or(FlowError::NeedsLaw)?;
+        let (anneal, reach) = (Some(Anneal::new(sigma, steps, law)), reach_of(&self.state, Some(law), sigma));
+        Ok(Self { anneal, reach, ..self })
     }
 
     /// Level and length of step `k`.
     fn step(&self, k: usize) -> (Level, f64) {
         let Stage { level, widening } = Anneal::stage(self.anneal, k);
         (level, self.tau * widening)
-    }
-
-    /// `steps` steps.
-    fn program(&self, steps: usize) -> Program {
-        let step = |k| {
-            let (level, tau) = self.step(k);
-            drift(level, tau).add_noise((2.0 * tau).sqrt())
-        };
-        (0..steps).map(step).collect()
     }
 
     /// The relative excess of the stationary variance around a mode of variance `variance`: 1/(1 − τ/2σ²) − 1; none where τ ≥
@@ -99,123 +117,17 @@ impl<'a> Langevin<'a> {
         (share < 1.0).then(|| share / (1.0 - share))
     }
 
-    /// Makes `steps` steps from `start`; with `start_law` its free energy is known too. The watch is that of
-    /// [`descend`](crate::gradient_flow::descend).
-    ///
-    /// # Errors
-    /// [`FlowError`] when the dimensions differ or the device fails; a runaway particle halts the descent at the last good state.
-    pub fn run(
-        &self,
-        start: &Cloud,
-        start_law: Option<&Mixture>,
-        steps: usize,
-        mut watch: Watch<'_>,
-    ) -> Result<Descent, FlowError> {
-        if start.dim() != self.law.dim() {
-            return Err(FlowError::Dimensions { particles: start.dim(), target: self.law.dim() });
-        }
-        let noise = self.anneal.map_or(0.0, |anneal| anneal.first);
-        let reach = Reach { centre: start.mean(), radius: reach_of(start, self.law, noise) };
-        let mut accounts = self.accounts(start, start_law, steps, &mut watch)?;
-        let mut run = watch.part(RUN).kept().and_then(Underway::kept).unwrap_or_else(|| Underway::from(start.points().to_vec()));
-        let (program, latest) = (self.program(steps), accounts.last().cloned().unwrap_or_default());
-        let mut go_on = true;
-        while run.made < steps {
-            let mut tell = |made: usize| {
-                go_on = watch.tell(progress(made, &latest));
-                go_on && !watch.keeps(true)
-            };
-            program.advance(&self.field, &mut run, self.noise(0), self.device, Observe::Progress(&mut tell))?;
-            if run.made < steps && !watch.part(RUN).pass(go_on, |part| run.keep(part)) {
-                return Err(FlowError::Stopped { steps: run.made });
-            }
-        }
-        let mut points = run.registers.swap_remove(STATE);
-        let (mut halted, mut made) = (None, steps);
-        // Each turn goes back to where its particle was near, until all are.
-        while let Err(FlowError::Runaway { particle, .. }) = reach.check(&points, made) {
-            let step = self.last_good(start.row(particle), particle, made, &reach)?;
-            halted = Some(FlowError::Runaway { step, particle });
-            points = self.particles(start.points(), step, &mut |made| watch.tell(progress(made, &latest)))?;
-            accounts.truncate(step + 1);
-            made = step;
-        }
-        Ok(Descent { state: start.with_points(points)?, accounts, halted })
-    }
-
-    /// The accounts of the first particles, step by step; fewer than `steps` + 1 where one is no longer finite, and never is again.
-    fn accounts(
-        &self,
-        start: &Cloud,
-        start_law: Option<&Mixture>,
-        steps: usize,
-        watch: &mut Watch<'_>,
-    ) -> Result<Vec<Account>, FlowError> {
-        let (d, n) = (start.dim(), start.len().min(ACCOUNTED));
-        let first = &start.points()[..n * d];
-        let mut accounts: Vec<Account> = match watch.record(ACCOUNTS) {
-            Some(accounts) => accounts,
-            None => vec![start_law.map_or(Ok(Account::default()), |law| self.known_account(first, law))?],
-        };
-        if watch.record(ACCOUNTED_ALL) == Some(true) {
-            return Ok(accounts);
-        }
-        let mut run = watch.part(RUN).kept().and_then(Underway::kept).unwrap_or_else(|| Underway::from(first.to_vec()));
-        let mut known = start_law.cloned();
-        for k in 0..run.made {
-            known = known.and_then(|law| self.next_law(&law, k));
-        }
-        for k in run.made..steps {
-            let keep = |part: &mut Part<'_>| {
-                part.keep_record(ACCOUNTS, &accounts);
-                run.keep(&mut part.part(RUN));
-            };
-            if !watch.pass(watch.tell(progress(k, &accounts[k])), keep) {
-                return Err(FlowError::Stopped { steps: k });
-            }
-            let (level, tau) = self.step(k);
-            let drifted = self.drifted(&run.registers[STATE], level, tau)?;
-            let kick = Kick { points: &drifted, dim: d, scale: (2.0 * tau).sqrt(), noise: self.noise(0), step: k as u32 };
-            run = Underway { made: k + 1, registers: vec![self.device.run(kick)?] };
-            let state = &run.registers[STATE];
-            if !state.iter().all(|x| x.is_finite()) {
-                break; // the whole run says where
-            }
-            known = known.and_then(|law| self.next_law(&law, k));
-            let account = match &known {
-                Some(law) => {
-                    let effective_neighbours = Some(self.kernels(state, &drifted, tau)?.neighbours(n));
-                    Account { effective_neighbours, ..self.known_account(state, law)? }
-                }
-                None => self.account(&drifted, state, tau)?,
-            };
-            let last = &mut accounts[k];
-            // The speed of the flow itself is |∇log ρ/π|.
-            let rate = last.dissipation.filter(|_| level == DATA); // with noise the step descends another energy
-            last.w2_squared_step = rate.map(|rate| tau * tau * rate);
-            let gain = last.free_energy.zip(account.free_energy).map(|(before, after)| before - after);
-            last.energy_inequality = gain.zip(rate).map(|(gain, rate)| gain - 0.5 * tau * rate);
-            accounts.push(Account { k: k + 1, ..account });
-        }
-        watch.close(|part| {
-            part.keep_record(ACCOUNTS, &accounts);
-            part.keep_record(ACCOUNTED_ALL, &true);
-            Underway::from(start.points().to_vec()).keep(&mut part.part(RUN));
-        });
-        Ok(accounts)
-    }
-
-    /// x + τ∇log p(x) of each of `points`.
-    fn drifted(&self, points: &[f64], level: Level, tau: f64) -> Result<Vec<f64>, RunError> {
-        let program: Program = [drift(level, tau)].into_iter().collect();
-        program.run(&self.field, points, Noise::Given(&[]), self.device, Observe::Progress(&mut |_| true))
+    /// The particles that are accounted for, n × d.
+    fn accounted(&self) -> &[f64] {
+        let (n, d) = (self.state.len().min(ACCOUNTED), self.state.dim());
+        &self.state.points()[..n * d]
     }
 
     /// The law after step `k` from `law`, in closed form where the potential of the step is quadratic: x ↦ x − τP(x−μ) with
     /// P = (C + σ²I)^{−1}, then N(0, 2τI).
     fn next_law(&self, law: &Mixture, k: usize) -> Option<Mixture> {
-        let d = self.law.dim();
-        let [target] = self.law.components() else { return None };
+        let d = self.state.dim();
+        let [target] = self.field.law()?.components() else { return None };
         let (level, tau) = self.step(k);
         let slope = |variance: f64| 1.0 - tau / (variance + level.sigma.powi(2));
         let matrix = |covariance: &Covariance, of: &dyn Fn(f64) -> f64| {
@@ -261,9 +173,8 @@ impl<'a> Langevin<'a> {
         let (own, cloud) = (Field::Mixture(law.clone()), Cloud::new(points.to_vec(), law.dim())?);
         let log = |field: &Field| Ok::<_, BackendError>(field.log_density(DATA, &cloud, self.device)?.unwrap_or_default());
         let terms: Vec<f64> = log(&own)?.iter().zip(log(&self.field)?).map(|(own, target)| own - target).collect();
-        let scores = [&own, &self.field].map(|field| field.score(DATA, points, self.device));
-        let [own, target] = scores;
-        let rates: Vec<f64> = squares(&difference(&own?, &target?), law.dim());
+        let (own, target) = (own.score(DATA, points, self.device)?, self.prepared.score(DATA, points)?);
+        let rates: Vec<f64> = squares(&difference(&own, &target), law.dim());
         let ((free_energy, standard_error), (dissipation, dissipation_error)) =
             (mean_with_error(&terms), mean_with_error(&rates));
         Ok(Account {
@@ -277,7 +188,7 @@ impl<'a> Langevin<'a> {
 
     /// Kernel sums of Σ_j N(`centres`_j, 2τI)/m at `points`.
     fn kernels(&self, points: &[f64], centres: &[f64], tau: f64) -> Result<Sums, BackendError> {
-        let d = self.law.dim();
+        let d = self.state.dim();
         let m = centres.len() / d;
         let log_weights = vec![-(m as f64).ln(); m];
         self.device.run(Kernel { rows: points, columns: centres, dim: d, log_weights: &log_weights, width_squared: 2.0 * tau })
@@ -285,8 +196,8 @@ impl<'a> Langevin<'a> {
 
     /// The accounts of the law of which Σ_j N(`drifted`_j, 2τI)/n is one draw, from the particles `points` drawn from that: the
     /// bounds of the head of this file.
-    fn account(&self, drifted: &[f64], points: &[f64], tau: f64) -> Result<Account, FlowError> {
-        let d = self.law.dim();
+    fn account_of(&self, drifted: &[f64], points: &[f64], tau: f64) -> Result<Account, FlowError> {
+        let d = self.state.dim();
         let (n, width_squared, half) = (points.len() / d, 2.0 * tau, points.len() / d / 2 * d);
         let all = self.kernels(points, drifted, tau)?;
         let effective_neighbours = Some(all.neighbours(n));
@@ -298,11 +209,13 @@ impl<'a> Langevin<'a> {
         let others = Sums { log: [first.log, second.log].concat(), mean: [first.mean, second.mean].concat(), spread: Vec::new() };
 
         let constant = 0.5 * d as f64 * (TAU * width_squared).ln();
-        let law = self.field.log_density(DATA, &Cloud::new(points.to_vec(), d)?, self.device)?.unwrap_or_default();
+        let Some(law) = self.field.log_density(DATA, &Cloud::new(points.to_vec(), d)?, self.device)? else {
+            return Ok(Account { effective_neighbours, ..Account::default() });
+        };
         let relative = |sums: &Sums| -> Vec<f64> { sums.log.iter().zip(&law).map(|(log, law)| log - constant - law).collect() };
         let energy = Bounded::new(&relative(&others), &relative(&all));
 
-        let target = self.field.score(DATA, points, self.device)?;
+        let target = self.prepared.score(DATA, points)?;
         let toward =
             |mean: &[f64]| -> Vec<f64> { (0..mean.len()).map(|i| (mean[i] - points[i]) / width_squared - target[i]).collect() };
         let (u, conditional) = (toward(&others.mean), toward(drifted));
@@ -321,34 +234,68 @@ impl<'a> Langevin<'a> {
         })
     }
 
-    /// The particles after `steps` steps, fused.
-    fn particles(
-        &self,
-        start: &[f64],
-        steps: usize,
-        go_on: &mut (dyn FnMut(usize) -> bool + Send),
-    ) -> Result<Vec<f64>, RunError> {
-        self.program(steps).run(&self.field, start, self.noise(0), self.device, Observe::Progress(go_on))
-    }
-
-    fn noise(&self, first: u32) -> Noise<'static> {
-        Noise::Counter { philox: Philox::new(self.seed, Stream::Noise), first }
-    }
-
-    /// The number of steps after which a runaway particle was last within reach.
-    fn last_good(&self, start: &[f64], particle: usize, steps: usize, reach: &Reach) -> Result<usize, FlowError> {
-        let mut good = 0;
-        let mut watch = |step: usize, state: &[f64]| {
-            let near = reach.check(state, step).is_ok();
-            good = if near && step == good + 1 { step } else { good };
-            near
-        };
-        let program = self.program(steps);
-        let watched = Observe::States(&mut watch);
-        match program.run(&self.field, start, self.noise(particle as u32), self.device, watched) {
-            Ok(_) | Err(RunError::Stopped { .. }) => Ok(good),
-            Err(error) => Err(error.into()),
+    /// The accounts of the present state.
+    fn present(&self) -> Result<Account, FlowError> {
+        let points = self.accounted();
+        if self.made == 0 {
+            return self.known.as_ref().map_or(Ok(Account::default()), |law| self.known_account(points, law));
         }
+        let (_, tau) = self.step(self.made - 1);
+        match &self.known {
+            Some(law) => {
+                let n = points.len() / self.state.dim();
+                let effective_neighbours = Some(self.kernels(points, &self.drifted, tau)?.neighbours(n));
+                Ok(Account { effective_neighbours, ..self.known_account(points, law)? })
+            }
+            None => self.account_of(&self.drifted, points, tau),
+        }
+    }
+}
+
+impl Scheme for Langevin<'_> {
+    fn account(&mut self, _: &Watch<'_>) -> Result<Account, FlowError> {
+        let account = self.present()?;
+        self.rate = account.dissipation;
+        Ok(account)
+    }
+
+    fn advance(&mut self, k: usize, _: &Watch<'_>) -> Result<Charge, FlowError> {
+        let (level, tau) = self.step(k);
+        let of = (level.alpha, level.sigma - tau / level.sigma); // x + τ∇log p
+        let drifted = self.prepared.evaluate(level, of, self.state.points())?;
+        let noise = Noise::Counter { philox: Philox::new(self.seed, Stream::Noise), first: 0 };
+        let scale = (2.0 * tau).sqrt();
+        let kick = Kick { points: &drifted, dim: self.state.dim(), scale, noise, step: k as u32 };
+        let moved = self.device.run(kick)?;
+        check_reach(&moved, &self.centre, self.reach, k)?;
+        self.state = self.state.with_points(moved)?;
+        self.made = k + 1;
+        self.known = self.known.take().and_then(|law| self.next_law(&law, k));
+        self.drifted = drifted;
+        self.drifted.truncate(self.accounted().len());
+        // The speed of the flow itself is |∇log ρ/π|; with noise the step descends another energy.
+        let rate = self.rate.filter(|_| level == DATA);
+        Ok(Charge { w2_squared: rate.map(|rate| tau * tau * rate), charged: rate.map(|rate| 0.5 * tau * rate) })
+    }
+
+    fn state(&self) -> &Cloud {
+        &self.state
+    }
+
+    fn keep(&self, part: &mut Part<'_>) {
+        part.keep_array("points", self.state.points().to_vec());
+        part.keep_record("steps and dissipation", &(self.made, self.rate));
+    }
+
+    fn resume(&mut self, part: &Part<'_>) -> Result<(), FlowError> {
+        let Some((points, (made, rate))) = part.array("points").zip(part.record("steps and dissipation")) else {
+            return Ok(());
+        };
+        self.state = self.state.with_points(points.to_vec())?;
+        self.known =
+            (0..made).try_fold(self.start_law.clone(), |law, k| Some(law.and_then(|law| self.next_law(&law, k)))).flatten();
+        (self.made, self.rate) = (made, rate);
+        Ok(())
     }
 }
 
@@ -370,18 +317,6 @@ impl Task for Kick<'_> {
         backend.normals(self.noise, draw, self.dim, &mut registers[1])?;
         backend.combine(&mut registers, 0, &[(0, 1.0), (1, self.scale)])?;
         backend.download_reals(&registers[0])
-    }
-}
-
-/// Where a particle has not run away.
-struct Reach {
-    centre: Vec<f64>,
-    radius: f64,
-}
-
-impl Reach {
-    fn check(&self, points: &[f64], step: usize) -> Result<(), FlowError> {
-        check_reach(points, &self.centre, self.radius, step)
     }
 }
 
@@ -408,9 +343,4 @@ fn difference(u: &[f64], v: &[f64]) -> Vec<f64> {
 /// |u_i|² of each row.
 fn squares(rows: &[f64], dim: usize) -> Vec<f64> {
     rows.chunks_exact(dim).map(|row| row.iter().map(|u| u * u).sum()).collect()
-}
-
-/// What is told after so many steps, `account` being the last.
-fn progress(done: usize, account: &Account) -> Progress<'static> {
-    Progress { done, value: account.free_energy, ..Progress::default() }
 }

@@ -2,9 +2,9 @@
 
 use super::Figure;
 use super::axis::{Axis, Scale};
-use super::look::{Look, csv, exact, family, family_title, look, number};
-use super::plot::{Chart, Key, Mark, Panel};
-use crate::experiment::{CompareRecord, Family, Row};
+use super::look::{Look, csv, exact, family_title, look, number};
+use super::plot::{Chart, Key, Panel};
+use crate::experiment::{CompareRecord, Family, Mark, Row};
 
 const FRAME: [f64; 2] = [370.0, 240.0];
 const EVALUATIONS: &str = "field evaluations per particle (NFE)";
@@ -53,10 +53,10 @@ fn by_family(
             chart.line("faint thin", &s.points);
         }
         for s in &own {
-            chart.line(s.look.class, &s.points);
-            chart.marks(s.look.class, s.look.mark, &s.points);
+            chart.line(&s.look.class, &s.points);
+            chart.marks(&s.look.class, s.look.mark, &s.points);
         }
-        let mut legend: Vec<(&str, Key, &str)> = own.iter().map(|s| (s.look.class, Key::Line(s.look.mark), s.method)).collect();
+        let mut legend: Vec<(&str, Key, &str)> = own.iter().map(|s| (&*s.look.class, Key::Line(s.look.mark), s.method)).collect();
         if !other.is_empty() {
             legend.push(("faint thin", Key::Stroke, "the other family"));
         }
@@ -64,7 +64,7 @@ fn by_family(
         let runs: Vec<String> = own.iter().map(|s| describe(s)).collect();
         chart.finish(
             &legend,
-            format!("{}: {quantity} against {EVALUATIONS}, both axes logarithmic. {}.", family(shown), runs.join("; ")),
+            format!("{}: {quantity} against {EVALUATIONS}, both axes logarithmic. {}.", shown.name(), runs.join("; ")),
         )
     };
     Some(families.map(panel).collect())
@@ -83,7 +83,7 @@ fn describe(s: &Series) -> String {
 /// A line a row: what it is, and `values` under `heads`.
 fn rows_csv(record: &CompareRecord, heads: &str, values: impl Fn(&Row) -> Vec<String>) -> String {
     let line = |r: &Row| {
-        let names = vec![family(r.family).into(), r.label.clone(), r.steps.to_string(), r.nfe.to_string()];
+        let names = vec![r.family.name().into(), r.label.clone(), r.steps.to_string(), r.nfe.to_string()];
         [names, values(r)].concat()
     };
     csv(&format!("family,method,steps,nfe,{heads}"), record.rows.iter().map(line))

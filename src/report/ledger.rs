@@ -3,8 +3,8 @@
 use super::Figure;
 use super::axis::{Axis, Scale};
 use super::look::{csv, exact, number};
-use super::plot::{Chart, Key, Mark};
-use crate::experiment::{CompareRecord, Ledger};
+use super::plot::{Chart, Key};
+use crate::experiment::{CompareRecord, Ledger, Mark};
 
 /// A part of the action.
 struct Part {

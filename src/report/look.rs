@@ -1,46 +1,23 @@
 //! How methods look and how numbers are written, the same in every figure and table.
 
-use super::plot::Mark;
-use crate::experiment::{Family, Flag};
+use crate::experiment::{Entrant, Family, Flag, Mark};
 
 /// Colour class and mark of a method.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Look {
-    /// Class of `figure.css`.
-    pub class: &'static str,
+    /// Classes of `figure.css`.
+    pub class: String,
     /// Shape of its marks.
     pub mark: Mark,
 }
 
-/// Cool colours for diffusion, warm ones for flow; within a family every method has its own mark.
-const LOOKS: [Look; 10] = [
-    Look { class: "ddpm", mark: Mark::Disc },
-    Look { class: "ddim", mark: Mark::Square },
-    Look { class: "pf-euler", mark: Mark::Up },
-    Look { class: "pf-heun", mark: Mark::Diamond },
-    Look { class: "annealed-langevin", mark: Mark::Down },
-    Look { class: "fm-euler", mark: Mark::Up },
-    Look { class: "fm-heun", mark: Mark::Diamond },
-    Look { class: "ot-euler", mark: Mark::Down },
-    Look { class: "ot-heun", mark: Mark::Square },
-    Look { class: "displacement", mark: Mark::Disc },
-];
-
-/// Displacement at another ε.
-const VARIANT: Look = Look { class: "displacement hollow", mark: Mark::Disc };
-
-/// The look of `method`; a variant such as `displacement-0.05` is hollow, and a stranger is drawn in the colour of text.
-pub(super) fn look(method: &str) -> Look {
-    let kin = LOOKS.into_iter().find(|look| method.starts_with(look.class));
-    let kin = kin.map(|look| if look.class == "displacement" && method != look.class { VARIANT } else { look });
-    kin.unwrap_or(Look { class: "other", mark: Mark::Disc })
-}
-
-/// Name of a family, as in `run.json`.
-pub(super) fn family(family: Family) -> &'static str {
-    match family {
-        Family::Diffusion => "diffusion",
-        Family::Flow => "flow",
+/// The look of the method or variant called `label`; a variant such as `displacement-0.05` is hollow, and a stranger is drawn in the
+/// colour of text. Cool colours are for diffusion, warm ones for flow.
+pub(super) fn look(label: &str) -> Look {
+    match Entrant::of_label(label) {
+        Some((entrant, false)) => Look { class: entrant.name.into(), mark: entrant.mark },
+        Some((entrant, true)) => Look { class: format!("{} hollow", entrant.name), mark: entrant.mark },
+        None => Look { class: "other".into(), mark: Mark::Disc },
     }
 }
 
@@ -113,6 +90,7 @@ pub(super) fn exact(value: impl Into<Option<f64>>) -> String {
 mod tests {
     use super::super::plot::STYLE;
     use super::*;
+    use crate::experiment::ENTRANTS;
 
     /// Linear sRGB of `#rgb` or `#rrggbb`.
     fn linear(hex: &str) -> [f64; 3] {
@@ -137,7 +115,7 @@ mod tests {
         let themes = STYLE.split_once("@media").unwrap();
         for theme in [themes.0, themes.1] {
             let paper = luminance(colour(theme, "paper", "fill"));
-            for class in LOOKS.iter().map(|l| l.class).chain(["w2", "gap", "bends", "soft"]) {
+            for class in ENTRANTS.iter().map(|entrant| entrant.name).chain(["w2", "gap", "bends", "soft"]) {
                 let ink = luminance(colour(theme, class, "color"));
                 let contrast = (ink.max(paper) + 0.05) / (ink.min(paper) + 0.05);
                 assert!(contrast >= 3.0, "{class}: contrast {contrast:.2}, and graphics need 3 (WCAG 2.2, 1.4.11)");
@@ -164,10 +142,11 @@ mod tests {
             [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
             [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
         ];
-        let classes = LOOKS.map(|l| l.class);
+        let of_family = |family| ENTRANTS.iter().filter(|e| e.family == family).map(|e| e.name).collect::<Vec<_>>();
+        let (diffusion, flow) = (of_family(Family::Diffusion), of_family(Family::Flow));
         let themes = STYLE.split_once("@media").unwrap();
         for (theme, vision) in [themes.0, themes.1].into_iter().flat_map(|t| visions.map(|v| (t, v))) {
-            for group in [&classes[..5], &classes[5..], &["w2", "gap", "bends"]] {
+            for group in [&diffusion[..], &flow[..], &["w2", "gap", "bends"]] {
                 for (i, a) in group.iter().enumerate() {
                     for b in &group[..i] {
                         let [p, q] = [a, b].map(|class| seen(colour(theme, class, "color"), vision));

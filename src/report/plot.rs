@@ -6,19 +6,10 @@
 use std::fmt::Write;
 
 use super::axis::Axis;
+use crate::experiment::Mark;
 
 /// Style of every figure: colour classes in light and dark.
 pub(super) const STYLE: &str = include_str!("figure.css");
-
-/// Shape of a mark; shapes tell methods apart where colours do not.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Mark {
-    Disc,
-    Square,
-    Diamond,
-    Up,
-    Down,
-}
 
 impl Mark {
     fn path(self, x: f64, y: f64) -> String {

@@ -2,10 +2,10 @@
 
 use super::Figure;
 use super::axis::Axis;
-use super::look::{csv, exact, family, family_title, look, number};
+use super::look::{csv, exact, family_title, look, number};
 use super::plane::Plane;
-use super::plot::{Chart, Key, Mark, Panel};
-use crate::experiment::{CompareRecord, Comparison, Trajectory};
+use super::plot::{Chart, Key, Panel};
+use crate::experiment::{CompareRecord, Comparison, Mark, Trajectory};
 
 /// Points of a cloud that are drawn; more would only blacken the picture.
 const DRAWN: usize = 1000;
@@ -38,13 +38,13 @@ pub(super) fn trajectories(comparison: &Comparison) -> Option<Figure> {
         chart.cloud("start", &starts);
         chart.cloud(&format!("{class} end"), &ends);
         let legend = [
-            (class, Key::Stroke, trajectory.method.as_str()),
+            (&*class, Key::Stroke, trajectory.method.as_str()),
             ("start", Key::Mark(Mark::Disc), "start"),
-            (class, Key::Mark(Mark::Disc), "end"),
+            (&*class, Key::Mark(Mark::Disc), "end"),
             ("faint", Key::Mark(Mark::Disc), "held-out"),
         ];
         let (count, states) = (paths.len(), trajectory.states.len());
-        let kind = family(trajectory.family);
+        let kind = trajectory.family.name();
         let alt = format!(
             "{kind}: paths of {count} particles of {} through {states} states, over the held-out points.",
             trajectory.method
@@ -53,7 +53,7 @@ pub(super) fn trajectories(comparison: &Comparison) -> Option<Figure> {
     };
     let panels: Vec<Panel> = paths.iter().map(panel).collect();
     let line = |t: &Trajectory, particle: usize, state: usize, (x, y): &(f64, f64)| {
-        vec![family(t.family).into(), t.method.clone(), particle.to_string(), state.to_string(), exact(*x), exact(*y)]
+        vec![t.family.name().into(), t.method.clone(), particle.to_string(), state.to_string(), exact(*x), exact(*y)]
     };
     let lines = paths.iter().flat_map(|(t, paths)| {
         paths.iter().enumerate().flat_map(move |(i, path)| path.iter().enumerate().map(move |(k, p)| line(t, i, k, p)))

@@ -2,40 +2,10 @@
 
 use serde::Serialize;
 
-use super::look::{csv, exact, family, flag, look, number};
+use super::look::{csv, exact, flag, look, number};
 use super::scatter::row_title;
+use crate::experiment::columns::{COLUMNS, Column};
 use crate::experiment::{CompareRecord, Family, Flag, Row};
-
-/// A column of numbers.
-struct Column {
-    /// Name in `rows.csv`.
-    key: &'static str,
-    /// Head on the page.
-    head: &'static str,
-    value: fn(&Row) -> Option<f64>,
-    /// Distance from the ideal, for columns in which a row can be the best.
-    badness: Option<fn(f64) -> f64>,
-}
-
-const fn column(key: &'static str, head: &'static str, value: fn(&Row) -> Option<f64>) -> Column {
-    Column { key, head, value, badness: None }
-}
-
-const fn judged(key: &'static str, head: &'static str, value: fn(&Row) -> Option<f64>, badness: fn(f64) -> f64) -> Column {
-    Column { key, head, value, badness: Some(badness) }
-}
-
-const COLUMNS: [Column; 9] = [
-    column("seconds", "seconds", |r| Some(r.seconds)),
-    judged("solver_error", "solver error", |r| r.solver_error, |v| v),
-    judged("divergence", "divergence", |r| r.divergence, |v| v),
-    judged("w2_squared_exact", "W₂² exact", |r| r.w2_squared_exact, |v| v),
-    judged("variance_ratio", "variance ratio", |r| r.variance_ratio, |v| (v - 1.0).abs()),
-    column("nn_train", "sample to training", |r| r.nn_train),
-    column("nn_heldout", "held-out to training", |r| r.nn_heldout),
-    column("action", "action", |r| r.action),
-    column("length", "length", |r| r.length),
-];
 
 /// The table as the page shows it.
 #[derive(Serialize)]
@@ -52,7 +22,7 @@ pub(super) struct Table {
 struct Line {
     family: &'static str,
     method: String,
-    class: &'static str,
+    class: String,
     steps: usize,
     nfe: usize,
     /// Text, and whether it is the best of its column.
@@ -67,7 +37,7 @@ pub(super) fn table(record: &CompareRecord) -> Table {
     let rows = &record.rows;
     let best = COLUMNS.each_ref().map(|column| best(rows, column));
     let line = |(i, row): (usize, &Row)| Line {
-        family: family(row.family),
+        family: row.family.name(),
         method: row.label.clone(),
         class: look(&row.label).class,
         steps: row.steps,
@@ -100,7 +70,7 @@ pub(super) fn answers(record: &CompareRecord) -> Vec<(&'static str, String)> {
     let answer = |wanted: Family| {
         record.rows.iter().find(|row| row.family == wanted)?; // a family left out has no answer
         let told = record.enough(wanted).map(|row| format!("{} NFE ({})", row.nfe, row_title(&row.label, row.steps)));
-        Some((family(wanted), told.unwrap_or_else(|| "none".into())))
+        Some((wanted.name(), told.unwrap_or_else(|| "none".into())))
     };
     [Family::Diffusion, Family::Flow].into_iter().filter_map(answer).collect()
 }
@@ -110,7 +80,7 @@ pub(super) fn rows_csv(rows: &[Row]) -> String {
     let header: Vec<&str> =
         ["family", "method", "eps_relative", "steps", "nfe"].into_iter().chain(COLUMNS.iter().map(|c| c.key)).collect();
     let line = |r: &Row| {
-        let names = [family(r.family).into(), r.method.clone(), exact(r.eps_relative), r.steps.to_string(), r.nfe.to_string()];
+        let names = [r.family.name().into(), r.method.clone(), exact(r.eps_relative), r.steps.to_string(), r.nfe.to_string()];
         let flags: Vec<&str> = r.flags.iter().map(|f| flag(*f).0).collect();
         let numbers = COLUMNS.iter().map(|c| exact((c.value)(r)));
         names.into_iter().chain(numbers).chain([flags.join(";")]).collect()

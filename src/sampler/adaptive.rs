@@ -117,7 +117,7 @@ impl Adaptive {
 
     /// [`Adaptive::to_tolerance`] with steps that may pass the last of `times`, but not `bound`.
     pub(super) fn to_tolerance_before(
-        &self,
+        self,
         bound: f64,
         slope: impl Fn(f64, &[f64]) -> Vec<f64> + Sync,
         times: &[f64],
@@ -127,7 +127,7 @@ impl Adaptive {
         let agree = |(a, b): (&f64, &f64)| (a - b).abs() <= self.atol + self.rtol * b.abs();
         let one = |x: &[f64]| {
             let solve = |method: &Self| method.integrate_before(bound, &mut |t, y| slope(t, y), times, x, &[dim]);
-            let (mut method, mut last) = (*self, solve(self)?);
+            let (mut method, mut last) = (self, solve(&self)?);
             for _ in 0..ROUNDS {
                 method = Self { rtol: 0.1 * method.rtol, atol: 0.1 * method.atol, ..method };
                 let mut next = solve(&method)?;

@@ -1,7 +1,10 @@
 //! Known defects of published codes, reproduced only where they are named: wrappers of our methods, which do not know of them.
 
 mod batch_error_norm;
+mod batch_mean_norms;
+mod batch_path_length;
 mod churn_after_model;
+mod gibbs_clock;
 mod half_curvature;
 mod half_step;
 mod noisy_ddpm;
@@ -17,7 +20,10 @@ use crate::names::nearest;
 use crate::sampler::METHODS;
 
 pub use batch_error_norm::BatchErrorNorm;
+pub use batch_mean_norms::BatchMeanNorms;
+pub use batch_path_length::BatchPathLength;
 pub use churn_after_model::ChurnAfterModel;
+pub use gibbs_clock::GibbsClock;
 pub use half_curvature::HalfCurvature;
 pub use half_step::HalfStep;
 pub use noisy_ddpm::NoisyDdpm;

@@ -8,7 +8,7 @@ use crate::program::Program;
 use crate::random::Stream;
 use crate::sampler::annealed_langevin::SIGMA_MIN;
 use crate::sampler::entry::{Choice, Entry, Kind, Levels, Options, Setting};
-use crate::sampler::{Compat, Loop, RunError};
+use crate::sampler::{Compat, Loop, Method, RunError};
 
 /// Draws that stand for a law where its width is needed.
 const LAW_DRAWS: usize = 4096;
@@ -114,7 +114,7 @@ impl Entry {
         let network = if let Field::Network(network) = field { Some(network.schedule()) } else { None };
         let schedule = match (&options.schedule, network, self.schedule) {
             (Some(given), ..) => given.clone(),
-            (None, Some(own), _) if matches!(self.kind, Kind::Program(_)) => own.clone(),
+            (None, Some(own), _) if self.schedule.is_some() => own.clone(),
             (None, _, Some(usual)) => Schedule::parse(usual)?,
             (None, _, None) => Schedule::CondOt,
         };
@@ -138,6 +138,17 @@ impl Entry {
         let method = make(&setting)?;
         let (program, first, advice) = (method.program(&grid), grid.start(), method.advice(&grid));
         Ok(Course { steps: program.steps.len(), moves: Moves::Program(program), first, reverses, advice })
+    }
+
+    /// The method on `field` and the levels of `schedule`.
+    ///
+    /// # Errors
+    /// [`CourseError`] for a loop, which has levels of its own, and as for [`Entry::course`].
+    pub fn method(&'static self, field: &Field, schedule: &Schedule, options: &Options) -> Result<Box<dyn Method>, CourseError> {
+        self.check_options(options)?;
+        self.check(field)?;
+        let Kind::Program(make) = self.kind else { return Err(CourseError::OwnLevels { method: self.name }) };
+        Ok(make(&Setting { entry: self, field, schedule: schedule.clone(), updates: UPDATES, options })?)
     }
 
     /// The levels on the setting's schedule.
@@ -187,12 +198,12 @@ fn listed(names: impl Iterator<Item = &'static str>) -> String {
 }
 
 /// At least the largest distance between two points of the data, or of draws of the law: noise that joins them all (Song, Ermon
-/// 2020, technique 1). None for a network, which does not tell how wide its data are.
+/// 2020, technique 1). None for a network, code or guidance, which do not tell how wide their data are.
 fn width(field: &Field, seed: u32) -> Option<f64> {
     let radius = match field {
         Field::Mixture(mixture) => mixture.sample(LAW_DRAWS, seed, Stream::Source, 1).radius(),
         Field::DataSet(cloud) | Field::Transport { target: cloud, .. } => cloud.radius(),
-        Field::Network(_) => return None,
+        Field::Network(_) | Field::Given(_) | Field::Guided(_) => return None,
     };
     Some(2.0 * radius)
 }

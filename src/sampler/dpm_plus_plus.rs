@@ -13,7 +13,8 @@
 //! η = 0 is the ODE: order 1 is [`Ddim`](crate::sampler::Ddim), and orders 2 and 3 are "2M" and "3M". η = 1 is SDE-DPM-Solver++.
 //! One evaluation a step. The first steps have no history and are of lower order, and so is a step to σ′ = 0, where λ′ = ∞. The
 //! published code has φ₃ in place of 2φ₃ in order 3: half the curvature of x̂₀, so of order 2; see
-//! [`HalfCurvature`](crate::sampler::compat::HalfCurvature). It also lowers the order of the last steps of short runs; see [`DpmPlusPlus::lower_below`].
+//! [`HalfCurvature`](crate::sampler::compat::HalfCurvature). It also lowers the order of the last steps of short runs; see
+//! [`DpmPlusPlus::lower_below`].
 
 use crate::path::{Grid, Level};
 use crate::program::{Op, Program, STATE, Step};

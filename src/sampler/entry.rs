@@ -227,10 +227,7 @@ impl Entry {
     /// # Errors
     /// [`RunError::NeedsLaw`].
     pub fn check(&self, field: &Field) -> Result<(), RunError> {
-        match (self.needs, field) {
-            (Needs::AnyField, _) | (_, Field::Mixture(_)) => Ok(()),
-            _ => Err(self.needs_law()),
-        }
+        if self.needs == Needs::AnyField || field.has_score_of_data() { Ok(()) } else { Err(self.needs_law()) }
     }
 
     fn needs_law(&self) -> RunError {

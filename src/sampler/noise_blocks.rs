@@ -1,5 +1,7 @@
 //! Normals for methods whose steps are not known beforehand, and so are no programs.
 
+use rayon::prelude::*;
+
 use crate::backend::Noise;
 use crate::sampler::RunError;
 
@@ -32,12 +34,14 @@ impl<'a> NoiseBlocks<'a> {
         match self.noise {
             Noise::Given(given) => given.get(call * len..(call + 1) * len).map(<[f64]>::to_vec),
             Noise::Counter { philox, first } => {
-                let mut row = vec![0.0f32; self.dim];
-                let mut normals = Vec::with_capacity(len);
-                for i in 0..len / self.dim {
-                    philox.normals(first + i as u32, call as u32, 0, &mut row);
-                    normals.extend(row.iter().map(|&z| f64::from(z)));
-                }
+                let mut normals = vec![0.0; len];
+                normals.par_chunks_exact_mut(self.dim).enumerate().with_min_len(256).for_each_init(
+                    || vec![0.0f32; self.dim],
+                    |row, (i, normals)| {
+                        philox.normals(first + i as u32, call as u32, 0, row);
+                        normals.iter_mut().zip(row).for_each(|(normal, z)| *normal = f64::from(*z));
+                    },
+                );
                 Some(normals)
             }
         }

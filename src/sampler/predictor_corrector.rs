@@ -15,12 +15,12 @@
 //! The corrector's step is a function of the level alone, so it leaves the law of that level unchanged, apart from the bias of its length.
 //! The paper has e = 2a (snr |z|/|s|)², which is this one where the law is narrow, |s| ≈ √d/σ. Taken of each particle it depends
 //! on the state, so the law is not its stationary one, and it is unbounded where the score vanishes; taken of the mean norms of a
-//! batch ([`Corrector::BatchNorms`]) it ties the particles together. Here −∇s ≤ 1/σ² for every law, so e(−∇s) ≤ 2 snr²: stable for
+//! batch ([`BatchMeanNorms`](crate::sampler::compat::BatchMeanNorms)) it ties the particles together. Here −∇s ≤ 1/σ² for every law, so e(−∇s) ≤ 2 snr²: stable for
 //! snr < 1 whatever the data, with a variance that is at most 1/(1 − snr²) too large.
 
-use crate::backend::{Device, Noise};
+use crate::backend::Noise;
 use crate::checkpoint::Part;
-use crate::field::{Field, Prepared};
+use crate::field::Prepared;
 use crate::path::Level;
 use crate::sampler::RunError;
 use crate::sampler::loops::{Ensemble, Loop, Looped, Pauses};
@@ -55,9 +55,6 @@ pub enum Corrector {
     None,
     /// Langevin steps e = 2a (snr σ)².
     Langevin(f64),
-    /// Langevin steps e = 2a (snr ⟨|z|⟩/⟨|s|⟩)², the norms averaged over all particles (`compat batch_mean_norms`): a particle's
-    /// path then depends on the others.
-    BatchNorms(f64),
 }
 
 /// A predictor–corrector sampler.
@@ -77,8 +74,6 @@ pub struct PredictorCorrector {
     pub corrections: usize,
     /// The probability-flow ODE in place of the SDE.
     pub probability_flow: bool,
-    /// Draw noise that the probability flow multiplies by zero (`compat unused_draws`).
-    pub unused_draws: bool,
 }
 
 /// Where a run is.
@@ -177,46 +172,36 @@ impl PredictorCorrector {
         (t * (self.levels - 1) as f64).floor() as usize
     }
 
-    /// Moves the particles at `start`, n × d; `observe` sees the state after each level and says whether to go on.
-    ///
-    /// # Errors
-    /// [`RunError`] when sizes disagree, given noise runs out, the device fails, or `observe` says stop.
-    pub fn run(
-        &self,
-        field: &Field,
-        start: &[f64],
-        noise: Noise<'_>,
-        device: &Device,
-        mut observe: impl FnMut(&[f64]) -> bool,
-    ) -> Result<Corrected, RunError> {
-        let (field, mut run) = (field.prepare(device)?, Corrected::from(start));
-        while run.made < self.levels {
-            self.step(&field, &mut run, noise)?;
-            if !observe(&run.state) && run.made < self.levels {
-                return Err(RunError::Stopped { steps: run.made });
-            }
-        }
-        Ok(run)
+    /// Corrector steps at a level.
+    fn corrections(&self) -> usize {
+        if self.corrector == Corrector::None { 0 } else { self.corrections }
     }
 
-    /// Moves the particles of `run` at its next level.
-    ///
-    /// # Errors
-    /// As [`PredictorCorrector::run`].
-    pub fn step(&self, field: &Prepared, run: &mut Corrected, noise: Noise<'_>) -> Result<(), RunError> {
+    /// Draws of a step that draws everywhere.
+    pub(super) fn most_draws(&self) -> usize {
+        self.corrections() + 1
+    }
+
+    /// Moves the particles of `run` at its next level; `root` is √(e/2a) from the signal-to-noise ratio, the level, the scores and the
+    /// normals.
+    pub(super) fn step_by(
+        &self,
+        root: &dyn Fn(f64, Level, &[f64], &[f64]) -> f64,
+        field: &Prepared,
+        run: &mut Corrected,
+        noise: Noise<'_>,
+    ) -> Result<(), RunError> {
         let (d, len) = (field.dim(), run.state.len());
         let mut draws = NoiseBlocks::after(run.draws, noise, d);
         let t = self.time(run.made);
         let level = self.sde.level(t);
         let j = self.index(t);
         let keep = if let Sde::Ve(..) = self.sde { 1.0 } else { 1.0 - self.sde.table(Some(j), self.levels) };
-        let corrections = if self.corrector == Corrector::None { 0 } else { self.corrections };
-        for _ in 0..corrections {
+        for _ in 0..self.corrections() {
             let score = field.score(level, &run.state)?;
             let z = draws.take(len)?;
             let root = match self.corrector {
-                Corrector::Langevin(snr) => snr * level.sigma,
-                Corrector::BatchNorms(snr) => snr * total_norm(&z, d) / total_norm(&score, d),
+                Corrector::Langevin(snr) => root(snr, level, &score, &z),
                 Corrector::None => 0.0,
             };
             let e = 2.0 * keep * root * root;
@@ -230,7 +215,7 @@ impl PredictorCorrector {
         run.nfe += 1;
         let (of_x, of_score, noise) = self.predict(t, j);
         let (of_score, noise) = if self.probability_flow { (0.5 * of_score, 0.0) } else { (of_score, noise) };
-        let z = if noise > 0.0 || self.unused_draws { draws.take(len)? } else { vec![0.0; len] };
+        let z = if noise > 0.0 { draws.take(len)? } else { vec![0.0; len] };
         for (i, x) in run.state.iter_mut().enumerate() {
             run.mean[i] = of_x * *x + of_score * score[i];
             *x = run.mean[i] + noise * z[i];
@@ -266,23 +251,50 @@ impl PredictorCorrector {
     }
 }
 
-impl Loop for PredictorCorrector {
+/// A sampler of the reverse SDE, level by level: [`PredictorCorrector`], or a defect of it.
+pub trait ReverseSde {
+    /// The sampler.
+    fn sampler(&self) -> &PredictorCorrector;
+
+    /// Moves the particles of `run` at its next level.
+    ///
+    /// # Errors
+    /// [`RunError`] when sizes disagree, given noise runs out or the device fails.
+    fn step(&self, field: &Prepared, run: &mut Corrected, noise: Noise<'_>) -> Result<(), RunError>;
+}
+
+impl ReverseSde for PredictorCorrector {
+    fn sampler(&self) -> &PredictorCorrector {
+        self
+    }
+
+    fn step(&self, field: &Prepared, run: &mut Corrected, noise: Noise<'_>) -> Result<(), RunError> {
+        self.step_by(&|snr, level, _, _| snr * level.sigma, field, run, noise)
+    }
+}
+
+impl<S: ReverseSde + ?Sized> ReverseSde for Box<S> {
+    fn sampler(&self) -> &PredictorCorrector {
+        (**self).sampler()
+    }
+
+    fn step(&self, field: &Prepared, run: &mut Corrected, noise: Noise<'_>) -> Result<(), RunError> {
+        (**self).step(field, run, noise)
+    }
+}
+
+impl Loop for Box<dyn ReverseSde> {
     fn start(&self) -> Level {
-        self.sde.level(1.0)
+        self.sampler().sde.level(1.0)
     }
 
     fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
         let field = ensemble.field.prepare(ensemble.device)?;
         let mut run = Corrected::kept(&pauses.part).unwrap_or_else(|| Corrected::from(ensemble.start));
-        while run.made < self.levels {
+        while run.made < self.sampler().levels {
             pauses.pass(run.made, |part| run.keep(part))?;
             self.step(&field, &mut run, ensemble.noise)?;
         }
         Ok(Looped { points: run.mean, nfe: run.nfe })
     }
-}
-
-/// Σ |v_i| over the rows of `v`, n × d.
-fn total_norm(v: &[f64], d: usize) -> f64 {
-    v.chunks_exact(d).map(|row| row.iter().map(|x| x * x).sum::<f64>().sqrt()).sum()
 }

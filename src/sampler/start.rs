@@ -31,7 +31,8 @@ pub fn start(level: Level, dim: usize, particles: Range<u32>, seed: u32) -> Vec<
 /// √(|αm|²/d + (√(α²v + σ²) − σ)²)/σ
 /// ```
 ///
-/// with m the mean of the data and v their variance in a coordinate; 0 and 1 for a network, which does not tell them. On data N(m, v)
+/// with m the mean of the data and v their variance in a coordinate; 0 and 1 for a network, code or guidance, which do not tell
+/// them. On data N(m, v)
 /// the probability-flow ODE carries the first term through, so the samples miss the mean by about as many standard deviations.
 pub fn prior_error(field: &Field, level: Level) -> f64 {
     let d = field.dim() as f64;
@@ -48,7 +49,7 @@ pub fn prior_error(field: &Field, level: Level) -> f64 {
             (mean / d, (second - mean).max(0.0) / d)
         }
         Field::DataSet(cloud) | Field::Transport { target: cloud, .. } => (squared(&cloud.mean()) / d, cloud.variance() / d),
-        Field::Network(_) => (0.0, 1.0),
+        Field::Network(_) | Field::Given(_) | Field::Guided(_) => (0.0, 1.0),
     };
     let ratio = level.alpha / level.sigma;
     (ratio * ratio * mean + ((ratio * ratio * variance + 1.0).sqrt() - 1.0).powi(2)).sqrt()

@@ -8,6 +8,7 @@ mod barycenter;
 mod checkpoint;
 mod closed_form;
 mod couple;
+mod examples;
 mod geodesic;
 mod jko;
 mod network;

@@ -503,12 +503,19 @@ fn energy_matching_stops_a_particle_at_its_length() {
     }
 }
 
+/// On data too, and then the record says where and in what precision.
+#[test]
+fn adaptive_methods_run_on_data_and_say_that_they_ran_in_f64() {
+    for method in ["dopri5", "dpm-adaptive"] {
+        let folder = TempDir::new().unwrap();
+        let (record, _) = sample(folder.path(), &format!("digits --method {method} --tol 1e-2 --n 2"));
+        assert_eq!((&record["device"], &record["precision"]), (&"cpu".into(), &"f64".into()), "{method}");
+    }
+}
+
 #[test]
 fn a_method_that_needs_a_law_refuses_points() {
-    for method in ["dopri5", "dpm-adaptive", "energy-matching"] {
-        let said = refused(&format!("digits --method {method}"), 1);
-        assert!(said.contains(&format!("{method} needs the field of a law")), "{said}");
-    }
+    assert!(refused("digits --method energy-matching", 1).contains("energy-matching needs the field of a law"));
     assert!(refused("digits --method langevin", 1).contains("langevin needs the score of a law"));
     assert!(refused("8gaussians --method dopri5 --schedule linear-vp", 1).contains("not finite near t = 1"));
     assert!(refused("8gaussians --method dpm-adaptive --schedule condot", 1).contains("infinite at pure noise"));

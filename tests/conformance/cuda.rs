@@ -14,8 +14,7 @@ use brenier::transport::{Potentials, Problem, Sinkhorn};
 use emulator::Order;
 
 use crate::emulated::Emulator;
-use crate::{interpret, nearest, normals, not_a_number, pair_sum, perceptron, potential, repeat};
-use crate::{sample_plan, soft_mean, soft_min, soft_min_cost, soft_min_half, soft_min_self, soft_min_tiles, top_k, vector};
+use crate::{interpret, normals, partial, sample_plan, top_k};
 
 /// Says that a test did not run, past the harness's capture, and counts.
 fn skip(why: &str) {
@@ -30,7 +29,7 @@ fn emulated(order: Order) -> (Arc<Emulator>, Cuda) {
 }
 
 /// Runs `suite` on the emulator in each thread order; all that it reads back must be the same, bit for bit.
-fn on_emulator(suite: impl Fn(&Cuda)) {
+pub fn on_emulator(suite: impl Fn(&Cuda)) {
     if !emulator::COMPILED {
         return skip("no C++ compiler to emulate CUDA with");
     }
@@ -43,7 +42,7 @@ fn on_emulator(suite: impl Fn(&Cuda)) {
 }
 
 /// Runs `suite` on the emulator in one order: what takes long. `tests/kernels.rs` has these kernels in three.
-fn in_one_order(suite: impl Fn(&Cuda)) {
+pub fn in_one_order(suite: impl Fn(&Cuda)) {
     if !emulator::COMPILED {
         return skip("no C++ compiler to emulate CUDA with");
     }
@@ -51,72 +50,39 @@ fn in_one_order(suite: impl Fn(&Cuda)) {
 }
 
 /// Runs `suite` on the first GPU.
-fn on_gpu(suite: impl Fn(&Cuda)) {
+pub fn on_gpu(suite: impl Fn(&Cuda)) {
     match Cuda::open(0) {
         Ok(cuda) => suite(&cuda),
         Err(why) => skip(&why.to_string()),
     }
 }
 
-/// One test on the emulator and one on a GPU for each suite.
+/// One test on the emulator and one on a GPU for each suite, which stand at the foot of the suite's file.
 macro_rules! suites {
     ($($run:ident: $emulated:ident, $gpu:ident: $suite:path;)*) => {
         $(
             #[test]
             fn $emulated() {
-                $run($suite);
+                $crate::cuda::$run($suite);
             }
 
             #[test]
             fn $gpu() {
-                on_gpu($suite);
+                $crate::cuda::on_gpu($suite);
             }
         )*
     };
 }
+pub(crate) use suites;
 
 suites! {
-    in_one_order: soft_min_on_emulated_cuda, soft_min_on_a_gpu: soft_min::soft_min;
-    on_emulator: massless_rows_on_emulated_cuda, massless_rows_on_a_gpu: soft_min::massless;
-    in_one_order: soft_mean_on_emulated_cuda, soft_mean_on_a_gpu: soft_mean::soft_mean;
-    in_one_order: soft_blend_on_emulated_cuda, soft_blend_on_a_gpu: soft_mean::soft_blend;
-    on_emulator: large_values_on_emulated_cuda, large_values_on_a_gpu: soft_mean::large_values;
-    in_one_order: a_million_columns_on_emulated_cuda, a_million_columns_on_a_gpu: soft_mean::a_million_columns;
-    in_one_order: soft_min_cost_on_emulated_cuda, soft_min_cost_on_a_gpu: soft_min_cost::norms;
-    in_one_order: soft_min_half_on_emulated_cuda, soft_min_half_on_a_gpu: soft_min_half::soft_min_half;
-    in_one_order: sample_plan_on_emulated_cuda, sample_plan_on_a_gpu: sample_plan::sample_plan;
-    in_one_order: top_k_on_emulated_cuda, top_k_on_a_gpu: top_k::top_k;
-    on_emulator: ties_on_emulated_cuda, ties_on_a_gpu: top_k::ties;
     on_emulator: partners_of_the_processor_on_emulated_cuda, partners_of_the_processor_on_a_gpu: partners;
-    on_emulator: perceptron_on_emulated_cuda, perceptron_on_a_gpu: perceptron::perceptron;
-    on_emulator: network_rows_alone_on_emulated_cuda, network_rows_alone_on_a_gpu: perceptron::rows_alone;
-    on_emulator: soft_min_tiles_on_emulated_cuda, soft_min_tiles_on_a_gpu: soft_min_tiles::soft_min_tiles;
-    in_one_order: soft_min_self_on_emulated_cuda, soft_min_self_on_a_gpu: soft_min_self::suite;
-    on_emulator: nearest_on_emulated_cuda, nearest_on_a_gpu: nearest::nearest;
-    on_emulator: pair_sum_on_emulated_cuda, pair_sum_on_a_gpu: pair_sum::pair_sum;
-    on_emulator: normals_are_the_bits_of_philox_on_emulated_cuda, normals_are_the_bits_of_philox_on_a_gpu: normals::counted;
-    on_emulator: given_noise_on_emulated_cuda, given_noise_on_a_gpu: normals::given;
-    on_emulator: interpret_on_emulated_cuda, interpret_on_a_gpu: interpret::interpret;
-    on_emulator: interpret_in_pieces_on_emulated_cuda, interpret_in_pieces_on_a_gpu: interpret::in_pieces;
-    on_emulator: combine_on_emulated_cuda, combine_on_a_gpu: vector::combine;
-    on_emulator: clip_on_emulated_cuda, clip_on_a_gpu: vector::clip;
-    on_emulator: gather_on_emulated_cuda, gather_on_a_gpu: vector::gather;
-    on_emulator: reductions_on_emulated_cuda, reductions_on_a_gpu: vector::reductions;
-    on_emulator: not_a_number_on_emulated_cuda, not_a_number_on_a_gpu: vector::not_a_number;
-    on_emulator: nan_in_soft_mins_on_emulated_cuda, nan_in_soft_mins_on_a_gpu: not_a_number::soft_mins;
-    on_emulator: overflow_on_emulated_cuda, overflow_on_a_gpu: not_a_number::overflow;
-    in_one_order: nan_in_costs_on_emulated_cuda, nan_in_costs_on_a_gpu: not_a_number::costs;
-    on_emulator: nan_in_tiles_on_emulated_cuda, nan_in_tiles_on_a_gpu: not_a_number::tiles;
-    on_emulator: nan_in_halves_on_emulated_cuda, nan_in_halves_on_a_gpu: not_a_number::halves;
-    on_emulator: nan_in_networks_on_emulated_cuda, nan_in_networks_on_a_gpu: not_a_number::network;
-    on_emulator: no_rows_on_emulated_cuda, no_rows_on_a_gpu: not_a_number::no_rows;
-    on_emulator: updates_on_emulated_cuda, updates_on_a_gpu: potential::updates;
-    on_emulator: largest_change_on_emulated_cuda, largest_change_on_a_gpu: potential::largest_change;
-    on_emulator: largest_fall_on_emulated_cuda, largest_fall_on_a_gpu: potential::largest_fall;
-    on_emulator: acceleration_on_emulated_cuda, acceleration_on_a_gpu: potential::acceleration;
-    on_emulator: excursions_on_emulated_cuda, excursions_on_a_gpu: potential::excursions;
-    on_emulator: rows_alone_on_emulated_cuda, rows_alone_on_a_gpu: repeat::rows_alone;
-    on_emulator: ranges_on_emulated_cuda, ranges_on_a_gpu: repeat::ranges;
+    on_emulator: columns_shared_with_emulated_cuda, columns_shared_with_a_gpu: split;
+}
+
+/// Columns shared by a GPU and the processor.
+fn split(cuda: &Cuda) {
+    partial::split(cuda, &Cpu::<f32>::new());
 }
 
 /// Draws and likeliest partners are those of the processor.

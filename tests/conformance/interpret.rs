@@ -144,3 +144,9 @@ fn steps_one_by_one_give_the_bits_of_the_whole_run() {
     on_each::<f32>(in_pieces);
     on_each::<f64>(in_pieces);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    on_emulator: interpret_on_emulated_cuda, interpret_on_a_gpu: interpret;
+    on_emulator: interpret_in_pieces_on_emulated_cuda, interpret_in_pieces_on_a_gpu: in_pieces;
+}

@@ -51,3 +51,8 @@ fn nearest_is_the_first_column_of_least_distance_in_f32() {
 fn nearest_is_the_first_column_of_least_distance_in_f64() {
     on_each::<f64>(nearest);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    on_emulator: nearest_on_emulated_cuda, nearest_on_a_gpu: nearest;
+}

@@ -44,3 +44,9 @@ fn given_noise_is_used_in_call_order() {
     on_each::<f32>(given);
     on_each::<f64>(given);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    on_emulator: normals_are_the_bits_of_philox_on_emulated_cuda, normals_are_the_bits_of_philox_on_a_gpu: counted;
+    on_emulator: given_noise_on_emulated_cuda, given_noise_on_a_gpu: given;
+}

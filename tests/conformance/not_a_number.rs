@@ -217,3 +217,14 @@ fn a_potential_that_is_not_a_number_reaches_the_log_sums_of_halves() {
     on_each::<f32>(halves);
     on_each::<f64>(halves);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    on_emulator: nan_in_soft_mins_on_emulated_cuda, nan_in_soft_mins_on_a_gpu: soft_mins;
+    on_emulator: overflow_on_emulated_cuda, overflow_on_a_gpu: overflow;
+    in_one_order: nan_in_costs_on_emulated_cuda, nan_in_costs_on_a_gpu: costs;
+    on_emulator: nan_in_tiles_on_emulated_cuda, nan_in_tiles_on_a_gpu: tiles;
+    on_emulator: nan_in_halves_on_emulated_cuda, nan_in_halves_on_a_gpu: halves;
+    on_emulator: nan_in_networks_on_emulated_cuda, nan_in_networks_on_a_gpu: network;
+    on_emulator: no_rows_on_emulated_cuda, no_rows_on_a_gpu: no_rows;
+}

@@ -44,3 +44,8 @@ fn pair_sums_are_accumulated_in_f64_from_f32_points() {
 fn pair_sums_are_accumulated_in_f64_from_f64_points() {
     on_each::<f64>(pair_sum);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    on_emulator: pair_sum_on_emulated_cuda, pair_sum_on_a_gpu: pair_sum;
+}

@@ -112,3 +112,9 @@ fn a_perceptron_is_its_layers_one_after_another_in_f64() {
     on_each::<f64>(perceptron);
     on_each::<f64>(rows_alone);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    on_emulator: perceptron_on_emulated_cuda, perceptron_on_a_gpu: perceptron;
+    on_emulator: network_rows_alone_on_emulated_cuda, network_rows_alone_on_a_gpu: rows_alone;
+}

@@ -157,3 +157,12 @@ fn an_excursion_ends_at_the_best_point() {
     on_each::<f32>(excursions);
     on_each::<f64>(excursions);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    on_emulator: updates_on_emulated_cuda, updates_on_a_gpu: updates;
+    on_emulator: largest_change_on_emulated_cuda, largest_change_on_a_gpu: largest_change;
+    on_emulator: largest_fall_on_emulated_cuda, largest_fall_on_a_gpu: largest_fall;
+    on_emulator: acceleration_on_emulated_cuda, acceleration_on_a_gpu: acceleration;
+    on_emulator: excursions_on_emulated_cuda, excursions_on_a_gpu: excursions;
+}

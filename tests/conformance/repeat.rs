@@ -136,3 +136,9 @@ fn all_instruction_sets_and_precisions_draw_the_same_normals() {
     }
     assert!(draws.iter().all(|z| *z == draws[0]));
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    on_emulator: rows_alone_on_emulated_cuda, rows_alone_on_a_gpu: rows_alone;
+    on_emulator: ranges_on_emulated_cuda, ranges_on_a_gpu: ranges;
+}

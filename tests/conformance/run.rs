@@ -35,7 +35,7 @@ fn evaluate(field: &Field, level: Level, p: f64, q: f64, x: &[f64]) -> Vec<f64> 
             let exponent = |(y, g): (&[f64], &f64)| g / eps - squared_distance(x, y) / (2.0 * eps * sigma);
             (target, target.rows().zip(g).map(exponent).collect())
         }
-        Field::Mixture(_) | Field::Network(_) => panic!("not a field of points"),
+        _ => panic!("not a field of points"),
     };
     let logits: Vec<f64> = exponents.iter().enumerate().map(|(j, e)| cloud.weight(j).ln() + e).collect();
     let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -100,3 +100,8 @@ fn draws_are_quantiles_of_the_softmax_in_f32() {
 fn draws_are_quantiles_of_the_softmax_in_f64() {
     on_each::<f64>(sample_plan);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    in_one_order: sample_plan_on_emulated_cuda, sample_plan_on_a_gpu: sample_plan;
+}

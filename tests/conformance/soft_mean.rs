@@ -150,3 +150,11 @@ fn a_million_columns_keep_five_digits() {
     on_each::<f32>(a_million_columns);
     on_each::<f64>(a_million_columns);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    in_one_order: soft_mean_on_emulated_cuda, soft_mean_on_a_gpu: soft_mean;
+    in_one_order: soft_blend_on_emulated_cuda, soft_blend_on_a_gpu: soft_blend;
+    on_emulator: large_values_on_emulated_cuda, large_values_on_a_gpu: large_values;
+    in_one_order: a_million_columns_on_emulated_cuda, a_million_columns_on_a_gpu: a_million_columns;
+}

@@ -186,3 +186,9 @@ fn rows_that_see_no_mass_have_log_sum_minus_infinity() {
     on_each::<f32>(massless);
     on_each::<f64>(massless);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    in_one_order: soft_min_on_emulated_cuda, soft_min_on_a_gpu: soft_min;
+    on_emulator: massless_rows_on_emulated_cuda, massless_rows_on_a_gpu: massless;
+}

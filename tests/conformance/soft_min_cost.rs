@@ -109,3 +109,8 @@ fn soft_min_cost_is_the_log_sum_over_a_given_function() {
     on_each::<f32>(given);
     on_each::<f64>(given);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    in_one_order: soft_min_cost_on_emulated_cuda, soft_min_cost_on_a_gpu: norms;
+}

@@ -32,3 +32,8 @@ fn points_in_half_precision_are_taken_as_they_are() {
     on_each::<f32>(soft_min_half);
     on_each::<f64>(soft_min_half);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    in_one_order: soft_min_half_on_emulated_cuda, soft_min_half_on_a_gpu: soft_min_half;
+}

@@ -48,3 +48,8 @@ fn the_soft_min_of_a_cloud_with_itself_counts_every_pair_once_in_f32() {
 fn the_soft_min_of_a_cloud_with_itself_counts_every_pair_once_in_f64() {
     on_each::<f64>(suite);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    in_one_order: soft_min_self_on_emulated_cuda, soft_min_self_on_a_gpu: suite;
+}

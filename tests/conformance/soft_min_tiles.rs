@@ -126,3 +126,8 @@ fn soft_min_tiles_is_the_log_sum_over_kept_tiles_in_f32() {
 fn soft_min_tiles_is_the_log_sum_over_kept_tiles_in_f64() {
     on_each::<f64>(soft_min_tiles);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    on_emulator: soft_min_tiles_on_emulated_cuda, soft_min_tiles_on_a_gpu: soft_min_tiles;
+}

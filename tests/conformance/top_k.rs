@@ -81,3 +81,9 @@ fn of_equal_columns_the_lowest_comes_first() {
     on_each::<f32>(ties);
     on_each::<f64>(ties);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    in_one_order: top_k_on_emulated_cuda, top_k_on_a_gpu: top_k;
+    on_emulator: ties_on_emulated_cuda, ties_on_a_gpu: ties;
+}

@@ -114,3 +114,12 @@ fn gather_copies_the_rows_named() {
     on_each::<f32>(gather);
     on_each::<f64>(gather);
 }
+
+#[cfg(feature = "cuda")]
+crate::cuda::suites! {
+    on_emulator: combine_on_emulated_cuda, combine_on_a_gpu: combine;
+    on_emulator: clip_on_emulated_cuda, clip_on_a_gpu: clip;
+    on_emulator: gather_on_emulated_cuda, gather_on_a_gpu: gather;
+    on_emulator: reductions_on_emulated_cuda, reductions_on_a_gpu: reductions;
+    on_emulator: not_a_number_on_emulated_cuda, not_a_number_on_a_gpu: not_a_number;
+}

@@ -3,7 +3,8 @@
 use brenier::backend::Noise;
 use brenier::path::Grid;
 use brenier::sampler::{
-    Corrector, Diffusion, LastStep, Method, Predictor, PredictorCorrector, Sde, StageTime, StochasticInterpolant,
+    BatchMeanNorms, Corrected, Corrector, Diffusion, LastStep, Method, Predictor, PredictorCorrector, ReverseSde, Sde, StageTime,
+    StochasticInterpolant, UnusedDraws,
 };
 
 use crate::case::{Case, Produced, Trouble, failed, skip};
@@ -72,7 +73,7 @@ fn predictor_corrector(case: &Case) -> Result<Produced, Trouble> {
     let snr = case.number("snr")?;
     let corrector = match case.word("corrector")? {
         "none" => Corrector::None,
-        "langevin" if case.compat("batch_mean_norms") => Corrector::BatchNorms(snr),
+        "langevin" if case.compat("batch_mean_norms") => Corrector::Langevin(snr),
         "ald" => Corrector::Langevin(snr),
         other => return skip(format!("no corrector {other:?}")),
     };
@@ -84,7 +85,6 @@ fn predictor_corrector(case: &Case) -> Result<Produced, Trouble> {
         corrector,
         corrections: case.count("n_steps")?,
         probability_flow: case.flag("probability_flow"),
-        unused_draws: case.compat("unused_draws"),
     };
     let times = sampler.times();
     case.check("model_sigmas", &times.iter().map(|&t| sde.level(t).sigma).collect::<Vec<f64>>())?;
@@ -92,12 +92,16 @@ fn predictor_corrector(case: &Case) -> Result<Produced, Trouble> {
     case.check("discrete_index", &times.iter().map(|&t| sampler.index(t) as f64).collect::<Vec<f64>>())?;
     let (start, noise) = (case.start()?, case.noise()?);
     let mut states = vec![start.clone()];
-    let run = sampler
-        .run(&case.field()?, &start, Noise::Given(&noise), &Case::device(), |state| {
-            states.push(state.to_vec());
-            true
-        })
-        .map_err(failed)?;
+    let theirs: Box<dyn ReverseSde> = match case.word("corrector")? {
+        "langevin" => Box::new(BatchMeanNorms(sampler)),
+        _ => Box::new(sampler),
+    };
+    let theirs: Box<dyn ReverseSde> = if case.compat("unused_draws") { Box::new(UnusedDraws(theirs)) } else { theirs };
+    let (field, mut run) = (case.field()?.prepare(&Case::device()).map_err(failed)?, Corrected::from(&start));
+    while run.made < sampler.levels {
+        theirs.step(&field, &mut run, Noise::Given(&noise)).map_err(failed)?;
+        states.push(run.state.clone());
+    }
     if case.flag("denoise") {
         states.push(run.mean.clone());
     }

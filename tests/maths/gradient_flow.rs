@@ -3,6 +3,7 @@
 use std::f64::consts::TAU as TURN;
 
 use brenier::backend::{Device, Precision};
+use brenier::field::{Field, Potential};
 use brenier::gradient_flow::{Blob, FlowError, Langevin, SemiUnbalancedJko, SinkhornFlow, descend};
 use brenier::measure::{Cloud, Covariance, Mixture, named};
 use brenier::program::{Op, STATE};
@@ -167,8 +168,8 @@ fn the_accounts_of_langevin_between_gaussians_are_those_of_the_flow_not_of_its_p
         let start_law = Mixture::new(vec![1.0], vec![vec![0.5; d]], vec![Covariance::Isotropic(2.0)]).unwrap();
         let start = start_law.sample(2000, 1, Stream::Source, 0);
         let target = Mixture::standard_normal(d);
-        let langevin = Langevin::new(&target, tau, 0, &device).unwrap();
-        let descent = langevin.run(&start, Some(&start_law), 8, Watch::default()).unwrap();
+        let langevin = Langevin::new(start, target.clone(), tau, 0, &device).unwrap();
+        let descent = descend(&mut langevin.from_law(start_law.clone()), 8, Watch::default()).unwrap();
         let (mut variance, mut mean) = (2.0, 0.5);
         for account in &descent.accounts {
             let (energy, rate) = gaussian_accounts(d, variance, mean);
@@ -203,8 +204,8 @@ fn langevin_towards_a_turned_gaussian_settles_at_the_free_energy_of_its_bias() {
     .unwrap();
     for start_law in [wide, crossed, full] {
         let start = start_law.sample(2000, 1, Stream::Source, 0);
-        let langevin = Langevin::new(&target, 0.1, 0, &device).unwrap();
-        let last = langevin.run(&start, Some(&start_law), 80, Watch::default()).unwrap().accounts.pop().unwrap();
+        let langevin = Langevin::new(start, target.clone(), 0.1, 0, &device).unwrap();
+        let last = descend(&mut langevin.from_law(start_law.clone()), 80, Watch::default()).unwrap().accounts.pop().unwrap();
         let off = (last.free_energy.unwrap() - expected).abs();
         assert!(off < 4.0 * last.standard_error.unwrap(), "{off} of {expected}");
     }
@@ -219,8 +220,8 @@ fn accounts_from_particles_alone_are_right_within_their_errors_or_none() {
         let twice = Mixture::new(vec![0.5; 2], vec![vec![0.0; d]; 2], vec![Covariance::Isotropic(1.0); 2]).unwrap();
         let start_law = Mixture::new(vec![1.0], vec![vec![0.5; d]], vec![Covariance::Isotropic(2.0)]).unwrap();
         let start = start_law.sample(3000, 1, Stream::Source, 0);
-        let langevin = Langevin::new(&twice, tau, 0, &device).unwrap();
-        let descent = langevin.run(&start, Some(&start_law), 6, Watch::default()).unwrap();
+        let langevin = Langevin::new(start, twice.clone(), tau, 0, &device).unwrap();
+        let descent = descend(&mut langevin.from_law(start_law.clone()), 6, Watch::default()).unwrap();
         let (mut variance, mut mean) = (2.0, 0.5);
         for account in &descent.accounts[1..] {
             (variance, mean) = ((1.0 - tau).powi(2) * variance + 2.0 * tau, (1.0 - tau) * mean);
@@ -242,7 +243,8 @@ fn langevin_settles_at_its_biased_variance_and_its_free_energy_follows_the_close
     let device = Device::cpu(Precision::F32);
     let start = wide.sample(200_000, 0, Stream::Source, 0);
     let target = law(variance);
-    let end = Langevin::new(&target, tau, 0, &device).unwrap().run(&start, Some(&wide), 60, Watch::default()).unwrap();
+    let mut scheme = Langevin::new(start, target, tau, 0, &device).unwrap().from_law(wide);
+    let end = descend(&mut scheme, 60, Watch::default()).unwrap();
     let settled = variance * (1.0 + Langevin::predicted_bias(tau, variance).unwrap());
     assert!((settled - variance / (1.0 - tau / (2.0 * variance))).abs() < 1e-15);
     let standard_error = settled * (2.0 / 200_000.0f64).sqrt();
@@ -270,7 +272,7 @@ fn the_blob_flow_falls_at_every_step_and_settles_at_its_biased_variance() {
         1.2 * 3f64.sqrt() / std::f64::consts::PI * (u / (1.0 - u)).ln()
     };
     let start = Cloud::new((0..n).map(quantile).collect(), 1).unwrap();
-    let mut scheme = Blob::new(start, &law(1.0), 0.2, eps, &device).unwrap();
+    let mut scheme = Blob::new(start, law(1.0), 0.2, eps, &device).unwrap();
     let end = descend(&mut scheme, 60, Watch::default()).unwrap();
     for account in &end.accounts[..60] {
         assert!(account.energy_inequality.unwrap() >= -1e-12, "{account:?}");
@@ -287,7 +289,7 @@ fn the_blob_flow_falls_at_every_step_and_settles_at_its_biased_variance() {
 #[test]
 fn the_free_energy_of_the_blob_is_that_of_the_smoothed_law() {
     let (eps, device) = (0.01, cpu());
-    let mut scheme = Blob::new(grid(1.5), &law(1.0), 0.01, eps, &device).unwrap();
+    let mut scheme = Blob::new(grid(1.5), law(1.0), 0.01, eps, &device).unwrap();
     let found = brenier::gradient_flow::Scheme::account(&mut scheme, &Watch::default()).unwrap().free_energy.unwrap();
     let (v, smooth) = (2.25, 2.25 + eps);
     let truth = -0.5 * ((TURN * smooth).ln() + v / smooth) + 0.5 * (TURN.ln() + v);
@@ -300,16 +302,19 @@ fn steps_that_are_none_are_refused_in_a_sentence() {
     for tau in [0.0, -0.1, f64::NAN] {
         assert!(matches!(SinkhornFlow::new(start.clone(), &target, tau, 0.1, &device), Err(FlowError::Tau { .. })));
         assert!(matches!(SemiUnbalancedJko::new(start.clone(), &target, tau, 0.1, &device), Err(FlowError::Tau { .. })));
-        assert!(matches!(Langevin::new(&law(1.0), tau, 0, &device), Err(FlowError::Tau { .. })));
+        assert!(matches!(Langevin::new(draws("normal:1", 20, 0), law(1.0), tau, 0, &device), Err(FlowError::Tau { .. })));
     }
     let blurred = SemiUnbalancedJko::new(start.clone(), &target, 0.1, 0.1, &device).unwrap_err();
     assert_eq!(blurred, FlowError::EpsOfStep { eps: 0.1, tau: 0.1 });
     assert!(blurred.to_string().contains("use an eps of at most 0.1 tau"));
     let six = draws("normal:6", 20, 0);
-    let refused = Blob::new(six, &Mixture::standard_normal(6), 0.1, 0.1, &device).unwrap_err();
+    let refused = Blob::new(six, Mixture::standard_normal(6), 0.1, 0.1, &device).unwrap_err();
     assert_eq!(refused, FlowError::TooManyDimensions { dim: 6, limit: 5 });
-    let other = Langevin::new(&law(1.0), 0.1, 0, &device).unwrap().run(&start, None, 1, Watch::default()).unwrap_err();
+    let other = Langevin::new(start.clone(), law(1.0), 0.1, 0, &device).unwrap_err();
     assert_eq!(other, FlowError::Dimensions { particles: 2, target: 1 });
+    assert_eq!(Langevin::new(start.clone(), Field::DataSet(target), 0.1, 0, &device).unwrap_err(), FlowError::NeedsLaw);
+    let annealed = Langevin::new(start, Field::potential(Bowl), 0.1, 0, &device).unwrap().annealed(1.0, 5);
+    assert_eq!(annealed.unwrap_err(), FlowError::NeedsLaw);
 }
 
 /// τ > 2σ² multiplies |x| by |1 − τ/σ²| > 1 in every step.
@@ -318,10 +323,61 @@ fn a_runaway_particle_is_named_and_the_last_good_state_kept() {
     let device = Device::cpu(Precision::F32);
     let target = law(0.01);
     let start = law(1.0).sample(5000, 0, Stream::Source, 0);
-    let end = Langevin::new(&target, 0.1, 0, &device).unwrap().run(&start, None, 50, Watch::default()).unwrap();
+    let end = descend(&mut Langevin::new(start, target, 0.1, 0, &device).unwrap(), 50, Watch::default()).unwrap();
     let Some(FlowError::Runaway { step, particle }) = end.halted else { panic!("{:?}", end.halted) };
     // A step multiplies by |1 − 10|, and ten times the radius is away.
     assert!((1..8).contains(&step) && particle < 5000, "step {step}, particle {particle}");
     assert!(end.state.points().iter().all(|x| x.is_finite()));
     assert!(end.halted.unwrap().to_string().starts_with(&format!("particle {particle} ran away in step {step}")));
+}
+
+/// V = |x|²/2 in the plane: N(0, I) without its constant.
+struct Bowl;
+
+impl Potential for Bowl {
+    fn dim(&self) -> usize {
+        2
+    }
+
+    fn value(&self, x: &[f64]) -> f64 {
+        0.5 * x.iter().map(|x| x * x).sum::<f64>()
+    }
+
+    fn gradient(&self, x: &[f64], out: &mut [f64]) {
+        out.copy_from_slice(x);
+    }
+}
+
+/// Code for V and the law in closed form make the same steps from the same noise; the free energies differ by log Z = log 2π, and
+/// both settle at the variance 1/(1 − τ/2) of an explicit step.
+#[test]
+fn a_potential_given_as_code_is_descended_as_the_law_that_it_is() {
+    let (tau, steps) = (0.1, 60);
+    for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::F64, 1e-9)] {
+        let device = Device::cpu(precision);
+        let start = Cloud::new(draws("normal:2", 4000, 0).points().iter().map(|x| 2.0 * x).collect(), 2).unwrap();
+        let end = |target: Field, steps| {
+            descend(&mut Langevin::new(start.clone(), target, tau, 0, &device).unwrap(), steps, Watch::default()).unwrap()
+        };
+        let (code, law) = (end(Field::potential(Bowl), steps), end(Mixture::standard_normal(2).into(), steps));
+        for (x, y) in code.state.points().iter().zip(law.state.points()) {
+            assert!((x - y).abs() < tolerance, "{x} for {y}");
+        }
+        // The variance of n · d = 8,000 numbers has the relative deviation √(2/8,000).
+        let settled = 2.0 / (1.0 - 0.5 * tau);
+        let off = code.state.variance() / settled - 1.0;
+        assert!(off.abs() < 4.0 * (2.0f64 / 8000.0).sqrt(), "{off}");
+        for (code, law) in code.accounts.iter().zip(&law.accounts).skip(1) {
+            let gap = law.free_energy.unwrap() - code.free_energy.unwrap();
+            assert!((gap - TURN.ln()).abs() < 10.0 * tolerance, "{gap}");
+        }
+        let blob = |target: Field| {
+            let start = start.select(&(0..200).collect::<Vec<usize>>()).unwrap();
+            descend(&mut Blob::new(start, target, 0.1, 0.2, &device).unwrap(), 3, Watch::default()).unwrap().state
+        };
+        let (code, law) = (blob(Field::potential(Bowl)), blob(Mixture::standard_normal(2).into()));
+        for (x, y) in code.points().iter().zip(law.points()) {
+            assert!((x - y).abs() < 10.0 * tolerance, "blob: {x} for {y}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod costs;
 mod derivatives;
 mod exact;
 mod exact_field;
+mod fields;
 mod floors;
 mod free_marginals;
 mod gaussian_jko;

@@ -2,25 +2,26 @@
 
 use std::f64::consts::TAU;
 
-use brenier::experiment::{CompareRecord, Comparison, Family, Flag, FreeEnergy, Ledger, NoiseFloor, Row, Trajectory};
-use brenier::measure::Cloud;
+use brenier::experiment::entrants::{On, Way};
+use brenier::experiment::{
+    CompareRecord, Comparison, ENTRANTS, Entrant, Family, Flag, FreeEnergy, Ledger, NoiseFloor, Row, Trajectory,
+};
+use brenier::field::Field;
+use brenier::measure::{Cloud, Mixture};
+use brenier::path::Schedule;
 use brenier::random::{Philox, Stream};
+use brenier::sampler::Options;
 
 const STEPS: [usize; 7] = [1, 2, 5, 10, 20, 50, 100];
-/// Order of a method's error, and the error at no step; none for stochastic methods.
-type Law = Option<(i32, f64)>;
-/// Method, family, evaluations a step and error.
-const METHODS: [(&str, Family, usize, Law); 9] = [
-    ("ddpm", Family::Diffusion, 1, None),
-    ("ddim", Family::Diffusion, 1, Some((1, 2.1))),
-    ("pf-euler", Family::Diffusion, 1, Some((1, 3.4))),
-    ("pf-heun", Family::Diffusion, 2, Some((2, 9.0))),
-    ("annealed-langevin", Family::Diffusion, 10, None),
-    ("fm-euler", Family::Flow, 1, Some((1, 1.6))),
-    ("fm-heun", Family::Flow, 2, Some((2, 2.2))),
-    ("ot-euler", Family::Flow, 1, Some((1, 0.12))),
-    ("ot-heun", Family::Flow, 2, Some((2, 0.05))),
-];
+/// The order of a method's error and the error at no step, none for stochastic methods, and its evaluations a step.
+fn law_of(entrant: &Entrant) -> (Option<(i32, f64)>, usize) {
+    let Way::Method(name) = entrant.way else { return (None, 10) };
+    let field = Field::Mixture(Mixture::standard_normal(2));
+    let entry = brenier::sampler::named(name).expect("a method");
+    let order = entry.method(&field, &Schedule::CondOt, &Options::default()).expect("a program").order();
+    let scale = if entrant.on == On::Optimal { 0.1 } else { 2.5 };
+    (order.map(|order| (order as i32, scale * f64::from(order))), order.unwrap_or(1) as usize)
+}
 
 /// Standard normals of one particle, at most four.
 fn normals(seed: u32, particle: usize) -> [f64; 4] {
@@ -56,7 +57,8 @@ fn images(seed: u32, n: usize) -> Cloud {
 
 fn rows(floor: f64, memorises: bool) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (method, family, per_step, order) in METHODS {
+    for entrant in ENTRANTS.iter().filter(|entrant| !matches!(entrant.way, Way::Map(_))) {
+        let (method, family, (order, per_step)) = (entrant.name, entrant.family, law_of(entrant));
         for steps in STEPS {
             let k = steps as f64;
             let error = order.map(|(p, c)| c / (1.0 + k).powi(p));
@@ -92,7 +94,7 @@ fn rows(floor: f64, memorises: bool) -> Vec<Row> {
         divergence: Some(floor * (1.0 + 20.0 * (1.0 - ratio))),
         variance_ratio: Some(ratio),
         flags,
-        ..rows[5 * STEPS.len()].clone()
+        ..rows.iter().find(|row| row.family == Family::Flow).expect("a flow").clone()
     };
     let exact = displacement("displacement", 0.002, 0.99, Vec::new());
     // The best numbers of all, but of a cloud that has shrunk; and a number that is no number.

@@ -1,5 +1,7 @@
 //! The page and its files as text.
 
+use brenier::experiment::entrants::Way;
+use brenier::experiment::{ENTRANTS, Entrant};
 use brenier::measure::Cloud;
 use brenier::report::{Report, ReportError, draw};
 
@@ -152,4 +154,15 @@ fn clouds_that_do_not_fit_are_refused_with_the_numbers() {
     assert!(matches!(draw(&short, None), Err(ReportError::SampleCount { rows: 65, samples: 64 })));
     let wrong = draw(&digits(), Some((8, 9))).unwrap_err();
     assert_eq!(wrong.to_string(), "points of dimension 64 are not images of 8 × 9; give a height and width whose product is 64");
+}
+
+/// Methods of a family are told apart by their marks where colours do not, and each runs a method that the table has.
+#[test]
+fn every_entrant_has_its_own_mark_and_a_method() {
+    for (i, entrant) in ENTRANTS.iter().enumerate() {
+        let same = |other: &Entrant| other.family == entrant.family && other.mark == entrant.mark || other.name == entrant.name;
+        assert!(!ENTRANTS[..i].iter().any(same), "{}", entrant.name);
+        assert!(!matches!(entrant.way, Way::Method(name) if brenier::sampler::named(name).is_err()), "{}", entrant.name);
+        assert_eq!(Entrant::of_label(&entrant.label(Some(0.05))).map(|(of, _)| of.name), Some(entrant.name));
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use crate::backend::BackendError;
-use crate::backend::cpu::soft_min::{Mean, Pairs};
+use crate::backend::cpu::pairs::soft_min::{Mean, Pairs};
 
 /// Does soft-mins of what the host holds.
 pub trait Assistant<T>: Debug + Send + Sync {

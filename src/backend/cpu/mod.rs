@@ -3,30 +3,13 @@
 //! Rows lie in the lanes, so a row's sums run over the columns in one fixed order on every instruction set, and no row
 //! depends on its neighbours or on the number of threads.
 
-mod anderson;
 mod assistant;
 mod gemm;
-mod interpret;
 mod lane;
 mod memory;
-mod metric;
-mod nearest;
-mod normals;
-mod pair_sum;
 mod pairs;
 mod particles;
-mod perceptron;
-mod potential;
 mod potentials;
-mod sample_plan;
-mod shares;
-mod soft_min;
-mod soft_min_cost;
-mod soft_min_self;
-mod sweep;
-mod tiles;
-mod top_k;
-mod vector;
 
 use std::sync::Arc;
 
@@ -38,8 +21,8 @@ pub use lane::Isa;
 #[cfg(feature = "cuda")]
 pub(super) use lane::Simd;
 #[cfg(feature = "cuda")]
-pub(super) use soft_min::{Mean, Pairs as Product};
-pub use sweep::Scores;
+pub(super) use pairs::soft_min::{Mean, Pairs as Product};
+pub use pairs::sweep::Scores;
 
 /// The processor in precision `T`.
 #[derive(Clone, Debug)]

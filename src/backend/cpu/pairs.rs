@@ -1,12 +1,23 @@
 //! Pairs on the processor.
 
+mod metric;
+mod nearest;
+pub(super) mod pair_sum;
+mod sample_plan;
+mod shares;
+pub(super) mod soft_min;
+mod soft_min_cost;
+mod soft_min_self;
+pub(super) mod sweep;
+mod tiles;
+mod top_k;
+
 use half::{bf16, f16};
 
 use crate::backend::cpu::lane::Simd;
-use crate::backend::cpu::soft_min::{self, Pairs as Product};
-use crate::backend::cpu::{
-    Cpu, Scores, nearest, pair_sum, sample_plan, shares, soft_min_cost, soft_min_self, tiles, top_k, vector,
-};
+use crate::backend::cpu::pairs::soft_min::Pairs as Product;
+use crate::backend::cpu::particles::vector;
+use crate::backend::cpu::{Cpu, Scores};
 use crate::backend::{
     BackendError, Blend, Columns, Draws, HalfPoints, Logit, Mean, Out, PairCost, PairKernel, Pairs, Rows, Scale, Shares,
     Stations, Sweep, Weighted,
@@ -132,12 +143,7 @@ impl<T: Simd> Pairs for Cpu<T> {
 
 impl<T: Simd> Cpu<T> {
     /// The soft-min of products, by the assistant where there is one.
-    fn product(
-        &self,
-        pairs: Product<'_, T>,
-        log_sum: &mut Vec<T>,
-        mean: Option<&mut Mean<'_, Self>>,
-    ) -> Result<(), BackendError> {
+    fn product(&self, pairs: Product<'_, T>, log_sum: &mut [T], mean: Option<&mut Mean<'_, Self>>) -> Result<(), BackendError> {
         let mean = mean.map(behind);
         match &self.assistant {
             Some(assistant) => assistant.soft_min(pairs, log_sum, mean),

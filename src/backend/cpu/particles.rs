@@ -1,9 +1,14 @@
 //! Particles on the processor.
 
+mod interpret;
+mod normals;
+mod perceptron;
+pub(super) mod vector;
+
 use std::ops::Range;
 
+use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::Simd;
-use crate::backend::cpu::{Cpu, interpret, normals, perceptron, vector};
 use crate::backend::{BackendError, Dense, Draw, Noise, Particles, Rows};
 use crate::program::{Activation, MixtureProgram};
 

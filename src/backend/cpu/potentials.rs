@@ -1,7 +1,12 @@
 //! Potentials on the processor.
 
+mod anderson;
+mod potential;
+
+use crate::backend::cpu::Cpu;
 use crate::backend::cpu::lane::Simd;
-use crate::backend::cpu::{Cpu, anderson, potential, soft_min, vector};
+use crate::backend::cpu::pairs::soft_min;
+use crate::backend::cpu::particles::vector;
 use crate::backend::{Anderson, BackendError, Potentials, Rows, Scale, Ticket, Update};
 
 impl<T: Simd> Potentials for Cpu<T> {

@@ -3,29 +3,17 @@
 //! Arithmetic is in single precision, sums are in double. Every launch is a function of the sizes alone, so a result repeats bit
 //! for bit on one device.
 
-mod anderson;
 mod buffer;
-mod draws;
 mod driver;
-mod interpret;
 pub mod launcher;
 mod memory;
 mod modules;
-mod nearest;
-mod normals;
 mod nvrtc;
-mod pair_sum;
 mod pairs;
 mod particles;
-mod perceptron;
 mod potentials;
 mod recording;
-mod reduce;
 mod scratch;
-mod soft_min;
-mod soft_min_cost;
-mod tiles;
-mod vector;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,14 @@
 //! Pairs on a GPU. It keeps no scores: tensor cores find 64 products sooner than the memory delivers one.
 
-use crate::backend::cuda::{Buffer, Cuda, draws, nearest, pair_sum, soft_min, soft_min_cost, tiles, vector};
+mod draws;
+mod nearest;
+mod pair_sum;
+pub(super) mod soft_min;
+mod soft_min_cost;
+mod tiles;
+
+use crate::backend::cuda::particles::vector;
+use crate::backend::cuda::{Buffer, Cuda};
 use crate::backend::{BackendError, Columns, Draws, Logit, Out, PairKernel, Pairs, Rows, Weighted};
 
 impl Pairs for Cuda {

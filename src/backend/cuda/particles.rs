@@ -1,8 +1,13 @@
 //! Particles on a GPU.
 
+mod interpret;
+mod normals;
+mod perceptron;
+pub(super) mod vector;
+
 use std::ops::Range;
 
-use crate::backend::cuda::{Buffer, Cuda, interpret, normals, perceptron, vector};
+use crate::backend::cuda::{Buffer, Cuda};
 use crate::backend::{BackendError, Dense, Draw, Noise, Particles, Rows};
 use crate::program::{Activation, MixtureProgram};
 

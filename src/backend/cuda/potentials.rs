@@ -1,9 +1,12 @@
 //! Potentials on a GPU. Launches `kernels/pack.cu`, `kernels/potential.cu` and, by files of their own, `anderson.cu` and `reduce.cu`.
 
+mod anderson;
+pub(super) mod reduce;
+
 use crate::backend::cuda::launcher::{Argument, Shape};
-use crate::backend::cuda::reduce::{Reduction, reduce};
-use crate::backend::cuda::{Buffer, Cuda, anderson};
+use crate::backend::cuda::{Buffer, Cuda};
 use crate::backend::{Anderson, BackendError, Damping, LARGEST_BIAS, Potentials, Rows, Scale, Ticket, Update};
+use reduce::{Reduction, reduce};
 
 impl Potentials for Cuda {
     fn pack(

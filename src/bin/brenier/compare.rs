@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
+use brenier::experiment::columns::{COLUMNS, Column, Unit};
 use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, NoiseFloor, Row};
 use brenier::field::Network;
 use brenier::io::{is_network, read_network};
@@ -145,27 +146,20 @@ fn summary(record: &CompareRecord) -> String {
     let source = model.as_ref().unwrap_or(source);
     let mut text =
         format!("compare {target} from {source}: {} particles against {} held out, in dimension {d}\n\n", count(*n), count(*m));
-    let heading = ["family", "method", "steps", "nfe", "time", "solver error", "divergence", "W2² exact", "variance", "flags"];
-    let mut lines = vec![heading.map(str::to_owned).to_vec()];
-    lines.extend(record.rows.iter().map(row));
-    let mut level = |name: &str, level: &NoiseFloor| {
-        let mut line = vec![String::new(); heading.len()];
-        line[1] = name.into();
-        line[6] = number(level.divergence);
-        line[7] = number(level.w2_squared_exact);
-        lines.push(line);
-    };
-    if let Some(limit) = &record.model_limit {
-        level("its 1,024", limit);
-    }
-    level("noise floor", noise_floor);
-    text += &columns(&lines, |column| (2..9).contains(&column));
+    let cells = Cell::all();
+    let of_numbers: Vec<bool> = cells.iter().map(|cell| cell.is_number()).collect();
+    let mut lines = vec![cells.iter().map(|cell| cell.head().to_owned()).collect::<Vec<_>>()];
+    lines.extend(record.rows.iter().map(|row| cells.iter().map(|cell| cell.of(row)).collect()));
+    let limit = record.model_limit.as_ref().map(|limit| ("its 1,024", limit));
+    let levels = limit.into_iter().chain([("noise floor", noise_floor)]);
+    lines.extend(levels.map(|(name, level)| cells.iter().map(|cell| cell.of_level(name, level)).collect()));
+    text += &columns(&lines, |column| of_numbers[column]);
     if !record.ledger.is_empty() {
         text += "\n\n";
-        let heading = ["path", "action", "= W2²", "+ coupling gap", "+ straightness", "residual", ""];
-        let mut lines = vec![heading.map(str::to_owned).to_vec()];
-        lines.extend(record.ledger.iter().map(account));
-        text += &columns(&lines, |column| (1..6).contains(&column));
+        let mut lines = vec![ACCOUNTS.map(|(head, _)| head.to_owned())];
+        lines.extend(record.ledger.iter().map(|ledger| ACCOUNTS.map(|(_, of)| of(ledger))));
+        let words = [0, ACCOUNTS.len() - 1];
+        text += &columns(&lines, |column| !words.contains(&column));
     }
     if model.is_some() {
         let enough = [Family::Diffusion, Family::Flow].into_iter().find_map(|family| record.enough(family));
@@ -183,33 +177,70 @@ fn summary(record: &CompareRecord) -> String {
     text + &format!("\n\ntime {}, {} in {}", seconds(record.wall_seconds), record.device, record.precision)
 }
 
-fn row(row: &Row) -> Vec<String> {
-    let family = match row.family {
-        Family::Diffusion => "diffusion",
-        Family::Flow => "flow",
-    };
-    vec![
-        family.into(),
-        row.label.clone(),
-        count(row.steps),
-        count(row.nfe),
-        seconds(row.seconds),
-        maybe(row.solver_error),
-        maybe(row.divergence),
-        maybe(row.w2_squared_exact),
-        row.variance_ratio.map_or("–".into(), |ratio| format!("{ratio:.3}")),
-        in_words(&row.flags),
-    ]
+/// A cell of a row in the terminal.
+enum Cell {
+    Family,
+    Method,
+    Steps,
+    Evaluations,
+    Number(&'static Column, &'static str, Unit),
+    Flags,
 }
 
-fn account(ledger: &Ledger) -> Vec<String> {
-    vec![
-        ledger.path.clone(),
-        number(ledger.action),
-        number(ledger.w2_squared),
-        number(ledger.coupling_gap),
-        number(ledger.straightness),
-        format!("{:.1e}", ledger.residual),
-        if ledger.closes { "closes" } else { "does not close" }.into(),
-    ]
+impl Cell {
+    /// The cells of a row from left to right.
+    fn all() -> Vec<Self> {
+        let numbers = COLUMNS.iter().filter_map(|column| column.terminal.map(|(head, unit)| Self::Number(column, head, unit)));
+        [Self::Family, Self::Method, Self::Steps, Self::Evaluations].into_iter().chain(numbers).chain([Self::Flags]).collect()
+    }
+
+    fn head(&self) -> &'static str {
+        match self {
+            Self::Family => "family",
+            Self::Method => "method",
+            Self::Steps => "steps",
+            Self::Evaluations => "nfe",
+            Self::Number(_, head, _) => head,
+            Self::Flags => "flags",
+        }
+    }
+
+    fn is_number(&self) -> bool {
+        !matches!(self, Self::Family | Self::Method | Self::Flags)
+    }
+
+    fn of(&self, row: &Row) -> String {
+        match self {
+            Self::Family => row.family.name().into(),
+            Self::Method => row.label.clone(),
+            Self::Steps => count(row.steps),
+            Self::Evaluations => count(row.nfe),
+            Self::Number(column, _, unit) => match (unit, (column.value)(row)) {
+                (Unit::Seconds, Some(value)) => seconds(value),
+                (Unit::Ratio, value) => value.map_or("–".into(), |ratio| format!("{ratio:.3}")),
+                (_, value) => maybe(value),
+            },
+            Self::Flags => in_words(&row.flags),
+        }
+    }
+
+    /// What a cloud called `name` scores.
+    fn of_level(&self, name: &str, level: &NoiseFloor) -> String {
+        match self {
+            Self::Method => name.into(),
+            Self::Number(column, ..) => column.floor.map_or(String::new(), |floor| number(floor(level))),
+            _ => String::new(),
+        }
+    }
 }
+
+/// The columns of the ledger: words at both ends, and numbers.
+const ACCOUNTS: [(&str, fn(&Ledger) -> String); 7] = [
+    ("path", |ledger| ledger.path.clone()),
+    ("action", |ledger| number(ledger.action)),
+    ("= W2²", |ledger| number(ledger.w2_squared)),
+    ("+ coupling gap", |ledger| number(ledger.coupling_gap)),
+    ("+ straightness", |ledger| number(ledger.straightness)),
+    ("residual", |ledger| format!("{:.1e}", ledger.residual)),
+    ("", |ledger| if ledger.closes { "closes" } else { "does not close" }.into()),
+];

@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::IsTerminal;
+use std::marker::PhantomData;
 use std::num::NonZero;
 use std::path::PathBuf;
 
 use brenier::backend::Precision;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Args, Command};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Id};
 use serde_json::{Map, Value};
 
 use crate::Failure;
@@ -51,6 +52,51 @@ pub struct Shared {
     /// Continue an interrupted run: the same command line, with the checkpoint in its folder
     #[arg(long, global = true, help_heading = COMPUTATION)]
     pub resume: bool,
+}
+
+/// The names of the flags of `A`.
+pub fn of<A: Args>() -> Vec<Id> {
+    A::augment_args(Command::new("")).get_arguments().map(|arg| arg.get_id().clone()).collect()
+}
+
+/// Whether the command line gives a flag of `A` another value than it has without.
+pub struct Asked<A> {
+    is_one: bool,
+    of: PhantomData<A>,
+}
+
+impl<A> Asked<A> {
+    /// Whether there is one.
+    pub fn is_one(&self) -> bool {
+        self.is_one
+    }
+}
+
+impl<A: Args> FromArgMatches for Asked<A> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let asks = |arg: &Arg| {
+            let given = matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+            let values = matches.get_raw(arg.get_id().as_str()).into_iter().flatten();
+            given && !values.eq(arg.get_default_values().iter().map(OsStr::new))
+        };
+        let is_one = A::augment_args(Command::new("")).get_arguments().any(asks);
+        Ok(Self { is_one, of: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<A: Args> Args for Asked<A> {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
 }
 
 /// The last lines of a `--help`.

@@ -63,14 +63,18 @@ pub struct Sample {
     /// Steps; for annealed-langevin updates in all, or with --schedule levels of 5 updates [default: 50]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: Option<u32>,
-    #[arg(long, value_name = "T", help = values::taken(Choice::Tolerance,
-        "Tolerance of each particle's end, not of a step [default: 1e-5; 0.05 for dpm-adaptive]"), allow_negative_numbers = true, value_parser = values::positive)]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = values::positive,
+        help = values::taken(Choice::Tolerance,
+            "Tolerance of each particle's end, not of a step [default: 1e-5; 0.05 for dpm-adaptive]"))]
     tol: Option<f64>,
-    #[arg(long, value_name = "R", help = values::taken(Choice::Snr, "Signal-to-noise ratio of the corrector [default: 0.16]"), allow_negative_numbers = true, value_parser = values::snr)]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, value_parser = values::snr,
+        help = values::taken(Choice::Snr, "Signal-to-noise ratio of the corrector [default: 0.16]"))]
     snr: Option<f64>,
-    #[arg(long, value_name = "TAU", help = values::taken(Choice::Step, "Step [default: a tenth of the law's least variance]"), allow_negative_numbers = true, value_parser = values::positive)]
+    #[arg(long, value_name = "TAU", allow_negative_numbers = true, value_parser = values::positive,
+        help = values::taken(Choice::Step, "Step [default: a tenth of the law's least variance]"))]
     step: Option<f64>,
-    #[arg(long, value_name = "S", help = values::taken(Choice::Churn, "Noise put back over all steps [default: 0]"), allow_negative_numbers = true, value_parser = values::not_negative)]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = values::not_negative,
+        help = values::taken(Choice::Churn, "Noise put back over all steps [default: 0]"))]
     churn: Option<f64>,
     /// The levels sigma/alpha at which --churn acts [default: all]
     #[arg(long, value_name = "MIN..MAX", requires = "churn", value_parser = values::levels)]
@@ -78,13 +82,14 @@ pub struct Sample {
     #[arg(long, help = values::taken(Choice::ProbabilityFlow,
         "The predictor takes the step of the probability-flow ODE, without noise"))]
     probability_flow: bool,
-    #[arg(long, value_name = "L", help = values::taken(Choice::Length, "A particle whose path is this long stops"), allow_negative_numbers = true, value_parser = values::positive)]
+    #[arg(long, value_name = "L", allow_negative_numbers = true, value_parser = values::positive,
+        help = values::taken(Choice::Length, "A particle whose path is this long stops"))]
     length: Option<f64>,
     /// Reproduce a known defect of the published codes; may be repeated, and --help lists them
     #[arg(long, value_name = "NAME", long_help = values::compats())]
     compat: Vec<String>,
-    #[arg(long, value_name = "ETA", help = values::taken(Choice::Eta,
-        "Noise put back at each step, from 0 (none) to 1 (for ddim that of ddpm) [default: 0]"), allow_negative_numbers = true, value_parser = values::eta)]
+    #[arg(long, value_name = "ETA", allow_negative_numbers = true, value_parser = values::eta,
+        help = values::taken(Choice::Eta, "Noise put back at each step, from 0 (none) to 1 (for ddim that of ddpm) [default: 0]"))]
     eta: Option<f64>,
     /// Particles of the whole run [default: 4096, or the rows of --start]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -107,11 +107,6 @@ pub struct Stopping {
 }
 
 impl Stopping {
-    /// Whether the command line says when.
-    pub fn is_given(&self) -> bool {
-        self.tol.is_some() || self.max_iter.is_some()
-    }
-
     /// Most iterations.
     pub fn max_iter(&self) -> usize {
         self.max_iter.unwrap_or(Sinkhorn::default().max_iter)

@@ -16,32 +16,14 @@ use brenier::checkpoint::Checkpoint;
 use brenier::measure::Measure;
 use brenier::metric::Flag;
 use brenier::transport::{ClosedForm, ExactPlan, LinePlan, LowRank, Plan, Problem, SlicedDistance, Solved, sliced_w2};
-use clap::Args;
+use clap::{Args, Id};
 
 use crate::output::{Folder, counted, number};
 use crate::session::Session;
 use crate::solver::collapse;
 use crate::{Failure, flags, input, signal};
-use entropic::{ENTROPIC, Entropic};
+use entropic::{Entropic, Penalties};
 use record::{Record, Sliced};
-
-/// The flags of what is computed from points.
-const SAMPLED: [&str; 14] = [
-    "n",
-    "cost",
-    "exact",
-    "rank",
-    "sliced",
-    "class_costs",
-    "debias",
-    "plain",
-    "tol",
-    "max_iter",
-    "storage",
-    "start_subsample",
-    "start_from",
-    "top_k",
-];
 
 /// Distance, potentials and map between two measures
 ///
@@ -65,20 +47,31 @@ pub struct Transport {
     #[command(flatten)]
     entropic: Entropic,
     /// The exact plan: on a line, or of at most 5,000 points a side, with any weights
-    #[arg(long, conflicts_with_all = ENTROPIC, conflicts_with = "max_iter")]
+    #[arg(long, conflicts_with_all = flags::of::<Entropic>(), conflicts_with = "closed_form")]
     exact: bool,
     /// A plan through R way-stations instead: an upper bound of the exact cost, for many points
-    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ENTROPIC)]
-    #[arg(conflicts_with = "exact")]
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = of_another_plan())]
+    #[arg(conflicts_with_all = ["exact", "closed_form"])]
     rank: Option<u32>,
     /// What is known in closed form between Gaussian laws, and no draws of them; with draws it stands beside their values
-    #[arg(long, conflicts_with_all = SAMPLED)]
+    #[arg(long, conflicts_with_all = of_points(), conflicts_with = "n")]
     closed_form: bool,
     /// The sliced distance over K random directions as well
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "closed_form")]
     sliced: Option<u32>,
     #[command(flatten)]
     ends: input::Ends,
+}
+
+/// The flags that do not go with a plan of low rank, which has iterations of its own.
+fn of_another_plan() -> Vec<Id> {
+    flags::of::<Entropic>().into_iter().filter(|id| id != "max_iter").collect()
+}
+
+/// The flags of what is computed from points, which a closed form has none of.
+fn of_points() -> Vec<Id> {
+    let known = flags::of::<Penalties>();
+    flags::of::<Entropic>().into_iter().filter(|id| !known.contains(id)).collect()
 }
 
 /// What a solver found, and what the command says beside it.

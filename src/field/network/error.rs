@@ -63,7 +63,7 @@ pub enum NetworkError {
 pub enum LevelError {
     /// F and x say nothing about what is asked.
     #[error(
-        "the network's {prediction:?} and x do not determine the step at alpha = {alpha}, sigma = {sigma}; train one that predicts v or velocity, or on a schedule without that end, such as linear-vp or ddpm-cosine"
+        "the field's {prediction:?} and x do not determine the step at alpha = {alpha}, sigma = {sigma}; train one that predicts v or velocity, or on a schedule without that end, such as linear-vp or ddpm-cosine"
     )]
     Undetermined {
         /// What the network predicts.

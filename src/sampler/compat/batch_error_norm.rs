@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use crate::path::Level;
 use crate::sampler::adaptive::March;
-use crate::sampler::loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow, EVALUATIONS, from_level, noise, to_level};
+use crate::sampler::loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow, Asked, EVALUATIONS, from_level, noise, to_level};
 use crate::sampler::loops::{Ensemble, Loop, Looped, Pauses};
 use crate::sampler::{AdaptiveRun, RunError};
 
@@ -19,21 +19,24 @@ impl Loop for BatchErrorNorm<AdaptiveFlow> {
 
     fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
         let AdaptiveFlow { method, bound, ticks, .. } = self.0;
-        let (start, velocity) = (ensemble.start, self.0.velocity(ensemble.field)?);
+        let (start, asked, end) = (ensemble.start, Asked::new(ensemble.field), self.0.end(ensemble.field));
+        let bound = if end == 1.0 { bound } else { end };
         let (nfe, parts) = (Cell::new(pauses.part.record(EVALUATIONS).unwrap_or(0)), [start.len()]);
         let mut slope = |t: f64, x: &[f64]| {
             nfe.set(nfe.get() + 1);
-            velocity(t, x)
+            self.0.velocity(&asked, 0, t, x)
         };
         let mut march = March::kept(&pauses.part).unwrap_or_else(|| method.begin(&mut slope, [0.0, bound], start, &parts));
-        while !march.has_passed(1.0) {
+        while !march.has_passed(end) {
             pauses.pass((march.time() * ticks as f64) as usize, |part| {
                 part.keep_record(EVALUATIONS, &nfe.get());
                 march.keep(part);
             })?;
-            method.step(&mut march, &mut slope, &parts)?;
+            let step = method.step(&mut march, &mut slope, &parts);
+            asked.checked(step.map_err(RunError::from))?;
         }
-        Ok(Looped { nfe: nfe.get(), points: march.at(1.0) })
+        let points = self.0.finish(&asked, end, 0, march.at(end));
+        asked.checked(Ok(Looped { nfe: nfe.get() + usize::from(end < 1.0), points }))
     }
 }
 
@@ -43,13 +46,14 @@ impl Loop for BatchErrorNorm<AdaptiveDpm> {
     }
 
     fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
-        let ([first, last], noise, solver) = (self.0.ends()?, noise(ensemble.field)?, self.0.solver);
+        let ([first, last], asked, solver) = (self.0.ends()?, Asked::new(ensemble.field), self.0.solver);
+        let mut noise = |q: f64, y: &[f64]| noise(&asked, 0, q, y);
         let begin = || solver.begin(&from_level(ensemble.start, first), first.ratio());
         let mut run = AdaptiveRun::kept(&pauses.part).unwrap_or_else(begin);
         loop {
             pauses.pass(run.accepted.min(self.0.ticks), |part| run.keep(part))?;
-            if !solver.step(&mut { &noise }, &mut run, last.ratio()) {
-                return Ok(Looped { points: to_level(&run.state, last), nfe: run.nfe });
+            if !solver.step(&mut noise, &mut run, last.ratio()) {
+                return asked.checked(Ok(Looped { points: to_level(&run.state, last), nfe: run.nfe }));
             }
         }
     }

@@ -1,9 +1,12 @@
-//! Methods that choose their steps by an error, each particle for itself, along the flow of a law.
+//! Methods that choose their steps by an error, each particle for itself.
+//!
+//! Each particle has levels of its own, so the field is asked point by point, in f64 on the processor.
+
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-use crate::field::Field;
-use crate::measure::Mixture;
+use crate::field::{Field, FieldError};
 use crate::path::{Level, Schedule};
 use crate::sampler::loops::{Ensemble, Loop, Looped, Pauses};
 use crate::sampler::{Adaptive, AdaptiveRun, DpmAdaptive, RunError};
@@ -14,8 +17,9 @@ const BLOCK: usize = 1024;
 pub(in crate::sampler) const EVALUATIONS: &str = "evaluations";
 const ENDS: &str = "ends";
 
-/// What such a method needs, and what to take for points.
-pub(in crate::sampler) const LAW: (&str, &str) = ("the field", "pf-heun, or a pc method");
+/// Where the flow of a field that is singular at the data ends: the last step from here goes along x̂₀, which is all but constant
+/// there.
+const LAST: f64 = 1.0 - 1e-4;
 
 /// Runge–Kutta along the probability flow.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,17 +45,56 @@ pub struct AdaptiveDpm {
     pub ticks: usize,
 }
 
+/// A field asked point by point. Its first error is kept; what it gives then is not a number, which stops any method.
+pub(in crate::sampler) struct Asked<'a> {
+    field: &'a Field,
+    failed: OnceLock<FieldError>,
+}
+
+impl<'a> Asked<'a> {
+    pub fn new(field: &'a Field) -> Self {
+        Self { field, failed: OnceLock::new() }
+    }
+
+    /// p x̂₀ + q ε̂ at the particles x from `first` on.
+    pub fn at(&self, level: Level, of: (f64, f64), first: usize, x: &[f64]) -> Vec<f64> {
+        let one = |(i, x): (usize, &[f64])| {
+            self.field.at(level, of, first + i, x).unwrap_or_else(|error| {
+                let _ = self.failed.set(error); // the first one tells
+                vec![f64::NAN; x.len()]
+            })
+        };
+        x.chunks_exact(self.field.dim()).enumerate().flat_map(one).collect()
+    }
+
+    /// `result`, or why the field has none.
+    ///
+    /// # Errors
+    /// That of the field before that of `result`.
+    pub fn checked<T>(&self, result: Result<T, RunError>) -> Result<T, RunError> {
+        match self.failed.get() {
+            Some(error) => Err(error.clone().into()),
+            None => result,
+        }
+    }
+}
+
 impl AdaptiveFlow {
-    /// The velocity α̇ x̂₀ + σ̇ ε̂ of `field` at (t, x), of as many particles as x has.
-    pub(in crate::sampler) fn velocity<'a>(
-        &'a self,
-        field: &'a Field,
-    ) -> Result<impl Fn(f64, &[f64]) -> Vec<f64> + Sync + 'a, RunError> {
-        let law = law(field)?;
-        Ok(move |t: f64, x: &[f64]| {
-            let level = self.schedule.level(t);
-            x.chunks_exact(law.dim()).flat_map(|x| law.evaluate(level, level.alpha_dot, level.sigma_dot, x)).collect()
-        })
+    /// The velocity α̇ x̂₀ + σ̇ ε̂ at (t, x) of the particles from `first` on.
+    pub(in crate::sampler) fn velocity(&self, asked: &Asked<'_>, first: usize, t: f64, x: &[f64]) -> Vec<f64> {
+        let level = self.schedule.level(t);
+        asked.at(level, (level.alpha_dot, level.sigma_dot), first, x)
+    }
+
+    /// The time at which the flow of `field` ends: where the field is singular at the data, a little before them.
+    pub(in crate::sampler) fn end(&self, field: &Field) -> f64 {
+        if self.schedule.level(1.0).sigma > 0.0 || field.is_regular_at_data() { 1.0 } else { LAST }
+    }
+
+    /// What remains from the `end` of the flow on: a step along x̂₀ and ε̂ to the last level.
+    pub(in crate::sampler) fn finish(&self, asked: &Asked<'_>, end: f64, first: usize, x: Vec<f64>) -> Vec<f64> {
+        let data = self.schedule.level(1.0);
+        if end == 1.0 { x } else { asked.at(self.schedule.level(end), (data.alpha, data.sigma), first, &x) }
     }
 }
 
@@ -61,10 +104,18 @@ impl Loop for AdaptiveFlow {
     }
 
     fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
-        let velocity = self.velocity(ensemble.field)?;
-        by_blocks(&ensemble, self.ticks, pauses, |block| {
-            let solution = self.method.to_tolerance_before(self.bound, &velocity, &[0.0, 1.0], block, ensemble.field.dim())?;
-            Ok((solution.states.into_iter().next_back().unwrap_or_default(), solution.evaluated.len()))
+        let (asked, end, d) = (Asked::new(ensemble.field), self.end(ensemble.field), ensemble.field.dim());
+        let bound = if end == 1.0 { self.bound } else { end };
+        by_blocks(&ensemble, self.ticks, pauses, |first, block| {
+            let one = |(i, x): (usize, &[f64])| {
+                let velocity = |t: f64, x: &[f64]| self.velocity(&asked, first + i, t, x);
+                let solution = self.method.to_tolerance_before(bound, velocity, &[0.0, end], x, d)?;
+                let state = solution.states.into_iter().next_back().unwrap_or_default();
+                Ok((self.finish(&asked, end, first + i, state), solution.evaluated.len() + usize::from(end < 1.0)))
+            };
+            let ends = block.par_chunks(d).enumerate().map(one).collect::<Result<Vec<_>, RunError>>();
+            let (states, made): (Vec<_>, Vec<usize>) = asked.checked(ends)?.into_iter().unzip();
+            Ok((states.concat(), made.iter().sum()))
         })
     }
 }
@@ -89,23 +140,22 @@ impl Loop for AdaptiveDpm {
     }
 
     fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
-        let ([first, last], noise, d) = (self.ends()?, noise(ensemble.field)?, ensemble.field.dim());
-        by_blocks(&ensemble, self.ticks, pauses, |block| {
-            let one = |x: &[f64]| self.solver.run(&mut { &noise }, &from_level(x, first), first.ratio(), last.ratio());
-            let runs: Vec<AdaptiveRun> = block.par_chunks(d).map(one).collect();
+        let ([from, last], asked, d) = (self.ends()?, Asked::new(ensemble.field), ensemble.field.dim());
+        by_blocks(&ensemble, self.ticks, pauses, |first, block| {
+            let one = |(i, x): (usize, &[f64])| {
+                let mut noise = |q: f64, y: &[f64]| noise(&asked, first + i, q, y);
+                self.solver.run(&mut noise, &from_level(x, from), from.ratio(), last.ratio())
+            };
+            let runs = asked.checked(Ok(block.par_chunks(d).enumerate().map(one).collect::<Vec<AdaptiveRun>>()))?;
             let ends = runs.iter().flat_map(|run| to_level(&run.state, last)).collect();
             Ok((ends, runs.iter().map(|run| run.nfe).sum()))
         })
     }
 }
 
-/// ε̂ of `field` at (q, y), y = x/α of as many particles as y has.
-pub(in crate::sampler) fn noise(field: &Field) -> Result<impl Fn(f64, &[f64]) -> Vec<f64> + Sync + '_, RunError> {
-    let law = law(field)?;
-    Ok(move |q: f64, y: &[f64]| {
-        let level = Level { t: 1.0, alpha: 1.0, sigma: q, alpha_dot: 0.0, sigma_dot: 0.0 };
-        y.chunks_exact(law.dim()).flat_map(|y| law.noise(level, y)).collect()
-    })
+/// ε̂ at (q, y), y = x/α of the particles from `first` on.
+pub(in crate::sampler) fn noise(asked: &Asked<'_>, first: usize, q: f64, y: &[f64]) -> Vec<f64> {
+    asked.at(Level { t: 1.0, alpha: 1.0, sigma: q, alpha_dot: 0.0, sigma_dot: 0.0 }, (0.0, 1.0), first, y)
 }
 
 /// y = x/α.
@@ -118,20 +168,13 @@ pub(in crate::sampler) fn to_level(y: &[f64], level: Level) -> Vec<f64> {
     y.iter().map(|y| level.alpha * y).collect()
 }
 
-fn law(field: &Field) -> Result<&Mixture, RunError> {
-    let (what, instead) = LAW;
-    match field {
-        Field::Mixture(law) => Ok(law),
-        _ => Err(RunError::NeedsLaw { method: "a method with adaptive steps", what, instead }),
-    }
-}
-
-/// Moves the particles block by block; `ends` gives the end points of some and the evaluations made for all of them.
+/// Moves the particles block by block; `ends` gives the end points of some, the index of the
+/// first of them being known, and the evaluations made for all of them.
 fn by_blocks(
     ensemble: &Ensemble<'_>,
     ticks: usize,
     pauses: &mut Pauses<'_>,
-    ends: impl Fn(&[f64]) -> Result<(Vec<f64>, usize), RunError>,
+    ends: impl Fn(usize, &[f64]) -> Result<(Vec<f64>, usize), RunError>,
 ) -> Result<Looped, RunError> {
     let (start, d) = (ensemble.start, ensemble.field.dim());
     let mut points = pauses.part.array(ENDS).unwrap_or_default().to_vec();
@@ -142,7 +185,7 @@ fn by_blocks(
             part.keep_record(EVALUATIONS, &evaluations);
         })?;
         let to = start.len().min(points.len() + BLOCK * d);
-        let (moved, made) = ends(&start[points.len()..to])?;
+        let (moved, made) = ends(points.len() / d, &start[points.len()..to])?;
         points.extend(moved);
         evaluations += made;
     }

@@ -13,36 +13,15 @@ use clap::Args;
 
 use super::estimate::Estimate;
 use super::labels::Labels;
+use crate::flags::Asked;
 use crate::output::{count, number, seconds};
 use crate::session::Session;
 use crate::solver::{Chosen, Regularisation, Stopping, too_large};
 use crate::{Failure, memory, progress, signal};
 
-/// The flags that do not go with another plan than the entropic one.
-pub const ENTROPIC: [&str; 15] = [
-    "cost",
-    "eps",
-    "blur",
-    "reach",
-    "reach_source",
-    "reach_target",
-    "convention",
-    "tol",
-    "class_costs",
-    "debias",
-    "plain",
-    "storage",
-    "start_subsample",
-    "start_from",
-    "top_k",
-];
-
-/// The flags of the entropic problem.
+/// The flags of what the plan is penalised by, which a closed form knows too.
 #[derive(Args)]
-pub struct Entropic {
-    /// Cost of a pair: half-sq-euclidean, euclidean, lp:P with a P of 1 or more, or cosine
-    #[arg(long, value_name = "C", default_value_t = Cost::HalfSquaredEuclidean)]
-    pub cost: Cost,
+pub struct Penalties {
     #[command(flatten)]
     regularisation: Regularisation,
     /// Free marginals: mass that would move farther than about S is destroyed and created instead, at S² KL, or S KL where the cost is a length
@@ -57,6 +36,18 @@ pub struct Entropic {
     /// Whose reading of --eps, --blur and the reaches: brenier and geomloss in |x-y|²/2, ott, pot and flash in |x-y|²
     #[arg(long, value_enum, default_value_t)]
     convention: Convention,
+}
+
+/// The flags of the entropic problem.
+#[derive(Args)]
+pub struct Entropic {
+    #[command(flatten)]
+    asked: Asked<Self>,
+    /// Cost of a pair: half-sq-euclidean, euclidean, lp:P with a P of 1 or more, or cosine
+    #[arg(long, value_name = "C", default_value_t = Cost::HalfSquaredEuclidean)]
+    pub cost: Cost,
+    #[command(flatten)]
+    penalties: Penalties,
     #[command(flatten)]
     pub stopping: Stopping,
     /// The Sinkhorn divergence as well, which is 0 between equal measures
@@ -84,20 +75,7 @@ pub struct Entropic {
 impl Entropic {
     /// Whether a flag asks for what an exact plan does not have.
     pub fn is_asked_for(&self) -> bool {
-        let reach = self.reach.or(self.reach_source).or(self.reach_target);
-        let other_cost = self.cost != Cost::HalfSquaredEuclidean;
-        other_cost
-            || self.regularisation.is_given()
-            || reach.is_some()
-            || self.labels.are_given()
-            || self.top_k.is_some()
-            || self.debias
-            || self.plain
-            || self.start_from.is_some()
-            || self.start_subsample.is_some()
-            || self.convention != Convention::default()
-            || self.stopping.is_given()
-            || self.storage != Storage::Full
+        self.asked.is_one()
     }
 
     /// Whether classes have a cost of their own beside that of the points.
@@ -107,20 +85,22 @@ impl Entropic {
 
     /// Where `eps` comes from when it is given, in words.
     pub fn origin(&self, eps: f64) -> String {
-        match (self.regularisation.eps, self.regularisation.blur) {
+        match (self.penalties.regularisation.eps, self.penalties.regularisation.blur) {
             (_, Some(blur)) if self.cost != Cost::HalfSquaredEuclidean => format!("blur {blur}"),
             (Some(given), _) if given != eps => format!("{given} in units of |x-y|²"),
-            (None, Some(blur)) if self.convention == Convention::Flash => format!("blur {blur} squared, in units of |x-y|²"),
-            _ => self.regularisation.origin(),
+            (None, Some(blur)) if self.penalties.convention == Convention::Flash => {
+                format!("blur {blur} squared, in units of |x-y|²")
+            }
+            _ => self.penalties.regularisation.origin(),
         }
     }
 
     /// ε as it is given, if it is.
     pub fn given_eps(&self) -> Result<Option<f64>, Failure> {
         // Libraries differ in the square alone.
-        match (self.cost, self.regularisation.given(Convention::Brenier)?) {
-            (Cost::HalfSquaredEuclidean, _) => self.regularisation.given(self.convention),
-            (_, given) => self.regularisation.blur.map_or(Ok(given), |blur| self.of_length(blur).map(Some)),
+        match (self.cost, self.penalties.regularisation.given(Convention::Brenier)?) {
+            (Cost::HalfSquaredEuclidean, _) => self.penalties.regularisation.given(self.penalties.convention),
+            (_, given) => self.penalties.regularisation.blur.map_or(Ok(given), |blur| self.of_length(blur).map(Some)),
         }
     }
 
@@ -135,7 +115,7 @@ impl Entropic {
     /// The cost of moving as far as `length`.
     fn of_length(&self, length: f64) -> Result<f64, Failure> {
         match self.cost {
-            Cost::HalfSquaredEuclidean => Ok(self.convention.of_length(length)),
+            Cost::HalfSquaredEuclidean => Ok(self.penalties.convention.of_length(length)),
             Cost::Euclidean | Cost::Lp(_) => Ok(length),
             Cost::Cosine => Err("--blur and the reaches are lengths, which the cost cosine does not see; use --eps".into()),
         }
@@ -149,7 +129,10 @@ impl Entropic {
             }
             reach => reach.map(|reach| self.of_length(reach)).transpose(),
         };
-        Ok([rho(self.reach.or(self.reach_source))?, rho(self.reach.or(self.reach_target))?])
+        Ok([
+            rho(self.penalties.reach.or(self.penalties.reach_source))?,
+            rho(self.penalties.reach.or(self.penalties.reach_target))?,
+        ])
     }
 
     /// Solves the problem, and with --debias those of each end with itself; also the seconds taken, and where ε comes from.

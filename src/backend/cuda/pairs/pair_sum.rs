@@ -1,7 +1,8 @@
 //! Launches `kernels/pairsum.cu`.
 
 use crate::backend::cuda::launcher::{Argument, Shape, blocks};
-use crate::backend::cuda::{Cuda, reduce, split_columns};
+use crate::backend::cuda::potentials::reduce;
+use crate::backend::cuda::{Cuda, split_columns};
 use crate::backend::{BackendError, PairKernel, Weighted};
 
 /// `Σ_ij a_i b_j k(x_i, y_j)`.

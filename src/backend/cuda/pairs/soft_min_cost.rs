@@ -5,7 +5,7 @@
 use std::f64::consts::LOG2_E;
 
 use crate::backend::cuda::launcher::{Argument, Pointer, Shape, blocks};
-use crate::backend::cuda::soft_min::{Means, SLAB, Shift, split};
+use crate::backend::cuda::pairs::soft_min::{Means, SLAB, Shift, split};
 use crate::backend::cuda::{Buffer, Cuda};
 use crate::backend::{BackendError, Columns, Out, PairCost, Rows};
 

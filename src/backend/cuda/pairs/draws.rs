@@ -1,7 +1,7 @@
 //! Launches `kernels/draws.cu`, for draws behind the streaming soft-min.
 
 use crate::backend::cuda::launcher::{Argument, Pointer, Shape, blocks};
-use crate::backend::cuda::soft_min::{Product, Sums, split_sums};
+use crate::backend::cuda::pairs::soft_min::{Product, Sums, split_sums};
 use crate::backend::cuda::{Buffer, Cuda, split_columns};
 use crate::backend::{BackendError, Columns, Draws, Rows};
 

@@ -5,7 +5,7 @@ use std::f64::consts::LN_2;
 use rayon::prelude::*;
 
 use crate::backend::cpu::lane::{Isa, Simd};
-use crate::backend::cpu::soft_min::{KEPT_BITS, Mean, Pairs, TILE, part};
+use crate::backend::cpu::pairs::soft_min::{KEPT_BITS, Mean, Pairs, TILE, part};
 use crate::backend::partial::{Partial, merge};
 
 /// Columns of a part: more of them are cut into parts whose results are merged in order, a rule of m alone, so that a row's sum

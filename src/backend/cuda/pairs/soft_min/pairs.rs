@@ -2,7 +2,7 @@
 
 use crate::backend::cuda::Cuda;
 use crate::backend::cuda::launcher::{Argument, Pointer, Shape};
-use crate::backend::cuda::soft_min::{Kernels, offset};
+use crate::backend::cuda::pairs::soft_min::{Kernels, offset};
 use crate::backend::{BackendError, Columns, HalfColumns, HalfPoints, LARGEST_BIAS, Rows};
 
 /// What is paired with what.

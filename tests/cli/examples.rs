@@ -1,0 +1,27 @@
+//! The examples run: `cargo test` builds them beside the binary.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+
+/// Every example that was built runs to its end and prints something.
+#[test]
+fn every_example_runs() {
+    let built = Path::new(env!("CARGO_BIN_EXE_brenier")).with_file_name("examples");
+    for source in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
+        let source = source.unwrap().path();
+        let program = built.join(source.file_stem().unwrap()).with_extension(std::env::consts::EXE_EXTENSION);
+        if source.extension().is_none_or(|extension| extension != "rs") || !program.exists() {
+            continue;
+        }
+        let output = Command::new(&program).assert().success().get_output().clone();
+        assert!(!output.stdout.is_empty(), "{}", program.display());
+    }
+}
+
+/// A reader sees an example whole: none hides a case that it calls unreachable, and a new method takes 30 lines.
+#[test]
+fn a_new_method_is_30_lines() {
+    let text = include_str!("../../examples/04_new_method.rs");
+    assert!(text.lines().count() <= 30 && !text.contains("unreachable!"));
+}
