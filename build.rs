@@ -107,7 +107,7 @@ mod kernels {
         let path = format!("kernels/{name}.cu");
         let source = fs::read_to_string(&path).map_err(|why| format!("{path}: {why}"))?;
         let target = arch.map_or(PTX.into(), |arch| format!("sm_{arch}"));
-        let made = nvrtc::compile(&path, &source, &target, &["--include-path=kernels".into()])?;
+        let made = nvrtc::compile(&path, &source, &target, &["--include-path=kernels", "--ptxas-options=-v"].map(String::from))?;
         if arch.is_none() {
             made.log.lines().filter(|line| line.contains("warning")).for_each(|line| println!("cargo::warning={line}"));
         }
@@ -115,7 +115,9 @@ mod kernels {
             Some(_) => (format!("{name}.{target}.cubin"), made.cubin),
             None => (format!("{name}.ptx"), made.ptx),
         };
-        fs::write(out.join(&file), bytes).map_err(|why| format!("{file}: {why}"))
+        // The log has the registers: tests/resources/sheet.py reads it.
+        let written = fs::write(out.join(format!("{file}.log")), made.log).and_then(|()| fs::write(out.join(&file), bytes));
+        written.map_err(|why| format!("{file}: {why}"))
     }
 
     /// The architectures that the library compiles for.

@@ -271,3 +271,14 @@ impl Device {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_kernels_says_how_to_get_them() {
+        let refusal = DeviceError::NoCuda { name: "cuda".into(), why: CudaAbsence::NoKernels }.to_string();
+        assert!(refusal.contains("\"cuda\" is not there") && refusal.contains("pip install nvidia-cuda-nvrtc-cu12"), "{refusal}");
+    }
+}

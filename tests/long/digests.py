@@ -11,13 +11,14 @@ written. NumPy is needed."""
 import hashlib
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 
 import numpy as np
 
-NETWORKS = pathlib.Path(__file__).resolve().parents[1] / "data" / "networks"
+NETWORK = pathlib.Path(__file__).resolve().parents[1] / "data" / "networks" / "edm.safetensors"
 
 COMMANDS = [
     "generate moons --n 500",
@@ -58,7 +59,7 @@ COMMANDS = [
     "sample mixture.json --method pf-heun --grid karras --steps 9 --n 100 --trajectory",
     "sample mixture.json --method ddim --eta 0.5 --steps 9 --n 100",
     "sample mixture.json --method edm-heun --churn 20 --steps 9 --n 100",
-    "sample NETWORK --method fm-heun --n 64 --steps 5",
+    "sample network.safetensors --method fm-heun --n 64 --steps 5",
     "sample 8gaussians --method ddpm --particles 10..40 --n 100 --steps 7",
     "geodesic x.npy y.npy --steps 5",
     "geodesic x.npy y.npy --steps 5 --pairs",
@@ -77,7 +78,7 @@ COMMANDS = [
     "compare 8gaussians --n 300 --steps 1,2,5",
     "compare moons --source circles --n 300 --steps 1,3",
     "compare x.npy --steps 2,5",
-    "compare NETWORK --target 8gaussians --n 200 --steps 2,5",
+    "compare network.safetensors --target 8gaussians --n 200 --steps 2,5",
 ]
 TIMES = {"seconds", "wall_seconds", "version", "stages", "threads"}
 
@@ -95,6 +96,7 @@ def inputs(folder):
     save("ly.npy", rng.integers(0, 3, 180))
     save("w.npy", np.array([[0, 1, 2], [1, 0, 0.5]]))
     law = lambda d: {"weights": [0.3, 0.7], "means": [[0] * d, [3] * d], "variances": [0.5, 0.2]}
+    shutil.copy(NETWORK, folder / "network.safetensors")
     (folder / "mixture.json").write_text(json.dumps(law(2)))
     (folder / "mixture3.json").write_text(json.dumps(law(3)))
 
@@ -117,8 +119,7 @@ def arrays(folder):
 
 def digest(binary, command, precision, folder):
     named = ["--out", "out.npy" if command.startswith("generate") else "out"]
-    words = [str(NETWORKS / network()) if word == "NETWORK" else word for word in command.split()]
-    ran = subprocess.run([binary, *words, *named, "--json", "--quiet", "--device", "cpu", "--precision", precision], cwd=folder,
+    ran = subprocess.run([binary, *command.split(), *named, "--json", "--quiet", "--device", "cpu", "--precision", precision], cwd=folder,
                          capture_output=True, text=True)
     if ran.returncode:
         return f"exit {ran.returncode}: {ran.stderr.strip().splitlines()[-1]}"
@@ -129,10 +130,6 @@ def digest(binary, command, precision, folder):
         sha.update(values)
     subprocess.run(["rm", "-rf", "out", "out.npy"], cwd=folder, check=True)
     return sha.hexdigest()[:16]
-
-
-def network():
-    return next(path.name for path in sorted(NETWORKS.iterdir()) if path.suffix == ".safetensors")
 
 
 def main():

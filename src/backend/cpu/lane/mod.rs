@@ -4,6 +4,7 @@
 //! instruction set switched on, so every operation below becomes one instruction.
 
 mod plain;
+mod walk;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -12,6 +13,8 @@ use std::ops::Range;
 
 use crate::backend::Real;
 use crate::backend::cpu::gemm::Gemm;
+
+pub use walk::{both, copy, steps};
 
 /// An instruction set of the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

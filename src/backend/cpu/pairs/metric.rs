@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::backend::Real;
-use crate::backend::cpu::lane::{Lane, log2};
+use crate::backend::cpu::lane::{Lane, both, log2};
 
 /// R vectors of rows.
 #[derive(Clone)]
@@ -97,8 +97,10 @@ impl<N: Norm> Metric for N {
                 }
             }
         }
-        for sum in sums.as_flattened_mut() {
-            *sum = N::of_sum(*sum);
+        for c in 0..C {
+            for r in 0..R {
+                sums[c][r] = N::of_sum(sums[c][r]);
+            }
         }
         sums
     }
@@ -132,8 +134,10 @@ impl Metric for Lp {
                 }
             }
         }
-        for (sum, largest) in sums.as_flattened_mut().iter_mut().zip(largest.as_flattened()) {
-            *sum = largest.mul(log2(*sum).mul(root).exp2());
+        for c in 0..C {
+            for r in 0..R {
+                sums[c][r] = largest[c][r].mul(log2(sums[c][r]).mul(root).exp2());
+            }
         }
         sums
     }
@@ -147,7 +151,7 @@ impl Metric for Given<'_> {
         for (c, costs) in costs.iter_mut().enumerate() {
             for (r, cost) in costs.iter_mut().enumerate() {
                 let first = lines.rows.start + r * L::N;
-                for (i, lane) in (first..lines.rows.end).zip(&mut lanes[..L::N]) {
+                for (i, lane) in both(first..lines.rows.end, &mut lanes[..L::N]) {
                     *lane = L::Elem::from_f64((self.0)(i, j + c));
                 }
                 *cost = L::load(&lanes);

@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use crate::backend::Real;
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, copy, steps, transpose};
 use crate::vector::squared_distance;
 
 /// Columns whose distances are held at a time.
@@ -64,7 +64,7 @@ impl<T: Simd> Block<'_, T> {
             for (t, tile) in y.chunks(TILE * d).enumerate() {
                 let columns = tile.len() / d;
                 let whole = columns / C * C;
-                for j in (0..whole).step_by(C) {
+                for j in steps(0..whole, C) {
                     squared_distances::<L, R, C>(scratch, &tile[j * d..], d, &mut distances[j..j + C]);
                 }
                 for j in whole..columns {
@@ -134,5 +134,5 @@ fn squared_distances<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: 
             }
         }
     }
-    out.copy_from_slice(&acc);
+    copy(acc, out);
 }

@@ -5,7 +5,7 @@ use std::f64::consts::LN_2;
 use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::cpu::lane::Simd;
+use crate::backend::cpu::lane::{Simd, both};
 use crate::backend::{PairKernel, Rows, Weighted};
 use crate::vector::squared_distance;
 
@@ -24,7 +24,7 @@ pub fn pair_sum<T: Simd>(x: Weighted<'_, Cpu<T>>, y: Weighted<'_, Cpu<T>>, kerne
                     if exponent < -100.0 * LN_2 { 0.0 } else { exponent.exp() }
                 }
             };
-            a.to_f64() * y.chunks_exact(d).zip(b).map(|(y, b)| b.to_f64() * pair(y)).sum::<f64>()
+            a.to_f64() * both(y.chunks_exact(d), b).map(|(y, b)| b.to_f64() * pair(y)).sum::<f64>()
         })
         .collect();
     rows.into_iter().sum()

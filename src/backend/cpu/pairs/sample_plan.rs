@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, both, steps, transpose};
 use crate::backend::cpu::pairs::soft_min::{Pairs, State, TILE, given_shift, in_units, is_usable, logits};
 
 /// Rows a task handles; no instruction set holds more at a time.
@@ -78,7 +78,7 @@ impl<T: Simd> Block<'_, T> {
     fn rows<L: Lane<Elem = T>, const R: usize, const C: usize, const D: usize>(mut self) {
         let width = R * L::N;
         let n = self.first.len() - 1;
-        for start in (0..n).step_by(width) {
+        for start in steps(0..n, width) {
             let rows = start..n.min(start + width);
             if self.first[rows.start] == self.first[rows.end] {
                 continue;
@@ -102,17 +102,17 @@ impl<T: Simd> Block<'_, T> {
         let tiles = pairs.y.chunks(TILE * (d + 1));
         scratch.running.resize(tiles.len() * R * L::N, T::zeroed());
         let mut weights = [[L::splat(T::zeroed()); R]; TILE];
-        for (tile, running) in tiles.zip(scratch.running.chunks_exact_mut(R * L::N)) {
+        for (tile, running) in both(tiles, scratch.running.chunks_exact_mut(R * L::N)) {
             let columns = tile.len() / (d + 1);
             let whole = columns / C * C;
-            for j in (0..whole).step_by(C) {
+            for j in steps(0..whole, C) {
                 logits::<L, R, C>(&scratch.x, &tile[j * (d + 1)..], d, &mut weights[j..j + C]);
             }
             for j in whole..columns {
                 logits::<L, R, 1>(&scratch.x, &tile[j * (d + 1)..], d, &mut weights[j..=j]);
             }
             state.add_exponentials(&mut weights[..columns]);
-            for (sum, lanes) in state.sum.iter().zip(running.chunks_exact_mut(L::N)) {
+            for (sum, lanes) in both(&state.sum, running.chunks_exact_mut(L::N)) {
                 sum.store(lanes);
             }
         }

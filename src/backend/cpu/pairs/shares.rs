@@ -12,7 +12,7 @@ use std::f64::consts::LOG2_E;
 use rayon::prelude::*;
 
 use crate::backend::cpu::gemm::{Matrix, gemm};
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, steps};
 
 /// Rows of a block: an odd number of cache lines, so that the stations of a row do not meet in the same places of the cache.
 const BLOCK: usize = 264;
@@ -109,7 +109,7 @@ impl Kernel<f64> for Softmax<'_> {
     #[inline(always)]
     fn run<L: Lane<Elem = f64>>(self) {
         let scale = L::splat(LOG2_E);
-        for i in (0..BLOCK).step_by(L::N) {
+        for i in steps(0..BLOCK, L::N) {
             let mut largest = L::load(&self.block[i..]);
             for row in self.block.chunks_exact(BLOCK) {
                 largest = largest.max(L::load(&row[i..]));

@@ -18,7 +18,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, steps, transpose};
 use crate::backend::{LARGEST_BIAS, Rows, Scale};
 use panel::{PANEL, PART, Panel};
 pub(super) use product::{add_mean, logits, rescale_means};
@@ -160,7 +160,7 @@ impl<T: Simd> Block<'_, T> {
     #[inline(always)]
     fn rows<L: Lane<Elem = T>, const R: usize, const C: usize, const D: usize>(&mut self) {
         let n = self.out.len();
-        for start in (0..n).step_by(R * L::N) {
+        for start in steps(0..n, R * L::N) {
             let rows = start..n.min(start + R * L::N);
             let within = self.first + rows.start..self.first + rows.end;
             self.scratch.x.resize(self.pairs.d * R * L::N, T::zeroed());
@@ -193,7 +193,7 @@ impl<T: Simd> Block<'_, T> {
         for (t, tile) in self.pairs.y.chunks(TILE * (d + 1)).enumerate() {
             let columns = tile.len() / (d + 1);
             let whole = columns / C * C;
-            for j in (0..whole).step_by(C) {
+            for j in steps(0..whole, C) {
                 logits::<L, R, C>(x, &tile[j * (d + 1)..], d, &mut weights[j..j + C]);
             }
             for j in whole..columns {

@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::backend::PairCost;
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, both, copy, steps, transpose};
 use crate::backend::cpu::pairs::metric::{Euclidean, Given, Lines, Lp, Manhattan, Metric};
 use crate::backend::cpu::pairs::soft_min::{
     Mean, Pairs, State, TILE, add_compensated, add_mean, in_units, mean_of, rescale_means,
@@ -113,7 +113,7 @@ impl<T: Simd> Block<'_, T> {
     /// Works through the task's rows, R vectors at a time.
     #[inline(always)]
     fn all<L: Lane<Elem = T>, M: Metric, const R: usize, const C: usize>(&mut self, metric: &M) {
-        for start in self.rows.clone().step_by(R * L::N) {
+        for start in steps(self.rows.clone(), R * L::N) {
             let rows = start..self.rows.end.min(start + R * L::N);
             self.scratch.x.resize(self.pairs.d * R * L::N, T::zeroed());
             transpose(self.pairs.x, self.pairs.d, rows.clone(), R * L::N, &mut self.scratch.x);
@@ -136,13 +136,13 @@ impl<T: Simd> Block<'_, T> {
         for (t, tile) in self.pairs.y.chunks(TILE * (d + 1)).enumerate() {
             let columns = tile.len() / (d + 1);
             let whole = columns / C * C;
-            for j in (0..whole).step_by(C) {
-                costs[j..j + C].copy_from_slice(&metric.costs::<L, R, C>(&lines, &tile[j * (d + 1)..], t * TILE + j));
+            for j in steps(0..whole, C) {
+                copy(metric.costs::<L, R, C>(&lines, &tile[j * (d + 1)..], t * TILE + j), &mut costs[j..j + C]);
             }
             for j in whole..columns {
                 costs[j] = metric.costs::<L, R, 1>(&lines, &tile[j * (d + 1)..], t * TILE + j)[0];
             }
-            for (j, (logits, costs)) in weights[..columns].iter_mut().zip(&costs).enumerate() {
+            for (j, (logits, costs)) in both(&mut weights[..columns], &costs).enumerate() {
                 let h = L::splat(tile[j * (d + 1) + d]);
                 for r in 0..R {
                     logits[r] = costs[r].mul_add(k, h);
@@ -156,7 +156,7 @@ impl<T: Simd> Block<'_, T> {
             }
             for r in 0..R {
                 let mut tile = zero;
-                for (weights, costs) in weights.iter().zip(&costs) {
+                for (weights, costs) in both(weights.iter(), &costs) {
                     tile = weights[r].mul_add(costs[r], tile);
                 }
                 let (rescaled, remainder) = rescale[r].of(cost[r], lost[r]);

@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, both, steps, transpose};
 use crate::backend::cpu::pairs::soft_min::{Pairs, given_shift, in_units, is_usable, logits, pack};
 use crate::backend::{Rows, Scale, Symmetric};
 
@@ -113,7 +113,7 @@ impl<T: Simd> Meeting<'_, T> {
             }
         }
         let mut tile = [[zero; R]; TILE];
-        for first in self.columns.clone().step_by(TILE) {
+        for first in steps(self.columns.clone(), TILE) {
             let columns = first..self.columns.end.min(first + TILE);
             let packed = &self.pairs.y[first * (d + 1)..columns.end * (d + 1)];
             let tile = &mut tile[..columns.len()];
@@ -121,7 +121,7 @@ impl<T: Simd> Meeting<'_, T> {
             for g in 0..groups {
                 let rows = &x[g * width * d..(g + 1) * width * d];
                 let whole = columns.len() / C * C;
-                for j in (0..whole).step_by(C) {
+                for j in steps(0..whole, C) {
                     logits::<L, R, C>(rows, &packed[j * (d + 1)..], d, &mut tile[j..j + C]);
                 }
                 for j in whole..columns.len() {
@@ -132,7 +132,7 @@ impl<T: Simd> Meeting<'_, T> {
                     own_shift[r] = L::load(&shift[g * width + r * L::N..]);
                     own[r] = L::load(&a[g * width + r * L::N..]);
                 }
-                for ((logit, across), b) in tile.iter().zip(&mut across).zip(&self.weights[columns.clone()]) {
+                for ((logit, across), b) in both(both(&*tile, &mut across), &self.weights[columns.clone()]) {
                     let b = L::splat(*b);
                     for r in 0..R {
                         let e = logit[r].sub(own_shift[r]).weight();
@@ -146,7 +146,7 @@ impl<T: Simd> Meeting<'_, T> {
                 }
             }
             if self.rows != self.columns {
-                for (across, total) in across.iter().zip(&mut self.column_sums[first - self.columns.start..][..columns.len()]) {
+                for (across, total) in both(&across, &mut self.column_sums[first - self.columns.start..][..columns.len()]) {
                     across.store(column);
                     let mut sum = 0.0;
                     for lane in column.iter() {

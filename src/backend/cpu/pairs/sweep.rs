@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::gemm::{Matrix, gemm};
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, steps};
 use crate::backend::cpu::pairs::soft_min::{KEPT_BITS, add_compensated, in_units, is_usable};
 use crate::backend::{Damping, LARGEST_BIAS, Real, Rows, Sweep};
 use norms::norms;
@@ -217,10 +217,10 @@ impl<L: Lane> Row<'_, L> {
     fn exponentials(&self, shift: L::Elem, weights: &[L::Elem], entries: &mut [L::Elem]) -> f64 {
         let (shift, zero) = (L::splat(shift), L::splat(L::Elem::from_f64(0.0)));
         let (mut sum, mut lost) = (zero, zero);
-        for start in (0..entries.len()).step_by(TILE * L::N) {
+        for start in steps(0..entries.len(), TILE * L::N) {
             let end = entries.len().min(start + TILE * L::N);
             let mut tile = zero;
-            for j in (start..end).step_by(L::N) {
+            for j in steps(start..end, L::N) {
                 let entry = self.exponents(j).sub(shift).weight();
                 entry.store(&mut entries[j..]);
                 tile = entry.mul_add(L::load(&weights[j..]), tile);
@@ -240,7 +240,7 @@ impl<L: Lane> Row<'_, L> {
     #[inline(always)]
     fn largest(&self, massless: &[L::Elem]) -> L::Elem {
         let mut largest = L::splat(L::Elem::from_f64(-2.0 * LARGEST_BIAS));
-        for j in (0..self.scores.len()).step_by(L::N) {
+        for j in steps(0..self.scores.len(), L::N) {
             largest = largest.max(self.exponents(j).add(L::load(&massless[j..])));
         }
         let mut lanes = [L::Elem::from_f64(-2.0 * LARGEST_BIAS); PAD];
@@ -259,7 +259,7 @@ impl<L: Lane> Row<'_, L> {
 #[inline(always)]
 fn add_entries<L: Lane, const R: usize>(entries: &[L::Elem], factors: [L; R], sums: &mut [L::Elem]) {
     let stride = sums.len();
-    for j in (0..stride).step_by(L::N) {
+    for j in steps(0..stride, L::N) {
         let mut sum = L::load(&sums[j..]);
         for r in 0..R {
             sum = L::load(&entries[r * stride + j..]).mul_add(factors[r], sum);

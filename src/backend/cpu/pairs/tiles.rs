@@ -17,7 +17,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, both, steps};
 use crate::backend::cpu::pairs::soft_min::{Mean, State, add_mean, in_units, is_usable, mean_of, rescale_means};
 use crate::backend::{LARGEST_BIAS, Real, TILE, TileList, Tiles};
 
@@ -129,12 +129,12 @@ impl<L: Lane, const R: usize, const D: usize> Lanes<L, R, D> {
             for l in 0..L::N {
                 let i = tile * TILE + (rows.start + r * L::N + l).min(rows.end - 1);
                 let point = &x.points[i * D..][..D];
-                for ((offset, x), centre) in offset.iter_mut().zip(point).zip(frame.centre) {
+                for ((offset, x), centre) in both(both(&mut offset, point), frame.centre) {
                     offset[l] = T::from_f64(x - centre);
                 }
                 rest[l] = T::from_f64(-LOG2_E / eps * frame.rest(point, x.potential[i]));
             }
-            for (lanes, offset) in lanes.offset.iter_mut().zip(&offset) {
+            for (lanes, offset) in both(&mut lanes.offset, &offset) {
                 lanes[r] = L::load(offset);
             }
             lanes.rest[r] = L::load(&rest);
@@ -171,7 +171,7 @@ impl<T: Simd> RowTile<'_, T> {
     #[inline(always)]
     fn rows<L: Lane<Elem = T>, const R: usize, const D: usize>(&mut self) {
         let n = self.out.len();
-        for start in (0..n).step_by(R * L::N) {
+        for start in steps(0..n, R * L::N) {
             let rows = start..n.min(start + R * L::N);
             let lanes = Lanes::<L, R, D>::new(self.pairs.rows, self.tile, &rows, self.pairs.eps);
             let mut state = State::new(Some([L::splat(T::zeroed()); R]));
@@ -209,7 +209,7 @@ impl<T: Simd> RowTile<'_, T> {
                 continue;
             }
             let weights = &mut weights[..packed.len() / (D + 1)];
-            for (logits, y) in weights.iter_mut().zip(packed.chunks_exact(D + 1)) {
+            for (logits, y) in both(weights.iter_mut(), packed.chunks_exact(D + 1)) {
                 *logits = logit(&x, &base, y);
             }
             if online {

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, steps, transpose};
 use crate::backend::cpu::pairs::soft_min::{Pairs, TILE, logits};
 
 /// Rows a task handles; no instruction set holds more at a time.
@@ -54,7 +54,7 @@ impl<T: Simd> Block<'_, T> {
             for (t, tile) in pairs.y.chunks(TILE * (d + 1)).enumerate() {
                 let columns = tile.len() / (d + 1);
                 let whole = columns / C * C;
-                for j in (0..whole).step_by(C) {
+                for j in steps(0..whole, C) {
                     logits::<L, R, C>(x, &tile[j * (d + 1)..], d, &mut tile_logits[j..j + C]);
                 }
                 for j in whole..columns {

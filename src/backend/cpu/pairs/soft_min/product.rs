@@ -1,7 +1,7 @@
 //! The two register-blocked products: rows × columns for the logits, weights × values for the mean.
 
 use crate::backend::Real;
-use crate::backend::cpu::lane::Lane;
+use crate::backend::cpu::lane::{Lane, copy, steps};
 use crate::backend::cpu::pairs::soft_min::state::{Rescale, add_compensated};
 
 /// Logits of C columns for R vectors of rows: bias plus product.
@@ -25,7 +25,7 @@ pub fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::El
             }
         }
     }
-    out.copy_from_slice(&acc);
+    copy(acc, out);
 }
 
 /// `mean[k][row] += Σ_j w_j,row v_jk`, in blocks of up to six values, compensated like the sum.
@@ -54,9 +54,10 @@ fn add_values<L: Lane, const R: usize, const K: usize>(
     mean: &mut [L::Elem],
 ) -> usize {
     let mut acc = [[L::splat(L::Elem::from_f64(0.0)); R]; K];
-    for (w, v) in weights.iter().zip(values.chunks_exact(p)) {
+    for j in 0..weights.len() {
+        let (w, v) = (&weights[j], &values[j * p + first..][..K]);
         for k in 0..K {
-            let v = L::splat(v[first + k]);
+            let v = L::splat(v[k]);
             for r in 0..R {
                 acc[k][r] = w[r].mul_add(v, acc[k][r]);
             }
@@ -79,8 +80,8 @@ fn add_values<L: Lane, const R: usize, const K: usize>(
 pub fn rescale_means<L: Lane, const R: usize>(rescale: &[Rescale<L>; R], mean: &mut [L::Elem]) {
     for (r, rescale) in rescale.iter().enumerate() {
         if rescale.is_less {
-            for sums in mean.chunks_exact_mut(2 * L::N).skip(r).step_by(R) {
-                let (sum, lost) = sums.split_at_mut(L::N);
+            for at in steps(r..mean.len() / (2 * L::N), R) {
+                let (sum, lost) = mean[at * 2 * L::N..].split_at_mut(L::N);
                 let (rescaled, remainder) = rescale.of(L::load(sum), L::load(lost));
                 rescaled.store(sum);
                 remainder.store(lost);

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, transpose};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, both, steps, transpose};
 use crate::backend::cpu::pairs::metric::{Euclidean, Lines, Lp, Manhattan, Metric};
 use crate::backend::{Real, Rows};
 
@@ -57,12 +57,12 @@ impl<T: Simd> Block<'_, T> {
         let Self { x, y, d, out, stride, lines, .. } = self;
         let (n, m) = (x.len() / d, y.len() / d);
         lines.resize(d * R * L::N, T::zeroed());
-        for start in (0..m).step_by(R * L::N) {
+        for start in steps(0..m, R * L::N) {
             let columns = start..m.min(start + R * L::N);
             transpose(y, d, columns.clone(), R * L::N, lines);
             let lines = Lines { x: lines, d, rows: columns, stride: d };
             let whole = n / C * C;
-            for i in (0..whole).step_by(C) {
+            for i in steps(0..whole, C) {
                 let costs = metric.costs::<L, R, C>(&lines, &x[i * d..], i);
                 for (c, costs) in costs.iter().enumerate() {
                     write(costs, &mut out[(i + c) * stride + start..][..lines.rows.len()]);
@@ -79,10 +79,10 @@ impl<T: Simd> Block<'_, T> {
 /// Writes the lanes of R vectors that are there, negated.
 #[inline(always)]
 fn write<L: Lane, const R: usize>(costs: &[L; R], out: &mut [L::Elem]) {
-    for (cost, out) in costs.iter().zip(out.chunks_mut(L::N)) {
+    for (cost, out) in both(costs, out.chunks_mut(L::N)) {
         let mut lanes = [L::Elem::from_f64(0.0); 16];
         cost.store(&mut lanes);
-        for (out, &lane) in out.iter_mut().zip(&lanes) {
+        for (out, &lane) in both(out, &lanes) {
             *out = L::Elem::from_f64(-lane.to_f64());
         }
     }
