@@ -9,6 +9,15 @@ use crate::random::{Philox, Stream};
 /// A finite measure of mass one, Σ_i a_i δ_{x_i}: n points of R^d, row-major in f64, and weights a (uniform when absent).
 ///
 /// A clone shares points and weights: it takes no memory and no time, so that whatever works on a cloud can own it.
+///
+/// ```
+/// use brenier::measure::Cloud;
+///
+/// let square = Cloud::new(vec![0.0, 0.0, 2.0, 0.0, 2.0, 2.0, 0.0, 2.0], 2)?; // four points of R²
+/// assert_eq!((square.len(), square.dim()), (4, 2));
+/// assert_eq!((square.mean(), square.variance()), (vec![1.0, 1.0], 2.0));
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cloud {
     points: Arc<Vec<f64>>,

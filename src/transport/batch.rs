@@ -20,6 +20,19 @@ impl Sinkhorn {
     /// after the other. No problem is padded to the size of another, and none waits for another to converge. `watch` is told from
     /// several threads, and keeps nothing.
     ///
+    /// ```
+    /// use brenier::backend::{Device, Precision};
+    /// use brenier::measure::Cloud;
+    /// use brenier::transport::{Problem, Sinkhorn};
+    /// use brenier::watch::Watch;
+    ///
+    /// let (x, y, device) = (Cloud::new(vec![0.0, 1.0], 1)?, Cloud::new(vec![2.0, 3.0], 1)?, Device::cpu(Precision::F64));
+    /// let problems = [Problem::new(&x, &y, 0.1)?, Problem::new(&y, &x, 0.2)?];
+    /// let outcomes = Sinkhorn::default().solve_batch(&problems, &device, Watch::default());
+    /// assert!(outcomes.iter().all(|outcome| outcome.is_ok()));
+    /// # Ok::<(), brenier::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Of each problem by itself, as for [`Sinkhorn::solve`].
     pub fn solve_batch(&self, problems: &[Problem], device: &Device, watch: Watch<'_>) -> Vec<Result<Outcome, TransportError>> {

@@ -96,6 +96,17 @@ impl Entropic {
 }
 
 /// What a solver found. Costs are in units of c.
+///
+/// ```
+/// use brenier::measure::Cloud;
+/// use brenier::transport::solved::Kind;
+/// use brenier::transport::{LinePlan, Solved};
+///
+/// let (x, y) = (Cloud::new(vec![0.0, 1.0], 1)?, Cloud::new(vec![3.0, 2.0], 1)?);
+/// let solved = Solved::from(LinePlan::new(&x, &y)?);
+/// assert_eq!((solved.kind, solved.w2_squared, solved.dual), (Kind::Exact, 4.0, Some(2.0)));
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Solved {
     /// What `w2_squared` was computed from.

@@ -1,6 +1,18 @@
 //! What a solver is told, and the potentials it finds.
 
 /// The solver and when it stops.
+///
+/// ```
+/// use brenier::backend::{Device, Precision};
+/// use brenier::measure::Cloud;
+/// use brenier::transport::{Problem, Sinkhorn};
+///
+/// let (x, y) = (Cloud::new(vec![0.0, 1.0], 1)?, Cloud::new(vec![2.0, 3.0], 1)?);
+/// let outcome = Sinkhorn::default().solve(&Problem::new(&x, &y, 0.05)?, &Device::cpu(Precision::F64))?;
+/// assert!(outcome.converged);
+/// assert!((2.0 * outcome.transport_cost - 4.0).abs() < 0.01); // W₂² of a shift by 2
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sinkhorn {
     /// L1 error of the marginal that was not just updated or, with a free marginal, ‖Δf‖∞/ε of an iteration; 0 makes exactly
