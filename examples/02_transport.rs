@@ -15,7 +15,7 @@ fn main() -> Result<(), brenier::Error> {
         let problem = Problem::new(&source, &target, share * mean)?;
         let plan = Sinkhorn::default().solve(&problem, &device)?;
         let divergence = Divergence::to(&target, plan.eps, Sinkhorn::default(), &device)?.debias(&source, plan.dual, &device)?;
-        let map = EntropicMap { target: &target, g: &plan.potentials.g, eps: plan.eps };
+        let map = EntropicMap { target: target.clone(), g: plan.potentials.g[..].into(), eps: plan.eps };
         let moved = map.apply(&new, &device)?;
         println!("eps = {share} x mean c: {} iterations, marginal error {:.1e}", plan.iterations, plan.marginal_error);
         println!("  W2² = {:.4} entropic, {:.4} debiased", 2.0 * plan.transport_cost, 2.0 * divergence);

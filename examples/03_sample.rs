@@ -3,15 +3,14 @@
 use brenier::backend::{Device, Noise, Precision};
 use brenier::experiment::walk::rms_distance;
 use brenier::field::Field;
-use brenier::measure::{Measure, Mixture, named};
+use brenier::measure::Mixture;
 use brenier::path::{Grid, Schedule};
 use brenier::random::Stream;
 use brenier::sampler::{Ddim, Euler, Heun, Method, Observe};
 
 fn main() -> Result<(), brenier::Error> {
-    let Measure::Law(mixture) = named("8gaussians", None)? else { unreachable!("8gaussians is a law") };
     let start = Mixture::standard_normal(2).sample(10_000, 0, Stream::Source, 0);
-    let (field, device) = (Field::Mixture(mixture), Device::cpu(Precision::F32));
+    let (field, device) = (Field::Mixture(Mixture::eight_gaussians()), Device::cpu(Precision::F32));
     let run = |method: &dyn Method, schedule: &Schedule, steps: usize| {
         let program = method.program(&Grid::uniform(schedule, steps)?);
         let end = program.run(&field, start.points(), Noise::Given(&[]), &device, Observe::Progress(&mut |_| true))?;

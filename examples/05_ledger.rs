@@ -4,7 +4,7 @@ use brenier::backend::{Device, Precision};
 use brenier::experiment::ledger::{Path, ledger};
 use brenier::experiment::walk::Walk;
 use brenier::field::Field;
-use brenier::measure::{Cloud, Measure, Mixture, named};
+use brenier::measure::{Cloud, Mixture};
 use brenier::path::{Grid, Schedule};
 use brenier::random::Stream;
 use brenier::sampler::{Heun, Method};
@@ -13,7 +13,7 @@ use brenier::transport::{Problem, Sinkhorn};
 
 fn main() -> Result<(), brenier::Error> {
     let device = Device::cpu(Precision::F32);
-    let Measure::Law(law) = named("8gaussians", None)? else { unreachable!("8gaussians is a law") };
+    let law = Mixture::eight_gaussians();
     let start = Mixture::standard_normal(2).sample(1024, 0, Stream::Source, 0);
     let data = law.sample(1024, 0, Stream::Source, 1);
     let problem = Problem::new(&start, &data, 0.002 * mean_cost(&start, &data, 0))?;

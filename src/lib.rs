@@ -43,3 +43,8 @@ pub mod watch;
 
 pub use error::Error;
 pub use names::nearest;
+
+/// The snippets of the README are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

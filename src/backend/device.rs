@@ -29,6 +29,14 @@ impl Precision {
 }
 
 /// A device that work can be sent to.
+///
+/// ```
+/// use brenier::backend::{Device, Precision};
+///
+/// let device = Device::cpu(Precision::F64);
+/// assert_eq!((device.name(), device.precision()), ("cpu", Precision::F64));
+/// assert!(Device::named("abacus", Precision::F32).is_err());
+/// ```
 #[derive(Clone, Debug)]
 pub enum Device {
     /// The processor, in single precision.

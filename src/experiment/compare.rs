@@ -133,11 +133,11 @@ impl Compare {
         let start = start_points(source.measure, train.len().min(MOST_PARTICLES), self.seed)?;
         let ruler = Ruler::new(&heldout, self.seed, device)?;
         let origin = match target.measure {
-            Measure::Finite(cloud) => Law::Points(cloud),
-            law => Law::Draws(law),
+            Measure::Finite(cloud) => Law::Points(cloud.clone()),
+            law => Law::Draws(law.clone()),
         };
-        let floor = ruler.noise_floor(origin, &start, device, watch.part("noise floor"))?;
-        let mut judge = Judge::new(&ruler, floor, origin, &start).with_training(&train, &heldout, device)?;
+        let floor = ruler.noise_floor(&origin, &start, device, watch.part("noise floor"))?;
+        let mut judge = Judge::new(&ruler, floor, &origin, &start).with_training(&train, &heldout, device)?;
         if let Measure::Finite(_) = target.measure {
             judge = judge.with_clusters(&train, &heldout);
         }

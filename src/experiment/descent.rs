@@ -137,8 +137,8 @@ impl Descend {
 
         let ruler = Ruler::watched(&heldout, self.seed, device, watch.not_keeping())?;
         let origin = match target {
-            Measure::Finite(cloud) => Law::Points(cloud),
-            law => Law::Draws(law),
+            Measure::Finite(cloud) => Law::Points(cloud.clone()),
+            law => Law::Draws(law.clone()),
         };
         let state = descent.state;
         // A scheme that counts neighbours estimates a density from them, from its first step on.
@@ -156,7 +156,7 @@ impl Descend {
             steps: descent.accounts,
             predicted_bias: plan.predicted_bias,
             heldout_divergence: ruler.divergence_watched(&judged, device, watch.not_keeping())?,
-            noise_floor: ruler.noise_floor(origin, &judged, device, watch.part("noise floor"))?.mean,
+            noise_floor: ruler.noise_floor(&origin, &judged, device, watch.part("noise floor"))?.mean,
             variance_ratio: variance_ratio(&state, &heldout)?,
             mode_weights: match target {
                 Measure::Law(law) if law.components().len() > 1 => Some(mode_weights(&state, law)?),

@@ -86,9 +86,9 @@ impl Evaluate<'_> {
             Measure::Finite(cloud) => Some(cloud.halves(self.seed)?),
             _ => None,
         };
-        let law = halves.as_ref().map_or(Law::Draws(b), |_| Law::Points(&reference));
-        let floor = ruler.noise_floor(law, &samples, device, watch.part("noise floor"))?;
-        let mut judge = Judge::new(&ruler, floor, law, &samples);
+        let law = halves.as_ref().map_or(Law::Draws(b.clone()), |_| Law::Points(reference.clone()));
+        let floor = ruler.noise_floor(&law, &samples, device, watch.part("noise floor"))?;
+        let mut judge = Judge::new(&ruler, floor, &law, &samples);
         if let Some((first, second)) = &halves {
             judge = judge.with_clusters(first, second);
         }

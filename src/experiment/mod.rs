@@ -1,4 +1,16 @@
 //! Whole runs: compose the rooms below and return plain records.
+//!
+//! ```
+//! use brenier::backend::{Device, Precision};
+//! use brenier::experiment::Evaluate;
+//! use brenier::measure::named;
+//! use brenier::watch::Watch;
+//!
+//! let (a, b) = (named("moons", None)?, named("circles", None)?);
+//! let found = Evaluate { n: 200, seed: 0, train: None }.run(&a, &b, &Device::cpu(Precision::F32), Watch::default())?;
+//! assert!(found.divergence > found.noise_floor.divergence);
+//! # Ok::<(), brenier::Error>(())
+//! ```
 
 pub mod columns;
 pub mod compare;

@@ -31,8 +31,8 @@ const FREE_ENERGY_STRIDE: usize = 2;
 pub struct Workbench<'a> {
     pub seed: u32,
     pub steps: &'a [usize],
-    pub judge: &'a Judge<'a>,
-    pub ruler: &'a Ruler<'a>,
+    pub judge: &'a Judge,
+    pub ruler: &'a Ruler,
     pub train: &'a Cloud,
     pub start: &'a Cloud,
     pub device: &'a Device,

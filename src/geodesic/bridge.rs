@@ -26,14 +26,14 @@ const AT_A_TIME: u32 = u32::MAX;
 const OF_A_STEP: u32 = 1;
 
 /// The bridge of a solved plan.
-#[derive(Clone, Copy, Debug)]
-pub struct Bridge<'a> {
-    plan: Plan<'a>,
+#[derive(Clone, Debug)]
+pub struct Bridge {
+    plan: Plan,
 }
 
-impl<'a> Bridge<'a> {
+impl Bridge {
     /// The bridge whose ends are coupled by `plan`.
-    pub fn new(plan: Plan<'a>) -> Self {
+    pub fn new(plan: Plan) -> Self {
         Self { plan }
     }
 
@@ -41,28 +41,31 @@ impl<'a> Bridge<'a> {
     ///
     /// # Errors
     /// [`TransportError`] when memory runs out.
-    pub fn paths(&self, seed: u32, device: &Device) -> Result<BridgePaths<'a>, TransportError> {
-        Ok(BridgePaths { partner: self.plan.draw_partners(seed, device)?, plan: self.plan, seed })
+    pub fn paths(&self, seed: u32, device: &Device) -> Result<BridgePaths, TransportError> {
+        Ok(BridgePaths { partner: self.plan.draw_partners(seed, device)?, plan: self.plan.clone(), seed })
     }
 
-    /// Paths from the points of `start` over the times of a CondOT `grid` from 0 to 1: where they end, n × d. Each goes to a partner
+    /// Paths from the points of `start`, or from those of the source, over the times of a CondOT `grid` from 0 to 1: where they end, n × d. Each goes to a partner
     /// drawn from the plan, by a draw of (`seed`, row), with the noise of (`seed`, row, step). `keep` sees the state after each step, the
     /// start as number 0, and says whether to go on.
     ///
     /// # Errors
-    /// [`TransportError`] when the dimensions differ, the plan has class costs and `start` is not its source, memory runs out, or `keep`
+    /// [`TransportError`] when the dimensions differ, the plan has class costs and `start` is given, memory runs out, or `keep`
     /// says stop.
     pub fn run(
         &self,
-        start: &Cloud,
+        start: Option<&Cloud>,
         grid: &Grid,
         seed: u32,
         device: &Device,
         keep: &mut dyn FnMut(usize, &[f64]) -> bool,
     ) -> Result<Vec<f64>, TransportError> {
-        let partner = self.plan.draw_partners_of(start, seed, device)?;
+        let partner = match start {
+            Some(points) => self.plan.draw_partners_of(points, seed, device)?,
+            None => self.plan.draw_partners(seed, device)?,
+        };
         let (y, eps, philox) = (self.plan.target(), self.plan.eps(), Philox::new(seed, Stream::Noise));
-        let mut state = start.points().to_vec();
+        let mut state = start.unwrap_or(self.plan.source()).points().to_vec();
         let times: Vec<f64> = grid.levels().iter().map(|level| level.t).collect();
         for (step, pair) in times.windows(2).enumerate() {
             if !keep(step, &state) {
@@ -90,13 +93,13 @@ impl<'a> Bridge<'a> {
 
 /// Brownian bridges between drawn pairs.
 #[derive(Clone, Debug)]
-pub struct BridgePaths<'a> {
-    plan: Plan<'a>,
+pub struct BridgePaths {
+    plan: Plan,
     partner: Vec<u32>,
     seed: u32,
 }
 
-impl BridgePaths<'_> {
+impl BridgePaths {
     /// The partner of each point of the source.
     pub fn partner(&self) -> &[u32] {
         &self.partner

@@ -13,8 +13,8 @@ pub const PARTNERS: u32 = 16;
 
 /// Masses on their way between two densities on a canvas of side × side pixels, whose coordinates lie in [0, 1]².
 #[derive(Clone, Debug)]
-pub struct DensityBridge<'a> {
-    plan: Plan<'a>,
+pub struct DensityBridge {
+    plan: Plan,
     side: usize,
     partner: Vec<u32>,
     /// b_j over the mass that the partners bring to j.
@@ -23,19 +23,19 @@ pub struct DensityBridge<'a> {
     alone: Vec<usize>,
 }
 
-impl<'a> DensityBridge<'a> {
+impl DensityBridge {
     /// The bridge of `plan` on a canvas of `side` pixels, which must be a plan in the plane.
     ///
     /// # Errors
     /// [`TransportError`] when the plan is not in the plane or memory runs out.
-    pub fn new(plan: Plan<'a>, side: usize, device: &Device) -> Result<Self, TransportError> {
+    pub fn new(plan: Plan, side: usize, device: &Device) -> Result<Self, TransportError> {
         if plan.source().dim() != 2 {
             return Err(TransportError::Dimensions { source_dim: plan.source().dim(), target_dim: 2 });
         }
         let first: Vec<u32> = (0..=plan.source().len() as u32).map(|i| i * PARTNERS).collect();
         let one: Vec<f64> = (0..PARTNERS).map(|r| (f64::from(r) + 0.5) / f64::from(PARTNERS)).collect();
         let draws = Draws { first: &first, quantiles: &one.repeat(plan.source().len()) };
-        let partner = plan.partners().draw(plan.source(), draws, device)?;
+        let partner = plan.partners_of_source().draw(plan.source(), draws, device)?;
         let mut brought = vec![0.0; plan.target().len()];
         for (k, &j) in partner.iter().enumerate() {
             brought[j as usize] += plan.source().weight(k / PARTNERS as usize) / f64::from(PARTNERS);

@@ -8,21 +8,21 @@ use crate::measure::{Cloud, CloudError};
 
 /// Straight paths from the points of a cloud to their ends.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Displacement<'a> {
-    source: &'a Cloud,
+pub struct Displacement {
+    source: Cloud,
     ends: Vec<f64>,
 }
 
-impl<'a> Displacement<'a> {
+impl Displacement {
     /// Paths from `source` to `ends`, n × d row-major, one end a point.
     ///
     /// # Errors
     /// [`CloudError::Ragged`] when there is not one end a point.
-    pub fn new(source: &'a Cloud, ends: Vec<f64>) -> Result<Self, CloudError> {
+    pub fn new(source: &Cloud, ends: Vec<f64>) -> Result<Self, CloudError> {
         if ends.len() != source.points().len() {
             return Err(CloudError::Ragged { len: ends.len(), dim: source.dim() });
         }
-        Ok(Self { source, ends })
+        Ok(Self { source: source.clone(), ends })
     }
 
     /// The points (1−t)x + tT(x) at `t` ∈ [0, 1], n × d row-major.

@@ -17,12 +17,12 @@ use crate::watch::Watch;
 
 /// The entropic JKO scheme on the points of the target.
 #[derive(Debug)]
-pub struct SemiUnbalancedJko<'a> {
+pub struct SemiUnbalancedJko {
     state: Cloud,
-    target: &'a Cloud,
+    target: Cloud,
     eps: f64,
     tau: f64,
-    device: &'a Device,
+    device: Device,
     /// The weights on the target's points as the last step gave them, and KL(ρ_k‖m); none at a start that lies elsewhere.
     weights: Vec<f64>,
     free_energy: Option<f64>,
@@ -32,18 +32,18 @@ pub struct SemiUnbalancedJko<'a> {
 
 const SOLVER: Sinkhorn = Sinkhorn { tol: 1e-3, max_iter: 10_000, plain: false };
 
-impl<'a> SemiUnbalancedJko<'a> {
+impl SemiUnbalancedJko {
     /// The scheme from `start` to `target` in steps `tau`, at `eps`, both in units of c.
     ///
     /// # Errors
     /// [`FlowError`] when τ is not positive, ε not below τ, or the dimensions differ.
-    pub fn new(start: Cloud, target: &'a Cloud, tau: f64, eps: f64, device: &'a Device) -> Result<Self, FlowError> {
+    pub fn new(start: Cloud, target: &Cloud, tau: f64, eps: f64, device: &Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
         Problem::new(&start, target, eps)?;
         if eps >= tau {
             return Err(FlowError::EpsOfStep { eps, tau });
         }
-        let weights = Vec::new();
+        let (target, device, weights) = (target.clone(), device.clone(), Vec::new());
         Ok(Self { state: start, target, eps, tau, device, weights, free_energy: None, warm: None, own_warm: None })
     }
 
@@ -53,19 +53,19 @@ impl<'a> SemiUnbalancedJko<'a> {
     }
 }
 
-impl Scheme for SemiUnbalancedJko<'_> {
+impl Scheme for SemiUnbalancedJko {
     fn account(&mut self, _: &Watch<'_>) -> Result<Account, FlowError> {
         Ok(Account { free_energy: self.free_energy, ..Account::default() })
     }
 
     fn advance(&mut self, _: usize, watch: &Watch<'_>) -> Result<Charge, FlowError> {
-        let problem = Problem::new(&self.state, self.target, self.eps)?;
-        let step = SOLVER.soft_plan(&problem, self.tau, self.warm.as_deref(), self.device, watch.not_keeping())?;
+        let problem = Problem::new(&self.state, &self.target, self.eps)?;
+        let step = SOLVER.soft_plan(&problem, self.tau, self.warm.as_deref(), &self.device, watch.not_keeping())?;
         let (mut charged, from_density) = (0.0, self.free_energy.is_some());
         if let Some(free_energy) = self.free_energy {
             // J_ε(ρ, ρ) = OT_ε(ρ, ρ) + ε KL(ρ‖m): the reference is ρ⊗m.
             let own_problem = Problem::new(&self.state, &self.state, self.eps)?;
-            let own = SOLVER.solve_watched(&own_problem, self.own_warm.as_ref(), self.device, watch.not_keeping())?;
+            let own = SOLVER.solve_watched(&own_problem, self.own_warm.as_ref(), &self.device, watch.not_keeping())?;
             charged = (step.cost - own.dual - self.eps * free_energy) / self.tau;
             self.own_warm = Some(own.potentials);
         }

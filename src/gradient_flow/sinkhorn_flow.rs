@@ -18,12 +18,12 @@ use crate::watch::Watch;
 
 /// The Sinkhorn-divergence flow under way.
 #[derive(Debug)]
-pub struct SinkhornFlow<'a> {
+pub struct SinkhornFlow {
     state: Cloud,
-    target: &'a Cloud,
+    target: Cloud,
     eps: f64,
     tau: f64,
-    device: &'a Device,
+    device: Device,
     /// OT_ε(m, m), once it is known.
     target_term: Option<f64>,
     /// T_{ρ→m} − T_{ρ→ρ} at the present state.
@@ -34,36 +34,37 @@ pub struct SinkhornFlow<'a> {
 /// Tight enough that F, whose error is of second order in it, falls visibly at every step.
 const SOLVER: Sinkhorn = Sinkhorn { tol: 1e-4, max_iter: 2000, plain: false };
 
-impl<'a> SinkhornFlow<'a> {
+impl SinkhornFlow {
     /// The flow from `start` to `target` in steps `tau`, at `eps` in units of c.
     ///
     /// # Errors
     /// [`FlowError`] when τ or ε is not positive or the dimensions differ.
-    pub fn new(start: Cloud, target: &'a Cloud, tau: f64, eps: f64, device: &'a Device) -> Result<Self, FlowError> {
+    pub fn new(start: Cloud, target: &Cloud, tau: f64, eps: f64, device: &Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
         Problem::new(&start, target, eps)?;
+        let (target, device) = (target.clone(), device.clone());
         Ok(Self { state: start, target, eps, tau, device, target_term: None, velocity: Vec::new(), warm: None })
     }
 }
 
-impl Scheme for SinkhornFlow<'_> {
+impl Scheme for SinkhornFlow {
     fn account(&mut self, watch: &Watch<'_>) -> Result<Account, FlowError> {
         let target_term = match self.target_term {
             Some(known) => known,
             None => {
                 SOLVER
-                    .solve_watched(&Problem::new(self.target, self.target, self.eps)?, None, self.device, watch.not_keeping())?
+                    .solve_watched(&Problem::new(&self.target, &self.target, self.eps)?, None, &self.device, watch.not_keeping())?
                     .dual
             }
         };
         self.target_term = Some(target_term);
-        let problem = Problem::new(&self.state, self.target, self.eps)?;
+        let problem = Problem::new(&self.state, &self.target, self.eps)?;
         let (warm, own_warm) = (self.warm.as_ref().map(|w| &w.0), self.warm.as_ref().map(|w| &w.1));
-        let cross = SOLVER.solve_watched(&problem, warm, self.device, watch.not_keeping())?;
+        let cross = SOLVER.solve_watched(&problem, warm, &self.device, watch.not_keeping())?;
         let own = SOLVER.solve_watched(
             &Problem::new(&self.state, &self.state, self.eps)?,
             own_warm,
-            self.device,
+            &self.device,
             watch.not_keeping(),
         )?;
         self.velocity = cross.map.iter().zip(&own.map).map(|(to, own)| to - own).collect();

@@ -1,15 +1,40 @@
 //! A weighted point cloud: Σ_i a_i δ_{x_i}.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::random::{Philox, Stream};
 
 /// A finite measure of mass one, Σ_i a_i δ_{x_i}: n points of R^d, row-major in f64, and weights a (uniform when absent).
-#[derive(Clone, Debug, PartialEq)]
+///
+/// A clone shares points and weights: it takes no memory and no time, so that whatever works on a cloud can own it.
+///
+/// ```
+/// use brenier::measure::Cloud;
+///
+/// let square = Cloud::new(vec![0.0, 0.0, 2.0, 0.0, 2.0, 2.0, 0.0, 2.0], 2)?; // four points of R²
+/// assert_eq!((square.len(), square.dim()), (4, 2));
+/// assert_eq!((square.mean(), square.variance()), (vec![1.0, 1.0], 2.0));
+/// # Ok::<(), brenier::Error>(())
+/// ```
+#[derive(Clone, Debug)]
 pub struct Cloud {
-    points: Vec<f64>,
+    points: Arc<Vec<f64>>,
     dim: usize,
-    weights: Option<Vec<f64>>,
+    weights: Option<Arc<Vec<f64>>>,
+}
+
+impl PartialEq for Cloud {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |a: &Arc<Vec<f64>>, b: &Arc<Vec<f64>>| Arc::ptr_eq(a, b) || a == b;
+        let weights = match (&self.weights, &other.weights) {
+            (None, None) => true,
+            (Some(a), Some(b)) => same(a, b),
+            _ => false,
+        };
+        self.dim == other.dim && weights && same(&self.points, &other.points)
+    }
 }
 
 /// Why numbers do not make a cloud.
@@ -70,7 +95,7 @@ impl Cloud {
     /// A cloud of coordinates that are finite and fill whole rows by construction: draws and embedded data.
     pub(super) fn of_known(points: Vec<f64>, dim: usize) -> Self {
         debug_assert!(!points.is_empty() && points.len().is_multiple_of(dim) && points.iter().all(|x| x.is_finite()));
-        Self { points, dim, weights: None }
+        Self { points: Arc::new(points), dim, weights: None }
     }
 
     /// A cloud with uniform weights from row-major `points` (n × `dim`).
@@ -88,7 +113,7 @@ impl Cloud {
         if let Some(at) = points.iter().position(|x| !x.is_finite()) {
             return Err(CloudError::NotFinite { row: at / dim, column: at % dim, value: points[at] });
         }
-        Ok(Self { points, dim, weights: None })
+        Ok(Self { points: Arc::new(points), dim, weights: None })
     }
 
     /// The same points under `weights` (length n), scaled to add up to one.
@@ -108,7 +133,7 @@ impl Cloud {
             return Err(CloudError::NoMass);
         }
         let total: f64 = weights.iter().map(|w| w / largest).sum();
-        self.weights = Some(weights.iter().map(|w| w / largest / total).collect());
+        self.weights = Some(Arc::new(weights.iter().map(|w| w / largest / total).collect()));
         Ok(self)
     }
 
@@ -132,7 +157,7 @@ impl Cloud {
             let length = scaled.iter().map(|x| x * x).sum::<f64>().sqrt().max(1.0);
             scaled.into_iter().map(move |x| x / length)
         };
-        Self { points: self.rows().flat_map(direction).collect(), ..self.clone() }
+        Self { points: Arc::new(self.rows().flat_map(direction).collect()), ..self.clone() }
     }
 
     /// Number of points n.
@@ -163,7 +188,7 @@ impl Cloud {
 
     /// The weights when they are not uniform; they add up to one.
     pub fn weights(&self) -> Option<&[f64]> {
-        self.weights.as_deref()
+        self.weights.as_ref().map(|weights| &weights[..])
     }
 
     /// Weight a_i of point `i`.
@@ -214,7 +239,7 @@ impl Cloud {
     /// The quantiles of the weights: what turns uniform numbers into draws of points.
     pub fn inverse_cdf(&self) -> InverseCdf {
         let mut total = 0.0;
-        let cumulative = self.weights.iter().flatten().map(|w| {
+        let cumulative = self.weights().unwrap_or_default().iter().map(|w| {
             total += w;
             total
         });
@@ -289,6 +314,15 @@ mod tests {
         let cloud = Cloud::new(vec![1e8 + 0.25, 1e8 + 0.75], 1).unwrap();
         assert_eq!(cloud.mean(), [1e8 + 0.5]);
         assert_eq!(cloud.variance(), 0.0625);
+    }
+
+    #[test]
+    fn a_clone_shares_points_and_weights() {
+        let cloud = Cloud::new(vec![0.0, 1.0], 1).unwrap().with_weights(vec![1.0, 3.0]).unwrap();
+        let clone = cloud.clone();
+        assert!(std::ptr::eq(clone.points(), cloud.points()));
+        assert!(std::ptr::eq(clone.weights().unwrap(), cloud.weights().unwrap()));
+        assert_eq!(clone, cloud);
     }
 
     #[test]

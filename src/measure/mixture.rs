@@ -1,5 +1,7 @@
 //! A Gaussian mixture: Σ_k w_k N(μ_k, C_k).
 
+use std::f64::consts::TAU;
+
 use nalgebra::{DMatrix, SymmetricEigen};
 use thiserror::Error;
 
@@ -9,6 +11,16 @@ use crate::random::{Philox, Stream};
 /// A law Σ_k w_k N(μ_k, C_k) on R^d whose densities, scores and denoisers are known in closed form.
 ///
 /// Each covariance is held as its eigenbasis: C_k = U_k diag(λ_k) U_kᵀ, or V_k I when isotropic.
+///
+/// ```
+/// use brenier::measure::{Covariance, Mixture};
+/// use brenier::random::Stream;
+///
+/// let law = Mixture::new(vec![1.0, 1.0], vec![vec![-5.0], vec![5.0]], vec![Covariance::Isotropic(0.1); 2])?;
+/// let draws = law.sample(1000, 0, Stream::Source, 0); // the same at every run: a function of the seed
+/// assert!((draws.variance() - 25.1).abs() < 0.5);
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
     dim: usize,
@@ -183,6 +195,12 @@ impl Mixture {
         let covariance = Covariance::Isotropic(variance);
         let component = |mean| Component { weight, mean, covariance: covariance.clone() };
         Self { dim: means[0].len(), components: means.into_iter().map(component).collect() }
+    }
+
+    /// Eight Gaussians in the plane, of variance ¼ a coordinate, equally spaced on the circle of radius 4: mean 0, total variance 16½.
+    pub fn eight_gaussians() -> Self {
+        let on_circle = |k: u32| (TAU * f64::from(k) / 8.0).sin_cos();
+        Self::of_known((0..8).map(on_circle).map(|(sin, cos)| vec![4.0 * cos, 4.0 * sin]).collect(), 0.25)
     }
 
     /// N(0, I) on R^`dim`.

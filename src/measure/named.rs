@@ -1,7 +1,5 @@
 //! The named sources: measures that need no file.
 
-use std::f64::consts::TAU;
-
 use thiserror::Error;
 
 use crate::measure::digits::digits;
@@ -40,20 +38,15 @@ pub enum NameError {
 
 /// The measure that `name` stands for.
 ///
-/// `normal` is N(0, I) in dimension `dim` (2 where none is given), `normal:D` in dimension D. `8gaussians` is eight Gaussians
-/// of variance ¼ a coordinate, equally spaced on the circle of radius 4: mean 0, total variance 16½. Both are laws in closed
-/// form. `digits` is the embedded data set, the others are [`Shape`]s.
+/// `normal` is N(0, I) in dimension `dim` (2 where none is given), `normal:D` in dimension D. `8gaussians` is
+/// [`Mixture::eight_gaussians`]. Both are laws in closed form. `digits` is the embedded data set, the others are [`Shape`]s.
 ///
 /// # Errors
 /// [`NameError`] when the name is none of [`NAMES`], with the nearest one, or D is not a dimension.
 pub fn named(name: &str, dim: Option<usize>) -> Result<Measure, NameError> {
     Ok(match name {
         "normal" => Measure::Law(Mixture::standard_normal(dim.unwrap_or(2))),
-        "8gaussians" => {
-            let on_circle = |k: u32| (TAU * f64::from(k) / 8.0).sin_cos();
-            let means = (0..8).map(on_circle).map(|(sin, cos)| vec![4.0 * cos, 4.0 * sin]).collect();
-            Measure::Law(Mixture::of_known(means, 0.25))
-        }
+        "8gaussians" => Measure::Law(Mixture::eight_gaussians()),
         "moons" => Measure::Shape(Shape::Moons),
         "checkerboard" => Measure::Shape(Shape::Checkerboard),
         "swissroll" => Measure::Shape(Shape::SwissRoll),

@@ -56,12 +56,12 @@ pub struct Floor {
 }
 
 /// What the two clouds of a reading would be drawn from.
-#[derive(Clone, Copy, Debug)]
-pub enum Law<'a> {
+#[derive(Clone, Debug)]
+pub enum Law {
     /// Something that can be drawn from afresh.
-    Draws(&'a Measure),
+    Draws(Measure),
     /// A finite set.
-    Points(&'a Cloud),
+    Points(Cloud),
 }
 
 /// A distance, and the part of it that is the squared distance of the means.
@@ -90,7 +90,7 @@ struct Scores<'a> {
     far_size: f64,
 }
 
-impl Ruler<'_> {
+impl Ruler {
     /// What a cloud with as many points and such weights as `like` scores when it and the reference are independent draws of
     /// `law`.
     ///
@@ -98,7 +98,7 @@ impl Ruler<'_> {
     ///
     /// # Errors
     /// [`MetricError`] as for [`Ruler::measure`], or where a finite set has fewer than two points with mass.
-    pub fn noise_floor(&self, law: Law<'_>, like: &Cloud, device: &Device, watch: Watch<'_>) -> Result<Floor, MetricError> {
+    pub fn noise_floor(&self, law: &Law, like: &Cloud, device: &Device, watch: Watch<'_>) -> Result<Floor, MetricError> {
         match law {
             Law::Draws(measure) => self.floor_of_law(measure, like, device, watch),
             Law::Points(points) => self.floor_of_points(points, like, device, watch),
@@ -112,14 +112,14 @@ impl Ruler<'_> {
             let told = watch.not_keeping();
             pairs.push(watch.once(&pair.to_string(), || {
                 let draw = |k: usize| law.sample(sizes[k], self.seed, Stream::Metric, PAIR_STEP + 2 * pair + k as u32);
-                self.pair(&draw(0), &draw(1), Some(w2_size(like, self.reference)), device, &told)
+                self.pair(&draw(0), &draw(1), Some(w2_size(like, &self.reference)), device, &told)
             })?);
         }
         Ok(Self::direct(&pairs, sizes))
     }
 
     fn floor_of_points(&self, points: &Cloud, like: &Cloud, device: &Device, mut watch: Watch<'_>) -> Result<Floor, MetricError> {
-        let reference = self.reference;
+        let reference = &self.reference;
         let with_mass: Vec<usize> = (0..points.len()).filter(|&i| points.weight(i) > 0.0).collect();
         let (all, half, quarter) = (with_mass.len(), with_mass.len() / 2, with_mass.len() / 4);
         if half == 0 {
@@ -192,7 +192,7 @@ impl Ruler<'_> {
         if low == [false; 2] || !uniform {
             return Ok(low != [false; 2]);
         }
-        let (n, drawn) = (cloud.len(), w2_size(cloud, self.reference));
+        let (n, drawn) = (cloud.len(), w2_size(cloud, &self.reference));
         let both = Cloud::new([cloud.points(), self.reference.points()].concat(), cloud.dim())?;
         let split = |split: u32| {
             let philox = Philox::new(self.seed, Stream::Metric);
@@ -311,8 +311,8 @@ mod tests {
         let one = |seed: u32| {
             let [a, b] = [(n, 0), (m, 1)].map(|(size, step)| normal.sample(size, seed, Stream::Source, step));
             let ruler = Ruler::new(&b, seed, &device).unwrap();
-            let law = if law { Law::Draws(&normal) } else { Law::Points(&b) };
-            let floor = ruler.noise_floor(law, &a, &device, Watch::default()).unwrap().mean;
+            let law = if law { Law::Draws(normal.clone()) } else { Law::Points(b.clone()) };
+            let floor = ruler.noise_floor(&law, &a, &device, Watch::default()).unwrap().mean;
             let reading = ruler.measure(&a, &device).unwrap();
             [reading.divergence / floor.divergence, reading.w2_squared_exact / floor.w2_squared_exact]
         };
@@ -351,7 +351,7 @@ mod tests {
         let ruler = Ruler::new(&second, 0, &device).unwrap();
         let [all, most] = [1200, 1100].map(|n| {
             let like = first.select(&(0..n).collect::<Vec<_>>()).unwrap();
-            ruler.noise_floor(Law::Points(&set), &like, &device, Watch::default()).unwrap().mean
+            ruler.noise_floor(&Law::Points(set.clone()), &like, &device, Watch::default()).unwrap().mean
         });
         // Subsamples of 1,024 in both; the splits leave 4 % of noise in each, of which most is common.
         assert!((all.w2_squared_exact / most.w2_squared_exact - 1.0).abs() < 0.15, "{all:?} {most:?}");

@@ -6,6 +6,15 @@ use crate::transport::{Gaussian, TransportError};
 
 /// |m₀ − m₁|² + tr(Σ₀ + Σ₁ − 2 (Σ₀^½ Σ₁ Σ₀^½)^½) of the means and covariances, those over n − 1 when weights are uniform.
 ///
+/// ```
+/// use brenier::measure::Cloud;
+/// use brenier::metric::frechet_distance;
+///
+/// let (a, b) = (Cloud::new(vec![0.0, 1.0], 1)?, Cloud::new(vec![2.0, 3.0], 1)?);
+/// assert!((frechet_distance(&a, &b)? - 4.0).abs() < 1e-9); // a shift by 2
+/// # Ok::<(), brenier::Error>(())
+/// ```
+///
 /// # Errors
 /// [`MetricError`] when the dimensions differ or a covariance is singular: a cloud needs more points than dimensions.
 pub fn frechet_distance(a: &Cloud, b: &Cloud) -> Result<f64, MetricError> {

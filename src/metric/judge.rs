@@ -32,21 +32,21 @@ const DRAW_STEP: u32 = 1 << 20;
 
 /// What clouds are judged by.
 #[derive(Clone, Debug)]
-pub struct Judge<'a> {
-    ruler: &'a Ruler<'a>,
+pub struct Judge {
+    ruler: Ruler,
     floor: Floor,
     /// Ratios of the variances of two samples of a law, sorted; none of points.
     ratios: Option<Vec<f64>>,
     /// Modes, the reference's mass in each, and the effective number of points behind it.
-    modes: Option<(Modes<'a>, Vec<f64>, f64)>,
-    training: Option<Training<'a>>,
+    modes: Option<(Modes, Vec<f64>, f64)>,
+    training: Option<Training>,
 }
 
 /// A training set, and how far held-out points lie from it.
 #[derive(Clone, Debug)]
-struct Training<'a> {
-    points: &'a Cloud,
-    heldout: &'a Cloud,
+struct Training {
+    points: Cloud,
+    heldout: Cloud,
     distances: Vec<f64>,
 }
 
@@ -61,11 +61,11 @@ pub struct Verdict {
     pub memorised_share: Option<f64>,
 }
 
-impl<'a> Judge<'a> {
+impl Judge {
     /// A judge of clouds with as many points as `like`, against the reference of `ruler`, drawn from `law`.
-    pub fn new(ruler: &'a Ruler<'a>, floor: Floor, law: Law<'a>, like: &Cloud) -> Self {
-        let (seed, reference) = (ruler.seed, ruler.reference);
-        let mut judge = Self { ruler, floor, ratios: None, modes: None, training: None };
+    pub fn new(ruler: &Ruler, floor: Floor, law: &Law, like: &Cloud) -> Self {
+        let (seed, reference) = (ruler.seed, &ruler.reference);
+        let mut judge = Self { ruler: ruler.clone(), floor, ratios: None, modes: None, training: None };
         if let Law::Draws(measure) = law {
             let draws = (4 * (like.len() + reference.len())).min(DRAWS);
             let parts = (0..draws.div_ceil(AT_ONCE)).map(|k| DRAW_STEP + k as u32);
@@ -75,7 +75,7 @@ impl<'a> Judge<'a> {
             judge.ratios = Some(ratios(&pool, sizes[0], sizes[1], seed));
             match measure {
                 Measure::Law(mixture) if mixture.components().len() > 1 => {
-                    judge.modes = Some(counted(Modes::Components(mixture), reference));
+                    judge.modes = Some(counted(Modes::Components(mixture.clone()), reference));
                 }
                 Measure::Shape(_) => {
                     let drawn = measure.sample(reference.len(), seed, Stream::Metric, DRAW_STEP - 1);
@@ -97,14 +97,15 @@ impl<'a> Judge<'a> {
     ///
     /// # Errors
     /// [`MetricError`] when the dimensions differ or memory runs out.
-    pub fn with_training(self, points: &'a Cloud, heldout: &'a Cloud, device: &Device) -> Result<Self, MetricError> {
+    pub fn with_training(self, points: &Cloud, heldout: &Cloud, device: &Device) -> Result<Self, MetricError> {
         let distances = distances(heldout, points, device)?;
+        let (points, heldout) = (points.clone(), heldout.clone());
         Ok(Self { training: Some(Training { points, heldout, distances }), ..self })
     }
 
     /// Median distance of a held-out point to the training set.
     pub fn nn_heldout(&self) -> Option<f64> {
-        self.training.as_ref().map(|training| quantile(&training.distances, training.heldout, 0.5))
+        self.training.as_ref().map(|training| quantile(&training.distances, &training.heldout, 0.5))
     }
 
     /// Judges `cloud`, of which the ruler says `reading`. A number that is not finite sets [`Flag::NotFinite`] and is not judged.
@@ -158,7 +159,7 @@ impl<'a> Judge<'a> {
             return tails(ratios, found);
         }
         let seed = self.ruler.seed;
-        let [own, reference] = [cloud, self.ruler.reference].map(|cloud| spread(cloud, seed));
+        let [own, reference] = [cloud, &self.ruler.reference].map(|cloud| spread(cloud, seed));
         tails(&ratios(&[&own[..], &reference].concat(), own.len(), reference.len(), seed), found)
     }
 
@@ -178,28 +179,28 @@ impl<'a> Judge<'a> {
 }
 
 /// `modes` with the mass of `reference` in each.
-fn counted<'a>(modes: Modes<'a>, reference: &Cloud) -> (Modes<'a>, Vec<f64>, f64) {
+fn counted(modes: Modes, reference: &Cloud) -> (Modes, Vec<f64>, f64) {
     let shares = modes.shares(reference);
     (modes, shares, reference.effective_len())
 }
 
-impl Training<'_> {
+impl Training {
     /// The median distance of `cloud` to the training set, the share of it that is as near as the nearest 1 % of held-out points,
     /// and whether either is more than chance explains.
     fn judge(&self, cloud: &Cloud, device: &Device) -> Result<(f64, f64, bool), MetricError> {
-        let own = distances(cloud, self.points, device)?;
-        let [n, m] = [cloud, self.heldout].map(|cloud| cloud.effective_len().round());
+        let own = distances(cloud, &self.points, device)?;
+        let [n, m] = [cloud, &self.heldout].map(|cloud| cloud.effective_len().round());
         // The share of the cloud within the held-out points' quantile `level`, and the chance of as many.
         let within = |level: f64| {
-            let near = quantile(&self.distances, self.heldout, level);
+            let near = quantile(&self.distances, &self.heldout, level);
             let share = |distances: &[f64], cloud: &Cloud| -> f64 {
                 (0..distances.len()).filter(|&i| distances[i] <= near).map(|i| cloud.weight(i)).sum()
             };
-            let (found, expected) = (share(&own, cloud), share(&self.distances, self.heldout));
+            let (found, expected) = (share(&own, cloud), share(&self.distances, &self.heldout));
             let (copies, others) = ((found * n).round() as usize, (expected * m).round() as usize);
             (found, at_most(others, copies + others, m as usize, (n + m) as usize))
         };
-        let [median, heldout] = [(&own, cloud), (&self.distances, self.heldout)].map(|(all, cloud)| quantile(all, cloud, 0.5));
+        let [median, heldout] = [(&own, cloud), (&self.distances, &self.heldout)].map(|(all, cloud)| quantile(all, cloud, 0.5));
         let ((share, chance), (_, of_median)) = (within(LEVEL), within(0.5));
         Ok((median, share, chance < LEVEL || (median < MEMORISED * heldout && of_median < LEVEL)))
     }
@@ -234,8 +235,8 @@ mod tests {
         let ruler = Ruler::new(reference, seed, &device()).unwrap();
         let halves = reference.halves(seed).unwrap();
         let mut judge = match law {
-            Some(law) => Judge::new(&ruler, floor, Law::Draws(law), cloud),
-            None => Judge::new(&ruler, floor, Law::Points(reference), cloud).with_clusters(&halves.0, &halves.1),
+            Some(law) => Judge::new(&ruler, floor, &Law::Draws(law.clone()), cloud),
+            None => Judge::new(&ruler, floor, &Law::Points(reference.clone()), cloud).with_clusters(&halves.0, &halves.1),
         };
         judge = match train {
             Some(train) => judge.with_training(train, reference, &device()).unwrap(),

@@ -16,6 +16,18 @@ pub enum Estimator {
 /// MMD² = E k(x, x′) + E k(y, y′) − 2 E k(x, y) with k = exp(−|x−y|²/2b²), b = `bandwidth` (Gretton et al. 2012, lemma 6).
 /// Weights count; takes O(nm) time.
 ///
+/// ```
+/// use brenier::backend::{Device, Precision};
+/// use brenier::measure::Cloud;
+/// use brenier::metric::{Estimator, energy_distance, mmd_squared};
+///
+/// let (a, b, device) = (Cloud::new(vec![0.0], 1)?, Cloud::new(vec![3.0], 1)?, Device::cpu(Precision::F64));
+/// let mmd = mmd_squared(&a, &b, 1.0, Estimator::Biased, &device)?;
+/// assert!((mmd - (2.0 - 2.0 * f64::exp(-4.5))).abs() < 1e-9);
+/// assert!((energy_distance(&a, &b, Estimator::Biased, &device)? - 6.0).abs() < 1e-9);
+/// # Ok::<(), brenier::Error>(())
+/// ```
+///
 /// # Errors
 /// [`MetricError::Dimensions`] when the dimensions differ, [`MetricError::Backend`] when the device fails.
 pub fn mmd_squared(a: &Cloud, b: &Cloud, bandwidth: f64, estimator: Estimator, device: &Device) -> Result<f64, MetricError> {

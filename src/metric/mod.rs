@@ -1,4 +1,17 @@
 //! How good a cloud is, and what the numbers mean.
+//!
+//! ```
+//! use brenier::backend::{Device, Precision};
+//! use brenier::measure::Mixture;
+//! use brenier::metric::Ruler;
+//! use brenier::random::Stream;
+//!
+//! let device = Device::cpu(Precision::F32);
+//! let [b, a] = [0, 1].map(|step| Mixture::standard_normal(2).sample(200, 0, Stream::Source, step));
+//! let reading = Ruler::new(&b, 0, &device)?.measure(&a, &device)?;
+//! assert!(reading.divergence < 0.2 && (reading.variance_ratio - 1.0).abs() < 0.3);
+//! # Ok::<(), brenier::Error>(())
+//! ```
 
 mod clusters;
 pub mod error;

@@ -13,14 +13,14 @@ const FOR_EACH: usize = 16;
 
 /// Cells of space that each hold a mode or part of one.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Modes<'a> {
+pub enum Modes {
     /// Where each component of a mixture is the likeliest.
-    Components(&'a Mixture),
+    Components(Mixture),
     /// Where each of these centres, K × d, is the nearest.
     Centres(Vec<f64>),
 }
 
-impl Modes<'_> {
+impl Modes {
     /// The cells of at most 16 clusters of `cloud`, 16 points or more in each; none where that makes only one.
     pub fn of_points(cloud: &Cloud, seed: u32) -> Option<Self> {
         let clusters = (cloud.len() / FOR_EACH).min(CLUSTERS);

@@ -11,11 +11,11 @@ use crate::watch::Watch;
 
 /// Distances to one fixed reference cloud B.
 #[derive(Clone, Debug)]
-pub struct Ruler<'a> {
-    pub(super) reference: &'a Cloud,
+pub struct Ruler {
+    pub(super) reference: Cloud,
     eps: f64,
     pub(super) seed: u32,
-    divergence: Divergence<'a>,
+    divergence: Divergence,
 }
 
 /// What the ruler says of a cloud.
@@ -34,12 +34,12 @@ pub struct Reading {
 /// ε of the ruler in units of the mean of c of the reference against itself.
 const RELATIVE_EPS: f64 = 0.05;
 
-impl<'a> Ruler<'a> {
+impl Ruler {
     /// A ruler that measures distances to `reference` at ε = 0.05 × mean c of the reference against itself.
     ///
     /// # Errors
     /// [`MetricError`] when all reference points coincide, so that no ε can be chosen, or memory runs out.
-    pub fn new(reference: &'a Cloud, seed: u32, device: &Device) -> Result<Self, MetricError> {
+    pub fn new(reference: &Cloud, seed: u32, device: &Device) -> Result<Self, MetricError> {
         Self::watched(reference, seed, device, Watch::default())
     }
 
@@ -47,21 +47,21 @@ impl<'a> Ruler<'a> {
     ///
     /// # Errors
     /// As [`Ruler::new`], and [`TransportError::Stopped`](crate::transport::TransportError::Stopped) when the watch says stop.
-    pub fn watched(reference: &'a Cloud, seed: u32, device: &Device, watch: Watch<'_>) -> Result<Self, MetricError> {
+    pub fn watched(reference: &Cloud, seed: u32, device: &Device, watch: Watch<'_>) -> Result<Self, MetricError> {
         match mean_cost(reference, reference, seed) {
             0.0 => Err(MetricError::NoSpread),
             mean => Self::at(reference, RELATIVE_EPS * mean, seed, device, watch),
         }
     }
 
-    fn at(reference: &'a Cloud, eps: f64, seed: u32, device: &Device, watch: Watch<'_>) -> Result<Self, MetricError> {
+    fn at(reference: &Cloud, eps: f64, seed: u32, device: &Device, watch: Watch<'_>) -> Result<Self, MetricError> {
         let problem = Problem::new(reference, reference, eps)?;
         let divergence = Divergence::like_watched(&problem, Sinkhorn::default(), device, watch)?;
-        Ok(Self { reference, eps, seed, divergence })
+        Ok(Self { reference: reference.clone(), eps, seed, divergence })
     }
 
     /// A ruler of the same ε to another `reference`.
-    pub(super) fn against<'b>(&self, reference: &'b Cloud, device: &Device, watch: Watch<'_>) -> Result<Ruler<'b>, MetricError> {
+    pub(super) fn against<'b>(&self, reference: &'b Cloud, device: &Device, watch: Watch<'_>) -> Result<Ruler, MetricError> {
         Ruler::at(reference, self.eps, self.seed, device, watch)
     }
 
@@ -101,9 +101,9 @@ impl<'a> Ruler<'a> {
     pub fn measure_watched(&self, cloud: &Cloud, device: &Device, watch: Watch<'_>) -> Result<Reading, MetricError> {
         Ok(Reading {
             divergence: self.divergence_watched(cloud, device, watch)?,
-            w2_squared_exact: w2_squared_exact(cloud, self.reference, self.seed)?,
-            variance_ratio: variance_ratio(cloud, self.reference)?,
-            mean_distance: mean_distance(cloud, self.reference)?,
+            w2_squared_exact: w2_squared_exact(cloud, &self.reference, self.seed)?,
+            variance_ratio: variance_ratio(cloud, &self.reference)?,
+            mean_distance: mean_distance(cloud, &self.reference)?,
         })
     }
 }

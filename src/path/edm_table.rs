@@ -43,6 +43,14 @@ impl Grid {
     /// The grid of falling noise levels `q` in the time of `clock`, with s = 1/√(1 + σ²) when `preserving`, else 1. Our clock is
     /// 1 − t/t₀, so a method in t is one in theirs.
     ///
+    /// ```
+    /// use brenier::path::{Grid, NoiseClock};
+    ///
+    /// let grid = Grid::in_time_of(NoiseClock::Linear, false, &[2.0, 1.0, 0.0])?;
+    /// assert_eq!((grid.levels()[1].t, grid.levels()[1].sigma), (0.5, 1.0));
+    /// # Ok::<(), brenier::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`GridError`] for fewer than two levels, or levels that do not fall strictly.
     pub fn in_time_of(clock: NoiseClock, preserving: bool, q: &[f64]) -> Result<Self, GridError> {

@@ -35,6 +35,15 @@ impl Level {
 /// The levels of a run in order: a method makes `steps` = `levels.len() − 1` steps between neighbours.
 ///
 /// Times rise and σ/α falls strictly, so σ is zero at most at the last level.
+///
+/// ```
+/// use brenier::path::{Grid, Schedule};
+///
+/// let grid = Grid::uniform(&Schedule::CondOt, 4)?;
+/// assert_eq!(grid.steps().len(), 4);
+/// assert_eq!(grid.levels()[1].t, 0.25);
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grid {
     levels: Vec<Level>,

@@ -17,6 +17,16 @@ pub const SCHEDULES: [&str; 8] = ["linear-vp", "cosine", "ve", "condot", "trigon
 ///
 /// Every schedule but [`Schedule::Ve`] ends in the data, (α, σ) = (1, 0). Those with parameters are made by functions that check
 /// them.
+///
+/// ```
+/// use brenier::path::Schedule;
+///
+/// let middle = Schedule::CondOt.level(0.5);
+/// assert_eq!((middle.alpha, middle.sigma), (0.5, 0.5));
+/// let vp = Schedule::parse("linear-vp:0.1,20")?.level(0.5);
+/// assert!((vp.alpha.powi(2) + vp.sigma.powi(2) - 1.0).abs() < 1e-12); // variance preserving
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Schedule {
     /// Variance preserving with rate β linear in time (Song et al. 2021, eq. 32–33): α = e^{−T/2}, σ = √(1 − e^{−T}),

@@ -102,7 +102,7 @@ pub(super) fn solver_error(record: &CompareRecord) -> Option<Figure> {
             let run = ((x1 / x0).powf(0.3)).min((start.1 / y0).powf(0.85 / f64::from(order)));
             let end = (start.0 * run, start.1 / run.powi(order));
             chart.line("dashed soft thin", &[start, end]);
-            chart.note("soft", end, (4.0, 4.0), "start", &format!("order {order}"));
+            chart.note(end, (4.0, 4.0), &format!("order {order}"));
         }
         Vec::new()
     };

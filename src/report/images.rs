@@ -24,6 +24,7 @@ pub(super) fn figure(comparison: &Comparison, shape: (usize, usize)) -> Option<F
     let train = &comparison.train;
     let bounds = |(low, high): (f64, f64), x: &f64| (x.min(low), x.max(high));
     let range = train.points().iter().fold((f64::MAX, f64::MIN), bounds);
+    let grey = Grey { height: shape.0, width: shape.1, range };
     let rows = &comparison.record.rows;
     let methods = common_rows(&comparison.record, STEPS)
         .into_iter()
@@ -39,7 +40,7 @@ pub(super) fn figure(comparison: &Comparison, shape: (usize, usize)) -> Option<F
             })
             .collect();
         let title = if steps == 0 { "held-out points, for comparison".into() } else { row_title(method, steps) };
-        panels.push(panel(&title, &pairs, train, shape, range));
+        panels.push(panel(&title, &pairs, train, grey));
         let line = |(i, (_, at, distance)): (usize, &(&[f64], usize, f64))| {
             vec![method.into(), steps.to_string(), i.to_string(), at.to_string(), exact(*distance)]
         };
@@ -60,8 +61,17 @@ fn nearest(x: &[f64], cloud: &Cloud) -> (usize, f64) {
     all.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, f64::INFINITY))
 }
 
+/// How pixels are drawn.
+#[derive(Clone, Copy)]
+struct Grey {
+    height: usize,
+    width: usize,
+    /// The least pixel and the largest.
+    range: (f64, f64),
+}
+
 /// Samples above, their neighbours below.
-fn panel(title: &str, pairs: &[(&[f64], usize, f64)], train: &Cloud, shape: (usize, usize), range: (f64, f64)) -> Panel {
+fn panel(title: &str, pairs: &[(&[f64], usize, f64)], train: &Cloud, grey: Grey) -> Panel {
     const LEFT: f64 = 62.0;
     const TOP: f64 = 28.0;
     let mut body = format!("<text class=\"name\" x=\"12\" y=\"17\">{}</text>", escape(title));
@@ -70,8 +80,8 @@ fn panel(title: &str, pairs: &[(&[f64], usize, f64)], train: &Cloud, shape: (usi
     }
     for (i, (sample, at, _)) in pairs.iter().enumerate() {
         let x = LEFT + PITCH * i as f64;
-        image(&mut body, sample, (x, TOP), shape, range);
-        image(&mut body, train.row(*at), (x, TOP + PITCH), shape, range);
+        image(&mut body, sample, (x, TOP), grey);
+        image(&mut body, train.row(*at), (x, TOP + PITCH), grey);
     }
     let mut distances: Vec<f64> = pairs.iter().map(|p| p.2).collect();
     distances.sort_by(f64::total_cmp);
@@ -86,7 +96,8 @@ fn panel(title: &str, pairs: &[(&[f64], usize, f64)], train: &Cloud, shape: (usi
 }
 
 /// One image at (x, y): runs of equal grey in each row, one path a level. Nothing is drawn for the lowest level.
-fn image(body: &mut String, pixels: &[f64], (x, y): (f64, f64), (height, width): (usize, usize), (low, high): (f64, f64)) {
+fn image(body: &mut String, pixels: &[f64], (x, y): (f64, f64), grey: Grey) {
+    let Grey { height, width, range: (low, high) } = grey;
     let scale = SIDE / height.max(width) as f64;
     let level = |v: f64| ((v - low) / (high - low) * (LEVELS - 1) as f64).round().clamp(0.0, (LEVELS - 1) as f64) as usize;
     let mut paths = vec![String::new(); LEVELS];

@@ -44,7 +44,7 @@ pub(super) fn figure(record: &CompareRecord) -> Option<Figure> {
         chart.marks("hollow", Mark::Diamond, &[(ledger.action, middle)]);
         let verdict = if ledger.closes { "" } else { ", does not close" };
         let text = format!("{}{verdict}", number(ledger.action));
-        chart.note("soft", (reach(ledger), middle), (10.0, 4.5), "start", &text);
+        chart.note((reach(ledger), middle), (10.0, 4.5), &text);
     }
     let mut legend: Vec<(&str, Key, &str)> = PARTS.iter().map(|p| (p.class, Key::Block, p.label)).collect();
     legend.push(("hollow", Key::Mark(Mark::Diamond), "action"));

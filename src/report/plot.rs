@@ -180,12 +180,11 @@ impl Chart {
         );
     }
 
-    /// `text` of class `class` whose `anchor` (`start`, `middle`, `end`) stands `shift` pixels from the point.
-    pub fn note(&mut self, class: &str, point: (f64, f64), shift: (f64, f64), anchor: &str, text: &str) {
+    /// A soft `text` that begins `shift` pixels from the point.
+    pub fn note(&mut self, point: (f64, f64), shift: (f64, f64), text: &str) {
         let (x, y) = self.at(point);
         let (x, y, text) = (x + shift.0, y + shift.1, escape(text));
-        let _ =
-            write!(self.panel.body, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
+        let _ = write!(self.panel.body, "<text class=\"soft\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"start\">{text}</text>");
     }
 
     /// The panel, with a legend of (class, key, label) below the frame and its alternative text.

@@ -33,6 +33,17 @@ impl Ddim {
 
     /// The same step with the denoised point clamped to [−`range`, `range`]; ε̂ is that of the field, as in the published code
     /// of DDPM and DDIM.
+    ///
+    /// ```
+    /// use brenier::path::{Grid, Schedule};
+    /// use brenier::program::Program;
+    /// use brenier::sampler::Ddim;
+    ///
+    /// let grid = Grid::uniform(&Schedule::linear_vp(0.1, 20.0)?, 10)?;
+    /// let clipped: Program = grid.steps().map(|(from, to)| Ddim { eta: 0.0 }.clipped_step(from, to, 1.0)).collect();
+    /// assert_eq!(clipped.nfe(), 10);
+    /// # Ok::<(), brenier::Error>(())
+    /// ```
     pub fn clipped_step(&self, from: Level, to: Level, range: f64) -> Step {
         let s = self.eta * to.sigma / from.sigma * forward_variance(from, to).sqrt();
         let along_noise = (to.sigma.powi(2) - s * s).max(0.0).sqrt() / from.sigma;

@@ -13,6 +13,15 @@ use crate::sampler::Method;
 use crate::sampler::dpm_plus_plus::log_step;
 
 /// DPM-Solver-2M in ε̂.
+///
+/// ```
+/// use brenier::path::{Grid, Schedule};
+/// use brenier::sampler::{DpmSolver, Method};
+///
+/// let grid = Grid::uniform(&Schedule::linear_vp(0.1, 20.0)?, 20)?;
+/// assert_eq!(DpmSolver { lower_below: 15 }.program(&grid).nfe(), 20);
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DpmSolver {
     /// Runs of fewer steps than this end with a step of order 1: 15 in the literature, 0 for never.

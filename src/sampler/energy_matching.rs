@@ -43,6 +43,11 @@ impl EnergyMatching {
     }
 
     /// Weight of the flow loss, 1 − clip((t − τ*)/(1 − τ*), 0, 1).
+    ///
+    /// ```
+    /// let method = brenier::sampler::EnergyMatching { tau_star: 0.8, epsilon_max: 0.1, step: 0.01 };
+    /// assert_eq!((method.flow_weight(0.5), method.flow_weight(1.0)), (1.0, 0.0));
+    /// ```
     pub fn flow_weight(&self, t: f64) -> f64 {
         if t < self.tau_star { 1.0 } else { (1.0 - (t - self.tau_star) / (1.0 - self.tau_star)).clamp(0.0, 1.0) }
     }

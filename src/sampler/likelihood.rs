@@ -14,6 +14,17 @@ use crate::measure::Mixture;
 use crate::path::Schedule;
 
 /// The system (x, l) of a mixture on a schedule.
+///
+/// ```
+/// use brenier::measure::Mixture;
+/// use brenier::path::Schedule;
+/// use brenier::sampler::ChangeOfVariables;
+///
+/// let (mixture, schedule) = (Mixture::standard_normal(1), Schedule::CondOt);
+/// let system = ChangeOfVariables { mixture: &mixture, schedule: &schedule, probe: None };
+/// let at_the_noise = system.start(&[0.0]); // no change of x = 0, and none of the volume before the first step
+/// assert_eq!(system.log_likelihood(&at_the_noise), [-0.5 * std::f64::consts::TAU.ln()]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ChangeOfVariables<'a> {
     /// The law.

@@ -57,6 +57,9 @@ pub enum Corrector {
     Langevin(f64),
 }
 
+/// √(e/2a) of a corrector's step, from the signal-to-noise ratio, the level, the scores and the normals.
+pub(super) type Root<'a> = &'a dyn Fn(f64, Level, &[f64], &[f64]) -> f64;
+
 /// A predictor–corrector sampler.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PredictorCorrector {
@@ -182,11 +185,10 @@ impl PredictorCorrector {
         self.corrections() + 1
     }
 
-    /// Moves the particles of `run` at its next level; `root` is √(e/2a) from the signal-to-noise ratio, the level, the scores and the
-    /// normals.
+    /// Moves the particles of `run` at its next level, with corrector steps of `root`.
     pub(super) fn step_by(
         &self,
-        root: &dyn Fn(f64, Level, &[f64], &[f64]) -> f64,
+        root: Root<'_>,
         field: &Prepared,
         run: &mut Corrected,
         noise: Noise<'_>,

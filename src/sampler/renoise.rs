@@ -11,6 +11,15 @@ use crate::program::{Program, Step};
 use crate::sampler::Method;
 
 /// Denoise to x̂₀, then renoise to the next level.
+///
+/// ```
+/// use brenier::path::{Grid, Schedule};
+/// use brenier::sampler::{Method, Renoise};
+///
+/// let program = Renoise.program(&Grid::uniform(&Schedule::CondOt, 4)?);
+/// assert!(program.nfe() == 4 && !program.is_deterministic());
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Renoise;
 

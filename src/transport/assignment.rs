@@ -25,6 +25,14 @@ pub struct Assignment {
 
 /// The optimal assignment from `source` to `target`, uniform clouds of the same n ≤ [`LARGEST`](exact::LARGEST).
 ///
+/// ```
+/// use brenier::measure::Cloud;
+///
+/// let (x, y) = (Cloud::new(vec![0.0, 1.0, 2.0], 1)?, Cloud::new(vec![2.5, 0.5, 1.5], 1)?);
+/// assert_eq!(brenier::transport::assign(&x, &y)?.partner, [1, 2, 0]);
+/// # Ok::<(), brenier::Error>(())
+/// ```
+///
 /// # Errors
 /// [`TransportError`] when dimensions or sizes differ, there are too many points, a cloud has weights, or a squared distance
 /// overflows.

@@ -32,6 +32,17 @@ pub enum Coupling {
 }
 
 /// The solver and when it stops.
+///
+/// ```
+/// use brenier::backend::{Device, Precision};
+/// use brenier::measure::Cloud;
+/// use brenier::transport::Barycenter;
+///
+/// let clouds = [Cloud::new(vec![0.0, 1.0, 2.0], 1)?, Cloud::new(vec![4.0, 5.0, 6.0], 1)?];
+/// let found = Barycenter::new(3).solve(&clouds, &[1.0, 1.0], &Device::cpu(Precision::F64))?;
+/// assert!((found.cloud.mean()[0] - 3.0).abs() < 1e-9); // half way
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Barycenter {
     /// Points of the barycenter, of equal weights.

@@ -20,15 +20,23 @@ impl Sinkhorn {
     /// after the other. No problem is padded to the size of another, and none waits for another to converge. `watch` is told from
     /// several threads, and keeps nothing.
     ///
+    /// ```
+    /// use brenier::backend::{Device, Precision};
+    /// use brenier::measure::Cloud;
+    /// use brenier::transport::{Problem, Sinkhorn};
+    /// use brenier::watch::Watch;
+    ///
+    /// let (x, y, device) = (Cloud::new(vec![0.0, 1.0], 1)?, Cloud::new(vec![2.0, 3.0], 1)?, Device::cpu(Precision::F64));
+    /// let problems = [Problem::new(&x, &y, 0.1)?, Problem::new(&y, &x, 0.2)?];
+    /// let outcomes = Sinkhorn::default().solve_batch(&problems, &device, Watch::default());
+    /// assert!(outcomes.iter().all(|outcome| outcome.is_ok()));
+    /// # Ok::<(), brenier::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Of each problem by itself, as for [`Sinkhorn::solve`].
-    pub fn solve_batch(
-        &self,
-        problems: &[Problem<'_>],
-        device: &Device,
-        watch: Watch<'_>,
-    ) -> Vec<Result<Outcome, TransportError>> {
-        let is_small = |problem: &&Problem<'_>| problem.source().len() * problem.target().len() < LARGE;
+    pub fn solve_batch(&self, problems: &[Problem], device: &Device, watch: Watch<'_>) -> Vec<Result<Outcome, TransportError>> {
+        let is_small = |problem: &&Problem| problem.source().len() * problem.target().len() < LARGE;
         let threads = rayon::current_num_threads().min(problems.iter().filter(is_small).count());
         let solve = |k: usize| self.solve_watched(&problems[k], None, device, watch.not_keeping());
         let mut outcomes: Vec<Option<Result<Outcome, TransportError>>> = vec![None; problems.len()];

@@ -10,29 +10,30 @@
 mod row_by_row;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::backend::{self, Backend, BackendError, Cost, Device, Packed, Reals, Rows, Storage, Task};
 use crate::measure::Cloud;
+use crate::transport::hold::convex;
 use crate::transport::problem::{Side, scale};
-use crate::transport::sinkhorn::convex;
 use crate::transport::{ClassCosts, EntropicMap, GroundCost, TransportError};
 use crate::vector::dot;
 
 /// The conditional law of a solved plan, given its target side.
-#[derive(Clone, Copy, Debug)]
-pub struct Conditional<'a> {
+#[derive(Clone, Debug)]
+pub struct Conditional {
     /// Target y, b.
-    pub target: &'a Cloud,
+    pub target: Cloud,
     /// Potential g, of length m, in the input coordinates.
-    pub g: &'a [f64],
+    pub g: Arc<[f64]>,
     /// ε in units of c.
     pub eps: f64,
     /// c of the points.
-    pub cost: GroundCost<'a>,
+    pub cost: GroundCost,
     /// What c has of classes: only points of the source have one.
-    pub classes: Option<ClassCosts<'a>>,
-    /// The source of the plan and its potential f, where the points asked about are those: it saves a pass over the pairs.
-    pub source: Option<(&'a Cloud, &'a [f64])>,
+    pub classes: Option<ClassCosts>,
+    /// The potential f, where the points asked about are those of the source: it saves a pass over the pairs.
+    pub f: Option<Arc<[f64]>>,
 }
 
 /// Which draws of which row: those of row i are `quantiles[first_i..first_{i+1}]`.
@@ -55,7 +56,7 @@ pub struct Partners {
     pub probability: Vec<f64>,
 }
 
-impl<'a> Conditional<'a> {
+impl Conditional {
     /// Σ_j p_j(x) v_j for each of `points`: n × p from `values` v, m × p.
     ///
     /// # Errors
@@ -71,7 +72,7 @@ impl<'a> Conditional<'a> {
     /// [`TransportError`] when the dimensions differ or memory runs out.
     pub fn map(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
         match self.is_half_squared() {
-            true => EntropicMap { target: self.target, g: self.g, eps: self.eps }.apply(points, device),
+            true => EntropicMap { target: self.target.clone(), g: self.g.clone(), eps: self.eps }.apply(points, device),
             false => self.mean(points, self.target.points(), self.target.dim(), device),
         }
     }
@@ -82,7 +83,7 @@ impl<'a> Conditional<'a> {
     /// [`TransportError`] when the dimensions differ or memory runs out.
     pub fn potential(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
         if self.is_half_squared() {
-            return EntropicMap { target: self.target, g: self.g, eps: self.eps }.potential(points, device);
+            return EntropicMap { target: self.target.clone(), g: self.g.clone(), eps: self.eps }.potential(points, device);
         }
         self.check(points)?;
         Ok(self.row_log_sum(points).into_iter().map(|log_sum| -self.eps * log_sum).collect())
@@ -100,7 +101,7 @@ impl<'a> Conditional<'a> {
             return Err(TransportError::Values { what: "draws", len: quantiles.len(), rows: points.len(), p: 1 });
         }
         match self.is_product() {
-            true => Ok(device.run(Draw { law: *self, points, draws })?),
+            true => Ok(device.run(Draw { law: self, points, draws })?),
             false => Ok(self.row_draws(points, draws)),
         }
     }
@@ -116,7 +117,7 @@ impl<'a> Conditional<'a> {
             return Err(TransportError::Values { what: "partners", len: 0, rows: points.len(), p: 1 });
         }
         match self.is_product() {
-            true => Ok(device.run(Top { law: *self, points, k })?),
+            true => Ok(device.run(Top { law: self, points, k })?),
             false => Ok(self.row_top(points, k)),
         }
     }
@@ -128,7 +129,7 @@ impl<'a> Conditional<'a> {
     pub fn entropy(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
         self.check(points)?;
         match self.is_product() {
-            true => Ok(device.run(Entropy { law: *self, points })?),
+            true => Ok(device.run(Entropy { law: self, points })?),
             false => Ok(self.row_entropy(points)),
         }
     }
@@ -143,7 +144,7 @@ impl<'a> Conditional<'a> {
     ) -> Result<(Vec<f64>, Vec<f64>), TransportError> {
         self.check(points)?;
         match self.is_product() {
-            true => Ok(device.run(SoftMean { law: *self, points, values, p })?),
+            true => Ok(device.run(SoftMean { law: self, points, values, p })?),
             false => Ok(self.row_mean(points, values, p)),
         }
     }
@@ -162,11 +163,13 @@ impl<'a> Conditional<'a> {
         if points.dim() != self.target.dim() {
             return Err(TransportError::Dimensions { source_dim: points.dim(), target_dim: self.target.dim() });
         }
-        let have_classes = self.source.is_some_and(|(source, _)| std::ptr::eq(source, points) || source == points);
-        if self.classes.is_some() && !have_classes {
-            return Err(TransportError::Unlabelled);
+        match &self.f {
+            Some(f) if f.len() != points.len() => {
+                Err(TransportError::Values { what: "points of the source", len: points.len(), rows: f.len(), p: 1 })
+            }
+            None if self.classes.is_some() => Err(TransportError::Unlabelled),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -197,11 +200,11 @@ struct Pairs<B: Backend> {
 }
 
 impl<B: Backend> Pairs<B> {
-    fn new(backend: &B, law: &Conditional<'_>, points: &Cloud) -> Result<Self, BackendError> {
+    fn new(backend: &B, law: &Conditional, points: &Cloud) -> Result<Self, BackendError> {
         // The plan's own rows are relative to their mean; of others each may come alone, so they are relative to the mean of y.
-        let own = law.source.filter(|(source, _)| std::ptr::eq(*source, points)).map(|(_, f)| f);
+        let own = law.f.as_deref();
         let (points, target, side) = match law.cost.is_half_squared() {
-            true => (Cow::Borrowed(points), Cow::Borrowed(law.target), Side::with as Make<B>),
+            true => (Cow::Borrowed(points), Cow::Borrowed(&law.target), Side::with as Make<B>),
             false => (Cow::Owned(points.directions()), Cow::Owned(law.target.directions()), Side::of_directions as Make<B>),
         };
         let scale = scale(&target, &points);
@@ -248,7 +251,7 @@ impl<B: Backend> Pairs<B> {
 }
 
 struct SoftMean<'a> {
-    law: Conditional<'a>,
+    law: &'a Conditional,
     points: &'a Cloud,
     values: &'a [f64],
     p: usize,
@@ -258,12 +261,12 @@ impl Task for SoftMean<'_> {
     type Output = Result<(Vec<f64>, Vec<f64>), BackendError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        Pairs::new(backend, &self.law, self.points)?.soft_mean(backend, self.values, self.p)
+        Pairs::new(backend, self.law, self.points)?.soft_mean(backend, self.values, self.p)
     }
 }
 
 struct Draw<'a> {
-    law: Conditional<'a>,
+    law: &'a Conditional,
     points: &'a Cloud,
     draws: Draws<'a>,
 }
@@ -272,7 +275,7 @@ impl Task for Draw<'_> {
     type Output = Result<Vec<u32>, BackendError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        let pairs = Pairs::new(backend, &self.law, self.points)?;
+        let pairs = Pairs::new(backend, self.law, self.points)?;
         let first = backend.upload(self.draws.first)?;
         let quantiles = backend.upload(self.draws.quantiles)?;
         let mut index = backend.zeros(self.draws.quantiles.len())?;
@@ -286,7 +289,7 @@ impl Task for Draw<'_> {
 }
 
 struct Top<'a> {
-    law: Conditional<'a>,
+    law: &'a Conditional,
     points: &'a Cloud,
     k: usize,
 }
@@ -296,7 +299,7 @@ impl Task for Top<'_> {
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let Self { law, points, k } = self;
-        let pairs = Pairs::new(backend, &law, points)?;
+        let pairs = Pairs::new(backend, law, points)?;
         let log_sum = backend.download_reals(&pairs.log_sum(backend)?)?;
         let (mut index, mut logit) = (backend.zeros(pairs.n * k)?, backend.zeros(pairs.n * k)?);
         backend.top_k(pairs.rows(), pairs.columns.columns(), k, &mut index, &mut logit)?;
@@ -308,7 +311,7 @@ impl Task for Top<'_> {
 }
 
 struct Entropy<'a> {
-    law: Conditional<'a>,
+    law: &'a Conditional,
     points: &'a Cloud,
 }
 
@@ -317,7 +320,7 @@ impl Task for Entropy<'_> {
 
     /// H = log Σ − E[logit], the logit being bias + x·y/ε: one pass with the values (y, bias).
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        let pairs = Pairs::new(backend, &self.law, self.points)?;
+        let pairs = Pairs::new(backend, self.law, self.points)?;
         let (d, eps) = (pairs.d, pairs.eps);
         // A column without mass adds nothing; its infinite bias must not enter the mean.
         let finite = |bias: f64| if bias.is_finite() { bias } else { 0.0 };

@@ -6,26 +6,27 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::backend::{Cost, PairCost};
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 
 /// A cost as a function of two points.
-pub type CostFunction<'a> = dyn Fn(&[f64], &[f64]) -> f64 + Sync + 'a;
+pub type CostFunction = dyn Fn(&[f64], &[f64]) -> f64 + Send + Sync;
 
 /// The cost of a problem.
-#[derive(Clone, Copy)]
-pub enum GroundCost<'a> {
+#[derive(Clone)]
+pub enum GroundCost {
     /// One that every device knows.
     Known(Cost),
     /// A function of x and y.
-    Given(&'a CostFunction<'a>),
+    Given(Arc<CostFunction>),
     /// A function of y and x: that of the way back.
-    Reversed(&'a CostFunction<'a>),
+    Reversed(Arc<CostFunction>),
 }
 
-impl fmt::Debug for GroundCost<'_> {
+impl fmt::Debug for GroundCost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(cost) => cost.fmt(f),
@@ -35,7 +36,23 @@ impl fmt::Debug for GroundCost<'_> {
     }
 }
 
-impl GroundCost<'_> {
+impl PartialEq for GroundCost {
+    /// Functions are equal where they are one.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Known(a), Self::Known(b)) => a == b,
+            (Self::Given(a), Self::Given(b)) | (Self::Reversed(a), Self::Reversed(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+impl GroundCost {
+    /// A function of x and y as cost.
+    pub fn given(cost: impl Fn(&[f64], &[f64]) -> f64 + Send + Sync + 'static) -> Self {
+        Self::Given(Arc::new(cost))
+    }
+
     /// c̃(y, x) = c(x, y).
     pub fn reversed(self) -> Self {
         match self {
@@ -119,8 +136,9 @@ pub(super) enum Streamed<'a> {
 
 impl<'a> Streamed<'a> {
     /// c_ij of source i and target j.
-    pub fn given(cost: impl Fn(usize, usize) -> f64 + Sync + Copy + 'a) -> Self {
-        Self::Given([Box::new(cost), Box::new(move |j, i| cost(i, j))])
+    pub fn given(cost: impl Fn(usize, usize) -> f64 + Sync + Clone + 'a) -> Self {
+        let back = cost.clone();
+        Self::Given([Box::new(cost), Box::new(move |j, i| back(i, j))])
     }
 
     /// The cost between rows and columns, which are source and target or the other way round; none of a product.

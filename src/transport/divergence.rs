@@ -6,26 +6,26 @@ use crate::measure::Cloud;
 use crate::transport::TransportError;
 use crate::transport::gradient::Gradient;
 use crate::transport::problem::Problem;
-use crate::transport::sinkhorn::Sinkhorn;
+use crate::transport::solver::Sinkhorn;
 use crate::watch::Watch;
 
 /// Sinkhorn divergences to one fixed cloud, whose self-term is solved once.
 ///
 /// S_ε in units of c; with c = ½|x−y|² it is ≥ 0, 0 only between equal measures, and → ½ W₂² as ε → 0.
 #[derive(Clone, Debug)]
-pub struct Divergence<'a> {
+pub struct Divergence {
     /// The reference with itself.
-    problem: Problem<'a>,
+    problem: Problem,
     solver: Sinkhorn,
     self_term: f64,
 }
 
-impl<'a> Divergence<'a> {
+impl Divergence {
     /// Divergences to `reference` at `eps`, each problem solved by `solver`.
     ///
     /// # Errors
     /// [`TransportError`] when ε is not positive or too small for the precision.
-    pub fn to(reference: &'a Cloud, eps: f64, solver: Sinkhorn, device: &Device) -> Result<Self, TransportError> {
+    pub fn to(reference: &Cloud, eps: f64, solver: Sinkhorn, device: &Device) -> Result<Self, TransportError> {
         Self::unbalanced(reference, eps, None, solver, device)
     }
 
@@ -34,7 +34,7 @@ impl<'a> Divergence<'a> {
     /// # Errors
     /// [`TransportError`] when ε or ρ is not positive or ε is too small for the precision.
     pub fn unbalanced(
-        reference: &'a Cloud,
+        reference: &Cloud,
         eps: f64,
         rho: Option<f64>,
         solver: Sinkhorn,
@@ -47,7 +47,7 @@ impl<'a> Divergence<'a> {
     ///
     /// # Errors
     /// [`TransportError`] when ρ is not that of both marginals or ε is too small for the precision.
-    pub fn like(problem: &Problem<'a>, solver: Sinkhorn, device: &Device) -> Result<Self, TransportError> {
+    pub fn like(problem: &Problem, solver: Sinkhorn, device: &Device) -> Result<Self, TransportError> {
         Self::like_watched(problem, solver, device, Watch::default())
     }
 
@@ -55,18 +55,14 @@ impl<'a> Divergence<'a> {
     ///
     /// # Errors
     /// As [`Divergence::like`], and [`TransportError::Stopped`] when the watch says stop.
-    pub fn like_watched(
-        problem: &Problem<'a>,
-        solver: Sinkhorn,
-        device: &Device,
-        watch: Watch<'_>,
-    ) -> Result<Self, TransportError> {
+    pub fn like_watched(problem: &Problem, solver: Sinkhorn, device: &Device, watch: Watch<'_>) -> Result<Self, TransportError> {
         let [first, second] = problem.rho();
         if first != second {
             return Err(TransportError::OneSided);
         }
         let problem = problem.between(problem.target(), problem.target())?;
-        Ok(Self { problem, solver, self_term: solver.solve_watched(&problem, None, device, watch)?.dual })
+        let self_term = solver.solve_watched(&problem, None, device, watch)?.dual;
+        Ok(Self { problem, solver, self_term })
     }
 
     /// S_ε(`cloud`, reference), given OT_ε(`cloud`, reference).
@@ -109,7 +105,7 @@ impl<'a> Divergence<'a> {
             (self.problem.between(cloud, self.problem.target())?, self.problem.between(cloud, cloud)?);
         let cross = self.solver.solve(&cross_problem, device)?;
         let own = self.solver.solve(&own_problem, device)?;
-        let (mut gradient, own_gradient) = (cross.gradient(&cross_problem)?, own.gradient_of_half(&own_problem)?);
+        let (mut gradient, own_gradient) = (cross.gradient()?, own.gradient_of_half()?);
         gradient.points.iter_mut().zip(&own_gradient.points).for_each(|(g, own)| *g -= own);
         gradient.weights.iter_mut().zip(&own_gradient.weights).for_each(|(g, own)| *g -= own);
         Ok((cross.dual - 0.5 * (own.dual + self.self_term), gradient))

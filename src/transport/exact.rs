@@ -54,6 +54,17 @@ pub struct PlanEntry {
 }
 
 /// An optimal plan, and the potentials that prove it.
+///
+/// ```
+/// use brenier::measure::Cloud;
+/// use brenier::transport::ExactPlan;
+///
+/// let (x, y) = (Cloud::new(vec![0.0, 0.0, 1.0, 0.0], 2)?, Cloud::new(vec![1.0, 1.0, 0.0, 1.0], 2)?);
+/// let plan = ExactPlan::new(&x, &y)?;
+/// assert!(plan.is_proved() && plan.w2_squared == 1.0);
+/// assert_eq!(plan.map, [0.0, 1.0, 1.0, 1.0]);
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExactPlan {
     /// The entries, at most n + m − 1, in order of the source and then of the target.

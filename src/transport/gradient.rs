@@ -7,7 +7,7 @@
 //! p is the first marginal, a or a e^{−f/ρ}; weight derivatives of a balanced problem are along directions of sum zero, so up to a
 //! constant.
 
-use crate::transport::{Outcome, Problem, TransportError};
+use crate::transport::{Outcome, TransportError};
 
 /// Derivatives with respect to a cloud.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,24 +19,25 @@ pub struct Gradient {
 }
 
 impl Outcome {
-    /// The gradient of OT_ε with respect to the source of `problem`, which this outcome solves.
+    /// The gradient of OT_ε with respect to the source of its problem.
     ///
     /// Of the second argument: the outcome of the problem with the clouds exchanged.
     ///
     /// # Errors
     /// [`TransportError::QuadraticOnly`] when the cost is another than ½|x−y|²; |x−y| has a kink where points meet.
-    pub fn gradient(&self, problem: &Problem<'_>) -> Result<Gradient, TransportError> {
-        self.gradient_at(problem, &self.potentials.f)
+    pub fn gradient(&self) -> Result<Gradient, TransportError> {
+        self.gradient_at(&self.potentials.f)
     }
 
     /// The gradient in one argument of OT_ε(a, a), of which ½OT_ε(a, a) has this one in all.
-    pub(crate) fn gradient_of_half(&self, problem: &Problem<'_>) -> Result<Gradient, TransportError> {
+    pub(crate) fn gradient_of_half(&self) -> Result<Gradient, TransportError> {
         // Both potentials are one up to the constant that the gauge has put between them.
         let f: Vec<f64> = self.potentials.f.iter().zip(&self.potentials.g).map(|(f, g)| 0.5 * (f + g)).collect();
-        self.gradient_at(problem, &f)
+        self.gradient_at(&f)
     }
 
-    fn gradient_at(&self, problem: &Problem<'_>, f: &[f64]) -> Result<Gradient, TransportError> {
+    fn gradient_at(&self, f: &[f64]) -> Result<Gradient, TransportError> {
+        let problem = &self.problem;
         if !problem.cost().is_half_squared() {
             return Err(TransportError::QuadraticOnly { what: "derivatives" });
         }

@@ -12,7 +12,8 @@
 
 use crate::backend::{Backend, Device, Task};
 use crate::transport::problem::Problem;
-use crate::transport::sinkhorn::{Potentials, Run};
+use crate::transport::sinkhorn::Run;
+use crate::transport::solver::Potentials;
 use crate::transport::{Outcome, TransportError};
 use crate::vector::dot;
 use crate::watch::Watch;
@@ -31,17 +32,12 @@ pub struct HessianProduct {
 impl Outcome {
     /// The second derivative of OT_ε in the source points along `v`, n × d row-major, to a relative residual `tol`.
     ///
-    /// Its own accuracy is that of the potentials: solve `problem` to a small tolerance, in f64, first.
+    /// Its own accuracy is that of the potentials: solve the problem to a small tolerance, in f64, first.
     ///
     /// # Errors
-    /// [`TransportError`] when v has another length, a marginal is free, the cost is another than ½|x−y|², the outcome belongs to another problem, or memory runs out.
-    pub fn hessian_product(
-        &self,
-        problem: &Problem<'_>,
-        v: &[f64],
-        tol: f64,
-        device: &Device,
-    ) -> Result<HessianProduct, TransportError> {
+    /// [`TransportError`] when v has another length, a marginal is free, the cost is another than ½|x−y|², or memory runs out.
+    pub fn hessian_product(&self, v: &[f64], tol: f64, device: &Device) -> Result<HessianProduct, TransportError> {
+        let problem = &self.problem;
         let expected = problem.source().points().len();
         if v.len() != expected {
             return Err(TransportError::Direction { found: v.len(), expected });
@@ -56,14 +52,14 @@ impl Outcome {
     }
 }
 
-struct Product<'a, 'p> {
+struct Product<'a> {
     potentials: &'a Potentials,
-    problem: &'a Problem<'p>,
+    problem: &'a Problem,
     v: &'a [f64],
     tol: f64,
 }
 
-impl Task for Product<'_, '_> {
+impl Task for Product<'_> {
     type Output = Result<HessianProduct, TransportError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {

@@ -48,6 +48,16 @@ pub use plan::LowRankPlan;
 const DESCENT: &str = "descent";
 
 /// The solver and when it stops.
+///
+/// ```
+/// use brenier::measure::Cloud;
+/// use brenier::transport::LowRank;
+///
+/// let (x, y) = (Cloud::new(vec![0.0, 0.1, 5.0, 5.1], 1)?, Cloud::new(vec![1.0, 1.1, 6.0, 6.1], 1)?);
+/// let plan = LowRank::new(2).solve(&x, &y)?; // two stations for two clusters, each moved by 1
+/// assert!((2.0 * plan.transport_cost - 1.0).abs() < 0.02);
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LowRank {
     /// Number of stations r, from 1 to the smaller number of points and at most [`LARGEST`].

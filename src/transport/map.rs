@@ -1,29 +1,31 @@
 //! The entropic map T_ε(x) = Σ_j w_j y_j, w_j ∝ b_j exp((g_j − ½|x−y_j|²)/ε): the barycentric map, for any point.
 
+use std::sync::Arc;
+
 use crate::backend::{Backend, BackendError, Centred, Device, Packed, Rows, Task};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
 use crate::transport::problem::{Problem, scale};
 
 /// The entropic map of a solved problem (Pooladian & Niles-Weed 2021, eq. 8).
-#[derive(Clone, Copy, Debug)]
-pub struct EntropicMap<'a> {
+#[derive(Clone, Debug)]
+pub struct EntropicMap {
     /// Target y, b.
-    pub target: &'a Cloud,
+    pub target: Cloud,
     /// Potential g, of length m, in the input coordinates.
-    pub g: &'a [f64],
+    pub g: Arc<[f64]>,
     /// ε in units of c.
     pub eps: f64,
 }
 
-impl EntropicMap<'_> {
+impl EntropicMap {
     /// T_ε of each of `points`, n × d row-major.
     ///
     /// # Errors
     /// [`TransportError`] when the dimensions differ, g or ε are not those of a problem with this target, or memory runs out.
     pub fn apply(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
         self.check(points)?;
-        Ok(device.run(Apply { map: *self, points, mean: true })?.1)
+        Ok(device.run(Apply { map: self, points, mean: true })?.1)
     }
 
     /// The potential that belongs to g at each of `points`, f(x) = −ε log Σ_j b_j exp((g_j − ½|x−y_j|²)/ε), of length n.
@@ -32,19 +34,19 @@ impl EntropicMap<'_> {
     /// As [`EntropicMap::apply`].
     pub fn potential(&self, points: &Cloud, device: &Device) -> Result<Vec<f64>, TransportError> {
         self.check(points)?;
-        Ok(device.run(Apply { map: *self, points, mean: false })?.0)
+        Ok(device.run(Apply { map: self, points, mean: false })?.0)
     }
 
     fn check(&self, points: &Cloud) -> Result<(), TransportError> {
         // Dimensions and ε are judged as those of a problem between the points and the target.
-        Problem::new(points, self.target, self.eps)?;
+        Problem::new(points, &self.target, self.eps)?;
         let (m, found) = (self.target.len(), self.g.iter().filter(|g| g.is_finite()).count());
         if (m, m) == (self.g.len(), found) { Ok(()) } else { Err(TransportError::Potential { m, found }) }
     }
 }
 
 struct Apply<'a> {
-    map: EntropicMap<'a>,
+    map: &'a EntropicMap,
     points: &'a Cloud,
     /// Whether T_ε is wanted, not the potential.
     mean: bool,
@@ -56,6 +58,7 @@ impl Task for Apply<'_> {
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let EntropicMap { target, g, eps } = self.map;
+        let eps = *eps;
         let scale = scale(target, self.points);
         let (n, d, eps) = (self.points.len(), target.dim(), eps * scale * scale);
         // Relative to the mean of y, so that an offset of both clouds costs no digits.

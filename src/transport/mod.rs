@@ -1,4 +1,21 @@
 //! Optimal transport between two measures. Problem, solver and outcome are three types; exact where it is cheap or closed.
+//!
+//! ```
+//! use brenier::backend::{Device, Precision};
+//! use brenier::measure::Cloud;
+//! use brenier::transport::{Divergence, Plan, Problem, Sinkhorn};
+//!
+//! let device = Device::cpu(Precision::F64);
+//! let (x, y) = (Cloud::new(vec![0.0, 1.0], 1)?, Cloud::new(vec![2.0, 3.0], 1)?);
+//! let problem = Problem::new(&x, &y, 0.01)?;
+//! let outcome = Sinkhorn::default().solve(&problem, &device)?;
+//! let images = Plan::new(&problem, &outcome.potentials)?.apply(y.points(), 1, &device)?; // Σ_j P_ij y_j, and a_i = ½
+//! assert!((images[0] - 1.0).abs() < 1e-2 && (images[1] - 1.5).abs() < 1e-2);
+//! let divergence = Divergence::to(&y, 0.01, Sinkhorn::default(), &device)?;
+//! assert!((divergence.from(&x, &device)? - 2.0).abs() < 1e-2); // ½W₂² of a shift by 2
+//! assert!(divergence.from(&y, &device)?.abs() < 1e-2);
+//! # Ok::<(), brenier::Error>(())
+//! ```
 
 pub mod assignment;
 pub mod barycenter;
@@ -13,6 +30,7 @@ pub mod exact;
 pub mod gaussian;
 pub mod gradient;
 pub mod hessian;
+mod hold;
 pub mod line;
 pub mod low_rank;
 pub mod map;
@@ -25,8 +43,11 @@ pub mod scale;
 pub mod sinkhorn;
 pub mod sliced;
 pub mod soft_plan;
+mod solve;
 pub mod solved;
+pub mod solver;
 pub mod start;
+mod values;
 
 pub use assignment::{Assignment, assign};
 pub use barycenter::{Barycenter, Between, Coupling};
@@ -47,8 +68,8 @@ pub use pairs::Pairing;
 pub use plan::{Plan, PlanEntropy};
 pub use problem::{ClassCosts, LabelCost, Problem};
 pub use scale::{CostScale, ScaleOf};
-pub use sinkhorn::{Potentials, Sinkhorn};
 pub use sliced::{SlicedDistance, sliced_w2};
 pub use soft_plan::SoftPlan;
 pub use solved::Solved;
+pub use solver::{Potentials, Sinkhorn};
 pub use start::subsample;

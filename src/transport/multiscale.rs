@@ -16,9 +16,12 @@ use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Real, Storage};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
-use crate::transport::outcome::{Outcome, Plan, Values, Verdict};
+use crate::transport::hold::Hold;
+use crate::transport::outcome::{Outcome, Verdict};
 use crate::transport::problem::{Problem, precision, scale};
-use crate::transport::sinkhorn::{Blur, Hold, Potentials, Sinkhorn};
+use crate::transport::sinkhorn::Blur;
+use crate::transport::solver::{Potentials, Sinkhorn};
+use crate::transport::values::{Ended, Values};
 use crate::vector::dot;
 use crate::watch::{Residual, Watch};
 use level::{Budget, Level, REACHED, Step};
@@ -44,7 +47,7 @@ const TILE_ROUNDING: f64 = 1e-2;
 const FEWEST_POINTS: usize = 512;
 
 /// Whether `problem` is one for this solver: few dimensions, many pairs, and acceleration asked for.
-pub(super) fn serves(problem: &Problem<'_>, solver: &Sinkhorn) -> bool {
+pub(super) fn serves(problem: &Problem, solver: &Sinkhorn) -> bool {
     let (x, y) = (problem.source(), problem.target());
     problem.cost().is_half_squared()
         && problem.labels().is_none()
@@ -57,7 +60,7 @@ pub(super) fn serves(problem: &Problem<'_>, solver: &Sinkhorn) -> bool {
 /// Solves `problem`, from `warm` if given; between a cloud and itself by symmetric averaging.
 pub(super) fn solve<B: Backend>(
     backend: &B,
-    problem: &Problem<'_>,
+    problem: &Problem,
     solver: &Sinkhorn,
     warm: Option<&Potentials>,
     watch: Watch<'_>,
@@ -139,7 +142,7 @@ fn schedule<const D: usize>(pyramids: &[Pyramid<D>], eps: f64) -> Vec<Step> {
 
 fn descend<B: Backend, const D: usize>(
     backend: &B,
-    problem: &Problem<'_>,
+    problem: &Problem,
     solver: &Sinkhorn,
     warm: Option<&Potentials>,
     watch: Watch<'_>,
@@ -252,7 +255,7 @@ fn descend<B: Backend, const D: usize>(
 
 /// What the values of a plan need besides its last level.
 struct Ends<'a, const D: usize> {
-    problem: &'a Problem<'a>,
+    problem: &'a Problem,
     solver: &'a Sinkhorn,
     pyramids: &'a [Pyramid<D>],
     unit: f64,
@@ -274,7 +277,7 @@ impl<const D: usize> Ends<'_, D> {
         let (square, eps) = (self.unit * self.unit, self.problem.eps() * self.unit * self.unit);
         let rows = level.rows(self.gap)?;
         let [first, second] = level.sides();
-        let plan = Plan {
+        let plan = Ended {
             eps,
             mass: [&first.scale.weights, &second.scale.weights],
             holds: [&first.hold, &second.hold],
@@ -290,6 +293,7 @@ impl<const D: usize> Ends<'_, D> {
         }
         let verdict = Verdict::new(error, self.solver, &history, self.rounding / eps);
         Ok(Outcome {
+            problem: self.problem.clone(),
             potentials: Potentials { f: x.restored(&f, 1), g: y.restored(&g, 1) },
             eps: self.problem.eps(),
             precision: precision::<B>(),

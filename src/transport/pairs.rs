@@ -12,7 +12,7 @@
 use crate::backend::Device;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
-use crate::transport::{Draws, LabelCost, Plan, Potentials, Problem, Sinkhorn, TransportError};
+use crate::transport::{ClassCosts, Draws, LabelCost, Plan, Potentials, Problem, Sinkhorn, TransportError};
 use crate::watch::Watch;
 
 /// Slots drawn at a time: enough to share a pass over the columns, few enough for memory.
@@ -22,9 +22,9 @@ const LEFT_OVER: Sinkhorn = Sinkhorn { tol: 1e-2, max_iter: 1000, plain: false }
 
 /// A stream of index pairs drawn from a plan.
 #[derive(Clone, Debug)]
-pub struct Pairing<'a> {
-    plan: Plan<'a>,
-    potentials: &'a Potentials,
+pub struct Pairing {
+    plan: Plan,
+    potentials: Potentials,
     seed: u32,
     step: u32,
     total: u64,
@@ -44,14 +44,14 @@ pub struct Pairs {
     pub target: Vec<u32>,
 }
 
-impl<'a> Pairing<'a> {
+impl Pairing {
     /// A stream of `total` pairs; `step` tells streams of the same seed apart.
     ///
     /// # Errors
     /// [`TransportError::WarmStart`] when the potentials are not those of `problem`.
     pub fn new(
-        problem: &Problem<'a>,
-        potentials: &'a Potentials,
+        problem: &Problem,
+        potentials: &Potentials,
         total: u64,
         without_replacement: bool,
         (seed, step): (u32, u32),
@@ -71,7 +71,7 @@ impl<'a> Pairing<'a> {
         let last = (0..n).rfind(|&i| source.weight(i) > 0.0).map_or(n, |i| i + 1);
         first_slot[last..].fill(total);
         let used = without_replacement.then(|| vec![0; plan.target().len()]);
-        Ok(Self { plan, potentials, seed, step, total, done: 0, first_slot, used })
+        Ok(Self { plan, potentials: potentials.clone(), seed, step, total, done: 0, first_slot, used })
     }
 
     /// The next round of pairs, in their random order; none when all are drawn.
@@ -103,7 +103,7 @@ impl<'a> Pairing<'a> {
     /// The draw of each open slot, whose row of `plan` is `rows`.
     fn draw(
         &self,
-        plan: &Plan<'_>,
+        plan: &Plan,
         rows: &[u32],
         slots: &[Slot],
         open: &[usize],
@@ -125,7 +125,7 @@ impl<'a> Pairing<'a> {
             place[row as usize] += 1;
             quantiles[*at] = philox.uniform_at([source, self.step, draw, round]);
         }
-        let drawn = plan.partners().draw(plan.source(), Draws { first: &first, quantiles: &quantiles }, device)?;
+        let drawn = plan.partners_of_source().draw(plan.source(), Draws { first: &first, quantiles: &quantiles }, device)?;
         Ok(at.into_iter().map(|at| drawn[at]).collect())
     }
 
@@ -170,19 +170,18 @@ impl<'a> Pairing<'a> {
                 Cloud::new(points, cloud.dim())
             };
             let (x, y) = (plain(x, &sources)?.with_weights(waiting)?, plain(y, &targets)?.with_weights(room)?);
-            let mut problem = Problem::new(&x, &y, eps)?.under(self.plan.cost())?;
-            let few = |labels: &[u32], rows: &[usize]| rows.iter().map(|&i| labels[i]).collect::<Vec<u32>>();
-            let labels = self.plan.classes().map(|classes| classes.labels);
-            let of_both = labels.map(|labels| (labels, few(labels.source, &sources), few(labels.target, &targets)));
-            if let Some((labels, source, target)) = &of_both {
-                problem = problem.with_labels(LabelCost { source, target, ..*labels })?;
+            let mut problem = Problem::new(&x, &y, eps)?.under(self.plan.cost().clone())?;
+            let few = |labels: &[u32], rows: &[usize]| rows.iter().map(|&i| labels[i]).collect();
+            if let Some(ClassCosts { labels, .. }) = self.plan.classes() {
+                let (source, target) = (few(&labels.source, &sources), few(&labels.target, &targets));
+                problem = problem.with_labels(LabelCost { source, target, ..labels.clone() })?;
             }
             let warm = Potentials {
                 f: sources.iter().map(|&i| self.potentials.f[i]).collect(),
                 g: targets.iter().map(|&j| self.potentials.g[j]).collect(),
             };
             let outcome = LEFT_OVER.solve_watched(&problem, Some(&warm), device, watch.not_keeping())?;
-            let plan = Plan::new(&problem, &outcome.potentials)?;
+            let plan = outcome.plan();
             for (&k, j) in open.iter().zip(self.draw(&plan, &rows, slots, &open, round, device)?) {
                 target[k] = targets[j as usize] as u32;
             }

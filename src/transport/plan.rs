@@ -1,5 +1,7 @@
 //! Operations with the plan P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε) that never store it: O(n + m) memory, one pass over the pairs each.
 
+use std::sync::Arc;
+
 use crate::backend::Device;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
@@ -7,15 +9,15 @@ use crate::transport::conditional::check_values;
 use crate::transport::{ClassCosts, Conditional, Draws, GroundCost, Potentials, Problem, TransportError};
 
 /// The plan of a problem and its potentials.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan<'a> {
-    source: &'a Cloud,
-    target: &'a Cloud,
-    f: &'a [f64],
-    g: &'a [f64],
+#[derive(Clone, Debug)]
+pub struct Plan {
+    source: Cloud,
+    target: Cloud,
+    f: Arc<[f64]>,
+    g: Arc<[f64]>,
     eps: f64,
-    cost: GroundCost<'a>,
-    classes: Option<ClassCosts<'a>>,
+    cost: GroundCost,
+    classes: Option<ClassCosts>,
 }
 
 /// Entropies of a plan, in nats: H(P) = −Σ P log P with the rows of P scaled to the first marginal.
@@ -38,51 +40,63 @@ impl PlanEntropy {
     }
 }
 
-impl<'a> Plan<'a> {
+impl Plan {
     /// The plan of `problem` under `potentials`, with its class costs where it has them: what is asked of it is then found row by row
     /// on the processor, of its own points alone, for others have no class.
     ///
     /// # Errors
     /// [`TransportError::WarmStart`] when the potentials have other lengths.
-    pub fn new(problem: &Problem<'a>, potentials: &'a Potentials) -> Result<Self, TransportError> {
-        let (source, target) = (problem.source(), problem.target());
-        let (f, g) = (&potentials.f[..], &potentials.g[..]);
-        if (f.len(), g.len()) != (source.len(), target.len()) {
-            return Err(TransportError::WarmStart { f: f.len(), g: g.len(), n: source.len(), m: target.len() });
+    pub fn new(problem: &Problem, potentials: &Potentials) -> Result<Self, TransportError> {
+        let (n, m, f, g) = (problem.source().len(), problem.target().len(), potentials.f.len(), potentials.g.len());
+        match (f, g) == (n, m) {
+            true => Ok(Self::of(problem, potentials)),
+            false => Err(TransportError::WarmStart { f, g, n, m }),
         }
-        let classes = problem.labels().map(|labels| ClassCosts { labels, back: false });
-        Ok(Self { source, target, f, g, eps: problem.eps(), cost: problem.cost(), classes })
+    }
+
+    /// The plan of `problem` under potentials of its own lengths.
+    pub(super) fn of(problem: &Problem, potentials: &Potentials) -> Self {
+        Self {
+            source: problem.source().clone(),
+            target: problem.target().clone(),
+            f: potentials.f[..].into(),
+            g: potentials.g[..].into(),
+            eps: problem.eps(),
+            cost: problem.cost().clone(),
+            classes: problem.labels().map(|labels| ClassCosts { labels: labels.clone(), back: false }),
+        }
     }
 
     /// The plan back, Pᵀ.
     pub fn transposed(&self) -> Self {
-        let (cost, classes) = (self.cost.reversed(), self.classes.map(ClassCosts::reversed));
-        Self { source: self.target, target: self.source, f: self.g, g: self.f, eps: self.eps, cost, classes }
+        let Self { source, target, f, g, eps, cost, classes } = self.clone();
+        let (cost, classes) = (cost.reversed(), classes.map(ClassCosts::reversed));
+        Self { source: target, target: source, f: g, g: f, eps, cost, classes }
     }
 
     /// The cloud that is moved: x, a.
-    pub fn source(&self) -> &'a Cloud {
-        self.source
+    pub fn source(&self) -> &Cloud {
+        &self.source
     }
 
     /// Where it is moved to: y, b.
-    pub fn target(&self) -> &'a Cloud {
-        self.target
+    pub fn target(&self) -> &Cloud {
+        &self.target
     }
 
     /// The potential g, of length m.
-    pub fn g(&self) -> &'a [f64] {
-        self.g
+    pub fn g(&self) -> &[f64] {
+        &self.g
     }
 
     /// The cost of the points.
-    pub fn cost(&self) -> GroundCost<'a> {
-        self.cost
+    pub fn cost(&self) -> &GroundCost {
+        &self.cost
     }
 
     /// The cost of the classes, if there is one.
-    pub fn classes(&self) -> Option<ClassCosts<'a>> {
-        self.classes
+    pub fn classes(&self) -> Option<&ClassCosts> {
+        self.classes.as_ref()
     }
 
     /// ε in units of c.
@@ -90,10 +104,16 @@ impl<'a> Plan<'a> {
         self.eps
     }
 
-    /// The law of the partner in the target of a point x.
-    pub fn partners(&self) -> Conditional<'a> {
-        let (cost, classes) = (self.cost, self.classes);
-        Conditional { target: self.target, g: self.g, eps: self.eps, cost, classes, source: Some((self.source, self.f)) }
+    /// The law of the partner in the target of any point x, by the potential g alone. With class costs there is none: a point that is
+    /// not of the source has no class.
+    pub fn partners(&self) -> Conditional {
+        Conditional { f: None, ..self.partners_of_source() }
+    }
+
+    /// The law of the partner of the points of the source, all of them in their order: f is known there, which saves a pass.
+    pub fn partners_of_source(&self) -> Conditional {
+        let Self { target, f, g, eps, cost, classes, .. } = self.clone();
+        Conditional { target, g, eps, cost, classes, f: Some(f) }
     }
 
     /// A partner in the target for each point of the source, drawn from P_ij / Σ_k P_ik: one uniform number a row, of (`seed`, stream
@@ -102,7 +122,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`TransportError`] when memory runs out.
     pub fn draw_partners(&self, seed: u32, device: &Device) -> Result<Vec<u32>, TransportError> {
-        self.draw_partners_of(self.source, seed, device)
+        self.draw_by(&self.partners_of_source(), &self.source, seed, device)
     }
 
     /// [`Plan::draw_partners`] of other points, from the law that the potential g gives each of them.
@@ -110,11 +130,15 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`TransportError`] when the dimensions differ, the plan has class costs, or memory runs out.
     pub fn draw_partners_of(&self, points: &Cloud, seed: u32, device: &Device) -> Result<Vec<u32>, TransportError> {
+        self.draw_by(&self.partners(), points, seed, device)
+    }
+
+    fn draw_by(&self, law: &Conditional, points: &Cloud, seed: u32, device: &Device) -> Result<Vec<u32>, TransportError> {
         let n = points.len() as u32;
         let philox = Philox::new(seed, Stream::Noise);
         let quantiles: Vec<f64> = (0..n).map(|i| philox.uniform(i, 0, 0)).collect();
         let first: Vec<u32> = (0..=n).collect();
-        self.partners().draw(points, Draws { first: &first, quantiles: &quantiles }, device)
+        law.draw(points, Draws { first: &first, quantiles: &quantiles }, device)
     }
 
     /// P v, n × p, for `values` v, m × p.
@@ -123,7 +147,7 @@ impl<'a> Plan<'a> {
     /// [`TransportError`] when the number of values does not fit or memory runs out.
     pub fn apply(&self, values: &[f64], p: usize, device: &Device) -> Result<Vec<f64>, TransportError> {
         check_values(values, self.target.len(), p)?;
-        let (log_ratio, mut mean) = self.partners().soft_mean(self.source, values, p, device)?;
+        let (log_ratio, mut mean) = self.partners_of_source().soft_mean(&self.source, values, p, device)?;
         for (i, (row, log_ratio)) in mean.chunks_exact_mut(p).zip(log_ratio).enumerate() {
             let mass = self.source.weight(i) * log_ratio.exp();
             row.iter_mut().for_each(|v| *v *= mass);
@@ -145,7 +169,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`TransportError`] when the number of values does not fit or memory runs out.
     pub fn pull(&self, values: &[f64], p: usize, device: &Device) -> Result<Vec<f64>, TransportError> {
-        self.partners().mean(self.source, values, p, device)
+        self.partners_of_source().mean(&self.source, values, p, device)
     }
 
     /// Where `mass` on the source goes, of length m: Σ_i mass_i P_ij / Σ_k P_ik. No mass is lost, and none may be negative.
@@ -155,11 +179,11 @@ impl<'a> Plan<'a> {
     pub fn push(&self, mass: &[f64], device: &Device) -> Result<Vec<f64>, TransportError> {
         check_values(mass, self.source.len(), 1)?;
         // Under P_ij / Σ_k P_ik = b_j exp((f′_i + g_j − c_ij)/ε) the mass at j is b_j times a row sum of the plan back.
-        let (log_ratio, _) = self.partners().soft_mean(self.source, &vec![1.0; self.target.len()], 1, device)?;
+        let (log_ratio, _) = self.partners_of_source().soft_mean(&self.source, &vec![1.0; self.target.len()], 1, device)?;
         let f: Vec<f64> = self.f.iter().zip(&log_ratio).map(|(f, r)| f - self.eps * r).collect();
         let total: f64 = mass.iter().sum();
-        let moved = Cloud::new(self.source.points().to_vec(), self.source.dim())?.with_weights(mass.to_vec())?;
-        let back = Plan { source: self.target, target: &moved, f: self.g, g: &f, ..self.transposed() };
+        let moved = self.source.clone().with_weights(mass.to_vec())?;
+        let back = Plan { target: moved, g: f.into(), ..self.transposed() };
         Ok(back.row_mass(device)?.into_iter().map(|mass| total * mass).collect())
     }
 
@@ -168,13 +192,13 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`TransportError`] when memory runs out.
     pub fn entropy(&self, device: &Device) -> Result<PlanEntropy, TransportError> {
-        let rows = self.partners().entropy(self.source, device)?;
+        let rows = self.partners_of_source().entropy(&self.source, device)?;
         let conditional: f64 = rows.iter().enumerate().map(|(i, h)| self.source.weight(i) * h).sum();
         let shannon = |cloud: &Cloud| {
             let weights = (0..cloud.len()).map(|i| cloud.weight(i)).filter(|w| *w > 0.0);
             weights.map(|w| -w * w.ln()).sum::<f64>()
         };
-        let source = shannon(self.source);
-        Ok(PlanEntropy { joint: source + conditional, source, target: shannon(self.target) })
+        let source = shannon(&self.source);
+        Ok(PlanEntropy { joint: source + conditional, source, target: shannon(&self.target) })
     }
 }

@@ -3,13 +3,14 @@
 mod side;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::backend::{Backend, BackendError, Cost, PairCost, Precision, Real, Storage};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
-use crate::transport::cost::{CostFunction, GroundCost, Streamed};
+use crate::transport::cost::{GroundCost, Streamed};
 use crate::transport::scale::{CostScale, ScaleOf};
 use crate::vector::dot;
 use side::scale_about;
@@ -17,34 +18,34 @@ pub(crate) use side::{Side, scale};
 
 /// OT_ε(a, b) = min ⟨P, c⟩ + ε KL(P ‖ a⊗b) over plans P with marginals a and b, c(x, y) = ½|x−y|² unless another is given; a
 /// marginal that is not held adds ρ KL(P₁ ‖ a) instead.
-#[derive(Clone, Copy, Debug)]
-pub struct Problem<'a> {
-    source: &'a Cloud,
-    target: &'a Cloud,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    source: Cloud,
+    target: Cloud,
     eps: f64,
     rho: [Option<f64>; 2],
-    cost: GroundCost<'a>,
+    cost: GroundCost,
     /// What exponents are made of is at most this: the largest squared radius, or of other costs a bound of the cost.
     reach: f64,
-    labels: Option<LabelCost<'a>>,
+    labels: Option<LabelCost>,
     storage: Storage,
 }
 
 /// A cost of classes, added to that of the points: c(x_i, y_j) = ½|x_i−y_j|² + W(label of x_i, label of y_j), as the distances
 /// between classes of Alvarez-Melis, Fusi 2020 (OTDD, eq. 6).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LabelCost<'a> {
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelCost {
     /// Row of the table for each source point, of length n.
-    pub source: &'a [u32],
+    pub source: Arc<[u32]>,
     /// Column of the table for each target point, of length m.
-    pub target: &'a [u32],
+    pub target: Arc<[u32]>,
     /// W in units of c, row-major.
-    pub table: &'a [f64],
+    pub table: Arc<[f64]>,
     /// Columns of the table.
     pub columns: usize,
 }
 
-impl LabelCost<'_> {
+impl LabelCost {
     /// Its mean Σ_ij a_i b_j W over independent pairs, in units of c; a label beyond the table costs nothing.
     pub fn mean(&self, source: &Cloud, target: &Cloud) -> f64 {
         let [rows, to] = self.masses(source, target);
@@ -80,19 +81,19 @@ impl LabelCost<'_> {
             masses
         };
         let columns = self.columns.max(1);
-        [masses(source, self.source, self.table.len() / columns), masses(target, self.target, columns)]
+        [masses(source, &self.source, self.table.len() / columns), masses(target, &self.target, columns)]
     }
 }
 
 /// The class costs of the pairs of a plan, seen from one of its ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ClassCosts<'a> {
-    pub(super) labels: LabelCost<'a>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassCosts {
+    pub(super) labels: LabelCost,
     /// Whether rows are points of the target.
     pub(super) back: bool,
 }
 
-impl ClassCosts<'_> {
+impl ClassCosts {
     /// Those of the way back.
     pub(super) fn reversed(self) -> Self {
         Self { back: !self.back, ..self }
@@ -101,7 +102,7 @@ impl ClassCosts<'_> {
     /// W of row i and column j.
     pub(super) fn between(&self, i: usize, j: usize) -> f64 {
         let (source, target) = if self.back { (j, i) } else { (i, j) };
-        let LabelCost { source: of_source, target: of_target, table, columns } = self.labels;
+        let LabelCost { source: of_source, target: of_target, table, columns } = &self.labels;
         table[of_source[source] as usize * columns + of_target[target] as usize]
     }
 }
@@ -117,12 +118,12 @@ const HIDDEN: f64 = 1e-3;
 /// Rounding errors of costs over ρ that are still accepted.
 const DROWNED: f64 = 1e-2;
 
-impl<'a> Problem<'a> {
+impl Problem {
     /// The problem of moving `source` to `target` at `eps`, in units of c.
     ///
     /// # Errors
     /// [`TransportError`] when the dimensions differ or ε is not positive.
-    pub fn new(source: &'a Cloud, target: &'a Cloud, eps: f64) -> Result<Self, TransportError> {
+    pub fn new(source: &Cloud, target: &Cloud, eps: f64) -> Result<Self, TransportError> {
         if source.dim() != target.dim() {
             return Err(TransportError::Dimensions { source_dim: source.dim(), target_dim: target.dim() });
         }
@@ -130,7 +131,8 @@ impl<'a> Problem<'a> {
             return Err(TransportError::Eps { eps });
         }
         let cost = GroundCost::Known(Cost::HalfSquaredEuclidean);
-        Self { source, target, eps, rho: [None; 2], cost, reach: 0.0, labels: None, storage: Storage::Full }.under(cost)
+        let (source, target, storage) = (source.clone(), target.clone(), Storage::Full);
+        Self { source, target, eps, rho: [None; 2], cost: cost.clone(), reach: 0.0, labels: None, storage }.under(cost)
     }
 
     /// The problem with another cost of the points; ε, ρ, potentials and values are in its units.
@@ -149,31 +151,34 @@ impl<'a> Problem<'a> {
     ///
     /// # Errors
     /// [`TransportError::Cost`] when a pair has a cost that is not finite.
-    pub fn with_cost_function(self, cost: &'a CostFunction<'a>) -> Result<Self, TransportError> {
-        self.under(GroundCost::Given(cost))
+    pub fn with_cost_function(
+        self,
+        cost: impl Fn(&[f64], &[f64]) -> f64 + Send + Sync + 'static,
+    ) -> Result<Self, TransportError> {
+        self.under(GroundCost::given(cost))
     }
 
     /// The problem with `cost` as cost of the points.
-    pub(super) fn under(self, cost: GroundCost<'a>) -> Result<Self, TransportError> {
+    pub(super) fn under(self, cost: GroundCost) -> Result<Self, TransportError> {
         let farthest = |cloud: &Cloud, from: &[f64]| with_mass(cloud).map(|x| cost.between(x, from)).fold(0.0, f64::max);
         let reach = match cost {
             GroundCost::Known(Cost::HalfSquaredEuclidean) => {
-                largest_squared_radius(self.source).max(largest_squared_radius(self.target))
+                largest_squared_radius(&self.source).max(largest_squared_radius(&self.target))
             }
             GroundCost::Known(Cost::Cosine) => 1.0,
             GroundCost::Known(Cost::Lp(p)) if !(p >= 1.0 && p.is_finite()) => return Err(TransportError::Power { p }),
             // A norm obeys the triangle inequality.
             GroundCost::Known(_) => {
                 let origin = self.source.mean();
-                farthest(self.source, &origin) + farthest(self.target, &origin)
+                farthest(&self.source, &origin) + farthest(&self.target, &origin)
             }
-            GroundCost::Given(_) | GroundCost::Reversed(_) => self.largest_cost(cost)?,
+            GroundCost::Given(_) | GroundCost::Reversed(_) => self.largest_cost(&cost)?,
         };
         Self { cost, reach, ..self }.storable()
     }
 
     /// max |c_ij|, if all are finite.
-    fn largest_cost(&self, cost: GroundCost<'_>) -> Result<f64, TransportError> {
+    fn largest_cost(&self, cost: &GroundCost) -> Result<f64, TransportError> {
         let row = |i: usize| {
             let costs = self.target.rows().map(|y| cost.between(self.source.row(i), y));
             costs.enumerate().try_fold(0.0, |largest: f64, (j, value)| match value.is_finite() {
@@ -188,11 +193,8 @@ impl<'a> Problem<'a> {
     ///
     /// # Errors
     /// As [`Problem::new`], and [`TransportError::Cost`].
-    pub fn between<'b>(&self, source: &'b Cloud, target: &'b Cloud) -> Result<Problem<'b>, TransportError>
-    where
-        'a: 'b,
-    {
-        Problem::<'b> { rho: self.rho, storage: self.storage, ..Problem::new(source, target, self.eps)? }.under(self.cost)
+    pub fn between(&self, source: &Cloud, target: &Cloud) -> Result<Self, TransportError> {
+        Self { rho: self.rho, storage: self.storage, ..Self::new(source, target, self.eps)? }.under(self.cost.clone())
     }
 
     /// The problem with free marginals: the first costs ρ₁ KL(P₁ ‖ a), the second ρ₂ KL(P₂ ‖ b), in units of c, where given;
@@ -211,8 +213,9 @@ impl<'a> Problem<'a> {
     ///
     /// # Errors
     /// [`TransportError::Labels`] unless each point has a label within the table and the table is finite.
-    pub fn with_labels(self, labels: LabelCost<'a>) -> Result<Self, TransportError> {
-        let LabelCost { source, target, table, columns } = labels;
+    pub fn with_labels(self, labels: LabelCost) -> Result<Self, TransportError> {
+        let LabelCost { source, target, table, columns } = &labels;
+        let columns = *columns;
         let within = |labels: &[u32], classes: usize| labels.iter().all(|&label| (label as usize) < classes);
         let rows = table.len() / columns.max(1);
         let fits = (source.len(), target.len()) == (self.source.len(), self.target.len())
@@ -246,7 +249,7 @@ impl<'a> Problem<'a> {
     /// clouds as stored is off by no more.
     pub fn storage_error(&self) -> f64 {
         let (source, target) = match self.cost.is_half_squared() {
-            true => (Cow::Borrowed(self.source), Cow::Borrowed(self.target)),
+            true => (Cow::Borrowed(&self.source), Cow::Borrowed(&self.target)),
             false => (Cow::Owned(self.source.directions()), Cow::Owned(self.target.directions())),
         };
         let scale = scale(&source, &target);
@@ -266,23 +269,22 @@ impl<'a> Problem<'a> {
     }
 
     /// The cost of the points.
-    pub fn cost(&self) -> GroundCost<'a> {
-        self.cost
+    pub fn cost(&self) -> &GroundCost {
+        &self.cost
     }
 
     /// The mean of the cost of the points over a seeded sample of pairs.
     pub fn mean_cost(&self, seed: u32) -> f64 {
-        self.cost.mean(self.source, self.target, seed)
+        self.cost.mean(&self.source, &self.target, seed)
     }
 
     /// The cost of the points where the solver streams it, and of the classes with it where they are no coordinates.
-    pub(super) fn streamed(&self) -> Streamed<'a> {
-        let Self { source, target, cost, labels, .. } = *self;
-        let points = move |i: usize, j: usize| cost.between(source.row(i), target.row(j));
-        match (cost, labels) {
+    pub(super) fn streamed(&self) -> Streamed<'_> {
+        let points = move |i: usize, j: usize| self.cost.between(self.source.row(i), self.target.row(j));
+        match (&self.cost, &self.labels) {
             (GroundCost::Known(Cost::HalfSquaredEuclidean | Cost::Cosine), _) => Streamed::Product,
             (GroundCost::Known(Cost::Euclidean), None) => Streamed::Norm(PairCost::Euclidean),
-            (GroundCost::Known(Cost::Lp(p)), None) => Streamed::Norm(PairCost::Lp(p)),
+            (GroundCost::Known(Cost::Lp(p)), None) => Streamed::Norm(PairCost::Lp(*p)),
             (_, None) => Streamed::given(points),
             (_, Some(LabelCost { source, target, table, columns })) => {
                 Streamed::given(move |i, j| points(i, j) + table[source[i] as usize * columns + target[j] as usize])
@@ -291,8 +293,8 @@ impl<'a> Problem<'a> {
     }
 
     /// The cost of classes, if there is one.
-    pub fn labels(&self) -> Option<LabelCost<'a>> {
-        self.labels
+    pub fn labels(&self) -> Option<&LabelCost> {
+        self.labels.as_ref()
     }
 
     /// Both clouds on a device, in the problem's own unit of length.
@@ -302,7 +304,7 @@ impl<'a> Problem<'a> {
     pub(crate) fn sides<B: Backend>(&self, backend: &B) -> Result<(Side<B>, Side<B>), BackendError> {
         match self.streamed() {
             Streamed::Product if self.cost.is_half_squared() => {
-                self.product_sides(backend, (self.source, self.target), Side::with)
+                self.product_sides(backend, (&self.source, &self.target), Side::with)
             }
             Streamed::Product => {
                 let (source, target) = (self.source.directions(), self.target.directions());
@@ -310,14 +312,14 @@ impl<'a> Problem<'a> {
             }
             Streamed::Norm(_) => {
                 let origin: Vec<f64> = self.source.mean().iter().zip(self.target.mean()).map(|(x, y)| 0.5 * (x + y)).collect();
-                let scale = scale_about([(self.source, &origin), (self.target, &origin)]);
+                let scale = scale_about([(&self.source, &origin), (&self.target, &origin)]);
                 let side = |cloud| Side::about(backend, cloud, origin.clone(), scale, &[], Storage::Full);
-                Ok((side(self.source)?, side(self.target)?))
+                Ok((side(&self.source)?, side(&self.target)?))
             }
             // Only the numbers of the points meet on the device.
             Streamed::Given(_) => {
                 let side = |cloud: &Cloud| Side::about(backend, cloud, vec![0.0; cloud.dim()], 1.0, &[], Storage::Full);
-                Ok((side(self.source)?, side(self.target)?))
+                Ok((side(&self.source)?, side(&self.target)?))
             }
         }
     }
@@ -330,7 +332,8 @@ impl<'a> Problem<'a> {
         side: impl Fn(&B, &Cloud, f64, &[f64], Storage) -> Result<Side<B>, BackendError>,
     ) -> Result<(Side<B>, Side<B>), BackendError> {
         let scale = scale(source, target);
-        let extra = self.labels.map(|LabelCost { source, target, table, columns }| {
+        let extra = self.labels.as_ref().map(|LabelCost { source, target, table, columns }| {
+            let columns = *columns;
             let row = |label: &u32| table[*label as usize * columns..][..columns].iter().map(|w| -w * scale * scale);
             let unit = |label: &u32| {
                 let label = *label as usize;
@@ -344,13 +347,13 @@ impl<'a> Problem<'a> {
     }
 
     /// The cloud that is moved: x, a.
-    pub fn source(&self) -> &'a Cloud {
-        self.source
+    pub fn source(&self) -> &Cloud {
+        &self.source
     }
 
     /// Where it is moved to: y, b.
-    pub fn target(&self) -> &'a Cloud {
-        self.target
+    pub fn target(&self) -> &Cloud {
+        &self.target
     }
 
     /// ε in units of c.
@@ -368,7 +371,7 @@ impl<'a> Problem<'a> {
         self.rho[0] == self.rho[1]
             && self.labels.is_none()
             && matches!(self.cost, GroundCost::Known(_))
-            && (std::ptr::eq(self.source, self.target) || self.source == self.target)
+            && self.source == self.target
     }
 
     /// The rounding error of the exponents times ε, in the unit of `x`.
@@ -404,14 +407,15 @@ impl<'a> Problem<'a> {
         if !self.cost.is_half_squared() || self.labels.is_some() || self.reach * B::Real::ROUNDING <= share * self.eps {
             return false;
         }
-        let within = |cloud| squared_radius_within(cloud, 1.0 - OUTLYING);
-        let near = within(self.source).max(within(self.target));
+        let within = |cloud: &Cloud| squared_radius_within(cloud, 1.0 - OUTLYING);
+        let near = within(&self.source).max(within(&self.target));
         near * FAR <= self.reach && near * B::Real::ROUNDING <= ACCEPTED * self.eps
     }
 
     /// Refuses an ε whose exponents the precision of `B` cannot hold.
     pub(crate) fn check_precision<B: Backend>(&self) -> Result<(), TransportError> {
-        let class = self.labels.map_or(0.0, |labels| labels.table.iter().fold(0.0, |largest: f64, w| largest.max(w.abs())));
+        let class =
+            self.labels.as_ref().map_or(0.0, |labels| labels.table.iter().fold(0.0, |largest: f64, w| largest.max(w.abs())));
         let (reach, rounding) = (self.reach + class, B::Real::ROUNDING);
         let smallest = reach * rounding / ACCEPTED;
         if self.eps < smallest {

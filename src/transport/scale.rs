@@ -46,7 +46,7 @@ impl CostScale {
 
     /// c₀ with the costs of classes beside those of the points: their mean over independent pairs above the least of them, which a
     /// plan pays whatever it does.
-    pub fn with_classes(self, labels: &LabelCost<'_>, source: &Cloud, target: &Cloud) -> Self {
+    pub fn with_classes(self, labels: &LabelCost, source: &Cloud, target: &Cloud) -> Self {
         let least = labels.table.iter().copied().fold(f64::INFINITY, f64::min);
         let classes = labels.mean(source, target) - least;
         let within = self.within.map(|within| if within > 0.0 { within + classes } else { within });
@@ -79,7 +79,7 @@ impl fmt::Display for ScaleOf {
     }
 }
 
-impl GroundCost<'_> {
+impl GroundCost {
     /// T of `cloud`, in units of c; where the smallest 90 % are all zero the mean of all pairs, and 0 of a single point.
     pub fn within(&self, cloud: &Cloud, seed: u32) -> f64 {
         let places = Places::new(cloud);
@@ -101,7 +101,7 @@ impl GroundCost<'_> {
     /// c₀ of `source` and `target`: ½ (T + T′); both zero, the mean between the clouds; that zero too, 1.
     pub fn scale(&self, source: &Cloud, target: &Cloud, seed: u32) -> CostScale {
         let of_source = self.within(source, seed);
-        let of_target = if std::ptr::eq(source, target) { of_source } else { self.within(target, seed) };
+        let of_target = if source == target { of_source } else { self.within(target, seed) };
         let (mean, within) = (0.5 * of_source + 0.5 * of_target, [of_source, of_target]);
         if mean != 0.0 {
             return CostScale { value: mean, of: ScaleOf::Within, within };
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::backend::Cost;
 
-    const C: GroundCost<'static> = GroundCost::Known(Cost::HalfSquaredEuclidean);
+    const C: GroundCost = GroundCost::Known(Cost::HalfSquaredEuclidean);
 
     /// n points of N(0, I) in dimension d.
     fn normals(n: usize, d: usize, step: u32) -> Vec<f64> {
@@ -275,7 +275,7 @@ mod tests {
     fn a_trimmed_mean_of_zero_is_replaced_by_the_whole() {
         let jump = |x: &[f64], y: &[f64]| if (x[0] < 0.0) == (y[0] < 0.0) { 0.0 } else { 3.0 };
         let points: Vec<f64> = (-1..99).map(f64::from).collect();
-        assert_near(GroundCost::Given(&jump).within(&cloud(points, 1), 0), 3.0 * 0.02, 0.1); // 1,300 such pairs: 3 %
+        assert_near(GroundCost::given(jump).within(&cloud(points, 1), 0), 3.0 * 0.02, 0.1); // 1,300 such pairs: 3 %
     }
 
     #[test]

@@ -11,7 +11,8 @@
 use crate::backend::{Backend, Device, Task};
 use crate::transport::TransportError;
 use crate::transport::problem::Problem;
-use crate::transport::sinkhorn::{Potentials, Run, Sinkhorn};
+use crate::transport::sinkhorn::Run;
+use crate::transport::solver::{Potentials, Sinkhorn};
 use crate::vector::dot;
 use crate::watch::Watch;
 
@@ -42,19 +43,19 @@ impl Sinkhorn {
     /// says stop.
     pub fn soft_plan(
         &self,
-        problem: &Problem<'_>,
+        problem: &Problem,
         kappa: f64,
         warm: Option<&[f64]>,
         device: &Device,
         watch: Watch<'_>,
     ) -> Result<SoftPlan, TransportError> {
-        let problem = problem.with_rho(None, Some(kappa))?;
+        let problem = problem.clone().with_rho(None, Some(kappa))?;
         device.run(Solve { problem, solver: *self, warm, watch })
     }
 }
 
 struct Solve<'a> {
-    problem: Problem<'a>,
+    problem: Problem,
     solver: Sinkhorn,
     warm: Option<&'a [f64]>,
     watch: Watch<'a>,

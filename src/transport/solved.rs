@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::backend::{Precision, Storage};
-use crate::transport::{ClosedForm, ExactPlan, LinePlan, LowRankPlan, Outcome, PlanEntry, Potentials, Problem, Verdict};
+use crate::transport::{ClosedForm, ExactPlan, LinePlan, LowRankPlan, Outcome, PlanEntry, Potentials, Verdict};
 use crate::watch::Residual;
 
 /// What a W₂² was computed from.
@@ -96,6 +96,17 @@ impl Entropic {
 }
 
 /// What a solver found. Costs are in units of c.
+///
+/// ```
+/// use brenier::measure::Cloud;
+/// use brenier::transport::solved::Kind;
+/// use brenier::transport::{LinePlan, Solved};
+///
+/// let (x, y) = (Cloud::new(vec![0.0, 1.0], 1)?, Cloud::new(vec![3.0, 2.0], 1)?);
+/// let solved = Solved::from(LinePlan::new(&x, &y)?);
+/// assert_eq!((solved.kind, solved.w2_squared, solved.dual), (Kind::Exact, 4.0, Some(2.0)));
+/// # Ok::<(), brenier::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Solved {
     /// What `w2_squared` was computed from.
@@ -158,9 +169,10 @@ impl Solved {
         }
     }
 
-    /// The `outcome` of the entropic `problem`; with `own`, those of the source with itself and of the target with itself, its
+    /// The `outcome` of an entropic problem; with `own`, those of the source with itself and of the target with itself, its
     /// divergence S_ε = OT_ε(a, b) − ½ OT_ε(a, a) − ½ OT_ε(b, b).
-    pub fn entropic(problem: &Problem<'_>, outcome: Outcome, own: Option<[Outcome; 2]>) -> Self {
+    pub fn entropic(outcome: Outcome, own: Option<[Outcome; 2]>) -> Self {
+        let problem = outcome.problem.clone();
         let divergence = own.as_ref().map(|own| outcome.dual - 0.5 * own.iter().map(|own| own.dual).sum::<f64>());
         // A value is as good as the worst of its terms.
         let terms = own.iter().flatten().zip(["source", "target"]);
@@ -181,7 +193,7 @@ impl Solved {
             dual: Some(outcome.dual),
             regularised_cost: Some(outcome.regularised_cost),
             divergence,
-            variance_kept: Some(outcome.variance_kept(problem)),
+            variance_kept: Some(outcome.variance_kept()),
             entropic: Some(Entropic {
                 gap: outcome.gap(),
                 entropy: outcome.entropy,

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 
 use crate::backend::{Backend, Device};
 use crate::random::Stream;
+use crate::transport::TransportError;
 use crate::transport::gaussian::Gaussian;
 use crate::transport::problem::{Problem, Side};
-use crate::transport::sinkhorn::{Potentials, Sinkhorn};
-use crate::transport::{Conditional, Plan, TransportError};
+use crate::transport::solver::{Potentials, Sinkhorn};
 use crate::watch::Watch;
 
 /// Above this dimension covariances are taken as diagonal: their eigenvectors would cost as much as an iteration.
@@ -81,7 +81,7 @@ fn variances<B: Backend>(side: &Side<B>) -> Option<DVector<f64>> {
 /// # Errors
 /// [`TransportError`] as for [`Sinkhorn::solve`].
 pub fn subsample(
-    problem: &Problem<'_>,
+    problem: &Problem,
     n: usize,
     seed: u32,
     solver: Sinkhorn,
@@ -92,6 +92,6 @@ pub fn subsample(
     let y = problem.target().resample(n, seed, Stream::Split, 1);
     let small = problem.between(&x, &y)?;
     let outcome = solver.solve_watched(&small, None, device, watch)?;
-    let law = Conditional { source: None, ..Plan::new(&small, &outcome.potentials)?.partners() };
+    let law = outcome.plan().partners();
     Ok(Potentials { f: law.potential(problem.source(), device)?, g: vec![0.0; problem.target().len()] })
 }

@@ -207,7 +207,7 @@ fn points_in_half_precision_have_the_potentials_of_the_rounded_points() {
 }
 
 /// What the solver leaves on a device over `launcher`: potentials, as bits, and iterations.
-fn solved(launcher: Arc<Emulator>, problem: &Problem<'_>, sinkhorn: Sinkhorn) -> (Vec<u64>, usize) {
+fn solved(launcher: Arc<Emulator>, problem: &Problem, sinkhorn: Sinkhorn) -> (Vec<u64>, usize) {
     let device = Device::Cuda(Cuda::over(launcher, "emulator".into()).unwrap());
     let outcome = sinkhorn.solve(problem, &device).unwrap();
     assert!(sinkhorn.tol == 0.0 || outcome.marginal_error <= sinkhorn.tol, "{}", outcome.verdict);

@@ -64,7 +64,7 @@ fn paths_of_the_bridge_have_the_variance_of_the_closed_form_at_every_step() {
                 variances.push(variance(state));
                 true
             };
-            let end = bridge.run(&x, &grid, 1, &device, &mut keep).unwrap();
+            let end = bridge.run(None, &grid, 1, &device, &mut keep).unwrap();
             assert!(end.iter().all(|end| y.points().contains(end)), "ends are points of the target");
             for (k, found) in variances.iter().enumerate() {
                 let t = k as f64 / steps as f64;
@@ -86,7 +86,7 @@ fn two_times_of_a_path_covary_as_the_bridge_does() {
         states.push(state.to_vec());
         true
     };
-    bridge.run(&x, &Grid::uniform(&Schedule::CondOt, 4).unwrap(), 1, &device, &mut keep).unwrap();
+    bridge.run(None, &Grid::uniform(&Schedule::CondOt, 4).unwrap(), 1, &device, &mut keep).unwrap();
     let mean = |v: &[f64]| v.iter().sum::<f64>() / N as f64;
     let (p, q) = (&states[1], &states[3]);
     let found = p.iter().zip(q).map(|(p, q)| p * q).sum::<f64>() / N as f64 - mean(p) * mean(q);
@@ -113,11 +113,11 @@ fn a_path_does_not_depend_on_the_others() {
             }
             true
         };
-        bridge.run(start, &grid, seed, &device, &mut keep).unwrap();
+        bridge.run(Some(start), &grid, seed, &device, &mut keep).unwrap();
         state
     };
     let (whole, part, other) = (of_step_two(&some(100), 5), of_step_two(&some(10), 5), of_step_two(&some(100), 6));
     assert_eq!(part, whole[..10]);
     assert!(whole.iter().zip(&other).all(|(p, q)| p != q));
-    assert!(bridge.run(&some(10), &grid, 0, &device, &mut |step, _| step < 2).is_err(), "stopped");
+    assert!(bridge.run(Some(&some(10)), &grid, 0, &device, &mut |step, _| step < 2).is_err(), "stopped");
 }

@@ -3,7 +3,7 @@
 use brenier::backend::{Device, Precision};
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
-use brenier::transport::{Conditional, LabelCost, Outcome, Pairing, Plan, Problem, Sinkhorn, TransportError};
+use brenier::transport::{LabelCost, Outcome, Pairing, Plan, Problem, Sinkhorn, TransportError};
 use brenier::watch::Watch;
 
 const EPS: f64 = 0.3;
@@ -19,9 +19,12 @@ fn labels(n: usize, classes: u32) -> Vec<u32> {
     (0..n as u32).map(|i| (i * i + 1) % classes).collect()
 }
 
-fn solve(x: &Cloud, y: &Cloud, labels: Option<LabelCost<'_>>, rho: Option<f64>) -> Outcome {
+fn solve(x: &Cloud, y: &Cloud, labels: Option<LabelCost>, rho: Option<f64>) -> Outcome {
     let problem = Problem::new(x, y, EPS).unwrap().with_rho(rho, rho).unwrap();
-    let problem = labels.map_or(problem, |labels| problem.with_labels(labels).unwrap());
+    let problem = match labels {
+        Some(labels) => problem.with_labels(labels).unwrap(),
+        None => problem,
+    };
     let outcome = TIGHT.solve(&problem, &Device::cpu(Precision::F64)).unwrap();
     assert!(outcome.converged, "{}", outcome.verdict);
     outcome
@@ -49,7 +52,12 @@ fn the_plan_with_class_costs_is_that_of_the_whole_cost_matrix() {
         }
         let entry = |i: usize, j: usize| ((f[i] + g[j] - cost(i, j)) / EPS).exp() / 1200.0;
         let transport: f64 = (0..1200).map(|ij| entry(ij / 30, ij % 30) * cost(ij / 30, ij % 30)).sum();
-        let outcome = solve(&x, &y, Some(LabelCost { source: &of_x, target: &of_y, table: &table, columns: 3 }), rho);
+        let outcome = solve(
+            &x,
+            &y,
+            Some(LabelCost { source: of_x[..].into(), target: of_y[..].into(), table: table[..].into(), columns: 3 }),
+            rho,
+        );
         assert!((outcome.transport_cost - transport).abs() < 1e-8, "{} for {transport}", outcome.transport_cost);
         assert!(outcome.gap().abs() < 1e-8, "{}", outcome.gap());
         for i in 0..40 {
@@ -69,7 +77,7 @@ fn the_mean_of_class_costs_is_that_of_independent_pairs() {
     let (y, table) = (normals(30, 1), [0.0, 1.5, 0.2, 0.7, 0.0, 3.0]);
     let pairs = (0..1200).map(|ij| (ij / 30, ij % 30));
     let direct: f64 = pairs.map(|(i, j)| x.weight(i) * y.weight(j) * table[of_x[i] as usize * 3 + of_y[j] as usize]).sum();
-    let mean = LabelCost { source: &of_x, target: &of_y, table: &table, columns: 3 }.mean(&x, &y);
+    let mean = LabelCost { source: of_x[..].into(), target: of_y[..].into(), table: table[..].into(), columns: 3 }.mean(&x, &y);
     assert!((mean - direct).abs() < 1e-12, "{mean} for {direct}");
 }
 
@@ -78,7 +86,9 @@ fn the_mean_of_class_costs_is_that_of_independent_pairs() {
 fn a_constant_changes_the_value_alone_and_a_wall_separates_the_classes() {
     let (x, y) = (normals(40, 0), normals(40, 1));
     let (of_x, of_y) = (labels(40, 2), labels(40, 2));
-    let with = |table: &[f64]| solve(&x, &y, Some(LabelCost { source: &of_x, target: &of_y, table, columns: 2 }), None);
+    let with = |table: &[f64]| {
+        solve(&x, &y, Some(LabelCost { source: of_x[..].into(), target: of_y[..].into(), table: table.into(), columns: 2 }), None)
+    };
     let (bare, constant) = (solve(&x, &y, None, None), with(&[2.0; 4]));
     assert!((constant.regularised_cost - bare.regularised_cost - 2.0).abs() < 1e-9);
     assert!(constant.map.iter().zip(&bare.map).all(|(a, b)| (a - b).abs() < 1e-8));
@@ -109,7 +119,7 @@ fn costs_in_the_table_converge_as_they_do_in_the_points() {
         // ½|sx − sy|² = share · 2|x − y|² for s² = 4 share.
         let (x, y) = (along(&u, 2.0 * share.sqrt()), along(&v, 2.0 * share.sqrt()));
         let rest: Vec<f64> = table.iter().map(|w| (1.0 - share) * w).collect();
-        let labels = LabelCost { source: &of_u, target: &of_v, table: &rest, columns: m };
+        let labels = LabelCost { source: of_u[..].into(), target: of_v[..].into(), table: rest[..].into(), columns: m };
         let problem = Problem::new(&x, &y, eps).unwrap().with_labels(labels).unwrap();
         solver.solve(&problem, &device).unwrap()
     };
@@ -134,8 +144,8 @@ fn a_plan_carries_its_class_costs() {
     let (x, y) = (normals(40, 0), normals(30, 1));
     let (of_x, of_y) = (labels(40, 2), labels(30, 3));
     let table = [0.0, 1.5, 0.2, 0.7, 0.0, 3.0];
-    let labels = LabelCost { source: &of_x, target: &of_y, table: &table, columns: 3 };
-    let outcome = solve(&x, &y, Some(labels), None);
+    let labels = LabelCost { source: of_x[..].into(), target: of_y[..].into(), table: table[..].into(), columns: 3 };
+    let outcome = solve(&x, &y, Some(labels.clone()), None);
     let device = Device::cpu(Precision::F64);
     let cost = |i: usize, j: usize| {
         let squared: f64 = x.row(i).iter().zip(y.row(j)).map(|(x, y)| (x - y).powi(2)).sum();
@@ -153,19 +163,19 @@ fn a_plan_carries_its_class_costs() {
     assert!(near(&plan.transposed().row_mass(&device).unwrap(), &back));
     let pushed = plan.push(&[1.0 / 40.0; 40], &device).unwrap();
     assert!(near(&pushed, &[1.0 / 30.0; 30]), "uniform mass goes to the target's own");
-    assert!(near(&plan.partners().map(&x, &device).unwrap(), &outcome.map));
+    assert!(near(&plan.partners_of_source().map(&x, &device).unwrap(), &outcome.map));
     let entropy: f64 = -(0..1200).map(|ij| entry(ij / 30, ij % 30)).map(|p| p * p.ln()).sum::<f64>();
     assert!((plan.entropy(&device).unwrap().joint - entropy).abs() < 1e-8);
-    let top = plan.partners().top(&x, 1, &device).unwrap();
+    let top = plan.partners_of_source().top(&x, 1, &device).unwrap();
     for (i, &j) in top.index.iter().enumerate() {
         assert!((0..30).all(|other| entry(i, other) <= entry(i, j as usize)), "row {i}");
     }
-    assert!(near(&plan.partners().potential(&x, &device).unwrap(), &outcome.potentials.f));
+    assert!(near(&plan.partners_of_source().potential(&x, &device).unwrap(), &outcome.potentials.f));
 
     let elsewhere = normals(5, 2);
     let refused = Err(TransportError::Unlabelled);
     assert_eq!(plan.partners().map(&elsewhere, &device), refused);
-    assert_eq!(Conditional { source: None, ..plan.partners() }.map(&x, &device), refused);
+    assert_eq!(plan.partners().map(&x, &device), refused);
     assert_eq!(plan.draw_partners_of(&elsewhere, 0, &device).unwrap_err(), TransportError::Unlabelled);
 }
 
@@ -174,8 +184,8 @@ fn a_plan_carries_its_class_costs() {
 fn pairs_keep_to_what_the_class_costs_allow() {
     let (x, y) = (normals(60, 0), normals(60, 1));
     let (of_x, of_y) = (labels(60, 2), labels(60, 2));
-    let wall = LabelCost { source: &of_x, target: &of_y, table: &[0.0, 80.0, 80.0, 0.0], columns: 2 };
-    let outcome = solve(&x, &y, Some(wall), None);
+    let wall = LabelCost { source: of_x[..].into(), target: of_y[..].into(), table: [0.0, 80.0, 80.0, 0.0].into(), columns: 2 };
+    let outcome = solve(&x, &y, Some(wall.clone()), None);
     let problem = Problem::new(&x, &y, EPS).unwrap().with_labels(wall).unwrap();
     let device = Device::cpu(Precision::F64);
     for without_replacement in [false, true] {
@@ -196,6 +206,7 @@ fn pairs_keep_to_what_the_class_costs_allow() {
 fn labels_outside_the_table_are_refused() {
     let (x, y) = (normals(3, 0), normals(2, 1));
     let problem = Problem::new(&x, &y, EPS).unwrap();
-    let refused = problem.with_labels(LabelCost { source: &[0, 1, 2], target: &[0, 1], table: &[0.0; 4], columns: 2 });
+    let refused =
+        problem.with_labels(LabelCost { source: [0, 1, 2].into(), target: [0, 1].into(), table: [0.0; 4].into(), columns: 2 });
     assert_eq!(refused.unwrap_err(), TransportError::Labels { n: 3, m: 2, rows: 2, columns: 2 });
 }

@@ -54,7 +54,7 @@ fn the_gradient_of_the_regularised_cost_is_its_central_difference() {
         let solve = |x: &Cloud| {
             let problem = Problem::new(x, &y, EPS).unwrap().with_rho(rho[0], rho[1]).unwrap();
             let outcome = TIGHT.solve(&problem, &device).unwrap();
-            (outcome.gradient(&problem).unwrap(), outcome.dual)
+            (outcome.gradient().unwrap(), outcome.dual)
         };
         let gradient = solve(&x).0;
         let still = vec![0.0; N * D];
@@ -88,11 +88,11 @@ fn the_hessian_product_is_the_central_difference_of_the_gradient_and_symmetric()
     let (device, x, y) = (Device::cpu(Precision::F64), cloud(N, 0), cloud(M, 1));
     let gradient = |x: &Cloud| {
         let problem = Problem::new(x, &y, EPS).unwrap();
-        TIGHT.solve(&problem, &device).unwrap().gradient(&problem).unwrap().points
+        TIGHT.solve(&problem, &device).unwrap().gradient().unwrap().points
     };
     let problem = Problem::new(&x, &y, EPS).unwrap();
     let outcome = TIGHT.solve(&problem, &device).unwrap();
-    let product = |v: &[f64]| outcome.hessian_product(&problem, v, 1e-12, &device).unwrap();
+    let product = |v: &[f64]| outcome.hessian_product(v, 1e-12, &device).unwrap();
     let (v, u, still) = (normals(N * D, 20), normals(N * D, 22), vec![0.0; N]);
     let along = product(&v);
     assert!(along.residual < 1e-12 && along.iterations <= M + 2, "{along:?}");

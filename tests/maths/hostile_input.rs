@@ -88,7 +88,7 @@ fn the_distance_between_clouds_costs_no_digits() {
     let solved = solver.solve(&problem, &double).unwrap();
     let top = |device: &Device| {
         let plan = Plan::new(&problem, &solved.potentials).unwrap();
-        plan.partners().top(&x, 5, device).unwrap().probability
+        plan.partners_of_source().top(&x, 5, device).unwrap().probability
     };
     let (found, expected) = (top(&single), top(&double));
     for (found, expected) in found.iter().zip(&expected) {

@@ -116,7 +116,7 @@ fn other_costs_are_those_of_pot_and_ott() {
                 let solver = Sinkhorn { tol, max_iter: 100_000, ..Sinkhorn::default() };
                 let outcome = solver.solve(&balanced, &device).unwrap();
                 assert_close(outcome.transport_cost, value("pot_COST_cost")[0], relative, name);
-                let free = balanced.with_rho(Some(strength), None).unwrap();
+                let free = balanced.clone().with_rho(Some(strength), None).unwrap();
                 let free = solver.solve(&free, &device).unwrap();
                 assert_close(free.transport_cost, value("pot_COST_semi_cost")[0], relative, name);
                 if !matches!(cost, Cost::Euclidean | Cost::Cosine) {
@@ -153,7 +153,7 @@ fn a_ragged_batch_is_that_of_ott_and_each_problem_alone() {
         sizes.chunks_exact(2).map(|size| next(size[side] as usize)).collect()
     };
     let (x, y) = (cut("x", "a", 0), cut("y", "b", 1));
-    let problems: Vec<Problem<'_>> = x.iter().zip(&y).map(|(x, y)| Problem::new(x, y, eps).unwrap()).collect();
+    let problems: Vec<Problem> = x.iter().zip(&y).map(|(x, y)| Problem::new(x, y, eps).unwrap()).collect();
     for (device, relative, tol) in devices() {
         let solver = Sinkhorn { tol, ..Sinkhorn::default() };
         let together = solver.solve_batch(&problems, &device, Watch::default());

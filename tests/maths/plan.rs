@@ -4,7 +4,7 @@ use brenier::backend::{Device, Precision};
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
 use brenier::transport::pairs::Pairs;
-use brenier::transport::{Conditional, Outcome, Pairing, Plan, Problem, Sinkhorn};
+use brenier::transport::{Outcome, Pairing, Plan, Problem, Sinkhorn};
 use brenier::watch::Watch;
 use proptest::prelude::*;
 
@@ -91,18 +91,18 @@ fn every_operation_is_that_of_the_dense_matrix() {
         .flat_map(|i| (0..3).map(move |k| (i, k)))
         .map(|(i, k)| (0..m).map(|j| kernel[i][j] / rows[i] * y.row(j)[k]).sum())
         .collect();
-    assert_near(&plan.partners().map(&x, &cpu()).unwrap(), &map, 100.0 * ROUNDING); // coordinates near 100
-    let new = Conditional { source: None, ..plan.partners() };
+    assert_near(&plan.partners_of_source().map(&x, &cpu()).unwrap(), &map, 100.0 * ROUNDING); // coordinates near 100
+    let new = plan.partners();
     assert_near(&new.map(&x, &cpu()).unwrap(), &map, 100.0 * ROUNDING);
 
     let entropy = |i: usize| -kernel[i].iter().map(|k| k / rows[i]).filter(|p| *p > 0.0).map(|p| p * p.ln()).sum::<f64>();
     let dense: Vec<f64> = (0..n).map(entropy).collect();
-    assert_near(&plan.partners().entropy(&x, &cpu()).unwrap(), &dense, ROUNDING);
+    assert_near(&plan.partners_of_source().entropy(&x, &cpu()).unwrap(), &dense, ROUNDING);
     let joint: f64 = (0..n).map(|i| x.weight(i) * dense[i]).sum();
     let found = plan.entropy(&cpu()).unwrap();
     assert!((found.joint - found.source - joint).abs() < ROUNDING);
 
-    let top = plan.partners().top(&x, 4, &cpu()).unwrap();
+    let top = plan.partners_of_source().top(&x, 4, &cpu()).unwrap();
     for (i, row) in kernel.iter().enumerate() {
         let mut order: Vec<usize> = (0..m).collect();
         order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
@@ -120,7 +120,7 @@ fn values_in_the_wrong_number_are_refused() {
     let error = plan.apply(&[0.0; 6], 1, &cpu()).unwrap_err().to_string();
     assert_eq!(error, "6 values for 7 points of 1 each; give 1 a point, and at least one");
     assert!(plan.pull(&[], 0, &cpu()).is_err());
-    assert!(plan.partners().top(&x, 0, &cpu()).is_err());
+    assert!(plan.partners_of_source().top(&x, 0, &cpu()).is_err());
     assert!(plan.push(&[-1.0; 6], &cpu()).unwrap_err().to_string().contains("weight 0 is -1"));
     assert!(Plan::new(&problem.clone(), &brenier::transport::Potentials { f: vec![], g: vec![] }).is_err());
 }
@@ -252,7 +252,7 @@ proptest! {
         seed in any::<u32>()) {
         let outcome = solve(&x, &y, EPS, 1e-3);
         let plan = Plan::new(&Problem::new(&x, &y, EPS).unwrap(), &outcome.potentials).unwrap();
-        let law = Conditional { source: None, ..plan.partners() };
+        let law = plan.partners();
         let quantiles: Vec<f64> = (0..x.len() as u32).map(|i| Philox::new(seed, Stream::Noise).uniform(i, 0, 0)).collect();
         let draw = |cloud: &Cloud, quantiles: &[f64]| {
             let first: Vec<u32> = (0..=cloud.len() as u32).collect();

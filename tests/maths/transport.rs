@@ -86,7 +86,7 @@ fn the_entropic_map_of_gaussians_is_linear_with_the_closed_slope() {
     let (x, y) = (quantiles(4_000, a), quantiles(4_000, b));
     let device = Device::cpu(Precision::F64);
     let outcome = Sinkhorn { tol: 1e-9, ..Sinkhorn::default() }.solve(&Problem::new(&x, &y, eps).unwrap(), &device).unwrap();
-    let map = EntropicMap { target: &y, g: &outcome.potentials.g, eps };
+    let map = EntropicMap { target: y.clone(), g: outcome.potentials.g[..].into(), eps };
     let new = Cloud::new(vec![-1.0, -0.3, 0.0, 0.8, 1.5], 1).unwrap();
     let slope = cross_covariance(a, b, eps) / (a * a);
     for (x, t) in new.points().iter().zip(map.apply(&new, &device).unwrap()) {
@@ -210,7 +210,7 @@ fn a_warm_start_with_one_exact_marginal_is_not_taken_as_solved() {
     let problem = Problem::new(&x, &y, 0.2).unwrap();
     // f is the c-transform of an arbitrary g, so the first marginal is exact and the second is not.
     let g: Vec<f64> = (0..90).map(|j| (j as f64).sin()).collect();
-    let f = EntropicMap { target: &y, g: &g, eps: 0.2 }.potential(&x, &device).unwrap();
+    let f = EntropicMap { target: y.clone(), g: g[..].into(), eps: 0.2 }.potential(&x, &device).unwrap();
     let solver = Sinkhorn { tol: 1e-9, ..Sinkhorn::default() };
     let warm = Potentials { f, g };
     let outcome = solver.solve_from(&problem, &warm, &device).unwrap();
@@ -306,14 +306,14 @@ fn the_verdict_tells_rounding_from_patience() {
 #[test]
 fn a_map_with_potentials_of_another_problem_is_refused() {
     let (x, y, device) = (normals(5, &[1.0], 0.0, 0), normals(7, &[1.0], 0.0, 1), Device::cpu(Precision::F64));
-    let apply = |g: &[f64], eps: f64| EntropicMap { target: &y, g, eps }.apply(&x, &device);
+    let apply = |g: &[f64], eps: f64| EntropicMap { target: y.clone(), g: g.into(), eps }.apply(&x, &device);
     assert_eq!(apply(&[0.0; 6], 0.1), Err(TransportError::Potential { m: 7, found: 6 }));
     assert_eq!(apply(&[f64::NAN; 7], 0.1), Err(TransportError::Potential { m: 7, found: 0 }));
     assert_eq!(apply(&[0.0; 7], -0.1), Err(TransportError::Eps { eps: -0.1 }));
 }
 
 /// The values of P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε) by all pairs in f64: |P|, ⟨P, c⟩, −Σ P log P, Σ |p − a|, and Σ P log(P/ab).
-fn of_all_pairs(problem: &Problem<'_>, Potentials { f, g }: &Potentials) -> [f64; 5] {
+fn of_all_pairs(problem: &Problem, Potentials { f, g }: &Potentials) -> [f64; 5] {
     let (x, y, eps) = (problem.source(), problem.target(), problem.eps());
     let mut sums = [0.0; 5];
     for (i, row) in x.rows().enumerate() {
@@ -338,7 +338,7 @@ fn of_all_pairs(problem: &Problem<'_>, Potentials { f, g }: &Potentials) -> [f64
 /// That the values of `outcome` are those of the plan of its potentials, to a thousandth and the marginal error to a third, or as
 /// `skipped` as it says.
 #[track_caller]
-fn assert_values_are_of_the_plan(problem: &Problem<'_>, outcome: &Outcome, what: &str) {
+fn assert_values_are_of_the_plan(problem: &Problem, outcome: &Outcome, what: &str) {
     let [mass, cost, entropy, error, information] = of_all_pairs(problem, &outcome.potentials);
     let (share, eps) = (1e-3 + outcome.skipped_mass_bound, problem.eps());
     let near = |name: &str, found: f64, truth: f64, within: f64| {
@@ -439,4 +439,27 @@ fn an_outlier_beyond_the_reach_leaves_the_divergence_as_it_is() {
     let wide = normals(200, &[1e4, 1e4], 0.0, 2);
     let refused = Sinkhorn::default().solve(&Problem::new(&wide, &wide, 0.1).unwrap(), &device);
     assert!(matches!(refused, Err(TransportError::EpsTooSmall { .. })));
+}
+
+/// Problems, outcomes and plans go from thread to thread, and one device serves all of them: each finds what it finds alone.
+#[test]
+fn one_device_serves_threads() {
+    fn owned<T: Send + Sync + 'static>(value: T) -> T {
+        value
+    }
+    let cloud = |step| normals(200, &[1.0, 0.5], 0.0, step);
+    for device in [Precision::F32, Precision::F64].map(Device::cpu).map(owned) {
+        let problem = owned(Problem::new(&cloud(0), &cloud(1), 0.1).unwrap());
+        let alone = owned(Sinkhorn::default().solve(&problem, &device).unwrap());
+        let drawn = owned(alone.plan()).draw_partners(0, &device).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let found = Sinkhorn::default().solve(&problem, &device).unwrap();
+                    assert_eq!(found, alone);
+                    assert_eq!(found.plan().draw_partners(0, &device).unwrap(), drawn);
+                });
+            }
+        });
+    }
 }

@@ -234,8 +234,11 @@ impl Cell {
     }
 }
 
+/// A column of the ledger: its head and its cell.
+type Account = (&'static str, fn(&Ledger) -> String);
+
 /// The columns of the ledger: words at both ends, and numbers.
-const ACCOUNTS: [(&str, fn(&Ledger) -> String); 7] = [
+const ACCOUNTS: [Account; 7] = [
     ("path", |ledger| ledger.path.clone()),
     ("action", |ledger| number(ledger.action)),
     ("= W2²", |ledger| number(ledger.w2_squared)),

@@ -116,7 +116,7 @@ impl Couple {
             let part = format!("plan {batches}");
             let outcome = self.solve(&problem, device, &bar, checkpoint.part(&part))?;
             plans.add(&outcome);
-            gathered.plan(&problem, &outcome, device)?;
+            gathered.plan(&outcome, device)?;
             let left = pairs - shards.written();
             let here = if whole { left } else { left.min(x.cloud.len() as u64) };
             let mut pairing = Pairing::new(&problem, &outcome.potentials, here, self.without_replacement, (seed, batches))?;
@@ -184,7 +184,7 @@ impl Couple {
         session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged.as_deref())
     }
 
-    fn solve(&self, problem: &Problem<'_>, device: &Device, bar: &ProgressBar, kept: Part<'_>) -> Result<Outcome, Failure> {
+    fn solve(&self, problem: &Problem, device: &Device, bar: &ProgressBar, kept: Part<'_>) -> Result<Outcome, Failure> {
         let solver = self.stopping.solver(false);
         let tell = |now: Progress<'_>| {
             let Some(Residual { iteration, eps, error }) = now.residual else { return !signal::interrupted() };

@@ -18,7 +18,7 @@ use brenier::path::{Grid, Schedule};
 use brenier::program::Program;
 use brenier::sampler::{Euler, Heun, Method};
 use brenier::transport::solved::Kind;
-use brenier::transport::{CostScale, LinePlan, Plan, Problem, Sinkhorn};
+use brenier::transport::{CostScale, LinePlan, Problem, Sinkhorn};
 use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 
@@ -146,7 +146,7 @@ impl Geodesic {
                 device,
                 Watch::telling(&tell).keeping(checkpoint.part("plan")),
             )?;
-            let plan = Plan::new(&problem, &coupling.potentials)?;
+            let plan = coupling.plan();
             spinner.set_message("paths");
             let paths = match &new {
                 points if self.bridge => {
@@ -156,7 +156,7 @@ impl Geodesic {
                         states.extend_from_slice(state);
                         !signal::interrupted()
                     };
-                    let end = Bridge::new(plan).run(start, &self.grid()?, seed, device, &mut keep)?;
+                    let end = Bridge::new(plan.clone()).run(points.as_ref(), &self.grid()?, seed, device, &mut keep)?;
                     let line = Displacement::new(start, end)?;
                     Paths { states, end: line.end()?, w2_squared: line.action(), kind: Kind::Entropic, action: None }
                 }
@@ -179,7 +179,7 @@ impl Geodesic {
                 }
                 None => self.straight(&x, coupling.map.clone(), Kind::Map)?,
             };
-            let collapsed = collapse(coupling.variance_kept(&problem));
+            let collapsed = collapse(coupling.variance_kept());
             (Some((coupling, chosen.origin, collapsed)), paths)
         };
         let taken = begun.elapsed().as_secs_f64();

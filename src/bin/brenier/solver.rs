@@ -9,7 +9,7 @@ use crate::output::number;
 use crate::{Failure, values};
 
 /// The cost of all commands that have no other.
-pub const HALF_SQUARED: GroundCost<'static> = GroundCost::Known(Cost::HalfSquaredEuclidean);
+pub const HALF_SQUARED: GroundCost = GroundCost::Known(Cost::HalfSquaredEuclidean);
 
 /// ε, as itself or as a length.
 #[derive(Args)]

@@ -5,12 +5,12 @@ use rayon::prelude::*;
 use crate::measure::Cloud;
 use crate::transport::conditional::{Conditional, Draws, Partners};
 
-impl Conditional<'_> {
+impl Conditional {
     /// What `of_row` makes of each point's number, log Σ_j b_j exp((g_j − c(x, y_j))/ε) and probabilities p_j(x).
     fn each_row<R: Send>(&self, points: &Cloud, of_row: impl Fn(usize, f64, &[f64]) -> R + Sync) -> Vec<R> {
-        let Self { target, g, eps, cost, classes, .. } = *self;
+        let Self { target, g, eps, cost, classes, .. } = self;
         let logit = |i: usize, j: usize| {
-            let of_classes = classes.map_or(0.0, |classes| classes.between(i, j));
+            let of_classes = classes.as_ref().map_or(0.0, |classes| classes.between(i, j));
             target.weight(j).ln() + (g[j] - cost.between(points.row(i), target.row(j)) - of_classes) / eps
         };
         let row = |law: &mut Vec<f64>, i: usize| {
@@ -32,7 +32,7 @@ impl Conditional<'_> {
 
     /// The same, relative to −f/ε where f is known, and the mean of `values`, m × p.
     pub(super) fn row_mean(&self, points: &Cloud, values: &[f64], p: usize) -> (Vec<f64>, Vec<f64>) {
-        let f = self.source.filter(|(source, _)| std::ptr::eq(*source, points)).map(|(_, f)| f);
+        let f = self.f.as_deref();
         let rows = self.each_row(points, |i, log_sum, law| {
             let mut mean = vec![0.0; p];
             for (weight, value) in law.iter().zip(values.chunks_exact(p)) {

@@ -18,9 +18,11 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Backend, BackendError, Reals};
 use crate::checkpoint::Part;
 use crate::transport::TransportError;
+use crate::transport::hold::Hold;
 use crate::transport::multiscale::side::{Kept, Saved, Side, Trend};
 use crate::transport::multiscale::tiles::Scale;
-use crate::transport::sinkhorn::{Hold, ProductRows, RowMeans};
+use crate::transport::sinkhorn::ProductRows;
+use crate::transport::values::RowMeans;
 use crate::watch::{Residual, Watch};
 
 /// Nats by which exponents may rise before the list is made again; one nat more keeps a tenth more pairs.

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use crate::backend::{Backend, BackendError, Damping, Logit, Out, Reals, TILE, TileList, Tiles, Update};
+use crate::transport::hold::Hold;
 use crate::transport::multiscale::tiles::{Cell, List, Scale, affine, cells, list};
-use crate::transport::sinkhorn::Hold;
 
 /// All that an iteration touches stays on the device.
 pub struct Side<'a, B: Backend, const D: usize> {

@@ -2,8 +2,9 @@
 
 use crate::backend::{Anderson, Backend, BackendError, Damping, Half, Logit, Out, Reals, Sweep, Symmetric, Ticket, Update};
 use crate::transport::cost::Streamed;
+use crate::transport::hold::Hold;
+use crate::transport::sinkhorn::Run;
 use crate::transport::sinkhorn::half_step::HalfStep;
-use crate::transport::sinkhorn::{Hold, Run};
 
 /// A potential, and what an update does to it.
 struct Potential<B: Backend> {

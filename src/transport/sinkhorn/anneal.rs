@@ -4,7 +4,8 @@ use crate::backend::Backend;
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
 use crate::transport::problem::{Problem, Side};
-use crate::transport::sinkhorn::{Run, Sinkhorn};
+use crate::transport::sinkhorn::Run;
+use crate::transport::solver::Sinkhorn;
 use crate::transport::start;
 use crate::vector::dot;
 
@@ -20,7 +21,7 @@ const PER_LEVEL: usize = 100;
 
 impl<B: Backend> Run<'_, B> {
     /// Solves the problem, if `annealed` down levels of ε that are each started from the two before; returns the error of the plan.
-    pub fn descend(&mut self, problem: &Problem<'_>, solver: &Sinkhorn, annealed: bool) -> Result<f64, TransportError> {
+    pub fn descend(&mut self, problem: &Problem, solver: &Sinkhorn, annealed: bool) -> Result<f64, TransportError> {
         let spread = |side: &Side<B>| dot(&side.own, &side.mass);
         let of_points = match self.cost {
             Streamed::Product => spread(self.x) + spread(self.y),

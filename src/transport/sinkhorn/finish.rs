@@ -17,7 +17,8 @@ use crate::backend::{Backend, Real};
 use crate::transport::TransportError;
 use crate::transport::outcome::Outcome;
 use crate::transport::problem::Problem;
-use crate::transport::sinkhorn::{Run, Sinkhorn};
+use crate::transport::sinkhorn::Run;
+use crate::transport::solver::Sinkhorn;
 
 /// Rounding over ε, and over ⟨P, c⟩, up to which values are taken in the precision of the solve.
 const FINE: f64 = 1e-4;
@@ -68,7 +69,7 @@ impl Sinkhorn {
 /// The outcome of `run`, which has ended with the marginal `error`.
 pub fn finish<B: Backend>(
     mut run: Run<'_, B>,
-    problem: &Problem<'_>,
+    problem: &Problem,
     error: f64,
     solver: &Sinkhorn,
 ) -> Result<Outcome, TransportError> {

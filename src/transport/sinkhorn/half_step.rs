@@ -6,21 +6,8 @@ use std::ops::Range;
 use crate::backend::{Backend, BackendError, Columns, HalfColumns, Logit, Out, PairCost, Reals, Scale};
 use crate::transport::problem::Side;
 use crate::transport::sinkhorn::Run;
+use crate::transport::values::RowMeans;
 use crate::vector::dot;
-
-/// What the rows of a plan say of the columns: means under P_ij / Σ_j P_ij, so all of one plan.
-pub struct RowMeans {
-    /// log of the first marginal's density.
-    pub log_ratio: Vec<f64>,
-    /// E[v | x_i], n × p.
-    pub values: Vec<f64>,
-    /// E[c | x_i].
-    pub costs: Vec<f64>,
-    /// E[ε log(P_ij/(a_i b_j)) | x_i], the mean exponent times ε.
-    pub exponents: Vec<f64>,
-    /// E[log b | x_i].
-    pub log_masses: Vec<f64>,
-}
 
 impl<B: Backend> Run<'_, B> {
     /// log of the second marginal's density with respect to b.

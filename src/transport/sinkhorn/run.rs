@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use crate::backend::{Backend, BackendError, Precision, Reals, Scores, Ticket};
 use crate::transport::TransportError;
 use crate::transport::cost::Streamed;
+use crate::transport::hold::{Hold, convex};
 use crate::transport::problem::{Problem, Side, precision};
 use crate::transport::sinkhorn::alternation::Alternation;
-use crate::transport::sinkhorn::hold::{Hold, convex};
 use crate::transport::sinkhorn::underway::Iteration;
-use crate::transport::sinkhorn::{Potentials, Sinkhorn};
+use crate::transport::solver::{Potentials, Sinkhorn};
 use crate::vector::dot;
 use crate::watch::{Residual, Watch};
 
@@ -51,7 +51,7 @@ impl<'a, B: Backend> Run<'a, B> {
     /// From f = g = 0 in centred coordinates.
     pub fn new(
         backend: &'a B,
-        problem: &Problem<'a>,
+        problem: &'a Problem,
         x: &'a Side<B>,
         y: &'a Side<B>,
         watch: Watch<'a>,

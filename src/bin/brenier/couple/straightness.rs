@@ -3,7 +3,7 @@
 use brenier::backend::Device;
 use brenier::metric::cfm_loss_floor;
 use brenier::metric::flag::{INDEPENDENT, MAP_COLLAPSED};
-use brenier::transport::{Outcome, Plan, Problem};
+use brenier::transport::Outcome;
 use serde::Serialize;
 
 use super::batch::End;
@@ -54,14 +54,14 @@ pub struct Gathered {
 
 impl Gathered {
     /// Takes in the plan of `outcome`.
-    pub fn plan(&mut self, problem: &Problem<'_>, outcome: &Outcome, device: &Device) -> Result<(), Failure> {
+    pub fn plan(&mut self, outcome: &Outcome, device: &Device) -> Result<(), Failure> {
         if self.entropy.is_none() {
-            let entropy = Plan::new(problem, &outcome.potentials)?.entropy(device)?;
+            let entropy = outcome.plan().entropy(device)?;
             self.entropy = Some((entropy.joint, entropy.renormalised()));
         }
         self.plans += 1.0;
-        self.conditional_variance += (outcome.conditional_variance(problem) - self.conditional_variance) / self.plans;
-        self.variance_kept += (outcome.variance_kept(problem) - self.variance_kept) / self.plans;
+        self.conditional_variance += (outcome.conditional_variance() - self.conditional_variance) / self.plans;
+        self.variance_kept += (outcome.variance_kept() - self.variance_kept) / self.plans;
         Ok(())
     }
 

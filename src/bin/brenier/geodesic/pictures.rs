@@ -228,7 +228,7 @@ fn recolour(geodesic: &Geodesic, (a, places): (&Picture, &[u32]), x: &Cloud, out
 fn morph(
     geodesic: &Geodesic,
     (a, b): (&Picture, &Picture),
-    problem: &Problem<'_>,
+    problem: &Problem,
     outcome: &Outcome,
     device: &Device,
 ) -> Result<Frames, Failure> {

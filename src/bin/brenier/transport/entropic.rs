@@ -153,13 +153,13 @@ impl Entropic {
         }
         let classes = self.labels.read()?;
         let points = GroundCost::Known(self.cost).scale(x, y, seed);
-        let scale = classes.as_ref().map_or(points, |classes| points.with_classes(&classes.cost(), x, y));
+        let scale = classes.as_ref().map_or(points, |classes| points.with_classes(classes, x, y));
         let Chosen { eps, origin } = self.choose(|| scale)?;
         too_large(eps, &scale, [rho_source, rho_target]).iter().for_each(|words| session.note(words));
         let mut problem =
             Problem::new(x, y, eps)?.with_rho(rho_source, rho_target)?.with_cost(self.cost)?.stored_in(self.storage)?;
         if let Some(classes) = &classes {
-            problem = problem.with_labels(classes.cost())?;
+            problem = problem.with_labels(classes.clone())?;
         }
         let solver = self.stopping.solver(self.plain);
         let spinner = progress::spinner(session, "transport");
@@ -190,6 +190,6 @@ impl Entropic {
         let own = if self.debias { Some([own(x, "source")?, own(y, "target")?]) } else { None };
         let seconds = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
-        Ok(((Solved::entropic(&problem, outcome, own), seconds), Some(origin)))
+        Ok(((Solved::entropic(outcome, own), seconds), Some(origin)))
     }
 }

@@ -22,35 +22,21 @@ pub struct Labels {
     class_costs: Option<PathBuf>,
 }
 
-/// What the files hold.
-pub struct Classes {
-    source: Vec<u32>,
-    target: Vec<u32>,
-    table: Vec<f64>,
-    columns: usize,
-}
-
 impl Labels {
     /// Whether the points have classes.
     pub fn are_given(&self) -> bool {
         self.class_costs.is_some()
     }
 
-    /// Labels and their table, where they are given.
-    pub fn read(&self) -> Result<Option<Classes>, Failure> {
+    /// The cost that the classes add, where they are given.
+    pub fn read(&self) -> Result<Option<LabelCost>, Failure> {
         let (Some(source), Some(target), Some(table)) = (&self.source_labels, &self.target_labels, &self.class_costs) else {
             return Ok(None);
         };
         let costs = read_array(table, "costs")?;
         let columns = costs.shape.last().copied().unwrap_or(0);
-        Ok(Some(Classes { source: labels(source)?, target: labels(target)?, table: costs.values, columns }))
-    }
-}
-
-impl Classes {
-    /// The cost that they add.
-    pub fn cost(&self) -> LabelCost<'_> {
-        LabelCost { source: &self.source, target: &self.target, table: &self.table, columns: self.columns }
+        let (source, target) = (labels(source)?.into(), labels(target)?.into());
+        Ok(Some(LabelCost { source, target, table: costs.values.into(), columns }))
     }
 }
 

@@ -34,4 +34,20 @@ impl Hold {
         let offset = self.ground.iter().zip(phi).map(|(ground, phi)| (1.0 - omega) * (ground - phi) / eps);
         Some((omega, offset.collect()))
     }
+
+    /// −ρ Σ a (e^{−f/ρ} − 1), or Σ a f.
+    pub fn dual(&self, mass: &[f64], potential: &[f64]) -> f64 {
+        match self.rho {
+            None => dot(mass, potential),
+            Some(rho) => -rho * mass.iter().zip(potential).map(|(a, f)| a * (-f / rho).exp_m1()).sum::<f64>(),
+        }
+    }
+
+    /// ρ KL(p ‖ a) of the marginal p = a e^{−f/ρ} that the optimum has: that of an unfinished plan is off by ρ times the square of its
+    /// error, which knows no bound as ρ grows.
+    pub fn penalty(&self, mass: &[f64], potential: &[f64]) -> f64 {
+        let Some(rho) = self.rho else { return 0.0 };
+        let of = |(a, f): (&f64, &f64)| a * (-f / rho * (-f / rho).exp() - (-f / rho).exp_m1());
+        rho * mass.iter().zip(potential).filter(|(a, _)| **a > 0.0).map(of).sum::<f64>()
+    }
 }
