@@ -510,6 +510,7 @@ fn adaptive_methods_run_on_data_and_say_that_they_ran_in_f64() {
         let folder = TempDir::new().unwrap();
         let (record, _) = sample(folder.path(), &format!("digits --method {method} --tol 1e-2 --n 2"));
         assert_eq!((&record["device"], &record["precision"]), (&"cpu".into(), &"f64".into()), "{method}");
+        assert!(record["steps"].is_null(), "{method} chooses its steps");
     }
 }
 

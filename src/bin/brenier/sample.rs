@@ -112,7 +112,8 @@ pub struct Sample {
 struct Record<'a> {
     field: &'a str,
     method: &'a str,
-    steps: usize,
+    /// None where the method chooses them.
+    steps: Option<usize>,
     nfe: usize,
     n: usize,
     d: usize,
@@ -204,17 +205,20 @@ impl Sample {
                 folder.array("trajectory.npy", &trajectory, &[states, particles.len(), d], session.float())?;
             }
         }
-        let record = Record { field: &self.field, method: &self.method, steps, nfe, n: particles.len(), d };
+        let made = entry.takes(Choice::Steps).then_some(steps);
+        let record = Record { field: &self.field, method: &self.method, steps: made, nfe, n: particles.len(), d };
         let record = session.stamped("sample", record, device, solver_seconds);
         let record = record.flagged(short.then_some(Flag::ShortOfNoise).into_iter().collect());
         let mut summary = Summary::new(format!("sample {} by {}", self.field, self.method));
         summary.line("particles", count(particles.len()), format!("in dimension {d}"));
-        summary.line("steps", count(steps), format!("{} evaluations a particle", count(nfe)));
-        let each = solver_seconds * 1e9 / (particles.len() * steps.max(1)) as f64;
+        let evaluations = format!("{} evaluations a particle", count(nfe));
+        summary.line("steps", made.map_or("chosen".into(), count), evaluations);
+        let (parts, part) = made.map_or((nfe, "evaluation"), |steps| (steps, "step"));
+        let each = solver_seconds * 1e9 / (particles.len() * parts.max(1)) as f64;
         summary.line(
             "time",
             seconds(solver_seconds),
-            format!("{each:.1} ns a particle and step, {} in {}", record.device, record.precision),
+            format!("{each:.1} ns a particle and {part}, {} in {}", record.device, record.precision),
         );
         session.finish(&record, folder.as_ref(), &summary.text())
     }
