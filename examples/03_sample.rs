@@ -6,14 +6,14 @@ use brenier::field::Field;
 use brenier::measure::Mixture;
 use brenier::path::{Grid, Schedule};
 use brenier::random::Stream;
-use brenier::sampler::{Ddim, Euler, Heun, Method, Observe};
+use brenier::sampler::{Ddim, Euler, Heun, Method};
 
 fn main() -> Result<(), brenier::Error> {
     let start = Mixture::standard_normal(2).sample(10_000, 0, Stream::Source, 0);
     let (field, device) = (Field::Mixture(Mixture::eight_gaussians()), Device::cpu(Precision::F32));
     let run = |method: &dyn Method, schedule: &Schedule, steps: usize| {
         let program = method.program(&Grid::uniform(schedule, steps)?);
-        let end = program.run(&field, start.points(), Noise::Given(&[]), &device, Observe::Progress(&mut |_| true))?;
+        let end = program.run(&field, start.points(), Noise::NONE, &device)?;
         Ok::<_, brenier::Error>((end, program.nfe()))
     };
     let (vp, condot) = (Schedule::linear_vp(0.1, 20.0)?, Schedule::CondOt);

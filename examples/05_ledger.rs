@@ -22,7 +22,7 @@ fn main() -> Result<(), brenier::Error> {
     for (name, field) in [("independent coupling", Field::Mixture(law)), ("optimal coupling", optimal)] {
         let grid = Grid::uniform(&Schedule::CondOt, 1024)?;
         let program = Heun { euler_last: !field.is_regular_at_data() }.program(&grid);
-        let walk = Walk::new(&program, &grid, &field, start.points(), 1024, &device, &|| true)?;
+        let walk = Walk::new(&program, &grid, &field, start.points(), &device, &|| true)?;
         let end = Cloud::new(walk.end, 2)?;
         let sum = ledger(&Path { name, start: &start, end: &end, action: &walk.action }, None, 0)?;
         println!(

@@ -3,7 +3,7 @@
 use brenier::backend::{Device, Noise, Precision};
 use brenier::field::{Batch, Field, HostField};
 use brenier::path::{Grid, Schedule};
-use brenier::sampler::{Ddim, Method, Observe, start};
+use brenier::sampler::{Ddim, Method, start};
 
 struct Coin;
 
@@ -22,7 +22,7 @@ impl HostField for Coin {
 pub fn main() -> Result<(), brenier::Error> {
     let (field, device, grid) = (Field::given(Coin), Device::cpu(Precision::F32), Grid::uniform(&Schedule::CondOt, 50)?);
     let (program, start) = (Ddim { eta: 0.0 }.program(&grid), start(grid.start(), 1, 0..10_000, 0));
-    let end = program.run(&field, &start, Noise::Given(&[]), &device, Observe::Progress(&mut |_| true))?;
+    let end = program.run(&field, &start, Noise::NONE, &device)?;
     let heads = end.iter().filter(|x| **x > 0.0).count();
     println!("{heads} of {} particles end at 1, the others at −1", end.len());
     Ok(())

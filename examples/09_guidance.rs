@@ -4,7 +4,7 @@ use brenier::backend::{Device, Noise, Precision};
 use brenier::field::Field;
 use brenier::measure::{Cloud, Covariance, Mixture};
 use brenier::path::{Grid, Schedule};
-use brenier::sampler::{Ddim, Method, Observe, start};
+use brenier::sampler::{Ddim, Method, start};
 
 pub fn main() -> Result<(), brenier::Error> {
     let modes = |means: &[[f64; 2]]| {
@@ -20,7 +20,7 @@ pub fn main() -> Result<(), brenier::Error> {
     for w in [0.0, 1.0, 3.0] {
         let field = Field::guided(class.clone(), all.clone(), w)?;
         let (program, start) = (Ddim { eta: 0.0 }.program(&grid), start(grid.start(), 2, 0..10_000, 0));
-        let end = program.run(&field, &start, Noise::Given(&[]), &device, Observe::Progress(&mut |_| true))?;
+        let end = program.run(&field, &start, Noise::NONE, &device)?;
         let samples = Cloud::new(end, 2)?;
         println!("w = {w}: mean x = {:.3}, variance {:.3}", samples.mean()[0], samples.variance());
     }

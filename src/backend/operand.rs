@@ -199,6 +199,11 @@ pub enum Noise<'a> {
     Given(&'a [f64]),
 }
 
+impl Noise<'_> {
+    /// None: of a run that draws no noise.
+    pub const NONE: Self = Self::Given(&[]);
+}
+
 /// A kernel of [`Pairs::pair_sum`](crate::backend::Pairs::pair_sum).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PairKernel {

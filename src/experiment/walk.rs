@@ -7,6 +7,9 @@ use crate::path::Grid;
 use crate::program::Program;
 use crate::sampler::{Observe, RunError};
 
+/// Steps from one kept state to the next.
+const STRIDE: usize = 16;
+
 /// A finished deterministic run.
 #[derive(Clone, Debug)]
 pub struct Walk {
@@ -16,12 +19,12 @@ pub struct Walk {
     pub action: Vec<f64>,
     /// Σ of the RMS steps.
     pub length: f64,
-    /// States after every `stride` steps, the start and the end among them.
+    /// States after every `STRIDE` steps, the start and the end among them.
     pub states: Vec<(usize, Vec<f64>)>,
 }
 
 impl Walk {
-    /// Runs `program`, made for `grid`, and keeps every `stride`-th state.
+    /// Runs `program`, made for `grid`, and keeps a state every `STRIDE` steps.
     ///
     /// # Errors
     /// [`RunError`] as for [`Program::run`], or when `go_on` says stop.
@@ -30,7 +33,6 @@ impl Walk {
         grid: &Grid,
         field: &Field,
         start: &[f64],
-        stride: usize,
         device: &Device,
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Self, RunError> {
@@ -49,14 +51,13 @@ impl Walk {
                 }
                 length += (total * d as f64 / state.len() as f64).sqrt();
             }
-            if step.is_multiple_of(stride) || step == steps {
+            if step.is_multiple_of(STRIDE) || step == steps {
                 states.push((step, state.to_vec()));
             }
             last.copy_from_slice(state);
             go_on()
         };
-        let noise = Noise::Given(&[]);
-        let end = program.run(field, start, noise, device, Observe::States(&mut keep))?;
+        let end = program.observed(field, start, Noise::NONE, device, Observe::States(&mut keep))?;
         Ok(Self { end, action, length, states })
     }
 

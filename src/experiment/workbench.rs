@@ -24,7 +24,6 @@ const REFERENCE_STEPS: usize = 1024;
 pub const END_OF_DIFFUSION: f64 = 0.98;
 /// Particles and states of the picture of the paths, and points of the free-energy curve.
 const DRAWN_PARTICLES: usize = 128;
-const DRAWN_STRIDE: usize = 16;
 const FREE_ENERGY_STRIDE: usize = 2;
 
 /// A comparison under way: what every row is measured against, and the rows so far.
@@ -81,7 +80,7 @@ impl Workbench<'_> {
         self.tell(&format!("{name}, {REFERENCE_STEPS} steps for reference"))?;
         let grid = Grid::uniform(schedule, REFERENCE_STEPS)?;
         let program = Heun { euler_last: !field.is_regular_at_data() }.program(&grid);
-        Ok(Walk::new(&program, &grid, field, &self.scaled(grid.start().sigma), DRAWN_STRIDE, self.device, &|| self.go_on())?)
+        Ok(Walk::new(&program, &grid, field, &self.scaled(grid.start().sigma), self.device, &|| self.go_on())?)
     }
 
     /// The start points scaled to a method's own prior.
@@ -100,7 +99,7 @@ impl Workbench<'_> {
                     return bench.stochastic(&program, setting.field, &start);
                 }
                 let clock = Instant::now();
-                let walk = Walk::new(&program, &grid, setting.field, &start, steps, bench.device, &|| bench.go_on())?;
+                let walk = Walk::new(&program, &grid, setting.field, &start, bench.device, &|| bench.go_on())?;
                 Ok(Made {
                     nfe: program.nfe(),
                     taken: clock.elapsed(),
@@ -117,7 +116,7 @@ impl Workbench<'_> {
     pub fn stochastic(&self, program: &Program, field: &Field, start: &[f64]) -> Result<Made, Error> {
         let noise = Noise::Counter { philox: Philox::new(self.seed, Stream::Noise), first: 0 };
         let clock = Instant::now();
-        let end = program.run(field, start, noise, self.device, Observe::Progress(&mut |_| self.go_on()))?;
+        let end = program.observed(field, start, noise, self.device, Observe::Progress(&mut |_| self.go_on()))?;
         let taken = clock.elapsed();
         Ok(Made { nfe: program.nfe(), taken, end, solver_error: None, action: None, length: None })
     }
@@ -203,7 +202,7 @@ impl Workbench<'_> {
             let grid = Grid::at(setting.schedule, &times)?;
             let start = bench.scaled(grid.start().sigma);
             let program = Heun { euler_last: false }.program(&grid);
-            let walk = Walk::new(&program, &grid, setting.field, &start, REFERENCE_STEPS, device, &|| bench.go_on())?;
+            let walk = Walk::new(&program, &grid, setting.field, &start, device, &|| bench.go_on())?;
             bench.ledger_of(name, (&walk.states[0].1, &walk.end), &walk.action, Some(regression))
         })
     }

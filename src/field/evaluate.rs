@@ -56,6 +56,6 @@ impl<B: Backend> Evaluate<B> for OneByOne {
         let Evaluation { level, of: (p, q), src, dst, .. } = evaluation;
         let step = Step { ops: vec![Op::Evaluate { level, src, p, q, dst }] };
         let folded = fold(&self.0, &Program { steps: vec![step] });
-        Ok(backend.interpret(&folded, 0..1, Noise::Given(&[]), &mut registers[..=src.max(dst)])?)
+        Ok(backend.interpret(&folded, 0..1, Noise::NONE, &mut registers[..=src.max(dst)])?)
     }
 }

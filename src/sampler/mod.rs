@@ -8,13 +8,13 @@
 //! use brenier::field::Field;
 //! use brenier::measure::Mixture;
 //! use brenier::path::{Grid, Schedule};
-//! use brenier::sampler::{Heun, Method, Observe, named};
+//! use brenier::sampler::{Heun, Method, named};
 //!
 //! assert!(named("dopri5").is_ok() && named("dopri").is_err()); // all methods, by name
 //! let grid = Grid::uniform(&Schedule::CondOt, 20)?;
 //! let program = Heun { euler_last: false }.program(&grid);
 //! let (field, device) = (Field::Mixture(Mixture::standard_normal(1)), Device::cpu(Precision::F64));
-//! let end = program.run(&field, &[-1.0, 1.0], Noise::Given(&[]), &device, Observe::Progress(&mut |_| true))?;
+//! let end = program.run(&field, &[-1.0, 1.0], Noise::NONE, &device)?;
 //! assert!((end[1] - 1.0).abs() < 0.01); // from N(0, 1) to N(0, 1) nothing has to move
 //! # Ok::<(), brenier::Error>(())
 //! ```

@@ -9,6 +9,7 @@ use crate::field::evaluate::{Evaluate, Evaluation};
 use crate::field::{Field, FieldError, fold};
 use crate::program::{MixtureProgram, Op, Program, STATE};
 use crate::sampler::adaptive::AdaptiveError;
+use crate::watch::{Progress, Watch};
 
 /// Why a program cannot run on a field.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -142,8 +143,16 @@ impl Program {
     /// The end points of the particles that start at `start`, n × d row-major, moved by `field`.
     ///
     /// # Errors
-    /// [`RunError`] when sizes disagree, a field of points is asked for noise at σ = 0, or the observer stops the run.
-    pub fn run(
+    /// [`RunError`] when sizes disagree, or a field of points is asked for noise at σ = 0.
+    pub fn run(&self, field: &Field, start: &[f64], noise: Noise<'_>, device: &Device) -> Result<Vec<f64>, RunError> {
+        self.observed(field, start, noise, device, Observe::Progress(&mut |_| true))
+    }
+
+    /// As [`Program::run`], observed on the way.
+    ///
+    /// # Errors
+    /// As [`Program::run`], and [`RunError::Stopped`] when the observer stops the run.
+    pub fn observed(
         &self,
         field: &Field,
         start: &[f64],
@@ -159,12 +168,11 @@ impl Program {
         Ok(run.registers.swap_remove(STATE))
     }
 
-    /// As [`Program::run`] from `start`, but that what `kept` has is not done again; also all states, the start and the end among
-    /// them, if `trajectory`. `go_on` is told the number of steps made and says whether to: if not, `kept` has what was done.
+    /// As [`Program::run`], skipping the steps that `watch` has kept; also all states, the start and the end among them, if
+    /// `trajectory`.
     ///
     /// # Errors
-    /// As [`Program::run`].
-    #[allow(clippy::too_many_arguments)]
+    /// As [`Program::run`], and [`RunError::Stopped`] when the watch stops the run, whose state it then keeps.
     pub fn resume(
         &self,
         field: &Field,
@@ -172,16 +180,15 @@ impl Program {
         noise: Noise<'_>,
         device: &Device,
         trajectory: bool,
-        mut kept: Part<'_>,
-        go_on: &mut (dyn FnMut(usize) -> bool + Send),
+        mut watch: Watch<'_>,
     ) -> Result<(Vec<f64>, Vec<f64>), RunError> {
-        let mut states = kept.array(TRAJECTORY).unwrap_or_default().to_vec();
-        let mut run = Underway::kept(&kept).unwrap_or_else(|| Underway::from(start));
+        let mut states = watch.array(TRAJECTORY).unwrap_or_default().to_vec();
+        let mut run = watch.kept().and_then(Underway::kept).unwrap_or_else(|| Underway::from(start));
         while run.made < self.steps.len() {
             let mut goes_on = true;
             let mut tell = |made: usize| {
-                goes_on = go_on(made);
-                goes_on && !kept.is_due()
+                goes_on = watch.tell(Progress::of_steps(made));
+                goes_on && !watch.keeps(goes_on)
             };
             let mut keep = |made: usize, state: &[f64]| {
                 // The state at which a run is resumed is there already.
@@ -196,7 +203,7 @@ impl Program {
                 run.keep(part);
                 part.keep_array(TRAJECTORY, states.clone());
             };
-            if run.made < self.steps.len() && !kept.pass(goes_on, keep) {
+            if run.made < self.steps.len() && !watch.pass(goes_on, keep) {
                 return Err(RunError::Stopped { steps: run.made });
             }
         }
@@ -206,7 +213,7 @@ impl Program {
     /// Goes on with `run` until the last step is made or the observer says stop; it may be continued.
     ///
     /// # Errors
-    /// As [`Program::run`], but that a stop is not an error.
+    /// As [`Program::run`]; a stop is not an error.
     pub fn advance(
         &self,
         field: &Field,

@@ -11,7 +11,7 @@ use brenier::measure::{Cloud, Covariance, Mixture};
 use brenier::path::{Grid, Prediction, Schedule, Spacing};
 use brenier::program::Activation;
 use brenier::random::{Philox, Stream};
-use brenier::sampler::{COMPATS, Compat, Kind, Levels, METHODS, Observe, Options, Setting};
+use brenier::sampler::{COMPATS, Compat, Kind, Levels, METHODS, Options, Setting};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -303,7 +303,7 @@ fn what_is_not_refused_is_finite() {
                     let program = make(&setting).unwrap().program(&grid);
                     let noise = Noise::Counter { philox: Philox::new(1, Stream::Noise), first: 0 };
                     let start = [-1.5, 0.0, 0.7].map(|x| x * grid.start().sigma);
-                    let end = program.run(field, &start, noise, &Device::cpu(Precision::F64), Observe::Progress(&mut |_| true));
+                    let end = program.run(field, &start, noise, &Device::cpu(Precision::F64));
                     match end {
                         Ok(end) if end.iter().all(|x| x.is_finite()) => ran += 1,
                         Ok(_) => wrong.push(format!("{} on {spec}, {spacing:?}, {steps} steps, field {k}", entry.name)),

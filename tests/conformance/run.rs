@@ -20,7 +20,7 @@ fn noise() -> Noise<'static> {
 }
 
 fn run(program: &Program, field: &Field, start: &[f64], noise: Noise<'_>, precision: Precision) -> Result<Vec<f64>, RunError> {
-    program.run(field, start, noise, &Device::cpu(precision), Observe::Progress(&mut |_| true))
+    program.run(field, start, noise, &Device::cpu(precision))
 }
 
 /// p x̂₀ + q ε̂ of a field of points, by its definition in f64.
@@ -161,10 +161,10 @@ fn the_observer_sees_every_state_and_stops_the_run() {
             states.push(state.to_vec());
             true
         };
-        let end = program.run(&field, &start, noise(), &device, Observe::States(&mut keep)).unwrap();
+        let end = program.observed(&field, &start, noise(), &device, Observe::States(&mut keep)).unwrap();
         assert_eq!((states.len(), &states[0], &states[3]), (4, &start, &end));
         assert_eq!(run(&program, &field, &start, noise(), Precision::F64).unwrap(), end);
-        let stopped = program.run(&field, &start, noise(), &device, Observe::States(&mut |made, _| made < 2));
+        let stopped = program.observed(&field, &start, noise(), &device, Observe::States(&mut |made, _| made < 2));
         assert_eq!(stopped, Err(RunError::Stopped { steps: 2 }));
     }
 }

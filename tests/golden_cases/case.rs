@@ -203,7 +203,7 @@ impl Case {
             true
         };
         let field = self.field()?;
-        program.run(&field, &start, Noise::Given(&noise), &Self::device(), Observe::States(&mut keep)).map_err(failed)?;
+        program.observed(&field, &start, Noise::Given(&noise), &Self::device(), Observe::States(&mut keep)).map_err(failed)?;
         Ok(Produced { states, nfe: program.nfe(), ..Produced::default() })
     }
 }

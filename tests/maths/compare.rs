@@ -8,7 +8,7 @@ use brenier::metric::Ruler;
 use brenier::path::{Grid, Schedule};
 use brenier::program::Program;
 use brenier::random::{Philox, Stream};
-use brenier::sampler::{Ddim, Ddpm, Euler, Heun, Method, Observe, Variance};
+use brenier::sampler::{Ddim, Ddpm, Euler, Heun, Method, Variance};
 use brenier::transport::problem::mean_cost;
 use brenier::transport::{Problem, Sinkhorn};
 use brenier::watch::{Progress, Watch};
@@ -97,7 +97,7 @@ fn five_heun_steps_of_the_transport_flow_reach_the_floor_where_diffusion_does_no
         let flow = Field::Transport { target: train, g: outcome.potentials.g, eps };
         let run = |program: Program, field: &Field| {
             let noise = Noise::Counter { philox: Philox::new(seed, Stream::Noise), first: 0 };
-            program.run(field, start.points(), noise, &device, Observe::Progress(&mut |_| true)).unwrap()
+            program.run(field, start.points(), noise, &device).unwrap()
         };
         let grid = |schedule| Grid::uniform(schedule, 5).unwrap();
         transport += divergence(run(Heun { euler_last: true }.program(&grid(&condot)), &flow));

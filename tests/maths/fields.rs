@@ -10,7 +10,7 @@ use brenier::path::{Level, Prediction, Schedule};
 use brenier::random::{Philox, Stream};
 use brenier::sampler::course::Moves;
 use brenier::sampler::loops::Ensemble;
-use brenier::sampler::{self, Observe, Options};
+use brenier::sampler::{self, Options};
 
 /// The mixture's own prediction, by way of a user's code.
 struct Code(Mixture, Prediction);
@@ -57,7 +57,7 @@ fn moved(method: &str, field: &Field, precision: Precision) -> Result<Vec<f64>, 
     let (start, device) = (sampler::start(course.first, field.dim(), 0..40, 3), Device::cpu(precision));
     let noise = Noise::Counter { philox: Philox::new(3, Stream::Noise), first: 0 };
     match course.moves {
-        Moves::Program(program) => Ok(program.run(field, &start, noise, &device, Observe::Progress(&mut |_| true))?),
+        Moves::Program(program) => Ok(program.run(field, &start, noise, &device)?),
         Moves::Loop(looped) => {
             let ensemble = Ensemble { field, start: &start, noise, device: &device };
             Ok(looped.resume(ensemble, &mut Checkpoint::none(), &mut |_| true)?.points)
@@ -168,7 +168,7 @@ fn adaptive_methods_on_data_end_on_the_points_of_the_flow() {
     let course = sampler::named("fm-heun").unwrap().course(&field, &Options { steps: Some(2000), ..Options::default() }).unwrap();
     let Moves::Program(program) = course.moves else { panic!("fm-heun is a program") };
     let (start, device) = (sampler::start(course.first, 2, 0..40, 3), Device::cpu(Precision::F64));
-    let expected = program.run(&field, &start, Noise::Given(&[]), &device, Observe::Progress(&mut |_| true)).unwrap();
+    let expected = program.run(&field, &start, Noise::NONE, &device).unwrap();
     assert_same(&found, &expected, 1e-12, "dopri5");
 }
 

@@ -12,7 +12,7 @@ use brenier::path::{Grid, Level, Prediction, Schedule};
 use brenier::program::Activation;
 use brenier::program::{Program, Step};
 use brenier::random::Stream;
-use brenier::sampler::{Ddim, Euler, Heun, Method, Observe, RunError};
+use brenier::sampler::{Ddim, Euler, Heun, Method, RunError};
 
 const FIXTURES: [(&str, f64); 6] =
     // Half precision keeps its rounded weights exactly, so the tolerance is that of f32 arithmetic for all.
@@ -27,7 +27,7 @@ fn reference(name: &str) -> Vec<f64> {
 }
 
 fn run(program: &Program, field: &Field, start: &[f64], precision: Precision) -> Result<Vec<f64>, RunError> {
-    program.run(field, start, Noise::Given(&[]), &Device::cpu(precision), Observe::Progress(&mut |_| true))
+    program.run(field, start, Noise::NONE, &Device::cpu(precision))
 }
 
 fn evaluate(field: &Field, level: Level, (p, q): (f64, f64), x: &[f64], precision: Precision) -> Result<Vec<f64>, RunError> {

@@ -253,9 +253,8 @@ impl Geodesic {
         device: &Device,
         checkpoint: &mut Checkpoint,
     ) -> Result<(Vec<f64>, Vec<f64>), Failure> {
-        let kept = checkpoint.part("paths");
-        Ok(program
-            .resume(field, points.points().to_vec(), Noise::Given(&[]), device, true, kept, &mut |_| !signal::interrupted())?)
+        let watch = Watch::telling(&|_| !signal::interrupted()).keeping(checkpoint.part("paths"));
+        Ok(program.resume(field, points.points().to_vec(), Noise::NONE, device, true, watch)?)
     }
 }
 

@@ -17,6 +17,7 @@ use brenier::random::{Philox, Stream};
 use brenier::sampler::{
     self, Choice, Churn, Compat, Course, CourseError, Ensemble, Entry, Looped, METHODS, Moves, Options, prior_error,
 };
+use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
@@ -178,20 +179,21 @@ impl Sample {
 
         let folder = session.folder(Some(FOLDER))?;
         let bar = progress::bar(session, &self.method, steps);
-        let mut tell = |made: usize| {
+        let tell = |made: usize| {
             bar.set_position(made as u64);
             !signal::interrupted()
         };
         let begun = Instant::now();
         let (samples, nfe, trajectory) = match &moves {
             Moves::Program(program) => {
-                let kept = checkpoint.part(PARTICLES);
-                let (samples, trajectory) = program.resume(&field, start, noise, device, self.trajectory, kept, &mut tell)?;
+                let tell = |now: Progress<'_>| tell(now.done);
+                let watch = Watch::telling(&tell).keeping(checkpoint.part(PARTICLES));
+                let (samples, trajectory) = program.resume(&field, start, noise, device, self.trajectory, watch)?;
                 (samples, program.nfe(), trajectory)
             }
             Moves::Loop(looped) => {
                 let ensemble = Ensemble { field: &field, start: &start, noise, device };
-                let Looped { points, nfe } = looped.resume(ensemble, checkpoint, &mut tell)?;
+                let Looped { points, nfe } = looped.resume(ensemble, checkpoint, &mut |made| tell(made))?;
                 (points, nfe, Vec::new())
             }
         };
