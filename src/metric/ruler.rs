@@ -61,7 +61,7 @@ impl Ruler {
     }
 
     /// A ruler of the same ε to another `reference`.
-    pub(super) fn against<'b>(&self, reference: &'b Cloud, device: &Device, watch: Watch<'_>) -> Result<Ruler, MetricError> {
+    pub(super) fn against(&self, reference: &Cloud, device: &Device, watch: Watch<'_>) -> Result<Ruler, MetricError> {
         Ruler::at(reference, self.eps, self.seed, device, watch)
     }
 

@@ -55,6 +55,7 @@ impl Iterator for Steps {
 }
 
 /// Writes `from` to `to`, of the same length, without the address of `from` being taken: it can then stay in registers.
+#[allow(clippy::manual_memcpy)] // which takes the address
 #[inline(always)]
 pub fn copy<V: Copy, const C: usize>(from: [V; C], to: &mut [V]) {
     let to = &mut to[..C];

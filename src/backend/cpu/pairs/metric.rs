@@ -97,9 +97,9 @@ impl<N: Norm> Metric for N {
                 }
             }
         }
-        for c in 0..C {
-            for r in 0..R {
-                sums[c][r] = N::of_sum(sums[c][r]);
+        for sums in &mut sums {
+            for sum in sums {
+                *sum = N::of_sum(*sum);
             }
         }
         sums
