@@ -94,6 +94,11 @@ impl<'a> Watch<'a> {
         Watch { tell: self.tell, kept: self.kept.as_mut().map(|part| part.part(name)) }
     }
 
+    /// The watch on a part of the work that tells of its progress in its own terms.
+    pub fn part_telling<'b>(&'b mut self, name: &str, tell: Tell<'b>) -> Watch<'b> {
+        Watch { tell: Some(tell), ..self.part(name) }
+    }
+
     /// The watch on what is too short to be kept.
     pub fn not_keeping(&self) -> Watch<'a> {
         Watch { tell: self.tell, kept: None }

@@ -13,7 +13,7 @@ use crate::measure::{Cloud, Covariance, Measure, Mixture};
 use crate::metric::{Judge, Law, Ruler};
 use crate::random::{Philox, Stream};
 use crate::transport::GroundCost;
-use crate::watch::Watch;
+use crate::watch::{Progress, Watch};
 
 /// A comparison: sizes and seed.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,7 +136,10 @@ impl Compare {
             Measure::Finite(cloud) => Law::Points(cloud.clone()),
             law => Law::Draws(law.clone()),
         };
-        let floor = ruler.noise_floor(&origin, &start, device, watch.part("noise floor"))?;
+        // The bar counts rows, of which the floor's own iterations are none.
+        let told = watch.not_keeping();
+        let before_rows = |_: Progress<'_>| told.tell(Progress { of: Some(all), ..Progress::default() });
+        let floor = ruler.noise_floor(&origin, &start, device, watch.part_telling("noise floor", &before_rows))?;
         let mut judge = Judge::new(&ruler, floor, &origin, &start).with_training(&train, &heldout, device)?;
         if let Measure::Finite(_) = target.measure {
             judge = judge.with_clusters(&train, &heldout);

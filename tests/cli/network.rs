@@ -208,7 +208,7 @@ fn a_network_in_the_wrong_place_is_refused_with_the_right_one() {
     save("vp.safetensors", Model::gaussian(0.5, "linear-vp"));
     let cases: [(&str, &[&str]); 8] = [
         ("compare model.safetensors", &["model.safetensors is a network", "--target DATA"]),
-        ("compare law.json --target law.json", &["law.json", "no network", ".safetensors"]),
+        ("compare law.json --target law.json", &["law.json", "not a network", ".safetensors"]),
         ("compare model.safetensors --target digits", &["model.safetensors", "dimension 2", "digits", "64"]),
         ("compare model.safetensors --target law.json --source moons", &["starts from a normal", "leave --source out"]),
         ("transport model.safetensors law.json", &["model.safetensors", "network, not points"]),
