@@ -26,13 +26,13 @@ use crate::watch::{Progress, Watch};
 
 /// The blob flow under way.
 #[derive(Debug)]
-pub struct Blob<'a> {
+pub struct Blob {
     state: Cloud,
     field: Field,
     prepared: Prepared,
     tau: f64,
     eps: f64,
-    device: &'a Device,
+    device: Device,
     log_weights: Vec<f64>,
     anneal: Option<Anneal>,
     stage: Stage,
@@ -56,12 +56,12 @@ pub const LARGEST_DIM: usize = 5;
 /// Halvings of τ after which a substep is given up.
 const HALVINGS: i32 = 30;
 
-impl<'a> Blob<'a> {
+impl Blob {
     /// The flow from `start` to `law` in steps `tau`, with a kernel of width √`eps`.
     ///
     /// # Errors
     /// [`FlowError`] when τ or ε is not positive, d > 5, or the dimensions differ.
-    pub fn new(start: Cloud, law: impl Into<Field>, tau: f64, eps: f64, device: &'a Device) -> Result<Self, FlowError> {
+    pub fn new(start: Cloud, law: impl Into<Field>, tau: f64, eps: f64, device: &Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
         let field = law.into();
         let dim = start.dim();
@@ -81,8 +81,20 @@ impl<'a> Blob<'a> {
         }
         let reach = reach_of(&start, field.law(), 0.0);
         let (anneal, stage, energy) = (None, Stage::LAW, Energy::default());
-        let mut blob =
-            Self { state: start, field, prepared, tau, eps, device, log_weights, anneal, stage, energy, substep: tau, reach };
+        let mut blob = Self {
+            state: start,
+            field,
+            prepared,
+            tau,
+            eps,
+            device: device.clone(),
+            log_weights,
+            anneal,
+            stage,
+            energy,
+            substep: tau,
+            reach,
+        };
         blob.energy = blob.energy_of(&blob.state, stage)?;
         Ok(blob)
     }
@@ -113,7 +125,7 @@ impl<'a> Blob<'a> {
         let eps = self.eps * stage.widening;
         let sums = self.sums(cloud.points(), &self.log_weights, eps)?;
         let constant = 0.5 * cloud.dim() as f64 * (TAU * eps).ln();
-        let log_law = self.field.log_density(stage.level, cloud, self.device)?.unwrap_or_default();
+        let log_law = self.field.log_density(stage.level, cloud, &self.device)?.unwrap_or_default();
         let terms = sums.log.iter().zip(&log_law).map(|(log, law)| log - constant - law);
         let value = terms.enumerate().map(|(i, term)| cloud.weight(i) * term).sum();
         Ok(Energy { value, neighbours: sums.neighbours(cloud.len()), log: sums.log, mean: sums.mean })
@@ -144,7 +156,7 @@ impl<'a> Blob<'a> {
     }
 }
 
-impl Scheme for Blob<'_> {
+impl Scheme for Blob {
     fn account(&mut self, _: &Watch<'_>) -> Result<Account, FlowError> {
         let at_law = if self.stage == Stage::LAW { self.energy.clone() } else { self.energy_of(&self.state, Stage::LAW)? };
         let neighbours = Some(at_law.neighbours);

@@ -41,14 +41,14 @@ use crate::watch::Watch;
 
 /// The Langevin scheme under way.
 #[derive(Clone, Debug)]
-pub struct Langevin<'a> {
+pub struct Langevin {
     state: Cloud,
     field: Field,
     prepared: Prepared,
     tau: f64,
     anneal: Option<Anneal>,
     seed: u32,
-    device: &'a Device,
+    device: Device,
     /// Where the particles started, and how far from there they have run away.
     centre: Vec<f64>,
     reach: f64,
@@ -67,13 +67,13 @@ pub struct Langevin<'a> {
 const ACCOUNTED: usize = 4096;
 /// An error of the free energy in nats, beyond which and beyond the estimate itself nothing is known.
 const LARGEST_ERROR: f64 = 1.0;
-impl<'a> Langevin<'a> {
+impl Langevin {
     /// The scheme from `start` in steps `tau`, with the noise of `seed`, to the law of a `target` that knows its score: a
     /// [`Mixture`], or [`Field::potential`] of any V. Where V has no constant, the free energy lacks it too.
     ///
     /// # Errors
     /// [`FlowError`] when `tau` is not finite and above zero, the dimensions differ or the target has no score.
-    pub fn new(start: Cloud, target: impl Into<Field>, tau: f64, seed: u32, device: &'a Device) -> Result<Self, FlowError> {
+    pub fn new(start: Cloud, target: impl Into<Field>, tau: f64, seed: u32, device: &Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
         let field = target.into();
         if start.dim() != field.dim() {
@@ -85,7 +85,22 @@ impl<'a> Langevin<'a> {
         let (prepared, centre, reach) = (field.prepare(device)?, start.mean(), reach_of(&start, field.law(), 0.0));
         let (anneal, start_law, known, made, drifted, rate) = (None, None, None, 0, Vec::new(), None);
         let state = start;
-        Ok(Self { state, field, prepared, tau, anneal, seed, device, centre, reach, start_law, known, made, drifted, rate })
+        Ok(Self {
+            state,
+            field,
+            prepared,
+            tau,
+            anneal,
+            seed,
+            device: device.clone(),
+            centre,
+            reach,
+            start_law,
+            known,
+            made,
+            drifted,
+            rate,
+        })
     }
 
     /// The scheme from particles that are draws of `law`, so that their free energy is known from the start on.
@@ -171,9 +186,9 @@ impl<'a> Langevin<'a> {
     /// The accounts of `law`, from the particles `points` drawn from it.
     fn known_account(&self, points: &[f64], law: &Mixture) -> Result<Account, FlowError> {
         let (own, cloud) = (Field::Mixture(law.clone()), Cloud::new(points.to_vec(), law.dim())?);
-        let log = |field: &Field| Ok::<_, BackendError>(field.log_density(DATA, &cloud, self.device)?.unwrap_or_default());
+        let log = |field: &Field| Ok::<_, BackendError>(field.log_density(DATA, &cloud, &self.device)?.unwrap_or_default());
         let terms: Vec<f64> = log(&own)?.iter().zip(log(&self.field)?).map(|(own, target)| own - target).collect();
-        let (own, target) = (own.score(DATA, points, self.device)?, self.prepared.score(DATA, points)?);
+        let (own, target) = (own.score(DATA, points, &self.device)?, self.prepared.score(DATA, points)?);
         let rates: Vec<f64> = squares(&difference(&own, &target), law.dim());
         let ((free_energy, standard_error), (dissipation, dissipation_error)) =
             (mean_with_error(&terms), mean_with_error(&rates));
@@ -209,7 +224,7 @@ impl<'a> Langevin<'a> {
         let others = Sums { log: [first.log, second.log].concat(), mean: [first.mean, second.mean].concat(), spread: Vec::new() };
 
         let constant = 0.5 * d as f64 * (TAU * width_squared).ln();
-        let Some(law) = self.field.log_density(DATA, &Cloud::new(points.to_vec(), d)?, self.device)? else {
+        let Some(law) = self.field.log_density(DATA, &Cloud::new(points.to_vec(), d)?, &self.device)? else {
             return Ok(Account { effective_neighbours, ..Account::default() });
         };
         let relative = |sums: &Sums| -> Vec<f64> { sums.log.iter().zip(&law).map(|(log, law)| log - constant - law).collect() };
@@ -252,7 +267,7 @@ impl<'a> Langevin<'a> {
     }
 }
 
-impl Scheme for Langevin<'_> {
+impl Scheme for Langevin {
     fn account(&mut self, _: &Watch<'_>) -> Result<Account, FlowError> {
         let account = self.present()?;
         self.rate = account.dissipation;
