@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, Twice, both, steps, transpose};
+use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, Twice, transpose};
 use crate::backend::{Noise, Real};
 use crate::program::{Form, MixtureProgram};
 use crate::program::{Op, Register};
@@ -84,7 +84,7 @@ impl<T: Simd> Run<'_, T> {
         let whitened = if self.program.form == Form::Full { components * d } else { 0 };
         let vectors = self.registers.len() * d + components + whitened + d;
         self.scratch.resize(vectors * width, T::zeroed());
-        for start in steps(0..rows, width) {
+        for start in (0..rows).step_by(width) {
             let here = width.min(rows - start);
             self.load(start, here, d, width);
             for (index, step) in self.steps.clone().enumerate() {
@@ -97,14 +97,14 @@ impl<T: Simd> Run<'_, T> {
     /// Transposes the rows of the block into the scratch; lanes beyond the last row repeat it.
     #[inline(always)]
     fn load(&mut self, start: usize, here: usize, d: usize, width: usize) {
-        for (register, lanes) in both(&self.registers, self.scratch.chunks_exact_mut(d * width)) {
+        for (register, lanes) in self.registers.iter().zip(self.scratch.chunks_exact_mut(d * width)) {
             transpose(register, d, start..start + here, width, lanes);
         }
     }
 
     #[inline(always)]
     fn store(&mut self, start: usize, here: usize, d: usize, width: usize) {
-        for (register, lanes) in both(&mut self.registers, self.scratch.chunks_exact(d * width)) {
+        for (register, lanes) in self.registers.iter_mut().zip(self.scratch.chunks_exact(d * width)) {
             for (k, lanes) in lanes.chunks_exact(width).enumerate() {
                 for (l, &lane) in lanes[..here].iter().enumerate() {
                     register[(start + l) * d + k] = lane;
@@ -145,7 +145,7 @@ impl<T: Simd> Run<'_, T> {
                                     *z = philox.normal_block([first.wrapping_add(l as u32), step as u32, draw, block as u32]);
                                 }
                                 for k in 4 * block..d.min(4 * block + 4) {
-                                    for (lane, z) in both(&mut out[k * width..][..width], &z) {
+                                    for (lane, z) in out[k * width..][..width].iter_mut().zip(&z) {
                                         *lane = T::from_f64(f64::from(z[k % 4]));
                                     }
                                 }
@@ -178,7 +178,7 @@ impl<T: Simd> Run<'_, T> {
 #[inline(always)]
 fn combine<L: Lane>(registers: &mut [L::Elem], d: usize, dst: Register, terms: &[(Register, f64)]) {
     let size = d * L::N;
-    for at in steps(0..size, L::N) {
+    for at in (0..size).step_by(L::N) {
         let mut sum = L::splat(L::Elem::from_f64(0.0));
         for &(register, coefficient) in terms {
             let value = L::load(&registers[register * size + at..]);
@@ -230,7 +230,7 @@ fn isotropic<L: Lane, const D: usize>(c: &[L::Elem], components: usize, dim: usi
         square = x.mul_add(x, square);
     }
     let stride = 2 * d + 3;
-    for (c, lanes) in both(c.chunks_exact(stride), logits.chunks_exact_mut(L::N)) {
+    for (c, lanes) in c.chunks_exact(stride).zip(logits.chunks_exact_mut(L::N)) {
         let mut logit = scaled(square, c[1], L::splat(c[0]));
         for k in 0..d {
             logit = scaled(L::load(&x[k * L::N..]), c[2 + k], logit);
@@ -239,12 +239,12 @@ fn isotropic<L: Lane, const D: usize>(c: &[L::Elem], components: usize, dim: usi
     }
     let (inverse, least) = divisor(softmax::<L>(logits));
     let mut slope = zero;
-    for (c, lanes) in both(c.chunks_exact(stride), logits.chunks_exact(L::N)) {
+    for (c, lanes) in c.chunks_exact(stride).zip(logits.chunks_exact(L::N)) {
         slope = scaled(L::load(lanes), c[2 + d], slope);
     }
     for k in 0..d {
         let mut sum = slope.mul(L::load(&x[k * L::N..]));
-        for (c, lanes) in both(c.chunks_exact(stride), logits.chunks_exact(L::N)) {
+        for (c, lanes) in c.chunks_exact(stride).zip(logits.chunks_exact(L::N)) {
             sum = scaled(L::load(lanes), c[3 + d + k], sum);
         }
         sum.flush(least).mul(inverse).store(&mut out[k * L::N..]);
@@ -257,8 +257,7 @@ fn full<L: Lane>(c: &[L::Elem], components: usize, d: usize, x: &[L::Elem], work
     let (out, rest) = work.split_at_mut(d * L::N);
     let (logits, whitened) = rest.split_at_mut(components * L::N);
     let stride = 2 * d * (d + 1) + 1;
-    for ((c, lanes), z) in both(both(c.chunks_exact(stride), logits.chunks_exact_mut(L::N)), whitened.chunks_exact_mut(d * L::N))
-    {
+    for ((c, lanes), z) in c.chunks_exact(stride).zip(logits.chunks_exact_mut(L::N)).zip(whitened.chunks_exact_mut(d * L::N)) {
         let mut logit = L::splat(c[0]);
         for i in 0..d {
             let mut coordinate = L::splat(L::Elem::from_f64(0.0)).sub(L::splat(c[1 + i]));
@@ -272,7 +271,7 @@ fn full<L: Lane>(c: &[L::Elem], components: usize, d: usize, x: &[L::Elem], work
     }
     let (inverse, least) = divisor(softmax::<L>(logits));
     out.fill(L::Elem::from_f64(0.0));
-    for ((c, lanes), z) in both(both(c.chunks_exact(stride), logits.chunks_exact(L::N)), whitened.chunks_exact(d * L::N)) {
+    for ((c, lanes), z) in c.chunks_exact(stride).zip(logits.chunks_exact(L::N)).zip(whitened.chunks_exact(d * L::N)) {
         let weight = L::load(lanes);
         let (means, spread) = c[1 + d + d * d..].split_at(d);
         for i in 0..d {

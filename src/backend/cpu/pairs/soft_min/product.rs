@@ -54,10 +54,9 @@ fn add_values<L: Lane, const R: usize, const K: usize>(
     mean: &mut [L::Elem],
 ) -> usize {
     let mut acc = [[L::splat(L::Elem::from_f64(0.0)); R]; K];
-    for j in 0..weights.len() {
-        let (w, v) = (&weights[j], &values[j * p + first..][..K]);
+    for (w, v) in weights.iter().zip(values.chunks_exact(p)) {
         for k in 0..K {
-            let v = L::splat(v[k]);
+            let v = L::splat(v[first + k]);
             for r in 0..R {
                 acc[k][r] = w[r].mul_add(v, acc[k][r]);
             }
