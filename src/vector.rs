@@ -14,18 +14,14 @@ pub fn dot(x: &[f64], y: &[f64]) -> f64 {
 pub fn squared_distance<T: Copy + Into<f64>>(x: &[T], y: &[T]) -> f64 {
     let square = |x: &T, y: &T| ((*x).into() - (*y).into()).powi(2);
     let ((x_blocks, x_rest), (y_blocks, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
-    let mut rest = 0.0;
-    for i in 0..x_rest.len() {
-        rest += square(&x_rest[i], &y_rest[i]);
-    }
+    let rest: f64 = x_rest.iter().zip(y_rest).map(|(x, y)| square(x, y)).sum();
     if x_blocks.is_empty() {
         return rest;
     }
-    // By index: each step of a `zip` is a call in a build that does not optimise across units.
     let mut sums = [0.0; 8];
-    for block in 0..x_blocks.len() {
-        for i in 0..8 {
-            sums[i] += square(&x_blocks[block][i], &y_blocks[block][i]);
+    for (x, y) in x_blocks.iter().zip(y_blocks) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *sum += square(x, y);
         }
     }
     sums.iter().sum::<f64>() + rest
