@@ -19,7 +19,7 @@ impl HostField for Coin {
     }
 }
 
-pub fn main() -> Result<(), brenier::Error> {
+fn main() -> Result<(), brenier::Error> {
     let (field, device, grid) = (Field::given(Coin), Device::cpu(Precision::F32), Grid::uniform(&Schedule::CondOt, 50)?);
     let (program, start) = (Ddim { eta: 0.0 }.program(&grid), start(grid.start(), 1, 0..10_000, 0));
     let end = program.run(&field, &start, Noise::NONE, &device)?;

@@ -6,7 +6,7 @@ use brenier::measure::{Cloud, Covariance, Mixture};
 use brenier::path::{Grid, Schedule};
 use brenier::sampler::{Ddim, Method, start};
 
-pub fn main() -> Result<(), brenier::Error> {
+fn main() -> Result<(), brenier::Error> {
     let modes = |means: &[[f64; 2]]| {
         let (n, means) = (means.len(), means.iter().map(|mean| mean.to_vec()).collect());
         Ok::<_, brenier::Error>(Field::Mixture(Mixture::new(

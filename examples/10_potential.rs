@@ -21,7 +21,7 @@ impl Potential for Wells {
     }
 }
 
-pub fn main() -> Result<(), brenier::Error> {
+fn main() -> Result<(), brenier::Error> {
     let (start, device) = (Mixture::standard_normal(1).sample(2000, 0, Stream::Source, 0), Device::cpu(Precision::F32));
     let mut scheme = Langevin::new(start, Field::potential(Wells), 0.05, 0, &device)?;
     let flow = descend(&mut scheme, 20, Watch::default())?;

@@ -1,5 +1,5 @@
 // What a Sinkhorn iteration does to a potential, in double, one thread a point; memory binds. Kept in double because an update is a small
-// difference of large numbers; what the soft-min reads is rounded anew each time. Twin: src/backend/cpu/potentials/potential.rs.
+// difference of large numbers; what the soft-min reads is rounded again each time. Twin: src/backend/cpu/potentials/potential.rs.
 #include "common.cuh"
 
 // out <- x in single precision.

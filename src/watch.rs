@@ -169,9 +169,4 @@ impl<'a> Watch<'a> {
     pub fn save_if_due(&mut self) {
         self.kept.iter_mut().for_each(Part::save_if_due);
     }
-
-    /// Where the state is kept.
-    pub fn kept_mut(&mut self) -> Option<&mut Part<'a>> {
-        self.kept.as_mut()
-    }
 }

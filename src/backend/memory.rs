@@ -8,6 +8,8 @@ use crate::backend::{Backend, BackendError, Real};
 pub type Reals<B> = <B as Memory>::Buf<<B as Memory>::Real>;
 
 /// Memory of a device, and how work reaches it.
+///
+/// Every operation fails with [`BackendError`] when memory runs out or the device fails.
 pub trait Memory: Clone + Send + Sync + 'static {
     /// f32 or f64.
     type Real: Real;

@@ -7,6 +7,8 @@ use crate::backend::{
 };
 
 /// Operations over all pairs of two clouds, none of which keeps a matrix unless it says so.
+///
+/// Every operation fails with [`BackendError`] when memory runs out or the device fails.
 pub trait Pairs: Memory {
     /// The streaming soft-min: `L_i = log Σ_j exp(logit_ij − shift_i)`, length n, and where asked the means behind it under the
     /// weights `w_ij ∝ exp(logit_ij)`.

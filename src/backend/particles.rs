@@ -6,6 +6,8 @@ use crate::backend::{BackendError, Dense, Draw, Memory, Noise, Reals, Rows};
 use crate::program::{Activation, MixtureProgram};
 
 /// Operations on particles, each for itself.
+///
+/// Every operation fails with [`BackendError`] when memory runs out or the device fails.
 pub trait Particles: Memory {
     /// Standard normals of `noise` for each row and `draw`: n × d.
     fn normals(&self, noise: Noise<'_>, draw: Draw, d: usize, out: &mut Reals<Self>) -> Result<(), BackendError>;

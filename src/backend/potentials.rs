@@ -3,6 +3,8 @@
 use crate::backend::{Anderson, BackendError, Memory, Reals, Rows, Scale, Ticket, Update};
 
 /// Operations on potentials: what a soft-min reads of them, what an iteration does to them, and when it may stop.
+///
+/// Every operation fails with [`BackendError`] when memory runs out or the device fails.
 pub trait Potentials: Memory {
     /// Packs columns for the soft-min: `out_j = log₂e · (k_j y_j, bias_j + factor · potential_j)`, m × (d + 1).
     fn pack(

@@ -19,12 +19,12 @@ pub struct Walk {
     pub action: Vec<f64>,
     /// Σ of the RMS steps.
     pub length: f64,
-    /// States after every `STRIDE` steps, the start and the end among them.
+    /// States after every 16 steps, the start and the end among them.
     pub states: Vec<(usize, Vec<f64>)>,
 }
 
 impl Walk {
-    /// Runs `program`, made for `grid`, and keeps a state every `STRIDE` steps.
+    /// Runs `program`, made for `grid`, and keeps a state every 16 steps.
     ///
     /// # Errors
     /// [`RunError`] as for [`Program::run`], or when `go_on` says stop.

@@ -82,8 +82,9 @@ impl<B: Backend> Evaluate<B> for Parts<B> {
         std::mem::swap(&mut own[POINTS], &mut registers[src]);
         for (at, (weight, part)) in self.parts.iter_mut().enumerate() {
             part.evaluate(backend, Evaluation { src: POINTS, dst: PART, ..evaluation }, &mut own)?;
-            let before = if at == 0 { 0.0 } else { 1.0 };
-            backend.combine(&mut own, SUM_OF_PARTS, &[(SUM_OF_PARTS, before), (PART, *weight)])?;
+            // The first part begins the sum: what an earlier evaluation left there may not be finite.
+            let terms = [(SUM_OF_PARTS, 1.0), (PART, *weight)];
+            backend.combine(&mut own, SUM_OF_PARTS, &terms[usize::from(at == 0)..])?;
         }
         std::mem::swap(&mut own[POINTS], &mut registers[src]);
         std::mem::swap(&mut own[SUM_OF_PARTS], &mut registers[dst]);

@@ -125,7 +125,7 @@ mod tests {
         }
     }
 
-    /// One pixel goes to a hundred of unlike masses, most of which are none of its sixteen partners: the end is the target all the same.
+    /// One pixel goes to a hundred of unlike masses, most of which are not among its sixteen partners: the end is the target all the same.
     #[test]
     fn both_ends_are_exact_also_where_targets_outnumber_partners() {
         let side = 10;

@@ -1,5 +1,6 @@
 //! A law by way of the law with noise: where the noise joins its modes, mass moves between them.
 
+use crate::gradient_flow::FlowError;
 use crate::measure::Mixture;
 use crate::path::Level;
 use crate::sampler::unadjusted_langevin::DATA;
@@ -34,15 +35,20 @@ impl Stage {
 }
 
 impl Anneal {
-    pub fn new(first: f64, steps: usize, law: &Mixture) -> Self {
-        Self { first, steps, least: law.least_variance() }
+    /// # Errors
+    /// [`FlowError::Noise`] for a σ that is not finite or not positive.
+    pub fn new(first: f64, steps: usize, law: &Mixture) -> Result<Self, FlowError> {
+        if !(first.is_finite() && first > 0.0) {
+            return Err(FlowError::Noise { sigma: first });
+        }
+        Ok(Self { first, steps, least: law.least_variance() })
     }
 
     /// The stage of step `k`.
     pub fn stage(anneal: Option<Self>, k: usize) -> Stage {
         match anneal {
             Some(Self { first, steps, least }) if k < steps => {
-                let last = LAST_NOISE * least.sqrt();
+                let last = first.min(LAST_NOISE * least.sqrt());
                 let sigma = first * (last / first).powf(k as f64 / steps as f64);
                 Stage { level: Level { sigma, ..DATA }, widening: 1.0 + sigma * sigma / least }
             }

@@ -7,7 +7,7 @@
 //!
 //! with A the mean of the particles under m_j φ_ij, and B and S mean and mass under m_j φ_ij/(φ∗ρ)_j: two kernel sums. A genuine
 //! gradient flow, so F falls: a step of length τ is made of Euler substeps, each halved until F_after + E|substep|²/2h ≤ F_before
-//! but for the rounding of F, which adds up to the energy inequality of the whole step. Around N(0, σ²) it settles at the variance u − ε,
+//! except for the rounding of F, which adds up to the energy inequality of the whole step. Around N(0, σ²) it settles at the variance u − ε,
 //! u = σ²(1 + √(1 + 4ε/σ²))/2, which is σ² − ε²/σ² to first order. Mode weights are those of the basins of V;
 //! [`Blob::annealed`] goes around its barriers.
 
@@ -104,10 +104,10 @@ impl Blob {
     /// them, and the kernel has the neighbours there that it has at the end.
     ///
     /// # Errors
-    /// [`FlowError::NeedsLaw`] of a potential, which is not known with noise.
+    /// [`FlowError::NeedsLaw`] of a potential, which is not known with noise; [`FlowError::Noise`] for a σ that is not positive.
     pub fn annealed(self, sigma: f64, steps: usize) -> Result<Self, FlowError> {
         let law = self.field.law().ok_or(FlowError::NeedsLaw)?;
-        let (anneal, reach) = (Some(Anneal::new(sigma, steps, law)), reach_of(&self.state, Some(law), sigma));
+        let (anneal, reach) = (Some(Anneal::new(sigma, steps, law)?), reach_of(&self.state, Some(law), sigma));
         Ok(Self { anneal, reach, ..self })
     }
 

@@ -12,7 +12,7 @@ use crate::transport::TransportError;
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum FlowError {
-    /// A step that is none.
+    /// A τ that is not a valid step.
     #[error("tau = {tau}; a step of the flow needs a finite tau above zero")]
     Tau {
         /// The τ given.
@@ -29,6 +29,12 @@ pub enum FlowError {
     /// A potential that is not known.
     #[error("this scheme needs the potential of a law: a .json mixture, 8gaussians or normal:D; for points use sinkhorn-flow")]
     NeedsLaw,
+    /// A σ that is not a valid noise.
+    #[error("sigma = {sigma}; the noise of a continuation begins at a finite sigma above zero")]
+    Noise {
+        /// The σ given.
+        sigma: f64,
+    },
     /// A continuation in noise of a scheme that has none.
     #[error("only langevin and blob are annealed; leave the noise out, or take one of these schemes")]
     NotAnnealed,

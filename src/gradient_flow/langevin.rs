@@ -67,6 +67,7 @@ pub struct Langevin {
 const ACCOUNTED: usize = 4096;
 /// An error of the free energy in nats, beyond which and beyond the estimate itself nothing is known.
 const LARGEST_ERROR: f64 = 1.0;
+
 impl Langevin {
     /// The scheme from `start` in steps `tau`, with the noise of `seed`, to the law of a `target` that knows its score: a
     /// [`Mixture`], or [`Field::potential`] of any V. Where V has no constant, the free energy lacks it too.
@@ -112,10 +113,10 @@ impl Langevin {
     /// τ_k = τ (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between them.
     ///
     /// # Errors
-    /// [`FlowError::NeedsLaw`] of a potential, which is not known with noise.
+    /// [`FlowError::NeedsLaw`] of a potential, which is not known with noise; [`FlowError::Noise`] for a σ that is not positive.
     pub fn annealed(self, sigma: f64, steps: usize) -> Result<Self, FlowError> {
         let law = self.field.law().ok_or(FlowError::NeedsLaw)?;
-        let (anneal, reach) = (Some(Anneal::new(sigma, steps, law)), reach_of(&self.state, Some(law), sigma));
+        let (anneal, reach) = (Some(Anneal::new(sigma, steps, law)?), reach_of(&self.state, Some(law), sigma));
         Ok(Self { anneal, reach, ..self })
     }
 

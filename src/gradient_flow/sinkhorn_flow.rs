@@ -90,6 +90,7 @@ impl Scheme for SinkhornFlow {
     fn keep(&self, part: &mut Part<'_>) {
         part.keep_array("points", self.state.points().to_vec());
         part.keep_array("velocity", self.velocity.clone());
+        part.keep_array("target term", self.target_term.into_iter().collect());
         if let Some((potentials, own)) = &self.warm {
             part.keep_array("f", potentials.f.clone());
             part.keep_array("g", potentials.g.clone());
@@ -103,6 +104,7 @@ impl Scheme for SinkhornFlow {
         if let [Some(points), Some(velocity), Some(f), Some(g), Some(own_f), Some(own_g)] = kept {
             self.state = self.state.with_points(points)?;
             self.velocity = velocity;
+            self.target_term = part.array("target term").and_then(|term| term.first().copied());
             self.warm = Some((Potentials { f, g }, Potentials { f: own_f, g: own_g }));
         }
         Ok(())

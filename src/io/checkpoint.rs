@@ -161,7 +161,7 @@ mod tests {
     fn the_checkpoint_of_another_run_is_refused_with_what_differs() {
         let folder = tempfile::tempdir().unwrap();
         let refusal = |seed| CheckpointFile::new(path(&folder), run(seed)).resume().unwrap_err().to_string();
-        assert!(refusal(0).ends_with("there is no checkpoint to resume; leave --resume out to start anew"));
+        assert!(refusal(0).ends_with("there is no checkpoint to resume; leave --resume out to start over"));
         CheckpointFile::new(path(&folder), run(0)).begin().write().unwrap();
         assert!(refusal(7).ends_with(
             "this is the checkpoint of another run: seed is 0 there and 7 here; repeat that run's command line, or leave --resume out"

@@ -157,7 +157,7 @@ pub enum Fault {
     #[error("a .json file holds a mixture, not an array; give a .npy, .npz, .csv or .safetensors file")]
     NotAnArray,
     /// Nothing to go on from.
-    #[error("there is no checkpoint to resume; leave --resume out to start anew")]
+    #[error("there is no checkpoint to resume; leave --resume out to start over")]
     NoCheckpoint,
     /// A checkpoint that another command, version or input left.
     #[error(

@@ -29,7 +29,7 @@ pub enum MetricError {
         /// Number of end points.
         end: usize,
     },
-    /// A part of a cloud that is none.
+    /// A part of a cloud that is not a cloud.
     #[error(transparent)]
     Cloud(#[from] CloudError),
     /// The device could not do it.

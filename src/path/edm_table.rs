@@ -19,13 +19,6 @@ pub enum NoiseClock {
 }
 
 impl NoiseClock {
-    /// (β_d, β_min) with which VP's σ runs from `min` at t = `eps` to `max` at t = 1.
-    pub fn vp_of_range(min: f64, max: f64, eps: f64) -> Self {
-        let (low, high) = ((min * min).ln_1p(), (max * max).ln_1p());
-        let beta_d = 2.0 * (low / eps - high) / (eps - 1.0);
-        Self::Vp { beta_d, beta_min: high - 0.5 * beta_d }
-    }
-
     /// (t, dσ/dt) at noise level `sigma`.
     fn at(self, sigma: f64) -> (f64, f64) {
         match self {

@@ -161,7 +161,7 @@ fn known() -> impl Iterator<Item = &'static str> {
 
 /// A defect's name that is not known.
 #[derive(Clone, Debug, Error, PartialEq)]
-#[error("there is no compat {name:?}; did you mean {nearest:?}? known: {}", known().collect::<Vec<_>>().join(", "))]
+#[error("unknown compat {name:?}; did you mean {nearest:?}? known: {}", known().collect::<Vec<_>>().join(", "))]
 pub struct UnknownCompat {
     /// The name asked for.
     pub name: String,

@@ -26,8 +26,6 @@ pub struct Course {
     pub first: Level,
     /// Steps or levels.
     pub steps: usize,
-    /// Whether they have to be at the level's own law there, as on the way to the data that the reverse process is.
-    pub reverses: bool,
     /// What a user should know of such a run, in a sentence.
     pub advice: Option<String>,
 }
@@ -119,12 +117,12 @@ impl Entry {
             (None, _, None) => Schedule::CondOt,
         };
         let mut setting = Setting { entry: self, field, schedule, updates: UPDATES, options };
-        let (steps, reverses) = (setting.steps(), self.reverses);
+        let steps = setting.steps();
         let make = match self.kind {
             Kind::Program(make) => make,
             Kind::Loop(make) => {
                 let looped = make(&setting)?;
-                return Ok(Course { first: looped.start(), moves: Moves::Loop(looped), steps, reverses, advice: None });
+                return Ok(Course { first: looped.start(), moves: Moves::Loop(looped), steps, advice: None });
             }
         };
         let width = (self.levels == Levels::Ladder && options.schedule.is_none()).then(|| width(field, options.seed)).flatten();
@@ -137,7 +135,7 @@ impl Entry {
         };
         let method = make(&setting)?;
         let (program, first, advice) = (method.program(&grid), grid.start(), method.advice(&grid));
-        Ok(Course { steps: program.steps.len(), moves: Moves::Program(program), first, reverses, advice })
+        Ok(Course { steps: program.steps.len(), moves: Moves::Program(program), first, advice })
     }
 
     /// The method on `field` and the levels of `schedule`.

@@ -12,6 +12,7 @@
 //! numbers of y share one step: give one particle for control of each, all for the published code's (`compat batch_error_norm`).
 
 use crate::checkpoint::Part;
+use crate::sampler::AdaptiveError;
 
 /// The adaptive DPM-Solver and its controller.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,6 +66,20 @@ impl AdaptiveRun {
         part.keep_array("inverse errors", self.history.into_iter().flatten().collect());
     }
 
+    /// Whether the run is at noise level `to`; if not once it has stopped, its step underflowed or an error was not finite.
+    ///
+    /// # Errors
+    /// [`AdaptiveError`] that says which of the two, at the q reached.
+    pub fn arrived_at(self, to: f64) -> Result<Self, AdaptiveError> {
+        let [s, h] = self.place;
+        let t = (-s).exp();
+        match (s >= -to.ln() - MARGIN, h.is_nan()) {
+            (true, _) => Ok(self),
+            (false, true) => Err(AdaptiveError::NotFinite { t }),
+            (false, false) => Err(AdaptiveError::StepTooSmall { t }),
+        }
+    }
+
     /// The run that was kept.
     pub fn kept(part: &Part<'_>) -> Option<Self> {
         let (accepted, rejected, nfe) = part.record("accepted, rejected and nfe")?;
@@ -82,8 +97,8 @@ const MARGIN: f64 = 1e-5;
 const ERROR_FLOOR: f64 = 1e-8;
 
 impl DpmAdaptive {
-    /// Moves y from noise level `from` down to `to` > 0; `noise` is ε̂(y, q). Stops without a full descent only when the
-    /// controller's step underflows, which shows in a state that is not finite.
+    /// Moves y from noise level `from` down to `to` > 0; `noise` is ε̂(y, q). Stops on the way only when
+    /// the controller's step underflows or an error is not finite, which [`AdaptiveRun::arrived_at`] tells.
     pub fn run(&self, noise: &mut dyn FnMut(f64, &[f64]) -> Vec<f64>, start: &[f64], from: f64, to: f64) -> AdaptiveRun {
         let mut run = self.begin(start, from);
         while self.step(noise, &mut run, to) {}

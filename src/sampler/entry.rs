@@ -331,6 +331,7 @@ impl Setting<'_> {
     pub fn law(&self) -> Result<&Mixture, RunError> {
         match self.field {
             Field::Mixture(law) => Ok(law),
+            _ if self.field.has_score_of_data() => Err(RunError::NeedsStep { method: self.entry.name }),
             _ => Err(self.entry.needs_law()),
         }
     }

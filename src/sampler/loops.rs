@@ -8,6 +8,7 @@ use crate::checkpoint::{Checkpoint, Part};
 use crate::field::Field;
 use crate::path::Level;
 use crate::sampler::RunError;
+use crate::sampler::run::check_particles;
 
 /// A sampling method that is not a [`Program`](crate::program::Program).
 pub trait Loop {
@@ -59,6 +60,7 @@ impl dyn Loop {
         if !ensemble.start.len().is_multiple_of(d) {
             return Err(RunError::Dimension { start: ensemble.start.len(), field: d });
         }
+        check_particles(ensemble.noise, ensemble.start.len() / d)?;
         self.run(ensemble, &mut Pauses { part: checkpoint.part("loop"), go_on })
     }
 }

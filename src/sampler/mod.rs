@@ -354,7 +354,7 @@ pub const METHODS: &[Entry] = &[
     .of_law(LAW.0, LAW.1),
 ];
 
-/// A method, and what else the table says of it.
+/// A method of the table as a setting makes it, or why there is none.
 type Made = Result<Box<dyn Method>, RunError>;
 type MadeLoop = Result<Box<dyn Loop>, RunError>;
 

@@ -50,7 +50,7 @@ pub enum RunError {
         /// Steps made.
         steps: usize,
     },
-    /// A method that needs the field of each particle at a time or noise of its own, or the score of the data.
+    /// A method that needs the score of the data.
     #[error("{method} needs {what} of a law: 8gaussians, normal:D or a .json mixture; for points take {instead}")]
     NeedsLaw {
         /// The method.
@@ -59,6 +59,12 @@ pub enum RunError {
         what: &'static str,
         /// What to take for points.
         instead: &'static str,
+    },
+    /// A step that nothing determines.
+    #[error("{method} takes its step from the least variance of a law, which is not known of this field; give --step")]
+    NeedsStep {
+        /// The method.
+        method: &'static str,
     },
     /// Langevin steps beyond their limit.
     #[error(
@@ -231,12 +237,19 @@ impl Program {
             Noise::Given(given) if given.len() < draws * start.len() => {
                 return Err(RunError::Noise { needed: draws * start.len(), given: given.len(), draws });
             }
-            Noise::Counter { first, .. } if u64::from(first) + (start.len() / d) as u64 > 1 << 32 => {
-                return Err(RunError::Particles { first, last: u64::from(first) + (start.len() / d) as u64 - 1 });
-            }
-            _ => {}
+            _ => check_particles(noise, start.len() / d)?,
         }
         device.run(Run { program: self, field, run, noise, observe })
+    }
+}
+
+/// Refuses more particles than the counter of `noise` can tell apart.
+pub(super) fn check_particles(noise: Noise<'_>, n: usize) -> Result<(), RunError> {
+    match noise {
+        Noise::Counter { first, .. } if u64::from(first) + n as u64 > 1 << 32 => {
+            Err(RunError::Particles { first, last: u64::from(first) + n as u64 - 1 })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -163,6 +163,10 @@ impl Conditional {
         if points.dim() != self.target.dim() {
             return Err(TransportError::Dimensions { source_dim: points.dim(), target_dim: self.target.dim() });
         }
+        let (m, found) = (self.target.len(), self.g.iter().filter(|g| g.is_finite()).count());
+        if self.g.len() != m || found != m {
+            return Err(TransportError::Potential { m, found });
+        }
         match &self.f {
             Some(f) if f.len() != points.len() => {
                 Err(TransportError::Values { what: "points of the source", len: points.len(), rows: f.len(), p: 1 })

@@ -192,7 +192,7 @@ pub enum TransportError {
     },
     /// ρ beside which f64 cannot tell costs from one another.
     #[error(
-        "rho = {rho:e} is so small that rounding hides potentials of its size beside the costs of these points, about {cost:.1e}\n  \
+        "rho = {rho:e} is so small that rounding hides potentials of its size next to the costs of these points, about {cost:.1e}\n  \
          use a rho of {smallest:.1e} or more, a reach of {:.1e} where the cost is |x-y|^2/2", smallest.sqrt()
     )]
     RhoTooSmall {

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Mirror descent on that and an entropic term (eq. 8, with γε = ½) multiplies powers of the factors by exponentials of the gradients,
-//! x_i·ȳ_k, y_j·x̄_k and −x̄_k·ȳ_k but for what no plan sees, and projects them back in the sense of KL. So the factors always are
+//! x_i·ȳ_k, y_j·x̄_k and −x̄_k·ȳ_k up to terms that no plan sees, and projects them back in the sense of KL. So the factors always are
 //!
 //! ```text
 //! Q_ik = a_i softmax_k(σ (x_i·z_k + β_k))    R_jk = b_j softmax_k(σ (y_j·u_k + γ_k))    g = softmax(σ (s − β − γ))        σ = 1/ε

@@ -10,7 +10,6 @@
 //! n = m and as many pairs the first round places 63 % of the slots, so the extra rounds cost about 16 % of the pair work.
 
 use crate::backend::Device;
-use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
 use crate::transport::{ClassCosts, Draws, LabelCost, Plan, Potentials, Problem, Sinkhorn, TransportError};
 use crate::watch::Watch;
@@ -165,11 +164,7 @@ impl Pairing {
             let targets: Vec<usize> = (0..y.len()).filter(|&j| free[j] > 0).collect();
             let room = targets.iter().map(|&j| f64::from(free[j])).collect();
 
-            let plain = |cloud: &Cloud, rows: &[usize]| {
-                let points = rows.iter().flat_map(|&i| cloud.row(i)).copied().collect();
-                Cloud::new(points, cloud.dim())
-            };
-            let (x, y) = (plain(x, &sources)?.with_weights(waiting)?, plain(y, &targets)?.with_weights(room)?);
+            let (x, y) = (x.uniform_at(&sources).with_weights(waiting)?, y.uniform_at(&targets).with_weights(room)?);
             let mut problem = Problem::new(&x, &y, eps)?.under(self.plan.cost().clone())?;
             let few = |labels: &[u32], rows: &[usize]| rows.iter().map(|&i| labels[i]).collect();
             if let Some(ClassCosts { labels, .. }) = self.plan.classes() {

@@ -278,7 +278,7 @@ impl Problem {
         self.cost.mean(&self.source, &self.target, seed)
     }
 
-    /// The cost of the points where the solver streams it, and of the classes with it where they are no coordinates.
+    /// The cost of the points where the solver streams it, and of the classes with it where they cannot be coordinates.
     pub(super) fn streamed(&self) -> Streamed<'_> {
         let points = move |i: usize, j: usize| self.cost.between(self.source.row(i), self.target.row(j));
         match (&self.cost, &self.labels) {

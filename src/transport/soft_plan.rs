@@ -66,6 +66,7 @@ impl Task for Solve<'_> {
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         let Self { problem, solver, warm, watch } = self;
+        problem.check_extremes::<B>()?;
         problem.check_precision::<B>()?;
         let (x, y) = problem.sides(backend)?;
         let mut run = Run::new(backend, &problem, &x, &y, watch.not_keeping())?;

@@ -146,7 +146,7 @@ pub struct Solved {
 }
 
 impl Solved {
-    /// A problem without regularisation whose plan costs `transport_cost`, and nothing known of it beside that.
+    /// A problem without regularisation whose plan costs `transport_cost`, and of which nothing else is known.
     fn unregularised(kind: Kind, transport_cost: f64) -> Self {
         Self {
             kind,
@@ -175,8 +175,8 @@ impl Solved {
         let problem = outcome.problem.clone();
         let divergence = own.as_ref().map(|own| outcome.dual - 0.5 * own.iter().map(|own| own.dual).sum::<f64>());
         // A value is as good as the worst of its terms.
-        let terms = own.iter().flatten().zip(["source", "target"]);
-        let unfinished = terms.into_iter().find(|(own, _)| outcome.converged && !own.converged);
+        let mut terms = own.iter().flatten().zip(["source", "target"]);
+        let unfinished = terms.find(|(own, _)| outcome.converged && !own.converged);
         let (ending, marginal_error) = match unfinished {
             Some((own, end)) => (Ending::OwnTerm { end, verdict: own.verdict }, own.marginal_error),
             None => (Ending::Solver(outcome.verdict), outcome.marginal_error),

@@ -30,7 +30,8 @@ impl Default for Sinkhorn {
     }
 }
 
-/// Potentials of the plan P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε) in the input coordinates, with Σ_j b_j g_j = 0.
+/// Potentials of the plan P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε) in the input coordinates, with Σ_j b_j g_j = 0
+/// where both marginals are held.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Potentials {
     /// f, of length n, in units of c.

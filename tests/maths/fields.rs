@@ -194,16 +194,41 @@ fn a_condition_for_each_particle_reaches_the_field() {
     }
 }
 
-#[path = "../../examples/09_guidance.rs"]
-mod guidance;
-#[path = "../../examples/08_own_field.rs"]
-mod own_field;
-#[path = "../../examples/10_potential.rs"]
-mod potential;
+/// A field that is nowhere a number.
+struct Nowhere;
+
+impl HostField for Nowhere {
+    fn dim(&self) -> usize {
+        2
+    }
+
+    fn predict(&self, _: Batch<'_>, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        out.fill(f64::NAN);
+        Ok(())
+    }
+}
 
 #[test]
-fn the_examples_of_fields_run() {
-    own_field::main().unwrap();
-    guidance::main().unwrap();
-    potential::main().unwrap();
+fn methods_that_choose_their_steps_end_in_a_sentence_where_the_field_is_not_a_number() {
+    for method in ["dpm-adaptive", "dopri5"] {
+        let refused = moved(method, &Field::given(Nowhere), Precision::F64).unwrap_err().to_string();
+        assert!(refused.contains("not finite"), "{method}: {refused}");
+    }
+}
+
+/// What a point that is not a number leaves behind does not enter the next sum.
+#[test]
+fn guidance_forgets_points_that_are_not_numbers() {
+    let guided = Field::guided(normal([1.0, 0.0], 0.5).into(), normal([0.0, 0.0], 1.0).into(), 2.0).unwrap();
+    let prepared = guided.prepare(&Device::cpu(Precision::F64)).unwrap();
+    let level = at("condot", 0.5);
+    let expected = prepared.score(level, &[0.3, -0.2]).unwrap();
+    assert!(prepared.score(level, &[f64::NAN, f64::INFINITY]).unwrap().iter().all(|x| !x.is_finite()));
+    assert_eq!(prepared.score(level, &[0.3, -0.2]).unwrap(), expected);
+}
+
+#[test]
+fn langevin_asks_for_a_step_where_no_variance_is_known() {
+    let field = Field::guided(normal([1.0, 0.0], 0.5).into(), normal([0.0, 0.0], 1.0).into(), 2.0).unwrap();
+    assert!(moved("langevin", &field, Precision::F64).unwrap_err().to_string().contains("give --step"));
 }

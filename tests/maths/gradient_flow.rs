@@ -313,8 +313,10 @@ fn steps_that_are_none_are_refused_in_a_sentence() {
     let other = Langevin::new(start.clone(), law(1.0), 0.1, 0, &device).unwrap_err();
     assert_eq!(other, FlowError::Dimensions { particles: 2, target: 1 });
     assert_eq!(Langevin::new(start.clone(), Field::DataSet(target), 0.1, 0, &device).unwrap_err(), FlowError::NeedsLaw);
-    let annealed = Langevin::new(start, Field::potential(Bowl), 0.1, 0, &device).unwrap().annealed(1.0, 5);
+    let annealed = Langevin::new(start.clone(), Field::potential(Bowl), 0.1, 0, &device).unwrap().annealed(1.0, 5);
     assert_eq!(annealed.unwrap_err(), FlowError::NeedsLaw);
+    let still = Langevin::new(start, Mixture::standard_normal(2), 0.1, 0, &device).unwrap().annealed(0.0, 5);
+    assert_eq!(still.unwrap_err(), FlowError::Noise { sigma: 0.0 });
 }
 
 /// τ > 2σ² multiplies |x| by |1 − τ/σ²| > 1 in every step.

@@ -42,7 +42,7 @@ pub fn gemm<T: Gemm>([m, k, n]: [usize; 3], a: Matrix<&[T]>, b: Matrix<&[T]>, t:
     assert!(fits, "the matrices of a product do not fit");
     let [[a_row, a_column], [b_row, b_column], [c_row, c_column]] = [a.1, b.1, c.1].map(|strides| strides.map(|s| s as isize));
     let (a, b, c) = (a.0.as_ptr(), b.0.as_ptr(), c.0.as_mut_ptr());
-    // SAFETY: every element of the three matrices lies within its slice, as was just asked.
+    // SAFETY: every element of the three matrices lies within its slice, as was just checked.
     unsafe {
         T::PRODUCT(m, k, n, T::ONE, a, a_row, a_column, b, b_row, b_column, t, c, c_row, c_column);
     }

@@ -139,7 +139,7 @@ impl Sample {
         entry.check_options(&options).map_err(of_options)?;
         let field = self.read_field(session)?;
         let d = field.dim();
-        let Course { moves, first, steps, reverses, advice } = entry.course(&field, &options)?;
+        let Course { moves, first, steps, advice } = entry.course(&field, &options)?;
         if self.trajectory && matches!(moves, Moves::Loop(_)) {
             let name = entry.name;
             return Err(format!("{name} keeps no trajectory: each particle has its own times; leave --trajectory out").into());
@@ -161,7 +161,7 @@ impl Sample {
         };
         let states = if self.trajectory { steps + 1 } else { 0 };
         memory::require("this many particles", (states + registers + 3) as u64 * particles.len() as u64 * d as u64)?;
-        let short = reverses && whole.is_none() && self.is_short_of_noise(&field, first, session);
+        let short = entry.reverses && whole.is_none() && self.is_short_of_noise(&field, first, session);
         let rows = |whole: &[f64]| whole[particles.start as usize * d..particles.end as usize * d].to_vec();
         let start = match &whole {
             Some(whole) => rows(whole),
@@ -169,7 +169,7 @@ impl Sample {
         };
         let given = self.noise.as_deref().map(|path| read_noise(path, n as usize, d)).transpose()?;
         let given = given.map(|draws| draws.chunks_exact(n as usize * d).flat_map(rows).collect::<Vec<f64>>());
-        if given.is_some() && program.is_some_and(Program::is_deterministic) {
+        if given.is_some() && program.map_or(entry.takes(Choice::Tolerance), Program::is_deterministic) {
             session.note(&format!("{} draws no noise, so the file given is not used", self.method));
         }
         let noise = match &given {

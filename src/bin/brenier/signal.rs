@@ -18,7 +18,7 @@ pub fn install() -> Result<(), Failure> {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        // A closed stderr is no reason not to stop.
+        // Stop even if stderr is closed.
         let _ = writeln!(stderr(), "stopping after this step; Ctrl-C again to leave at once");
     });
     match handled {

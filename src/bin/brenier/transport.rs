@@ -140,7 +140,7 @@ impl Transport {
         }
         let (x, y) = self.ends.points(measures, seed)?;
         let on_a_line = self.is_on_a_line(x.dim(), y.dim());
-        // Reading and choosing ε are no part of the time that a solver takes, so each stops its own.
+        // Reading and choosing ε are not part of a solver's time, so each solver stops its own clock.
         let begun = Instant::now();
         let ((solved, seconds), eps_origin) = match self.rank {
             Some(rank) => (

@@ -53,7 +53,8 @@ impl Loop for BatchErrorNorm<AdaptiveDpm> {
         loop {
             pauses.pass(run.accepted.min(self.0.ticks), |part| run.keep(part))?;
             if !solver.step(&mut noise, &mut run, last.ratio()) {
-                return asked.checked(Ok(Looped { points: to_level(&run.state, last), nfe: run.nfe }));
+                let run = asked.checked(run.arrived_at(last.ratio()).map_err(RunError::from))?;
+                return Ok(Looped { points: to_level(&run.state, last), nfe: run.nfe });
             }
         }
     }

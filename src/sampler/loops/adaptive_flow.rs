@@ -144,9 +144,11 @@ impl Loop for AdaptiveDpm {
         by_blocks(&ensemble, self.ticks, pauses, |first, block| {
             let one = |(i, x): (usize, &[f64])| {
                 let mut noise = |q: f64, y: &[f64]| noise(&asked, first + i, q, y);
-                self.solver.run(&mut noise, &from_level(x, from), from.ratio(), last.ratio())
+                let run = self.solver.run(&mut noise, &from_level(x, from), from.ratio(), last.ratio());
+                Ok(run.arrived_at(last.ratio())?)
             };
-            let runs = asked.checked(Ok(block.par_chunks(d).enumerate().map(one).collect::<Vec<AdaptiveRun>>()))?;
+            let runs = block.par_chunks(d).enumerate().map(one).collect::<Result<Vec<AdaptiveRun>, RunError>>();
+            let runs = asked.checked(runs)?;
             let ends = runs.iter().flat_map(|run| to_level(&run.state, last)).collect();
             Ok((ends, runs.iter().map(|run| run.nfe).sum()))
         })

@@ -87,7 +87,7 @@ impl Loop for Box<dyn PlanePath> {
     fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
         let PlaneDescent { sampler, steps, length } = *self.descent();
         let (len, d) = (ensemble.start.len(), ensemble.field.dim());
-        let stride = self.stride(len, d);
+        let stride = self.stride(len, d).max(1);
         let mut lengths = pauses.part.array(LENGTHS).map_or_else(|| vec![0.0; len / stride], <[f64]>::to_vec);
         descend(steps, &mut lengths, ensemble, pauses, |k, x, lengths, force, normals| {
             let (t, before) = (self.time(k), x.to_vec());

@@ -35,7 +35,7 @@ const LEAST: f64 = 1.0 / 1_099_511_627_776.0;
 /// Vectors after which a row's sum is taken over into a compensated one.
 const TILE: usize = 64;
 
-/// Products x_i·y_j of all pairs.
+/// Scores s_ij of all pairs: products x_i·y_j, or minus a cost.
 #[derive(Debug)]
 pub struct Scores<T> {
     /// n × stride, in pages of the largest kind there is: in small ones their first touch would cost as much as the products.
