@@ -53,6 +53,20 @@ pub fn left(limit: Limit) -> Option<u64> {
     Some(most.saturating_sub(kilobytes("/proc/self/status", key)?))
 }
 
+/// Has all threads allocate from one arena where the address space is limited: glibc reserves 64 MiB of it for each thread that
+/// allocates, which leaves none for the stacks of threads made later.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn share_arena() {
+    if left(Limit::AddressSpace).is_some() {
+        // SAFETY: sets a number of the allocator, under its own lock.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    }
+}
+
+/// Other allocators reserve nothing for a thread.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn share_arena() {}
+
 /// Bytes that the process may still take under `limit`: no other system has such limits.
 #[cfg(not(unix))]
 pub fn left(_: Limit) -> Option<u64> {

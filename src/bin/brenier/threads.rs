@@ -16,6 +16,7 @@ const SPACE: u64 = 4 << 20;
 /// Makes the threads that work: `asked` of them, or one for each processor, or as many as the system allows. No result depends on
 /// their number.
 pub fn make(asked: Option<NonZero<u16>>) -> Result<(), Failure> {
+    machine::share_arena();
     let named = || std::env::var("RAYON_NUM_THREADS").ok()?.parse::<usize>().ok().filter(|n| *n > 0);
     let processors = || thread::available_parallelism().map_or(1, NonZero::get);
     let wanted = asked.map(|n| n.get().into()).or_else(named).unwrap_or_else(processors);
