@@ -38,7 +38,7 @@ impl Outcome {
     /// [`TransportError`] when v has another length, a marginal is free, the cost is another than ½|x−y|², or memory runs out.
     pub fn hessian_product(&self, v: &[f64], tol: f64, device: &Device) -> Result<HessianProduct, TransportError> {
         let problem = &self.problem;
-        let expected = problem.source().points().len();
+        let expected = problem.source().len() * problem.source().dim();
         if v.len() != expected {
             return Err(TransportError::Direction { found: v.len(), expected });
         }
@@ -69,12 +69,12 @@ impl Task for Product<'_> {
         let (x, y) = problem.sides(backend)?;
         let mut run = Run::new(backend, problem, &x, &y, Watch::default())?;
         run.start_from(potentials)?;
-        let (d, eps) = (x.d, run.eps);
+        let (d, eps, y_points) = (x.d, run.eps, y.relative.points(0..y.n));
 
         // One pass gives T and, for the covariance, the second moments: y_k y_l for k ≤ l.
         let moments: Vec<(usize, usize)> = (0..d).flat_map(|k| (k..d).map(move |l| (k, l))).collect();
         let values: Vec<f64> =
-            y.centred.chunks_exact(d).flat_map(|y| y.iter().copied().chain(moments.iter().map(|&(k, l)| y[k] * y[l]))).collect();
+            y_points.chunks_exact(d).flat_map(|y| y.iter().copied().chain(moments.iter().map(|&(k, l)| y[k] * y[l]))).collect();
         let row = d + moments.len();
         let (log_ratio, of_rows) = run.row_means(eps, &values, row)?;
         let map: Vec<f64> = of_rows.chunks_exact(row).flat_map(|row| &row[..d]).copied().collect();
@@ -85,7 +85,7 @@ impl Task for Product<'_> {
             along(&map).iter().zip(v.chunks_exact(d)).flat_map(|(vt, v)| std::iter::once(*vt).chain(v.iter().copied())).collect();
         let (_, means) = run.column_means(eps, &values, d + 1)?;
         let right: Vec<f64> =
-            means.chunks_exact(d + 1).zip(y.centred.chunks_exact(d)).map(|(m, y)| m[0] - dot(y, &m[1..])).collect();
+            means.chunks_exact(d + 1).zip(y_points.chunks_exact(d)).map(|(m, y)| m[0] - dot(y, &m[1..])).collect();
 
         let inner = |u: &[f64], w: &[f64]| y.mass.iter().zip(u.iter().zip(w)).map(|(b, (u, w))| b * u * w).sum::<f64>();
         let mut g_dot = vec![0.0; y.n];
@@ -110,7 +110,7 @@ impl Task for Product<'_> {
         // Cov_i(y, ġ) from the means of ġ and ġ y.
         let values: Vec<f64> = g_dot
             .iter()
-            .zip(y.centred.chunks_exact(d))
+            .zip(y_points.chunks_exact(d))
             .flat_map(|(g, y)| std::iter::once(*g).chain(y.iter().map(move |y| g * y)))
             .collect();
         let (_, with_g) = run.row_means(eps, &values, d + 1)?;

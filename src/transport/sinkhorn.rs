@@ -44,11 +44,19 @@ pub(super) fn solve<B: Backend>(
 ) -> Result<Outcome, TransportError> {
     problem.check_precision::<B>()?;
     let (x, y) = problem.sides(backend)?;
+    let told = watch.not_keeping();
     let mut run = Run::new(backend, problem, &x, &y, watch)?;
     run.symmetric = solver.accelerated() && problem.is_symmetric();
     if let Some(warm) = warm {
         run.start_from(warm)?;
     }
     let marginal_error = run.descend(problem, solver, warm.is_none() && solver.accelerated())?;
-    finish::finish(run, problem, marginal_error, solver)
+    match finish::finish(run, problem, marginal_error, solver)? {
+        Ok(outcome) => Ok(outcome),
+        Err(unfinished) => {
+            // One copy of the clouds at a time.
+            drop((x, y));
+            unfinished.finish(problem, solver, told)
+        }
+    }
 }

@@ -11,6 +11,8 @@ mod couple;
 mod examples;
 mod geodesic;
 mod jko;
+#[cfg(target_os = "linux")]
+mod memory;
 mod network;
 #[cfg(feature = "image")]
 mod pictures;

@@ -4,18 +4,23 @@ use std::f64::consts::LN_2;
 use std::ops::Range;
 
 use crate::backend::{Backend, BackendError, Columns, HalfColumns, Logit, Out, PairCost, Reals, Scale};
-use crate::transport::problem::Side;
+use crate::transport::images::Images;
+use crate::transport::problem::{OnDevice, Relative, Side};
 use crate::transport::sinkhorn::Run;
 use crate::transport::values::RowMeans;
 use crate::vector::dot;
+
+/// Numbers of means that are taken at a time, unless they are those of so many rows a thread.
+const NUMBERS: usize = 1 << 19;
+const ROWS: usize = 128;
 
 impl<B: Backend> Run<'_, B> {
     /// log of the second marginal's density with respect to b.
     pub fn second_marginal(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
         let Self { backend, x, y, .. } = *self;
         let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-        let half = HalfStep { backend, eps, cost: self.cost.pair_cost(true), rows: y, phi: &psi, columns: x, psi: &phi };
-        half.log_marginal(&mut self.packed_x, &mut self.ratio_y)?;
+        let half = HalfStep { backend, eps, cost: self.cost.pair_cost(true), rows: &y.points, phi: &psi, columns: x, psi: &phi };
+        half.log_marginal(&mut self.packed, &mut self.ratio_y)?;
         backend.download_reals(&self.ratio_y)
     }
 
@@ -31,8 +36,8 @@ impl<B: Backend> Run<'_, B> {
     pub fn update_phi(&mut self, eps: f64) -> Result<(), BackendError> {
         let Self { backend, x, y, .. } = *self;
         let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-        let half = HalfStep { backend, eps, cost: self.cost.pair_cost(false), rows: x, phi: &phi, columns: y, psi: &psi };
-        half.log_marginal(&mut self.packed_y, &mut self.ratio_x)?;
+        let half = HalfStep { backend, eps, cost: self.cost.pair_cost(false), rows: &x.points, phi: &phi, columns: y, psi: &psi };
+        half.log_marginal(&mut self.packed, &mut self.ratio_x)?;
         let change = self.hold_x.change(eps, &self.phi, &backend.download_reals(&self.ratio_x)?);
         self.phi.iter_mut().zip(change).for_each(|(phi, change)| *phi += change);
         Ok(())
@@ -43,8 +48,8 @@ impl<B: Backend> Run<'_, B> {
     pub fn row_means(&mut self, eps: f64, values: &[f64], p: usize) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
         let Self { backend, x, y, .. } = *self;
         let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-        let half = HalfStep { backend, eps, cost: None, rows: x, phi: &phi, columns: y, psi: &psi };
-        half.means(values, p, &mut self.packed_y, &mut self.ratio_x)
+        let half = HalfStep { backend, eps, cost: None, rows: &x.points, phi: &phi, columns: y, psi: &psi };
+        half.means(&backend.upload_reals(values)?, p, &mut self.packed, &mut self.ratio_x)
     }
 
     /// Σ_i P_ij v_i / Σ_i P_ij of `values` v, n × p, and before it the log of the second marginal's density, for a cost that is a
@@ -52,43 +57,66 @@ impl<B: Backend> Run<'_, B> {
     pub fn column_means(&mut self, eps: f64, values: &[f64], p: usize) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
         let Self { backend, x, y, .. } = *self;
         let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-        let half = HalfStep { backend, eps, cost: None, rows: y, phi: &psi, columns: x, psi: &phi };
-        half.means(values, p, &mut self.packed_x, &mut self.ratio_y)
+        let half = HalfStep { backend, eps, cost: None, rows: &y.points, phi: &psi, columns: x, psi: &phi };
+        half.means(&backend.upload_reals(values)?, p, &mut self.packed, &mut self.ratio_y)
     }
 
-    /// Means under the rows of `values`, m × p, and of all that the values of the plan are made of.
-    pub fn coupling(&mut self, eps: f64, values: &[f64], p: usize) -> Result<RowMeans, BackendError> {
+    /// What the rows say of the columns, and the means of `points`, the target's, which go to `images`; some rows at a time.
+    ///
+    /// Points that are the first of the coordinates are not taken twice.
+    pub fn coupling(&mut self, eps: f64, points: &Relative, images: &mut Images) -> Result<RowMeans, BackendError> {
         let Self { backend, x, y, .. } = *self;
+        let cost = self.cost.pair_cost(false);
+        let known = cost.is_none() && std::ptr::eq(points, &y.relative);
+        let width = if cost.is_none() { y.width } else { 0 };
+        let (from, p) = if known { (0, width) } else { (width, width + y.d) };
+        let stride = p + 3;
         // A masked point may lie anywhere.
         let of_mass = |value: f64, j: usize| if y.mass[j] > 0.0 { value } else { 0.0 };
         let beside = |j: usize| [y.own[j], self.psi[j], y.mass[j].ln()].map(|value| of_mass(value, j));
-        if let Some(cost) = self.cost.pair_cost(false) {
-            let rows = values.chunks_exact(p).enumerate();
-            let all: Vec<f64> = rows.flat_map(|(j, v)| v.iter().copied().chain(beside(j))).collect();
-            let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-            let half = HalfStep { backend, eps, cost: Some(cost), rows: x, phi: &phi, columns: y, psi: &psi };
-            let [log_ratio, means, costs] = half.cost_means(cost, &all, p + 3, &mut self.packed_y, &mut self.ratio_x)?;
-            let exponent = |((mean, cost), phi): ((&[f64], &f64), &f64)| -cost - phi - mean[p + 1];
-            return Ok(RowMeans {
-                exponents: means.chunks_exact(p + 3).zip(&costs).zip(&self.phi).map(exponent).collect(),
-                log_masses: means.chunks_exact(p + 3).map(|mean| mean[p + 2]).collect(),
-                values: means.chunks_exact(p + 3).flat_map(|mean| &mean[..p]).copied().collect(),
-                log_ratio,
-                costs,
-            });
-        }
-        // The points themselves are the first of the coordinates: they are not taken twice.
-        let known = std::ptr::eq(values, &y.centred[..]);
-        let (from, own) = if known { (0, y.width) } else { (y.width, y.width + p) };
-        let row = |j: usize| {
-            let values = if known { &[][..] } else { &values[j * p..(j + 1) * p] };
-            y.coordinates()[j * y.width..(j + 1) * y.width].iter().chain(values).copied().chain(beside(j))
+        let values = |block: Range<usize>| {
+            let coordinates = if width > 0 { y.relative.coordinates(block.clone()) } else { Vec::new() };
+            let points = if known { Vec::new() } else { points.points(block.clone()) };
+            let row = |(k, j): (usize, usize)| {
+                let points = if known { &[][..] } else { &points[k * y.d..][..y.d] };
+                coordinates[k * width..][..width].iter().chain(points).copied().chain(beside(j))
+            };
+            block.enumerate().flat_map(row).collect::<Vec<f64>>()
         };
-        let all: Vec<f64> = (0..y.n).flat_map(row).collect();
-        let (log_ratio, means) = self.row_means(eps, &all, own + 3)?;
+        let values = backend.upload_reals(y.relative.blocks(0..y.n).flat_map(values))?;
+        let psi = backend.upload_reals(&self.psi)?;
         let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
-        let rows = ProductRows { x: x.coordinates(), width: x.width, ground: &self.hold_x.ground, phi: &self.phi, gap: &gap };
-        Ok(rows.means(log_ratio, &means, from..from + p))
+        let mut all = RowMeans::default();
+        // A cost that is given by numbers of points has those of all rows.
+        let given = matches!(cost, Some(PairCost::Given(_)));
+        let step = if given { x.n } else { (NUMBERS / stride).max(ROWS * rayon::current_num_threads()) };
+        for first in (0..x.n).step_by(step) {
+            let rows = first..x.n.min(first + step);
+            let part = if rows.len() < x.n { Some(x.relative.on_device(backend, rows.clone())?) } else { None };
+            let (phi, mut log_ratio) = (&self.phi[rows.clone()], backend.zeros(rows.len())?);
+            let rounded = backend.upload_reals(phi)?;
+            let half = HalfStep { backend, eps, cost, rows: part.as_ref().unwrap_or(&x.points), phi: &rounded, columns: y, psi: &psi };
+            let (packed, out) = (&mut self.packed, &mut log_ratio);
+            let (means, found) = match cost {
+                Some(cost) => {
+                    let [log_ratio, means, costs] = half.cost_means(cost, &values, stride, packed, out)?;
+                    let last = means.chunks_exact(stride).map(|mean| (mean[p + 1], mean[p + 2]));
+                    let exponents = last.clone().zip(&costs).zip(phi).map(|(((psi, _), cost), phi)| -cost - phi - psi).collect();
+                    let log_masses = last.map(|(_, log_mass)| log_mass).collect();
+                    (means, RowMeans { log_ratio, costs, exponents, log_masses })
+                }
+                None => {
+                    let (log_ratio, means) = half.means(&values, stride, packed, out)?;
+                    let x = &x.relative.coordinates(rows.clone());
+                    let of = ProductRows { x, width, ground: &self.hold_x.ground[rows.clone()], phi, gap: &gap };
+                    let found = of.means(log_ratio, &means);
+                    (means, found)
+                }
+            };
+            means.chunks_exact(stride).zip(rows).for_each(|(mean, i)| images.place(i, &mean[from..from + y.d]));
+            all.extend(found);
+        }
+        Ok(all)
     }
 }
 
@@ -105,11 +133,11 @@ pub struct ProductRows<'a> {
 }
 
 impl ProductRows<'_> {
-    /// From `means` of the columns' coordinates, maybe of more, and at the end of own, ψ and log b; the `values` are a range of them.
+    /// From `means` of the columns' coordinates, maybe of more, and at the end of own, ψ and log b.
     ///
     /// The cost is own(x) + own(y) − x·y + Δ·(x − y) + ½|Δ|² with Δ = mean x − mean y. Its mean under a row has that row's weights in
     /// every term, so that an error of the weights is one of the plan and is not multiplied by |x|².
-    pub fn means(&self, log_ratio: Vec<f64>, means: &[f64], values: Range<usize>) -> RowMeans {
+    pub fn means(&self, log_ratio: Vec<f64>, means: &[f64]) -> RowMeans {
         let (gap, width) = (self.gap, self.width);
         let stride = means.len() / log_ratio.len();
         let [own, psi, log_mass] = [3, 2, 1].map(|from_last| stride - from_last);
@@ -126,7 +154,6 @@ impl ProductRows<'_> {
             costs: rows().map(cost).collect(),
             exponents: rows().map(exponent).collect(),
             log_masses: rows().map(|(_, (_, mean))| mean[log_mass]).collect(),
-            values: rows().flat_map(|(_, (_, mean))| &mean[values.clone()]).copied().collect(),
             log_ratio,
         }
     }
@@ -138,7 +165,7 @@ pub struct HalfStep<'a, B: Backend> {
     pub eps: f64,
     /// The cost where it is not a product.
     pub cost: Option<PairCost<'a>>,
-    pub rows: &'a Side<B>,
+    pub rows: &'a OnDevice<B>,
     pub phi: &'a Reals<B>,
     pub columns: &'a Side<B>,
     pub psi: &'a Reals<B>,
@@ -150,7 +177,7 @@ impl<B: Backend> HalfStep<'_, B> {
     fn product<'b>(&'b self, packed: &'b mut Reals<B>) -> Result<Logit<'b, B>, BackendError> {
         let Self { eps, rows, columns, psi, .. } = *self;
         let (k, shift) = (1.0 / eps, Some((self.phi, 1.0 / eps)));
-        if let (Some(rows), Some(points)) = (&rows.half, &columns.half) {
+        if let (Some(rows), Some(points)) = (&rows.half, &columns.points.half) {
             let columns = HalfColumns { points, k, bias: &columns.log_weights, potential: (psi, -k) };
             return Ok(Logit::Half { rows, columns, shift });
         }
@@ -171,7 +198,7 @@ impl<B: Backend> HalfStep<'_, B> {
     /// Packs the columns: k y and log b − ψ/ε.
     fn pack<'b>(&self, k: f64, packed: &'b mut Reals<B>) -> Result<Columns<'b, B>, BackendError> {
         let Self { backend, eps, columns, psi, .. } = *self;
-        backend.pack(columns.rows(), Scale::Uniform(k), &columns.log_weights, Some((psi, -1.0 / eps)), packed)?;
+        backend.pack(columns.points.rows(), Scale::Uniform(k), &columns.log_weights, Some((psi, -1.0 / eps)), packed)?;
         Ok(Columns { packed, m: columns.n, d: columns.width })
     }
 
@@ -187,14 +214,14 @@ impl<B: Backend> HalfStep<'_, B> {
     /// The log of a marginal's density and the means of values under the plan's rows, of a product.
     fn means(
         &self,
-        values: &[f64],
+        values: &Reals<B>,
         p: usize,
         packed: &mut Reals<B>,
         out: &mut Reals<B>,
     ) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
         let backend = self.backend;
-        let (values, mut mean) = (backend.upload_reals(values)?, backend.zeros(self.rows.n * p)?);
-        backend.soft_min(self.product(packed)?, Out::with_mean(out, &values, p, &mut mean))?;
+        let mut mean = backend.zeros(self.rows.n * p)?;
+        backend.soft_min(self.product(packed)?, Out::with_mean(out, values, p, &mut mean))?;
         Ok((backend.download_reals(out)?, backend.download_reals(&mean)?))
     }
 
@@ -202,15 +229,14 @@ impl<B: Backend> HalfStep<'_, B> {
     fn cost_means(
         &self,
         cost: PairCost<'_>,
-        values: &[f64],
+        values: &Reals<B>,
         p: usize,
         packed: &mut Reals<B>,
         out: &mut Reals<B>,
     ) -> Result<[Vec<f64>; 3], BackendError> {
         let backend = self.backend;
-        let values = backend.upload_reals(values)?;
         let (mut means, mut costs) = (backend.zeros(self.rows.n * p)?, backend.zeros(self.rows.n)?);
-        backend.soft_min(self.of_cost(cost, packed, Some(&mut costs))?, Out::with_mean(out, &values, p, &mut means))?;
+        backend.soft_min(self.of_cost(cost, packed, Some(&mut costs))?, Out::with_mean(out, values, p, &mut means))?;
         Ok([backend.download_reals(out)?, backend.download_reals(&means)?, backend.download_reals(&costs)?])
     }
 }
