@@ -10,11 +10,7 @@ use crate::io::array::Layout;
 use crate::io::{Fault, npy};
 
 /// What `decode` makes of the array `name` of a whole `.npz` file: its member `name.npy`, or `name` as writers other than numpy call it.
-pub(super) fn read<T>(
-    bytes: &[u8],
-    name: &str,
-    decode: impl FnOnce(&Layout, &[u8]) -> Result<T, Fault>,
-) -> Result<T, Fault> {
+pub(super) fn read<T>(bytes: &[u8], name: &str, decode: impl FnOnce(&Layout, &[u8]) -> Result<T, Fault>) -> Result<T, Fault> {
     let damaged = |error: ZipError| Fault::Damaged { why: error.to_string() };
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
     let with_ending = format!("{name}.npy");

@@ -8,11 +8,7 @@ use crate::io::Fault;
 use crate::io::array::{Array, Layout, Number};
 
 /// What `decode` makes of the tensor `name` of a whole `.safetensors` file.
-pub(super) fn read<T>(
-    bytes: &[u8],
-    name: &str,
-    decode: impl FnOnce(&Layout, &[u8]) -> Result<T, Fault>,
-) -> Result<T, Fault> {
+pub(super) fn read<T>(bytes: &[u8], name: &str, decode: impl FnOnce(&Layout, &[u8]) -> Result<T, Fault>) -> Result<T, Fault> {
     let tensors = open(bytes)?;
     let (layout, data) = tensor(&tensors, name)?;
     decode(&layout, data)

@@ -89,9 +89,7 @@ impl Coordinates {
     /// All of them in f64; those in single precision are widened once.
     pub fn widened(&self) -> &[f64] {
         match self {
-            Self::F32(single) => {
-                single.widened.get_or_init(|| (*single.given).as_ref().iter().map(|x| f64::from(*x)).collect())
-            }
+            Self::F32(single) => single.widened.get_or_init(|| (*single.given).as_ref().iter().map(|x| f64::from(*x)).collect()),
             Self::F64(owner) => (**owner).as_ref(),
         }
     }

@@ -132,7 +132,12 @@ impl<const D: usize> Pyramid<D> {
 }
 
 /// The sides of a level whose points stand for 2^`log2` each.
-fn sides<const D: usize>(pyramids: &[Pyramid<D>], log2: &[u32], rho: [Option<f64>; 2], gap: &[f64]) -> Vec<(Arc<Scale<D>>, Hold)> {
+fn sides<const D: usize>(
+    pyramids: &[Pyramid<D>],
+    log2: &[u32],
+    rho: [Option<f64>; 2],
+    gap: &[f64],
+) -> Vec<(Arc<Scale<D>>, Hold)> {
     let ends = pyramids.iter().zip(log2).zip(rho).zip([1.0, -1.0]);
     ends.map(|(((pyramid, &log2), rho), sign)| {
         let scale = &pyramid.scales[log2 as usize];

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::backend::Precision;
-use crate::transport::{Images, Plan};
 use crate::transport::problem::Problem;
 use crate::transport::solver::{Potentials, Sinkhorn};
+use crate::transport::{Images, Plan};
 use crate::watch::Residual;
 
 /// What the solver found.

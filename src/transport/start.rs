@@ -26,7 +26,9 @@ pub(super) fn gaussian<B: Backend>(x: &Side<B>, y: &Side<B>, eps: f64) -> Option
     if x.d > FULL {
         // The slope ½(D − ε)/σ² with D² = 4σ²τ² + ε², coordinate by coordinate.
         let slope = variances(x)?.zip_map(&variances(y)?, |s, t| 2.0 * t / ((4.0 * s * t + eps * eps).sqrt() + eps));
-        return Some(convex(x, |points: &DMatrix<f64>| DMatrix::from_fn(points.nrows(), points.ncols(), |k, i| slope[k] * points[(k, i)])));
+        return Some(convex(x, |points: &DMatrix<f64>| {
+            DMatrix::from_fn(points.nrows(), points.ncols(), |k, i| slope[k] * points[(k, i)])
+        }));
     }
     let source = Gaussian::new(vec![0.0; x.d], covariance(x)?.as_slice()).ok()?;
     let target = Gaussian::new(vec![0.0; x.d], covariance(y)?.as_slice()).ok()?;

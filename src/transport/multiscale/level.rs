@@ -303,14 +303,7 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
 
     /// The potential of side `s`, `now` on its cloud, on a finer one: the c-transform of the opposite one, as it stands, about an
     /// affine guess.
-    fn carry(
-        &mut self,
-        s: usize,
-        now: &[f64],
-        scale: Arc<Scale<D>>,
-        hold: Hold,
-        log2: u32,
-    ) -> Result<Side<B, D>, BackendError> {
+    fn carry(&mut self, s: usize, now: &[f64], scale: Arc<Scale<D>>, hold: Hold, log2: u32) -> Result<Side<B, D>, BackendError> {
         let (backend, eps) = (self.backend, self.step.eps);
         let start = self.sides[s].on_blocks(now, &scale, log2);
         let mut fine = Side::new(backend, scale, hold, &start)?;

@@ -96,7 +96,7 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
     /// log of the first marginal's density, and the change of φ that an iteration would make.
     pub fn residual(&mut self) -> Result<(), BackendError> {
         let Self { run, eps, phi, psi, .. } = self;
-        let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
+        let (backend, x, y, eps) = (run.backend, &run.x, &run.y, *eps);
         backend.round(&phi.value, &mut phi.rounded)?;
         if run.symmetric && matches!(run.cost, Streamed::Product) && x.points.half.is_none() {
             let (weights, shift) = ((&x.weights, &x.log_weights), (&phi.rounded, 1.0 / eps));
@@ -130,7 +130,7 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
 
     fn sweep(&mut self) -> Result<bool, BackendError> {
         let Self { run, eps, phi, psi, .. } = self;
-        let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
+        let (backend, x, y, eps) = (run.backend, &run.x, &run.y, *eps);
         let Some(scores) = &mut run.scores else { return Ok(false) };
         backend.round(&phi.value, &mut phi.rounded)?;
         backend.round(&psi.value, &mut psi.rounded)?;
@@ -155,7 +155,7 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
         if run.symmetric {
             return Ok(());
         }
-        let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
+        let (backend, x, y, eps) = (run.backend, &run.x, &run.y, *eps);
         backend.round(&phi.value, &mut phi.rounded)?;
         backend.round(&psi.value, &mut psi.rounded)?;
         let cost = run.cost.pair_cost(true);

@@ -87,7 +87,8 @@ pub fn finish<B: Backend>(
     error: f64,
     solver: &Sinkhorn,
 ) -> Result<Result<Outcome, Unfinished>, TransportError> {
-    run.scores = None;
+    // What only the iteration needs.
+    (run.scores, run.before) = (None, Vec::new());
     let blur = Blur::new::<B>(run.rounding, run.rounding, [(&run.x.mass, &run.phi), (&run.y.mass, &run.psi)]);
     let single = B::Real::ROUNDING > f64::ROUNDING;
     if !single || blur.shows_plan(run.eps, error) {
@@ -112,8 +113,7 @@ impl Unfinished {
     /// The outcome, in f64 on the processor.
     pub fn finish(self, problem: &Problem, solver: &Sinkhorn, watch: Watch<'_>) -> Result<Outcome, TransportError> {
         let backend = Cpu::<f64>::new();
-        let (x, y) = problem.sides(&backend)?;
-        let mut end = Run::new(&backend, problem, &x, &y, watch)?;
+        let mut end = Run::new(&backend, problem, problem.sides(&backend)?, watch)?;
         (end.phi, end.psi, end.iterations, end.history) = (self.phi, self.psi, self.iterations, self.history);
         (end.symmetric, end.rounding) = (self.symmetric, self.rounding);
         // It is looked at again.

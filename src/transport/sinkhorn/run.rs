@@ -19,8 +19,8 @@ const PATIENCE: usize = 50;
 /// The state of a solve: potentials in f64, workspace on the device. Lengths are in units of the problem's scale.
 pub struct Run<'a, B: Backend> {
     pub(super) backend: &'a B,
-    pub x: &'a Side<B>,
-    pub y: &'a Side<B>,
+    pub x: Side<B>,
+    pub y: Side<B>,
     pub eps: f64,
     pub hold_x: Hold,
     pub hold_y: Hold,
@@ -49,30 +49,24 @@ pub struct Run<'a, B: Backend> {
 
 impl<'a, B: Backend> Run<'a, B> {
     /// From f = g = 0 in centred coordinates.
-    pub fn new(
-        backend: &'a B,
-        problem: &'a Problem,
-        x: &'a Side<B>,
-        y: &'a Side<B>,
-        watch: Watch<'a>,
-    ) -> Result<Self, BackendError> {
+    pub fn new(backend: &'a B, problem: &'a Problem, (x, y): (Side<B>, Side<B>), watch: Watch<'a>) -> Result<Self, BackendError> {
         let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
         let packed = |side: &Side<B>| if side.points.half.is_some() { 0 } else { side.n * (side.width + 1) };
         let [rho_x, rho_y] = problem.rho().map(|rho| rho.map(|rho| rho * x.unit));
         Ok(Self {
             eps: problem.eps() * x.unit,
-            hold_x: Hold { rho: rho_x, ground: convex(x, &vec![0.0; x.n], &gap, 1.0) },
-            hold_y: Hold { rho: rho_y, ground: convex(y, &vec![0.0; y.n], &gap, -1.0) },
+            hold_x: Hold { rho: rho_x, ground: convex(&x, &vec![0.0; x.n], &gap, 1.0) },
+            hold_y: Hold { rho: rho_y, ground: convex(&y, &vec![0.0; y.n], &gap, -1.0) },
             symmetric: false,
             phi: x.own.clone(),
             psi: y.own.clone(),
-            packed: backend.zeros(packed(x).max(packed(y)))?,
+            packed: backend.zeros(packed(&x).max(packed(&y)))?,
             ratio_x: backend.zeros(x.n)?,
             ratio_y: backend.zeros(y.n)?,
             scores: None,
             iterations: 0,
             history: Vec::new(),
-            rounding: problem.rounding(x, y),
+            rounding: problem.rounding(&x, &y),
             cost: problem.streamed(),
             backend,
             x,

@@ -10,24 +10,23 @@ use crate::transport::solver::{Potentials, Sinkhorn};
 use crate::transport::values::Ended;
 
 impl<B: Backend> Run<'_, B> {
-    /// Values, map and potentials of the plan, in f64 and in the input coordinates.
+    /// Values, map and potentials of the plan, in f64 and in the input coordinates; the run has no points any more then.
     pub fn outcome(&mut self, problem: &Problem, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
-        let (x, y) = (self.x, self.y);
         // Coordinates on the device may be others than those of the input.
         let other = (!problem.cost().is_half_squared()).then(|| Relative::new(problem.target(), problem.target().mean(), 1.0));
-        let points = other.as_ref().unwrap_or(&y.relative);
-        let mut images = Images::about(points.origin(), x.n, precision::<B>());
-        let rows = self.coupling(self.eps, points, &mut images)?;
+        let origin = other.as_ref().unwrap_or(&self.y.relative).origin();
+        let mut images = Images::about(origin, self.x.n, precision::<B>());
+        let rows = self.coupling(other.as_ref(), &mut images)?;
         let plan = Ended {
             eps: self.eps,
-            mass: [&x.mass, &y.mass],
+            mass: [&self.x.mass, &self.y.mass],
             holds: [&self.hold_x, &self.hold_y],
             convex: [&self.phi, &self.psi],
             rows: &rows,
         };
         let values = plan.values();
         let verdict = Verdict::new(error, solver, &self.history, self.rounding / self.eps);
-        let unit = x.unit;
+        let unit = self.x.unit;
         let Potentials { mut f, mut g } = values.potentials;
         f.iter_mut().chain(&mut g).for_each(|f| *f /= unit);
         Ok(Outcome {
