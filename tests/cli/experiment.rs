@@ -120,7 +120,7 @@ fn an_experiment_makes_its_runs_and_judges_them() {
     }
     assert!(folder.path().join("brenier-out/run/small/a/samples.npy").is_file());
     let text = String::from_utf8(run(folder.path(), &file, &["--quiet"]).stdout).unwrap();
-    assert!(text.starts_with("t\n") && text.contains("statement") && text.contains("met"), "{text}");
+    assert!(text.starts_with("t\n") && text.contains("exact: e") && text.contains("met"), "{text}");
 }
 
 /// Every way not to be met is a sentence with the value and the bound, and exit code 1; the record is printed and written all the same.

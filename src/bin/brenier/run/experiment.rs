@@ -16,7 +16,7 @@ use toml::{Table, Value as Toml};
 use super::Beside;
 use crate::flags::bad_usage;
 use crate::formula::{self, Formula};
-use crate::output::{self, Summary, counted, number, seconds};
+use crate::output::{self, columns, counted, number, seconds};
 use crate::session::Session;
 use crate::{Failure, signal};
 
@@ -383,19 +383,23 @@ fn in_words(argv: &[OsString]) -> String {
 }
 
 fn summary(record: &Record<'_>) -> String {
-    let mut summary = Summary::new(record.title.to_owned());
-    summary.line("statement", record.statement, "");
-    summary.line("exact", record.exact, "");
-    summary.line("approximate", record.approximate, "");
-    for judged in &record.expectations {
+    let of_expectation = |judged: &Judged<'_>| {
         let bound = match (judged.low, judged.high) {
             (Some(low), Some(high)) => format!("from {} to {}", number(low), number(high)),
             (Some(low), None) => format!("at least {}", number(low)),
             (_, high) => format!("at most {}", output::maybe(high)),
         };
-        let name = if judged.met { "met" } else { "not met" };
-        summary.line(name, format!("{} = {}", judged.value, output::maybe(judged.found)), bound);
-    }
-    summary.line("time", seconds(record.wall_seconds), counted(record.runs.len(), "run"));
-    summary.text()
+        [if judged.met { "met" } else { "not met" }.into(), output::maybe(judged.found), bound, judged.value.into()]
+    };
+    let expectations: Vec<[String; 4]> = record.expectations.iter().map(of_expectation).collect();
+    format!(
+        "{}\n\n{}\nexact: {}\napproximate: {}\n\n{}\n\n{} in {}",
+        record.title,
+        record.statement,
+        record.exact,
+        record.approximate,
+        columns(&expectations, |_| false),
+        counted(record.runs.len(), "run"),
+        seconds(record.wall_seconds)
+    )
 }
