@@ -9,6 +9,7 @@ mod checkpoint;
 mod closed_form;
 mod couple;
 mod examples;
+mod experiment;
 mod geodesic;
 mod jko;
 #[cfg(target_os = "linux")]
@@ -18,4 +19,5 @@ mod network;
 mod pictures;
 mod records;
 mod sample;
+mod schedule;
 mod session;
