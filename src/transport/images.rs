@@ -70,7 +70,10 @@ impl Images {
         if let (Held::F64(held), None) = (&self.held, &self.frame) {
             return held.clone();
         }
-        let mut all = Vec::new();
+        let mut all = Vec::with_capacity(match &self.held {
+            Held::F32(held) => held.len(),
+            Held::F64(held) => held.len(),
+        });
         self.each(|_, image| all.extend_from_slice(image));
         all
     }

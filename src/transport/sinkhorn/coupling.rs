@@ -12,7 +12,7 @@ use crate::vector::dot;
 
 /// Numbers of means that are taken at a time, unless they are those of fewer rows than this for each thread.
 const NUMBERS: usize = 1 << 17;
-const ROWS: usize = 128;
+const ROWS: usize = 64;
 
 impl<B: Backend> Run<'_, B> {
     /// Means under the rows of what the values of the plan are made of, and of the target's points, which go to `images`. These are
