@@ -112,6 +112,18 @@ fn barycenter_prints_and_writes_what_the_page_says() {
     agree("barycenter", folder.path(), &["barycenter moons circles --n 40 --steps 3"], &["source", "target"]);
 }
 
+#[test]
+fn jko_prints_and_writes_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = [
+        "jko normal --target 8gaussians --n 200 --steps 2 --explain",
+        "jko normal --target 8gaussians --n 60 --steps 2 --scheme blob",
+        "jko normal --target moons --n 60 --steps 2 --scheme semi-unbalanced",
+        "jko normal --target moons --n 60 --steps 2 --scheme ddpm --schedule linear-vp",
+    ];
+    agree("jko", folder.path(), &runs, &[]);
+}
+
 /// A finished run: its record, its folder, and which of its keys are accounted for.
 struct Run {
     record: Value,
