@@ -12,6 +12,8 @@ mod examples;
 mod geodesic;
 mod jko;
 mod network;
+#[cfg(feature = "onnx")]
+mod onnx;
 #[cfg(feature = "image")]
 mod pictures;
 mod records;

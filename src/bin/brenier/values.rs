@@ -2,13 +2,18 @@
 
 use std::ops::Range;
 
-use brenier::path::SCHEDULES;
+use brenier::path::{PREDICTIONS, SCHEDULES};
 use brenier::sampler::{COMPATS, Choice, Compat, METHODS};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 /// The names of the methods.
 pub fn methods() -> PossibleValuesParser {
     METHODS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about)).collect::<Vec<_>>().into()
+}
+
+/// The names of predictions.
+pub fn predictions() -> PossibleValuesParser {
+    PREDICTIONS.map(|(name, _)| name).into()
 }
 
 /// The help of a flag that only some methods take: `about`, and those.
