@@ -214,8 +214,7 @@ impl HostField for Onnx {
     }
 
     fn is_regular_at_data(&self) -> bool {
-        let end = self.signature.schedule().level(1.0);
-        self.prediction() != Prediction::Denoised && (self.time.is_none() || self.signature.time(end).is_ok())
+        self.signature.is_regular_at_data()
     }
 }
 

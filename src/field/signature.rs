@@ -16,7 +16,9 @@ pub enum Clock {
     Sigma,
     /// log(alpha²/sigma²).
     LogSnr,
-    /// The entry of the schedule's table, from 0.
+    /// The entry of the schedule's table, from 0 next to the data.
+    ///
+    /// Between two entries it is a fraction, which a model of integers rounds; between the first and the data it stays 0.
     Index,
 }
 
@@ -91,6 +93,12 @@ impl Signature {
         &self.schedule
     }
 
+    /// Whether the model knows the noise at the data: not from x̂₀, nor where its clock has no time for them.
+    pub fn is_regular_at_data(&self) -> bool {
+        let end = self.schedule.level(1.0);
+        self.prediction != Prediction::Denoised && self.clock != Clock::Index && self.time(end).is_ok()
+    }
+
     /// The factor of the model's output: −1 of a velocity against our t, else 1.
     pub(super) fn sign(&self) -> f64 {
         let against = self.prediction == Prediction::Velocity && self.reversed && self.clock == Clock::T;
@@ -100,7 +108,7 @@ impl Signature {
     /// The time that the model takes at `level`, one of its schedule.
     ///
     /// # Errors
-    /// [`ClockError`] where it is infinite, or an index is not one of the table.
+    /// [`ClockError`] where it is infinite.
     pub fn time(&self, level: Level) -> Result<f64, ClockError> {
         let Level { t, alpha, sigma, .. } = level;
         let shown = match (self.clock, &self.schedule) {
@@ -115,15 +123,10 @@ impl Signature {
             (Clock::LogSnr, _) => (if self.reversed { 2.0 } else { -2.0 }) * level.ratio().ln(),
             (Clock::Index, Schedule::Table(table)) => {
                 let (last, entry) = (table.entries() as f64 - 1.0, table.entries() as f64 * (1.0 - t) - 1.0);
-                // Entries are whole; what lies between two of them is a time between two times.
+                // Entries are whole, but for rounding.
                 let entry = if (entry - entry.round()).abs() < 1e-9 { entry.round() } else { entry };
-                if entry < 0.0 {
-                    f64::NAN
-                } else if self.reversed {
-                    last - entry
-                } else {
-                    entry
-                }
+                let entry = entry.clamp(0.0, last);
+                if self.reversed { last - entry } else { entry }
             }
             (Clock::Index, _) => f64::NAN,
         };
@@ -148,7 +151,7 @@ mod tests {
         let entries: Vec<f64> = grid.levels()[..10].iter().map(|level| forward.time(*level).unwrap()).collect();
         assert_eq!(entries, [999.0, 899.0, 799.0, 699.0, 599.0, 499.0, 399.0, 299.0, 199.0, 99.0]);
         assert_eq!(backward.time(grid.levels()[0]).unwrap(), 0.0);
-        assert!(forward.time(grid.levels()[10]).is_err(), "the data are not an entry");
+        assert!(!forward.is_regular_at_data(), "the data are not an entry");
     }
 
     #[test]

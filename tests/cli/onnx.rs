@@ -95,7 +95,9 @@ fn a_model_samples_what_the_law_samples_whose_field_it_is() {
         let of_model = models.samples(&[&["sample", model], &unique[..]].concat());
         let of_law = models.samples(&[&["sample", "law.json"], &all[..]].concat());
         let apart = apart(&of_model, &of_law);
-        assert!(apart < 2e-4, "{model} {run:?}: {apart:e} apart"); // the table has 1,000 entries in f32
+        // Between two of a thousand entries a model of integers is asked at the nearer one; else only f32 tells them apart.
+        let tolerance = if run.contains(&"linear-vp") { 5e-3 } else { 2e-4 };
+        assert!(apart < tolerance, "{model} {run:?}: {apart:e} apart");
     }
 }
 
