@@ -11,6 +11,7 @@ mod closed_forms;
 mod compare;
 mod costs;
 mod derivatives;
+mod diffusion_meets_flow;
 mod exact;
 mod exact_field;
 mod fields;
