@@ -61,7 +61,7 @@ fn on_a_law_orders_are_those_of_the_methods_and_nothing_is_memorised() {
     }
     for ledger in &comparison.record.ledger {
         assert!(ledger.closes, "{ledger:?}");
-        assert!(ledger.coupling_gap >= -1e-9 && ledger.straightness >= -1e-9, "{ledger:?}");
+        assert!([ledger.coupling_gap, ledger.bend, ledger.clock].iter().all(|part| *part >= 0.0), "{ledger:?}");
     }
     // F(ρ_t) falls from the data to the noise.
     let energies = &comparison.record.free_energy;
