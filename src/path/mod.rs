@@ -2,6 +2,7 @@
 
 pub mod conversion;
 pub mod edm_table;
+pub mod forward;
 pub mod grid;
 pub mod schedule;
 pub mod sigmas;
@@ -9,6 +10,7 @@ pub mod table;
 
 pub use conversion::{ConversionError, Prediction, combination, convert};
 pub use edm_table::NoiseClock;
+pub use forward::{Forward, forward_of_levels, levels_of_forward};
 pub use grid::{Grid, GridError, Level, Spacing};
 pub use schedule::{SCHEDULES, Schedule, ScheduleError};
 pub use sigmas::Form;

@@ -6,12 +6,14 @@
 
 pub mod activation;
 pub mod folded;
+pub mod weights;
 
 use crate::path::Level;
 
 pub use activation::Activation;
 pub(crate) use activation::{GELU_CUBE, GELU_TANH};
 pub use folded::{Form, MixtureProgram, MixtureStep};
+pub use weights::Weights;
 
 /// Number of registers a program may use; register 0 is the state.
 pub const REGISTERS: usize = 8;

@@ -127,6 +127,39 @@ fn the_ledger_and_the_reclocking_of_compare_have_the_keys_that_the_page_says() {
     assert_eq!(record["grid"], "arc-length");
 }
 
+#[test]
+fn schedule_prints_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let lacks = ["source", "target", "d", "seconds", "device", "precision", "seed"];
+    agree("schedule", folder.path(), &["schedule cosine", "schedule --f -s --g 1"], &lacks);
+}
+
+#[test]
+fn sample_explains_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (printed, _) = run(folder.path(), "sample 8gaussians --n 10 --steps 2 --explain");
+    let explained: BTreeSet<String> = printed.into_iter().filter(|key| key.starts_with("explain")).collect();
+    assert_eq!(explained, documented("sample --explain", "key"));
+}
+
+#[test]
+fn an_experiment_prints_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let expect = "[[expect]]\nvalue = \"a.d.x\"\nhigh = 1\n";
+    let text = "version = 1\ntitle = \"\"\nstatement = \"\"\nexact = \"\"\napproximate = \"\"\n[[run]]\nname = \"a\"\ncommand = \"schedule\"\nschedule = \"condot\"\n";
+    fs::write(folder.path().join("e.toml"), format!("{text}{expect}")).unwrap();
+    let mut command = Command::cargo_bin("brenier").unwrap();
+    let output =
+        command.current_dir(folder.path()).args(["run", "e.toml", "--json", "--quiet"]).assert().code(1).get_output().clone();
+    let mut record: Value = serde_json::from_slice(&output.stdout).unwrap();
+    record["runs"] = Value::Null;
+    let mut printed = BTreeSet::new();
+    keys(&record, "", &mut printed);
+    let mut page = documented("run", "key");
+    page.extend(["command", "version", "inputs", "wall_seconds"].map(str::to_owned));
+    assert_eq!(printed, page);
+}
+
 /// A finished run: its record, its folder, and which of its keys are accounted for.
 struct Run {
     record: Value,

@@ -608,9 +608,20 @@ fn device_and_precision_are_those_of_the_arithmetic() {
 #[test]
 fn every_help_has_examples() {
     let folder = TempDir::new().unwrap();
-    for command in
-        ["", "transport", "evaluate", "sample", "generate", "run", "devices", "selftest", "bench", "compare", "completions"]
-    {
+    for command in [
+        "",
+        "transport",
+        "evaluate",
+        "sample",
+        "schedule",
+        "generate",
+        "run",
+        "devices",
+        "selftest",
+        "bench",
+        "compare",
+        "completions",
+    ] {
         let output = brenier(folder.path(), &format!("{command} --help"), 0);
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains(&format!("Examples:\n  brenier {command}")), "{text}");

@@ -12,6 +12,7 @@ mod closed_forms;
 mod compare;
 mod costs;
 mod derivatives;
+mod diffusion_meets_flow;
 mod exact;
 mod exact_field;
 mod fields;

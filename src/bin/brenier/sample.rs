@@ -1,5 +1,7 @@
 //! `brenier sample`: particles moved from noise to data by a named method over an exact field.
 
+mod explain;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ use serde::Serialize;
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, memory, progress, signal, values};
+use explain::Explained;
 
 /// Particles of the whole run when neither --n nor --start says how many.
 const DEFAULT_N: u32 = 4096;
@@ -46,6 +49,7 @@ const PARTICLES: &str = "particles";
     "brenier sample model.safetensors --method fm-heun --steps 10",
     "brenier sample mixture.json --method pf-heun --grid karras --steps 18 --trajectory",
     "brenier sample 8gaussians --method dopri5 --tol 1e-6",
+    "brenier sample 8gaussians --method ddpm --steps 10 --explain",
     "brenier sample normal:3 --method fm-heun --n 1000000 --particles 0..500000 --out first-half",
 ]))]
 pub struct Sample {
@@ -107,6 +111,10 @@ pub struct Sample {
     /// Keep every state: trajectory.npy, steps + 1 x n x d
     #[arg(long)]
     trajectory: bool,
+    /// Also print what each call of the model weighs in the samples, exactly, for each output that the model may have: the denoised
+    /// point x0, the noise eps, v, or the velocity
+    #[arg(long)]
+    explain: bool,
 }
 
 #[derive(Serialize)]
@@ -118,6 +126,8 @@ struct Record<'a> {
     nfe: usize,
     n: usize,
     d: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<Explained>,
 }
 
 impl Sample {
@@ -144,6 +154,16 @@ impl Sample {
             let name = entry.name;
             return Err(format!("{name} keeps no trajectory: each particle has its own times; leave --trajectory out").into());
         }
+        let explain = match &moves {
+            Moves::Program(program) => self.explain.then(|| Explained::new(program)),
+            Moves::Loop(_) if self.explain => {
+                let name = entry.name;
+                return Err(flags::bad_usage(format!(
+                    "{name} takes its steps from the particles, so no weights hold for all of them; leave --explain out"
+                )));
+            }
+            Moves::Loop(_) => None,
+        };
         advice.iter().for_each(|words| session.note(words));
         let whole = self.start.as_deref().map(|path| self.read_start(path, d)).transpose()?;
         let n = whole.as_ref().map_or(self.n.unwrap_or(DEFAULT_N), |rows| (rows.len() / d) as u32);
@@ -208,7 +228,7 @@ impl Sample {
             }
         }
         let made = entry.takes(Choice::Steps).then_some(steps);
-        let record = Record { field: &self.field, method: &self.method, steps: made, nfe, n: particles.len(), d };
+        let record = Record { field: &self.field, method: &self.method, steps: made, nfe, n: particles.len(), d, explain };
         let record = session.stamped("sample", record, device, solver_seconds);
         let record = record.flagged(short.then_some(Flag::ShortOfNoise).into_iter().collect());
         let mut summary = Summary::new(format!("sample {} by {}", self.field, self.method));
@@ -222,7 +242,8 @@ impl Sample {
             seconds(solver_seconds),
             format!("{each:.1} ns a particle and {part}, {} in {}", record.device, record.precision),
         );
-        session.finish(&record, folder.as_ref(), &summary.text())
+        let explained = record.own.explain.as_ref().map_or(String::new(), |explain| format!("\n\n{}", explain.text()));
+        session.finish(&record, folder.as_ref(), &format!("{}{explained}", summary.text()))
     }
 
     /// The options that the flags give.

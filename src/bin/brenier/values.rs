@@ -16,12 +16,14 @@ pub fn taken(choice: Choice, about: &str) -> String {
     format!("{about}; for {}", choice.methods().collect::<Vec<_>>().join(", "))
 }
 
+/// The help of a schedule's name.
+pub fn schedule_names() -> String {
+    format!("{}; linear-vp:BETA_MIN,BETA_MAX and ve:SIGMA_MIN,SIGMA_MAX set their ends", SCHEDULES.join(", "))
+}
+
 /// The help of --schedule.
 pub fn schedules() -> String {
-    format!(
-        "Noise schedule: {}; linear-vp:BETA_MIN,BETA_MAX and ve:SIGMA_MIN,SIGMA_MAX set their ends [default: the method's own]",
-        SCHEDULES.join(", ")
-    )
+    format!("Noise schedule: {} [default: the method's own]", schedule_names())
 }
 
 /// The long help of --compat.
