@@ -77,7 +77,7 @@ pub fn ledger(path: &Path<'_>, regression: Option<Estimate>, seed: u32) -> Resul
         let length_squared = moves.length_squared(Some(i));
         [length_squared - mean_without(&own, i), mean_without(&moves.actions, i) - length_squared]
     };
-    let [bend_se, clock_se] = jackknife(rows.len(), without);
+    let [bend_se, clock_se] = jackknife(rows.len(), without).map(|error| if error <= ROUNDING * action { 0.0 } else { error });
     let straightness = bend + clock;
     let sum = paired.w2_squared + coupling_gap + straightness;
     let (residual, standard_error) = match regression {

@@ -6,9 +6,12 @@
 //!
 //! With v the velocity of the probability-flow ODE, √E|v|² is the speed of the laws in W₂, so the grid runs the curve at constant speed:
 //! of all clocks this has the least action, ℓ². It comes from a pilot run of 256 particles in 256 Heun steps of equal time, a step's
-//! length being its root mean square, linear in between. Equal lengths are not equal errors: whether it takes fewer steps is for
-//! `compare` to say. The speed is that of x as the schedule scales it, so on `ve`, whose particles come in from far away, nearly all
-//! steps are spent on noise.
+//! length being its root mean square, linear in between.
+//!
+//! Equal lengths are not equal errors: whether it takes fewer steps is for `compare --grid arc-length` to say. Where the speed goes to
+//! zero, as at the noise end of linear VP or where a law turns from shrinking to spreading, steps get shorter more slowly than 1/K, so
+//! that methods fall short of their order. The speed is that of x as the schedule scales it: on `ve`, whose particles come in from far
+//! away, nearly all steps are spent on noise.
 
 use crate::backend::{Device, Noise};
 use crate::field::Field;

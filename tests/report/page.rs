@@ -120,9 +120,9 @@ fn the_report_says_where_another_clock_does_not_help() {
         report.figures.iter().find(|f| f.name == "reclocking").unwrap().reading.clone()
     };
     let mixed = reading(&comparison);
-    assert!(mixed.contains("it takes fewer for ddim 0.7") && mixed.contains("It takes more for fm-euler 1.4"), "{mixed}");
+    assert!(mixed.contains("it takes fewer for ddim 0.7") && mixed.contains("It takes more for fm-euler 1.33"), "{mixed}");
     comparison.record.reclocking.retain(|entry| entry.method.starts_with("fm"));
-    assert!(reading(&comparison).contains("it does not help any method. It takes more for fm-euler 1.4"));
+    assert!(reading(&comparison).contains("it does not help any method. It takes more for fm-euler 1.33"));
 }
 
 #[test]
