@@ -247,6 +247,24 @@ impl Grid {
         Self::from_levels(levels)
     }
 
+    /// `steps` equal steps of the time s of the Ornstein–Uhlenbeck flow, which takes any law to N(0, I), from s = `time` back to the
+    /// data: α = e^{−s}, σ² = 1 − e^{−2s}.
+    ///
+    /// # Errors
+    /// [`GridError`] for no steps, or a time so long that two levels cannot be told apart.
+    pub fn ornstein_uhlenbeck(time: f64, steps: usize) -> Result<Self, GridError> {
+        if steps == 0 {
+            return Err(GridError::NoSteps);
+        }
+        let level = |i: usize| {
+            let t = i as f64 / steps as f64;
+            let s = time * (1.0 - t);
+            let (alpha, sigma) = ((-s).exp(), (-(-2.0 * s).exp_m1()).sqrt());
+            Level { t, alpha, sigma, alpha_dot: time * alpha, sigma_dot: -time * alpha * alpha / sigma }
+        };
+        Self::from_levels((0..=steps).map(level).collect())
+    }
+
     /// A grid from levels made elsewhere (a table, σ values of a solver).
     ///
     /// # Errors

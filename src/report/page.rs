@@ -9,6 +9,9 @@ use super::table::{answers, table};
 use super::{Figure, ReportError};
 use crate::experiment::CompareRecord;
 
+/// Style of every page around its figures, in light and dark.
+pub(super) const PAGE_STYLE: &str = include_str!("page.css");
+
 /// One line of the ledger's table: path, action, W₂², gap, bend and clock ± standard error, residual ± standard error, verdict.
 fn ledger(record: &CompareRecord) -> Vec<[String; 8]> {
     let with_error = |value: f64, error: f64| format!("{} ± {}", number(value), number(error));
@@ -52,7 +55,7 @@ pub(super) fn html(record: &CompareRecord, figures: &[Figure]) -> Result<String,
     let mut environment = Environment::new();
     environment.add_template("report.html", include_str!("page.html"))?;
     let page = environment.get_template("report.html")?.render(context! {
-        style => STYLE,
+        style => format!("{PAGE_STYLE}{STYLE}"),
         target => &record.target,
         source => record.model.as_ref().unwrap_or(&record.source),
         version => &record.version,

@@ -230,6 +230,11 @@ fn what_is_no_checkpoint_of_the_run_is_refused() {
     refused("selftest --resume", 2, "it keeps no checkpoint");
     let path = folder.path().join("made/checkpoint.safetensors");
     let bytes = fs::read(&path).unwrap();
+    let version = env!("CARGO_PKG_VERSION").as_bytes();
+    let mut of_other = bytes.clone();
+    of_other[bytes.windows(version.len()).position(|at| at == version).unwrap()] = b'9';
+    fs::write(&path, of_other).unwrap();
+    refused(&format!("{LONG} --resume"), 1, "another run: version is");
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     refused(&format!("{LONG} --resume"), 1, "damaged or cut short");
 }

@@ -128,6 +128,18 @@ fn the_ledger_and_the_reclocking_of_compare_have_the_keys_that_the_page_says() {
 }
 
 #[test]
+fn jko_prints_and_writes_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = [
+        "jko normal --target 8gaussians --n 200 --steps 2 --explain",
+        "jko normal --target 8gaussians --n 60 --steps 2 --scheme blob",
+        "jko normal --target moons --n 60 --steps 2 --scheme semi-unbalanced",
+        "jko normal --target moons --n 60 --steps 2 --scheme ddpm --schedule linear-vp",
+    ];
+    agree("jko", folder.path(), &runs, &[]);
+}
+
+#[test]
 fn schedule_prints_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     let lacks = ["source", "target", "d", "seconds", "device", "precision", "seed"];

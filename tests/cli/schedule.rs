@@ -70,6 +70,7 @@ fn what_makes_no_schedule_is_refused_in_words() {
         (&["--f", "log(s)", "--g", "1"], 1, &["f is -inf at s = 0"]),
         (&["--f", "'x'", "--g", "1"], 1, &["not a number"]),
         (&["--alpha", "t - 1/2", "--sigma", "1"], 1, &["alpha = -0.5", "not negative"]),
+        (&["--alpha", "1 - t", "--sigma", "t"], 1, &["sigma/alpha rises from t = 0 to t = 0.1"]),
         (&["cosine", "--eta", "-1"], 1, &["must not be negative"]),
         (&["cosine", "--eta", "1", "--epsilon", "1"], 2, &["--epsilon"]),
         (&["cosine", "--grid", "karras"], 1, &["pure noise"]),

@@ -14,6 +14,7 @@ use brenier::path::{
 };
 use brenier::program::{Op, Program};
 use brenier::sampler::{Ddim, Ddpm, Euler, Heun, Kind, METHODS, Method, Moves, Options, RungeKutta, Tableau, Variance};
+use nalgebra::Matrix2;
 
 fn named(name: &str) -> Schedule {
     Schedule::named(name).unwrap()
@@ -368,5 +369,38 @@ fn a_schedule_and_its_diffusion_determine_each_other() {
                 assert_abs_diff_eq!(sigma, expected, epsilon = 1e-8 * level.sigma.max(1.0));
             }
         }
+    }
+}
+
+/// Between N(0, A) and N(0, B) that do not commute the flow of independent pairs is x ↦ Mx, and reflow pairs z with Mz. Its field,
+/// (M − I)((1 − t)I + tM)⁻¹x, is followed by Euler's method with no error in any number of steps; its cost stays E|Mz − z|², and is not
+/// W₂² (Liu, Gong, Liu 2023: a round of reflow straightens, and lowers the cost only to that of the flow's own pairs).
+#[test]
+fn reflow_is_straight_after_one_round_and_not_optimal() {
+    let (one, root) = (Matrix2::<f64>::identity(), 0.5_f64.sqrt());
+    let turn = Matrix2::new(root, -root, root, root);
+    let a = Matrix2::new(1.0, 0.0, 0.0, 0.04);
+    let b = turn * a * turn.transpose();
+    let of_pairs = |t: f64| (b * t - a * (1.0 - t)) * (a * (1.0 - t).powi(2) + b * t * t).try_inverse().unwrap();
+    let h = 1.0 / 2000.0;
+    let step = |m: Matrix2<f64>, k: i32| {
+        let [t0, t1, t2] = [0.0, 0.5, 1.0].map(|part| of_pairs((f64::from(k) + part) * h));
+        let k1 = t0 * m;
+        let k2 = t1 * (m + k1 * (0.5 * h));
+        let k3 = t1 * (m + k2 * (0.5 * h));
+        m + (k1 + (k2 + k3) * 2.0 + t2 * (m + k3 * h)) * (h / 6.0)
+    };
+    let m = (0..2000).fold(one, step);
+    assert_abs_diff_eq!((m * a * m.transpose() - b).amax(), 0.0, epsilon = 1e-9); // it does end in the target
+    let cost = ((m - one) * a * (m - one).transpose()).trace();
+    let w2_squared = 2.0 * a.trace() - 2.0 * ((a * b).trace() + 2.0 * a.determinant()).sqrt(); // Bures, in two dimensions
+    assert_abs_diff_eq!(w2_squared, 0.504, epsilon = 5e-4);
+    assert_abs_diff_eq!(cost - w2_squared, 0.520, epsilon = 2e-3);
+    for n in [1, 7] {
+        let euler = |x: Matrix2<f64>, k: i32| {
+            let t = f64::from(k) / f64::from(n);
+            x + (m - one) * (one * (1.0 - t) + m * t).try_inverse().unwrap() * x / f64::from(n)
+        };
+        assert_abs_diff_eq!(((0..n).fold(one, euler) - m).amax(), 0.0, epsilon = 1e-12);
     }
 }

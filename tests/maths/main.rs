@@ -31,4 +31,5 @@ mod peers_agree;
 mod plan;
 mod properties;
 mod sampler_closed_forms;
+mod schemes;
 mod transport;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use brenier::path::{Forward, Grid, Schedule, Spacing, forward_of_levels, levels_of_forward};
+use brenier::path::{Forward, Grid, Level, Schedule, Spacing, forward_of_levels, levels_of_forward};
 use clap::{ArgGroup, Args};
 use minijinja::{Environment, context};
 use serde::Serialize;
@@ -87,6 +87,14 @@ impl Row {
     }
 }
 
+/// A level, and the diffusion there.
+struct Known {
+    t: f64,
+    alpha: f64,
+    sigma: f64,
+    forward: Forward,
+}
+
 impl ScheduleTable {
     /// Prints the schedule.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
@@ -95,8 +103,7 @@ impl ScheduleTable {
             (_, Some(epsilon)) => of_time(&language, epsilon)?,
             (eta, None) => of_time(&language, eta.as_deref().unwrap_or("1"))?,
         };
-        let row = |(t, (alpha, sigma), forward): (f64, (f64, f64), Forward)| {
-            let Forward { drift: f, noise: g } = forward;
+        let row = |Known { t, alpha, sigma, forward: Forward { drift: f, noise: g } }| {
             let value = noise(t)?;
             if value.is_nan() || value < 0.0 {
                 return Err(Failure::from(format!("the noise put back is {value} at t = {t}; it must not be negative")));
@@ -105,6 +112,11 @@ impl ScheduleTable {
             Ok(Row { t, alpha, sigma, log_snr: 2.0 * (alpha / sigma).ln(), f, g, eta, epsilon })
         };
         let levels = self.levels(&language)?.into_iter().map(row).collect::<Result<Vec<Row>, Failure>>()?;
+        let rises = |pair: &&[Row]| pair[1].sigma * pair[0].alpha > pair[0].sigma * pair[1].alpha;
+        if let Some(pair) = levels.windows(2).find(rises) {
+            let (from, to) = (pair[0].t, pair[1].t);
+            return Err(format!("sigma/alpha rises from t = {from} to t = {to}; time runs from noise at 0 to data at 1").into());
+        }
         let finite = levels.iter().all(|row| row.numbers().iter().all(|x| x.is_finite()));
         let record = Record {
             command: "schedule",
@@ -118,8 +130,8 @@ impl ScheduleTable {
         session.finish(&record, session.folder(None)?.as_ref(), &summary(&record))
     }
 
-    /// Time, (α, σ) and (f, g) of each level.
-    fn levels(&self, language: &Environment<'static>) -> Result<Vec<(f64, (f64, f64), Forward)>, Failure> {
+    /// The levels from noise to data.
+    fn levels(&self, language: &Environment<'static>) -> Result<Vec<Known>, Failure> {
         let uniform: Vec<f64> = (0..=self.steps).map(|k| f64::from(k) / f64::from(self.steps)).collect();
         match (&self.schedule, &self.alpha, &self.sigma, &self.f, &self.g) {
             (None, Some(alpha), Some(sigma), ..) => {
@@ -133,7 +145,7 @@ impl ScheduleTable {
                         )
                         .into());
                     }
-                    Ok((t, (alpha, sigma), forward_of_levels(level, t)?))
+                    Ok(Known { t, alpha, sigma, forward: forward_of_levels(level, t)? })
                 };
                 uniform.into_iter().map(at).collect()
             }
@@ -141,12 +153,17 @@ impl ScheduleTable {
                 let (f, g) = (of_time(language, f)?, of_time(language, g)?);
                 let forward = |s: f64| Ok::<_, Failure>(Forward { drift: f(1.0 - s)?, noise: g(1.0 - s)?.abs() });
                 let levels = levels_of_forward(forward, &uniform)?;
-                uniform.into_iter().zip(levels).map(|(t, level)| Ok((t, level, forward(1.0 - t)?))).collect()
+                let known = |(t, (alpha, sigma))| Ok(Known { t, alpha, sigma, forward: forward(1.0 - t)? });
+                uniform.into_iter().zip(levels).map(known).collect()
             }
             (name, ..) => {
                 let schedule = Schedule::parse(name.as_deref().unwrap_or_default())?;
                 let grid = Grid::spaced(&schedule, self.steps as usize, self.grid.unwrap_or(Spacing::Trailing))?;
-                Ok(grid.levels().iter().map(|at| (at.t, (at.alpha, at.sigma), schedule.forward(at.t))).collect())
+                let known = |level: &Level| {
+                    let Level { t, alpha, sigma, .. } = *level;
+                    Known { t, alpha, sigma, forward: schedule.forward(t) }
+                };
+                Ok(grid.levels().iter().map(known).collect())
             }
         }
     }

@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
+use brenier::gradient_flow::{self, SCHEMES};
 use brenier::path::{SCHEDULES, Spacing};
 use brenier::sampler::{COMPATS, Choice, Compat, METHODS};
 use clap::builder::{PossibleValue, PossibleValuesParser};
+
+use crate::jko::AUTO;
 
 /// The names of the methods.
 pub fn methods() -> PossibleValuesParser {
@@ -14,6 +17,18 @@ pub fn methods() -> PossibleValuesParser {
 /// The help of a flag that only some methods take: `about`, and those.
 pub fn taken(choice: Choice, about: &str) -> String {
     format!("{about}; for {}", choice.methods().collect::<Vec<_>>().join(", "))
+}
+
+/// The names of the schemes of the gradient flow.
+pub fn schemes() -> PossibleValuesParser {
+    let auto = PossibleValue::new(AUTO).help("sinkhorn-flow for points, langevin for a law");
+    let all = SCHEMES.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about));
+    std::iter::once(auto).chain(all).collect::<Vec<_>>().into()
+}
+
+/// The help of a flag that only some schemes take: `about`, and those.
+pub fn taken_by_scheme(choice: gradient_flow::Choice, about: &str) -> String {
+    format!("{about}; for {}", choice.schemes())
 }
 
 /// The help of a schedule's name.
