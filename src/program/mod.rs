@@ -98,6 +98,22 @@ impl Step {
         self.add_noise_from(1, s)
     }
 
+    /// The level of its first evaluation.
+    pub fn level(&self) -> Option<Level> {
+        self.ops.iter().find_map(|op| if let Op::Evaluate { level, .. } = op { Some(*level) } else { None })
+    }
+
+    /// The step without the noise s z that it ends in, and s: x′ = drift(x) + s z. Other draws are left where they are.
+    pub fn split(&self) -> (Self, f64) {
+        if let [before @ .., Op::Draw { dst, .. }, Op::Combine { dst: STATE, terms }] = self.ops.as_slice()
+            && let [(STATE, 1.0), (register, s)] = terms[..]
+            && register == *dst
+        {
+            return (Self { ops: before.to_vec() }, s);
+        }
+        (self.clone(), 0.0)
+    }
+
     /// [`Step::add_noise`] with the draw in `register`.
     pub fn add_noise_from(self, register: Register, s: f64) -> Self {
         if s == 0.0 {

@@ -162,7 +162,7 @@ fn a_file_that_is_not_an_experiment_is_refused_before_its_runs() {
         ("steps = 2", "steps = 0", &["run \"a\"", "--steps"]),
         ("steps = 2", "out = \"x\"", &["\"out\" belongs to the experiment"]),
         ("command = \"sample\"", "command = \"smaple\"", &["run \"a\"", "did you mean \"sample\"?"]),
-        ("command = \"sample\"", "command = \"generate\"", &["generate writes a file"]),
+        ("command = \"sample\"", "command = \"generate\"", &["generate has no record"]),
         ("name = \"a\"", "name = \"b\"", &["run \"b\"", "taken"]),
         ("name = \"a\"", "name = \"1a\"", &["not the name of a run"]),
         ("name = \"a\"", "name = \"mean\"", &["a function of formulas"]),
@@ -203,4 +203,49 @@ fn a_run_that_fails_is_named() {
     let said = said(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("did you mean moons?") && said.contains("run \"a\" did not end well"), "{said}");
+}
+
+/// The functions of formulas, each on numbers that can be done in the head; what has no value says why.
+#[test]
+fn formulas_know_numbers_lists_and_rows() {
+    let folder = TempDir::new().unwrap();
+    let values = [
+        ("1/2 + 2 ** 3 - pi / pi", 7.5),
+        ("sum(exp(log([1, 2, [3]])), abs(-1), sqrt(4), sin(0), cos(0), tan(0))", 10.0),
+        ("max([1, 5], 2) - min(3, [2, 4])", 3.0),
+        ("mean(add([1, 2], multiply(2, [3, 4])))", 8.5),
+        ("sum(subtract(divide([6, 8], [2, 4]), 1))", 3.0),
+        ("variance([[0, 0], [2, 4]]) + variance([0, 2])", 6.0),
+        ("rms_distance([[0, 0], [1, 1]], [[3, 4], [1, 1]]) ** 2", 12.5),
+        ("slope([0, 1, 2], [1, 3, 5])", 2.0),
+        ("largest_rise([1, 3, 2, 2.5])", 2.0),
+        ("largest_rise([3, 2, 0][::-1])", 2.0),
+        ("column([[1, 2], [3, 4]], 1)[1] + column(a.levels, 't')[2]", 5.0),
+        ("where(a.levels, t=0.5, sigma=0.5)[0].alpha", 0.5),
+    ];
+    let refused = [
+        ("add([1], [1, 2])", "lists of 1 and of 2 have no pairs"),
+        ("where(a.levels, t=7)[0].alpha", "no row has t = 7"),
+        ("where(a.levels, tt=7)[0].alpha", "a row has no tt"),
+        ("mean([])", "no numbers in the list"),
+        ("slope([1], [1])", "no line"),
+        ("log('x')", "x is not a number"),
+        ("mean(a.levels)", "not a number"),
+    ];
+    let expect = |(value, low): (&str, f64)| format!("[[expect]]\nvalue = \"{value}\"\nlow = {low}\nhigh = {low}\n");
+    let all = values.iter().copied().chain(refused.map(|(value, _)| (value, 0.0))).map(expect).collect::<String>();
+    let head = "version = 1\ntitle = \"\"\nstatement = \"\"\nexact = \"\"\napproximate = \"\"\n";
+    let run_of = "[[run]]\nname = \"a\"\ncommand = \"schedule\"\nschedule = \"condot\"\nsteps = 2\n";
+    let file = folder.path().join("f.toml");
+    fs::write(&file, format!("{head}{run_of}{all}")).unwrap();
+    let output = run(folder.path(), &file, &["--json", "--quiet"]);
+    let record: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let judged = record["expectations"].as_array().unwrap();
+    for (judged, (value, expected)) in judged.iter().zip(values) {
+        let found = judged["found"].as_f64().unwrap_or_else(|| panic!("{value}: {judged}"));
+        assert!((found - expected).abs() < 1e-12, "{value} is {found}");
+    }
+    for (judged, (value, why)) in judged[values.len()..].iter().zip(refused) {
+        assert!(judged["found"].is_null() && judged["why"].as_str().unwrap().contains(why), "{value}: {judged}");
+    }
 }

@@ -15,6 +15,8 @@ mod jko;
 #[cfg(target_os = "linux")]
 mod memory;
 mod network;
+#[cfg(feature = "onnx")]
+mod onnx;
 #[cfg(feature = "image")]
 mod pictures;
 mod records;

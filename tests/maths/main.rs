@@ -5,6 +5,7 @@
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod arc_length;
 mod bridge;
 mod class_costs;
 mod closed_forms;
@@ -21,6 +22,7 @@ mod gaussian_jko;
 mod given;
 mod gradient_flow;
 mod hostile_input;
+mod ledger;
 mod low_rank;
 mod multiscale;
 mod network;
@@ -30,4 +32,5 @@ mod peers_agree;
 mod plan;
 mod properties;
 mod sampler_closed_forms;
+mod schemes;
 mod transport;

@@ -22,12 +22,13 @@ use crate::{Failure, signal};
 
 /// The version of the format.
 const VERSION: i64 = 1;
-/// The keys of a file, of a run besides the flags of its command, and of an expectation.
+/// The keys of a file and of an expectation.
 pub const KEYS: [&str; 7] = ["version", "title", "statement", "exact", "approximate", "run", "expect"];
-const RUN_KEYS: [&str; 3] = ["name", "command", "short"];
 const EXPECT_KEYS: [&str; 4] = ["value", "low", "high", "short"];
 /// Flags of the experiment itself, which its runs have from it.
 pub const OWN_FLAGS: [&str; 5] = ["out", "json", "quiet", "strict", "resume"];
+/// What stands for the folder of the file in a run.
+const FOLDER_OF_FILE: &str = "folder";
 /// Where results go unless --out says.
 const FOLDER: &str = "brenier-out/run";
 
@@ -107,7 +108,7 @@ impl Experiment {
         let mut experiment =
             Self { file: file.into(), title, statement, exact, approximate, short, folder, runs: vec![], expectations: vec![] };
         for run in tables(&mut table, "run").map_err(refused)? {
-            experiment.add_run(run, beside).map_err(|why| refused(why.to_string()))?;
+            experiment.add_run(run, beside)?;
         }
         let language = experiment.language();
         let names: Vec<&str> = experiment.runs.iter().map(|(name, _)| name.as_str()).collect();
@@ -122,50 +123,40 @@ impl Experiment {
 
     /// One more run, after those that are there.
     fn add_run(&mut self, mut table: Table, beside: &Beside<'_>) -> Result<(), Failure> {
+        let file = self.file.display().to_string();
         let name = match table.remove("name") {
             Some(Toml::String(name)) if is_variable(&name) => name,
             Some(other) => {
-                return Err(format!("{other} is not the name of a run: take letters, digits and _, a letter first").into());
+                let why = "is not the name of a run: take letters, digits and _, a letter first";
+                return Err(bad_usage(format!("{file}: {other} {why}")));
             }
-            None => return Err(format!("run {} needs name = \"…\"", self.runs.len() + 1).into()),
+            None => return Err(bad_usage(format!("{file}: run {} needs name = \"…\"", self.runs.len() + 1))),
         };
-        let of_this = |why: String| Failure::from(format!("run \"{name}\": {why}"));
-        if self.runs.iter().any(|(other, _)| *other == name) || name == "folder" {
-            return Err(of_this("that name is taken".into()));
+        let of_this = |why: &str| bad_usage(format!("{file}: run \"{name}\": {why}"));
+        if self.runs.iter().any(|(other, _)| *other == name) || name == FOLDER_OF_FILE {
+            return Err(of_this("that name is taken"));
         }
         if self.language().globals().any(|(function, _)| function == name) {
-            return Err(of_this("that is the name of a function of formulas".into()));
+            return Err(of_this("that is the name of a function of formulas"));
         }
         match table.remove("short") {
             Some(Toml::Table(short)) if self.short => table.extend(short),
             None | Some(Toml::Table(_)) => {}
-            Some(other) => return Err(of_this(format!("short = {other} is not a table of flags"))),
+            Some(other) => return Err(of_this(&format!("short = {other} is not a table of flags"))),
         }
         if let Some(key) = OWN_FLAGS.iter().find(|key| table.contains_key(**key)) {
-            return Err(of_this(format!("\"{key}\" belongs to the experiment, not to one of its runs")));
+            return Err(of_this(&format!("\"{key}\" belongs to the experiment, not to one of its runs")));
         }
-        match table.get("command") {
-            Some(Toml::String(command)) if ["generate", "completions"].contains(&command.as_str()) => {
-                return Err(of_this(format!("{command} writes a file and has no record; name the law in the run that uses it")));
-            }
-            _ => {}
+        if let Some(command @ ("generate" | "completions")) = table.get("command").and_then(Toml::as_str) {
+            return Err(of_this(&format!("{command} has no record; name the law in the run that uses it")));
         }
         for (_, value) in table.iter_mut() {
-            self.fill(value).map_err(of_this)?;
+            self.fill(value).map_err(|why| of_this(&why))?;
         }
-        let argv = beside.argv("", table).map_err(|why| {
-            let why = why.to_string();
-            let why = why.trim_start_matches("error: ").trim_start_matches(": ").trim_end();
-            let (command, flags) = (RUN_KEYS[1], RUN_KEYS.join(", "));
-            of_this(if why.contains("has no flag") {
-                format!("{why} (besides {command} a run has {flags})")
-            } else {
-                why.to_owned()
-            })
-        })?;
+        let argv = beside.argv(&format!("{file}: run \"{name}\""), table)?;
         beside.cli.clone().try_get_matches_from(&argv).map_err(|error| {
             let why = error.to_string();
-            of_this(why.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned())
+            of_this(why.lines().next().unwrap_or_default().trim_start_matches("error: "))
         })?;
         self.runs.push((name, argv));
         Ok(())
@@ -182,9 +173,11 @@ impl Experiment {
         let mut rest = text.as_str();
         while let Some((before, after)) = rest.split_once('{') {
             let (name, after) = after.split_once('}').ok_or_else(|| format!("\"{text}\" has a {{ without a }}"))?;
-            let known = || self.runs.iter().map(|(name, _)| name.as_str()).chain(["folder"]);
+            let known = || self.runs.iter().map(|(name, _)| name.as_str()).chain([FOLDER_OF_FILE]);
             let folder = match name {
-                "folder" => self.file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned(),
+                FOLDER_OF_FILE => {
+                    self.file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+                }
                 name if known().any(|known| known == name) => self.folder.join(name),
                 name => {
                     let nearest = nearest(name, known());
