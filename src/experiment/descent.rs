@@ -2,13 +2,12 @@
 
 use serde::Serialize;
 
-use crate::backend::{Cost, Device};
+use crate::backend::Device;
 use crate::error::Error;
-use crate::gradient_flow::{Account, Blob, Descent, FlowError, Langevin, Scheme, SemiUnbalancedJko, SinkhornFlow, descend};
-use crate::measure::{Cloud, CloudError, Measure, Mixture};
+use crate::gradient_flow::{Account, Certificate, Entry, Made, Options, Setting, descend, usual};
+use crate::measure::{Cloud, CloudError, Measure};
 use crate::metric::{Flag, Law, MetricError, NoiseFloor, Ruler, mode_weights, variance_ratio};
 use crate::random::{Philox, Stream};
-use crate::transport::GroundCost;
 use crate::watch::Watch;
 
 /// Particles, and draws of a law, when it is not said how many.
@@ -16,44 +15,13 @@ const PARTICLES: usize = 4096;
 /// Most particles and held-out points that a divergence is computed on: its cost grows with the product of the two.
 const JUDGED: usize = 4096;
 
-/// A scheme by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SchemeName {
-    /// The flow of the Sinkhorn divergence to points of the target.
-    SinkhornFlow,
-    /// The entropic JKO step of KL on points of the target.
-    SemiUnbalanced,
-    /// Unadjusted Langevin towards a law.
-    Langevin,
-    /// The blob method towards a law.
-    Blob,
-}
-
-impl SchemeName {
-    /// Where its ε comes from unless it is given, in words.
-    fn eps_origin(self) -> &'static str {
-        match self {
-            Self::SinkhornFlow => "0.05 x the mean cost within the target",
-            Self::SemiUnbalanced => "a tenth of tau",
-            Self::Blob => "Silverman's rule in the narrowest direction of the target",
-            Self::Langevin => "none",
-        }
-    }
-}
-
-/// A descent: sizes, steps and seed. What is not given follows the target.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A descent: scheme, sizes, steps and seed. What is not given follows the target.
+#[derive(Clone, Debug)]
 pub struct Descend {
-    /// Scheme; none: the Sinkhorn flow for points and shapes, Langevin for a law.
-    pub scheme: Option<SchemeName>,
-    /// τ: of the Sinkhorn flow ½; of the semi-unbalanced step ½ × T of the target, the mean c within it; else a tenth
-    /// of the law's least variance.
-    pub tau: Option<f64>,
-    /// ε: 0.05 × T of the target for the Sinkhorn flow, τ/10 for the semi-unbalanced step, Silverman's h² for the blob.
-    pub eps: Option<f64>,
-    /// For Langevin and the blob: the noise with which the law is joined at first, falling to none over the first half of the steps.
-    pub anneal: Option<f64>,
+    /// Scheme, a row of [`SCHEMES`](crate::gradient_flow::SCHEMES); none: the Sinkhorn flow for points and shapes, Langevin for a law.
+    pub scheme: Option<&'static Entry>,
+    /// Its options.
+    pub options: Options,
     /// Steps.
     pub steps: usize,
     /// Particles, and draws of a target that is a law; none: 4,096, but no more particles than a finite source has points.
@@ -66,10 +34,10 @@ pub struct Descend {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DescentRecord {
     /// Scheme used.
-    pub scheme: SchemeName,
-    /// τ used.
-    pub tau: f64,
-    /// ε used; none for Langevin.
+    pub scheme: &'static str,
+    /// τ used; none where steps differ, each with its own.
+    pub tau: Option<f64>,
+    /// ε used; none without.
     pub eps: Option<f64>,
     /// Where ε comes from, in words.
     pub eps_origin: Option<&'static str>,
@@ -84,6 +52,9 @@ pub struct DescentRecord {
     /// The stationary variance of the scheme over that of a Gaussian target, minus one; for a mixture that of its narrowest
     /// direction. None where no formula is known.
     pub predicted_bias: Option<f64>,
+    /// What of the accounts is exact, and what approximate.
+    #[serde(skip)]
+    pub certificate: Certificate,
     /// 2 S_ε between the last state and the held-out points, in units of |x−y|², on at most 4,096 of each.
     pub heldout_divergence: f64,
     /// What two independent clouds of the target's law would score at these sizes.
@@ -127,13 +98,12 @@ impl Descend {
         if heldout.variance() == 0.0 {
             return Err(MetricError::NoSpread.into()); // before the descent, which nothing could judge
         }
-        let scheme = self.scheme.unwrap_or(match target {
-            Measure::Law(_) => SchemeName::Langevin,
-            _ => SchemeName::SinkhornFlow,
-        });
+        let scheme = self.scheme.unwrap_or_else(|| usual(target));
         let start = self.start(source, scheme)?;
-        let plan = self.plan(scheme, target, &train, start.len())?;
-        let descent = self.descend(&plan, source, start, &train, device, watch.part("descent"))?;
+        let Self { options, steps, seed, .. } = self;
+        let setting = Setting { source, target, train: &train, options, steps: *steps, seed: *seed, device };
+        let Made { scheme: mut flow, tau, eps, predicted_bias } = scheme.make(&setting, start)?;
+        let descent = descend(&mut *flow, self.steps, watch.part("descent"))?;
 
         let ruler = Ruler::watched(&heldout, self.seed, device, watch.not_keeping())?;
         let origin = match target {
@@ -146,15 +116,16 @@ impl Descend {
         let flags = if descent.accounts.iter().any(unknown) { vec![Flag::FewNeighbours] } else { Vec::new() };
         let judged = judged(state.clone(), self.seed)?;
         let record = DescentRecord {
-            scheme,
-            tau: plan.tau,
-            eps: plan.eps,
-            eps_origin: plan.eps.map(|_| if self.eps.is_some() { "given" } else { scheme.eps_origin() }),
+            scheme: scheme.name,
+            tau,
+            eps,
+            eps_origin: eps.and_then(|_| if self.options.eps.is_some() { Some("given") } else { scheme.eps_origin }),
             n: state.len(),
             m: heldout.len(),
             d: heldout.dim(),
             steps: descent.accounts,
-            predicted_bias: plan.predicted_bias,
+            predicted_bias,
+            certificate: scheme.certificate,
             heldout_divergence: ruler.divergence_watched(&judged, device, watch.not_keeping())?,
             noise_floor: ruler.noise_floor(&origin, &judged, device, watch.part("noise floor"))?.mean,
             variance_ratio: variance_ratio(&state, &heldout)?,
@@ -169,14 +140,14 @@ impl Descend {
     }
 
     /// The particles at the start.
-    fn start(&self, source: &Measure, scheme: SchemeName) -> Result<Cloud, CloudError> {
+    fn start(&self, source: &Measure, scheme: &Entry) -> Result<Cloud, CloudError> {
         let Measure::Finite(cloud) = source else {
             return Ok(source.sample(self.n.unwrap_or(PARTICLES), self.seed, Stream::Source, 0));
         };
         let n = self.n.unwrap_or(PARTICLES.min(cloud.len()));
         let philox = Philox::new(self.seed, Stream::Source);
         match cloud.weights() {
-            Some(_) if n == cloud.len() && scheme != SchemeName::Langevin => Ok(cloud.clone()),
+            Some(_) if n == cloud.len() && scheme.keeps_weights => Ok(cloud.clone()),
             None if n <= cloud.len() => {
                 let mut chosen = philox.permutation(cloud.len(), n, 0);
                 chosen.sort_unstable();
@@ -189,79 +160,6 @@ impl Descend {
             }
         }
     }
-
-    /// What is not given, and the bias it implies, for `n` particles.
-    fn plan<'a>(&self, scheme: SchemeName, target: &'a Measure, train: &Cloud, n: usize) -> Result<Plan<'a>, FlowError> {
-        let law = match target {
-            Measure::Law(law) => Some(law),
-            _ => None,
-        };
-        let needs_law = || law.ok_or(FlowError::NeedsLaw);
-        let within = || GroundCost::Known(Cost::HalfSquaredEuclidean).scale(train, train, self.seed).value;
-        let given = |tau: f64, eps: Option<f64>| (self.tau.unwrap_or(tau), self.eps.or(eps));
-        let (kind, (tau, eps), predicted_bias) = match scheme {
-            SchemeName::SinkhornFlow => (Kind::SinkhornFlow, given(0.5, Some(0.05 * within())), None),
-            SchemeName::SemiUnbalanced => {
-                let tau = self.tau.unwrap_or_else(|| 0.5 * within());
-                let eps = self.eps.unwrap_or(0.1 * tau);
-                (Kind::SemiUnbalanced, (tau, Some(eps)), Some(SemiUnbalancedJko::predicted_bias(tau, eps)))
-            }
-            SchemeName::Langevin => {
-                let law = needs_law()?;
-                let least = law.least_variance();
-                let tau = self.tau.unwrap_or(0.1 * least);
-                (Kind::Langevin(law), (tau, None), Langevin::predicted_bias(tau, least))
-            }
-            SchemeName::Blob => {
-                let law = needs_law()?;
-                let least = law.least_variance();
-                // Silverman's rule on the narrowest direction.
-                let width = least.sqrt() * (n as f64).powf(-1.0 / (law.dim() as f64 + 4.0));
-                let (tau, eps) = (self.tau.unwrap_or(0.1 * least), self.eps.unwrap_or(width * width));
-                (Kind::Blob(law), (tau, Some(eps)), Some(Blob::predicted_bias(eps, least)))
-            }
-        };
-        FlowError::check_tau(tau)?;
-        if self.anneal.is_some() && !matches!(scheme, SchemeName::Langevin | SchemeName::Blob) {
-            return Err(FlowError::NotAnnealed);
-        }
-        Ok(Plan { kind, tau, eps, predicted_bias })
-    }
-
-    fn descend(
-        &self,
-        plan: &Plan<'_>,
-        source: &Measure,
-        start: Cloud,
-        train: &Cloud,
-        device: &Device,
-        watch: Watch<'_>,
-    ) -> Result<Descent, FlowError> {
-        let (tau, eps) = (plan.tau, plan.eps.unwrap_or(0.0));
-        let follow = |scheme: &mut dyn Scheme, watch: Watch<'_>| descend(scheme, self.steps, watch);
-        match plan.kind {
-            Kind::SinkhornFlow => follow(&mut SinkhornFlow::new(start, train, tau, eps, device)?, watch),
-            Kind::SemiUnbalanced => follow(&mut SemiUnbalancedJko::new(start, train, tau, eps, device)?, watch),
-            Kind::Blob(law) => {
-                let blob = Blob::new(start, law.clone(), tau, eps, device)?;
-                let mut blob = match self.anneal {
-                    Some(sigma) => blob.annealed(sigma, self.steps / 2)?,
-                    None => blob,
-                };
-                follow(&mut blob, watch)
-            }
-            Kind::Langevin(law) => {
-                let mut langevin = Langevin::new(start, law.clone(), tau, self.seed, device)?;
-                if let Measure::Law(law) = source {
-                    langevin = langevin.from_law(law.clone());
-                }
-                if let Some(sigma) = self.anneal {
-                    langevin = langevin.annealed(sigma, self.steps / 2)?;
-                }
-                follow(&mut langevin, watch)
-            }
-        }
-    }
 }
 
 /// At most [`JUDGED`] points of `cloud`, chosen by the seed.
@@ -270,20 +168,4 @@ fn judged(cloud: Cloud, seed: u32) -> Result<Cloud, CloudError> {
         return Ok(cloud);
     }
     cloud.select(&Philox::new(seed, Stream::Metric).permutation(cloud.len(), JUDGED, 0))
-}
-
-/// A scheme with all that it needs.
-struct Plan<'a> {
-    kind: Kind<'a>,
-    tau: f64,
-    eps: Option<f64>,
-    predicted_bias: Option<f64>,
-}
-
-#[derive(Clone, Copy)]
-enum Kind<'a> {
-    SinkhornFlow,
-    SemiUnbalanced,
-    Langevin(&'a Mixture),
-    Blob(&'a Mixture),
 }

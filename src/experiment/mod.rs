@@ -26,7 +26,7 @@ pub mod walk;
 mod workbench;
 
 pub use compare::{Compare, Named};
-pub use descent::{Descend, DescentRecord, SchemeName};
+pub use descent::{Descend, DescentRecord};
 pub use entrants::{ENTRANTS, Entrant, Mark};
 pub use evaluate::{Evaluate, EvaluateRecord};
-pub use record::{CompareRecord, Comparison, Family, Flag, FreeEnergy, Ledger, NoiseFloor, Row, Trajectory};
+pub use record::{CompareRecord, Comparison, Family, Flag, FreeEnergy, Ledger, NoiseFloor, Reclocked, Row, Trajectory};

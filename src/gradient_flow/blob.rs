@@ -13,14 +13,15 @@
 
 use std::f64::consts::TAU;
 
-use crate::backend::{Device, Precision};
+use crate::backend::Device;
 use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
-use crate::gradient_flow::jko::{Account, Charge, Scheme, check_reach, mean_square, reach_of};
+use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, check_reach, convexity, mean_square, reach_of, rounding};
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::measure::Cloud;
+use crate::random::Stream;
 use crate::sampler::unadjusted_langevin::DATA;
 use crate::watch::{Progress, Watch};
 
@@ -28,12 +29,8 @@ use crate::watch::{Progress, Watch};
 #[derive(Debug)]
 pub struct Blob {
     state: Cloud,
-    field: Field,
-    prepared: Prepared,
+    functional: Functional,
     tau: f64,
-    eps: f64,
-    device: Device,
-    log_weights: Vec<f64>,
     anneal: Option<Anneal>,
     stage: Stage,
     /// F and the kernel's sums at the present state and stage.
@@ -41,14 +38,27 @@ pub struct Blob {
     /// The substep that was last accepted.
     substep: f64,
     reach: f64,
+    seed: u32,
+    floor: Option<f64>,
 }
 
+/// F of particles under weights m, and its gradient.
+#[derive(Clone, Debug)]
+pub(super) struct Functional {
+    pub field: Field,
+    prepared: Prepared,
+    eps: f64,
+    device: Device,
+    log_weights: Vec<f64>,
+}
+
+/// F and the sums of its kernel.
 #[derive(Clone, Debug, Default)]
-struct Energy {
-    value: f64,
+pub(super) struct Energy {
+    pub value: f64,
     log: Vec<f64>,
     mean: Vec<f64>,
-    neighbours: f64,
+    pub neighbours: f64,
 }
 
 /// Largest dimension: beyond it no kernel width has both neighbours and resolution.
@@ -56,14 +66,9 @@ pub const LARGEST_DIM: usize = 5;
 /// Halvings of τ after which a substep is given up.
 const HALVINGS: i32 = 30;
 
-impl Blob {
-    /// The flow from `start` to `law` in steps `tau`, with a kernel of width √`eps`.
-    ///
-    /// # Errors
-    /// [`FlowError`] when τ or ε is not positive, d > 5, or the dimensions differ.
-    pub fn new(start: Cloud, law: impl Into<Field>, tau: f64, eps: f64, device: &Device) -> Result<Self, FlowError> {
-        FlowError::check_tau(tau)?;
-        let field = law.into();
+impl Functional {
+    /// That of a `law` for the particles of `start`, with a kernel of width √`eps`.
+    pub fn new(start: &Cloud, field: Field, eps: f64, device: &Device) -> Result<Self, FlowError> {
         let dim = start.dim();
         if dim > LARGEST_DIM {
             return Err(FlowError::TooManyDimensions { dim, limit: LARGEST_DIM });
@@ -76,52 +81,19 @@ impl Blob {
         }
         let log_weights = (0..start.len()).map(|i| start.weight(i).ln()).collect();
         let prepared = field.prepare(device)?;
-        if !field.has_score_of_data() || field.log_density(DATA, &start, device)?.is_none() {
+        if !field.has_score_of_data() || field.log_density(DATA, start, device)?.is_none() {
             return Err(FlowError::NeedsLaw);
         }
-        let reach = reach_of(&start, field.law(), 0.0);
-        let (anneal, stage, energy) = (None, Stage::LAW, Energy::default());
-        let mut blob = Self {
-            state: start,
-            field,
-            prepared,
-            tau,
-            eps,
-            device: device.clone(),
-            log_weights,
-            anneal,
-            stage,
-            energy,
-            substep: tau,
-            reach,
-        };
-        blob.energy = blob.energy_of(&blob.state, stage)?;
-        Ok(blob)
-    }
-
-    /// The flow by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps` steps, with
-    /// τ_k = τ (1 + σ²/v) and ε_k = ε (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between
-    /// them, and the kernel has the neighbours there that it has at the end.
-    ///
-    /// # Errors
-    /// [`FlowError::NeedsLaw`] of a potential, which is not known with noise; [`FlowError::Noise`] for a σ that is not positive.
-    pub fn annealed(self, sigma: f64, steps: usize) -> Result<Self, FlowError> {
-        let law = self.field.law().ok_or(FlowError::NeedsLaw)?;
-        let (anneal, reach) = (Some(Anneal::new(sigma, steps, law)?), reach_of(&self.state, Some(law), sigma));
-        Ok(Self { anneal, reach, ..self })
-    }
-
-    /// The relative error −ε²/σ⁴ + … of the stationary variance around a mode of variance σ² = `variance`.
-    pub fn predicted_bias(eps: f64, variance: f64) -> f64 {
-        0.5 * ((1.0 + 4.0 * eps / variance).sqrt() - 1.0) - eps / variance
+        Ok(Self { field, prepared, eps, device: device.clone(), log_weights })
     }
 
     fn sums(&self, points: &[f64], log_weights: &[f64], width_squared: f64) -> Result<Sums, FlowError> {
-        let kernel = Kernel { rows: points, columns: points, dim: self.state.dim(), log_weights, width_squared };
+        let kernel = Kernel { rows: points, columns: points, dim: self.field.dim(), log_weights, width_squared };
         Ok(self.device.run(kernel)?)
     }
 
-    fn energy_of(&self, cloud: &Cloud, stage: Stage) -> Result<Energy, FlowError> {
+    /// F of `cloud`.
+    pub fn energy(&self, cloud: &Cloud, stage: Stage) -> Result<Energy, FlowError> {
         let eps = self.eps * stage.widening;
         let sums = self.sums(cloud.points(), &self.log_weights, eps)?;
         let constant = 0.5 * cloud.dim() as f64 * (TAU * eps).ln();
@@ -131,34 +103,87 @@ impl Blob {
         Ok(Energy { value, neighbours: sums.neighbours(cloud.len()), log: sums.log, mean: sums.mean })
     }
 
-    /// The rounding error of F: that of the kernel's exponents, |x|²/ε in size, and independent from particle to particle.
-    fn noise(&self) -> f64 {
-        let rounding = match self.device.precision() {
-            Precision::F32 => f64::from(f32::EPSILON),
-            Precision::F64 => f64::EPSILON,
-        };
-        rounding * self.state.variance() / (self.eps * self.stage.widening) / (self.state.len() as f64).sqrt()
-    }
-
-    /// The velocity ẋ of every particle, n × d.
-    fn velocity(&self) -> Result<Vec<f64>, FlowError> {
-        let (x, d) = (self.state.points(), self.state.dim());
-        let Stage { level, widening } = self.stage;
+    /// The velocity ẋ of every particle `x`, n × d, where the kernel's sums are those of `energy`.
+    pub fn velocity(&self, x: &[f64], energy: &Energy, stage: Stage) -> Result<Vec<f64>, FlowError> {
+        let d = self.field.dim();
+        let Stage { level, widening } = stage;
         let eps = self.eps * widening;
         let score = self.prepared.score(level, x)?;
-        let log_weights: Vec<f64> = self.log_weights.iter().zip(&self.energy.log).map(|(m, rho)| m - rho).collect();
+        let log_weights: Vec<f64> = self.log_weights.iter().zip(&energy.log).map(|(m, rho)| m - rho).collect();
         let second = self.sums(x, &log_weights, eps)?;
         let at = |i: usize| {
-            let from_mean = x[i] - self.energy.mean[i] + second.log[i / d].exp() * (x[i] - second.mean[i]);
+            let from_mean = x[i] - energy.mean[i] + second.log[i / d].exp() * (x[i] - second.mean[i]);
             score[i] + from_mean / eps
         };
         Ok((0..x.len()).map(at).collect())
     }
+
+    /// ‖ẋ‖ of as many draws of the law as there are particles: what the kernel makes of a law that does not move. None for a law that
+    /// cannot be drawn from.
+    pub fn floor(&self, seed: u32) -> Result<Option<f64>, FlowError> {
+        let Some(law) = self.field.law() else { return Ok(None) };
+        let draws = law.sample(self.log_weights.len(), seed, Stream::Metric, 0);
+        let velocity = self.velocity(draws.points(), &self.energy(&draws, Stage::LAW)?, Stage::LAW)?;
+        Ok(Some(mean_square(&draws, &velocity).sqrt()))
+    }
+
+    /// The rounding error of F: that of the kernel's exponents, |x|²/ε in size, and independent from particle to particle.
+    pub fn noise(&self, cloud: &Cloud, stage: Stage) -> f64 {
+        rounding(&self.device) * cloud.variance() / (self.eps * stage.widening) / (cloud.len() as f64).sqrt()
+    }
 }
+
+impl Blob {
+    /// The flow from `start` to `law` in steps `tau`, with a kernel of width √`eps`.
+    ///
+    /// # Errors
+    /// [`FlowError`] when τ or ε is not positive, d > 5, or the dimensions differ.
+    pub fn new(start: Cloud, law: impl Into<Field>, tau: f64, eps: f64, device: &Device) -> Result<Self, FlowError> {
+        FlowError::check_tau(tau)?;
+        let functional = Functional::new(&start, law.into(), eps, device)?;
+        let reach = reach_of(&start, functional.field.law(), 0.0);
+        let (anneal, stage, substep) = (None, Stage::LAW, tau);
+        let energy = functional.energy(&start, stage)?;
+        Ok(Self { state: start, functional, tau, anneal, stage, energy, substep, reach, seed: 0, floor: None })
+    }
+
+    /// The flow by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps` steps, with
+    /// τ_k = τ (1 + σ²/v) and ε_k = ε (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between
+    /// them, and the kernel has the neighbours there that it has at the end.
+    ///
+    /// # Errors
+    /// [`FlowError::NeedsLaw`] of a potential, which is not known with noise; [`FlowError::Noise`] for a σ that is not positive.
+    pub fn annealed(self, sigma: f64, steps: usize) -> Result<Self, FlowError> {
+        let law = self.functional.field.law().ok_or(FlowError::NeedsLaw)?;
+        let (anneal, reach) = (Some(Anneal::new(sigma, steps, law)?), reach_of(&self.state, Some(law), sigma));
+        Ok(Self { anneal, reach, ..self })
+    }
+
+    /// The relative error −ε²/σ⁴ + … of the stationary variance around a mode of variance σ² = `variance`.
+    pub fn predicted_bias(eps: f64, variance: f64) -> f64 {
+        0.5 * ((1.0 + 4.0 * eps / variance).sqrt() - 1.0) - eps / variance
+    }
+}
+
+impl Blob {
+    /// ‖(x′ − x)/τ − ẋ′‖ of the step that `moved` the particles to where they are, and what the kernel makes of a step without it.
+    fn residual(&mut self, moved: &[f64]) -> Result<JkoResidual, FlowError> {
+        let velocity = self.functional.velocity(self.state.points(), &self.energy, Stage::LAW)?;
+        let residual: Vec<f64> = moved.iter().zip(&velocity).map(|(moved, velocity)| moved / self.tau - velocity).collect();
+        let value = mean_square(&self.state, &residual).sqrt();
+        if self.floor.is_none() {
+            self.floor = self.functional.floor(self.seed)?;
+        }
+        Ok(self.floor.map_or(JkoResidual::Exact(value), |floor| JkoResidual::Estimated { value, floor }))
+    }
+}
+
+const ANNEALED: &str = "the step descends the law with noise, and not the functional of the accounts";
 
 impl Scheme for Blob {
     fn account(&mut self, _: &Watch<'_>) -> Result<Account, FlowError> {
-        let at_law = if self.stage == Stage::LAW { self.energy.clone() } else { self.energy_of(&self.state, Stage::LAW)? };
+        let at_law =
+            if self.stage == Stage::LAW { self.energy.clone() } else { self.functional.energy(&self.state, Stage::LAW)? };
         let neighbours = Some(at_law.neighbours);
         Ok(Account { free_energy: Some(at_law.value), effective_neighbours: neighbours, ..Account::default() })
     }
@@ -166,17 +191,17 @@ impl Scheme for Blob {
     fn advance(&mut self, k: usize, watch: &Watch<'_>) -> Result<Charge, FlowError> {
         let stage = Anneal::stage(self.anneal, k);
         if stage != self.stage {
-            (self.stage, self.energy) = (stage, self.energy_of(&self.state, stage)?);
+            (self.stage, self.energy) = (stage, self.functional.energy(&self.state, stage)?);
         }
         let tau = self.tau * stage.widening;
-        let noise = self.noise();
+        let noise = self.functional.noise(&self.state, stage);
         let (before, mut left) = (self.state.clone(), tau);
         let centre = before.mean();
         while left > 1e-9 * tau {
             if !watch.tell(Progress::default()) {
                 return Err(FlowError::Stopped { steps: k });
             }
-            let velocity = self.velocity()?;
+            let velocity = self.functional.velocity(self.state.points(), &self.energy, stage)?;
             let speed = mean_square(&self.state, &velocity);
             // A substep that was accepted may be doubled for the next.
             let mut h = left.min(2.0 * self.substep);
@@ -188,7 +213,7 @@ impl Scheme for Blob {
                     Err(_) => {}
                     Ok(()) => {
                         let state = before.with_points(moved)?;
-                        let energy = self.energy_of(&state, stage)?;
+                        let energy = self.functional.energy(&state, stage)?;
                         if smallest || 0.5 * h * speed <= noise || energy.value + 0.5 * h * speed <= self.energy.value + noise {
                             break (state, energy);
                         }
@@ -201,7 +226,17 @@ impl Scheme for Blob {
         }
         let moved: Vec<f64> = self.state.points().iter().zip(before.points()).map(|(x, y)| x - y).collect();
         let w2_squared = mean_square(&before, &moved);
-        Ok(Charge { w2_squared: Some(w2_squared), charged: (stage == Stage::LAW).then_some(w2_squared / (2.0 * tau)) })
+        let of_law = stage == Stage::LAW;
+        let residual = if of_law { self.residual(&moved)? } else { JkoResidual::Unknown(ANNEALED) };
+        let lambda = convexity(self.functional.field.law()).filter(|_| of_law);
+        Ok(Charge {
+            w2_squared: Some(w2_squared),
+            charged: of_law.then_some(w2_squared / (2.0 * tau)),
+            tau: Some(tau),
+            decay: lambda.map(|lambda| (-2.0 * lambda * tau).exp()),
+            residual,
+            ..Charge::default()
+        })
     }
 
     fn state(&self) -> &Cloud {
@@ -216,7 +251,7 @@ impl Scheme for Blob {
     fn resume(&mut self, part: &Part<'_>) -> Result<(), FlowError> {
         if let (Some(points), Some(&[substep])) = (part.array("points"), part.array("substep")) {
             self.state = self.state.with_points(points.to_vec())?;
-            (self.stage, self.energy) = (Stage::LAW, self.energy_of(&self.state, Stage::LAW)?);
+            (self.stage, self.energy) = (Stage::LAW, self.functional.energy(&self.state, Stage::LAW)?);
             self.substep = substep;
         }
         Ok(())

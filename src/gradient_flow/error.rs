@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::backend::BackendError;
 use crate::field::FieldError;
 use crate::measure::CloudError;
+use crate::path::GridError;
 use crate::sampler::RunError;
 use crate::transport::TransportError;
 
@@ -35,9 +36,60 @@ pub enum FlowError {
         /// The σ given.
         sigma: f64,
     },
-    /// A continuation in noise of a scheme that has none.
-    #[error("only langevin and blob are annealed; leave the noise out, or take one of these schemes")]
-    NotAnnealed,
+    /// An option that the scheme would not look at.
+    #[error("{scheme} does not take {option}, which is for {schemes}; leave it out, or take one of these schemes")]
+    NotTaken {
+        /// The scheme.
+        scheme: &'static str,
+        /// The option.
+        option: &'static str,
+        /// The schemes that take it.
+        schemes: String,
+    },
+    /// Two options of which each sets the levels.
+    #[error("tau and a schedule each say how long the steps are; give one of them")]
+    TauOfSchedule,
+    /// A name that is not known.
+    #[error("there is no scheme {name:?}; did you mean {nearest:?}? known: {}", crate::gradient_flow::entry::names().collect::<Vec<_>>().join(", "))]
+    UnknownScheme {
+        /// The name asked for.
+        name: String,
+        /// The nearest known name.
+        nearest: &'static str,
+    },
+    /// Noise that is added towards something else than a normal.
+    #[error(
+        "forward adds noise until N(0, I) is reached, so its target is normal (normal:D in dimension D), and its source the data"
+    )]
+    NeedsNormalTarget,
+    /// Noise that is taken away from something else than a normal.
+    #[error("{scheme} takes noise away from N(0, I), so its source is normal (normal:D in dimension D), and its target the data")]
+    NeedsNormalSource {
+        /// The scheme.
+        scheme: &'static str,
+    },
+    /// Levels whose noise is the flow of no fixed energy.
+    #[error(
+        "at alpha = {alpha}, sigma = {sigma} the noise is the gradient flow of no fixed energy; take a schedule with alpha² + sigma² = 1, \
+         such as linear-vp, or with alpha = 1, such as ve"
+    )]
+    NoFunctional {
+        /// α of the level.
+        alpha: f64,
+        /// σ of the level.
+        sigma: f64,
+    },
+    /// A method that does not make one step from each level to the next.
+    #[error("the method makes {steps} steps along {levels} levels; a chain needs one from each level to the next")]
+    Levels {
+        /// Levels of the grid.
+        levels: usize,
+        /// Steps of the method.
+        steps: usize,
+    },
+    /// The levels.
+    #[error(transparent)]
+    Grid(#[from] GridError),
     /// A kernel has no width.
     #[error("eps = {eps}; the width of the blob's kernel is the root of a finite eps above zero")]
     Width {

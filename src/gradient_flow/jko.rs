@@ -1,13 +1,19 @@
-//! The loop of every scheme: a step, its free energy, and the energy inequality that a step of a gradient flow must obey,
+//! The loop of every scheme, and the certificate of each step: its free energy, the energy inequality that a step of a gradient flow
+//! must obey (Jordan, Kinderlehrer, Otto 1998, eq. 12), and how far it is from the minimiser that defines a JKO step,
 //!
 //! ```text
-//! F(ρ_{k+1}) + (cost of the step) ≤ F(ρ_k)        cost = W₂²(ρ_k, ρ_{k+1})/2τ in the scheme's own metric
+//! F(ρ′) + (cost of the step) ≤ F(ρ)               cost = W₂²(ρ, ρ′)/2τ in the scheme's own metric
+//! R = ‖(x′ − x)/τ + ∇(δF/δρ′)(x′)‖ in L²(ρ′)      for a step x → x′ down F: zero for the minimiser of F + W₂²(·, ρ)/2τ
+//! R = ‖(x − x′)/τ + ∇(δF/δρ)(x)‖ in L²(ρ)         for a step that runs the flow of F backwards: names exchanged, F rises
 //! ```
 //!
-//! as for the minimising movements of Jordan, Kinderlehrer, Otto (1998, eq. 12).
+//! For F = ∫V + ε∫ρ log ρ, ∇(δF/δρ) = ∇V + ε∇log ρ. Noise of variance s² in a step is not a map; it enters R as its probability
+//! flow, x′ = drift(x) − (s²/2)∇log ρ′(x′), which has the same law up to O(s⁴). Particle by particle R would measure the coupling of
+//! noisy partners, √(2d/τ), and not the law.
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::{Device, Precision};
 use crate::checkpoint::{Checkpoint, Part};
 use crate::gradient_flow::FlowError;
 use crate::measure::{Cloud, Component, Mixture};
@@ -22,8 +28,28 @@ pub struct Account {
     pub free_energy: Option<f64>,
     /// W₂² of the step, in units of |x−y|²; none at the last state, and where the scheme cannot tell.
     pub w2_squared_step: Option<f64>,
-    /// F_k − F_{k+1} − cost of the step: ≥ 0 for a step of the flow, up to the errors of an estimate.
+    /// F_k − F_{k+1} − cost of the step, of the functional that this step moves along; where it runs the flow backwards,
+    /// F_{k+1} − F_k − cost. ≥ 0 for a step of the flow, up to the errors of an estimate.
     pub energy_inequality: Option<f64>,
+    /// Length τ of the step in the time of its flow; none at the last state, and where it is infinite.
+    #[serde(default)]
+    pub tau: Option<f64>,
+    /// The JKO residual R of the step, in units of x a unit of time.
+    #[serde(default)]
+    pub jko_residual: Option<f64>,
+    /// What the estimate of the scores alone makes of R: its value for a step that has none. None where the scores are exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jko_residual_floor: Option<f64>,
+    /// Why R, or τ, is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// |F_{k+1} − F_k|/τ, which along the exact flow lies between the dissipation at both ends.
+    #[serde(default)]
+    pub free_energy_rate: Option<f64>,
+    /// What λ-convexity of F makes of the free energy before, step by step, where λ is known: most that is left of it, F_0 e^{−2λt}
+    /// (F_0/(1 + λτ)^{2k} for an implicit step), or on the way backwards least that it has become, F_0 e^{2λt}.
+    #[serde(default)]
+    pub free_energy_bound: Option<f64>,
     /// I(ρ_k|π) = ∫|∇log ρ/π|² dρ, the rate at which the flow dissipates, in nats a unit of time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dissipation: Option<f64>,
@@ -39,13 +65,62 @@ pub struct Account {
     pub effective_neighbours: Option<f64>,
 }
 
-/// What a step cost.
-#[derive(Clone, Copy, Debug, PartialEq)]
+impl Account {
+    /// Enters the step that leaves this state, with F `after` it.
+    fn close(&mut self, step: &Charge, after: Option<f64>) {
+        let fall = self.free_energy.zip(after).map(|(before, after)| before - after);
+        let gain = if step.backwards { fall.map(|fall| -fall) } else { fall };
+        self.w2_squared_step = step.w2_squared;
+        self.energy_inequality = gain.zip(step.charged).map(|(gain, charged)| gain - charged);
+        self.tau = step.tau;
+        self.free_energy_rate = gain.zip(step.tau).map(|(gain, tau)| gain / tau);
+        match step.residual {
+            JkoResidual::Exact(value) => self.jko_residual = Some(value),
+            JkoResidual::Estimated { value, floor } => (self.jko_residual, self.jko_residual_floor) = (Some(value), Some(floor)),
+            JkoResidual::Unknown(why) => self.reason = Some(why.into()),
+        }
+    }
+}
+
+/// What a step cost, and what is known of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Charge {
     /// W₂² of the step, in units of |x−y|²; none where the scheme cannot tell.
     pub w2_squared: Option<f64>,
     /// What the energy inequality charges for it, in units of F; none where the step descends another energy.
     pub charged: Option<f64>,
+    /// Whether the step runs the flow backwards, so that F rises.
+    pub backwards: bool,
+    /// F after the step, of the functional that it moved along, where the next step moves along another.
+    pub free_energy_after: Option<f64>,
+    /// Length τ of the step in the time of its flow.
+    pub tau: Option<f64>,
+    /// The factor that λ-convexity of F bounds F_{k+1}/F_k by: from above, or backwards from below.
+    pub decay: Option<f64>,
+    /// The JKO residual.
+    pub residual: JkoResidual,
+}
+
+/// The JKO residual R of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum JkoResidual {
+    /// From exact scores.
+    Exact(f64),
+    /// From estimated scores, with what the estimate alone would make of a step without residual.
+    Estimated {
+        /// R.
+        value: f64,
+        /// Its floor.
+        floor: f64,
+    },
+    /// None, for this reason.
+    Unknown(&'static str),
+}
+
+impl Default for JkoResidual {
+    fn default() -> Self {
+        Self::Unknown("this scheme moves masses, not particles, so that there is no map whose residual could be taken")
+    }
 }
 
 /// A scheme that is run step by step. What takes long is watched, and ends with an error that [`FlowError::is_stop`] when told
@@ -125,10 +200,11 @@ pub fn descend(scheme: &mut dyn Scheme, steps: usize, mut watch: Watch<'_>) -> R
             }
             Err(other) => return Err(other),
         };
-        let gain = accounts[k].free_energy.zip(account.free_energy).map(|(before, after)| before - after);
-        accounts[k].w2_squared_step = cost.w2_squared;
-        accounts[k].energy_inequality = gain.zip(cost.charged).map(|(gain, charged)| gain - charged);
-        accounts.push(Account { k: k + 1, ..account });
+        let before = &mut accounts[k];
+        before.close(&cost, cost.free_energy_after.or(account.free_energy));
+        let known = before.free_energy_bound.or(before.free_energy.filter(|energy| *energy > 0.0));
+        let free_energy_bound = known.zip(cost.decay).map(|(energy, decay)| energy * decay);
+        accounts.push(Account { k: k + 1, free_energy_bound, ..account });
     }
     Ok(Descent { state: scheme.state().clone(), accounts, halted })
 }
@@ -156,6 +232,20 @@ pub(super) fn reach_of(start: &Cloud, law: Option<&Mixture>, sigma: f64) -> f64 
     let away = |mean: &[f64]| mean.iter().zip(&centre).map(|(m, c)| (m - c).powi(2)).sum::<f64>().sqrt();
     let spread = |c: &Component| (0..law.dim()).map(|axis| c.covariance.value(axis) + sigma * sigma).sum::<f64>().sqrt();
     10.0 * law.components().iter().map(|c| away(&c.mean) + spread(c)).fold(start.radius(), f64::max)
+}
+
+/// The relative rounding error of numbers on `device`.
+pub(super) fn rounding(device: &Device) -> f64 {
+    match device.precision() {
+        Precision::F32 => f64::from(f32::EPSILON),
+        Precision::F64 => f64::EPSILON,
+    }
+}
+
+/// λ where V of the law is quadratic: the least curvature, that along its widest direction.
+pub(super) fn convexity(law: Option<&Mixture>) -> Option<f64> {
+    let [only] = law?.components() else { return None };
+    Some((0..law?.dim()).map(|axis| only.covariance.value(axis)).fold(0.0, f64::max).recip())
 }
 
 /// Σ_i a_i |u_i|² of rows u under the weights of `cloud`.

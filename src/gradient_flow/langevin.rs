@@ -25,17 +25,20 @@ use std::f64::consts::TAU;
 
 use nalgebra::DMatrix;
 
-use crate::backend::{Backend, BackendError, Device, Draw, Noise, Task};
+use crate::backend::{BackendError, Device, Noise};
 use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
-use crate::gradient_flow::jko::{Account, Charge, Scheme, check_reach, reach_of};
+use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, check_reach, convexity, mean_square, reach_of, rounding};
 use crate::gradient_flow::kernel::{Kernel, Sums};
+use crate::gradient_flow::kick::Kick;
 use crate::measure::{Cloud, Covariance, Mixture};
-use crate::path::Level;
+use crate::path::{Grid, Level};
+use crate::program::{Program, Step};
 use crate::random::{Philox, Stream};
-use crate::sampler::unadjusted_langevin::DATA;
+use crate::sampler::unadjusted_langevin::{DATA, drift};
+use crate::sampler::{AnnealedLangevin, EnergyMatching, Method};
 use crate::vector::mean_with_error;
 use crate::watch::Watch;
 
@@ -45,8 +48,7 @@ pub struct Langevin {
     state: Cloud,
     field: Field,
     prepared: Prepared,
-    tau: f64,
-    anneal: Option<Anneal>,
+    pace: Pace,
     seed: u32,
     device: Device,
     /// Where the particles started, and how far from there they have run away.
@@ -59,8 +61,29 @@ pub struct Langevin {
     made: usize,
     /// The state, of the particles that are accounted for, before the noise of the last step.
     drifted: Vec<f64>,
-    /// The dissipation of the present state.
+    /// The accounts of the present state, where its step has made them, and its dissipation.
+    next: Option<Account>,
     rate: Option<f64>,
+}
+
+/// What the steps descend, and how far each goes.
+#[derive(Clone, Debug)]
+enum Pace {
+    /// The law in steps τ, by way of the law with noise where it is annealed.
+    Law { tau: f64, anneal: Option<Anneal> },
+    /// The law at each of falling levels.
+    Ladder(Vec<(Level, Step)>),
+    /// The law at a rising temperature.
+    Warming(EnergyMatching),
+}
+
+/// A step x ← x + τ∇log p(x) + √(2Tτ) z, with p the law at `level`, of F = ∫V + T∫ρ log ρ.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Motion {
+    level: Level,
+    tau: f64,
+    /// T.
+    temperature: f64,
 }
 
 /// Particles whose free energy is accounted for.
@@ -76,32 +99,48 @@ impl Langevin {
     /// [`FlowError`] when `tau` is not finite and above zero, the dimensions differ or the target has no score.
     pub fn new(start: Cloud, target: impl Into<Field>, tau: f64, seed: u32, device: &Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
-        let field = target.into();
-        if start.dim() != field.dim() {
-            return Err(FlowError::Dimensions { particles: start.dim(), target: field.dim() });
+        Self::at_pace(start, target.into(), Pace::Law { tau, anneal: None }, seed, device)
+    }
+
+    /// NCSN's scheme: the updates of `method` at the levels of `grid`, each a step of τ = a/2 down KL(·|p_σ). Levels have noise, so
+    /// that points will do for a target.
+    ///
+    /// # Errors
+    /// As [`Langevin::new`].
+    pub fn ladder(
+        start: Cloud,
+        target: Field,
+        (method, grid): (&AnnealedLangevin, &Grid),
+        seed: u32,
+        device: &Device,
+    ) -> Result<Self, FlowError> {
+        let updates = method.program(grid).steps.into_iter().filter(|step| step.split().1 > 0.0);
+        let steps = updates.filter_map(|step| Some((step.level()?, step))).collect();
+        Self::at_pace(start, target, Pace::Ladder(steps), seed, device)
+    }
+
+    /// Energy Matching's scheme on V = −log π: steps of F = ∫V + ε(t)∫ρ log ρ.
+    ///
+    /// # Errors
+    /// As [`Langevin::new`].
+    pub fn warming(start: Cloud, law: Field, method: EnergyMatching, seed: u32, device: &Device) -> Result<Self, FlowError> {
+        FlowError::check_tau(method.step)?;
+        Self::at_pace(start, law, Pace::Warming(method), seed, device)
+    }
+
+    fn at_pace(state: Cloud, field: Field, pace: Pace, seed: u32, device: &Device) -> Result<Self, FlowError> {
+        if state.dim() != field.dim() {
+            return Err(FlowError::Dimensions { particles: state.dim(), target: field.dim() });
         }
-        if !field.has_score_of_data() {
-            return Err(FlowError::NeedsLaw);
-        }
-        let (prepared, centre, reach) = (field.prepare(device)?, start.mean(), reach_of(&start, field.law(), 0.0));
-        let (anneal, start_law, known, made, drifted, rate) = (None, None, None, 0, Vec::new(), None);
-        let state = start;
-        Ok(Self {
-            state,
-            field,
-            prepared,
-            tau,
-            anneal,
-            seed,
-            device: device.clone(),
-            centre,
-            reach,
-            start_law,
-            known,
-            made,
-            drifted,
-            rate,
-        })
+        let widest = match &pace {
+            Pace::Ladder(steps) => steps.first().map_or(0.0, |(level, _)| level.sigma),
+            _ if !field.has_score_of_data() => return Err(FlowError::NeedsLaw),
+            _ => 0.0,
+        };
+        let (prepared, centre, reach) = (field.prepare(device)?, state.mean(), reach_of(&state, field.law(), widest));
+        let (start_law, known, made, drifted, next, rate) = (None, None, 0, Vec::new(), None, None);
+        let device = device.clone();
+        Ok(Self { state, field, prepared, pace, seed, device, centre, reach, start_law, known, made, drifted, next, rate })
     }
 
     /// The scheme from particles that are draws of `law`, so that their free energy is known from the start on.
@@ -109,21 +148,56 @@ impl Langevin {
         Self { known: Some(law.clone()), start_law: Some(law), ..self }
     }
 
-    /// The scheme by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps` steps, with
-    /// τ_k = τ (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between them.
+    /// The scheme in steps of one length by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps`
+    /// steps, with τ_k = τ (1 + σ²/v) for the law's least variance v: where the noise joins the modes, mass moves between them.
     ///
     /// # Errors
     /// [`FlowError::NeedsLaw`] of a potential, which is not known with noise; [`FlowError::Noise`] for a σ that is not positive.
-    pub fn annealed(self, sigma: f64, steps: usize) -> Result<Self, FlowError> {
+    pub fn annealed(mut self, sigma: f64, steps: usize) -> Result<Self, FlowError> {
         let law = self.field.law().ok_or(FlowError::NeedsLaw)?;
-        let (anneal, reach) = (Some(Anneal::new(sigma, steps, law)?), reach_of(&self.state, Some(law), sigma));
-        Ok(Self { anneal, reach, ..self })
+        if let Pace::Law { anneal, .. } = &mut self.pace {
+            *anneal = Some(Anneal::new(sigma, steps, law)?);
+            self.reach = reach_of(&self.state, Some(law), sigma);
+        }
+        Ok(self)
     }
 
-    /// Level and length of step `k`.
-    fn step(&self, k: usize) -> (Level, f64) {
-        let Stage { level, widening } = Anneal::stage(self.anneal, k);
-        (level, self.tau * widening)
+    /// What step `k` is.
+    fn motion(&self, k: usize) -> Motion {
+        match &self.pace {
+            Pace::Law { tau, anneal } => {
+                let Stage { level, widening } = Anneal::stage(*anneal, k);
+                Motion { level, tau: tau * widening, temperature: 1.0 }
+            }
+            Pace::Ladder(steps) => {
+                let last = steps.len().saturating_sub(1);
+                let moved = steps.get(k.min(last)).map(|(level, step)| (*level, 0.5 * step.split().1.powi(2)));
+                let (level, tau) = moved.unwrap_or((DATA, 0.0));
+                Motion { level, tau, temperature: 1.0 }
+            }
+            Pace::Warming(method) => {
+                let temperature = method.temperature(k as f64 * method.step);
+                Motion { level: DATA, tau: method.step, temperature }
+            }
+        }
+    }
+
+    /// Step `k` as the sampler makes it.
+    fn step(&self, k: usize) -> Step {
+        match &self.pace {
+            Pace::Law { .. } => {
+                let Motion { level, tau, .. } = self.motion(k);
+                drift(level, tau).add_noise((2.0 * tau).sqrt())
+            }
+            Pace::Ladder(steps) => steps.get(k).map_or_else(Step::default, |(_, step)| step.clone()),
+            Pace::Warming(method) => method.program_step(k),
+        }
+    }
+
+    /// Level and temperature of the functional that the state before step `k` is accounted by: with noise on the way to a law, that law.
+    fn functional(&self, k: usize) -> (Level, f64) {
+        let Motion { level, temperature, .. } = self.motion(k);
+        if let Pace::Law { .. } = self.pace { (DATA, 1.0) } else { (level, temperature) }
     }
 
     /// The relative excess of the stationary variance around a mode of variance `variance`: 1/(1 − τ/2σ²) − 1; none where τ ≥
@@ -144,7 +218,8 @@ impl Langevin {
     fn next_law(&self, law: &Mixture, k: usize) -> Option<Mixture> {
         let d = self.state.dim();
         let [target] = self.field.law()?.components() else { return None };
-        let (level, tau) = self.step(k);
+        let Motion { level, tau, temperature } = self.motion(k);
+        let noise = 2.0 * temperature * tau;
         let slope = |variance: f64| 1.0 - tau / (variance + level.sigma.powi(2));
         let matrix = |covariance: &Covariance, of: &dyn Fn(f64) -> f64| {
             let vectors = DMatrix::from_fn(d, d, |row, axis| covariance.vector(row, axis, d));
@@ -153,19 +228,19 @@ impl Langevin {
         };
         let covariance = |own: &Covariance| match (own, &target.covariance) {
             (Covariance::Isotropic(own), Covariance::Isotropic(variance)) => {
-                Some(Covariance::Isotropic(slope(*variance).powi(2) * own + 2.0 * tau))
+                Some(Covariance::Isotropic(slope(*variance).powi(2) * own + noise))
             }
             (Covariance::Full { values, vectors }, Covariance::Isotropic(variance)) => {
-                let values = values.iter().map(|own| slope(*variance).powi(2) * own + 2.0 * tau).collect();
+                let values = values.iter().map(|own| slope(*variance).powi(2) * own + noise).collect();
                 Some(Covariance::Full { values, vectors: vectors.clone() })
             }
             (Covariance::Isotropic(own), Covariance::Full { values, vectors }) => {
-                let values = values.iter().map(|variance| slope(*variance).powi(2) * own + 2.0 * tau).collect();
+                let values = values.iter().map(|variance| slope(*variance).powi(2) * own + noise).collect();
                 Some(Covariance::Full { values, vectors: vectors.clone() })
             }
             (own, variance) => {
                 let drift = matrix(variance, &slope);
-                let moved = &drift * matrix(own, &|value| value) * &drift + DMatrix::identity(d, d) * (2.0 * tau);
+                let moved = &drift * matrix(own, &|value| value) * &drift + DMatrix::identity(d, d) * noise;
                 Covariance::from_matrix((0.5 * (&moved + moved.transpose())).as_slice(), d).ok()
             }
         };
@@ -184,114 +259,200 @@ impl Langevin {
         Mixture::new(weights, means, covariances).ok()
     }
 
-    /// The accounts of `law`, from the particles `points` drawn from it.
-    fn known_account(&self, points: &[f64], law: &Mixture) -> Result<Account, FlowError> {
-        let (own, cloud) = (Field::Mixture(law.clone()), Cloud::new(points.to_vec(), law.dim())?);
-        let log = |field: &Field| Ok::<_, BackendError>(field.log_density(DATA, &cloud, &self.device)?.unwrap_or_default());
-        let terms: Vec<f64> = log(&own)?.iter().zip(log(&self.field)?).map(|(own, target)| own - target).collect();
-        let (own, target) = (own.score(DATA, points, &self.device)?, self.prepared.score(DATA, points)?);
-        let rates: Vec<f64> = squares(&difference(&own, &target), law.dim());
-        let ((free_energy, standard_error), (dissipation, dissipation_error)) =
-            (mean_with_error(&terms), mean_with_error(&rates));
-        Ok(Account {
-            free_energy: Some(free_energy),
-            standard_error: Some(standard_error),
-            dissipation: Some(dissipation),
-            dissipation_error: Some(dissipation_error),
-            ..Account::default()
-        })
-    }
-
-    /// Kernel sums of Σ_j N(`centres`_j, 2τI)/m at `points`.
-    fn kernels(&self, points: &[f64], centres: &[f64], tau: f64) -> Result<Sums, BackendError> {
+    /// Kernel sums of Σ_j N(`centres`_j, s²I)/m at `points`.
+    fn kernels(&self, points: &[f64], centres: &[f64], width_squared: f64) -> Result<Sums, BackendError> {
         let d = self.state.dim();
         let m = centres.len() / d;
         let log_weights = vec![-(m as f64).ln(); m];
-        self.device.run(Kernel { rows: points, columns: centres, dim: d, log_weights: &log_weights, width_squared: 2.0 * tau })
+        self.device.run(Kernel { rows: points, columns: centres, dim: d, log_weights: &log_weights, width_squared })
     }
 
-    /// The accounts of the law of which Σ_j N(`drifted`_j, 2τI)/n is one draw, from the particles `points` drawn from that: the
-    /// bounds of the head of this file.
-    fn account_of(&self, drifted: &[f64], points: &[f64], tau: f64) -> Result<Account, FlowError> {
-        let d = self.state.dim();
-        let (n, width_squared, half) = (points.len() / d, 2.0 * tau, points.len() / d / 2 * d);
-        let all = self.kernels(points, drifted, tau)?;
-        let effective_neighbours = Some(all.neighbours(n));
-        if half == 0 {
-            return Ok(Account { effective_neighbours, ..Account::default() });
+    /// What is known of the present law at the particles that are accounted for, and how many of them lie within a kernel's width.
+    fn density(&self) -> Result<(Density, Option<f64>), FlowError> {
+        let (points, d) = (self.accounted(), self.state.dim());
+        let n = points.len() / d;
+        let last = self.made.checked_sub(1).map(|k| self.motion(k));
+        let width_squared = last.map_or(0.0, |last| 2.0 * last.temperature * last.tau);
+        let all = if width_squared > 0.0 { Some(self.kernels(points, &self.drifted, width_squared)?) } else { None };
+        let neighbours = all.as_ref().map(|all| all.neighbours(n));
+        if let Some(law) = &self.known {
+            let (field, cloud) = (Field::Mixture(law.clone()), Cloud::new(points.to_vec(), d)?);
+            let log = field.log_density(DATA, &cloud, &self.device)?.unwrap_or_default();
+            return Ok((Density::Known { log, score: field.score(DATA, points, &self.device)? }, neighbours));
         }
-        let first = self.kernels(&points[..half], &drifted[half..], tau)?;
-        let second = self.kernels(&points[half..], &drifted[..half], tau)?;
+        let half = n / 2 * d;
+        let Some(all) = all.filter(|_| half > 0) else { return Ok((Density::Unknown, neighbours)) };
+        let first = self.kernels(&points[..half], &self.drifted[half..], width_squared)?;
+        let second = self.kernels(&points[half..], &self.drifted[..half], width_squared)?;
         let others = Sums { log: [first.log, second.log].concat(), mean: [first.mean, second.mean].concat(), spread: Vec::new() };
+        Ok((Density::Estimated(Estimate::new(points, &self.drifted, width_squared, [others, all])), neighbours))
+    }
 
-        let constant = 0.5 * d as f64 * (TAU * width_squared).ln();
-        let Some(law) = self.field.log_density(DATA, &Cloud::new(points.to_vec(), d)?, &self.device)? else {
-            return Ok(Account { effective_neighbours, ..Account::default() });
+    /// The accounts of a law with `density` under the functional with V at `level` and T = `temperature`.
+    fn account_of(&self, density: &Density, (level, temperature): (Level, f64)) -> Result<Account, FlowError> {
+        let (points, d) = (self.accounted(), self.state.dim());
+        let Some(law) = self.field.log_density(level, &Cloud::new(points.to_vec(), d)?, &self.device)? else {
+            return Ok(Account::default());
         };
-        let relative = |sums: &Sums| -> Vec<f64> { sums.log.iter().zip(&law).map(|(log, law)| log - constant - law).collect() };
-        let energy = Bounded::new(&relative(&others), &relative(&all));
-
-        let target = self.prepared.score(DATA, points)?;
-        let toward =
-            |mean: &[f64]| -> Vec<f64> { (0..mean.len()).map(|i| (mean[i] - points[i]) / width_squared - target[i]).collect() };
-        let (u, conditional) = (toward(&others.mean), toward(drifted));
+        let target = self.prepared.score(level, points)?;
+        let relative = |log: &[f64]| -> Vec<f64> { log.iter().zip(&law).map(|(log, law)| temperature * log - law).collect() };
+        let toward = |score: &[f64]| -> Vec<f64> { score.iter().zip(&target).map(|(s, t)| temperature * s - t).collect() };
+        let exact = |terms: &[f64], slope: &[f64]| {
+            let ((free_energy, standard_error), (dissipation, dissipation_error)) =
+                (mean_with_error(terms), mean_with_error(&squares(slope, d)));
+            Account {
+                free_energy: Some(free_energy),
+                standard_error: Some(standard_error),
+                dissipation: Some(dissipation),
+                dissipation_error: Some(dissipation_error),
+                ..Account::default()
+            }
+        };
+        let Estimate { log: [low, high], score: [low_score, high_score], conditional, .. } = match density {
+            // Without entropy the density does not count.
+            _ if temperature == 0.0 => {
+                return Ok(exact(&relative(&vec![0.0; law.len()]), &toward(&vec![0.0; target.len()])));
+            }
+            Density::Unknown => return Ok(Account::default()),
+            Density::Known { log, score } => return Ok(exact(&relative(log), &toward(score))),
+            Density::Estimated(estimate) => estimate,
+        };
+        let energy = Bounded::new(&relative(low), &relative(high));
+        let (u, conditional) = (toward(low_score), toward(conditional));
         let low: Vec<f64> = (u.chunks_exact(d).zip(conditional.chunks_exact(d)))
             .map(|(u, s)| u.iter().zip(s).map(|(u, s)| u * (2.0 * s - u)).sum())
             .collect();
-        let rate = Bounded::new(&low, &squares(&toward(&all.mean), d));
+        let rate = Bounded::new(&low, &squares(&toward(high_score), d));
         let told = energy.error <= energy.value.max(LARGEST_ERROR);
         Ok(Account {
             free_energy: told.then_some(energy.value),
             standard_error: told.then_some(energy.error),
             dissipation: told.then_some(rate.value.max(0.0)),
             dissipation_error: told.then_some(rate.error),
-            effective_neighbours,
             ..Account::default()
         })
     }
 
-    /// The accounts of the present state.
-    fn present(&self) -> Result<Account, FlowError> {
-        let points = self.accounted();
-        if self.made == 0 {
-            return self.known.as_ref().map_or(Ok(Account::default()), |law| self.known_account(points, law));
-        }
-        let (_, tau) = self.step(self.made - 1);
-        match &self.known {
-            Some(law) => {
-                let n = points.len() / self.state.dim();
-                let effective_neighbours = Some(self.kernels(points, &self.drifted, tau)?.neighbours(n));
-                Ok(Account { effective_neighbours, ..self.known_account(points, law)? })
+    /// The residual of the step `motion` that led to the present law: with its noise as the probability flow, x′ = x + τ∇log p(x) −
+    /// Tτ∇log ρ′(x′), what is left of (x′ − x)/τ + ∇V(x′) + T∇log ρ′(x′) is ∇log p(x) − ∇log p(x′).
+    fn residual(&self, motion: Motion, density: &Density) -> Result<JkoResidual, FlowError> {
+        let Motion { level, tau, temperature } = motion;
+        let (points, d) = (self.accounted(), self.state.dim());
+        let none = vec![0.0; points.len()];
+        let (score, error) = match density {
+            _ if temperature == 0.0 => (&none, None),
+            Density::Unknown => return Ok(JkoResidual::Unknown(NO_DENSITY)),
+            Density::Known { score, .. } => (score, None),
+            Density::Estimated(estimate) => (&estimate.best, Some(&estimate.error)),
+        };
+        let drifted: Vec<f64> = points.iter().zip(score).map(|(x, score)| x + temperature * tau * score).collect();
+        let Some(before) = self.undrifted(&drifted, level, tau)? else { return Ok(JkoResidual::Unknown(TOO_LONG)) };
+        let (at_start, at_end) = (self.prepared.score(level, &before)?, self.prepared.score(level, points)?);
+        let cloud = Cloud::new(points.to_vec(), d)?;
+        let value = mean_square(&cloud, &difference(&at_start, &at_end)).sqrt();
+        let Some(error) = error else { return Ok(JkoResidual::Exact(value)) };
+        let off: Vec<f64> = before.iter().zip(error).map(|(x, error)| x + temperature * tau * error).collect();
+        let floor = mean_square(&cloud, &difference(&self.prepared.score(level, &off)?, &at_start)).sqrt();
+        Ok(JkoResidual::Estimated { value, floor })
+    }
+
+    /// The points x that the drift takes to `drifted` = x + τ∇log p(x); none where the step is too long to be undone.
+    ///
+    /// Each particle takes a share of what it is off by, halved where that overshoots: between modes V is steep and not convex.
+    fn undrifted(&self, drifted: &[f64], level: Level, tau: f64) -> Result<Option<Vec<f64>>, FlowError> {
+        let d = self.state.dim();
+        let norm = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let size = norm(drifted) / ((drifted.len() / d) as f64).sqrt();
+        let (mut x, mut last) = (drifted.to_vec(), drifted.to_vec());
+        let (mut left, mut shares) = (vec![0.0; drifted.len()], vec![1.0; drifted.len() / d]);
+        let mut open: Vec<usize> = (0..shares.len()).collect();
+        for round in 0..ROUNDS {
+            let asked: Vec<f64> = open.iter().flat_map(|&i| &x[i * d..][..d]).copied().collect();
+            let score = self.prepared.score(level, &asked)?;
+            let mut still = Vec::new();
+            for (&i, (at, score)) in open.iter().zip(asked.chunks_exact(d).zip(score.chunks_exact(d))) {
+                let row = i * d..(i + 1) * d;
+                let off: Vec<f64> = (0..d).map(|k| drifted[row.start + k] - at[k] - tau * score[k]).collect();
+                if norm(&off) <= 8.0 * rounding(&self.device) * size {
+                    continue;
+                }
+                still.push(i);
+                if round > 0 && norm(&off) > norm(&left[row.clone()]) {
+                    shares[i] *= 0.5;
+                } else {
+                    last[row.clone()].copy_from_slice(at);
+                    left[row.clone()].copy_from_slice(&off);
+                }
+                row.for_each(|k| x[k] = last[k] + shares[i] * left[k]);
             }
-            None => self.account_of(&self.drifted, points, tau),
+            open = still;
+            if open.is_empty() {
+                break;
+            }
         }
+        let settled = open.iter().all(|&i| norm(&left[i * d..][..d]) < UNDONE * size);
+        Ok(settled.then_some(x))
     }
 }
 
+/// Rounds in which an explicit step is undone, and what may then be left of the size of the cloud.
+const ROUNDS: usize = 100;
+const UNDONE: f64 = 1e-5;
+const NO_DENSITY: &str = "the law after this step is not known: its noise is none, or too small for particles to tell a density";
+const TOO_LONG: &str =
+    "tau times the curvature of V is near 1 or above, where an explicit step cannot be undone; take a smaller tau";
+
 impl Scheme for Langevin {
     fn account(&mut self, _: &Watch<'_>) -> Result<Account, FlowError> {
-        let account = self.present()?;
+        let account = match self.next.take() {
+            Some(account) => account,
+            None => {
+                let (density, effective_neighbours) = self.density()?;
+                Account { effective_neighbours, ..self.account_of(&density, self.functional(self.made))? }
+            }
+        };
         self.rate = account.dissipation;
         Ok(account)
     }
 
     fn advance(&mut self, k: usize, _: &Watch<'_>) -> Result<Charge, FlowError> {
-        let (level, tau) = self.step(k);
-        let of = (level.alpha, level.sigma - tau / level.sigma); // x + τ∇log p
-        let drifted = self.prepared.evaluate(level, of, self.state.points())?;
-        let noise = Noise::Counter { philox: Philox::new(self.seed, Stream::Noise), first: 0 };
-        let scale = (2.0 * tau).sqrt();
-        let kick = Kick { points: &drifted, dim: self.state.dim(), scale, noise, step: k as u32 };
-        let moved = self.device.run(kick)?;
+        let (motion, functional) = (self.motion(k), self.functional(k));
+        let (drift, scale) = self.step(k).split();
+        let drifted = Program { steps: vec![drift] }.run(&self.field, self.state.points(), Noise::NONE, &self.device)?;
+        let moved = if scale == 0.0 {
+            drifted.clone()
+        } else {
+            let noise = Noise::Counter { philox: Philox::new(self.seed, Stream::Noise), first: 0 };
+            self.device.run(Kick { points: &drifted, dim: self.state.dim(), scale, noise, step: k as u32 })?
+        };
         check_reach(&moved, &self.centre, self.reach, k)?;
         self.state = self.state.with_points(moved)?;
         self.made = k + 1;
         self.known = self.known.take().and_then(|law| self.next_law(&law, k));
         self.drifted = drifted;
         self.drifted.truncate(self.accounted().len());
-        // The speed of the flow itself is |∇log ρ/π|; with noise the step descends another energy.
-        let rate = self.rate.filter(|_| level == DATA);
-        Ok(Charge { w2_squared: rate.map(|rate| tau * tau * rate), charged: rate.map(|rate| 0.5 * tau * rate) })
+
+        let (density, effective_neighbours) = self.density()?;
+        let after = self.account_of(&density, functional)?;
+        let free_energy_after = after.free_energy;
+        let next = self.functional(k + 1);
+        let next = if next == functional { after } else { self.account_of(&density, next)? };
+        let by_law = motion.level == functional.0;
+        let told = next.free_energy.is_some() || matches!(density, Density::Known { .. }) || motion.temperature == 0.0;
+        self.next = Some(Account { effective_neighbours, ..next });
+        let residual = if told { self.residual(motion, &density)? } else { JkoResidual::Unknown(NO_DENSITY) };
+        // The speed of the flow itself is |∇V + T∇log ρ|; by way of noise the step descends another energy than the accounts'.
+        let rate = self.rate.filter(|_| by_law);
+        let (tau, constant) = (motion.tau, matches!(self.pace, Pace::Law { anneal: None, .. }));
+        Ok(Charge {
+            w2_squared: rate.map(|rate| tau * tau * rate),
+            charged: rate.map(|rate| 0.5 * tau * rate),
+            free_energy_after,
+            tau: Some(tau),
+            decay: convexity(self.field.law()).filter(|_| constant).map(|lambda| (-2.0 * lambda * tau).exp()),
+            residual,
+            ..Charge::default()
+        })
     }
 
     fn state(&self) -> &Cloud {
@@ -310,31 +471,70 @@ impl Scheme for Langevin {
         self.state = self.state.with_points(points.to_vec())?;
         self.known =
             (0..made).try_fold(self.start_law.clone(), |law, k| Some(law.and_then(|law| self.next_law(&law, k)))).flatten();
-        (self.made, self.rate) = (made, rate);
+        (self.made, self.rate, self.next) = (made, rate, None);
         Ok(())
     }
 }
 
-/// x + s z with the normals z of one step.
-struct Kick<'a> {
-    points: &'a [f64],
-    dim: usize,
-    scale: f64,
-    noise: Noise<'a>,
-    step: u32,
+/// What is known of a law at the particles that are accounted for.
+enum Density {
+    /// Its log-density and score.
+    Known { log: Vec<f64>, score: Vec<f64> },
+    /// Estimates from the particles.
+    Estimated(Estimate),
+    /// Nothing.
+    Unknown,
 }
 
-impl Task for Kick<'_> {
-    type Output = Result<Vec<f64>, BackendError>;
+/// A law ρ that q = Σ_j N(m_j, s²I)/n is one draw of, from particles drawn from q.
+struct Estimate {
+    /// log q′ and log q.
+    log: [Vec<f64>; 2],
+    /// ∇log q′ and ∇log q.
+    score: [Vec<f64>; 2],
+    /// −z/s: the score of the particle's own kernel.
+    conditional: Vec<f64>,
+    /// The score of q without the particle's own kernel, and its standard error: half of what the two halves of the kernels differ by.
+    best: Vec<f64>,
+    error: Vec<f64>,
+}
 
-    fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        let mut registers = [backend.upload_reals(self.points)?, backend.zeros(self.points.len())?];
-        let draw = Draw { step: self.step, number: 0, call: 0 };
-        backend.normals(self.noise, draw, self.dim, &mut registers[1])?;
-        backend.combine(&mut registers, 0, &[(0, 1.0), (1, self.scale)])?;
-        backend.download_reals(&registers[0])
+impl Estimate {
+    /// From the kernel sums of the half to which each particle does not belong, and of all.
+    fn new(points: &[f64], centres: &[f64], width_squared: f64, [others, all]: [Sums; 2]) -> Self {
+        let n = all.log.len();
+        let d = points.len() / n;
+        let constant = 0.5 * d as f64 * (TAU * width_squared).ln();
+        let log = |sums: &Sums| -> Vec<f64> { sums.log.iter().map(|log| log - constant).collect() };
+        let score = |mean: &[f64]| -> Vec<f64> { (0..mean.len()).map(|i| (mean[i] - points[i]) / width_squared).collect() };
+        let (mut best, mut error) = (vec![0.0; points.len()], vec![0.0; points.len()]);
+        for i in 0..n {
+            let row = i * d..(i + 1) * d;
+            let (x, own) = (&points[row.clone()], &centres[row.clone()]);
+            let squared: f64 = x.iter().zip(own).map(|(x, m)| (x - m).powi(2)).sum();
+            // Sums over all kernels, over the particle's own and over the other half, each divided by that over all.
+            let own_share = (-0.5 * squared / width_squared - (n as f64).ln() - all.log[i]).exp();
+            let other_share = 0.5 * (others.log[i] - all.log[i]).exp();
+            let (rest, same) = ((1.0 - own_share).max(LEAST_SHARE), 1.0 - own_share - other_share);
+            for at in row {
+                let without = (all.mean[at] - own_share * centres[at]) / rest;
+                let other = others.mean[at];
+                let halves = if same > LEAST_SHARE { (rest * without - other_share * other) / same } else { without };
+                (best[at], error[at]) = ((without - points[at]) / width_squared, 0.5 * (halves - other) / width_squared);
+            }
+        }
+        Self {
+            log: [log(&others), log(&all)],
+            score: [score(&others.mean), score(&all.mean)],
+            conditional: score(centres),
+            best,
+            error,
+        }
     }
 }
+
+/// A share of a kernel sum below which it is a difference of rounding errors.
+const LEAST_SHARE: f64 = 1e-3;
 
 /// An estimate between the means of two bounds, the lower twice as far off as the upper.
 struct Bounded {

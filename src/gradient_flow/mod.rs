@@ -17,18 +17,25 @@
 
 mod anneal;
 pub mod blob;
+pub mod chain;
+pub mod entry;
 pub mod error;
 pub mod gaussian;
+pub mod implicit;
 pub mod jko;
 mod kernel;
+mod kick;
 pub mod langevin;
 pub mod semi_unbalanced;
 pub mod sinkhorn_flow;
 
 pub use blob::Blob;
+pub use chain::Chain;
+pub use entry::{Certificate, Choice, Entry, Made, Needs, Options, SCHEMES, Setting, named, names, usual};
 pub use error::FlowError;
 pub use gaussian::JkoStep;
-pub use jko::{Account, Charge, Descent, Scheme, descend};
+pub use implicit::Implicit;
+pub use jko::{Account, Charge, Descent, JkoResidual, Scheme, descend};
 pub use langevin::Langevin;
 pub use semi_unbalanced::SemiUnbalancedJko;
 pub use sinkhorn_flow::SinkhornFlow;

@@ -75,7 +75,7 @@ impl Scheme for SemiUnbalancedJko {
         self.warm = Some(step.g);
         // Of J_ε(ρ′, ρ) − J_ε(ρ, ρ), which → ½W₂² as ε → 0; a difference below zero says that the step is shorter than √ε can tell.
         let w2_squared = Some(2.0 * self.tau * charged).filter(|squared| from_density && *squared >= 0.0);
-        Ok(Charge { w2_squared, charged: Some(charged) })
+        Ok(Charge { w2_squared, charged: Some(charged), tau: Some(self.tau), ..Charge::default() })
     }
 
     fn state(&self) -> &Cloud {

@@ -11,7 +11,7 @@
 use crate::backend::Device;
 use crate::checkpoint::Part;
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Charge, Scheme, check_reach, mean_square};
+use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, check_reach, mean_square};
 use crate::measure::Cloud;
 use crate::transport::{Potentials, Problem, Sinkhorn};
 use crate::watch::Watch;
@@ -28,6 +28,8 @@ pub struct SinkhornFlow {
     target_term: Option<f64>,
     /// T_{ρ→m} − T_{ρ→ρ} at the present state.
     velocity: Vec<f64>,
+    /// F of the present state, where its step has found it.
+    next: Option<f64>,
     warm: Option<(Potentials, Potentials)>,
 }
 
@@ -43,12 +45,13 @@ impl SinkhornFlow {
         FlowError::check_tau(tau)?;
         Problem::new(&start, target, eps)?;
         let (target, device) = (target.clone(), device.clone());
-        Ok(Self { state: start, target, eps, tau, device, target_term: None, velocity: Vec::new(), warm: None })
+        Ok(Self { state: start, target, eps, tau, device, target_term: None, velocity: Vec::new(), next: None, warm: None })
     }
 }
 
-impl Scheme for SinkhornFlow {
-    fn account(&mut self, watch: &Watch<'_>) -> Result<Account, FlowError> {
+impl SinkhornFlow {
+    /// F and the velocity at the present state.
+    fn measure(&mut self, watch: &Watch<'_>) -> Result<f64, FlowError> {
         let target_term = match self.target_term {
             Some(known) => known,
             None => {
@@ -67,20 +70,39 @@ impl Scheme for SinkhornFlow {
             &self.device,
             watch.not_keeping(),
         )?;
-        self.velocity = cross.map.iter().zip(&own.map).map(|(to, own)| to - own).collect();
+        self.velocity = cross.map().iter().zip(&own.map()).map(|(to, own)| to - own).collect();
         let free_energy = cross.dual - 0.5 * (own.dual + target_term);
         self.warm = Some((cross.potentials, own.potentials));
+        Ok(free_energy)
+    }
+}
+
+impl Scheme for SinkhornFlow {
+    fn account(&mut self, watch: &Watch<'_>) -> Result<Account, FlowError> {
+        let free_energy = match self.next.take() {
+            Some(known) => known,
+            None => self.measure(watch)?,
+        };
         Ok(Account { free_energy: Some(free_energy), ..Account::default() })
     }
 
-    fn advance(&mut self, k: usize, _: &Watch<'_>) -> Result<Charge, FlowError> {
+    fn advance(&mut self, k: usize, watch: &Watch<'_>) -> Result<Charge, FlowError> {
         let moved: Vec<f64> = self.state.points().iter().zip(&self.velocity).map(|(x, v)| x + self.tau * v).collect();
         // Both maps stay in the hull of their points, so only τ itself can throw a particle out.
         let reach = 10.0 * (self.target.radius() + self.state.radius()) + distance(&self.state.mean(), &self.target.mean());
         check_reach(&moved, &self.target.mean(), reach, k)?;
         let w2_squared = self.tau * self.tau * mean_square(&self.state, &self.velocity);
         self.state = self.state.with_points(moved)?;
-        Ok(Charge { w2_squared: Some(w2_squared), charged: Some(w2_squared / (2.0 * self.tau)) })
+        let before = std::mem::take(&mut self.velocity);
+        self.next = Some(self.measure(watch)?);
+        let residual: Vec<f64> = before.iter().zip(&self.velocity).map(|(before, after)| before - after).collect();
+        Ok(Charge {
+            w2_squared: Some(w2_squared),
+            charged: Some(w2_squared / (2.0 * self.tau)),
+            tau: Some(self.tau),
+            residual: JkoResidual::Exact(mean_square(&self.state, &residual).sqrt()),
+            ..Charge::default()
+        })
     }
 
     fn state(&self) -> &Cloud {
@@ -103,7 +125,7 @@ impl Scheme for SinkhornFlow {
         let kept = ["points", "velocity", "f", "g", "own f", "own g"].map(|name| part.array(name).map(<[f64]>::to_vec));
         if let [Some(points), Some(velocity), Some(f), Some(g), Some(own_f), Some(own_g)] = kept {
             self.state = self.state.with_points(points)?;
-            self.velocity = velocity;
+            (self.velocity, self.next) = (velocity, None);
             self.target_term = part.array("target term").and_then(|term| term.first().copied());
             self.warm = Some((Potentials { f, g }, Potentials { f: own_f, g: own_g }));
         }

@@ -105,6 +105,18 @@ pub enum ScheduleError {
         /// σ/α at t = 1.
         cleanest: f64,
     },
+    /// A forward diffusion dz = f z ds + g dw that is not one.
+    #[error(
+        "{name} is {value} at s = {s}; a diffusion dz = f z ds + g dw needs finite f and g from s = 0 (data) to s = 1 (noise)"
+    )]
+    Diffusion {
+        /// `f` or `g`.
+        name: &'static str,
+        /// Time s = 1 − t.
+        s: f64,
+        /// The value found.
+        value: f64,
+    },
     /// A name with numbers that are not a schedule's.
     #[error("\"{spec}\" is not a schedule: write linear-vp:0.1,20 or ve:0.01,50, or a name without numbers")]
     Spec {
@@ -306,6 +318,20 @@ impl Schedule {
             }
         };
         Ok(t.clamp(0.0, 1.0))
+    }
+
+    /// The level of this schedule with the σ/α of `level`, one of any schedule, and the factor by which x there is x here:
+    /// x = α x̂₀ + σ ε̂ at both, with the same x̂₀ and ε̂.
+    ///
+    /// # Errors
+    /// [`ScheduleError::Ratio`] when the schedule never has this ratio.
+    pub fn same_noise(&self, level: Level) -> Result<(Level, f64), ScheduleError> {
+        let same = self.level(level.t);
+        let own = match (same.alpha, same.sigma) == (level.alpha, level.sigma) {
+            true => same,
+            false => self.level(self.time(level.ratio())?),
+        };
+        Ok((own, (own.alpha + own.sigma) / (level.alpha + level.sigma)))
     }
 }
 

@@ -6,12 +6,14 @@
 
 pub mod activation;
 pub mod folded;
+pub mod weights;
 
 use crate::path::Level;
 
 pub use activation::Activation;
 pub(crate) use activation::{GELU_CUBE, GELU_TANH};
 pub use folded::{Form, MixtureProgram, MixtureStep};
+pub use weights::Weights;
 
 /// Number of registers a program may use; register 0 is the state.
 pub const REGISTERS: usize = 8;
@@ -94,6 +96,22 @@ impl Step {
     /// x ← x + s z, with a fresh draw z into register 1; nothing when s = 0.
     pub fn add_noise(self, s: f64) -> Self {
         self.add_noise_from(1, s)
+    }
+
+    /// The level of its first evaluation.
+    pub fn level(&self) -> Option<Level> {
+        self.ops.iter().find_map(|op| if let Op::Evaluate { level, .. } = op { Some(*level) } else { None })
+    }
+
+    /// The step without the noise s z that it ends in, and s: x′ = drift(x) + s z. Other draws are left where they are.
+    pub fn split(&self) -> (Self, f64) {
+        if let [before @ .., Op::Draw { dst, .. }, Op::Combine { dst: STATE, terms }] = self.ops.as_slice()
+            && let [(STATE, 1.0), (register, s)] = terms[..]
+            && register == *dst
+        {
+            return (Self { ops: before.to_vec() }, s);
+        }
+        (self.clone(), 0.0)
     }
 
     /// [`Step::add_noise`] with the draw in `register`.

@@ -1,9 +1,10 @@
-//! Pictures of a finished comparison: one self-contained page, its figures as SVG and CSV, and the rows as CSV.
+//! Pictures of a finished comparison or descent: one self-contained page, its figures as SVG and CSV, and the rows as CSV.
 //!
 //! Everything is drawn in memory; nothing is written and nothing is fetched. A number that is missing or not finite is shown as "–".
 
 mod axis;
 mod curves;
+mod descent;
 pub mod film;
 mod images;
 mod ledger;
@@ -16,6 +17,7 @@ mod table;
 
 use crate::error::Error;
 use crate::experiment::Comparison;
+pub use descent::draw_descent;
 use plot::{Panel, sheet};
 
 /// Why a report cannot be drawn.
@@ -95,7 +97,7 @@ impl Figure {
 pub struct Report {
     /// The page, complete in itself.
     pub html: String,
-    /// The rows of the record, with a header.
+    /// The rows or steps of the record, with a header.
     pub rows_csv: String,
     /// The figures of the page, in its order; a figure with nothing to show is left out.
     pub figures: Vec<Figure>,
@@ -121,6 +123,7 @@ pub fn draw(comparison: &Comparison, image: Option<(usize, usize)>) -> Result<Re
     };
     let figures = [
         curves::solver_error(record),
+        curves::reclocking(record),
         curves::divergence(record),
         scatter::trajectories(comparison),
         ledger::figure(record),

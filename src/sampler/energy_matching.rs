@@ -8,6 +8,9 @@
 //! At ε constant this is unadjusted Langevin, with a bias of order h. The Heun form is Stratonovich's and of order 2 without
 //! noise. τ* = 1 never warms up before t = 1 and jumps to ε_max there.
 
+use crate::program::Step;
+use crate::sampler::unadjusted_langevin::{DATA, drift};
+
 /// The schedule of temperatures and the step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EnergyMatching {
@@ -40,6 +43,12 @@ impl EnergyMatching {
         } else {
             self.epsilon_max * (t - self.tau_star) / (1.0 - self.tau_star)
         }
+    }
+
+    /// Step `k` on the field of a law, as a program has it.
+    pub fn program_step(&self, k: usize) -> Step {
+        let noise = 2.0 * self.temperature(k as f64 * self.step) * self.step;
+        drift(DATA, self.step).add_noise(noise.sqrt())
     }
 
     /// Weight of the flow loss, 1 − clip((t − τ*)/(1 − τ*), 0, 1).

@@ -22,6 +22,7 @@
 pub mod adaptive;
 mod ancestral;
 pub mod annealed_langevin;
+pub mod arc_length;
 pub mod compat;
 pub mod course;
 pub mod ddim;
@@ -36,6 +37,7 @@ pub mod edm;
 pub mod energy_matching;
 pub mod entry;
 pub mod euler;
+pub mod explicit_score;
 pub mod heun;
 pub mod likelihood;
 pub mod lms;
@@ -55,6 +57,7 @@ use crate::program::Program;
 
 pub use adaptive::{Adaptive, AdaptiveError, Solution};
 pub use annealed_langevin::AnnealedLangevin;
+pub use arc_length::ArcLength;
 pub use compat::{
     BatchErrorNorm, BatchMeanNorms, BatchPathLength, COMPATS, ChurnAfterModel, Compat, GibbsClock, HalfCurvature, HalfStep,
     NoisyDdpm, Overshooting, StageTime, StridedDdim, UnknownCompat, UnusedDraws, stale_slope,
@@ -72,6 +75,7 @@ pub use edm::{Churn, Edm};
 pub use energy_matching::EnergyMatching;
 pub use entry::{Choice, Entry, Kind, Levels, Needs, Options, Setting, UnknownMethod, named, names};
 pub use euler::Euler;
+pub use explicit_score::ExplicitScore;
 pub use heun::Heun;
 pub use likelihood::ChangeOfVariables;
 pub use lms::Lms;

@@ -36,7 +36,7 @@ pub fn settles(method: &'static str, step: f64, law: &Mixture) -> Result<(), Run
 }
 
 /// x ← x + τ∇log p(x) at a level with noise.
-fn drift(level: Level, tau: f64) -> Step {
+pub(crate) fn drift(level: Level, tau: f64) -> Step {
     Step::evaluate(level, level.alpha, level.sigma - tau / level.sigma)
 }
 

@@ -204,9 +204,60 @@ fn bad_input_is_answered_with_the_remedy() {
     assert!(blurred.contains("eps = 0.2 is not below tau = 0.1"), "{blurred}");
     assert!(refused(&["normal", "--target", "moons", "--scheme", "langevin"]).contains("use sinkhorn-flow"));
     assert!(refused(&["normal", "--target", "normal:8", "--scheme", "blob"]).contains("at most 5"));
-    assert!(refused(&["normal", "--target", "moons", "--anneal", "4"]).contains("only langevin and blob are annealed"));
+    assert!(
+        refused(&["normal", "--target", "moons", "--anneal", "4"])
+            .contains("sinkhorn-flow does not take anneal, which is for langevin and blob")
+    );
+    let asked = |args: &str| refused(&args.split(' ').collect::<Vec<_>>());
+    for scheme in ["implicit", "energy-matching", "blob"] {
+        assert!(asked(&format!("normal --target moons --scheme {scheme}")).contains("needs the potential of a law"), "{scheme}");
+    }
+    assert!(asked("normal --target moons --scheme forward").contains("give --target normal"));
+    assert!(asked("moons --target 8gaussians --scheme ddim").contains("its source is normal"));
+    assert!(asked("normal --target moons --scheme ddim --eps 1").contains("leave --eps out, or give --scheme"));
+    assert!(asked("normal --target moons --scheme ncsn --tau 1").contains("ncsn does not take tau"));
+    assert!(asked("normal --target moons --scheme ddpm --schedule condot").contains("such as linear-vp"));
+    assert!(asked("normal --target moons --scheme ddpm --schedule cosine --tau 1").contains("give one of them"));
+    assert!(asked("normal --target moons --scheme ddpm --schedule cosin").contains("did you mean \"cosine\"?"));
+    for scheme in ["implicit", "forward", "ddim", "ddpm", "explicit-score", "energy-matching"] {
+        let target = if scheme == "forward" { "normal" } else { MIXTURE };
+        assert!(
+            asked(&format!("normal --target {target} --scheme {scheme} --tau 0")).contains("a finite tau above zero"),
+            "{scheme}"
+        );
+    }
     for tau in ["-1", "nan", "inf"] {
         assert!(refused(&["normal", "--target", MIXTURE, "--tau", tau]).contains("a finite tau above zero"), "{tau}");
+    }
+}
+
+/// The samplers on the command line: F rises along them, forward noise lowers it, and --explain says what is exact.
+#[test]
+fn samplers_and_noise_are_schemes_of_the_same_loop() {
+    let out = tempfile::tempdir().unwrap();
+    for (scheme, ends) in [
+        ("forward", ["8gaussians", "normal"]),
+        ("ddim", ["normal", "8gaussians"]),
+        ("ddpm", ["normal", "moons"]),
+        ("explicit-score", ["normal", "8gaussians"]),
+    ] {
+        let args =
+            [ends[0], "--target", ends[1], "--scheme", scheme, "--steps", "40", "--n", "1000", "--tau", "0.1", "--explain"];
+        let record = jko(out.path(), &args);
+        assert_eq!(record["scheme"], scheme);
+        assert!(record["certificate"]["exact"].as_str().unwrap().contains("law"), "{}", record["certificate"]);
+        let (energy, residual) = (steps(&record, "free_energy"), steps(&record, "jko_residual"));
+        let sign = if scheme == "forward" { -1.0 } else { 1.0 };
+        // Where the law is next to N(0, I) both are differences of means over particles.
+        let told = |pair: &&[Option<f64>]| pair.iter().all(|energy| energy.is_some_and(|energy| energy > 0.05));
+        let pairs: Vec<&[Option<f64>]> = energy.windows(2).filter(told).collect();
+        assert!(pairs.len() > 10, "{scheme}: {energy:?}");
+        assert!(pairs.iter().all(|pair| sign * (pair[1].unwrap() - pair[0].unwrap()) > 0.0), "{scheme}: {energy:?}");
+        let largest = residual.iter().flatten().fold(0.0f64, |a, b| a.max(*b));
+        assert!(if scheme == "explicit-score" { largest < 1e-3 } else { largest > 1e-3 }, "{scheme}: {largest}");
+        for file in ["report.html", "steps.csv", "particles.npy", "figures/certificate.svg"] {
+            assert!(out.path().join(file).is_file(), "{scheme} writes {file}");
+        }
     }
 }
 

@@ -9,11 +9,17 @@ mod checkpoint;
 mod closed_form;
 mod couple;
 mod examples;
+mod experiment;
 mod geodesic;
 mod jko;
+#[cfg(target_os = "linux")]
+mod memory;
 mod network;
+#[cfg(feature = "onnx")]
+mod onnx;
 #[cfg(feature = "image")]
 mod pictures;
 mod records;
 mod sample;
+mod schedule;
 mod session;

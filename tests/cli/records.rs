@@ -112,6 +112,66 @@ fn barycenter_prints_and_writes_what_the_page_says() {
     agree("barycenter", folder.path(), &["barycenter moons circles --n 40 --steps 3"], &["source", "target"]);
 }
 
+#[test]
+fn the_ledger_and_the_reclocking_of_compare_have_the_keys_that_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = "compare moons --n 60 --steps 2,4 --grid arc-length --json --quiet --out c";
+    let mut command = Command::cargo_bin("brenier").unwrap();
+    let output = command.current_dir(folder.path()).args(args.split(' ')).assert().success().get_output().clone();
+    let record: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for list in ["ledger", "reclocking"] {
+        let mut found = BTreeSet::new();
+        keys(&record[list][0], "", &mut found);
+        assert_eq!(found, documented("compare", list), "{list}");
+    }
+    assert_eq!(record["grid"], "arc-length");
+}
+
+#[test]
+fn jko_prints_and_writes_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = [
+        "jko normal --target 8gaussians --n 200 --steps 2 --explain",
+        "jko normal --target 8gaussians --n 60 --steps 2 --scheme blob",
+        "jko normal --target moons --n 60 --steps 2 --scheme semi-unbalanced",
+        "jko normal --target moons --n 60 --steps 2 --scheme ddpm --schedule linear-vp",
+    ];
+    agree("jko", folder.path(), &runs, &[]);
+}
+
+#[test]
+fn schedule_prints_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let lacks = ["source", "target", "d", "seconds", "device", "precision", "seed"];
+    agree("schedule", folder.path(), &["schedule cosine", "schedule --f -s --g 1"], &lacks);
+}
+
+#[test]
+fn sample_explains_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (printed, _) = run(folder.path(), "sample 8gaussians --n 10 --steps 2 --explain");
+    let explained: BTreeSet<String> = printed.into_iter().filter(|key| key.starts_with("explain")).collect();
+    assert_eq!(explained, documented("sample --explain", "key"));
+}
+
+#[test]
+fn an_experiment_prints_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let expect = "[[expect]]\nvalue = \"a.d.x\"\nhigh = 1\n";
+    let text = "version = 1\ntitle = \"\"\nstatement = \"\"\nexact = \"\"\napproximate = \"\"\n[[run]]\nname = \"a\"\ncommand = \"schedule\"\nschedule = \"condot\"\n";
+    fs::write(folder.path().join("e.toml"), format!("{text}{expect}")).unwrap();
+    let mut command = Command::cargo_bin("brenier").unwrap();
+    let output =
+        command.current_dir(folder.path()).args(["run", "e.toml", "--json", "--quiet"]).assert().code(1).get_output().clone();
+    let mut record: Value = serde_json::from_slice(&output.stdout).unwrap();
+    record["runs"] = Value::Null;
+    let mut printed = BTreeSet::new();
+    keys(&record, "", &mut printed);
+    let mut page = documented("run", "key");
+    page.extend(["command", "version", "inputs", "wall_seconds"].map(str::to_owned));
+    assert_eq!(printed, page);
+}
+
 /// A finished run: its record, its folder, and which of its keys are accounted for.
 struct Run {
     record: Value,
@@ -583,6 +643,8 @@ fn the_rows_of_a_comparison_are_those_of_its_samples() {
     run.undetermined("rows", "what samples determine of them is checked above");
     run.undetermined("eps_transport", "a share of a mean over pairs drawn by the seed");
     run.undetermined("noise_floor flags notes ledger free_energy", "of splits by the seed and of paths that are not written");
+    run.is("grid", json!("trailing"));
+    run.is("reclocking", json!([]));
     run.undetermined("model model_limit", "there is no network");
     run.settle();
 }

@@ -5,20 +5,24 @@
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod arc_length;
 mod bridge;
 mod class_costs;
 mod closed_forms;
 mod compare;
 mod costs;
 mod derivatives;
+mod diffusion_meets_flow;
 mod exact;
 mod exact_field;
 mod fields;
 mod floors;
 mod free_marginals;
 mod gaussian_jko;
+mod given;
 mod gradient_flow;
 mod hostile_input;
+mod ledger;
 mod low_rank;
 mod multiscale;
 mod network;
@@ -28,4 +32,5 @@ mod peers_agree;
 mod plan;
 mod properties;
 mod sampler_closed_forms;
+mod schemes;
 mod transport;

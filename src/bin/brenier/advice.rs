@@ -52,7 +52,10 @@ fn remedy(failure: &(dyn StdError + 'static), command: &Command, matches: &ArgMa
         Cause::Metric(MetricError::NoSpread) => {
             Some("half of the target judges, so at least two of its points there must differ: give a larger target".into())
         }
-        Cause::Flow(FlowError::NotAnnealed) => Some("leave --anneal out, or give --scheme langevin or blob".into()),
+        Cause::Flow(FlowError::NotTaken { option, schemes, .. }) => {
+            Some(format!("leave --{option} out, or give --scheme {}", schemes.replace(" and ", " or ")))
+        }
+        Cause::Flow(FlowError::NeedsNormalTarget) => Some("give --target normal, or normal:D".into()),
         _ => None,
     }
 }

@@ -9,16 +9,19 @@ mod couple;
 mod devices;
 mod evaluate;
 mod flags;
+mod formula;
 mod generate;
 mod geodesic;
 mod input;
 mod jko;
 mod machine;
 mod memory;
+mod model;
 mod output;
 mod progress;
 mod run;
 mod sample;
+mod schedule;
 mod selftest;
 mod session;
 mod signal;
@@ -37,6 +40,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use flags::Shared;
 use output::NotFinite;
+use run::Described;
 use session::Session;
 
 /// What went wrong: an error of the library, of clap, or a sentence.
@@ -72,6 +76,12 @@ enum Command {
     Completions(completions::Completions),
 }
 
+/// What a command line asks for.
+enum Task {
+    Work(Box<Work>),
+    Experiment(Box<run::Experiment>),
+}
+
 /// The commands that do something themselves.
 #[derive(Subcommand)]
 enum Work {
@@ -83,6 +93,7 @@ enum Work {
     Geodesic(geodesic::Geodesic),
     Jko(jko::Jko),
     Sample(sample::Sample),
+    Schedule(schedule::ScheduleTable),
     Generate(generate::Generate),
     Devices(devices::Devices),
     Selftest(selftest::Selftest),
@@ -100,6 +111,7 @@ impl Work {
             Self::Geodesic(geodesic) => geodesic.run(session),
             Self::Jko(jko) => jko.run(session),
             Self::Sample(sample) => sample.run(session),
+            Self::Schedule(schedule) => schedule.run(session),
             Self::Generate(generate) => generate.run(session),
             Self::Devices(devices) => devices.run(session),
             Self::Selftest(selftest) => selftest.run(session),
@@ -108,7 +120,7 @@ impl Work {
     }
 
     fn keeps_checkpoint(&self) -> bool {
-        !matches!(self, Self::Generate(_) | Self::Devices(_) | Self::Selftest(_) | Self::Bench(_))
+        !matches!(self, Self::Schedule(_) | Self::Generate(_) | Self::Devices(_) | Self::Selftest(_) | Self::Bench(_))
     }
 }
 
@@ -131,16 +143,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// Parses `argv` and does what it says; `run FILE.toml` is replaced by the command line that the file stands for.
+/// Parses `argv` and does what it says; `run FILE.toml` is replaced by the command line that the file stands for, unless it is an
+/// experiment.
 fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
     let matches = Cli::command().try_get_matches_from(argv)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    let work = match cli.command {
-        Command::Run(run) => return start(&run.argv(&Cli::command(), &matches)?, started),
+    let task = match cli.command {
+        Command::Run(run) => match run.read(&Cli::command(), &matches)? {
+            Described::Command(argv) => return start(&argv, started),
+            Described::Experiment(experiment) => Task::Experiment(experiment),
+        },
         Command::Completions(completions) => return completions.print(&mut Cli::command()),
-        Command::Work(work) => work,
+        Command::Work(work) => Task::Work(work),
     };
-    if cli.shared.resume && !work.keeps_checkpoint() {
+    if cli.shared.resume && !matches!(&task, Task::Work(work) if work.keeps_checkpoint()) {
         let why = "nothing that this command does can be resumed: it keeps no checkpoint; leave --resume out";
         return Err(Cli::command().error(ErrorKind::ArgumentConflict, why).into());
     }
@@ -149,5 +165,8 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
     threads::make(cli.shared.threads)?;
     let inputs = flags::inputs(&Cli::command(), &matches);
     let session = Session { shared: cli.shared, inputs, started, not_finite: NotFinite::default() };
-    work.run(&session).map_err(|failure| advice::with_remedy(failure, &Cli::command(), &matches))
+    match task {
+        Task::Experiment(experiment) => experiment.run(&session),
+        Task::Work(work) => work.run(&session).map_err(|failure| advice::with_remedy(failure, &Cli::command(), &matches)),
+    }
 }

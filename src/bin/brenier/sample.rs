@@ -1,5 +1,7 @@
 //! `brenier sample`: particles moved from noise to data by a named method over an exact field.
 
+mod explain;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +10,7 @@ use std::time::Instant;
 use brenier::backend::{Device, Noise};
 use brenier::checkpoint::Checkpoint;
 use brenier::field::Field;
-use brenier::io::{is_network, read_array, read_network};
+use brenier::io::read_array;
 use brenier::measure::Measure;
 use brenier::metric::Flag;
 use brenier::path::{Level, Schedule, Spacing};
@@ -21,9 +23,11 @@ use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
+use crate::model::{ModelFlags, is_model};
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, memory, progress, signal, values};
+use explain::Explained;
 
 /// Particles of the whole run when neither --n nor --start says how many.
 const DEFAULT_N: u32 = 4096;
@@ -46,10 +50,11 @@ const PARTICLES: &str = "particles";
     "brenier sample model.safetensors --method fm-heun --steps 10",
     "brenier sample mixture.json --method pf-heun --grid karras --steps 18 --trajectory",
     "brenier sample 8gaussians --method dopri5 --tol 1e-6",
+    "brenier sample 8gaussians --method ddpm --steps 10 --explain",
     "brenier sample normal:3 --method fm-heun --n 1000000 --particles 0..500000 --out first-half",
 ]))]
 pub struct Sample {
-    /// A law (8gaussians, normal:D, a .json mixture), data (digits, a file of points), or a network (.safetensors)
+    /// A law (8gaussians, normal:D, a .json mixture), data (digits, a file of points), or a model (.safetensors, .onnx)
     field: String,
     /// Sampling method
     #[arg(long, value_name = "M", default_value = "ddim", value_parser = values::methods())]
@@ -107,6 +112,12 @@ pub struct Sample {
     /// Keep every state: trajectory.npy, steps + 1 x n x d
     #[arg(long)]
     trajectory: bool,
+    /// Also print what each call of the model weighs in the samples, exactly, for each output that the model may have: the denoised
+    /// point x0, the noise eps, v, or the velocity
+    #[arg(long)]
+    explain: bool,
+    #[command(flatten)]
+    model: ModelFlags,
 }
 
 #[derive(Serialize)]
@@ -118,6 +129,8 @@ struct Record<'a> {
     nfe: usize,
     n: usize,
     d: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<Explained>,
 }
 
 impl Sample {
@@ -139,11 +152,21 @@ impl Sample {
         entry.check_options(&options).map_err(of_options)?;
         let field = self.read_field(session)?;
         let d = field.dim();
-        let Course { moves, first, steps, advice } = entry.course(&field, &options)?;
+        let Course { moves, first, steps, advice } = entry.course(&field, &options, device)?;
         if self.trajectory && matches!(moves, Moves::Loop(_)) {
             let name = entry.name;
             return Err(format!("{name} keeps no trajectory: each particle has its own times; leave --trajectory out").into());
         }
+        let explain = match &moves {
+            Moves::Program(program) => self.explain.then(|| Explained::new(program)),
+            Moves::Loop(_) if self.explain => {
+                let name = entry.name;
+                return Err(flags::bad_usage(format!(
+                    "{name} takes its steps from the particles, so no weights hold for all of them; leave --explain out"
+                )));
+            }
+            Moves::Loop(_) => None,
+        };
         advice.iter().for_each(|words| session.note(words));
         let whole = self.start.as_deref().map(|path| self.read_start(path, d)).transpose()?;
         let n = whole.as_ref().map_or(self.n.unwrap_or(DEFAULT_N), |rows| (rows.len() / d) as u32);
@@ -208,7 +231,7 @@ impl Sample {
             }
         }
         let made = entry.takes(Choice::Steps).then_some(steps);
-        let record = Record { field: &self.field, method: &self.method, steps: made, nfe, n: particles.len(), d };
+        let record = Record { field: &self.field, method: &self.method, steps: made, nfe, n: particles.len(), d, explain };
         let record = session.stamped("sample", record, device, solver_seconds);
         let record = record.flagged(short.then_some(Flag::ShortOfNoise).into_iter().collect());
         let mut summary = Summary::new(format!("sample {} by {}", self.field, self.method));
@@ -222,7 +245,8 @@ impl Sample {
             seconds(solver_seconds),
             format!("{each:.1} ns a particle and {part}, {} in {}", record.device, record.precision),
         );
-        session.finish(&record, folder.as_ref(), &summary.text())
+        let explained = record.own.explain.as_ref().map_or(String::new(), |explain| format!("\n\n{}", explain.text()));
+        session.finish(&record, folder.as_ref(), &format!("{}{explained}", summary.text()))
     }
 
     /// The options that the flags give.
@@ -268,9 +292,10 @@ impl Sample {
     /// The field of the law or of the data, or the network.
     fn read_field(&self, session: &Session) -> Result<Field, Failure> {
         let path = Path::new(&self.field);
-        if is_network(path)? {
-            return Ok(Field::Network(read_network(path)?));
+        if is_model(path)? {
+            return self.model.open(path, self.schedule.as_deref(), session);
         }
+        self.model.refuse(path)?;
         Ok(match input::measure(&self.field, None, None)? {
             Measure::Law(mixture) => Field::Mixture(mixture),
             Measure::Finite(cloud) => Field::DataSet(cloud),
@@ -289,7 +314,7 @@ impl Sample {
         let is_short = error > SHORT_OF_NOISE;
         if is_short {
             let (alpha, sigma) = (number(first.alpha), number(first.sigma));
-            let of_network = if let Field::Network(_) = field { " for data of unit variance" } else { "" };
+            let of_network = if field.schedule().is_some() { " for data of unit variance" } else { "" };
             session.note(&format!(
                 "the run starts short of pure noise, at alpha = {alpha} and sigma = {sigma}, where the particles are alpha data + sigma noise and not the prior N(0, sigma² I): they are {} sigma apart{of_network}, and the samples keep that; take a schedule with more noise, centre the data, or give the particles with --start",
                 number(error)

@@ -2,13 +2,21 @@
 
 use std::ops::Range;
 
-use brenier::path::SCHEDULES;
+use brenier::gradient_flow::{self, SCHEMES};
+use brenier::path::{PREDICTIONS, SCHEDULES, Spacing};
 use brenier::sampler::{COMPATS, Choice, Compat, METHODS};
 use clap::builder::{PossibleValue, PossibleValuesParser};
+
+use crate::jko::AUTO;
 
 /// The names of the methods.
 pub fn methods() -> PossibleValuesParser {
     METHODS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about)).collect::<Vec<_>>().into()
+}
+
+/// The names of predictions.
+pub fn predictions() -> PossibleValuesParser {
+    PREDICTIONS.map(|(name, _)| name).into()
 }
 
 /// The help of a flag that only some methods take: `about`, and those.
@@ -16,12 +24,26 @@ pub fn taken(choice: Choice, about: &str) -> String {
     format!("{about}; for {}", choice.methods().collect::<Vec<_>>().join(", "))
 }
 
+/// The names of the schemes of the gradient flow.
+pub fn schemes() -> PossibleValuesParser {
+    let auto = PossibleValue::new(AUTO).help("sinkhorn-flow for points, langevin for a law");
+    let all = SCHEMES.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about));
+    std::iter::once(auto).chain(all).collect::<Vec<_>>().into()
+}
+
+/// The help of a flag that only some schemes take: `about`, and those.
+pub fn taken_by_scheme(choice: gradient_flow::Choice, about: &str) -> String {
+    format!("{about}; for {}", choice.schemes())
+}
+
+/// The help of a schedule's name.
+pub fn schedule_names() -> String {
+    format!("{}; linear-vp:BETA_MIN,BETA_MAX and ve:SIGMA_MIN,SIGMA_MAX set their ends", SCHEDULES.join(", "))
+}
+
 /// The help of --schedule.
 pub fn schedules() -> String {
-    format!(
-        "Noise schedule: {}; linear-vp:BETA_MIN,BETA_MAX and ve:SIGMA_MIN,SIGMA_MAX set their ends [default: the method's own]",
-        SCHEDULES.join(", ")
-    )
+    format!("Noise schedule: {} [default: the method's own]", schedule_names())
 }
 
 /// The long help of --compat.
@@ -29,6 +51,14 @@ pub fn compats() -> String {
     let line = |c: &Compat| format!("- {} ({}; {}): {}", c.name, c.methods().collect::<Vec<_>>().join(", "), c.peer, c.about);
     let lines: Vec<String> = COMPATS.iter().map(line).collect();
     format!("Reproduce a known defect of the published codes; may be repeated:\n{}", lines.join("\n"))
+}
+
+/// A grid that every schedule of a comparison has.
+pub fn grid_of_all(text: &str) -> Result<Spacing, String> {
+    let all = [Spacing::Trailing, Spacing::Balanced, Spacing::ArcLength];
+    all.into_iter()
+        .find(|grid| grid.name() == text)
+        .ok_or_else(|| "a comparison's grid is trailing, balanced or arc-length".into())
 }
 
 /// η, from 0 to 1.
