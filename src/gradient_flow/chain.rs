@@ -13,16 +13,15 @@
 //! The certificate of a step takes the law before it to be p_t. Forward it is. Backward the particles have it at the start, up to what
 //! the prior N(0, σ²I) lacks of it, and then up to the errors of the steps before.
 
-use crate::backend::{Device, Noise};
+use crate::backend::Device;
 use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, mean_square, rounding};
-use crate::gradient_flow::kick::Kick;
+use crate::gradient_flow::stepped::Stepped;
 use crate::measure::Cloud;
 use crate::path::{Grid, Level};
-use crate::program::{Op, Program, STATE, Step};
-use crate::random::{Philox, Stream};
+use crate::program::{Op, STATE, Step};
 use crate::sampler::Method;
 use crate::vector::mean_with_error;
 use crate::watch::Watch;
@@ -260,15 +259,9 @@ impl Scheme for Chain {
     }
 
     fn advance(&mut self, k: usize, _: &Watch<'_>) -> Result<Charge, FlowError> {
-        let (drift, s) = self.steps[k].split();
-        let drifted = Program { steps: vec![drift] }.run(&self.data, self.state.points(), Noise::NONE, &self.device)?;
-        let moved = if s == 0.0 {
-            drifted.clone()
-        } else {
-            let noise = Noise::Counter { philox: Philox::new(self.seed, Stream::Noise), first: 0 };
-            self.device.run(Kick { points: &drifted, dim: self.state.dim(), scale: s, noise, step: k as u32 })?
-        };
-        let (residual, w2_squared) = self.certify(k, &drifted, s, &moved)?;
+        let (seed, step) = (self.seed, &self.steps[k]);
+        let Stepped { drifted, scale, moved } = Stepped::by(step, &self.data, self.state.points(), (seed, k), &self.device)?;
+        let (residual, w2_squared) = self.certify(k, &drifted, scale, &moved)?;
         if let Some(particle) = moved.chunks_exact(self.state.dim()).position(|x| !x.iter().all(|x| x.is_finite())) {
             return Err(FlowError::Runaway { step: k, particle });
         }

@@ -261,6 +261,15 @@ fn samplers_and_noise_are_schemes_of_the_same_loop() {
     }
 }
 
+/// At time 0.2 the data are not yet noise.
+#[test]
+fn a_chain_that_begins_short_of_noise_says_so() {
+    let out = tempfile::tempdir().unwrap();
+    let args = ["normal", "--target", "8gaussians", "--scheme", "ddim", "--tau", "0.01", "--n", "100"];
+    assert_eq!(jko(out.path(), &args)["flags"], serde_json::json!(["short_of_noise"]));
+    assert_eq!(jko(out.path(), &args[..5])["flags"], serde_json::json!([]));
+}
+
 /// e^{−V} of a mixture with a direction of no or negative variance has no integral.
 #[test]
 fn a_potential_that_is_not_integrable_is_refused() {
