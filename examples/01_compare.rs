@@ -10,7 +10,7 @@ fn main() -> Result<(), brenier::Error> {
     let target = named(&name, None)?;
     let source = named("normal", Some(target.dim()))?;
     let device = Device::cpu(Precision::F32);
-    let compare = Compare { n: 1024, steps: vec![5, 20, 100], seed: 0 };
+    let compare = Compare { n: 1024, steps: vec![5, 20, 100], ..Compare::default() };
     let comparison = compare.run(
         Named { name: &name, measure: &target },
         Named { name: "normal", measure: &source },

@@ -1,8 +1,8 @@
-//! Action = W2² + coupling gap + straightness, for two couplings of the same ends. `cargo run --release --example 05_ledger`
+//! Action = W2² + coupling gap + bend + clock, for two couplings of the same ends. `cargo run --release --example 05_ledger`
 
 use brenier::backend::{Device, Precision};
 use brenier::experiment::ledger::{Path, ledger};
-use brenier::experiment::walk::Walk;
+use brenier::experiment::walk::{Route, Walk};
 use brenier::field::Field;
 use brenier::measure::{Cloud, Mixture};
 use brenier::path::{Grid, Schedule};
@@ -22,12 +22,13 @@ fn main() -> Result<(), brenier::Error> {
     for (name, field) in [("independent coupling", Field::Mixture(law)), ("optimal coupling", optimal)] {
         let grid = Grid::uniform(&Schedule::CondOt, 1024)?;
         let program = Heun { euler_last: !field.is_regular_at_data() }.program(&grid);
-        let walk = Walk::new(&program, &grid, &field, start.points(), &device, &|| true)?;
+        let route = Route { program: &program, grid: &grid, field: &field, start: start.points(), followed: start.len() };
+        let walk = Walk::new(&route, &device, &|| true)?;
         let end = Cloud::new(walk.end, 2)?;
-        let sum = ledger(&Path { name, start: &start, end: &end, action: &walk.action }, None, 0)?;
+        let sum = ledger(&Path { name, start: &start, end: &end, steps: &walk.steps }, None, 0)?;
         println!(
-            "{name:>20}: action {:.3} = W2² {:.3} + coupling gap {:.4} + straightness {:.3}",
-            sum.action, sum.w2_squared, sum.coupling_gap, sum.straightness
+            "{name:>20}: action {:.3} = W2² {:.3} + coupling gap {:.4} + bend {:.3} + clock {:.3}",
+            sum.action, sum.w2_squared, sum.coupling_gap, sum.bend, sum.clock
         );
     }
     Ok(())

@@ -4,13 +4,15 @@ use std::time::Instant;
 
 use crate::backend::{Cost, Device};
 use crate::error::Error;
-use crate::experiment::entrants::{EPS_TRANSPORT, Entrant};
+use crate::experiment::entrants::{EPS_TRANSPORT, Entrant, On};
 use crate::experiment::families::family_of;
+use crate::experiment::ledger::Ends;
 use crate::experiment::record::{CompareRecord, Comparison};
 use crate::experiment::workbench::Workbench;
 use crate::field::{Field, Network};
-use crate::measure::{Cloud, Covariance, Measure, Mixture};
+use crate::measure::{Cloud, Component, Covariance, Measure, Mixture};
 use crate::metric::{Judge, Law, Ruler};
+use crate::path::Spacing;
 use crate::random::{Philox, Stream};
 use crate::transport::GroundCost;
 use crate::watch::{Progress, Watch};
@@ -22,13 +24,15 @@ pub struct Compare {
     pub n: usize,
     /// Numbers of steps tried.
     pub steps: Vec<usize>,
+    /// Where the levels of a row lie on the schedule; on any but [`Spacing::Trailing`] the solver errors on that one are found too.
+    pub grid: Spacing,
     /// Seed.
     pub seed: u32,
 }
 
 impl Default for Compare {
     fn default() -> Self {
-        Self { n: 4096, steps: vec![1, 2, 5, 10, 20, 50, 100], seed: 0 }
+        Self { n: 4096, steps: vec![1, 2, 5, 10, 20, 50, 100], grid: Spacing::Trailing, seed: 0 }
     }
 }
 
@@ -45,29 +49,45 @@ pub struct Named<'a> {
 const MOST_PARTICLES: usize = 4096;
 
 impl Compare {
-    /// Runs the comparison, without the rows that `watch` kept; it is told of each row. With a source that is not a standard normal only the rows that need no Gaussian noise remain.
+    /// Runs the comparison, without the rows that `watch` kept; it is told of each row. The diffusion rows need a source that is a
+    /// standard normal; those of independent pairs one that is any Gaussian, to a target that is a law.
     ///
     /// # Errors
     /// [`Error`] when the measures cannot be compared, a device fails, or the watch says stop ([`crate::sampler::RunError::Stopped`]).
     pub fn run(&self, target: Named<'_>, source: Named<'_>, device: &Device, watch: Watch<'_>) -> Result<Comparison, Error> {
-        let noisy = is_standard_normal(source.measure);
-        let all = self.rows(Entrant::from_source(noisy));
+        let law = match target.measure {
+            Measure::Law(mixture) => Some(mixture),
+            _ => None,
+        };
+        let gaussian = gaussian(source.measure);
+        let noisy = gaussian.is_some_and(is_standard);
+        let between = match (gaussian, law) {
+            (Some(noise), Some(data)) if !noisy => Some(Field::between(noise, data)?),
+            _ => None,
+        };
+        let fields = match (noisy, &between) {
+            (true, _) => &[On::Diffusion, On::Independent, On::Optimal][..],
+            (false, Some(_)) => &[On::Independent, On::Optimal],
+            (false, None) => &[On::Optimal],
+        };
+        let all = self.rows(Entrant::on_any(fields));
         self.judge((target, source), device, watch, all, |bench, record| {
-            let law = match target.measure {
-                Measure::Law(mixture) => Some(Field::Mixture(mixture.clone())),
-                _ => None,
-            };
             record.law = law.is_some();
-            if noisy {
+            let left_out = if let Some(field) = between {
+                bench.flow_matching(&field, Ends { data: target.measure, noise: source.measure })?;
+                "the diffusion rows, whose exact field needs noise from N(0, I), are left out."
+            } else if noisy {
                 let data = if record.law { target.measure.clone() } else { Measure::Finite(bench.train.clone()) };
-                let field = law.unwrap_or_else(|| Field::DataSet(bench.train.clone()));
-                record.free_energy = bench.diffusion(&field, &data)?;
-                bench.flow_matching(&field, &data)?;
+                let field = law.map_or_else(|| Field::DataSet(bench.train.clone()), |law| Field::Mixture(law.clone()));
+                let ends = Ends { data: &data, noise: source.measure };
+                record.free_energy = bench.diffusion(&field, ends)?;
+                bench.flow_matching(&field, ends)?;
+                ""
             } else {
-                record.notes.push(format!(
-                    "The source \"{}\" is not a standard normal: the diffusion and fm-* rows, whose exact fields need Gaussian noise, are left out.",
-                    source.name
-                ));
+                "the diffusion and fm-* rows, whose exact fields need Gaussian noise, are left out."
+            };
+            if !noisy {
+                record.notes.push(format!("The source \"{}\" is not a standard normal: {left_out}", source.name));
             }
             let scale = GroundCost::Known(Cost::HalfSquaredEuclidean).scale(bench.start, bench.train, self.seed);
             let eps = EPS_TRANSPORT * scale.value;
@@ -147,6 +167,8 @@ impl Compare {
         let mut bench = Workbench {
             seed: self.seed,
             steps: &self.steps,
+            grid: self.grid,
+            source: source.measure,
             judge: &judge,
             ruler: &ruler,
             train: &train,
@@ -156,6 +178,7 @@ impl Compare {
             rows: Vec::new(),
             all,
             samples: Vec::new(),
+            trailing: Vec::new(),
             ledger: Vec::new(),
             trajectories: Vec::new(),
         };
@@ -177,6 +200,8 @@ impl Compare {
             noise_floor: floor.mean,
             model_limit: None,
             rows: Vec::new(),
+            grid: self.grid.name().into(),
+            reclocking: Vec::new(),
             ledger: Vec::new(),
             free_energy: Vec::new(),
             notes: Vec::new(),
@@ -184,8 +209,9 @@ impl Compare {
             wall_seconds: 0.0,
         };
         make(&mut bench, &mut record)?;
-        let Workbench { rows, samples, ledger, trajectories, .. } = bench;
-        let record = CompareRecord { rows, ledger, wall_seconds: begun.elapsed().as_secs_f64(), ..record };
+        let Workbench { rows, samples, trailing, ledger, trajectories, .. } = bench;
+        let reclocking = trailing.into_iter().map(|before| before.beside(&rows)).collect();
+        let record = CompareRecord { rows, reclocking, ledger, wall_seconds: begun.elapsed().as_secs_f64(), ..record };
         Ok(Comparison { record, samples, train, heldout, trajectories })
     }
 }
@@ -201,12 +227,17 @@ fn start_points(source: &Measure, n: usize, seed: u32) -> Result<Cloud, Error> {
     }
 }
 
-fn is_standard_normal(measure: &Measure) -> bool {
+/// The Gaussian that `measure` is.
+fn gaussian(measure: &Measure) -> Option<&Component> {
     match measure {
         Measure::Law(mixture) => match mixture.components() {
-            [only] => only.covariance == Covariance::Isotropic(1.0) && only.mean.iter().all(|m| *m == 0.0),
-            _ => false,
+            [only] => Some(only),
+            _ => None,
         },
-        _ => false,
+        _ => None,
     }
+}
+
+fn is_standard(gaussian: &Component) -> bool {
+    gaussian.covariance == Covariance::Isotropic(1.0) && gaussian.mean.iter().all(|m| *m == 0.0)
 }

@@ -98,9 +98,9 @@ impl Entrant {
         ENTRANTS.iter().filter(move |entrant| entrant.on_networks && entrant.family == family)
     }
 
-    /// Those from a source that is a standard normal, or of which the others leave only what needs no Gaussian noise.
-    pub fn from_source(normal: bool) -> impl Iterator<Item = &'static Self> {
-        ENTRANTS.iter().filter(move |entrant| normal || entrant.on == On::Optimal)
+    /// Those on any of `fields`.
+    pub fn on_any(fields: &[On]) -> impl Iterator<Item = &'static Self> {
+        ENTRANTS.iter().filter(move |entrant| fields.contains(&entrant.on))
     }
 
     /// Its rows at so many numbers of steps.

@@ -4,38 +4,44 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::experiment::entrants::{EPS_TRANSPORT, Entrant, On, Way};
+use crate::experiment::ledger::Ends;
 use crate::experiment::record::{Family, FreeEnergy};
 use crate::experiment::workbench::{END_OF_DIFFUSION, Made, Setting, Workbench};
 use crate::field::{Field, Network};
-use crate::measure::{Cloud, Measure};
+use crate::measure::Cloud;
 use crate::metric::NoiseFloor;
-use crate::path::Schedule;
-use crate::sampler::{AnnealedLangevin, Method, Options, named};
+use crate::path::{Schedule, Spacing};
+use crate::sampler::{AnnealedLangevin, ArcLength, Method, Options, named};
 use crate::transport::{Problem, Sinkhorn};
 use crate::vector::mean;
 use crate::watch::{Progress, Watch};
 
 impl Workbench<'_> {
     /// Diffusion: the linear VP schedule, and annealed Langevin on VE.
-    pub fn diffusion(&mut self, field: &Field, data: &Measure) -> Result<Vec<FreeEnergy>, Error> {
+    pub fn diffusion(&mut self, field: &Field, ends: Ends<'_>) -> Result<Vec<FreeEnergy>, Error> {
         let schedule = Schedule::linear_vp(0.1, 20.0)?;
         let reference = self.reference("pf-heun", &schedule, field)?;
         let setting = Setting { field, schedule: &schedule, reference: &reference, eps: None };
         self.enter(Entrant::on(On::Diffusion), &setting)?;
 
         let end = if field.is_regular_at_data() { 1.0 } else { END_OF_DIFFUSION };
-        self.account("diffusion", &setting, data, end)?;
+        if end == 1.0 {
+            self.account("diffusion", &setting, ends)?;
+        } else {
+            self.account_until("diffusion", field, ends, &schedule, end)?;
+        }
+        self.account_until("diffusion-cosine", field, ends, &Schedule::Cosine, end)?;
         self.draw(Family::Diffusion, "pf-heun", &reference)?;
         self.free_energy(&setting)
     }
 
     /// The straight path under the independent coupling, with the exact marginal field.
-    pub fn flow_matching(&mut self, field: &Field, data: &Measure) -> Result<(), Error> {
+    pub fn flow_matching(&mut self, field: &Field, ends: Ends<'_>) -> Result<(), Error> {
         let schedule = Schedule::CondOt;
         let reference = self.reference("fm-heun", &schedule, field)?;
         let setting = Setting { field, schedule: &schedule, reference: &reference, eps: None };
         self.enter(Entrant::on(On::Independent), &setting)?;
-        self.account("fm", &setting, data, 1.0)
+        self.account("fm", &setting, ends)
     }
 
     /// The flow of the entropic plan between the start points and A, and its one-step limit.
@@ -54,8 +60,8 @@ impl Workbench<'_> {
             let Way::Map(all) = entrant.way else { continue };
             for &relative in all {
                 if relative == EPS_TRANSPORT {
-                    let action = self.displacement(entrant, relative, &sharp)?;
-                    self.account_path(entrant.name, self.start.points(), &sharp.map, &action)?;
+                    let squares = self.displacement(entrant, relative, &sharp)?;
+                    self.account_map(entrant.name, &sharp.map, &squares)?;
                 } else {
                     let blurred = self.couple(eps * relative / EPS_TRANSPORT, relative, notes)?;
                     self.displacement(entrant, relative, &blurred)?;
@@ -81,11 +87,14 @@ impl Workbench<'_> {
 
     /// The rows of entrants that run at every number of steps.
     fn enter(&mut self, entrants: impl Iterator<Item = &'static Entrant>, setting: &Setting<'_>) -> Result<(), Error> {
+        let Self { grid, source, seed, device, .. } = *self;
+        let pilot = (grid == Spacing::ArcLength).then(|| ArcLength::of(setting.field, setting.schedule, source, seed, device));
+        let pilot = pilot.transpose()?;
         for entrant in entrants {
             match entrant.way {
                 Way::Method(name) => {
                     let method = named(name)?.method(setting.field, setting.schedule, &Options::default())?;
-                    self.sweep(entrant, method.as_ref(), setting)?;
+                    self.sweep(entrant, method.as_ref(), setting, pilot.as_ref())?;
                 }
                 Way::Ladder => self.annealed_langevin(entrant, setting.field)?,
                 Way::Map(_) => {}

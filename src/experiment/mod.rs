@@ -29,4 +29,4 @@ pub use compare::{Compare, Named};
 pub use descent::{Descend, DescentRecord};
 pub use entrants::{ENTRANTS, Entrant, Mark};
 pub use evaluate::{Evaluate, EvaluateRecord};
-pub use record::{CompareRecord, Comparison, Family, Flag, FreeEnergy, Ledger, NoiseFloor, Row, Trajectory};
+pub use record::{CompareRecord, Comparison, Family, Flag, FreeEnergy, Ledger, NoiseFloor, Reclocked, Row, Trajectory};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::Cloud;
 pub use crate::metric::{Flag, NoiseFloor};
+use crate::vector::mean;
 
 /// The two families of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,18 +64,38 @@ pub struct Row {
     pub flags: Vec<Flag>,
 }
 
-/// The ledger of one deterministic path (maths: §2a): action = W₂² + coupling gap + straightness, all in units of |x−y|².
+/// What a method's grid takes for the solver error that the trailing grid has.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reclocked {
+    /// Name of the method.
+    pub method: String,
+    /// A solver error that the trailing grid reached.
+    pub solver_error: f64,
+    /// Evaluations it took there.
+    pub nfe_trailing: usize,
+    /// Evaluations that the rows' grid takes for the same, between its rows; none outside of their errors.
+    pub nfe: Option<f64>,
+}
+
+/// The ledger of one deterministic path ([`experiment::ledger`](crate::experiment::ledger) has the equations):
+/// action = W₂² + coupling gap + bend + clock, all in units of |x−y|² and of the same particles.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// Name of the path: `diffusion`, `fm`, `ot`, `displacement`.
+    /// Name of the path: `diffusion` (linear VP), `diffusion-cosine`, `fm`, `ot`, `displacement`, or `model`.
     pub path: String,
-    /// ∫ E|v|² dt.
+    /// ∫ E|v|² dt over the time T that was run.
     pub action: f64,
     /// Exact W₂² between the start and the end points.
     pub w2_squared: f64,
     /// E|Z₁−Z₀|² − W₂² ≥ 0: what the pairing of start and end costs beyond the best one.
     pub coupling_gap: f64,
-    /// ∫ E|Ż − (Z₁−Z₀)|² dt ≥ 0: what the bends cost.
+    /// length²/T − E|Z₁−Z₀|² ≥ 0: what the curve of laws costs for not being straight.
+    pub bend: f64,
+    /// action − length²/T ≥ 0: what the uneven speed costs; none of it is of the curve.
+    pub clock: f64,
+    /// length²/T with length = ∫ √E|v|² dt: the least action of this curve under any clock.
+    pub length_squared: f64,
+    /// bend + clock = ∫ E|Ż − (Z₁−Z₀)|² dt where T is 1.
     pub straightness: f64,
     /// E|ẋ_t|² of the conditional paths the field was averaged from, minus the least regression loss E|ẋ_t − v|²; an
     /// independent estimate of the action. None where the path is not such an average.
@@ -86,6 +107,10 @@ pub struct Ledger {
     pub standard_error: f64,
     /// Whether |residual| ≤ 3 standard errors.
     pub closes: bool,
+    /// Standard error of `bend`, by jackknife over the particles.
+    pub bend_se: f64,
+    /// Standard error of `clock`, by jackknife over the particles.
+    pub clock_se: f64,
 }
 
 /// One point of the free-energy curve F(ρ_t) = KL(ρ_t ‖ N(0, I)) along the diffusion path.
@@ -138,6 +163,11 @@ pub struct CompareRecord {
     pub model_limit: Option<NoiseFloor>,
     /// One row a method and number of steps.
     pub rows: Vec<Row>,
+    /// Where the levels of the rows lie: a [`Spacing`](crate::path::Spacing)'s name.
+    pub grid: String,
+    /// On a grid other than `trailing`, evaluations at equal solver error there and here, for each deterministic method and number of
+    /// steps above one.
+    pub reclocking: Vec<Reclocked>,
     /// One ledger a deterministic path.
     pub ledger: Vec<Ledger>,
     /// Free energy along the diffusion path, from noise to data.
@@ -155,6 +185,19 @@ impl CompareRecord {
     pub fn reached(&self) -> f64 {
         let limit = self.model_limit.map_or(0.0, |limit| limit.divergence);
         1.2 * limit.max(self.noise_floor.divergence)
+    }
+
+    /// Evaluations on the rows' grid over those on the trailing grid at equal solver error, for each method that has any: the geometric
+    /// mean over the errors that both reach.
+    pub fn reclocked(&self) -> Vec<(&str, f64)> {
+        let mut methods: Vec<&str> = self.reclocking.iter().map(|entry| entry.method.as_str()).collect();
+        methods.dedup();
+        let log_ratios = |method: &str| -> Vec<f64> {
+            let own = self.reclocking.iter().filter(|entry| entry.method == method);
+            own.filter_map(|entry| Some((entry.nfe? / entry.nfe_trailing as f64).ln())).collect()
+        };
+        let all = methods.into_iter().map(|method| (method, log_ratios(method)));
+        all.filter(|(_, logs)| !logs.is_empty()).map(|(method, logs)| (method, mean(&logs).exp())).collect()
     }
 
     /// The unflagged row of `family` that reaches it with fewest evaluations: the answer to "how many steps?".

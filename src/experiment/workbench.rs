@@ -2,24 +2,29 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::backend::{Device, Noise};
 use crate::error::Error;
 use crate::experiment::entrants::Entrant;
-use crate::experiment::ledger::{Estimate, Path, action_from_regression, ledger};
-use crate::experiment::record::{Family, FreeEnergy, Ledger, Row, Trajectory};
-use crate::experiment::walk::{Walk, rms_distance};
+use crate::experiment::ledger::{Ends, Estimate, Path, action_from_regression, ledger};
+use crate::experiment::record::{Family, FreeEnergy, Ledger, Reclocked, Row, Trajectory};
+use crate::experiment::walk::{Route, Steps, Walk, rms_distance};
 use crate::field::Field;
 use crate::measure::{Cloud, Measure};
+use crate::metric::wasserstein::LARGEST_SUBSAMPLE;
 use crate::metric::{Judge, Ruler};
-use crate::path::{Grid, Schedule};
+use crate::path::{Grid, GridError, Schedule, Spacing};
 use crate::program::Program;
 use crate::random::{Philox, Stream};
-use crate::sampler::{Heun, Method, Observe, RunError};
+use crate::sampler::{ArcLength, Heun, Method, Observe, RunError};
 use crate::vector::{mean, mean_with_error};
 use crate::watch::{Progress, Watch};
 
 /// Heun steps of the reference end points.
 const REFERENCE_STEPS: usize = 1024;
+/// Particles that the ledgers are of: the first, which are in random order.
+const FOLLOWED: usize = LARGEST_SUBSAMPLE;
 /// Where the accounts of a data set's diffusion path end: its velocity grows like 1/√(1−t) at the data.
 pub const END_OF_DIFFUSION: f64 = 0.98;
 /// Particles and states of the picture of the paths, and points of the free-energy curve.
@@ -30,6 +35,8 @@ const FREE_ENERGY_STRIDE: usize = 2;
 pub struct Workbench<'a> {
     pub seed: u32,
     pub steps: &'a [usize],
+    pub grid: Spacing,
+    pub source: &'a Measure,
     pub judge: &'a Judge,
     pub ruler: &'a Ruler,
     pub train: &'a Cloud,
@@ -40,6 +47,8 @@ pub struct Workbench<'a> {
     /// Rows there will be.
     pub all: usize,
     pub samples: Vec<Cloud>,
+    /// The solver errors on the trailing grid, where the rows are on another.
+    pub trailing: Vec<Trailing>,
     pub ledger: Vec<Ledger>,
     pub trajectories: Vec<Trajectory>,
 }
@@ -51,6 +60,38 @@ pub struct Setting<'a> {
     pub reference: &'a Walk,
     /// ε of the coupling behind the field, over the mean of c.
     pub eps: Option<f64>,
+}
+
+/// Equal steps of time on every schedule, also between the entries of a table; any other grid as it is.
+fn spaced(schedule: &Schedule, steps: usize, spacing: Spacing) -> Result<Grid, GridError> {
+    if spacing == Spacing::Trailing { Grid::uniform(schedule, steps) } else { Grid::spaced(schedule, steps, spacing) }
+}
+
+/// The solver error of a method on the trailing grid.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trailing {
+    method: String,
+    nfe: usize,
+    solver_error: f64,
+}
+
+impl Trailing {
+    /// Beside it the evaluations that the method's `rows`, on their own grid, need for the same error: log NFE is linear in log error
+    /// between two rows.
+    pub fn beside(self, rows: &[Row]) -> Reclocked {
+        let Self { method, nfe, solver_error } = self;
+        let of_method = rows.iter().filter(|row| row.label == method);
+        let mut curve: Vec<(f64, f64)> =
+            of_method.filter_map(|row| Some(((row.nfe as f64).ln(), row.solver_error?.ln()))).collect();
+        curve.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let wanted = solver_error.ln();
+        let crossed = curve.windows(2).find(|pair| pair[0].1 >= wanted && pair[1].1 <= wanted && pair[0].1 > pair[1].1);
+        let needed = crossed.map(|pair| {
+            let share = (pair[0].1 - wanted) / (pair[0].1 - pair[1].1);
+            (pair[0].0 + share * (pair[1].0 - pair[0].0)).exp()
+        });
+        Reclocked { method, solver_error, nfe_trailing: nfe, nfe: needed }
+    }
 }
 
 /// What a sampler made, before it is measured.
@@ -80,7 +121,12 @@ impl Workbench<'_> {
         self.tell(&format!("{name}, {REFERENCE_STEPS} steps for reference"))?;
         let grid = Grid::uniform(schedule, REFERENCE_STEPS)?;
         let program = Heun { euler_last: !field.is_regular_at_data() }.program(&grid);
-        Ok(Walk::new(&program, &grid, field, &self.scaled(grid.start().sigma), self.device, &|| self.go_on())?)
+        let start = self.scaled(grid.start().sigma);
+        self.walk(&Route { program: &program, grid: &grid, field, start: &start, followed: FOLLOWED })
+    }
+
+    fn walk(&self, route: &Route<'_>) -> Result<Walk, Error> {
+        Ok(Walk::new(route, self.device, &|| self.go_on())?)
     }
 
     /// The start points scaled to a method's own prior.
@@ -88,28 +134,71 @@ impl Workbench<'_> {
         self.start.points().iter().map(|x| sigma * x).collect()
     }
 
-    /// One row for each number of steps.
-    pub fn sweep(&mut self, entrant: &Entrant, method: &dyn Method, setting: &Setting<'_>) -> Result<(), Error> {
+    /// One row for each number of steps, on the grid asked for; `pilot` is that of the setting's path where the grid is by its length.
+    pub fn sweep(
+        &mut self,
+        entrant: &Entrant,
+        method: &dyn Method,
+        setting: &Setting<'_>,
+        pilot: Option<&ArcLength>,
+    ) -> Result<(), Error> {
         for &steps in self.steps {
             self.row(entrant, setting.eps, steps, |bench| {
-                let grid = Grid::uniform(setting.schedule, steps)?;
+                let grid = match pilot {
+                    Some(pilot) => pilot.grid(steps)?,
+                    None => spaced(setting.schedule, steps, bench.grid)?,
+                };
                 let program = method.program(&grid);
-                let start = bench.scaled(grid.start().sigma);
                 if method.order().is_none() {
-                    return bench.stochastic(&program, setting.field, &start);
+                    return bench.stochastic(&program, setting.field, &bench.scaled(grid.start().sigma));
                 }
                 let clock = Instant::now();
-                let walk = Walk::new(&program, &grid, setting.field, &start, bench.device, &|| bench.go_on())?;
+                let (walk, solver_error) = bench.integrate(&program, &grid, setting)?;
                 Ok(Made {
                     nfe: program.nfe(),
                     taken: clock.elapsed(),
-                    solver_error: Some(rms_distance(&walk.end, &setting.reference.end, bench.start.dim())),
+                    solver_error: Some(solver_error),
                     action: Some(mean(&walk.action)),
                     length: Some(walk.length),
                     end: walk.end,
                 })
             })?;
+            // One step is the same on every grid.
+            if self.grid != Spacing::Trailing && steps > 1 && method.order().is_some() {
+                self.integrate_trailing(entrant, method, setting, steps)?;
+            }
         }
+        Ok(())
+    }
+
+    /// A run and its solver error.
+    fn integrate(&self, program: &Program, grid: &Grid, setting: &Setting<'_>) -> Result<(Walk, f64), Error> {
+        let start = self.scaled(grid.start().sigma);
+        let walk = self.walk(&Route { program, grid, field: setting.field, start: &start, followed: 0 })?;
+        let error = rms_distance(&walk.end, &setting.reference.end, self.start.dim());
+        Ok((walk, error))
+    }
+
+    /// The solver error on the trailing grid; it is not found again where the checkpoint has it.
+    fn integrate_trailing(
+        &mut self,
+        entrant: &Entrant,
+        method: &dyn Method,
+        setting: &Setting<'_>,
+        steps: usize,
+    ) -> Result<(), Error> {
+        let part = format!("{}, {steps} steps on the trailing grid", entrant.name);
+        let found = match self.watch.record(&part) {
+            Some(found) => found,
+            None => {
+                let grid = spaced(setting.schedule, steps, Spacing::Trailing)?;
+                let program = method.program(&grid);
+                let (_, solver_error) = self.integrate(&program, &grid, setting)?;
+                Trailing { method: entrant.name.into(), nfe: program.nfe(), solver_error }
+            }
+        };
+        self.watch.keep_record(&part, &found);
+        self.trailing.push(found);
         Ok(())
     }
 
@@ -187,45 +276,67 @@ impl Workbench<'_> {
         Ok(())
     }
 
-    /// The ledger of a setting's reference path up to time `end`, beside the action its regression implies.
-    pub fn account(&mut self, name: &str, setting: &Setting<'_>, data: &Measure, end: f64) -> Result<(), Error> {
+    /// The ledger of a setting's reference path, beside the action its regression implies.
+    pub fn account(&mut self, name: &str, setting: &Setting<'_>, ends: Ends<'_>) -> Result<(), Error> {
         self.tell(&format!("ledger of the {name} path"))?;
         self.add_ledger(name, |bench| {
-            let Self { seed, device, .. } = *bench;
-            let regression = action_from_regression(setting.field, data, setting.schedule, end, seed, device)?;
-            if end == 1.0 {
-                let Walk { states, end, action, .. } = setting.reference;
-                return bench.ledger_of(name, (&states[0].1, end), action, Some(regression));
-            }
-            // The same steps, stopped early.
-            let times: Vec<f64> = (0..=REFERENCE_STEPS).map(|k| end * k as f64 / REFERENCE_STEPS as f64).collect();
-            let grid = Grid::at(setting.schedule, &times)?;
-            let start = bench.scaled(grid.start().sigma);
-            let program = Heun { euler_last: false }.program(&grid);
-            let walk = Walk::new(&program, &grid, setting.field, &start, device, &|| bench.go_on())?;
-            bench.ledger_of(name, (&walk.states[0].1, &walk.end), &walk.action, Some(regression))
+            let regression = action_from_regression(setting.field, ends, setting.schedule, 1.0, bench.seed, bench.device)?;
+            bench.ledger_of(name, setting.reference, Some(regression))
         })
     }
 
-    /// The ledger of a reference path, without an independent estimate of its action.
-    pub fn account_walk(&mut self, name: &str, walk: &Walk) -> Result<(), Error> {
-        self.account_path(name, &walk.states[0].1, &walk.end, &walk.action)
+    /// The ledger of the path of `field` on `schedule` up to time `end`, for which the followed particles are run alone, beside the
+    /// action its regression implies.
+    pub fn account_until(
+        &mut self,
+        name: &str,
+        field: &Field,
+        ends: Ends<'_>,
+        schedule: &Schedule,
+        end: f64,
+    ) -> Result<(), Error> {
+        self.tell(&format!("ledger of the {name} path"))?;
+        self.add_ledger(name, |bench| {
+            let regression = action_from_regression(field, ends, schedule, end, bench.seed, bench.device)?;
+            let times: Vec<f64> = (0..=REFERENCE_STEPS).map(|k| end * k as f64 / REFERENCE_STEPS as f64).collect();
+            let grid = Grid::at(schedule, &times)?;
+            let program = Heun { euler_last: false }.program(&grid);
+            let start = bench.scaled(grid.start().sigma);
+            let start = &start[..start.len().min(FOLLOWED * bench.start.dim())];
+            let walk = bench.walk(&Route { program: &program, grid: &grid, field, start, followed: FOLLOWED })?;
+            bench.ledger_of(name, &walk, Some(regression))
+        })
     }
 
     /// The ledger of a path without an independent estimate of its action.
-    pub fn account_path(&mut self, name: &str, start: &[f64], end: &[f64], action: &[f64]) -> Result<(), Error> {
-        self.add_ledger(name, |bench| bench.ledger_of(name, (start, end), action, None))
+    pub fn account_walk(&mut self, name: &str, walk: &Walk) -> Result<(), Error> {
+        self.add_ledger(name, |bench| bench.ledger_of(name, walk, None))
     }
 
-    fn ledger_of(
+    /// The ledger of a map applied in one straight step to all particles, the start among them.
+    pub fn account_map(&mut self, name: &str, map: &[f64], squares: &[f64]) -> Result<(), Error> {
+        self.add_ledger(name, |bench| {
+            let squares = squares[..squares.len().min(FOLLOWED)].to_vec();
+            let steps = Steps { squares, widths: vec![1.0] };
+            bench.ledger_between(name, (bench.start.points(), map), &steps, None)
+        })
+    }
+
+    fn ledger_of(&self, name: &str, walk: &Walk, regression: Option<Estimate>) -> Result<Ledger, Error> {
+        self.ledger_between(name, (&walk.states[0].1, &walk.end), &walk.steps, regression)
+    }
+
+    /// The ledger of the followed particles.
+    fn ledger_between(
         &self,
         name: &str,
         (start, end): (&[f64], &[f64]),
-        action: &[f64],
+        steps: &Steps,
         regression: Option<Estimate>,
     ) -> Result<Ledger, Error> {
-        let [start, end] = [start, end].map(|points| Cloud::new(points.to_vec(), self.start.dim()));
-        ledger(&Path { name, start: &start?, end: &end?, action }, regression, self.seed)
+        let d = self.start.dim();
+        let [start, end] = [start, end].map(|points| Cloud::new(points[..points.len().min(FOLLOWED * d)].to_vec(), d));
+        ledger(&Path { name, start: &start?, end: &end?, steps }, regression, self.seed)
     }
 
     pub fn draw(&mut self, family: Family, method: &str, walk: &Walk) -> Result<(), Error> {

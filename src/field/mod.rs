@@ -1,6 +1,7 @@
 //! What moves the particles: fields that give x̂₀ and ε̂ at every noise level.
 
 mod at;
+mod between;
 pub mod density;
 mod error;
 pub(crate) mod evaluate;

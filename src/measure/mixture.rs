@@ -208,6 +208,13 @@ impl Mixture {
         Self::of_known(vec![vec![0.0; dim.max(1)]], 1.0)
     }
 
+    /// N(0, diag(1, 1/25)) in the plane, turned by `angle` in radians.
+    pub fn tilted(angle: f64) -> Self {
+        let (sin, cos) = angle.sin_cos();
+        let covariance = Covariance::Full { values: vec![1.0, 0.04], vectors: vec![cos, -sin, sin, cos] };
+        Self { dim: 2, components: vec![Component { weight: 1.0, mean: vec![0.0; 2], covariance }] }
+    }
+
     /// The least variance of any component with mass along any direction.
     pub fn least_variance(&self) -> f64 {
         let present = self.components.iter().filter(|c| c.weight > 0.0);

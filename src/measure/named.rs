@@ -1,5 +1,7 @@
 //! The named sources: measures that need no file.
 
+use std::f64::consts::FRAC_PI_4;
+
 use thiserror::Error;
 
 use crate::measure::digits::digits;
@@ -7,8 +9,20 @@ use crate::measure::{Measure, Mixture, Shape};
 use crate::names::{edits, nearest};
 
 /// Every name, in the order they are listed to the user; `normal` also takes its dimension, as in `normal:3`.
-pub const NAMES: [&str; 10] =
-    ["normal", "normal:D", "8gaussians", "moons", "checkerboard", "swissroll", "circles", "pinwheel", "scurve", "digits"];
+pub const NAMES: [&str; 12] = [
+    "normal",
+    "normal:D",
+    "8gaussians",
+    "tilted-a",
+    "tilted-b",
+    "moons",
+    "checkerboard",
+    "swissroll",
+    "circles",
+    "pinwheel",
+    "scurve",
+    "digits",
+];
 
 /// The largest dimension that `normal:D` takes.
 pub const LARGEST_DIM: usize = 1 << 20;
@@ -39,7 +53,9 @@ pub enum NameError {
 /// The measure that `name` stands for.
 ///
 /// `normal` is N(0, I) in dimension `dim` (2 where none is given), `normal:D` in dimension D. `8gaussians` is
-/// [`Mixture::eight_gaussians`]. Both are laws in closed form. `digits` is the embedded data set, the others are [`Shape`]s.
+/// [`Mixture::eight_gaussians`]; `tilted-a` and `tilted-b` are N(0, diag(1, 1/25)) and the same turned by 45°, two laws whose
+/// covariances do not commute, so that flows between them are not optimal. All are laws in closed form. `digits` is the embedded data
+/// set, the others are [`Shape`]s.
 ///
 /// # Errors
 /// [`NameError`] when the name is none of [`NAMES`], with the nearest one, or D is not a dimension.
@@ -47,6 +63,8 @@ pub fn named(name: &str, dim: Option<usize>) -> Result<Measure, NameError> {
     Ok(match name {
         "normal" => Measure::Law(Mixture::standard_normal(dim.unwrap_or(2))),
         "8gaussians" => Measure::Law(Mixture::eight_gaussians()),
+        "tilted-a" => Measure::Law(Mixture::tilted(0.0)),
+        "tilted-b" => Measure::Law(Mixture::tilted(FRAC_PI_4)),
         "moons" => Measure::Shape(Shape::Moons),
         "checkerboard" => Measure::Shape(Shape::Checkerboard),
         "swissroll" => Measure::Shape(Shape::SwissRoll),
@@ -110,6 +128,21 @@ mod tests {
         assert!((square - 16.5).abs() < 4.0 * (16.25 / n as f64).sqrt(), "{square}");
     }
 
+    /// Σ = U diag(1, 1/25) Uᵀ with U a turn by 45° has (1 + 1/25)/2 on its diagonal and (1 − 1/25)/2 beside it.
+    #[test]
+    fn the_tilted_laws_have_their_covariances() {
+        for (name, [diagonal, beside]) in [("tilted-a", [[1.0, 0.04], [0.0; 2]]), ("tilted-b", [[0.52; 2], [0.48; 2]])] {
+            let Measure::Law(law) = named(name, None).unwrap() else { panic!("{name} is a law") };
+            let of = &law.components()[0].covariance;
+            let entry = |i, j| (0..2).map(|k| of.value(k) * of.vector(i, k, 2) * of.vector(j, k, 2)).sum::<f64>();
+            for (found, wanted) in
+                [(entry(0, 0), diagonal[0]), (entry(1, 1), diagonal[1]), (entry(0, 1), beside[0]), (entry(1, 0), beside[1])]
+            {
+                assert!((found - wanted).abs() < 1e-15, "{name}: {found}");
+            }
+        }
+    }
+
     #[test]
     fn a_law_and_a_cloud_are_drawn_row_by_row_as_well() {
         for name in ["normal", "8gaussians", "digits"] {
@@ -125,7 +158,7 @@ mod tests {
         assert_eq!(
             message,
             "there is no source \"checkboard\" (did you mean checkerboard?); give a file or one of normal, normal:D, \
-             8gaussians, moons, checkerboard, swissroll, circles, pinwheel, scurve, digits"
+             8gaussians, tilted-a, tilted-b, moons, checkerboard, swissroll, circles, pinwheel, scurve, digits"
         );
         for (typed, meant) in
             [("Moons", "moons"), ("swiss_roll", "swissroll"), ("8gaussian", "8gaussians"), ("gaussians", "8gaussians")]

@@ -84,6 +84,27 @@ pub enum Spacing {
     /// The same, as published (`compat iddpm_grid_float32`).
     #[cfg_attr(feature = "cli", value(skip))]
     IddpmFloat32,
+    /// Equal lengths of the path in W2, from a pilot run of the field.
+    ///
+    /// [`ArcLength`](crate::sampler::ArcLength) makes it.
+    ArcLength,
+}
+
+impl Spacing {
+    /// Its name on the command line and in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trailing => "trailing",
+            Self::Leading => "leading",
+            Self::Linspace => "linspace",
+            Self::Karras => "karras",
+            Self::Geometric => "geometric",
+            Self::Balanced => "balanced",
+            Self::Iddpm => "iddpm",
+            Self::IddpmFloat32 => "iddpm-float32",
+            Self::ArcLength => "arc-length",
+        }
+    }
 }
 
 /// Why times or levels do not make a grid.
@@ -124,6 +145,9 @@ pub enum GridError {
     /// A spacing of table entries on a schedule that is not a table.
     #[error("{0:?} spacing counts entries of a table, and this schedule is continuous; take trailing, or a table such as ddpm")]
     NeedsTable(Spacing),
+    /// Levels by the length of a path, without the field that makes it.
+    #[error("arc-length spacing follows a field's particles; make the grid with sampler::ArcLength")]
+    NeedsField,
     /// σ/α spaced from pure noise, where it is infinite.
     #[error(
         "{0:?} spacing of sigma/alpha cannot start at pure noise, where it is infinite; take trailing, or a schedule such as linear-vp"
@@ -157,13 +181,14 @@ impl Grid {
     /// schedule to t = 0.999 (on a table its first entry), except [`Spacing::Balanced`], which runs to the data itself.
     ///
     /// # Errors
-    /// [`GridError`] for no steps, more steps than the table has, a table's spacing on a continuous schedule, or σ/α spaced
-    /// from a start of pure noise, where it is infinite.
+    /// [`GridError`] for no steps, more steps than the table has, a table's spacing on a continuous schedule, σ/α spaced from a
+    /// start of pure noise, where it is infinite, or [`Spacing::ArcLength`], which needs a field.
     pub fn spaced(schedule: &Schedule, steps: usize, spacing: Spacing) -> Result<Self, GridError> {
         if steps == 0 {
             return Err(GridError::NoSteps);
         }
         match (spacing, schedule) {
+            (Spacing::ArcLength, _) => Err(GridError::NeedsField),
             (Spacing::Karras | Spacing::Geometric | Spacing::Balanced | Spacing::Iddpm | Spacing::IddpmFloat32, _) => {
                 let (noisiest, cleanest) = range(schedule, spacing, steps)?;
                 // iDDPM's levels do not have the schedule's end among them.
@@ -186,6 +211,7 @@ impl Grid {
         let mut sigmas = match spacing {
             _ if steps == 0 => return Err(GridError::NoSteps),
             Spacing::Leading | Spacing::Linspace => return Err(GridError::NeedsTable(spacing)),
+            Spacing::ArcLength => return Err(GridError::NeedsField),
             Spacing::Trailing => ratios(Spacing::Geometric, range(schedule, spacing, steps)?, steps), // time and log σ are one
             of_ratios => ratios(of_ratios, range(schedule, spacing, steps)?, steps),
         };

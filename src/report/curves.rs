@@ -114,6 +114,72 @@ pub(super) fn solver_error(record: &CompareRecord) -> Option<Figure> {
     Some(Figure::new("solver-error", "Solver error against evaluations", reading.into(), &panels, 2, csv))
 }
 
+/// Solver error against evaluations on the rows' grid and on the trailing one, where the two are not the same.
+pub(super) fn reclocking(record: &CompareRecord) -> Option<Figure> {
+    let before = &record.reclocking;
+    let all = series(&record.rows, |r| r.solver_error.filter(|_| before.iter().any(|entry| entry.method == r.label)));
+    let trailing = |method: &str| -> Vec<(f64, f64)> {
+        let own = before.iter().filter(|entry| entry.method == method);
+        own.map(|entry| (entry.nfe_trailing as f64, entry.solver_error)).collect()
+    };
+    let points = || all.iter().flat_map(|s| s.points.iter().copied().chain(trailing(s.method)));
+    let x = Axis::around(EVALUATIONS, Scale::Log, points().map(|p| p.0))?;
+    let y = Axis::around("RMS solver error (units of x)", Scale::Log, points().map(|p| p.1))?;
+    let families = [Family::Diffusion, Family::Flow].into_iter().filter(|f| all.iter().any(|s| s.family == *f));
+    let told: Vec<(&str, String)> = record.reclocked().into_iter().map(|(method, ratio)| (method, number(ratio))).collect();
+    let panel = |family: Family| {
+        let mut chart = Chart::new(FRAME, family_title(family), x.clone(), y.clone());
+        let mut legend = Vec::new();
+        for s in all.iter().filter(|s| s.family == family) {
+            chart.line(&format!("{} dashed thin", s.look.class), &trailing(s.method));
+            chart.line(&s.look.class, &s.points);
+            chart.marks(&s.look.class, s.look.mark, &s.points);
+            legend.push((&*s.look.class, Key::Line(s.look.mark), s.method));
+        }
+        legend.push(("soft dashed thin", Key::Stroke, "on the trailing grid"));
+        let ratios: Vec<String> = told.iter().map(|(method, ratio)| format!("{method} {ratio}")).collect();
+        let alt = format!(
+            "{}: RMS solver error against {EVALUATIONS} on the {} grid (solid) and the trailing grid (dashed), both axes logarithmic. \
+             Evaluations over those on the trailing grid at equal error: {}.",
+            family.name(),
+            record.grid,
+            ratios.join(", ")
+        );
+        chart.finish(&legend, alt)
+    };
+    let panels: Vec<Panel> = families.map(panel).collect();
+    let reading = format!(
+        "The same equation on the {} grid (solid) and in equal steps of time (dashed): a curve further left takes fewer evaluations. \
+         Evaluations over those on the trailing grid, the geometric mean of the solver errors that both reach: {}",
+        record.grid,
+        verdict(&record.reclocked())
+    );
+    let line = |entry: &crate::experiment::Reclocked| {
+        vec![entry.method.clone(), exact(entry.solver_error), entry.nfe_trailing.to_string(), exact(entry.nfe)]
+    };
+    let csv = csv("method,solver_error,nfe_trailing,nfe", before.iter().map(line));
+    Some(Figure::new("reclocking", "Steps before and after re-clocking", reading, &panels, 2, csv))
+}
+
+/// Which methods another grid helps, and which not; a twentieth either way is no difference.
+fn verdict(ratios: &[(&str, f64)]) -> String {
+    let list = |wanted: &dyn Fn(f64) -> bool| {
+        let told =
+            ratios.iter().filter(|(_, ratio)| wanted(*ratio)).map(|(method, ratio)| format!("{method} {}", number(*ratio)));
+        Some(told.collect::<Vec<String>>().join(", ")).filter(|list| !list.is_empty())
+    };
+    let fewer = list(&|ratio| ratio < 0.95);
+    let same = list(&|ratio| (0.95..=1.05).contains(&ratio));
+    let more = list(&|ratio| ratio > 1.05);
+    let helps = match fewer {
+        Some(list) => format!("it takes fewer for {list}."),
+        None => "it does not help any method.".into(),
+    };
+    let others = [(same, "It makes no difference to"), (more, "It takes more for")];
+    let told = others.into_iter().filter_map(|(list, words)| Some(format!(" {words} {}.", list?)));
+    std::iter::once(helps).chain(told).collect()
+}
+
 /// Divergence to the held-out points against evaluations, with the noise floor.
 pub(super) fn divergence(record: &CompareRecord) -> Option<Figure> {
     let all = series(&record.rows, |r| r.divergence);

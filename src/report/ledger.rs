@@ -13,13 +13,14 @@ struct Part {
     value: fn(&Ledger) -> f64,
 }
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     Part { class: "w2", label: "W₂² (exact)", value: |l| l.w2_squared },
     Part { class: "gap", label: "coupling gap", value: |l| l.coupling_gap },
-    Part { class: "bends", label: "straightness", value: |l| l.straightness },
+    Part { class: "bends", label: "bend", value: |l| l.bend },
+    Part { class: "clock", label: "clock", value: |l| l.clock },
 ];
 
-/// Stacked bars of W₂², coupling gap and straightness, one a path, with the action marked.
+/// Stacked bars of W₂², coupling gap, bend and clock, one a path, with the action marked.
 pub(super) fn figure(record: &CompareRecord) -> Option<Figure> {
     let drawable = |l: &&Ledger| PARTS.iter().all(|p| (p.value)(l).is_finite()) && l.action.is_finite();
     let shown: Vec<&Ledger> = record.ledger.iter().filter(drawable).collect();
@@ -57,15 +58,19 @@ pub(super) fn figure(record: &CompareRecord) -> Option<Figure> {
     };
     let told: Vec<String> = shown.iter().map(describe).collect();
     let alt = format!("Stacked bars, one a path. {}.", told.join("; "));
-    let reading = "W₂² is the price of the ends: no path is cheaper. The coupling gap is what the pairing of starts and ends costs beyond \
-                   the best pairing, straightness what bends and changes of speed cost; a geodesic has neither. The diamond is the action \
-                   ∫E|v|²dt itself and should stand at the end of its bar.";
+    let reading = "The first three parts are the path, the last is how it is timed. W₂² is the price of the ends: no path is cheaper. The \
+                   coupling gap is what the pairing of starts and ends costs beyond the best pairing. Bend is what the curve of laws costs \
+                   for not being straight, whatever each particle's line; a geodesic has neither. The clock is what an uneven speed costs: \
+                   the same curve at constant speed (--grid arc-length) has none. The diamond is the action ∫E|v|²dt itself and should \
+                   stand at the end of its bar.";
     let line = |l: &Ledger| {
-        let parts = [l.action, l.w2_squared, l.coupling_gap, l.straightness].map(exact);
-        let rest = [exact(l.action_from_regression), exact(l.residual), exact(l.standard_error), l.closes.to_string()];
-        [vec![l.path.clone()], parts.to_vec(), rest.to_vec()].concat()
+        let parts = [l.action, l.w2_squared, l.coupling_gap, l.bend, l.clock, l.length_squared, l.straightness].map(exact);
+        let checks = [exact(l.action_from_regression), exact(l.residual), exact(l.standard_error), l.closes.to_string()];
+        let rest = [&checks[..], &[l.bend_se, l.clock_se].map(exact)].concat();
+        [vec![l.path.clone()], parts.to_vec(), rest].concat()
     };
-    let header = "path,action,w2_squared,coupling_gap,straightness,action_from_regression,residual,standard_error,closes";
+    let header = "path,action,w2_squared,coupling_gap,bend,clock,length_squared,straightness,action_from_regression,residual,\
+                  standard_error,closes,bend_se,clock_se";
     let csv = csv(header, record.ledger.iter().map(line));
     Some(Figure::new("ledger", "The ledger", reading.into(), &[chart.finish(&legend, alt)], 1, csv))
 }

@@ -115,7 +115,7 @@ mod tests {
         let themes = STYLE.split_once("@media").unwrap();
         for theme in [themes.0, themes.1] {
             let paper = luminance(colour(theme, "paper", "fill"));
-            for class in ENTRANTS.iter().map(|entrant| entrant.name).chain(["w2", "gap", "bends", "soft"]) {
+            for class in ENTRANTS.iter().map(|entrant| entrant.name).chain(["w2", "gap", "bends", "clock", "soft"]) {
                 let ink = luminance(colour(theme, class, "color"));
                 let contrast = (ink.max(paper) + 0.05) / (ink.min(paper) + 0.05);
                 assert!(contrast >= 3.0, "{class}: contrast {contrast:.2}, and graphics need 3 (WCAG 2.2, 1.4.11)");
@@ -146,7 +146,7 @@ mod tests {
         let (diffusion, flow) = (of_family(Family::Diffusion), of_family(Family::Flow));
         let themes = STYLE.split_once("@media").unwrap();
         for (theme, vision) in [themes.0, themes.1].into_iter().flat_map(|t| visions.map(|v| (t, v))) {
-            for group in [&diffusion[..], &flow[..], &["w2", "gap", "bends"]] {
+            for group in [&diffusion[..], &flow[..], &["w2", "gap", "bends", "clock"]] {
                 for (i, a) in group.iter().enumerate() {
                     for b in &group[..i] {
                         let [p, q] = [a, b].map(|class| seen(colour(theme, class, "color"), vision));

@@ -123,6 +123,7 @@ pub fn draw(comparison: &Comparison, image: Option<(usize, usize)>) -> Result<Re
     };
     let figures = [
         curves::solver_error(record),
+        curves::reclocking(record),
         curves::divergence(record),
         scatter::trajectories(comparison),
         ledger::figure(record),

@@ -12,13 +12,14 @@ use crate::experiment::CompareRecord;
 /// Style of every page around its figures, in light and dark.
 pub(super) const PAGE_STYLE: &str = include_str!("page.css");
 
-/// One line of the ledger's table: path, action, W₂², gap, straightness, residual ± standard error, verdict.
-fn ledger(record: &CompareRecord) -> Vec<[String; 7]> {
+/// One line of the ledger's table: path, action, W₂², gap, bend and clock ± standard error, residual ± standard error, verdict.
+fn ledger(record: &CompareRecord) -> Vec<[String; 8]> {
+    let with_error = |value: f64, error: f64| format!("{} ± {}", number(value), number(error));
     let line = |l: &crate::experiment::Ledger| {
-        let [action, w2, gap, bends] = [l.action, l.w2_squared, l.coupling_gap, l.straightness].map(number);
-        let residual = format!("{} ± {}", number(l.residual), number(l.standard_error));
+        let [action, w2, gap] = [l.action, l.w2_squared, l.coupling_gap].map(number);
+        let (bend, clock) = (with_error(l.bend, l.bend_se), with_error(l.clock, l.clock_se));
         let verdict = if l.closes { "closes" } else { "does not close" };
-        [l.path.clone(), action, w2, gap, bends, residual, verdict.into()]
+        [l.path.clone(), action, w2, gap, bend, clock, with_error(l.residual, l.standard_error), verdict.into()]
     };
     record.ledger.iter().map(line).collect()
 }
@@ -39,6 +40,7 @@ pub(super) fn html(record: &CompareRecord, figures: &[Figure]) -> Result<String,
         ("seed", record.seed.to_string()),
         ("device", format!("{}, {}", record.device, record.precision)),
         ("field", field),
+        ("grid", record.grid.clone()),
         ("noise floor, divergence", number(record.noise_floor.divergence)),
         ("noise floor, W₂² exact", number(record.noise_floor.w2_squared_exact)),
         ("ε of the metric", number(record.eps_metric)),

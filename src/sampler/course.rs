@@ -2,13 +2,15 @@
 
 use thiserror::Error;
 
+use crate::backend::Device;
 use crate::field::Field;
+use crate::measure::{Measure, Mixture};
 use crate::path::{Grid, GridError, Level, Schedule, ScheduleError, Spacing};
 use crate::program::Program;
 use crate::random::Stream;
 use crate::sampler::annealed_langevin::SIGMA_MIN;
 use crate::sampler::entry::{Choice, Entry, Kind, Levels, Options, Setting};
-use crate::sampler::{Compat, Loop, Method, RunError};
+use crate::sampler::{ArcLength, Compat, Loop, Method, RunError};
 
 /// Draws that stand for a law where its width is needed.
 const LAW_DRAWS: usize = 4096;
@@ -102,11 +104,11 @@ impl CourseError {
 }
 
 impl Entry {
-    /// The method on `field`, with `options`.
+    /// The method on `field`, with `options`; `device` is for the pilot run of [`Spacing::ArcLength`].
     ///
     /// # Errors
     /// [`CourseError`] for options that it does not take, levels that there are not, or a field that it cannot run on.
-    pub fn course(&'static self, field: &Field, options: &Options) -> Result<Course, CourseError> {
+    pub fn course(&'static self, field: &Field, options: &Options, device: &Device) -> Result<Course, CourseError> {
         self.check_options(options)?;
         self.check(field)?;
         let network = if let Field::Network(network) = field { Some(network.schedule()) } else { None };
@@ -131,7 +133,7 @@ impl Entry {
                 setting.updates = UPDATES_ON_LADDER;
                 Grid::ladder(width, SIGMA_MIN, steps)?
             }
-            None => self.grid(&setting)?,
+            None => self.grid(&setting, device)?,
         };
         let method = make(&setting)?;
         let (program, first, advice) = (method.program(&grid), grid.start(), method.advice(&grid));
@@ -150,7 +152,7 @@ impl Entry {
     }
 
     /// The levels on the setting's schedule.
-    fn grid(&self, setting: &Setting<'_>) -> Result<Grid, CourseError> {
+    fn grid(&self, setting: &Setting<'_>, device: &Device) -> Result<Grid, CourseError> {
         let (schedule, options, steps) = (&setting.schedule, setting.options, setting.steps());
         if let Some(factor) = options.shift {
             if *schedule != Schedule::CondOt || !matches!(options.grid, None | Some(Spacing::Trailing)) {
@@ -165,7 +167,13 @@ impl Entry {
             None if matches!(setting.field, Field::Network(_)) => Spacing::Trailing,
             None => self.spacing(),
         };
-        let spaced = if self.levels == Levels::ToData { Grid::spaced_to_data } else { Grid::spaced };
+        let to_data = self.levels == Levels::ToData;
+        if spacing == Spacing::ArcLength {
+            let normal = Measure::Law(Mixture::standard_normal(setting.field.dim()));
+            let pilot = ArcLength::of(setting.field, schedule, &normal, options.seed, device)?;
+            return Ok(if to_data { pilot.grid_to_data(steps) } else { pilot.grid(steps) }?);
+        }
+        let spaced = if to_data { Grid::spaced_to_data } else { Grid::spaced };
         Ok(spaced(schedule, steps, spacing)?)
     }
 

@@ -22,6 +22,7 @@
 pub mod adaptive;
 mod ancestral;
 pub mod annealed_langevin;
+pub mod arc_length;
 pub mod compat;
 pub mod course;
 pub mod ddim;
@@ -56,6 +57,7 @@ use crate::program::Program;
 
 pub use adaptive::{Adaptive, AdaptiveError, Solution};
 pub use annealed_langevin::AnnealedLangevin;
+pub use arc_length::ArcLength;
 pub use compat::{
     BatchErrorNorm, BatchMeanNorms, BatchPathLength, COMPATS, ChurnAfterModel, Compat, GibbsClock, HalfCurvature, HalfStep,
     NoisyDdpm, Overshooting, StageTime, StridedDdim, UnknownCompat, UnusedDraws, stale_slope,

@@ -136,6 +136,7 @@ fn values_outside_their_domain_are_bad_usage() {
         refused(folder.path(), &format!("sample 8gaussians {flag}"), 2, &[flag.split(' ').next().unwrap()]);
     }
     refused(folder.path(), "compare 8gaussians --steps 5,0", 2, &["--steps"]);
+    refused(folder.path(), "compare 8gaussians --grid karras", 2, &["--grid", "trailing, balanced or arc-length"]);
     refused(folder.path(), "transport moons", 2, &["<TARGET>"]);
     for (plan, ends, others) in [
         ("--exact", "moons 8gaussians", &["--eps 1", "--tol 1e-3", "--max-iter 5", "--convention ott", "--plain"][..]),

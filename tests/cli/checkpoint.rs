@@ -97,7 +97,7 @@ fn a_multistep_run_on_data_with_its_trajectory_is_resumed_to_the_bit() {
 
 #[test]
 fn a_stochastic_run_on_a_law_is_resumed_to_the_bit() {
-    check("sample 8gaussians --method ddpm --n 200000 --steps 2000");
+    check("sample 8gaussians --method ddpm --grid arc-length --n 200000 --steps 2000");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn langevin_is_resumed_to_the_bit_in_both_of_its_passes() {
 
 #[test]
 fn a_comparison_is_resumed_to_the_bit() {
-    check("compare moons --n 300 --steps 2,5,10");
+    check("compare moons --n 300 --steps 2,5,10 --grid arc-length");
 }
 
 #[test]

@@ -113,6 +113,21 @@ fn barycenter_prints_and_writes_what_the_page_says() {
 }
 
 #[test]
+fn the_ledger_and_the_reclocking_of_compare_have_the_keys_that_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = "compare moons --n 60 --steps 2,4 --grid arc-length --json --quiet --out c";
+    let mut command = Command::cargo_bin("brenier").unwrap();
+    let output = command.current_dir(folder.path()).args(args.split(' ')).assert().success().get_output().clone();
+    let record: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for list in ["ledger", "reclocking"] {
+        let mut found = BTreeSet::new();
+        keys(&record[list][0], "", &mut found);
+        assert_eq!(found, documented("compare", list), "{list}");
+    }
+    assert_eq!(record["grid"], "arc-length");
+}
+
+#[test]
 fn jko_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     let runs = [
@@ -628,6 +643,8 @@ fn the_rows_of_a_comparison_are_those_of_its_samples() {
     run.undetermined("rows", "what samples determine of them is checked above");
     run.undetermined("eps_transport", "a share of a mean over pairs drawn by the seed");
     run.undetermined("noise_floor flags notes ledger free_energy", "of splits by the seed and of paths that are not written");
+    run.is("grid", json!("trailing"));
+    run.is("reclocking", json!([]));
     run.undetermined("model model_limit", "there is no network");
     run.settle();
 }

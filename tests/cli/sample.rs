@@ -214,6 +214,21 @@ fn numbers_that_are_not_finite_do_not_leave_unseen() {
     run("sample narrow.json --method langevin --step 0.0079 --steps 20 --n 20 --strict", 0);
 }
 
+/// A pilot run with draws of its own makes the grid, whatever the threads and the particles asked for.
+#[test]
+fn a_grid_by_arc_length_is_the_same_for_any_threads_and_particles() {
+    let folder = TempDir::new().unwrap();
+    for (field, method) in [("8gaussians", "ddpm"), ("moons", "fm-heun"), ("8gaussians", "edm-heun")] {
+        let run = |grid: &str, more: &str| {
+            sample(folder.path(), &format!("{field} --method {method} --grid {grid} --steps 9 --n 300{more}")).1
+        };
+        let whole = run("arc-length", " --threads 1");
+        assert_eq!(run("arc-length", " --threads 2"), whole, "{method}");
+        assert_eq!(run("arc-length", " --particles 100..150"), whole[200..300], "{method}");
+        assert_ne!(run("trailing", ""), whole, "{method}");
+    }
+}
+
 /// A run that starts where N(0, σ²I) is not the law of the particles says so: a schedule with too little noise, a leading grid, data far
 /// from the origin. Not where the start is pure noise, or as good as that, or given, nor for a method that needs no such start.
 #[test]

@@ -393,6 +393,8 @@ fn compare_prints_the_keys_of_the_interface_and_writes_its_files() {
     let of_row = "family method eps_relative steps nfe seconds solver_error divergence w2_squared_exact variance_ratio nn_train \
         nn_heldout action length flags";
     assert_eq!(keys(&rows[0]), named(of_row));
+    let paths: Vec<&str> = record["ledger"].as_array().unwrap().iter().map(|row| row["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["diffusion", "diffusion-cosine", "fm", "ot", "displacement"]);
     let found: BTreeSet<&str> = rows.iter().map(|row| row["method"].as_str().unwrap()).collect();
     let methods = "ddpm ddim pf-euler pf-heun annealed-langevin fm-euler fm-heun ot-euler ot-heun displacement";
     assert_eq!(found, named(methods));
@@ -412,6 +414,16 @@ fn compare_leaves_diffusion_out_when_the_source_is_not_gaussian() {
     let families: BTreeSet<&str> = record["rows"].as_array().unwrap().iter().map(|r| r["family"].as_str().unwrap()).collect();
     assert_eq!(families, named("flow"));
     assert!(record["notes"][0].as_str().unwrap().contains("moons"));
+}
+
+/// A Gaussian source has an exact field too; another has none.
+#[test]
+fn compare_keeps_the_flow_of_independent_pairs_from_a_gaussian_source() {
+    let folder = TempDir::new().unwrap();
+    let record = json(folder.path(), "compare tilted-b --source tilted-a --n 300 --steps 2 --out c");
+    let paths: Vec<&str> = record["ledger"].as_array().unwrap().iter().map(|row| row["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["fm", "ot", "displacement"]);
+    assert!(record["notes"][0].as_str().unwrap().contains("tilted-a"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::f64::consts::{FRAC_PI_2, PI};
 
 use crate::reference::interpret;
 use approx::{assert_abs_diff_eq, assert_relative_eq};
+use brenier::backend::{Device, Precision};
 use brenier::field::Field;
 use brenier::measure::{Covariance, Mixture};
 use brenier::path::{
@@ -293,10 +294,10 @@ fn ddim_weighs_all_predictions_of_v_alike_and_ddpm_the_late_ones_more() {
 /// where they say, and the draws add what they say. Rounding is relative to the largest weight.
 #[test]
 fn the_weights_of_a_program_add_up_to_its_end_point() {
-    let field = Field::Mixture(three_modes());
+    let (field, device) = (Field::Mixture(three_modes()), Device::cpu(Precision::F64));
     let mut checked = 0;
     for entry in METHODS.iter().filter(|entry| matches!(entry.kind, Kind::Program(_))) {
-        let course = entry.course(&field, &Options { steps: Some(6), ..Options::default() }).unwrap();
+        let course = entry.course(&field, &Options { steps: Some(6), ..Options::default() }, &device).unwrap();
         let Moves::Program(program) = course.moves else { panic!("{} is a program", entry.name) };
         for output in [Prediction::Denoised, Prediction::Noise, Prediction::V, Prediction::Velocity] {
             let Some(weights) = program.weights(output) else { continue };

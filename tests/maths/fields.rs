@@ -53,8 +53,9 @@ fn at(schedule: &str, t: f64) -> Level {
 fn moved(method: &str, field: &Field, precision: Precision) -> Result<Vec<f64>, brenier::Error> {
     let entry = sampler::named(method)?;
     let options = Options { steps: entry.takes(sampler::Choice::Steps).then_some(20), ..Options::default() };
-    let course = entry.course(field, &options)?;
-    let (start, device) = (sampler::start(course.first, field.dim(), 0..40, 3), Device::cpu(precision));
+    let device = Device::cpu(precision);
+    let course = entry.course(field, &options, &device)?;
+    let start = sampler::start(course.first, field.dim(), 0..40, 3);
     let noise = Noise::Counter { philox: Philox::new(3, Stream::Noise), first: 0 };
     match course.moves {
         Moves::Program(program) => Ok(program.run(field, &start, noise, &device)?),
@@ -165,9 +166,10 @@ fn adaptive_methods_on_data_end_on_the_points_of_the_flow() {
     for x in found.chunks_exact(2) {
         assert!(points().rows().any(|y| x == y), "{x:?} is not a point of the data");
     }
-    let course = sampler::named("fm-heun").unwrap().course(&field, &Options { steps: Some(2000), ..Options::default() }).unwrap();
+    let (options, device) = (Options { steps: Some(2000), ..Options::default() }, Device::cpu(Precision::F64));
+    let course = sampler::named("fm-heun").unwrap().course(&field, &options, &device).unwrap();
     let Moves::Program(program) = course.moves else { panic!("fm-heun is a program") };
-    let (start, device) = (sampler::start(course.first, 2, 0..40, 3), Device::cpu(Precision::F64));
+    let start = sampler::start(course.first, 2, 0..40, 3);
     let expected = program.run(&field, &start, Noise::NONE, &device).unwrap();
     assert_same(&found, &expected, 1e-12, "dopri5");
 }

@@ -5,6 +5,7 @@
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod arc_length;
 mod bridge;
 mod class_costs;
 mod closed_forms;
@@ -20,6 +21,7 @@ mod free_marginals;
 mod gaussian_jko;
 mod gradient_flow;
 mod hostile_input;
+mod ledger;
 mod low_rank;
 mod multiscale;
 mod network;

@@ -3,6 +3,7 @@
 use crate::reference::interpret_folded;
 #[allow(dead_code)] // every file of tests uses its own part
 use approx::assert_abs_diff_eq;
+use brenier::backend::{Device, Precision};
 use brenier::field::Field;
 use brenier::field::fold;
 use brenier::measure::Mixture;
@@ -102,8 +103,8 @@ fn multistep_methods_converge_with_their_order() {
 fn methods_have_their_order_on_their_own_grid() {
     let mixture = two_in_the_plane();
     let run = |name: &str, spacing: Option<Spacing>, n: usize| -> Vec<f64> {
-        let options = Options { grid: spacing, steps: Some(n), ..Options::default() };
-        let course = named(name).unwrap().course(&Field::Mixture(mixture.clone()), &options).unwrap();
+        let (options, device) = (Options { grid: spacing, steps: Some(n), ..Options::default() }, Device::cpu(Precision::F64));
+        let course = named(name).unwrap().course(&Field::Mixture(mixture.clone()), &options, &device).unwrap();
         let Moves::Program(program) = course.moves else { panic!("{name} is a program") };
         let program = fold(&mixture, &program);
         let starts = (0..25).map(|i| [f64::from(i % 5) - 2.0, f64::from(i / 5) - 2.0]);

@@ -1,7 +1,7 @@
 //! The page and its files as text.
 
 use brenier::experiment::entrants::Way;
-use brenier::experiment::{ENTRANTS, Entrant};
+use brenier::experiment::{ENTRANTS, Entrant, Ledger};
 use brenier::measure::Cloud;
 use brenier::report::{Report, ReportError, draw};
 
@@ -17,7 +17,9 @@ fn every_figure_is_in_the_page_and_every_picture_has_a_title_and_an_alternative_
     for (report, comparison) in both() {
         let names: Vec<&str> = report.figures.iter().map(|f| f.name).collect();
         let energy = if comparison.record.law { &["free-energy"][..] } else { &[] };
-        assert_eq!(names, [&["solver-error", "divergence", "trajectories", "ledger"], energy, &["samples"]].concat());
+        let clock = if comparison.record.reclocking.is_empty() { &[][..] } else { &["reclocking"] };
+        let others = &["divergence", "trajectories", "ledger"][..];
+        assert_eq!(names, [&["solver-error"], clock, others, energy, &["samples"]].concat());
         for figure in &report.figures {
             assert!(report.html.contains(&format!("<figure id=\"{}\">", figure.name)));
             assert!(!figure.title.is_empty() && !figure.alt.is_empty() && !figure.reading.is_empty());
@@ -97,11 +99,30 @@ fn figures_carry_the_numbers_of_the_record() {
             assert!(file(name).contains(&tail), "{name}: {tail}");
         }
     }
-    for ledger in &comparison.record.ledger {
-        assert!(file("ledger").contains(&format!("{},{},{}", ledger.path, ledger.action, ledger.w2_squared)));
+    for Ledger { path, action, w2_squared, coupling_gap, bend, clock, .. } in &comparison.record.ledger {
+        assert!(file("ledger").contains(&format!("{path},{action},{w2_squared},{coupling_gap},{bend},{clock},")));
+    }
+    for entry in &comparison.record.reclocking {
+        let needed = entry.nfe.map(|nfe| nfe.to_string()).unwrap_or_default();
+        let line = format!("{},{},{},{needed}\n", entry.method, entry.solver_error, entry.nfe_trailing);
+        assert!(file("reclocking").contains(&line), "{line}");
     }
     let end = comparison.trajectories[1].states[40].row(23);
     assert!(file("trajectories").contains(&format!("flow,ot-heun,23,40,{},{}\n", end[0], end[1])));
+}
+
+/// The sentence says what the ratios say: of the fixture's, diffusion takes three quarters and flow one and a half times as many.
+#[test]
+fn the_report_says_where_another_clock_does_not_help() {
+    let mut comparison = law();
+    let reading = |comparison: &brenier::experiment::Comparison| {
+        let report = draw(comparison, None).unwrap();
+        report.figures.iter().find(|f| f.name == "reclocking").unwrap().reading.clone()
+    };
+    let mixed = reading(&comparison);
+    assert!(mixed.contains("it takes fewer for ddim 0.7") && mixed.contains("It takes more for fm-euler 1.33"), "{mixed}");
+    comparison.record.reclocking.retain(|entry| entry.method.starts_with("fm"));
+    assert!(reading(&comparison).contains("it does not help any method. It takes more for fm-euler 1.33"));
 }
 
 #[test]
@@ -143,7 +164,7 @@ fn points_of_a_line_are_drawn_too() {
     line.heldout = flat(&line.heldout);
     line.trajectories.iter_mut().for_each(|t| t.states = t.states.iter().map(flat).collect());
     let report = draw(&line, None).unwrap();
-    assert_eq!(report.figures.len(), 6);
+    assert_eq!(report.figures.len(), 7);
     assert!(report.html.contains("time of a path"));
 }
 

@@ -9,6 +9,7 @@ use brenier::experiment::columns::{COLUMNS, Column, Unit};
 use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, NoiseFloor, Row};
 use brenier::field::Network;
 use brenier::io::{is_network, read_network};
+use brenier::path::Spacing;
 use brenier::report;
 use brenier::watch::{Progress, Watch};
 use clap::Args;
@@ -34,6 +35,8 @@ const FOLDER: &str = "brenier-out/compare";
     "brenier compare digits",
     "brenier compare data.npy --image 28x28 --steps 5,10,20 --out result",
     "brenier compare model.safetensors --target data.npy       how many steps a network needs",
+    "brenier compare 8gaussians --grid arc-length      the same curves at constant speed: does it take fewer steps?",
+    "brenier compare tilted-b --source tilted-a        ends with a coupling gap",
     "brenier compare 8gaussians --source moons        diffusion needs Gaussian noise and is left out",
 ]))]
 pub struct Compare {
@@ -53,6 +56,10 @@ pub struct Compare {
     #[arg(long, value_name = "K,K,…", value_delimiter = ',', default_value = "1,2,5,10,20,50,100",
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: Vec<u32>,
+    /// Where the levels of each row lie on the schedule: trailing (equal steps of time), balanced, or arc-length (equal lengths of the
+    /// path in W2, from a pilot run); unless trailing, also how many evaluations the same solver error takes there
+    #[arg(long, value_name = "GRID", default_value = "trailing", value_parser = values::grid_of_all)]
+    grid: Spacing,
     /// Height and width of points that are grey images [default: 8x8 for digits]
     #[arg(long, value_name = "HxW", value_parser = values::image)]
     image: Option<(usize, usize)>,
@@ -94,7 +101,7 @@ impl Compare {
             !signal::interrupted()
         };
         let steps = self.steps.iter().map(|&steps| steps as usize).collect();
-        let compare = experiment::Compare { n: self.n as usize, steps, seed: session.shared.seed };
+        let compare = experiment::Compare { n: self.n as usize, steps, grid: self.grid, seed: session.shared.seed };
         let (target, source) = (Named { name, measure: &target }, Named { name: &self.source, measure: &source });
         let watch = Watch::telling(&tell).keeping(checkpoint.whole());
         let mut comparison = match &model {
@@ -160,6 +167,11 @@ fn summary(record: &CompareRecord) -> String {
         lines.extend(record.ledger.iter().map(|ledger| ACCOUNTS.map(|(_, of)| of(ledger))));
         let words = [0, ACCOUNTS.len() - 1];
         text += &columns(&lines, |column| !words.contains(&column));
+    }
+    let reclocked = record.reclocked();
+    if !reclocked.is_empty() {
+        let told: Vec<String> = reclocked.iter().map(|(method, ratio)| format!("{method} {ratio:.2}")).collect();
+        text += &format!("\n\nEvaluations on {} over trailing, at equal solver error: {}.", record.grid, told.join(", "));
     }
     if model.is_some() {
         let enough = [Family::Diffusion, Family::Flow].into_iter().find_map(|family| record.enough(family));
@@ -238,12 +250,13 @@ impl Cell {
 type Account = (&'static str, fn(&Ledger) -> String);
 
 /// The columns of the ledger: words at both ends, and numbers.
-const ACCOUNTS: [Account; 7] = [
+const ACCOUNTS: [Account; 8] = [
     ("path", |ledger| ledger.path.clone()),
     ("action", |ledger| number(ledger.action)),
     ("= W2²", |ledger| number(ledger.w2_squared)),
     ("+ coupling gap", |ledger| number(ledger.coupling_gap)),
-    ("+ straightness", |ledger| number(ledger.straightness)),
+    ("+ bend", |ledger| number(ledger.bend)),
+    ("+ clock", |ledger| number(ledger.clock)),
     ("residual", |ledger| format!("{:.1e}", ledger.residual)),
     ("", |ledger| if ledger.closes { "closes" } else { "does not close" }.into()),
 ];

@@ -25,7 +25,7 @@ use crate::{Failure, flags, input, memory, signal};
     "brenier generate digits --out digits.npy           all 1,797 of them, in their order",
 ]))]
 pub struct Generate {
-    /// normal, normal:D, 8gaussians, moons, checkerboard, swissroll, circles, pinwheel, scurve, digits, or a file
+    /// normal, normal:D, 8gaussians, tilted-a, tilted-b, moons, checkerboard, swissroll, circles, pinwheel, scurve, digits, or a file
     name: String,
     /// Points to draw [default: 4096; for data the points themselves, with --n drawn with replacement]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -149,7 +149,7 @@ impl Sample {
         entry.check_options(&options).map_err(of_options)?;
         let field = self.read_field(session)?;
         let d = field.dim();
-        let Course { moves, first, steps, advice } = entry.course(&field, &options)?;
+        let Course { moves, first, steps, advice } = entry.course(&field, &options, device)?;
         if self.trajectory && matches!(moves, Moves::Loop(_)) {
             let name = entry.name;
             return Err(format!("{name} keeps no trajectory: each particle has its own times; leave --trajectory out").into());

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use brenier::gradient_flow::{self, SCHEMES};
-use brenier::path::SCHEDULES;
+use brenier::path::{SCHEDULES, Spacing};
 use brenier::sampler::{COMPATS, Choice, Compat, METHODS};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
@@ -46,6 +46,14 @@ pub fn compats() -> String {
     let line = |c: &Compat| format!("- {} ({}; {}): {}", c.name, c.methods().collect::<Vec<_>>().join(", "), c.peer, c.about);
     let lines: Vec<String> = COMPATS.iter().map(line).collect();
     format!("Reproduce a known defect of the published codes; may be repeated:\n{}", lines.join("\n"))
+}
+
+/// A grid that every schedule of a comparison has.
+pub fn grid_of_all(text: &str) -> Result<Spacing, String> {
+    let all = [Spacing::Trailing, Spacing::Balanced, Spacing::ArcLength];
+    all.into_iter()
+        .find(|grid| grid.name() == text)
+        .ok_or_else(|| "a comparison's grid is trailing, balanced or arc-length".into())
 }
 
 /// η, from 0 to 1.

@@ -1,0 +1,74 @@
+//! The exact field of independent pairs whose noise is any Gaussian: x_t = α data + σ noise, noise ~ N(m, C), data of a mixture.
+//!
+//! ```text
+//! y = R⁻¹(x − σ m) with R = C^{1/2}:      y = α R⁻¹ data + σ z,  z ~ N(0, I)
+//! x̂₀ = R ŷ₀(y),   ε̂ = m + R ẑ(y)
+//! ```
+//!
+//! so the field of the mixture R⁻¹ data, which is one too, gives it. It runs on the processor in f64.
+
+use rayon::prelude::*;
+
+use crate::field::mixture::along;
+use crate::field::{Batch, Field, HostField};
+use crate::measure::{Component, Covariance, Mixture, MixtureError};
+use crate::path::Prediction;
+
+/// Points that a thread takes at a time.
+const ROWS: usize = 64;
+
+struct Between {
+    noise: Component,
+    /// R⁻¹ data.
+    white: Mixture,
+}
+
+impl Field {
+    /// The field between the Gaussian `noise` and `data` in independent pairs.
+    ///
+    /// # Errors
+    /// [`MixtureError`] where `noise` is so much narrower than `data` along one direction than along another that the data, in units
+    /// of it, have no covariance in double precision.
+    pub fn between(noise: &Component, data: &Mixture) -> Result<Self, MixtureError> {
+        let d = data.dim();
+        let whiten = |v: &[f64]| along(&noise.covariance, v, |variance| variance.sqrt().recip());
+        let covariance = |(component, of): (usize, &Covariance)| {
+            let mut matrix = vec![0.0; d * d];
+            for k in 0..d {
+                let axis: Vec<f64> = (0..d).map(|row| of.vector(row, k, d)).collect();
+                let axis = whiten(&axis);
+                for (entry, (x, y)) in matrix.iter_mut().zip(axis.iter().flat_map(|x| axis.iter().map(move |y| (x, y)))) {
+                    *entry += of.value(k) * x * y;
+                }
+            }
+            Covariance::from_matrix(&matrix, d).map_err(|smallest| MixtureError::Covariance { component, smallest })
+        };
+        let parts = data.components();
+        let covariances = parts.iter().map(|part| &part.covariance).enumerate().map(covariance).collect::<Result<_, _>>()?;
+        let means = parts.iter().map(|part| whiten(&part.mean)).collect();
+        let white = Mixture::new(parts.iter().map(|part| part.weight).collect(), means, covariances)?;
+        Ok(Self::given(Between { noise: noise.clone(), white }))
+    }
+}
+
+impl HostField for Between {
+    fn dim(&self) -> usize {
+        self.white.dim()
+    }
+
+    /// αε̂ − σx̂₀, with x, determines both ends of the path.
+    fn prediction(&self) -> Prediction {
+        Prediction::V
+    }
+
+    fn predict(&self, batch: Batch<'_>, out: &mut [f64]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let (d, level, Self { noise, white }) = (self.dim(), batch.level, self);
+        out.par_chunks_mut(d).zip(batch.points.par_chunks(d)).with_min_len(ROWS).for_each(|(out, x)| {
+            let shifted: Vec<f64> = x.iter().zip(&noise.mean).map(|(x, m)| x - level.sigma * m).collect();
+            let y = along(&noise.covariance, &shifted, |variance| variance.sqrt().recip());
+            let v = along(&noise.covariance, &white.evaluate(level, -level.sigma, level.alpha, &y), f64::sqrt);
+            out.iter_mut().zip(v).zip(&noise.mean).for_each(|((out, v), m)| *out = v + level.alpha * m);
+        });
+        Ok(())
+    }
+}
