@@ -188,7 +188,8 @@ impl Chain {
         Ok(None)
     }
 
-    /// The residual of the step from `before`, whose drift, noise and levels are given, to `after`; and E|x′ − x|² of its map.
+    /// The residual of step `k`, which leads to `after` by the drift and the deviation `s` of the noise that are given, and E|x′ − x|² of its
+    /// map.
     fn certify(&self, k: usize, drifted: &[f64], s: f64, after: &[f64]) -> Result<(JkoResidual, Option<f64>), FlowError> {
         let [from, to] = [self.levels[k], self.levels[k + 1]];
         let (clean, noisy) = if self.backwards { (to, from) } else { (from, to) };
@@ -259,12 +260,12 @@ impl Scheme for Chain {
     }
 
     fn advance(&mut self, k: usize, _: &Watch<'_>) -> Result<Charge, FlowError> {
-        let (seed, step) = (self.seed, &self.steps[k]);
-        let Stepped { drifted, scale, moved } = Stepped::by(step, &self.data, self.state.points(), (seed, k), &self.device)?;
-        let (residual, w2_squared) = self.certify(k, &drifted, scale, &moved)?;
+        let Some(step) = self.steps.get(k) else { return Err(FlowError::Ended { steps: self.steps.len() }) };
+        let Stepped { drifted, scale, moved } = Stepped::by(step, &self.data, self.state.points(), (self.seed, k), &self.device)?;
         if let Some(particle) = moved.chunks_exact(self.state.dim()).position(|x| !x.iter().all(|x| x.is_finite())) {
             return Err(FlowError::Runaway { step: k, particle });
         }
+        let (residual, w2_squared) = self.certify(k, &drifted, scale, &moved)?;
         self.state = self.state.with_points(moved)?;
         self.made = k + 1;
         let next = self.present()?;

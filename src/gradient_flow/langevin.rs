@@ -417,6 +417,11 @@ impl Scheme for Langevin {
 
     fn advance(&mut self, k: usize, _: &Watch<'_>) -> Result<Charge, FlowError> {
         let (motion, functional) = (self.motion(k), self.functional(k));
+        if let Pace::Ladder(steps) = &self.pace
+            && k >= steps.len()
+        {
+            return Err(FlowError::Ended { steps: steps.len() });
+        }
         let (seed, step) = (self.seed, self.step(k));
         let Stepped { drifted, moved, .. } = Stepped::by(&step, &self.field, self.state.points(), (seed, k), &self.device)?;
         check_reach(&moved, &self.centre, self.reach, k)?;

@@ -251,7 +251,7 @@ fn samplers_and_noise_are_schemes_of_the_same_loop() {
         // Where the law is next to N(0, I) both are differences of means over particles.
         let told = |pair: &&[Option<f64>]| pair.iter().all(|energy| energy.is_some_and(|energy| energy > 0.05));
         let pairs: Vec<&[Option<f64>]> = energy.windows(2).filter(told).collect();
-        assert!(pairs.len() > 10, "{scheme}: {energy:?}");
+        assert!(pairs.len() > 2, "{scheme}: {energy:?}");
         assert!(pairs.iter().all(|pair| sign * (pair[1].unwrap() - pair[0].unwrap()) > 0.0), "{scheme}: {energy:?}");
         let largest = residual.iter().flatten().fold(0.0f64, |a, b| a.max(*b));
         assert!(if scheme == "explicit-score" { largest < 1e-3 } else { largest > 1e-3 }, "{scheme}: {largest}");

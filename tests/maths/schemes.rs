@@ -139,6 +139,9 @@ fn residuals_on_a_mixture_are_of_order_one_in_tau() {
         // The next order in τ bends the line by a share of τ times a curvature of some units.
         assert!((slope - 1.0).abs() < 0.1, "{name}: {slope} ± {error}");
     }
+    let grid = Grid::ornstein_uhlenbeck(time, 2).unwrap();
+    let mut chain = Chain::backward(draws.clone(), data.clone().into(), (&ddim, &grid), 0, &cpu()).unwrap();
+    assert_eq!(descend(&mut chain, 3, Watch::default()).unwrap_err(), FlowError::Ended { steps: 2 });
     let exact = backward(draws.clone(), &data, &ExplicitScore, (time, 0.05));
     assert!(exact.jko_residual.unwrap() < 1e-10, "{exact:?}");
 
@@ -215,6 +218,16 @@ fn residuals_of_noisy_steps_fall_with_tau_and_stand_on_their_floor() {
     }
     let (a, b, c) = (told(langevin(&starts[0], 0.2)), told(ncsn(&starts[0], 0.2)), told(matching(&starts[0], 0.2)));
     assert!((a.0 / b.0 - 1.0).abs() < 1e-6 && (a.0 / c.0 - 1.0).abs() < 1e-6, "{a:?} {b:?} {c:?}");
+}
+
+/// Between the modes V is far from convex: at the centre of the eight, τ times its curvature is −3.
+#[test]
+fn an_explicit_step_is_undone_between_modes_too() {
+    let start = Mixture::standard_normal(2).sample(1000, 0, Stream::Source, 0);
+    let mut scheme = Langevin::new(start, Mixture::eight_gaussians(), 0.025, 0, &cpu()).unwrap();
+    let end = descend(&mut scheme, 3, Watch::default()).unwrap();
+    let told = |account: &Account| account.jko_residual.is_some_and(|residual| residual > account.jko_residual_floor.unwrap());
+    assert!(end.accounts[..3].iter().all(told), "{:?}", end.accounts);
 }
 
 /// Without noise, F = ∫V and its residual ‖∇V(x) − ∇V(x′)‖ need no density: on V = x²/2v it is |x′|·τ/v²/(1 − τ/v) for x′ = (1 − τ/v)x.
