@@ -185,7 +185,7 @@ impl Jko {
         let mut reasons: Vec<&str> = found.steps.iter().filter_map(|account| account.reason.as_deref()).collect();
         reasons.sort_unstable();
         for same in reasons.chunk_by(|a, b| a == b) {
-            text += &format!("\nno residual of {}: {}", counted(same.len(), "step"), same[0]);
+            text += &format!("\n{} without a JKO residual: {}", counted(same.len(), "step"), same[0]);
         }
         if self.explain {
             let Certificate { exact, approximate } = found.certificate;
