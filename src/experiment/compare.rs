@@ -9,7 +9,7 @@ use crate::experiment::families::family_of;
 use crate::experiment::ledger::Ends;
 use crate::experiment::record::{CompareRecord, Comparison};
 use crate::experiment::workbench::Workbench;
-use crate::field::{Field, Network};
+use crate::field::Field;
 use crate::measure::{Cloud, Component, Covariance, Measure, Mixture};
 use crate::metric::{Judge, Law, Ruler};
 use crate::path::Spacing;
@@ -111,17 +111,17 @@ impl Compare {
     pub fn run_model(
         &self,
         name: &str,
-        network: &Network,
+        model: &Field,
         target: Named<'_>,
         device: &Device,
         watch: Watch<'_>,
     ) -> Result<Comparison, Error> {
-        let normal = Measure::Law(Mixture::standard_normal(network.dim()));
+        let normal = Measure::Law(Mixture::standard_normal(model.dim()));
         let source = Named { name: "normal", measure: &normal };
-        let all = self.rows(Entrant::on_network(family_of(network)));
+        let all = self.rows(Entrant::on_network(family_of(model)));
         self.judge((target, source), device, watch, all, |bench, record| {
             record.model = Some(name.into());
-            record.model_limit = Some(bench.network(network)?);
+            record.model_limit = Some(bench.model(model)?);
             if let Measure::Finite(_) = target.measure {
                 record.notes.push(format!(
                     "{name} is judged by B, the half of {} that A leaves. If it was trained on B too, \"memorised\" cannot tell: give points it has not seen.",

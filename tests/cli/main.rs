@@ -13,6 +13,8 @@ mod experiment;
 mod geodesic;
 mod jko;
 mod network;
+#[cfg(feature = "onnx")]
+mod onnx;
 #[cfg(feature = "image")]
 mod pictures;
 mod records;
