@@ -130,7 +130,7 @@ impl Workbench<'_> {
             let (error, iterations) = (outcome.marginal_error, outcome.iterations);
             format!("The coupling at eps = {eps:.3e} stopped after {iterations} iterations with a marginal error of {error:.1e}.")
         });
-        Ok((Coupling { g: outcome.potentials.g, map: outcome.map, taken }, note))
+        Ok((Coupling { map: outcome.map(), g: outcome.potentials.g, taken }, note))
     }
 
     /// The row of a map at `eps` applied in one straight step; returns the action |T(x) − x|² of each particle.

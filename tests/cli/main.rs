@@ -12,6 +12,8 @@ mod examples;
 mod experiment;
 mod geodesic;
 mod jko;
+#[cfg(target_os = "linux")]
+mod memory;
 mod network;
 #[cfg(feature = "onnx")]
 mod onnx;
