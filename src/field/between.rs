@@ -33,6 +33,9 @@ impl Field {
         let d = data.dim();
         let whiten = |v: &[f64]| along(&noise.covariance, v, |variance| variance.sqrt().recip());
         let covariance = |(component, of): (usize, &Covariance)| {
+            if let (Covariance::Isotropic(noise), Covariance::Isotropic(data)) = (&noise.covariance, of) {
+                return Ok(Covariance::Isotropic(data / noise));
+            }
             let mut matrix = vec![0.0; d * d];
             for k in 0..d {
                 let axis: Vec<f64> = (0..d).map(|row| of.vector(row, k, d)).collect();
