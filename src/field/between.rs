@@ -27,8 +27,8 @@ impl Field {
     /// The field between the Gaussian `noise` and `data` in independent pairs.
     ///
     /// # Errors
-    /// [`MixtureError`] where `noise` is so much narrower than `data` along one direction than along another that the data, in units
-    /// of it, have no covariance in double precision.
+    /// [`MixtureError`] where `noise` is so much narrower than `data` along one direction than along another that the data, in
+    /// units of it, have no covariance in double precision.
     pub fn between(noise: &Component, data: &Mixture) -> Result<Self, MixtureError> {
         let d = data.dim();
         let whiten = |v: &[f64]| along(&noise.covariance, v, |variance| variance.sqrt().recip());
