@@ -16,7 +16,7 @@ fn main() -> Result<(), brenier::Error> {
         };
         let eps = 0.05 * GroundCost::given(cost).scale(&source, &target, 0).value;
         let outcome = Sinkhorn::default().solve(&Problem::new(&source, &target, eps)?.with_cost_function(cost)?, &device)?;
-        let east: f64 = outcome.map.chunks_exact(2).zip(source.rows()).map(|(t, x)| t[0] - x[0]).sum();
+        let east: f64 = outcome.map().chunks_exact(2).zip(source.rows()).map(|(t, x)| t[0] - x[0]).sum();
         println!("wind {wind}: cost {:.4}, mean drift to the east {:.3}", outcome.transport_cost, east / 400.0);
     }
     Ok(())

@@ -6,14 +6,17 @@ use thiserror::Error;
 
 use crate::backend::{BackendError, CudaAbsence, DeviceError};
 use crate::field::FieldError;
+#[cfg(feature = "onnx")]
+use crate::field::OnnxError;
 use crate::field::network::{LevelError, NetworkError};
+use crate::field::{ClockError, SignatureError};
 use crate::gradient_flow::FlowError;
 #[cfg(feature = "image")]
 use crate::io::PictureError;
 use crate::io::{Fault, ReadError, WriteError};
 use crate::measure::{CloudError, MixtureError, NameError};
 use crate::metric::MetricError;
-use crate::path::{ConversionError, GridError, ScheduleError};
+use crate::path::{ConversionError, GridError, PredictionError, ScheduleError};
 use crate::sampler::{AdaptiveError, CourseError, RunError, UnknownCompat, UnknownMethod};
 use crate::transport::TransportError;
 
@@ -46,6 +49,19 @@ pub enum Error {
     /// Layers that do not make a network.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// What does not describe a model.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// A level at which a model's clock shows nothing.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    /// A file that does not give a model.
+    #[cfg(feature = "onnx")]
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// A name that is not that of a prediction.
+    #[error(transparent)]
+    Prediction(#[from] PredictionError),
     /// A level at which a network was not trained.
     #[error(transparent)]
     Level(#[from] LevelError),

@@ -1,5 +1,7 @@
 //! Memory of a device, and how work reaches it.
 
+use std::borrow::Borrow;
+
 use bytemuck::Pod;
 
 use crate::backend::{Backend, BackendError, Real};
@@ -33,9 +35,9 @@ pub trait Memory: Clone + Send + Sync + 'static {
     /// A copy on the host.
     fn download<T: Pod + Send + Sync>(&self, buf: &Self::Buf<T>) -> Result<Vec<T>, BackendError>;
 
-    /// A copy of `host`, rounded to [`Memory::Real`].
-    fn upload_reals(&self, host: &[f64]) -> Result<Reals<Self>, BackendError> {
-        let rounded: Vec<Self::Real> = host.iter().map(|&x| Self::Real::from_f64(x)).collect();
+    /// The numbers of `host`, rounded to [`Memory::Real`] one by one.
+    fn upload_reals(&self, host: impl IntoIterator<Item: Borrow<f64>>) -> Result<Reals<Self>, BackendError> {
+        let rounded: Vec<Self::Real> = host.into_iter().map(|x| Self::Real::from_f64(*x.borrow())).collect();
         self.upload(&rounded)
     }
 

@@ -13,13 +13,9 @@ pub struct Centred {
 impl Centred {
     /// `points`, n × d row-major, about `centre`, of length d.
     pub fn about(points: &[f64], centre: &[f64]) -> Self {
-        Self::of(points.iter().zip(centre.iter().cycle()).map(|(x, c)| x - c).collect(), centre.len())
-    }
-
-    /// Points of dimension d that are relative to a centre already.
-    pub fn of(points: Vec<f64>, d: usize) -> Self {
+        let points: Vec<f64> = points.iter().zip(centre.iter().cycle()).map(|(x, c)| x - c).collect();
         let half_square = |x: &[f64]| 0.5 * x.iter().map(|x| x * x).sum::<f64>();
-        Self { half_squares: points.chunks_exact(d).map(half_square).collect(), points }
+        Self { half_squares: points.chunks_exact(centre.len()).map(half_square).collect(), points }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::experiment::families::family_of;
 use crate::experiment::ledger::Ends;
 use crate::experiment::record::{CompareRecord, Comparison};
 use crate::experiment::workbench::Workbench;
-use crate::field::{Field, Network};
+use crate::field::Field;
 use crate::measure::{Cloud, Component, Covariance, Measure, Mixture};
 use crate::metric::{Judge, Law, Ruler};
 use crate::path::Spacing;
@@ -24,7 +24,8 @@ pub struct Compare {
     pub n: usize,
     /// Numbers of steps tried.
     pub steps: Vec<usize>,
-    /// Where the levels of a row lie on the schedule; on any but [`Spacing::Trailing`] the solver errors on that one are found too.
+    /// Where the levels of a row lie on the schedule; on any but [`Spacing::Trailing`] the solver errors on that one are found
+    /// too.
     pub grid: Spacing,
     /// Seed.
     pub seed: u32,
@@ -49,8 +50,8 @@ pub struct Named<'a> {
 const MOST_PARTICLES: usize = 4096;
 
 impl Compare {
-    /// Runs the comparison, without the rows that `watch` kept; it is told of each row. The diffusion rows need a source that is a
-    /// standard normal; those of independent pairs one that is any Gaussian, to a target that is a law.
+    /// Runs the comparison, without the rows that `watch` kept; it is told of each row. The diffusion rows need a source that is
+    /// a standard normal; those of independent pairs one that is any Gaussian, to a target that is a law.
     ///
     /// # Errors
     /// [`Error`] when the measures cannot be compared, a device fails, or the watch says stop ([`crate::sampler::RunError::Stopped`]).
@@ -110,17 +111,17 @@ impl Compare {
     pub fn run_model(
         &self,
         name: &str,
-        network: &Network,
+        model: &Field,
         target: Named<'_>,
         device: &Device,
         watch: Watch<'_>,
     ) -> Result<Comparison, Error> {
-        let normal = Measure::Law(Mixture::standard_normal(network.dim()));
+        let normal = Measure::Law(Mixture::standard_normal(model.dim()));
         let source = Named { name: "normal", measure: &normal };
-        let all = self.rows(Entrant::on_network(family_of(network)));
+        let all = self.rows(Entrant::on_network(family_of(model)));
         self.judge((target, source), device, watch, all, |bench, record| {
             record.model = Some(name.into());
-            record.model_limit = Some(bench.network(network)?);
+            record.model_limit = Some(bench.model(model)?);
             if let Measure::Finite(_) = target.measure {
                 record.notes.push(format!(
                     "{name} is judged by B, the half of {} that A leaves. If it was trained on B too, \"memorised\" cannot tell: give points it has not seen.",

@@ -7,7 +7,7 @@ use crate::experiment::entrants::{EPS_TRANSPORT, Entrant, On, Way};
 use crate::experiment::ledger::Ends;
 use crate::experiment::record::{Family, FreeEnergy};
 use crate::experiment::workbench::{END_OF_DIFFUSION, Made, Setting, Workbench};
-use crate::field::{Field, Network};
+use crate::field::Field;
 use crate::measure::Cloud;
 use crate::metric::NoiseFloor;
 use crate::path::{Schedule, Spacing};
@@ -71,17 +71,16 @@ impl Workbench<'_> {
         Ok(())
     }
 
-    /// A network by the methods of its schedule's family; returns what its own flow scores.
-    pub fn network(&mut self, network: &Network) -> Result<NoiseFloor, Error> {
-        let family = family_of(network);
-        let (field, schedule) = (Field::Network(network.clone()), network.schedule());
+    /// A model by the methods of its schedule's family; returns what its own flow scores.
+    pub fn model(&mut self, field: &Field) -> Result<NoiseFloor, Error> {
+        let (family, schedule) = (family_of(field), field.schedule().unwrap_or(&Schedule::CondOt));
         let heun = if family == Family::Flow { "fm-heun" } else { "pf-heun" };
-        let reference = self.reference(heun, schedule, &field)?;
-        let setting = Setting { field: &field, schedule, reference: &reference, eps: None };
+        let reference = self.reference(heun, schedule, field)?;
+        let setting = Setting { field, schedule, reference: &reference, eps: None };
         self.enter(Entrant::on_network(family), &setting)?;
         self.account_walk("model", &reference)?;
         self.draw(family, heun, &reference)?;
-        let limit = self.ruler.measure(&Cloud::new(reference.end, network.dim())?, self.device)?;
+        let limit = self.ruler.measure(&Cloud::new(reference.end, field.dim())?, self.device)?;
         Ok(NoiseFloor { divergence: limit.divergence, w2_squared_exact: limit.w2_squared_exact })
     }
 
@@ -131,7 +130,7 @@ impl Workbench<'_> {
             let (error, iterations) = (outcome.marginal_error, outcome.iterations);
             format!("The coupling at eps = {eps:.3e} stopped after {iterations} iterations with a marginal error of {error:.1e}.")
         });
-        Ok((Coupling { g: outcome.potentials.g, map: outcome.map, taken }, note))
+        Ok((Coupling { map: outcome.map(), g: outcome.potentials.g, taken }, note))
     }
 
     /// The row of a map at `eps` applied in one straight step; returns the action |T(x) − x|² of each particle.
@@ -160,10 +159,10 @@ impl Workbench<'_> {
     }
 }
 
-/// The family of a network's schedule.
-pub fn family_of(network: &Network) -> Family {
-    match network.schedule() {
-        Schedule::CondOt | Schedule::Polynomial(_) => Family::Flow,
+/// The family of a model's schedule; without one it is as good as any, and the straight path is taken.
+pub fn family_of(model: &Field) -> Family {
+    match model.schedule() {
+        None | Some(Schedule::CondOt | Schedule::Polynomial(_)) => Family::Flow,
         _ => Family::Diffusion,
     }
 }

@@ -10,7 +10,7 @@ use crate::backend::{Backend, Reals};
 use crate::field::evaluate::{Evaluate, Evaluation};
 use crate::field::network::LevelError;
 use crate::field::{Field, FieldError};
-use crate::path::{Level, Prediction, combination};
+use crate::path::{Level, Prediction, Schedule, combination};
 
 /// A field by its prediction: of x̂₀, ε̂, v, the velocity or the score, for a batch of points at a level.
 ///
@@ -44,6 +44,12 @@ pub trait HostField: Send + Sync {
     /// What [`HostField::predict`] gives: x̂₀ unless said otherwise.
     fn prediction(&self) -> Prediction {
         Prediction::Denoised
+    }
+
+    /// The schedule that it was made for, if it knows the levels of one alone. At a level of another schedule it is then asked at
+    /// the level of its own with the same σ/α, about points scaled to it: only σ/α matters to x̂₀ and ε̂.
+    fn schedule(&self) -> Option<&Schedule> {
+        None
     }
 
     /// Writes the prediction for each point of `batch` to `out`, n × d row-major.
@@ -89,14 +95,22 @@ impl fmt::Debug for dyn HostField {
 
 /// p x̂₀ + q ε̂ of `field` for each point of `batch`.
 pub(super) fn evaluate(field: &dyn HostField, batch: Batch<'_>, of: (f64, f64)) -> Result<Vec<f64>, FieldError> {
-    let (prediction, level) = (field.prediction(), batch.level);
+    let (prediction, asked) = (field.prediction(), batch.level);
+    let (level, shift) = field.schedule().map_or(Ok((asked, 1.0)), |own| own.same_noise(asked)).map_err(LevelError::from)?;
     // A score has a limit at the data that ε̂ = −σ · score does not carry.
     let read = if prediction == Prediction::Score { level.with_score() } else { level };
-    let undetermined = LevelError::Undetermined { prediction, alpha: level.alpha, sigma: level.sigma };
+    let undetermined = LevelError::Undetermined { prediction, alpha: asked.alpha, sigma: asked.sigma };
     let (of_x, of_prediction) = combination(prediction, of, read).ok_or(undetermined)?;
     let mut out = vec![0.0; batch.points.len()];
-    field.predict(batch, &mut out).map_err(|error| FieldError::Given(error.to_string()))?;
-    for (out, x) in out.iter_mut().zip(batch.points) {
+    let scaled: Vec<f64>;
+    let points = if shift == 1.0 {
+        batch.points
+    } else {
+        scaled = batch.points.iter().map(|x| shift * x).collect();
+        &scaled
+    };
+    field.predict(Batch { level, points, ..batch }, &mut out).map_err(|error| FieldError::Given(error.to_string()))?;
+    for (out, x) in out.iter_mut().zip(points) {
         *out = of_x * x + of_prediction * *out;
     }
     Ok(out)

@@ -10,22 +10,28 @@ pub mod guided;
 pub mod likelihood;
 pub mod mixture;
 pub mod network;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 mod points;
 pub mod potential;
 pub mod prepared;
+pub mod signature;
 
 use std::sync::Arc;
 
 use crate::measure::{Cloud, Mixture};
-use crate::path::Prediction;
+use crate::path::{Prediction, Schedule};
 
 pub use error::FieldError;
 pub use given::{Batch, HostField};
 pub use guided::Guided;
 pub use mixture::fold;
 pub use network::Network;
+#[cfg(feature = "onnx")]
+pub use onnx::{Inputs, Onnx, OnnxError};
 pub use potential::Potential;
 pub use prepared::Prepared;
+pub use signature::{ClockError, Signature, SignatureError};
 
 /// A field: at a level (α, σ) and a point x it gives the denoised point x̂₀ = E[data | x] and the noise ε̂ = (x − α x̂₀)/σ.
 #[derive(Clone, Debug)]
@@ -89,6 +95,16 @@ impl Field {
             Self::DataSet(_) | Self::Transport { .. } | Self::Network(_) => false,
             Self::Given(field) => field.prediction() == Prediction::Score,
             Self::Guided(guided) => guided.parts().iter().all(|(_, part)| part.has_score_of_data()),
+        }
+    }
+
+    /// The schedule that it was trained on, where it was on one.
+    pub fn schedule(&self) -> Option<&Schedule> {
+        match self {
+            Self::Network(network) => Some(network.schedule()),
+            Self::Given(field) => field.schedule(),
+            Self::Mixture(_) | Self::DataSet(_) | Self::Transport { .. } => None,
+            Self::Guided(guided) => guided.parts().iter().find_map(|(_, part)| part.schedule()),
         }
     }
 

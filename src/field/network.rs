@@ -22,7 +22,7 @@ mod forward;
 mod layer;
 mod time;
 
-use crate::path::{Level, Prediction, Schedule, ScheduleError, combination};
+use crate::path::{Level, Prediction, Schedule, combination};
 use crate::program::Activation;
 
 pub use error::{LevelError, NetworkError};
@@ -138,10 +138,8 @@ impl Network {
     /// # Errors
     /// [`LevelError`] where the network does not determine it.
     pub fn read(&self, level: Level, p: f64, q: f64) -> Result<Reading, LevelError> {
-        let own = self.own(level)?;
+        let (own, shift) = self.schedule.same_noise(level)?;
         let Level { alpha, sigma, .. } = own;
-        // x = α x̂₀ + σ ε̂ at both levels, so x there is this factor times x here.
-        let shift = (alpha + sigma) / (level.alpha + level.sigma);
         let (scale, of_x, of_output) = match self.output {
             Output::Prediction(prediction) => {
                 let undetermined = LevelError::Undetermined { prediction, alpha: level.alpha, sigma: level.sigma };
@@ -192,15 +190,6 @@ impl Network {
     /// Whether noise is known at the end of the network's own schedule.
     pub fn is_regular_at_data(&self) -> bool {
         self.read(self.schedule.level(1.0), 0.0, 1.0).is_ok()
-    }
-
-    /// The level of the network's own schedule with the same σ/α.
-    fn own(&self, level: Level) -> Result<Level, ScheduleError> {
-        let same = self.schedule.level(level.t);
-        if (same.alpha, same.sigma) == (level.alpha, level.sigma) {
-            return Ok(same);
-        }
-        Ok(self.schedule.level(self.schedule.time(level.ratio())?))
     }
 
     /// Features of time.

@@ -70,7 +70,7 @@ impl SinkhornFlow {
             &self.device,
             watch.not_keeping(),
         )?;
-        self.velocity = cross.map.iter().zip(&own.map).map(|(to, own)| to - own).collect();
+        self.velocity = cross.map().iter().zip(&own.map()).map(|(to, own)| to - own).collect();
         let free_energy = cross.dual - 0.5 * (own.dual + target_term);
         self.warm = Some((cross.potentials, own.potentials));
         Ok(free_energy)

@@ -1,8 +1,9 @@
-//! Arrays of numbers as files hold them, widened to f64.
+//! Arrays of numbers as files hold them, widened to f64; points in f32 where that holds them.
 
 use half::{bf16, f16};
 
 use crate::io::Fault;
+use crate::measure::Cloud;
 
 /// Numbers in C order (the last index runs fastest) and their shape; there are Π shape of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,31 +56,52 @@ impl Number {
 impl Layout {
     /// The array whose numbers begin at the start of `bytes`; what follows them is ignored, as numpy does.
     pub fn decode(&self, bytes: &[u8]) -> Result<Array, Fault> {
-        let count = self.shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
-        let needed = count.and_then(|n| n.checked_mul(self.number.size()));
-        let count = match (count, needed) {
-            (Some(count), Some(needed)) if needed <= bytes.len() => count,
-            _ => return Err(Fault::Truncated { shape: self.shape.clone(), needed, found: bytes.len() }),
-        };
+        let count = self.count(bytes)?;
         let values = match self.number {
-            Number::F16 => self.gather(count, bytes, |b| f16::from_le_bytes(b).to_f64()),
-            Number::Bf16 => self.gather(count, bytes, |b| bf16::from_le_bytes(b).to_f64()),
-            Number::F32 => self.gather(count, bytes, |b| f32::from_le_bytes(b).into()),
             Number::F64 => self.gather(count, bytes, f64::from_le_bytes),
-            Number::I8 => self.gather(count, bytes, |b| i8::from_le_bytes(b).into()),
-            Number::I16 => self.gather(count, bytes, |b| i16::from_le_bytes(b).into()),
             Number::I32 => self.gather(count, bytes, |b| i32::from_le_bytes(b).into()),
             Number::I64 => self.gather(count, bytes, |b| i64::from_le_bytes(b) as f64),
-            Number::U8 => self.gather(count, bytes, |b| u8::from_le_bytes(b).into()),
-            Number::U16 => self.gather(count, bytes, |b| u16::from_le_bytes(b).into()),
             Number::U32 => self.gather(count, bytes, |b| u32::from_le_bytes(b).into()),
             Number::U64 => self.gather(count, bytes, |b| u64::from_le_bytes(b) as f64),
+            _ => self.singles(count, bytes),
         };
         Ok(Array { shape: self.shape.clone(), values })
     }
 
+    /// [`Layout::decode`] as points, one a row: in f32 where that keeps every number of the type.
+    pub fn cloud(&self, bytes: &[u8]) -> Result<Cloud, Fault> {
+        let dim = dimension(&self.shape)?;
+        Ok(match self.number {
+            Number::F64 | Number::I32 | Number::I64 | Number::U32 | Number::U64 => Cloud::new(self.decode(bytes)?.values, dim)?,
+            _ => Cloud::of_f32(self.singles::<f32>(self.count(bytes)?, bytes), dim)?,
+        })
+    }
+
+    /// How many numbers there are, if `bytes` hold as many.
+    fn count(&self, bytes: &[u8]) -> Result<usize, Fault> {
+        let count = self.shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
+        let needed = count.and_then(|n| n.checked_mul(self.number.size()));
+        match (count, needed) {
+            (Some(count), Some(needed)) if needed <= bytes.len() => Ok(count),
+            _ => Err(Fault::Truncated { shape: self.shape.clone(), needed, found: bytes.len() }),
+        }
+    }
+
+    /// Numbers of a type that f32 holds exactly.
+    fn singles<T: From<f32>>(&self, count: usize, bytes: &[u8]) -> Vec<T> {
+        match self.number {
+            Number::F16 => self.gather(count, bytes, |b| f16::from_le_bytes(b).to_f32().into()),
+            Number::Bf16 => self.gather(count, bytes, |b| bf16::from_le_bytes(b).to_f32().into()),
+            Number::I8 => self.gather(count, bytes, |b| f32::from(i8::from_le_bytes(b)).into()),
+            Number::I16 => self.gather(count, bytes, |b| f32::from(i16::from_le_bytes(b)).into()),
+            Number::U8 => self.gather(count, bytes, |b| f32::from(u8::from_le_bytes(b)).into()),
+            Number::U16 => self.gather(count, bytes, |b| f32::from(u16::from_le_bytes(b)).into()),
+            _ => self.gather(count, bytes, |b| f32::from_le_bytes(b).into()),
+        }
+    }
+
     /// `count` numbers of N bytes in C order.
-    fn gather<const N: usize>(&self, count: usize, bytes: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+    fn gather<T, const N: usize>(&self, count: usize, bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
         let numbers = bytes.as_chunks::<N>().0;
         let widen = |mut bytes: [u8; N]| {
             if self.big_endian {
@@ -103,13 +125,10 @@ impl Layout {
 }
 
 impl Array {
-    /// Points as rows: the values and their dimension d, from n × d or, with d = 1, n numbers.
-    pub(super) fn into_points(self) -> Result<(Vec<f64>, usize), Fault> {
-        match self.shape[..] {
-            [_] => Ok((self.values, 1)),
-            [_, d] => Ok((self.values, d)),
-            _ => Err(Fault::Shape { shape: self.shape, wanted: "points are n × d, one row a point" }),
-        }
+    /// The values as points, one a row.
+    pub(super) fn into_cloud(self) -> Result<Cloud, Fault> {
+        let dim = dimension(&self.shape)?;
+        Ok(Cloud::new(self.values, dim)?)
     }
 
     /// Weights, from n, n × 1 or 1 × n numbers.
@@ -121,9 +140,19 @@ impl Array {
     }
 }
 
+/// The dimension d of points of this shape: n × d or, with d = 1, n.
+fn dimension(shape: &[usize]) -> Result<usize, Fault> {
+    match *shape {
+        [_] => Ok(1),
+        [_, d] => Ok(d),
+        _ => Err(Fault::Shape { shape: shape.to_vec(), wanted: "points are n × d, one row a point" }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Given;
 
     fn decode(number: Number, big_endian: bool, bytes: &[u8]) -> Vec<f64> {
         let shape = vec![bytes.len() / number.size()];
@@ -144,6 +173,20 @@ mod tests {
         assert_eq!(decode(Number::U32, false, &u32::MAX.to_le_bytes()), [4_294_967_295.0]);
         assert_eq!(decode(Number::I64, false, &(-(1i64 << 53)).to_le_bytes()), [-9_007_199_254_740_992.0]);
         assert_eq!(decode(Number::U64, false, &(1u64 << 63).to_le_bytes()), [9_223_372_036_854_775_808.0]);
+    }
+
+    #[test]
+    fn points_of_few_digits_are_kept_in_single_precision() {
+        let layout = |number, big_endian| Layout { shape: vec![2, 1], number, big_endian, fortran: false };
+        let given = |number, bytes: &[u8]| layout(number, false).cloud(bytes).unwrap();
+        let single = [0.1f32, -3e38];
+        let bytes: Vec<u8> = single.iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(given(Number::F32, &bytes).given(), Given::F32(&single));
+        assert_eq!(given(Number::U8, &[3, 255]).given(), Given::F32(&[3.0, 255.0]));
+        let whole: Vec<u8> = [16_777_217i32, -1].iter().flat_map(|x| x.to_le_bytes()).collect(); // 2²⁴ + 1 is no f32
+        assert_eq!(given(Number::I32, &whole).given(), Given::F64(&[16_777_217.0, -1.0]));
+        let turned: Vec<u8> = single.iter().flat_map(|x| x.to_be_bytes()).collect();
+        assert_eq!(layout(Number::F32, true).cloud(&turned).unwrap().given(), Given::F32(&single));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::field::Network;
 use crate::field::network::{Clock, Layer, Output, Time};
 use crate::io::{Array, Fault, safetensors};
 use crate::names::nearest;
-use crate::path::{Prediction, Schedule};
+use crate::path::{PREDICTIONS, Prediction, Schedule};
 use crate::program::Activation;
 
 const KEYS: [&str; 10] =
@@ -20,13 +20,6 @@ const ACTIVATIONS: [(&str, Activation); 6] = [
     ("gelu", Activation::Gelu),
     ("gelu-tanh", Activation::GeluTanh),
     ("softplus", Activation::Softplus),
-];
-const PREDICTIONS: [(&str, Prediction); 5] = [
-    ("velocity", Prediction::Velocity),
-    ("v", Prediction::V),
-    ("x0", Prediction::Denoised),
-    ("eps", Prediction::Noise),
-    ("score", Prediction::Score),
 ];
 const CLOCKS: [(&str, Clock); 4] =
     [("t", Clock::Time), ("1-t", Clock::Remaining), ("sigma", Clock::Ratio), ("log-sigma", Clock::LogRatio)];

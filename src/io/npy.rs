@@ -3,15 +3,15 @@
 //! Format versions 1, 2 and 3 (numpy.lib.format). The numbers are read straight from the mapped file.
 
 use crate::io::Fault;
-use crate::io::array::{Array, Layout, Number};
+use crate::io::array::{Layout, Number};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Lists within lists that a header may have: more are a garbled file.
 const DEPTH: usize = 16;
 
-/// The array of a whole `.npy` file.
-pub(super) fn read(bytes: &[u8]) -> Result<Array, Fault> {
+/// What `decode` makes of the numbers of a whole `.npy` file.
+pub(super) fn read<T>(bytes: &[u8], decode: impl FnOnce(&Layout, &[u8]) -> Result<T, Fault>) -> Result<T, Fault> {
     let damaged = || Fault::Damaged { why: "its header is cut short or garbled".into() };
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(damaged)?;
     let (length, rest) = match *rest {
@@ -25,7 +25,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Array, Fault> {
     };
     let (header, data) = rest.split_at_checked(length as usize).ok_or_else(damaged)?;
     let header = std::str::from_utf8(header).map_err(|_| damaged())?;
-    layout(header)?.ok_or_else(damaged)?.decode(data)
+    decode(&layout(header)?.ok_or_else(damaged)?, data)
 }
 
 /// What a header such as `{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }` says; nothing when it says too little.
@@ -160,6 +160,11 @@ pub(super) fn header(descr: &str, shape: &[usize]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Array;
+
+    fn read(bytes: &[u8]) -> Result<Array, Fault> {
+        super::read(bytes, Layout::decode)
+    }
 
     fn file(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Vec<u8> {
         let text = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n");

@@ -6,11 +6,11 @@ use std::io::{Cursor, Read};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::io::array::Array;
+use crate::io::array::Layout;
 use crate::io::{Fault, npy};
 
-/// The array `name` of a whole `.npz` file: its member `name.npy`, or `name` as writers other than numpy call it.
-pub(super) fn read(bytes: &[u8], name: &str) -> Result<Array, Fault> {
+/// What `decode` makes of the array `name` of a whole `.npz` file: its member `name.npy`, or `name` as writers other than numpy call it.
+pub(super) fn read<T>(bytes: &[u8], name: &str, decode: impl FnOnce(&Layout, &[u8]) -> Result<T, Fault>) -> Result<T, Fault> {
     let damaged = |error: ZipError| Fault::Damaged { why: error.to_string() };
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
     let with_ending = format!("{name}.npy");
@@ -29,7 +29,7 @@ pub(super) fn read(bytes: &[u8], name: &str) -> Result<Array, Fault> {
     drop(raw);
     let mut array = Vec::new();
     archive.by_index(index).map_err(damaged)?.read_to_end(&mut array).map_err(|error| damaged(error.into()))?;
-    npy::read(&array)
+    npy::read(&array, decode)
 }
 
 /// What a compression method is called outside of the format's documents.
@@ -50,7 +50,12 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::io::Array;
     use zip::write::{SimpleFileOptions, ZipWriter};
+
+    fn read(bytes: &[u8], name: &str) -> Result<Array, Fault> {
+        super::read(bytes, name, Layout::decode)
+    }
 
     fn archive(member: &str, method: CompressionMethod) -> Vec<u8> {
         let mut archive = ZipWriter::new(Cursor::new(Vec::new()));

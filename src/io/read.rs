@@ -7,6 +7,7 @@ use std::path::Path;
 use memmap2::Mmap;
 
 use crate::field::Network;
+use crate::io::array::Layout;
 use crate::io::format::{self, Format};
 use crate::io::{Array, Fault, ReadError, csv, mixture, network, npy, npz, safetensors};
 use crate::measure::{Cloud, CloudError, Measure, NameError, named};
@@ -91,8 +92,7 @@ fn measure(path: &Path) -> Result<Measure, Fault> {
         if format == Format::Safetensors && network::is_network(bytes)? {
             return Err(Fault::Network);
         }
-        let (points, dim) = array(path, format, bytes, "points")?.into_points()?;
-        let cloud = Cloud::new(points, dim)?;
+        let cloud = points(path, format, bytes)?;
         if !matches!(format, Format::Npz | Format::Safetensors) {
             return Ok(Measure::Finite(cloud));
         }
@@ -119,19 +119,32 @@ pub fn read_text(path: &Path) -> Result<String, ReadError> {
     })
 }
 
-/// The array called `name`, or the only one there is, in the file at `path`; what is to be said of a table is a warning.
+/// The array called `name`, or the only one there is, in the file at `path`.
 fn array(path: &Path, format: Format, bytes: &[u8], name: &str) -> Result<Array, Fault> {
     match format {
-        Format::Npy => npy::read(bytes),
-        Format::Csv => {
-            let table = csv::read(bytes)?;
-            table.remarks.iter().for_each(|remark| tracing::warn!("{}: {remark}", path.display()));
-            Ok(table.array)
-        }
-        Format::Npz => npz::read(bytes, name),
-        Format::Safetensors => safetensors::read(bytes, name),
+        Format::Npy => npy::read(bytes, Layout::decode),
+        Format::Csv => table(path, bytes),
+        Format::Npz => npz::read(bytes, name, Layout::decode),
+        Format::Safetensors => safetensors::read(bytes, name, Layout::decode),
         Format::Json => Err(Fault::NotAnArray),
     }
+}
+
+/// The array of points in the file at `path`.
+fn points(path: &Path, format: Format, bytes: &[u8]) -> Result<Cloud, Fault> {
+    match format {
+        Format::Npy => npy::read(bytes, Layout::cloud),
+        Format::Npz => npz::read(bytes, "points", Layout::cloud),
+        Format::Safetensors => safetensors::read(bytes, "points", Layout::cloud),
+        Format::Csv | Format::Json => array(path, format, bytes, "points")?.into_cloud(),
+    }
+}
+
+/// The table in the file at `path`; what is to be said of it is a warning.
+fn table(path: &Path, bytes: &[u8]) -> Result<Array, Fault> {
+    let table = csv::read(bytes)?;
+    table.remarks.iter().for_each(|remark| tracing::warn!("{}: {remark}", path.display()));
+    Ok(table.array)
 }
 
 /// The file at `path`, which is neither a folder nor a pipe: opening one of those that nobody writes to never ends.

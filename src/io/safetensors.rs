@@ -7,9 +7,11 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use crate::io::Fault;
 use crate::io::array::{Array, Layout, Number};
 
-/// The tensor `name` of a whole `.safetensors` file.
-pub(super) fn read(bytes: &[u8], name: &str) -> Result<Array, Fault> {
-    array(&open(bytes)?, name)
+/// What `decode` makes of the tensor `name` of a whole `.safetensors` file.
+pub(super) fn read<T>(bytes: &[u8], name: &str, decode: impl FnOnce(&Layout, &[u8]) -> Result<T, Fault>) -> Result<T, Fault> {
+    let tensors = open(bytes)?;
+    let (layout, data) = tensor(&tensors, name)?;
+    decode(&layout, data)
 }
 
 /// The tensors of a whole file.
@@ -29,6 +31,12 @@ fn damaged(error: SafeTensorError) -> Fault {
 
 /// The tensor `name`.
 pub(super) fn array(tensors: &SafeTensors<'_>, name: &str) -> Result<Array, Fault> {
+    let (layout, data) = tensor(tensors, name)?;
+    layout.decode(data)
+}
+
+/// How the numbers of the tensor `name` lie, and where.
+fn tensor<'a>(tensors: &SafeTensors<'a>, name: &str) -> Result<(Layout, &'a [u8]), Fault> {
     let present = || tensors.names().into_iter().map(str::to_owned).collect();
     let tensor = match tensors.tensor(name) {
         Err(SafeTensorError::TensorNotFound(_)) => return Err(Fault::NoArray { name: name.into(), present: present() }),
@@ -49,7 +57,7 @@ pub(super) fn array(tensors: &SafeTensors<'_>, name: &str) -> Result<Array, Faul
         Dtype::U64 => Number::U64,
         other => return Err(Fault::Type { found: format!("numbers of type {other}") }),
     };
-    Layout { shape: tensor.shape().to_vec(), number, big_endian: false, fortran: false }.decode(tensor.data())
+    Ok((Layout { shape: tensor.shape().to_vec(), number, big_endian: false, fortran: false }, tensor.data()))
 }
 
 #[cfg(test)]
@@ -76,7 +84,7 @@ mod tests {
         ] {
             let tensor = TensorView::new(number, vec![1], one).unwrap();
             let file = serialize([("points", tensor)], None).unwrap();
-            assert_eq!(read(&file, "points").unwrap().values, [1.0], "{number}");
+            assert_eq!(read(&file, "points", Layout::decode).unwrap().values, [1.0], "{number}");
         }
     }
 }

@@ -1,14 +1,19 @@
 //! A weighted point cloud: Σ_i a_i δ_{x_i}.
 
+use std::cmp::Ordering;
+use std::fmt;
 use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::measure::Given;
+use crate::measure::coordinates::Coordinates;
 use crate::random::{Philox, Stream};
 
-/// A finite measure of mass one, Σ_i a_i δ_{x_i}: n points of R^d, row-major in f64, and weights a (uniform when absent).
+/// A finite measure of mass one, Σ_i a_i δ_{x_i}: n points of R^d, row-major in f32 or f64, and weights a (uniform when absent).
 ///
-/// A clone shares points and weights: it takes no memory and no time, so that whatever works on a cloud can own it.
+/// A clone shares points and weights: it takes no memory and no time, so that whatever works on a cloud can own it. The points may
+/// lie in memory that something else owns, such as a mapped file ([`Cloud::of_f32`], [`Cloud::of_f64`]).
 ///
 /// ```
 /// use brenier::measure::Cloud;
@@ -18,22 +23,17 @@ use crate::random::{Philox, Stream};
 /// assert_eq!((square.mean(), square.variance()), (vec![1.0, 1.0], 2.0));
 /// # Ok::<(), brenier::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct Cloud {
-    points: Arc<Vec<f64>>,
+    points: Coordinates,
     dim: usize,
     weights: Option<Arc<Vec<f64>>>,
 }
 
-impl PartialEq for Cloud {
-    fn eq(&self, other: &Self) -> bool {
-        let same = |a: &Arc<Vec<f64>>, b: &Arc<Vec<f64>>| Arc::ptr_eq(a, b) || a == b;
-        let weights = match (&self.weights, &other.weights) {
-            (None, None) => true,
-            (Some(a), Some(b)) => same(a, b),
-            _ => false,
-        };
-        self.dim == other.dim && weights && same(&self.points, &other.points)
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dim, weights, .. } = self;
+        f.debug_struct("Cloud").field("points", &self.given()).field("dim", dim).field("weights", weights).finish()
     }
 }
 
@@ -95,7 +95,7 @@ impl Cloud {
     /// A cloud of coordinates that are finite and fill whole rows by construction: draws and embedded data.
     pub(super) fn of_known(points: Vec<f64>, dim: usize) -> Self {
         debug_assert!(!points.is_empty() && points.len().is_multiple_of(dim) && points.iter().all(|x| x.is_finite()));
-        Self { points: Arc::new(points), dim, weights: None }
+        Self { points: Coordinates::of_f64(points), dim, weights: None }
     }
 
     /// A cloud with uniform weights from row-major `points` (n × `dim`).
@@ -103,17 +103,49 @@ impl Cloud {
     /// # Errors
     /// [`CloudError`] when there is no point, the rows are ragged, or a coordinate is not finite.
     pub fn new(points: Vec<f64>, dim: usize) -> Result<Self, CloudError> {
-        if dim == 0 || points.is_empty() {
-            let rows = points.len().checked_div(dim).unwrap_or(0);
-            return Err(CloudError::Empty { rows, dim });
+        Self::of_f64(points, dim)
+    }
+
+    /// A cloud with uniform weights from row-major points (n × `dim`) in double precision, which stay where they are: `owner` is
+    /// whatever holds their memory, and is kept as long as a clone of the cloud. It must give the same numbers each time.
+    ///
+    /// # Errors
+    /// As [`Cloud::new`].
+    pub fn of_f64(owner: impl AsRef<[f64]> + Send + Sync + 'static, dim: usize) -> Result<Self, CloudError> {
+        Self::of(Coordinates::of_f64(owner), dim)
+    }
+
+    /// [`Cloud::of_f64`] from points in single precision. Solvers take them from where they are; [`Cloud::points`] and what
+    /// else gives slices in double precision makes a copy, once.
+    ///
+    /// ```
+    /// use brenier::measure::{Cloud, Given};
+    ///
+    /// let cloud = Cloud::of_f32(vec![0.5f32, 1.5], 1)?;
+    /// assert_eq!(cloud.given(), Given::F32(&[0.5, 1.5]));
+    /// assert_eq!(cloud, Cloud::new(vec![0.5, 1.5], 1)?);
+    /// # Ok::<(), brenier::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Cloud::new`].
+    pub fn of_f32(owner: impl AsRef<[f32]> + Send + Sync + 'static, dim: usize) -> Result<Self, CloudError> {
+        Self::of(Coordinates::of_f32(owner), dim)
+    }
+
+    fn of(points: Coordinates, dim: usize) -> Result<Self, CloudError> {
+        let given = points.given();
+        let len = given.len();
+        if dim == 0 || len == 0 {
+            return Err(CloudError::Empty { rows: len.checked_div(dim).unwrap_or(0), dim });
         }
-        if !points.len().is_multiple_of(dim) {
-            return Err(CloudError::Ragged { len: points.len(), dim });
+        if !len.is_multiple_of(dim) {
+            return Err(CloudError::Ragged { len, dim });
         }
-        if let Some(at) = points.iter().position(|x| !x.is_finite()) {
-            return Err(CloudError::NotFinite { row: at / dim, column: at % dim, value: points[at] });
+        if let Some((at, value)) = given.not_finite() {
+            return Err(CloudError::NotFinite { row: at / dim, column: at % dim, value });
         }
-        Ok(Self { points: Arc::new(points), dim, weights: None })
+        Ok(Self { points, dim, weights: None })
     }
 
     /// The same points under `weights` (length n), scaled to add up to one.
@@ -142,7 +174,7 @@ impl Cloud {
     /// # Errors
     /// [`CloudError`] when the count differs from n, or a coordinate is not finite.
     pub fn with_points(&self, points: Vec<f64>) -> Result<Self, CloudError> {
-        if points.len() != self.points.len() {
+        if points.len() != self.given().len() {
             return Err(CloudError::Ragged { len: points.len(), dim: self.dim });
         }
         Ok(Self { weights: self.weights.clone(), ..Self::new(points, self.dim)? })
@@ -150,20 +182,21 @@ impl Cloud {
 
     /// The points x/|x| under the same weights; a point at zero stays there.
     pub fn directions(&self) -> Self {
-        let direction = |x: &[f64]| {
+        let mut directions = Vec::with_capacity(self.given().len());
+        self.each(|_, x| {
             // Scaled by the largest coordinate first, so that squares neither over- nor underflow.
             let largest = x.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
             let scaled: Vec<f64> = x.iter().map(|x| if largest > 0.0 { x / largest } else { 0.0 }).collect();
             let length = scaled.iter().map(|x| x * x).sum::<f64>().sqrt().max(1.0);
-            scaled.into_iter().map(move |x| x / length)
-        };
-        Self { points: Arc::new(self.rows().flat_map(direction).collect()), ..self.clone() }
+            directions.extend(scaled.into_iter().map(|x| x / length));
+        });
+        Self { points: Coordinates::of_f64(directions), ..self.clone() }
     }
 
     /// Number of points n.
     #[allow(clippy::len_without_is_empty)] // a cloud is never empty
     pub fn len(&self) -> usize {
-        self.points.len() / self.dim
+        self.given().len() / self.dim
     }
 
     /// Dimension d.
@@ -171,19 +204,51 @@ impl Cloud {
         self.dim
     }
 
-    /// All coordinates, row-major n × d.
+    /// All coordinates as they were given, row-major n × d.
+    pub fn given(&self) -> Given<'_> {
+        self.points.given()
+    }
+
+    /// All coordinates in f64, row-major n × d. A cloud of f32 makes a copy when it is first asked for, and keeps it.
     pub fn points(&self) -> &[f64] {
-        &self.points
+        self.points.widened()
     }
 
-    /// Point `i`, of length d.
+    /// Point `i` of [`Cloud::points`], of length d.
     pub fn row(&self, i: usize) -> &[f64] {
-        &self.points[i * self.dim..(i + 1) * self.dim]
+        &self.points()[i * self.dim..(i + 1) * self.dim]
     }
 
-    /// All points in order, each of length d.
+    /// All of [`Cloud::points`] in order, each of length d.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f64]> {
-        self.points.chunks_exact(self.dim)
+        self.points().chunks_exact(self.dim)
+    }
+
+    /// Point `i` in f64, by `room` of length d where the cloud holds another precision.
+    pub(crate) fn row_in<'a>(&'a self, i: usize, room: &'a mut [f64]) -> &'a [f64] {
+        self.given().row(i, room)
+    }
+
+    /// Shows `to` every point in order, with its number and in f64.
+    pub(crate) fn each(&self, mut to: impl FnMut(usize, &[f64])) {
+        let (given, mut room) = (self.given(), vec![0.0; self.dim]);
+        (0..self.len()).for_each(|i| to(i, given.row(i, &mut room)));
+    }
+
+    /// The largest value of `of`, or 0, over the points that have mass: others are masked, wherever they lie.
+    pub(crate) fn largest(&self, of: impl Fn(&[f64]) -> f64) -> f64 {
+        let mut largest = 0.0f64;
+        self.each(|i, x| {
+            if self.weight(i) > 0.0 {
+                largest = largest.max(of(x));
+            }
+        });
+        largest
+    }
+
+    /// How points `i` and `j` compare, coordinate by coordinate.
+    pub(crate) fn compare(&self, i: usize, j: usize) -> Ordering {
+        self.given().compare(i, j, self.dim)
     }
 
     /// The weights when they are not uniform; they add up to one.
@@ -204,36 +269,37 @@ impl Cloud {
     /// The mean Σ_i a_i x_i, of length d.
     pub fn mean(&self) -> Vec<f64> {
         // About the first point with mass, so that an offset far from the origin costs no digits.
-        let first = self.row((0..self.len()).find(|&i| self.weight(i) > 0.0).unwrap_or(0));
+        let mut room = vec![0.0; self.dim];
+        let first = self.row_in((0..self.len()).find(|&i| self.weight(i) > 0.0).unwrap_or(0), &mut room);
         let mut shift = vec![0.0; self.dim];
-        for (i, row) in self.rows().enumerate() {
+        self.each(|i, row| {
             let a = self.weight(i);
             for ((s, x), x0) in shift.iter_mut().zip(row).zip(first) {
                 *s += a * (x - x0);
             }
-        }
+        });
         shift.iter().zip(first).map(|(s, x0)| s + x0).collect()
     }
 
     /// The coordinates minus `origin`, row-major n × d.
     pub fn relative_to(&self, origin: &[f64]) -> Vec<f64> {
-        let mut relative = Vec::with_capacity(self.len() * self.dim);
-        self.rows().for_each(|row| relative.extend(row.iter().zip(origin).map(|(x, o)| x - o)));
+        let mut relative = Vec::with_capacity(self.given().len());
+        self.each(|_, row| relative.extend(row.iter().zip(origin).map(|(x, o)| x - o)));
         relative
     }
 
     /// The total variance Σ_i a_i |x_i − mean|².
     pub fn variance(&self) -> f64 {
-        let mean = self.mean();
-        let squared = |row: &[f64]| row.iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
-        self.rows().enumerate().map(|(i, row)| self.weight(i) * squared(row)).sum()
+        let (mean, mut variance) = (self.mean(), 0.0);
+        self.each(|i, x| variance += self.weight(i) * squared(x, &mean));
+        variance
     }
 
     /// The largest distance |x − mean|; no two points are farther apart than twice as much.
     pub fn radius(&self) -> f64 {
-        let mean = self.mean();
-        let squared = |row: &[f64]| row.iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
-        self.rows().map(squared).fold(0.0, f64::max).sqrt()
+        let (mean, mut largest) = (self.mean(), 0.0f64);
+        self.each(|_, x| largest = largest.max(squared(x, &mean)));
+        largest.sqrt()
     }
 
     /// The quantiles of the weights: what turns uniform numbers into draws of points.
@@ -251,8 +317,7 @@ impl Cloud {
     /// # Errors
     /// [`CloudError`] when no index is given or the selected weights are all zero.
     pub fn select(&self, indices: &[usize]) -> Result<Self, CloudError> {
-        let points = indices.iter().flat_map(|&i| self.row(i)).copied().collect();
-        let cloud = Self::new(points, self.dim)?;
+        let cloud = Self::of(self.points.gather(indices.iter().copied(), self.dim), self.dim)?;
         match &self.weights {
             None => Ok(cloud),
             Some(w) => cloud.with_weights(indices.iter().map(|&i| w[i]).collect()),
@@ -261,7 +326,7 @@ impl Cloud {
 
     /// The points at `indices`, at least one, in that order and of equal weights: draws that the weights have already chosen.
     pub(crate) fn uniform_at(&self, indices: &[usize]) -> Self {
-        Self::of_known(indices.iter().flat_map(|&i| self.row(i)).copied().collect(), self.dim)
+        Self { points: self.points.gather(indices.iter().copied(), self.dim), dim: self.dim, weights: None }
     }
 
     /// Two halves A and B of ⌈n/2⌉ and ⌊n/2⌋ points, a uniformly random split by `seed` (stream 0); each has mass one.
@@ -282,8 +347,13 @@ impl Cloud {
     pub fn resample(&self, n: usize, seed: u32, stream: Stream, step: u32) -> Self {
         let (philox, inverse) = (Philox::new(seed, stream), self.inverse_cdf());
         let chosen = (0..n).map(|i| inverse.index(philox.uniform(i as u32, step, 1)));
-        Self::of_known(chosen.flat_map(|i| self.row(i)).copied().collect(), self.dim)
+        Self { points: self.points.gather(chosen, self.dim), dim: self.dim, weights: None }
     }
+}
+
+/// |x − m|².
+fn squared(x: &[f64], mean: &[f64]) -> f64 {
+    x.iter().zip(mean).map(|(x, m)| (x - m).powi(2)).sum()
 }
 
 /// Draws of point indices by weight, from uniform numbers.

@@ -1,6 +1,7 @@
 //! What is moved: weighted point clouds, and laws that are known in closed form.
 
 pub mod cloud;
+mod coordinates;
 pub mod digits;
 pub mod mixture;
 pub mod moments;
@@ -9,6 +10,7 @@ pub mod picture;
 pub mod shape;
 
 pub use cloud::{Cloud, CloudError, InverseCdf};
+pub use coordinates::Given;
 pub use mixture::{Component, Covariance, Mixture, MixtureError};
 pub use moments::Moments;
 pub use named::{NameError, named};

@@ -11,6 +11,7 @@
 
 use thiserror::Error;
 
+use crate::names::nearest;
 use crate::path::Level;
 
 /// A quantity that describes a field at a level.
@@ -44,7 +45,35 @@ pub struct ConversionError {
     pub sigma: f64,
 }
 
+/// The names of predictions.
+pub const PREDICTIONS: [(&str, Prediction); 5] = [
+    ("eps", Prediction::Noise),
+    ("x0", Prediction::Denoised),
+    ("v", Prediction::V),
+    ("velocity", Prediction::Velocity),
+    ("score", Prediction::Score),
+];
+
+/// A prediction that is not known.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("there is no prediction \"{name}\"; did you mean \"{nearest}\"? known: {}", PREDICTIONS.map(|(name, _)| name).join(", "))]
+pub struct PredictionError {
+    /// The name asked for.
+    pub name: String,
+    /// The nearest known name.
+    pub nearest: &'static str,
+}
+
 impl Prediction {
+    /// The prediction of one of the names [`PREDICTIONS`].
+    ///
+    /// # Errors
+    /// [`PredictionError`] with the nearest known name.
+    pub fn named(name: &str) -> Result<Self, PredictionError> {
+        let found = PREDICTIONS.iter().find(|(known, _)| *known == name).map(|(_, prediction)| *prediction);
+        found.ok_or_else(|| PredictionError { name: name.into(), nearest: nearest(name, PREDICTIONS.map(|(name, _)| name)) })
+    }
+
     /// (p, q) of the prediction p x̂₀ + q ε̂ at `level`; not finite where it is not defined: the score at σ = 0, and the velocity
     /// where σ̇ is infinite.
     pub fn coefficients(self, level: Level) -> (f64, f64) {

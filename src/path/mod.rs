@@ -8,7 +8,7 @@ pub mod schedule;
 pub mod sigmas;
 pub mod table;
 
-pub use conversion::{ConversionError, Prediction, combination, convert};
+pub use conversion::{ConversionError, PREDICTIONS, Prediction, PredictionError, combination, convert};
 pub use edm_table::NoiseClock;
 pub use forward::{Forward, forward_of_levels, levels_of_forward};
 pub use grid::{Grid, GridError, Level, Spacing};

@@ -319,6 +319,20 @@ impl Schedule {
         };
         Ok(t.clamp(0.0, 1.0))
     }
+
+    /// The level of this schedule with the σ/α of `level`, one of any schedule, and the factor by which x there is x here:
+    /// x = α x̂₀ + σ ε̂ at both, with the same x̂₀ and ε̂.
+    ///
+    /// # Errors
+    /// [`ScheduleError::Ratio`] when the schedule never has this ratio.
+    pub fn same_noise(&self, level: Level) -> Result<(Level, f64), ScheduleError> {
+        let same = self.level(level.t);
+        let own = match (same.alpha, same.sigma) == (level.alpha, level.sigma) {
+            true => same,
+            false => self.level(self.time(level.ratio())?),
+        };
+        Ok((own, (own.alpha + own.sigma) / (level.alpha + level.sigma)))
+    }
 }
 
 impl Table {

@@ -111,8 +111,7 @@ impl Entry {
     pub fn course(&'static self, field: &Field, options: &Options, device: &Device) -> Result<Course, CourseError> {
         self.check_options(options)?;
         self.check(field)?;
-        let network = if let Field::Network(network) = field { Some(network.schedule()) } else { None };
-        let schedule = match (&options.schedule, network, self.schedule) {
+        let schedule = match (&options.schedule, field.schedule(), self.schedule) {
             (Some(given), ..) => given.clone(),
             (None, Some(own), _) if self.schedule.is_some() => own.clone(),
             (None, _, Some(usual)) => Schedule::parse(usual)?,
@@ -163,8 +162,8 @@ impl Entry {
         let spacing = match options.grid {
             Some(Spacing::Iddpm) if setting.has(Compat::IDDPM_GRID_FLOAT32) => Spacing::IddpmFloat32,
             Some(given) => given,
-            // A network is asked only where it was trained, which balanced levels need not keep to.
-            None if matches!(setting.field, Field::Network(_)) => Spacing::Trailing,
+            // A model is asked only where it was trained, which balanced levels need not keep to.
+            None if setting.field.schedule().is_some() => Spacing::Trailing,
             None => self.spacing(),
         };
         let to_data = self.levels == Levels::ToData;

@@ -179,7 +179,7 @@ impl Barycenter {
             Coupling::Exact => ExactPlan::new(x, y).map(|plan| (plan.w2_squared, plan.map)),
             Coupling::Entropic { eps, solver, .. } => {
                 let outcome = solver.solve_watched(&Problem::new(x, y, eps)?, None, device, watch.not_keeping())?;
-                Ok((2.0 * outcome.transport_cost, outcome.map))
+                Ok((2.0 * outcome.transport_cost, outcome.map()))
             }
         }
     }

@@ -12,8 +12,8 @@ impl Outcome {
         let (x, y) = (self.problem.source(), self.problem.target());
         let mean = y.mean();
         let square = |x: &[f64]| x.iter().zip(&mean).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
-        let images = self.map.chunks_exact(y.dim()).enumerate();
-        let explained: f64 = images.map(|(i, image)| x.weight(i) * square(image)).sum();
+        let mut explained = 0.0;
+        self.images.each(|i, image| explained += x.weight(i) * square(image));
         (y.variance() - explained).max(0.0)
     }
 
@@ -29,17 +29,24 @@ impl Outcome {
         // What the optimum has of a marginal: a e^{−f/ρ}.
         let mass = |i: usize| x.weight(i) * first.map_or(1.0, |rho| (-self.potentials.f[i] / rho).exp());
         let square = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
-        let rows = || self.map.chunks_exact(d).enumerate().map(|(i, t)| (i, mass(i), t)).filter(|(_, p, _)| *p > 0.0);
-        let total: f64 = rows().map(|(_, p, _)| p).sum();
-        let mut mean = vec![0.0; d];
-        rows().for_each(|(_, p, t)| mean.iter_mut().zip(t).for_each(|(mean, t)| *mean += p * t / total));
-        let of_map = rows().map(|(_, p, t)| p * square(t, &mean)).sum::<f64>() / total;
+        let each = |to: &mut dyn FnMut(usize, f64, &[f64])| {
+            self.images.each(|i, t| match mass(i) {
+                p if p > 0.0 => to(i, p, t),
+                _ => {}
+            });
+        };
+        let total: f64 = (0..x.len()).map(mass).filter(|p| *p > 0.0).sum();
+        let (mut mean, mut of_map) = (vec![0.0; d], 0.0);
+        each(&mut |_, p, t| mean.iter_mut().zip(t).for_each(|(mean, t)| *mean += p * t / total));
+        each(&mut |_, p, t| of_map += p * square(t, &mean));
+        of_map /= total;
         let whole = match (first, second) {
             _ if x.variance() == 0.0 || y.variance() == 0.0 => f64::NAN,
             (None, None) => y.variance(),
             _ if !problem.cost().is_half_squared() || problem.labels().is_some() => f64::NAN,
             _ => {
-                let moved: f64 = rows().map(|(i, p, t)| p * square(x.row(i), t)).sum();
+                let (mut moved, mut room) = (0.0, vec![0.0; d]);
+                each(&mut |i, p, t| moved += p * square(x.row_in(i, &mut room), t));
                 of_map + (2.0 * self.transport_cost - moved).max(0.0) / total
             }
         };

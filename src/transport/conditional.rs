@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::backend::{self, Backend, BackendError, Cost, Device, Packed, Reals, Rows, Storage, Task};
 use crate::measure::Cloud;
 use crate::transport::hold::convex;
-use crate::transport::problem::{Side, scale};
+use crate::transport::problem::{Relative, Side, scale};
 use crate::transport::{ClassCosts, EntropicMap, GroundCost, TransportError};
 use crate::vector::dot;
 
@@ -196,8 +196,8 @@ struct Pairs<B: Backend> {
     phi: Option<Reals<B>>,
     eps: f64,
     d: usize,
-    /// y about its mean, m × d.
-    y: Vec<f64>,
+    /// y about its mean.
+    y: Relative,
     /// log b − ψ/ε of each column, in f64, up to a constant.
     bias: Vec<f64>,
     columns: Packed<B>,
@@ -221,17 +221,17 @@ impl<B: Backend> Pairs<B> {
         // Only φ + ψ counts: about the mean of ψ neither loses digits to the distance between the clouds.
         let mean = dot(&y.mass, &psi);
         let bias: Vec<f64> = psi.iter().zip(&y.mass).map(|(psi, b)| b.ln() - (psi - mean) / eps).collect();
-        let (d, mut columns) = (y.d, Packed::of(backend, y.points, y.n, y.d)?);
+        let (d, mut columns) = (y.d, Packed::of(backend, y.points.reals, y.n, y.d)?);
         columns.pack(backend, 1.0 / eps, &backend.upload_reals(&bias)?, None)?;
         let phi = match own {
             Some(f) => {
                 let f: Vec<f64> = f.iter().map(|f| f * square - mean).collect();
-                Some(backend.upload_reals(&convex(&side(&points)?, &f, &gap, 1.0))?)
+                Some(backend.upload_reals(convex(&side(&points)?, &f, &gap, 1.0))?)
             }
             None => None,
         };
-        let x: Vec<f64> = points.relative_to(&origin).into_iter().map(|x| x * scale).collect();
-        Ok(Self { x: backend.upload_reals(&x)?, n: points.len(), phi, eps, d, y: y.centred, bias, columns })
+        let x = Relative::new(&points, origin, scale).on_device(backend, 0..points.len())?.reals;
+        Ok(Self { x, n: points.len(), phi, eps, d, y: y.relative, bias, columns })
     }
 
     fn rows(&self) -> Rows<'_, B> {
@@ -328,8 +328,8 @@ impl Task for Entropy<'_> {
         let (d, eps) = (pairs.d, pairs.eps);
         // A column without mass adds nothing; its infinite bias must not enter the mean.
         let finite = |bias: f64| if bias.is_finite() { bias } else { 0.0 };
-        let columns = pairs.y.chunks_exact(d).zip(&pairs.bias);
-        let values: Vec<f64> = columns.flat_map(|(y, bias)| y.iter().copied().chain([finite(*bias)])).collect();
+        let mut values = Vec::with_capacity(pairs.bias.len() * (d + 1));
+        pairs.y.each(0..pairs.bias.len(), |j, y| values.extend(y.iter().copied().chain([finite(pairs.bias[j])])));
         let (log_sum, mean) = pairs.soft_mean(backend, &values, d + 1)?;
         let x = backend.download_reals(&pairs.x)?;
         let shift: Vec<f64> = match &pairs.phi {

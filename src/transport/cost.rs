@@ -81,9 +81,10 @@ impl GroundCost {
         const PAIRS: u32 = 65_536;
         let philox = Philox::new(seed, Stream::Metric);
         let (draw_x, draw_y) = (source.inverse_cdf(), target.inverse_cdf());
+        let (mut x, mut y) = (vec![0.0; source.dim()], vec![0.0; target.dim()]);
         let cost = |pair: u32| {
-            let x = source.row(draw_x.index(philox.uniform(pair, 0, 0)));
-            let y = target.row(draw_y.index(philox.uniform(pair, 0, 1)));
+            let x = source.row_in(draw_x.index(philox.uniform(pair, 0, 0)), &mut x);
+            let y = target.row_in(draw_y.index(philox.uniform(pair, 0, 1)), &mut y);
             self.between(x, y)
         };
         (0..PAIRS).map(cost).sum::<f64>() / f64::from(PAIRS)

@@ -44,12 +44,12 @@ impl Outcome {
         let (source, eps) = (problem.source(), problem.eps());
         let rho = problem.rho()[0];
         let held = |i: usize| rho.map_or(1.0, |rho| (-f[i] / rho).exp());
-        let d = source.dim();
-        let point = |i: usize| {
+        let (mut points, mut room) = (Vec::with_capacity(source.len() * source.dim()), vec![0.0; source.dim()]);
+        self.images.each(|i, image| {
             let p = source.weight(i) * held(i);
-            source.row(i).iter().zip(&self.map[i * d..]).map(move |(x, t)| p * (x - t))
-        };
+            points.extend(source.row_in(i, &mut room).iter().zip(image).map(|(x, t)| p * (x - t)));
+        });
         let weight = |i: usize| rho.map_or(f[i], |rho| -(rho + eps) * (-f[i] / rho).exp_m1());
-        Ok(Gradient { points: (0..source.len()).flat_map(point).collect(), weights: (0..source.len()).map(weight).collect() })
+        Ok(Gradient { points, weights: (0..source.len()).map(weight).collect() })
     }
 }

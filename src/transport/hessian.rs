@@ -38,7 +38,7 @@ impl Outcome {
     /// [`TransportError`] when v has another length, a marginal is free, the cost is another than ½|x−y|², or memory runs out.
     pub fn hessian_product(&self, v: &[f64], tol: f64, device: &Device) -> Result<HessianProduct, TransportError> {
         let problem = &self.problem;
-        let expected = problem.source().points().len();
+        let expected = problem.source().len() * problem.source().dim();
         if v.len() != expected {
             return Err(TransportError::Direction { found: v.len(), expected });
         }
@@ -66,15 +66,15 @@ impl Task for Product<'_> {
         /// Conjugate gradients end here whatever the residual: a plan of separate pieces has no unique ġ to find.
         const MOST: usize = 1000;
         let Self { potentials, problem, v, tol } = self;
-        let (x, y) = problem.sides(backend)?;
-        let mut run = Run::new(backend, problem, &x, &y, Watch::default())?;
+        let mut run = Run::new(backend, problem, problem.sides(backend)?, Watch::default())?;
         run.start_from(potentials)?;
-        let (d, eps) = (x.d, run.eps);
+        let (n, d, eps, y_points) = (run.x.n, run.x.d, run.eps, run.y.relative.points(0..run.y.n));
+        let (x_mass, y_mass) = (run.x.mass.clone(), run.y.mass.clone());
 
         // One pass gives T and, for the covariance, the second moments: y_k y_l for k ≤ l.
         let moments: Vec<(usize, usize)> = (0..d).flat_map(|k| (k..d).map(move |l| (k, l))).collect();
         let values: Vec<f64> =
-            y.centred.chunks_exact(d).flat_map(|y| y.iter().copied().chain(moments.iter().map(|&(k, l)| y[k] * y[l]))).collect();
+            y_points.chunks_exact(d).flat_map(|y| y.iter().copied().chain(moments.iter().map(|&(k, l)| y[k] * y[l]))).collect();
         let row = d + moments.len();
         let (log_ratio, of_rows) = run.row_means(eps, &values, row)?;
         let map: Vec<f64> = of_rows.chunks_exact(row).flat_map(|row| &row[..d]).copied().collect();
@@ -85,10 +85,10 @@ impl Task for Product<'_> {
             along(&map).iter().zip(v.chunks_exact(d)).flat_map(|(vt, v)| std::iter::once(*vt).chain(v.iter().copied())).collect();
         let (_, means) = run.column_means(eps, &values, d + 1)?;
         let right: Vec<f64> =
-            means.chunks_exact(d + 1).zip(y.centred.chunks_exact(d)).map(|(m, y)| m[0] - dot(y, &m[1..])).collect();
+            means.chunks_exact(d + 1).zip(y_points.chunks_exact(d)).map(|(m, y)| m[0] - dot(y, &m[1..])).collect();
 
-        let inner = |u: &[f64], w: &[f64]| y.mass.iter().zip(u.iter().zip(w)).map(|(b, (u, w))| b * u * w).sum::<f64>();
-        let mut g_dot = vec![0.0; y.n];
+        let inner = |u: &[f64], w: &[f64]| y_mass.iter().zip(u.iter().zip(w)).map(|(b, (u, w))| b * u * w).sum::<f64>();
+        let mut g_dot = vec![0.0; y_mass.len()];
         let (mut rest, mut direction) = (right.clone(), right.clone());
         let whole = inner(&right, &right);
         let (mut square, mut iterations) = (whole, 0);
@@ -110,11 +110,11 @@ impl Task for Product<'_> {
         // Cov_i(y, ġ) from the means of ġ and ġ y.
         let values: Vec<f64> = g_dot
             .iter()
-            .zip(y.centred.chunks_exact(d))
+            .zip(y_points.chunks_exact(d))
             .flat_map(|(g, y)| std::iter::once(*g).chain(y.iter().map(move |y| g * y)))
             .collect();
         let (_, with_g) = run.row_means(eps, &values, d + 1)?;
-        let product = (0..x.n).flat_map(|i| {
+        let product = (0..n).flat_map(|i| {
             let (t, v) = (&map[i * d..][..d], &v[i * d..][..d]);
             let (g, s) = (&with_g[i * (d + 1)..][..d + 1], &of_rows[i * row + d..(i + 1) * row]);
             let mut covered: Vec<f64> = (0..d).map(|k| g[k + 1] - t[k] * g[0] - t[k] * dot(t, v)).collect();
@@ -124,7 +124,7 @@ impl Task for Product<'_> {
                     covered[l] += s * v[k];
                 }
             }
-            let p = x.mass[i] * log_ratio[i].exp();
+            let p = x_mass[i] * log_ratio[i].exp();
             (0..d).map(|k| p * (v[k] - covered[k] / eps)).collect::<Vec<_>>()
         });
         let residual = if whole > 0.0 { (square / whole).sqrt() } else { 0.0 };

@@ -7,8 +7,10 @@ use crate::vector::dot;
 /// φ = ½|x|² − f in centred coordinates: c = ½|x|² + ½|y|² − x·y + Δ·x − Δ·y + ½|Δ|² with Δ = mean x − mean y. Where the cost is no
 /// product, φ = −f.
 pub fn convex<B: Backend>(side: &Side<B>, potential: &[f64], gap: &[f64], sign: f64) -> Vec<f64> {
-    let rows = side.centred.chunks_exact(side.d);
-    rows.zip(&side.own).zip(potential).map(|((x, own), f)| own + sign * dot(gap, x) + 0.25 * dot(gap, gap) - f).collect()
+    let mut convex = Vec::with_capacity(side.n);
+    let own = |i: usize, x: &[f64]| side.own[i] + sign * dot(gap, x) + 0.25 * dot(gap, gap) - potential[i];
+    side.relative.each(0..side.n, |i, x| convex.push(own(i, x)));
+    convex
 }
 
 /// How strongly a marginal is held: the potential's update is ω times the balanced one.

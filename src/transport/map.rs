@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, BackendError, Centred, Device, Packed, Rows, Task};
+use crate::backend::{Backend, BackendError, Device, Packed, Task};
 use crate::measure::Cloud;
 use crate::transport::TransportError;
-use crate::transport::problem::{Problem, scale};
+use crate::transport::problem::{Problem, Relative, scale};
+use crate::vector::dot;
 
 /// The entropic map of a solved problem (Pooladian & Niles-Weed 2021, eq. 8).
 #[derive(Clone, Debug)]
@@ -63,14 +64,18 @@ impl Task for Apply<'_> {
         let (n, d, eps) = (self.points.len(), target.dim(), eps * scale * scale);
         // Relative to the mean of y, so that an offset of both clouds costs no digits.
         let mean = target.mean();
-        let about = |cloud: &Cloud| -> Vec<f64> { cloud.relative_to(&mean).iter().map(|x| x * scale).collect() };
-        let (x, y) = (Centred::of(about(self.points), d), Centred::of(about(target), d));
-        let log_weight = |(j, half): (usize, &f64)| target.weight(j).ln() + (scale * scale * g[j] - half) / eps;
-        let bias = backend.upload_reals(&y.half_squares.iter().enumerate().map(log_weight).collect::<Vec<f64>>())?;
-        let mut columns = Packed::new(backend, &y.points, d)?;
+        let [x, y] = [self.points, target].map(|cloud| Relative::new(cloud, mean.clone(), scale));
+        let half_squares = |relative: &Relative| {
+            let mut halves = Vec::with_capacity(relative.len());
+            relative.each(0..relative.len(), |_, x| halves.push(0.5 * dot(x, x)));
+            halves
+        };
+        let log_weight = |(j, half): (usize, f64)| target.weight(j).ln() + (scale * scale * g[j] - half) / eps;
+        let bias = backend.upload_reals(half_squares(&y).into_iter().enumerate().map(log_weight))?;
+        let mut columns = Packed::of(backend, y.on_device(backend, 0..target.len())?.reals, target.len(), d)?;
         columns.pack(backend, 1.0 / eps, &bias, None)?;
-        let on_device = backend.upload_reals(&x.points)?;
-        let rows = Rows { points: &on_device, n, d };
+        let on_device = x.on_device(backend, 0..n)?;
+        let rows = on_device.rows();
         if self.mean {
             let (_, mut map) = columns.means(backend, rows, None, (columns.points(), d))?;
             for row in map.chunks_exact_mut(d) {
@@ -80,6 +85,6 @@ impl Task for Apply<'_> {
         }
         let log_sums = backend.download_reals(&columns.log_sums(backend, rows)?)?;
         let potential = |(log, half): (&f64, &f64)| (half - eps * log) / (scale * scale);
-        Ok((log_sums.iter().zip(&x.half_squares).map(potential).collect(), Vec::new()))
+        Ok((log_sums.iter().zip(&half_squares(&x)).map(potential).collect(), Vec::new()))
     }
 }

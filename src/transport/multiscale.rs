@@ -12,11 +12,14 @@ mod order;
 mod side;
 mod tiles;
 
+use std::sync::Arc;
+
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Real, Storage};
-use crate::measure::Cloud;
+use crate::measure::{Cloud, Given};
 use crate::transport::TransportError;
 use crate::transport::hold::Hold;
+use crate::transport::images::Images;
 use crate::transport::outcome::{Outcome, Verdict};
 use crate::transport::problem::{Problem, precision, scale};
 use crate::transport::sinkhorn::Blur;
@@ -78,8 +81,8 @@ struct Pyramid<const D: usize> {
     /// In the units of the input.
     mean: Vec<f64>,
     order: Vec<u32>,
-    /// The cloud of blocks of 2^k points, for each k.
-    scales: Vec<Scale<D>>,
+    /// The cloud of blocks of 2^k points, for each k that a level is still to come for.
+    scales: Vec<Arc<Scale<D>>>,
     /// Variance within the blocks of 2^k points.
     lost: Vec<f64>,
 }
@@ -88,14 +91,21 @@ impl<const D: usize> Pyramid<D> {
     /// `cloud` with lengths multiplied by `unit`.
     fn new(cloud: &Cloud, unit: f64) -> Self {
         let mean = cloud.mean();
-        let order = order::order(cloud.points(), D);
-        let centred = order.iter().flat_map(|&i| cloud.row(i as usize).iter().zip(&mean).map(|(x, m)| unit * (x - m))).collect();
+        let order = match cloud.given() {
+            Given::F32(points) => order::order(points, D),
+            Given::F64(points) => order::order(points, D),
+        };
+        let mut room = [0.0; D];
+        let mut centred = Vec::with_capacity(order.len() * D);
+        for &i in &order {
+            centred.extend(cloud.row_in(i as usize, &mut room).iter().zip(&mean).map(|(x, m)| unit * (x - m)));
+        }
         let weights = order.iter().map(|&i| cloud.weight(i as usize)).collect();
-        let (mut scales, mut lost) = (vec![Scale { points: centred, weights }], vec![0.0]);
+        let (mut scales, mut lost) = (vec![Arc::new(Scale { points: centred, weights })], vec![0.0]);
         while scales[scales.len() - 1].len() >= 2 * FEWEST_POINTS {
             let (merged, variance) = scales[scales.len() - 1].merged();
             lost.push(lost[lost.len() - 1] + variance);
-            scales.push(merged);
+            scales.push(Arc::new(merged));
         }
         Self { mean, order, scales, lost }
     }
@@ -111,14 +121,29 @@ impl<const D: usize> Pyramid<D> {
         coarse.half_squares().iter().zip(&coarse.weights).map(|(half, a)| half * a).sum()
     }
 
-    /// Values of `width` numbers a point, from k-d order to the order of the cloud.
-    fn restored(&self, values: &[f64], width: usize) -> Vec<f64> {
+    /// Values from k-d order to the order of the cloud.
+    fn restored(&self, values: &[f64]) -> Vec<f64> {
         let mut out = vec![0.0; values.len()];
-        for (value, &i) in values.chunks_exact(width).zip(&self.order) {
-            out[i as usize * width..][..width].copy_from_slice(value);
+        for (value, &i) in values.iter().zip(&self.order) {
+            out[i as usize] = *value;
         }
         out
     }
+}
+
+/// The sides of a level whose points stand for 2^`log2` each.
+fn sides<const D: usize>(
+    pyramids: &[Pyramid<D>],
+    log2: &[u32],
+    rho: [Option<f64>; 2],
+    gap: &[f64],
+) -> Vec<(Arc<Scale<D>>, Hold)> {
+    let ends = pyramids.iter().zip(log2).zip(rho).zip([1.0, -1.0]);
+    ends.map(|(((pyramid, &log2), rho), sign)| {
+        let scale = &pyramid.scales[log2 as usize];
+        (scale.clone(), hold(scale, rho, gap, sign))
+    })
+    .collect()
 }
 
 /// How the marginal of `scale` is held: φ at f = 0 is ½|x|² ± Δ·x + ¼|Δ|², as c = ½|x|² + ½|y|² − x·y + Δ·x − Δ·y + ½|Δ|² with
@@ -151,28 +176,22 @@ fn descend<B: Backend, const D: usize>(
     let unit = scale(source, target);
     let (square, symmetric) = (unit * unit, problem.is_symmetric());
     let eps = problem.eps() * square;
-    let pyramids = match symmetric {
+    let mut pyramids = match symmetric {
         true => vec![Pyramid::<D>::new(source, unit)],
         false => {
             let (x, y) = rayon::join(|| Pyramid::new(source, unit), || Pyramid::new(target, unit));
             vec![x, y]
         }
     };
-    let (x, y) = (&pyramids[0], &pyramids[pyramids.len() - 1]);
+    let last = pyramids.len() - 1;
     let widest = pyramids.iter().map(|pyramid| pyramid.scales[0].widest_tile()).fold(0.0, f64::max);
     let rounding = widest * B::Real::ROUNDING;
     if rounding > TILE_ROUNDING * eps {
         problem.check_precision::<B>()?;
     }
-    let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| unit * (x - y)).collect();
-    let sides = |step: &Step| -> Vec<(&Scale<D>, Hold)> {
-        let ends = pyramids.iter().zip(&step.log2).zip(problem.rho()).zip([1.0, -1.0]);
-        ends.map(|(((pyramid, &log2), rho), sign)| {
-            let scale = &pyramid.scales[log2 as usize];
-            (scale, hold(scale, rho.map(|rho| rho * square), &gap, sign))
-        })
-        .collect()
-    };
+    let gap: Vec<f64> = pyramids[0].mean.iter().zip(&pyramids[last].mean).map(|(x, y)| unit * (x - y)).collect();
+    let rho = problem.rho().map(|rho| rho.map(|rho| rho * square));
+    let sides = |pyramids: &[Pyramid<D>], step: &Step| sides(pyramids, &step.log2, rho, &gap);
 
     let finest = Step { eps, log2: vec![0; pyramids.len()] };
     let (steps, start) = match warm {
@@ -185,10 +204,10 @@ fn descend<B: Backend, const D: usize>(
             // The potentials of a symmetric problem may differ by a constant.
             let halves: Vec<f64> = f.iter().zip(g).map(|(f, g)| 0.5 * (f + g)).collect();
             let given: Vec<&[f64]> = if symmetric { vec![&halves] } else { vec![f, g] };
-            let convex = |(((_, hold), pyramid), f): (((&Scale<D>, Hold), &Pyramid<D>), &[f64])| -> Vec<f64> {
+            let convex = |(((_, hold), pyramid), f): (((_, Hold), &Pyramid<D>), &[f64])| -> Vec<f64> {
                 pyramid.order.iter().zip(&hold.ground).map(|(&i, ground)| ground - square * f[i as usize]).collect()
             };
-            let start = sides(&finest).into_iter().zip(&pyramids).zip(given).map(convex).collect();
+            let start = sides(&pyramids, &finest).into_iter().zip(&pyramids).zip(given).map(convex).collect();
             (vec![finest.clone()], Some(start))
         }
     };
@@ -197,7 +216,7 @@ fn descend<B: Backend, const D: usize>(
     let recalled = budget.watch.kept().and_then(|part| {
         let (k, iterations): (usize, usize) = part.record(REACHED)?;
         let step = steps.get(k)?;
-        Some((k, iterations, Residual::kept(part)?, Level::kept(backend, step.clone(), sides(step), cut, part)?))
+        Some((k, iterations, Residual::kept(part)?, Level::kept(backend, step.clone(), sides(&pyramids, step), cut, part)?))
     });
     let (mut k, mut level, mut under_way, mut error) = match recalled {
         Some((k, iterations, history, level)) => {
@@ -205,15 +224,16 @@ fn descend<B: Backend, const D: usize>(
             (budget.iterations, budget.history) = (iterations, history);
             (if iteration.is_some() { k } else { steps.len() }, level, iteration, error)
         }
-        None => (0, Level::new(backend, steps[0].clone(), sides(&steps[0]), start, cut)?, None, f64::NAN),
+        None => (0, Level::new(backend, steps[0].clone(), sides(&pyramids, &steps[0]), start, cut)?, None, f64::NAN),
     };
     while k < steps.len() {
-        let last = k + 1 == steps.len();
-        let (tol, most) = if last { (solver.tol, usize::MAX) } else { (solver.tol.max(COARSE_TOL), PER_LEVEL) };
+        let (tol, most) = if k + 1 == steps.len() { (solver.tol, usize::MAX) } else { (solver.tol.max(COARSE_TOL), PER_LEVEL) };
         error = level.solve((k, tol, most), under_way.take(), &mut budget)?;
         k += 1;
         if let Some(step) = steps.get(k) {
-            level = level.finer(step.clone(), sides(step))?;
+            level = level.finer(step.clone(), sides(&pyramids, step))?;
+            // The coarser clouds are as large as this one, all together.
+            pyramids.iter_mut().zip(&step.log2).for_each(|(pyramid, log2)| pyramid.scales.truncate(*log2 as usize + 1));
         }
     }
     let Budget { iterations, history, mut watch, .. } = budget;
@@ -226,10 +246,8 @@ fn descend<B: Backend, const D: usize>(
 
     let (u, single) = (B::Real::ROUNDING, B::Real::ROUNDING > f64::ROUNDING);
     let ends = Ends { problem, solver, pyramids: &pyramids, unit, gap: &gap, rounding };
-    let finest_clouds = [x, y].map(|pyramid| &pyramid.scales[0]);
-    let with_mass =
-        |scale: &Scale<D>| scale.half_squares().into_iter().zip(scale.weights.clone()).filter(|(_, mass)| *mass > 0.0);
-    let squares = finest_clouds.into_iter().flat_map(with_mass).map(|(half, _)| half).fold(0.0, f64::max);
+    let finest_clouds = [0, last].map(|end| &*pyramids[end].scales[0]);
+    let squares = finest_clouds.map(Scale::largest_half_square).into_iter().fold(0.0, f64::max);
     let masses = finest_clouds.map(|scale| &scale.weights[..]);
     let potentials = [&saved[0].potential[..], &saved[saved.len() - 1].potential];
     let blur = Blur::new::<B>(rounding, 2.0 * squares * u, [(masses[0], potentials[0]), (masses[1], potentials[1])]);
@@ -243,7 +261,7 @@ fn descend<B: Backend, const D: usize>(
     drop(level);
     let backend = Cpu::<f64>::new();
     let potentials = saved.into_iter().map(|side| side.potential).collect();
-    let mut level = Level::new(&backend, finest.clone(), sides(&finest), Some(potentials), cut)?;
+    let mut level = Level::new(&backend, finest.clone(), sides(&pyramids, &finest), Some(potentials), cut)?;
     let mut budget = Budget { iterations, most: solver.max_iter, history, watch: watch.not_keeping(), square };
     budget.history.pop();
     let (tol, left) = solver.ending(error, iterations);
@@ -275,7 +293,8 @@ impl<const D: usize> Ends<'_, D> {
     ) -> Result<Outcome, TransportError> {
         let (x, y) = (&self.pyramids[0], &self.pyramids[self.pyramids.len() - 1]);
         let (square, eps) = (self.unit * self.unit, self.problem.eps() * self.unit * self.unit);
-        let rows = level.rows(self.gap)?;
+        let mut images = Images::about((&y.mean, self.unit), self.problem.source().len(), precision::<B>());
+        let rows = level.rows(self.gap, |i, image| images.place(x.order[i] as usize, image))?;
         let [first, second] = level.sides();
         let plan = Ended {
             eps,
@@ -287,14 +306,10 @@ impl<const D: usize> Ends<'_, D> {
         let Values { potentials: Potentials { mut f, mut g }, mass, transport_cost, dual, regularised_cost, entropy } =
             plan.values();
         f.iter_mut().chain(&mut g).for_each(|f| *f /= square);
-        let mut map = rows.values;
-        for row in map.chunks_exact_mut(D) {
-            row.iter_mut().zip(&y.mean).for_each(|(t, m)| *t = *t / self.unit + m);
-        }
         let verdict = Verdict::new(error, self.solver, &history, self.rounding / eps);
         Ok(Outcome {
             problem: self.problem.clone(),
-            potentials: Potentials { f: x.restored(&f, 1), g: y.restored(&g, 1) },
+            potentials: Potentials { f: x.restored(&f), g: y.restored(&g) },
             eps: self.problem.eps(),
             precision: precision::<B>(),
             iterations,
@@ -308,7 +323,7 @@ impl<const D: usize> Ends<'_, D> {
             dual: dual / square,
             regularised_cost: regularised_cost / square,
             entropy,
-            map: x.restored(&map, D),
+            images,
         })
     }
 }

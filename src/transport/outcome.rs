@@ -3,9 +3,9 @@
 use std::fmt;
 
 use crate::backend::Precision;
-use crate::transport::Plan;
 use crate::transport::problem::Problem;
 use crate::transport::solver::{Potentials, Sinkhorn};
+use crate::transport::{Images, Plan};
 use crate::watch::Residual;
 
 /// What the solver found.
@@ -41,14 +41,19 @@ pub struct Outcome {
     pub regularised_cost: f64,
     /// −Σ P log P in nats; exp of it is the number of pairs the plan is spread over.
     pub entropy: f64,
-    /// Barycentric map T(x_i) = Σ_j P_ij y_j / Σ_j P_ij, n × d row-major.
-    pub map: Vec<f64>,
+    /// Where each source point goes: [`Outcome::map`] as it was computed.
+    pub images: Images,
 }
 
 impl Outcome {
     /// The plan of the problem under these potentials, under its own cost and with its classes.
     pub fn plan(&self) -> Plan {
         Plan::of(&self.problem, &self.potentials)
+    }
+
+    /// Barycentric map T(x_i) = Σ_j P_ij y_j / Σ_j P_ij, n × d row-major.
+    pub fn map(&self) -> Vec<f64> {
+        self.images.to_vec()
     }
 
     /// `regularised_cost` − `dual`: 0 at the optimum. It may be negative by as much as the marginal error allows, because the plan

@@ -1,5 +1,6 @@
 //! The entropic problem: two clouds, a cost and ε.
 
+mod relative;
 mod side;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use crate::transport::TransportError;
 use crate::transport::cost::{GroundCost, Streamed};
 use crate::transport::scale::{CostScale, ScaleOf};
 use crate::vector::dot;
+pub(crate) use relative::{OnDevice, Relative};
 use side::scale_about;
 pub(crate) use side::{Side, scale};
 
@@ -160,7 +162,7 @@ impl Problem {
 
     /// The problem with `cost` as cost of the points.
     pub(super) fn under(self, cost: GroundCost) -> Result<Self, TransportError> {
-        let farthest = |cloud: &Cloud, from: &[f64]| with_mass(cloud).map(|x| cost.between(x, from)).fold(0.0, f64::max);
+        let farthest = |cloud: &Cloud, from: &[f64]| cloud.largest(|x| cost.between(x, from));
         let reach = match cost {
             GroundCost::Known(Cost::HalfSquaredEuclidean) => {
                 largest_squared_radius(&self.source).max(largest_squared_radius(&self.target))
@@ -179,8 +181,9 @@ impl Problem {
 
     /// max |c_ij|, if all are finite.
     fn largest_cost(&self, cost: &GroundCost) -> Result<f64, TransportError> {
+        let (x, d) = (self.source.points(), self.source.dim());
         let row = |i: usize| {
-            let costs = self.target.rows().map(|y| cost.between(self.source.row(i), y));
+            let costs = self.target.rows().map(|y| cost.between(&x[i * d..][..d], y));
             costs.enumerate().try_fold(0.0, |largest: f64, (j, value)| match value.is_finite() {
                 true => Ok(largest.max(value.abs())),
                 false => Err(TransportError::Cost { i, j, value }),
@@ -255,10 +258,11 @@ impl Problem {
         let scale = scale(&source, &target);
         let moved = |cloud: &Cloud| {
             let off = |x: f64| self.storage.round(scale * x) / scale - x;
-            let relative = cloud.relative_to(&cloud.mean());
-            let squared = |row: &[f64]| row.iter().map(|&x| off(x).powi(2)).sum::<f64>();
-            let rows = relative.chunks_exact(cloud.dim()).enumerate();
-            rows.map(|(i, row)| cloud.weight(i) * squared(row)).sum::<f64>().sqrt()
+            let (mean, mut sum) = (cloud.mean(), 0.0);
+            cloud.each(|i, x| {
+                sum += cloud.weight(i) * x.iter().zip(&mean).map(|(x, m)| off(x - m).powi(2)).sum::<f64>();
+            });
+            sum.sqrt()
         };
         moved(&source) + moved(&target)
     }
@@ -280,13 +284,17 @@ impl Problem {
 
     /// The cost of the points where the solver streams it, and of the classes with it where they cannot be coordinates.
     pub(super) fn streamed(&self) -> Streamed<'_> {
-        let points = move |i: usize, j: usize| self.cost.between(self.source.row(i), self.target.row(j));
         match (&self.cost, &self.labels) {
-            (GroundCost::Known(Cost::HalfSquaredEuclidean | Cost::Cosine), _) => Streamed::Product,
-            (GroundCost::Known(Cost::Euclidean), None) => Streamed::Norm(PairCost::Euclidean),
-            (GroundCost::Known(Cost::Lp(p)), None) => Streamed::Norm(PairCost::Lp(*p)),
-            (_, None) => Streamed::given(points),
-            (_, Some(LabelCost { source, target, table, columns })) => {
+            (GroundCost::Known(Cost::HalfSquaredEuclidean | Cost::Cosine), _) => return Streamed::Product,
+            (GroundCost::Known(Cost::Euclidean), None) => return Streamed::Norm(PairCost::Euclidean),
+            (GroundCost::Known(Cost::Lp(p)), None) => return Streamed::Norm(PairCost::Lp(*p)),
+            _ => {}
+        }
+        let (x, y, d) = (self.source.points(), self.target.points(), self.source.dim());
+        let points = move |i: usize, j: usize| self.cost.between(&x[i * d..][..d], &y[j * d..][..d]);
+        match &self.labels {
+            None => Streamed::given(points),
+            Some(LabelCost { source, target, table, columns }) => {
                 Streamed::given(move |i, j| points(i, j) + table[source[i] as usize * columns + target[j] as usize])
             }
         }
@@ -434,8 +442,7 @@ pub(super) fn precision<B: Backend>() -> Precision {
 
 fn largest_squared_radius(cloud: &Cloud) -> f64 {
     let mean = cloud.mean();
-    let squared = |row: &[f64]| row.iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
-    with_mass(cloud).map(squared).fold(0.0, f64::max)
+    cloud.largest(|x| x.iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum())
 }
 
 /// The squared radius about the median of each coordinate within which `share` of the mass lies.
@@ -449,15 +456,14 @@ fn squared_radius_within(cloud: &Cloud, share: f64) -> f64 {
         };
         values.iter().find(reached).or(values.last()).map_or(0.0, |(value, _)| *value)
     };
-    let weighted = |value: &dyn Fn(usize) -> f64| (0..cloud.len()).map(|i| (value(i), cloud.weight(i))).collect::<Vec<_>>();
-    let centre: Vec<f64> = (0..cloud.dim()).map(|k| quantile(weighted(&|i| cloud.row(i)[k]), 0.5)).collect();
-    let squared = |i: usize| cloud.row(i).iter().zip(&centre).map(|(x, c)| (x - c).powi(2)).sum::<f64>();
+    let weighted = |value: &dyn Fn(&[f64]) -> f64| {
+        let mut values = Vec::with_capacity(cloud.len());
+        cloud.each(|i, x| values.push((value(x), cloud.weight(i))));
+        values
+    };
+    let centre: Vec<f64> = (0..cloud.dim()).map(|k| quantile(weighted(&|x| x[k]), 0.5)).collect();
+    let squared = |x: &[f64]| x.iter().zip(&centre).map(|(x, c)| (x - c).powi(2)).sum::<f64>();
     quantile(weighted(&squared), share)
-}
-
-/// The points that have mass: others are masked, wherever they lie.
-fn with_mass(cloud: &Cloud) -> impl Iterator<Item = &[f64]> {
-    cloud.rows().enumerate().filter(|(i, _)| cloud.weight(*i) > 0.0).map(|(_, x)| x)
 }
 
 /// c₀ of ½|x−y|², the usual yardstick for ε: the trimmed mean of it within the clouds ([`GroundCost::scale`]); 0 where no two points

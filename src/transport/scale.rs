@@ -9,7 +9,6 @@
 //! 10 % of the pairs, hardly do. Points at equal coordinates are one point of their weights' sum: repeated points have the T of
 //! weighted ones.
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use rayon::prelude::*;
@@ -85,7 +84,9 @@ impl GroundCost {
         let places = Places::new(cloud);
         let philox = Philox::new(seed, Stream::Metric);
         let pair = |k: u32| places.pair([philox.uniform(k, 0, 0), philox.uniform(k, 0, 1)]);
-        let mut costs: Vec<f64> = (0..PAIRS).filter_map(pair).map(|[i, j]| self.between(cloud.row(i), cloud.row(j))).collect();
+        let (mut x, mut y) = (vec![0.0; cloud.dim()], vec![0.0; cloud.dim()]);
+        let mut cost = |[i, j]: [usize; 2]| self.between(cloud.row_in(i, &mut x), cloud.row_in(j, &mut y));
+        let mut costs: Vec<f64> = (0..PAIRS).filter_map(pair).map(&mut cost).collect();
         if costs.is_empty() {
             return 0.0;
         }
@@ -125,10 +126,7 @@ struct Places {
 
 impl Places {
     fn new(cloud: &Cloud) -> Self {
-        let order = |i: &usize, j: &usize| {
-            let (x, y) = (cloud.row(*i), cloud.row(*j));
-            x.iter().zip(y).find_map(|(x, y)| x.partial_cmp(y).filter(|order| order.is_ne())).unwrap_or(Ordering::Equal)
-        };
+        let order = |i: &usize, j: &usize| cloud.compare(*i, *j);
         let mut points: Vec<usize> = (0..cloud.len()).filter(|&i| cloud.weight(i) > 0.0).collect();
         points.par_sort_by(order);
         let places: Vec<(usize, f64)> = points

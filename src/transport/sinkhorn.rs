@@ -18,6 +18,7 @@
 
 mod alternation;
 mod anneal;
+mod coupling;
 mod finish;
 mod half_step;
 mod run;
@@ -30,8 +31,8 @@ use crate::transport::outcome::Outcome;
 use crate::transport::problem::Problem;
 use crate::transport::solver::{Potentials, Sinkhorn};
 use crate::watch::Watch;
+pub(super) use coupling::ProductRows;
 pub(super) use finish::Blur;
-pub(super) use half_step::ProductRows;
 pub(super) use run::Run;
 
 /// Solves `problem` by all its pairs, from `warm` if given.
@@ -43,12 +44,15 @@ pub(super) fn solve<B: Backend>(
     watch: Watch<'_>,
 ) -> Result<Outcome, TransportError> {
     problem.check_precision::<B>()?;
-    let (x, y) = problem.sides(backend)?;
-    let mut run = Run::new(backend, problem, &x, &y, watch)?;
+    let told = watch.not_keeping();
+    let mut run = Run::new(backend, problem, problem.sides(backend)?, watch)?;
     run.symmetric = solver.accelerated() && problem.is_symmetric();
     if let Some(warm) = warm {
         run.start_from(warm)?;
     }
     let marginal_error = run.descend(problem, solver, warm.is_none() && solver.accelerated())?;
-    finish::finish(run, problem, marginal_error, solver)
+    match finish::finish(run, problem, marginal_error, solver)? {
+        Ok(outcome) => Ok(outcome),
+        Err(unfinished) => unfinished.finish(problem, solver, told),
+    }
 }

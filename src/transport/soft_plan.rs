@@ -68,16 +68,15 @@ impl Task for Solve<'_> {
         let Self { problem, solver, warm, watch } = self;
         problem.check_extremes::<B>()?;
         problem.check_precision::<B>()?;
-        let (x, y) = problem.sides(backend)?;
-        let mut run = Run::new(backend, &problem, &x, &y, watch.not_keeping())?;
+        let mut run = Run::new(backend, &problem, problem.sides(backend)?, watch.not_keeping())?;
         if let Some(g) = warm {
-            run.start_from(&Potentials { f: vec![0.0; x.n], g: g.to_vec() })?;
+            run.start_from(&Potentials { f: vec![0.0; run.x.n], g: g.to_vec() })?;
             run.update_phi(run.eps)?;
         }
         let residual = run.solve(run.eps, &solver, solver.max_iter)?;
         run.update_phi(run.eps)?;
         let log_ratio = run.second_marginal(run.eps)?;
-        let mass: Vec<f64> = log_ratio.iter().zip(&y.mass).map(|(r, b)| b * r.exp()).collect();
+        let mass: Vec<f64> = log_ratio.iter().zip(&run.y.mass).map(|(r, b)| b * r.exp()).collect();
         let total: f64 = mass.iter().sum();
         let weights: Vec<f64> = mass.iter().map(|mass| mass / total).collect();
         let Potentials { f, g } = run.potentials();
@@ -85,7 +84,7 @@ impl Task for Solve<'_> {
         let held = |(weight, ratio): (&f64, &f64)| if *weight > 0.0 { weight * (ratio - total.ln()) } else { 0.0 };
         Ok(SoftPlan {
             kl: weights.iter().zip(&log_ratio).map(held).sum(),
-            cost: dot(&x.mass, &f) + dot(&weights, &g),
+            cost: dot(&run.x.mass, &f) + dot(&weights, &g),
             weights,
             g,
             iterations: run.iterations,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::backend::{Precision, Storage};
-use crate::transport::{ClosedForm, ExactPlan, LinePlan, LowRankPlan, Outcome, PlanEntry, Potentials, Verdict};
+use crate::transport::{ClosedForm, ExactPlan, Images, LinePlan, LowRankPlan, Outcome, PlanEntry, Potentials, Verdict};
 use crate::watch::Residual;
 
 /// What a W₂² was computed from.
@@ -139,8 +139,8 @@ pub struct Solved {
     pub entropic: Option<Entropic>,
     /// f and g, where there are any.
     pub potentials: Option<Potentials>,
-    /// The barycentric map, n × d; empty in closed form.
-    pub map: Vec<f64>,
+    /// The barycentric map; none in closed form.
+    pub map: Option<Images>,
     /// The entries of an exact plan.
     pub plan: Vec<PlanEntry>,
 }
@@ -164,7 +164,7 @@ impl Solved {
             variance_kept: None,
             entropic: None,
             potentials: None,
-            map: Vec::new(),
+            map: None,
             plan: Vec::new(),
         }
     }
@@ -206,7 +206,7 @@ impl Solved {
                 residuals: outcome.residuals,
             }),
             potentials: Some(outcome.potentials),
-            map: outcome.map,
+            map: Some(outcome.images),
             ..Self::unregularised(if own.is_some() { Kind::Debiased } else { Kind::Entropic }, outcome.transport_cost)
         }
     }
@@ -237,8 +237,8 @@ impl From<ExactPlan> for Solved {
             w2_squared: plan.w2_squared,
             dual: Some(plan.dual),
             regularised_cost: Some(cost),
+            map: Some(Images::new(plan.map, plan.potentials.f.len())),
             potentials: Some(plan.potentials),
-            map: plan.map,
             plan: plan.entries,
             ..Self::unregularised(if proved { Kind::Exact } else { Kind::UpperBound }, cost)
         }
@@ -253,8 +253,8 @@ impl From<LinePlan> for Solved {
             w2_squared: plan.w2_squared,
             dual: Some(cost),
             regularised_cost: Some(cost),
+            map: Some(Images::new(plan.map, plan.potentials.f.len())),
             potentials: Some(plan.potentials),
-            map: plan.map,
             plan: plan.pairs,
             ..Self::unregularised(Kind::Exact, cost)
         }
@@ -268,7 +268,7 @@ impl From<LowRankPlan> for Solved {
             converged: plan.converged,
             ending: if plan.converged { Ending::Solver(Verdict::Converged) } else { Ending::Falling },
             marginal_error: plan.marginal_error,
-            map: plan.map,
+            map: Some(Images::new(plan.map, plan.q.len() / plan.g.len())),
             ..Self::unregularised(Kind::LowRank, plan.transport_cost)
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Between Gaussians φ(x) = ½ xᵀS x with S the slope of the entropic map ([`Gaussian::entropic_plan`]), because ∇φ is that map.
 
-use nalgebra::{DMatrix, DMatrixView, DVector};
+use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 
 use crate::backend::{Backend, Device};
@@ -26,7 +26,9 @@ pub(super) fn gaussian<B: Backend>(x: &Side<B>, y: &Side<B>, eps: f64) -> Option
     if x.d > FULL {
         // The slope ½(D − ε)/σ² with D² = 4σ²τ² + ε², coordinate by coordinate.
         let slope = variances(x)?.zip_map(&variances(y)?, |s, t| 2.0 * t / ((4.0 * s * t + eps * eps).sqrt() + eps));
-        return Some(convex(x, |points| DMatrix::from_fn(points.nrows(), points.ncols(), |k, i| slope[k] * points[(k, i)])));
+        return Some(convex(x, |points: &DMatrix<f64>| {
+            DMatrix::from_fn(points.nrows(), points.ncols(), |k, i| slope[k] * points[(k, i)])
+        }));
     }
     let source = Gaussian::new(vec![0.0; x.d], covariance(x)?.as_slice()).ok()?;
     let target = Gaussian::new(vec![0.0; x.d], covariance(y)?.as_slice()).ok()?;
@@ -35,27 +37,27 @@ pub(super) fn gaussian<B: Backend>(x: &Side<B>, y: &Side<B>, eps: f64) -> Option
 }
 
 /// ½ x·S x of each point, from S x of some points at once.
-fn convex<B: Backend>(x: &Side<B>, slope: impl Fn(Points<'_>) -> DMatrix<f64> + Sync) -> Vec<f64> {
-    let of_block = |(points, _): (Points<'_>, _)| {
-        let images = slope(points);
+fn convex<B: Backend>(x: &Side<B>, slope: impl Fn(&DMatrix<f64>) -> DMatrix<f64> + Sync) -> Vec<f64> {
+    let of_block = |(points, _): (DMatrix<f64>, _)| {
+        let images = slope(&points);
         points.column_iter().zip(images.column_iter()).map(|(x, image)| 0.5 * x.dot(&image)).collect::<Vec<f64>>()
     };
     blocks(x).flat_map_iter(of_block).collect()
 }
 
-/// Points relative to their mean, one a column.
-type Points<'a> = DMatrixView<'a, f64>;
-
-/// The points and their masses, as many at a time as stay in the cache.
-fn blocks<B: Backend>(side: &Side<B>) -> impl IndexedParallelIterator<Item = (Points<'_>, &[f64])> {
-    let points = side.centred.par_chunks(BLOCK * side.d).map(|x| Points::from_slice(x, side.d, x.len() / side.d));
-    points.zip(side.mass.par_chunks(BLOCK))
+/// The points relative to their mean, one a column, and their masses, as many at a time as stay in the cache.
+fn blocks<B: Backend>(side: &Side<B>) -> impl IndexedParallelIterator<Item = (DMatrix<f64>, &[f64])> {
+    let points = |(block, mass): (usize, _)| {
+        let rows = block * BLOCK..side.n.min((block + 1) * BLOCK);
+        (DMatrix::from_vec(side.d, rows.len(), side.relative.points(rows)), mass)
+    };
+    side.mass.par_chunks(BLOCK).enumerate().map(points)
 }
 
 /// Σ_i a_i x_i x_iᵀ.
 fn covariance<B: Backend>(side: &Side<B>) -> Option<DMatrix<f64>> {
-    let of_block = |(points, mass): (Points<'_>, &[f64])| {
-        let mut weighted = points.into_owned();
+    let of_block = |(points, mass): (DMatrix<f64>, &[f64])| {
+        let mut weighted = points.clone();
         weighted.column_iter_mut().zip(mass).for_each(|(mut x, &mass)| x *= mass);
         points * weighted.transpose()
     };
@@ -68,7 +70,7 @@ fn covariance<B: Backend>(side: &Side<B>) -> Option<DMatrix<f64>> {
 
 /// Its diagonal.
 fn variances<B: Backend>(side: &Side<B>) -> Option<DVector<f64>> {
-    let of_block = |(points, mass): (Points<'_>, &[f64])| points.map(|x| x * x) * DVector::from_column_slice(mass);
+    let of_block = |(points, mass): (DMatrix<f64>, &[f64])| points.map(|x| x * x) * DVector::from_column_slice(mass);
     let of_blocks: Vec<DVector<f64>> = blocks(side).map(of_block).collect();
     let variances: DVector<f64> = of_blocks.into_iter().sum();
     let floor = FLOOR * variances.mean();

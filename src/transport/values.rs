@@ -5,17 +5,26 @@ use crate::transport::solver::Potentials;
 use crate::vector::dot;
 
 /// What the rows of a plan say of the columns: means under P_ij / Σ_j P_ij, so all of one plan.
+#[derive(Default)]
 pub struct RowMeans {
     /// log of the first marginal's density.
     pub log_ratio: Vec<f64>,
-    /// E[v | x_i], n × p.
-    pub values: Vec<f64>,
     /// E[c | x_i].
     pub costs: Vec<f64>,
     /// E[ε log(P_ij/(a_i b_j)) | x_i], the mean exponent times ε.
     pub exponents: Vec<f64>,
     /// E[log b | x_i].
     pub log_masses: Vec<f64>,
+}
+
+impl RowMeans {
+    /// Adds those of the rows that follow.
+    pub fn extend(&mut self, more: Self) {
+        self.log_ratio.extend(more.log_ratio);
+        self.costs.extend(more.costs);
+        self.exponents.extend(more.exponents);
+        self.log_masses.extend(more.log_masses);
+    }
 }
 
 /// A plan as a solver leaves it, with its own lengths, in any order of the points.

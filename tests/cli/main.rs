@@ -12,7 +12,11 @@ mod examples;
 mod experiment;
 mod geodesic;
 mod jko;
+#[cfg(target_os = "linux")]
+mod memory;
 mod network;
+#[cfg(feature = "onnx")]
+mod onnx;
 #[cfg(feature = "image")]
 mod pictures;
 mod records;

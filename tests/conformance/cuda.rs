@@ -196,7 +196,7 @@ fn points_in_half_precision_have_the_potentials_of_the_rounded_points() {
             let ((found, moved), (expected, _)) =
                 (solve(&Device::Cuda(cuda.clone()), target, storage), solve(&exact, target, storage));
             assert!((found.dual - expected.dual).abs() < 1e-5 * expected.dual.abs(), "{} for {}", found.dual, expected.dual);
-            let off = found.map.iter().zip(&expected.map).fold(0.0, |off: f64, (a, b)| off.max((a - b).abs()));
+            let off = found.map().iter().zip(&expected.map()).fold(0.0, |off: f64, (a, b)| off.max((a - b).abs()));
             assert!(off < 1e-3, "a mapped point is off by {off:e}");
             // √(2 OT_ε) of clouds that move by r in all moves by r at most, and Storage::Full does not move them.
             let (full, none) = solve(&exact, target, Storage::Full);
@@ -260,7 +260,8 @@ fn clouds_that_do_not_fit_go_through_the_device_in_tiles() {
     // The second has room for the means of the smallest tile alone.
     for memory in [150_000, 100_000] {
         let streamed = solve(memory).unwrap();
-        let pairs = resident.potentials.f.iter().zip(&streamed.potentials.f).chain(resident.map.iter().zip(&streamed.map));
+        let (map, again) = (resident.map(), streamed.map());
+        let pairs = resident.potentials.f.iter().zip(&streamed.potentials.f).chain(map.iter().zip(&again));
         let off = pairs.fold(0.0, |off: f64, (a, b)| off.max((a - b).abs()));
         assert!(off < 2e-6, "{memory} bytes: {off:e}");
     }

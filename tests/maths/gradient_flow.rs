@@ -83,7 +83,7 @@ fn damping_joins_the_denoiser_to_the_optimal_map() {
     };
     let denoiser = EntropicMap { target: y.clone(), g: vec![0.0; y.len()].into(), eps }.apply(&x, &cpu()).unwrap();
     close(&map(1e-9), &denoiser, 1e-7);
-    let balanced = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &cpu()).unwrap().map;
+    let balanced = solver.solve(&Problem::new(&x, &y, eps).unwrap(), &cpu()).unwrap().map();
     close(&map(500.0), &balanced, 1e-2); // off by the order of ε/κ = 1e-3
 }
 

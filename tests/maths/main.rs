@@ -19,6 +19,7 @@ mod fields;
 mod floors;
 mod free_marginals;
 mod gaussian_jko;
+mod given;
 mod gradient_flow;
 mod hostile_input;
 mod ledger;

@@ -92,7 +92,7 @@ fn the_entropic_map_of_gaussians_is_linear_with_the_closed_slope() {
     for (x, t) in new.points().iter().zip(map.apply(&new, &device).unwrap()) {
         assert!((t - slope * x).abs() < 2e-3, "T({x}) = {t}, expected {}", slope * x);
     }
-    for (t, again) in map.apply(&x, &device).unwrap().iter().zip(&outcome.map) {
+    for (t, again) in map.apply(&x, &device).unwrap().iter().zip(&outcome.map()) {
         assert!((t - again).abs() < 1e-6, "the map at the source points is the barycentric map");
     }
 }
@@ -236,7 +236,7 @@ fn a_unit_of_length_changes_nothing_even_where_squares_overflow() {
         let (other, unit) = solve(exponent);
         assert!(other.converged && other.iterations == whole.iterations, "2^{exponent}: {}", other.verdict);
         assert_eq!(other.dual, whole.dual * unit * unit);
-        assert!(other.map.iter().zip(&whole.map).all(|(a, b)| *a == b * unit));
+        assert!(other.map().iter().zip(&whole.map()).all(|(a, b)| *a == b * unit));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Memory of the processor: vectors of the host.
 
+use std::borrow::Borrow;
+
 use bytemuck::Pod;
 
 use crate::backend::cpu::Cpu;
@@ -25,6 +27,10 @@ impl<T: Simd> Memory for Cpu<T> {
 
     fn download<E: Pod + Send + Sync>(&self, buf: &Vec<E>) -> Result<Vec<E>, BackendError> {
         Ok(buf.clone())
+    }
+
+    fn upload_reals(&self, host: impl IntoIterator<Item: Borrow<f64>>) -> Result<Vec<T>, BackendError> {
+        Ok(host.into_iter().map(|x| T::from_f64(*x.borrow())).collect())
     }
 
     fn synchronize(&self) -> Result<(), BackendError> {

@@ -157,7 +157,8 @@ impl<T: Simd> Cpu<T> {
 
 /// The pairs of rows and packed columns.
 fn of<'a, T: Simd>(rows: Rows<'a, Cpu<T>>, columns: Columns<'a, Cpu<T>>, shift: Option<(&'a Vec<T>, f64)>) -> Product<'a, T> {
-    Product { x: rows.points, y: columns.packed, d: rows.d, shift: shift.map(|(s, c)| (s.as_slice(), c)) }
+    let y = &columns.packed[..columns.m * (columns.d + 1)];
+    Product { x: rows.points, y, d: rows.d, shift: shift.map(|(s, c)| (s.as_slice(), c)) }
 }
 
 /// A mean as the kernels take it, without what is made of it.

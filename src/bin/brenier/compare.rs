@@ -7,13 +7,14 @@ use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
 use brenier::experiment::columns::{COLUMNS, Column, Unit};
 use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, NoiseFloor, Row};
-use brenier::field::Network;
-use brenier::io::{is_network, read_network};
+use brenier::field::Field;
 use brenier::path::Spacing;
 use brenier::report;
 use brenier::watch::{Progress, Watch};
 use clap::Args;
 
+use crate::flags::bad_usage;
+use crate::model::{ModelFlags, is_model, is_onnx};
 use crate::output::{columns, count, in_words, maybe, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, memory, progress, signal, values};
@@ -63,6 +64,11 @@ pub struct Compare {
     /// Height and width of points that are grey images [default: 8x8 for digits]
     #[arg(long, value_name = "HxW", value_parser = values::image)]
     image: Option<(usize, usize)>,
+    /// Schedule that a model in an ONNX file was trained on
+    #[arg(long, value_name = "S")]
+    schedule: Option<String>,
+    #[command(flatten)]
+    model: ModelFlags,
 }
 
 impl Compare {
@@ -73,7 +79,7 @@ impl Compare {
     }
 
     fn compare(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
-        let model = self.model()?;
+        let model = self.model(session)?;
         let name = self.data.as_ref().unwrap_or(&self.target);
         let (source, target) = input::ends((&self.source, None), (name, None))?;
         let d = target.dim();
@@ -132,10 +138,18 @@ impl Compare {
         Ok(code)
     }
 
-    /// The network, where there is one.
-    fn model(&self) -> Result<Option<Network>, Failure> {
+    /// The model, where there is one.
+    fn model(&self, session: &Session) -> Result<Option<Field>, Failure> {
         let path = Path::new(&self.target);
-        match (&self.data, is_network(path)?) {
+        let is_model = is_model(path)?;
+        if !is_model {
+            self.model.refuse(path)?;
+        }
+        if self.schedule.is_some() && !is_onnx(path) {
+            let name = path.display();
+            return Err(bad_usage(format!("--schedule is that of a model in an ONNX file, and {name} is not one; leave it out")));
+        }
+        match (&self.data, is_model) {
             (None, false) => Ok(None),
             (None, true) => {
                 Err(format!("{} is a network; say with --target DATA what to judge it against", path.display()).into())
@@ -143,7 +157,7 @@ impl Compare {
             (Some(_), _) if self.source != "normal" => {
                 Err("a network starts from a normal, so it is compared with no other --source; leave --source out".into())
             }
-            (Some(_), _) => Ok(Some(read_network(path)?)),
+            (Some(_), _) => Ok(Some(self.model.open(path, self.schedule.as_deref(), session)?)),
         }
     }
 }

@@ -177,7 +177,7 @@ impl Geodesic {
                     let partners = plan.draw_partners(seed, device)?;
                     self.straight(&x, partners.iter().flat_map(|&j| y.row(j as usize)).copied().collect(), Kind::Entropic)?
                 }
-                None => self.straight(&x, coupling.map.clone(), Kind::Map)?,
+                None => self.straight(&x, coupling.map(), Kind::Map)?,
             };
             let collapsed = collapse(coupling.variance_kept());
             (Some((coupling, chosen.origin, collapsed)), paths)

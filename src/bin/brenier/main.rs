@@ -16,6 +16,7 @@ mod input;
 mod jko;
 mod machine;
 mod memory;
+mod model;
 mod output;
 mod progress;
 mod run;

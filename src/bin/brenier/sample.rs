@@ -10,7 +10,7 @@ use std::time::Instant;
 use brenier::backend::{Device, Noise};
 use brenier::checkpoint::Checkpoint;
 use brenier::field::Field;
-use brenier::io::{is_network, read_array, read_network};
+use brenier::io::read_array;
 use brenier::measure::Measure;
 use brenier::metric::Flag;
 use brenier::path::{Level, Schedule, Spacing};
@@ -23,6 +23,7 @@ use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
+use crate::model::{ModelFlags, is_model};
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, memory, progress, signal, values};
@@ -53,7 +54,7 @@ const PARTICLES: &str = "particles";
     "brenier sample normal:3 --method fm-heun --n 1000000 --particles 0..500000 --out first-half",
 ]))]
 pub struct Sample {
-    /// A law (8gaussians, normal:D, a .json mixture), data (digits, a file of points), or a network (.safetensors)
+    /// A law (8gaussians, normal:D, a .json mixture), data (digits, a file of points), or a model (.safetensors, .onnx)
     field: String,
     /// Sampling method
     #[arg(long, value_name = "M", default_value = "ddim", value_parser = values::methods())]
@@ -115,6 +116,8 @@ pub struct Sample {
     /// point x0, the noise eps, v, or the velocity
     #[arg(long)]
     explain: bool,
+    #[command(flatten)]
+    model: ModelFlags,
 }
 
 #[derive(Serialize)]
@@ -289,9 +292,10 @@ impl Sample {
     /// The field of the law or of the data, or the network.
     fn read_field(&self, session: &Session) -> Result<Field, Failure> {
         let path = Path::new(&self.field);
-        if is_network(path)? {
-            return Ok(Field::Network(read_network(path)?));
+        if is_model(path)? {
+            return self.model.open(path, self.schedule.as_deref(), session);
         }
+        self.model.refuse(path)?;
         Ok(match input::measure(&self.field, None, None)? {
             Measure::Law(mixture) => Field::Mixture(mixture),
             Measure::Finite(cloud) => Field::DataSet(cloud),
@@ -310,7 +314,7 @@ impl Sample {
         let is_short = error > SHORT_OF_NOISE;
         if is_short {
             let (alpha, sigma) = (number(first.alpha), number(first.sigma));
-            let of_network = if let Field::Network(_) = field { " for data of unit variance" } else { "" };
+            let of_network = if field.schedule().is_some() { " for data of unit variance" } else { "" };
             session.note(&format!(
                 "the run starts short of pure noise, at alpha = {alpha} and sigma = {sigma}, where the particles are alpha data + sigma noise and not the prior N(0, sigma² I): they are {} sigma apart{of_network}, and the samples keep that; take a schedule with more noise, centre the data, or give the particles with --start",
                 number(error)

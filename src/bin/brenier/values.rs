@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use brenier::gradient_flow::{self, SCHEMES};
-use brenier::path::{SCHEDULES, Spacing};
+use brenier::path::{PREDICTIONS, SCHEDULES, Spacing};
 use brenier::sampler::{COMPATS, Choice, Compat, METHODS};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
@@ -12,6 +12,11 @@ use crate::jko::AUTO;
 /// The names of the methods.
 pub fn methods() -> PossibleValuesParser {
     METHODS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about)).collect::<Vec<_>>().into()
+}
+
+/// The names of predictions.
+pub fn predictions() -> PossibleValuesParser {
+    PREDICTIONS.map(|(name, _)| name).into()
 }
 
 /// The help of a flag that only some methods take: `about`, and those.

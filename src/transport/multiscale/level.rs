@@ -13,9 +13,11 @@
 //!
 //! A symmetric problem has one potential and its averaging φ ← φ + ½ ε log r contracts by half by itself.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, BackendError, Reals};
+use crate::backend::{Backend, BackendError, Partial, Real, Reals};
 use crate::checkpoint::Part;
 use crate::transport::TransportError;
 use crate::transport::hold::Hold;
@@ -23,6 +25,7 @@ use crate::transport::multiscale::side::{Kept, Saved, Side, Trend};
 use crate::transport::multiscale::tiles::Scale;
 use crate::transport::sinkhorn::ProductRows;
 use crate::transport::values::RowMeans;
+use crate::vector::dot;
 use crate::watch::{Residual, Watch};
 
 /// Nats by which exponents may rise before the list is made again; one nat more keeps a tenth more pairs.
@@ -36,6 +39,9 @@ const FEWEST_HALF_STEPS: usize = 6;
 const HELD_SHARE: f64 = 0.7;
 /// An error above this times the least one so far ends the over-relaxation: it starts afresh, with a plain update.
 const LOST: f64 = 2.0;
+
+/// Rows whose means are widened at a time.
+const BLOCK: usize = 4096;
 
 /// The record of the level a solve has reached and the iterations made, that of the level's iteration, and the array of errors.
 pub const REACHED: &str = "level and iterations";
@@ -82,7 +88,7 @@ pub struct Level<'a, B: Backend, const D: usize> {
     backend: &'a B,
     step: Step,
     /// Source and target, or the one cloud of a symmetric problem.
-    sides: Vec<Side<'a, B, D>>,
+    sides: Vec<Side<B, D>>,
     /// Pairs of which an exponent can be above this, in nats, are kept.
     cut: f64,
     /// For rows of each side.
@@ -98,7 +104,7 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
     pub fn new(
         backend: &'a B,
         step: Step,
-        sides: Vec<(&'a Scale<D>, Hold)>,
+        sides: Vec<(Arc<Scale<D>>, Hold)>,
         start: Option<Vec<Vec<f64>>>,
         cut: f64,
     ) -> Result<Self, BackendError> {
@@ -110,7 +116,7 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
     fn of(
         backend: &'a B,
         step: Step,
-        sides: Vec<Side<'a, B, D>>,
+        sides: Vec<Side<B, D>>,
         cut: f64,
         carried: Option<(f64, Vec<Vec<f64>>)>,
     ) -> Result<Self, BackendError> {
@@ -126,7 +132,7 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
     pub fn kept(
         backend: &'a B,
         step: Step,
-        sides: Vec<(&'a Scale<D>, Hold)>,
+        sides: Vec<(Arc<Scale<D>>, Hold)>,
         cut: f64,
         part: &Part<'_>,
     ) -> Option<Result<UnderWay<Self>, BackendError>> {
@@ -191,7 +197,7 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
     }
 
     /// Source and target.
-    pub fn sides(&self) -> [&Side<'a, B, D>; 2] {
+    pub fn sides(&self) -> [&Side<B, D>; 2] {
         [&self.sides[0], &self.sides[self.opposite(0)]]
     }
 
@@ -273,7 +279,7 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
     }
 
     /// The next level, on `scales`, started from this one.
-    pub fn finer(mut self, step: Step, scales: Vec<(&'a Scale<D>, Hold)>) -> Result<Self, BackendError> {
+    pub fn finer(mut self, step: Step, scales: Vec<(Arc<Scale<D>>, Hold)>) -> Result<Self, BackendError> {
         let (backend, eps) = (self.backend, self.step.eps);
         let log2: Vec<u32> = self.step.log2.iter().zip(&step.log2).map(|(coarse, fine)| coarse - fine).collect();
         let now = self.sides.iter().map(|side| side.potential(backend)).collect::<Result<Vec<_>, _>>()?;
@@ -297,19 +303,13 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
 
     /// The potential of side `s`, `now` on its cloud, on a finer one: the c-transform of the opposite one, as it stands, about an
     /// affine guess.
-    fn carry(
-        &mut self,
-        s: usize,
-        now: &[f64],
-        scale: &'a Scale<D>,
-        hold: Hold,
-        log2: u32,
-    ) -> Result<Side<'a, B, D>, BackendError> {
+    fn carry(&mut self, s: usize, now: &[f64], scale: Arc<Scale<D>>, hold: Hold, log2: u32) -> Result<Side<B, D>, BackendError> {
         let (backend, eps) = (self.backend, self.step.eps);
-        let mut fine = Side::new(backend, scale, hold, &self.sides[s].on_blocks(now, scale, log2))?;
+        let start = self.sides[s].on_blocks(now, &scale, log2);
+        let mut fine = Side::new(backend, scale, hold, &start)?;
         let opposite = &self.sides[self.opposite(s)];
         let kept = Kept::new(backend, &fine, opposite, eps, self.cut - CARRY_MARGIN)?;
-        let mut log_ratio = backend.zeros(scale.len())?;
+        let mut log_ratio = backend.zeros(fine.scale.len())?;
         kept.log_ratio(backend, (&fine, opposite), eps, &mut self.packed, &mut log_ratio)?;
         fine.advance(backend, eps, 1.0, &log_ratio)?;
         fine.fit(backend)?;
@@ -328,20 +328,28 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
         self.solve((number, tol, max_iter), Some(at), budget)
     }
 
-    /// What the rows say of the columns, and their barycentres; `gap` is mean x − mean y.
-    pub fn rows(&mut self, gap: &[f64]) -> Result<RowMeans, BackendError> {
+    /// What the rows say of the columns, whose barycentres are shown to `to` with the number of the row; `gap` is mean x − mean y.
+    pub fn rows(&mut self, gap: &[f64], mut to: impl FnMut(usize, &[f64])) -> Result<RowMeans, BackendError> {
         let (backend, opposite) = (self.backend, self.opposite(0));
         let (rows, columns) = (&self.sides[0], &self.sides[opposite]);
-        let (phi, psi, own) = (rows.potential(backend)?, columns.potential(backend)?, columns.scale.half_squares());
+        let (phi, psi) = (rows.potential(backend)?, columns.potential(backend)?);
         let row = |j: usize| {
-            let mass = columns.scale.weights[j];
-            let beside = [own[j], psi[j], mass.ln()].map(|value| if mass > 0.0 { value } else { 0.0 });
-            columns.scale.point(j).into_iter().chain(beside)
+            let (y, mass) = (columns.scale.point(j), columns.scale.weights[j]);
+            let beside = [0.5 * dot(&y, &y), psi[j], mass.ln()].map(|value| if mass > 0.0 { value } else { 0.0 });
+            y.into_iter().chain(beside)
         };
-        let values: Vec<f64> = (0..columns.scale.len()).flat_map(row).collect();
-        let (log_ratio, means) = self.lists[0].means(backend, (rows, columns), self.step.eps, &values, &mut self.packed)?;
-        let of = ProductRows { x: &rows.scale.points, width: D, ground: &rows.hold.ground, phi: &phi, gap };
-        Ok(of.means(log_ratio, &means, 0..D))
+        let values = (backend.upload_reals((0..columns.scale.len()).flat_map(row))?, D + 3);
+        let Partial { log_sum, mean } = self.lists[0].means(backend, (rows, columns), self.step.eps, values, &mut self.packed)?;
+        let mut all = RowMeans::default();
+        for (k, means) in mean.chunks(BLOCK * (D + 3)).enumerate() {
+            let means: Vec<f64> = means.iter().map(|mean| mean.to_f64()).collect();
+            let block = k * BLOCK..k * BLOCK + means.len() / (D + 3);
+            let x = &rows.scale.points[block.start * D..block.end * D];
+            let of = ProductRows { x, width: D, ground: &rows.hold.ground[block.clone()], phi: &phi[block.clone()], gap };
+            all.extend(of.means(log_sum[block.clone()].iter().map(|r| r.to_f64()).collect(), &means));
+            means.chunks_exact(D + 3).zip(block).for_each(|(mean, i)| to(i, &mean[..D]));
+        }
+        Ok(all)
     }
 }
 

@@ -1,8 +1,10 @@
 //! The order of points: every aligned block of 2^k of them is a cell of one k-d tree.
 
+use crate::backend::Real;
+
 /// A permutation of the points (n × d, row-major) in which each aligned block of 2^k consecutive ones, for every k, lies in a box
 /// that overlaps no other block's but at its faces: halved again and again across the widest extent.
-pub fn order(points: &[f64], d: usize) -> Vec<u32> {
+pub fn order<T: Real>(points: &[T], d: usize) -> Vec<u32> {
     let n = points.len() / d;
     let mut index: Vec<u32> = (0..n as u32).collect();
     halve(points, d, &mut index, n.next_power_of_two());
@@ -13,7 +15,7 @@ pub fn order(points: &[f64], d: usize) -> Vec<u32> {
 const ALONE: usize = 8192;
 
 /// Orders the block `index`, which fills the front of a block of `whole` points.
-fn halve(points: &[f64], d: usize, index: &mut [u32], whole: usize) {
+fn halve<T: Real>(points: &[T], d: usize, index: &mut [u32], whole: usize) {
     let mut half = whole / 2;
     while half >= index.len() && half > 0 {
         half /= 2;
@@ -21,7 +23,7 @@ fn halve(points: &[f64], d: usize, index: &mut [u32], whole: usize) {
     if half == 0 {
         return;
     }
-    let at = |i: u32, axis: usize| points[i as usize * d + axis];
+    let at = |i: u32, axis: usize| points[i as usize * d + axis].to_f64();
     let extent = |axis: usize| {
         let ends = index.iter().map(|&i| at(i, axis)).fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
         ends.1 - ends.0

@@ -1,14 +1,16 @@
 //! One cloud of a level: its potential, its cells, and what of them lies on the device.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
-use crate::backend::{Backend, BackendError, Damping, Logit, Out, Reals, TILE, TileList, Tiles, Update};
+use crate::backend::{Backend, BackendError, Damping, Logit, Out, Partial, Reals, TILE, TileList, Tiles, Update};
 use crate::transport::hold::Hold;
 use crate::transport::multiscale::tiles::{Cell, List, Scale, affine, cells, list};
 
 /// All that an iteration touches stays on the device.
-pub struct Side<'a, B: Backend, const D: usize> {
-    pub scale: &'a Scale<D>,
+pub struct Side<B: Backend, const D: usize> {
+    pub scale: Arc<Scale<D>>,
     pub hold: Hold,
     pub cells: Vec<Vec<Cell<D>>>,
     /// How far the potential has fallen anywhere below the one the cells belong to: how far exponents can have risen.
@@ -34,8 +36,8 @@ pub struct Saved {
     pub fitted: Vec<f64>,
 }
 
-impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
-    pub fn new(backend: &B, scale: &'a Scale<D>, hold: Hold, potential: &[f64]) -> Result<Self, BackendError> {
+impl<B: Backend, const D: usize> Side<B, D> {
+    pub fn new(backend: &B, scale: Arc<Scale<D>>, hold: Hold, potential: &[f64]) -> Result<Self, BackendError> {
         let log_weights: Vec<f64> = scale.weights.iter().map(|a| a.ln()).collect();
         let mut side = Self {
             cells: Vec::new(),
@@ -57,7 +59,7 @@ impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
     }
 
     /// The side as it was saved.
-    pub fn restored(backend: &B, scale: &'a Scale<D>, hold: Hold, saved: &Saved) -> Result<Self, BackendError> {
+    pub fn restored(backend: &B, scale: Arc<Scale<D>>, hold: Hold, saved: &Saved) -> Result<Self, BackendError> {
         let mut side = Self::new(backend, scale, hold, &saved.fitted)?;
         side.potential = backend.upload(&saved.potential)?;
         side.measure_fall(backend)?;
@@ -80,7 +82,7 @@ impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
     }
 
     fn fit_to(&mut self, backend: &B, potential: &[f64]) -> Result<(), BackendError> {
-        self.cells = cells(self.scale, potential);
+        self.cells = cells(&self.scale, potential);
         let frame = |cell: &Cell<D>| cell.centre.into_iter().chain(cell.slope).chain([cell.level]).collect::<Vec<f64>>();
         self.frames = backend.upload(&self.cells[0].iter().flat_map(frame).collect::<Vec<f64>>())?;
         self.fitted = backend.upload(potential)?;
@@ -109,7 +111,7 @@ impl<'a, B: Backend, const D: usize> Side<'a, B, D> {
 
     /// The potential plus `share` of a trend, as the start of a level.
     pub fn extrapolate(&mut self, backend: &B, share: f64, trend: &Trend<'_, D>) -> Result<(), BackendError> {
-        let (scale, mut potential) = (self.scale, self.potential(backend)?);
+        let (scale, mut potential) = (&self.scale, self.potential(backend)?);
         potential.par_iter_mut().enumerate().for_each(|(i, phi)| *phi += share * trend.at(i, &scale.point(i)));
         self.potential = backend.upload(&potential)?;
         self.fit_to(backend, &potential)
@@ -157,7 +159,7 @@ pub struct Trend<'a, const D: usize> {
 
 impl<'a, const D: usize> Trend<'a, D> {
     /// From `then`, the potential that `side` was given by the coarser level, to the one it has `now`.
-    pub fn new<B: Backend>(side: &'a Side<'_, B, D>, then: &[f64], now: &[f64], log2: u32) -> Self {
+    pub fn new<B: Backend>(side: &'a Side<B, D>, then: &[f64], now: &[f64], log2: u32) -> Self {
         let change: Vec<f64> = now.iter().zip(then).map(|(now, then)| now - then).collect();
         let tiles = side.scale.points.par_chunks(TILE * D).zip(change.par_chunks(TILE)).zip(&side.cells[0]);
         Self { cells: &side.cells[0], fits: tiles.map(|((x, change), cell)| affine(x, change, &cell.centre)).collect(), log2 }
@@ -182,8 +184,8 @@ pub struct Kept<B: Backend> {
 impl<B: Backend> Kept<B> {
     pub fn new<const D: usize>(
         backend: &B,
-        rows: &Side<'_, B, D>,
-        columns: &Side<'_, B, D>,
+        rows: &Side<B, D>,
+        columns: &Side<B, D>,
         eps: f64,
         cut: f64,
     ) -> Result<Self, BackendError> {
@@ -195,7 +197,7 @@ impl<B: Backend> Kept<B> {
     pub fn log_ratio<const D: usize>(
         &self,
         backend: &B,
-        (rows, columns): (&Side<'_, B, D>, &Side<'_, B, D>),
+        (rows, columns): (&Side<B, D>, &Side<B, D>),
         eps: f64,
         packed: &mut Reals<B>,
         out: &mut Reals<B>,
@@ -205,21 +207,17 @@ impl<B: Backend> Kept<B> {
         backend.soft_min(logit, Out::of(out))
     }
 
-    /// Means Σ_j P_ij v_j / Σ_j P_ij of `values` v, m × p, and before them log r of each row.
+    /// log r of each row, and the means Σ_j P_ij v_j / Σ_j P_ij of values v, m × p.
     pub fn means<const D: usize>(
         &self,
         backend: &B,
-        (rows, columns): (&Side<'_, B, D>, &Side<'_, B, D>),
+        (rows, columns): (&Side<B, D>, &Side<B, D>),
         eps: f64,
-        values: &[f64],
+        (values, p): (Reals<B>, usize),
         packed: &mut Reals<B>,
-    ) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
-        let (n, p) = (rows.scale.len(), values.len() / columns.scale.len());
-        let values = backend.upload_reals(values)?;
-        let (mut mean, mut log_ratio) = (backend.zeros(n * p)?, backend.zeros(n)?);
+    ) -> Result<Partial<B::Real>, BackendError> {
         let list = TileList { starts: &self.starts, runs: &self.runs };
         let logit = Logit::Tiles { rows: &rows.tiles(), columns: &columns.tiles(), list: &list, eps, packed };
-        backend.soft_min(logit, Out::with_mean(&mut log_ratio, &values, p, &mut mean))?;
-        Ok((backend.download_reals(&log_ratio)?, backend.download_reals(&mean)?))
+        Partial::of(backend, logit, rows.scale.len(), Some((&values, p)))
     }
 }

@@ -39,6 +39,12 @@ impl<const D: usize> Scale<D> {
         self.points.chunks_exact(D).map(|x| 0.5 * dot(x, x)).collect()
     }
 
+    /// The largest ½|x|² of a point with mass.
+    pub fn largest_half_square(&self) -> f64 {
+        let with_mass = self.points.chunks_exact(D).zip(&self.weights).filter(|(_, mass)| **mass > 0.0);
+        with_mass.map(|(x, _)| 0.5 * dot(x, x)).fold(0.0, f64::max)
+    }
+
     /// Pairs of points as their centroids, and the variance Σ a |x − centroid|² that is lost.
     pub fn merged(&self) -> (Self, f64) {
         let pairs: Vec<_> = self.points.chunks(2 * D).zip(self.weights.chunks(2)).map(|(x, a)| centroid::<D>(x, a)).collect();

@@ -1,8 +1,8 @@
 //! One end of a problem on a device, in coordinates where single precision can hold it.
 
-use crate::backend::{Backend, BackendError, HalfPoints, Real, Reals, Rows, Storage};
+use crate::backend::{Backend, BackendError, Real, Reals, Storage};
 use crate::measure::Cloud;
-use crate::transport::problem::with_mass;
+use crate::transport::problem::{OnDevice, Relative};
 use crate::vector::dot;
 
 /// [`scale_about`] the means.
@@ -15,7 +15,7 @@ pub(crate) fn scale(source: &Cloud, target: &Cloud) -> f64 {
 pub(super) fn scale_about(ends: [(&Cloud, &[f64]); 2]) -> f64 {
     let extent = |(cloud, origin): (&Cloud, &[f64])| {
         let of_row = |row: &[f64]| row.iter().zip(origin).fold(0.0, |largest: f64, (x, o)| largest.max((x - o).abs()));
-        with_mass(cloud).map(of_row).fold(0.0, f64::max)
+        cloud.largest(of_row)
     };
     let largest = ends.map(extent).into_iter().fold(0.0, f64::max);
     if largest > 0.0 && largest.is_finite() { 2f64.powi(-(largest.log2().floor() as i32) - 1) } else { 1.0 }
@@ -31,24 +31,18 @@ pub(crate) struct Side<B: Backend> {
     pub d: usize,
     /// Coordinates on the device: d, and those of a class cost.
     pub width: usize,
-    /// The factor by which every length here is that of the input.
-    pub scale: f64,
     /// The factor by which every cost here is that of the input.
     pub unit: f64,
     /// The origin, scaled.
     pub mean: Vec<f64>,
     /// x − origin in f64, for results.
-    pub centred: Vec<f64>,
+    pub relative: Relative,
     /// What the cost has of each point alone: ½|x|² where it is a product.
     pub own: Vec<f64>,
     /// Weights a in f64.
     pub mass: Vec<f64>,
-    /// All coordinates where there are more than d, n × width.
-    extended: Option<Vec<f64>>,
-    /// All coordinates, n × width; none where they are stored in half.
-    pub points: Reals<B>,
-    /// They in half the memory, where the problem asks for it and the device has a use for it.
-    pub half: Option<HalfPoints<B>>,
+    /// x − origin.
+    pub points: OnDevice<B>,
     /// Weights a.
     pub weights: Reals<B>,
     /// log a.
@@ -61,7 +55,8 @@ impl<B: Backend> Side<B> {
     pub fn with(backend: &B, cloud: &Cloud, scale: f64, extra: &[f64], storage: Storage) -> Result<Self, BackendError> {
         let mut side = Self::about(backend, cloud, cloud.mean(), scale, extra, storage)?;
         side.unit = scale * scale;
-        side.own = side.centred.chunks_exact(side.d).map(|x| 0.5 * dot(x, x)).collect();
+        let Self { relative, own, .. } = &mut side;
+        relative.each(0..cloud.len(), |i, x| own[i] = 0.5 * dot(x, x));
         Ok(side)
     }
 
@@ -91,44 +86,22 @@ impl<B: Backend> Side<B> {
         extra: &[f64],
         storage: Storage,
     ) -> Result<Self, BackendError> {
-        let mut centred = cloud.relative_to(&origin);
-        centred.iter_mut().for_each(|x| *x = storage.round(*x * scale));
-        let mean = origin.into_iter().map(|x| x * scale).collect();
+        let mean = origin.iter().map(|x| x * scale).collect();
         let mass: Vec<f64> = (0..cloud.len()).map(|i| cloud.weight(i)).collect();
-        let more = extra.len() / cloud.len();
-        let extended = (more > 0).then(|| {
-            let rows = centred.chunks_exact(cloud.dim()).zip(extra.chunks_exact(more));
-            rows.flat_map(|(x, extra)| x.iter().chain(extra).copied()).collect::<Vec<f64>>()
-        });
-        let log: Vec<f64> = mass.iter().map(|a| a.ln()).collect();
-        let (coordinates, width) = (extended.as_ref().unwrap_or(&centred), cloud.dim() + more);
-        let half = if B::HALVES { HalfPoints::new(backend, coordinates, width, storage)? } else { None };
+        let relative = Relative::new(cloud, origin, scale).stored(storage, extra);
         Ok(Self {
             n: cloud.len(),
             d: cloud.dim(),
-            width,
-            scale,
+            width: relative.width(),
             unit: scale,
             own: vec![0.0; cloud.len()],
-            points: backend.upload_reals(if half.is_some() { &[] } else { coordinates })?,
-            half,
+            points: relative.on_device(backend, 0..cloud.len())?,
             weights: backend.upload_reals(&mass)?,
-            log_weights: backend.upload_reals(&log)?,
+            log_weights: backend.upload_reals(mass.iter().map(|a| a.ln()))?,
             mean,
-            centred,
-            extended,
+            relative,
             mass,
         })
-    }
-
-    /// The points on the device.
-    pub fn rows(&self) -> Rows<'_, B> {
-        Rows { points: &self.points, n: self.n, d: self.width }
-    }
-
-    /// All coordinates in f64, n × width.
-    pub fn coordinates(&self) -> &[f64] {
-        self.extended.as_ref().unwrap_or(&self.centred)
     }
 
     /// The rounding error of the products x·y with `other`, of points that have mass; over ε, that of the exponents.

@@ -96,17 +96,17 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
     /// log of the first marginal's density, and the change of φ that an iteration would make.
     pub fn residual(&mut self) -> Result<(), BackendError> {
         let Self { run, eps, phi, psi, .. } = self;
-        let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
+        let (backend, x, y, eps) = (run.backend, &run.x, &run.y, *eps);
         backend.round(&phi.value, &mut phi.rounded)?;
-        if run.symmetric && matches!(run.cost, Streamed::Product) && x.half.is_none() {
+        if run.symmetric && matches!(run.cost, Streamed::Product) && x.points.half.is_none() {
             let (weights, shift) = ((&x.weights, &x.log_weights), (&phi.rounded, 1.0 / eps));
-            let cloud = Symmetric { rows: x.rows(), k: 1.0 / eps, weights, shift, packed: &mut run.packed_y };
+            let cloud = Symmetric { rows: x.points.rows(), k: 1.0 / eps, weights, shift, packed: &mut run.packed };
             backend.soft_min(Logit::Symmetric(cloud), Out::of(&mut run.ratio_x))?;
         } else {
             backend.round(if run.symmetric { &phi.value } else { &psi.value }, &mut psi.rounded)?;
             let cost = run.cost.pair_cost(false);
-            let half = HalfStep { backend, eps, cost, rows: x, phi: &phi.rounded, columns: y, psi: &psi.rounded };
-            half.log_marginal(&mut run.packed_y, &mut run.ratio_x)?;
+            let half = HalfStep { backend, eps, cost, rows: &x.points, phi: &phi.rounded, columns: y, psi: &psi.rounded };
+            half.log_marginal(&mut run.packed, &mut run.ratio_x)?;
         }
         phi.relax(backend, &run.ratio_x, eps, if run.symmetric { 0.5 } else { 1.0 })
     }
@@ -130,7 +130,7 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
 
     fn sweep(&mut self) -> Result<bool, BackendError> {
         let Self { run, eps, phi, psi, .. } = self;
-        let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
+        let (backend, x, y, eps) = (run.backend, &run.x, &run.y, *eps);
         let Some(scores) = &mut run.scores else { return Ok(false) };
         backend.round(&phi.value, &mut phi.rounded)?;
         backend.round(&psi.value, &mut psi.rounded)?;
@@ -155,12 +155,12 @@ impl<'a, 'b, B: Backend> Alternation<'a, 'b, B> {
         if run.symmetric {
             return Ok(());
         }
-        let (backend, x, y, eps) = (run.backend, run.x, run.y, *eps);
+        let (backend, x, y, eps) = (run.backend, &run.x, &run.y, *eps);
         backend.round(&phi.value, &mut phi.rounded)?;
         backend.round(&psi.value, &mut psi.rounded)?;
         let cost = run.cost.pair_cost(true);
-        let half = HalfStep { backend, eps, cost, rows: y, phi: &psi.rounded, columns: x, psi: &phi.rounded };
-        half.log_marginal(&mut run.packed_x, &mut run.ratio_y)?;
+        let half = HalfStep { backend, eps, cost, rows: &y.points, phi: &psi.rounded, columns: x, psi: &phi.rounded };
+        half.log_marginal(&mut run.packed, &mut run.ratio_y)?;
         psi.relax(backend, &run.ratio_y, eps, 1.0)?;
         backend.advance(&psi.change, &mut psi.value)
     }

@@ -24,7 +24,7 @@ impl<B: Backend> Run<'_, B> {
     pub fn descend(&mut self, problem: &Problem, solver: &Sinkhorn, annealed: bool) -> Result<f64, TransportError> {
         let spread = |side: &Side<B>| dot(&side.own, &side.mass);
         let of_points = match self.cost {
-            Streamed::Product => spread(self.x) + spread(self.y),
+            Streamed::Product => spread(&self.x) + spread(&self.y),
             _ => problem.mean_cost(0).abs() * self.x.unit,
         };
         let of_classes = problem.labels().map_or(0.0, |labels| labels.spread(problem.source(), problem.target()));
@@ -63,7 +63,7 @@ impl<B: Backend> Run<'_, B> {
     fn start_level(&mut self, eps: f64) {
         match &self.before[..] {
             [] if self.balanced() && matches!(self.cost, Streamed::Product) => {
-                self.phi = start::gaussian(self.x, self.y, eps).unwrap_or_else(|| self.x.own.clone());
+                self.phi = start::gaussian(&self.x, &self.y, eps).unwrap_or_else(|| self.x.own.clone());
             }
             [(before_eps, before), (last_eps, last)] => {
                 let share = (eps - last_eps) / (last_eps - before_eps);

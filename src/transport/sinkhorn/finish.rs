@@ -13,12 +13,13 @@
 //! iteration goes on in f64 from where it was.
 
 use crate::backend::cpu::Cpu;
-use crate::backend::{Backend, Real};
+use crate::backend::{Backend, Precision, Real};
 use crate::transport::TransportError;
 use crate::transport::outcome::Outcome;
 use crate::transport::problem::Problem;
 use crate::transport::sinkhorn::Run;
 use crate::transport::solver::Sinkhorn;
+use crate::watch::{Residual, Watch};
 
 /// Rounding over ε, and over ⟨P, c⟩, up to which values are taken in the precision of the solve.
 const FINE: f64 = 1e-4;
@@ -66,39 +67,68 @@ impl Sinkhorn {
     }
 }
 
-/// The outcome of `run`, which has ended with the marginal `error`.
+/// A solve in single precision whose plan is evaluated in double.
+pub struct Unfinished {
+    phi: Vec<f64>,
+    psi: Vec<f64>,
+    /// The marginal error it ended with.
+    error: f64,
+    iterations: usize,
+    history: Vec<Residual>,
+    symmetric: bool,
+    rounding: f64,
+    precision: Precision,
+}
+
+/// The outcome of `run`, which has ended with the marginal `error`, if its precision shows it.
 pub fn finish<B: Backend>(
     mut run: Run<'_, B>,
     problem: &Problem,
     error: f64,
     solver: &Sinkhorn,
-) -> Result<Outcome, TransportError> {
+) -> Result<Result<Outcome, Unfinished>, TransportError> {
+    // What only the iteration needs.
+    (run.scores, run.before) = (None, Vec::new());
     let blur = Blur::new::<B>(run.rounding, run.rounding, [(&run.x.mass, &run.phi), (&run.y.mass, &run.psi)]);
     let single = B::Real::ROUNDING > f64::ROUNDING;
     if !single || blur.shows_plan(run.eps, error) {
         let outcome = run.outcome(problem, error, solver)?;
         if !single || blur.shows_cost(outcome.transport_cost * run.x.unit) {
-            return Ok(outcome);
+            return Ok(Ok(outcome));
         }
     }
-    let backend = Cpu::<f64>::new();
-    let (x, y) = problem.sides(&backend)?;
-    let mut end = Run::new(&backend, problem, &x, &y, run.watch.not_keeping())?;
-    (end.phi, end.psi) = (std::mem::take(&mut run.phi), std::mem::take(&mut run.psi));
-    (end.iterations, end.history) = (run.iterations, std::mem::take(&mut run.history));
-    (end.symmetric, end.rounding) = (run.symmetric, run.rounding);
-    // It is looked at again.
-    end.history.pop();
-    if !end.symmetric {
-        end.update_psi(end.eps)?;
-    }
-    // By soft-mins, whatever the sizes; a look at the plan, and iterations only where it is not good enough.
-    let look = Sinkhorn { tol: 0.0, ..*solver };
-    let (tol, left) = solver.ending(error, run.iterations);
-    let mut error = end.solve(end.eps, &look, 0)?;
-    if error > tol {
+    Ok(Err(Unfinished {
+        error,
+        iterations: run.iterations,
+        symmetric: run.symmetric,
+        rounding: run.rounding,
+        precision: run.precision(),
+        phi: run.phi,
+        psi: run.psi,
+        history: run.history,
+    }))
+}
+
+impl Unfinished {
+    /// The outcome, in f64 on the processor.
+    pub fn finish(self, problem: &Problem, solver: &Sinkhorn, watch: Watch<'_>) -> Result<Outcome, TransportError> {
+        let backend = Cpu::<f64>::new();
+        let mut end = Run::new(&backend, problem, problem.sides(&backend)?, watch)?;
+        (end.phi, end.psi, end.iterations, end.history) = (self.phi, self.psi, self.iterations, self.history);
+        (end.symmetric, end.rounding) = (self.symmetric, self.rounding);
+        // It is looked at again.
         end.history.pop();
-        error = end.solve(end.eps, solver, left)?;
+        if !end.symmetric {
+            end.update_psi(end.eps)?;
+        }
+        // By soft-mins, whatever the sizes; a look at the plan, and iterations only where it is not good enough.
+        let look = Sinkhorn { tol: 0.0, ..*solver };
+        let (tol, left) = solver.ending(self.error, self.iterations);
+        let mut error = end.solve(end.eps, &look, 0)?;
+        if error > tol {
+            end.history.pop();
+            error = end.solve(end.eps, solver, left)?;
+        }
+        Ok(Outcome { precision: self.precision, ..end.outcome(problem, error, solver)? })
     }
-    Ok(Outcome { precision: run.precision(), ..end.outcome(problem, error, solver)? })
 }

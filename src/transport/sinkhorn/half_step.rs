@@ -1,21 +1,18 @@
 //! Half-steps by themselves: a marginal of the plan, the update it makes, and means under the plan's rows.
 
 use std::f64::consts::LN_2;
-use std::ops::Range;
 
 use crate::backend::{Backend, BackendError, Columns, HalfColumns, Logit, Out, PairCost, Reals, Scale};
-use crate::transport::problem::Side;
+use crate::transport::problem::{OnDevice, Side};
 use crate::transport::sinkhorn::Run;
-use crate::transport::values::RowMeans;
-use crate::vector::dot;
 
 impl<B: Backend> Run<'_, B> {
     /// log of the second marginal's density with respect to b.
     pub fn second_marginal(&mut self, eps: f64) -> Result<Vec<f64>, BackendError> {
-        let Self { backend, x, y, .. } = *self;
+        let Self { backend, ref x, ref y, .. } = *self;
         let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-        let half = HalfStep { backend, eps, cost: self.cost.pair_cost(true), rows: y, phi: &psi, columns: x, psi: &phi };
-        half.log_marginal(&mut self.packed_x, &mut self.ratio_y)?;
+        let half = HalfStep { backend, eps, cost: self.cost.pair_cost(true), rows: &y.points, phi: &psi, columns: x, psi: &phi };
+        half.log_marginal(&mut self.packed, &mut self.ratio_y)?;
         backend.download_reals(&self.ratio_y)
     }
 
@@ -29,10 +26,10 @@ impl<B: Backend> Run<'_, B> {
 
     /// One update of φ.
     pub fn update_phi(&mut self, eps: f64) -> Result<(), BackendError> {
-        let Self { backend, x, y, .. } = *self;
+        let Self { backend, ref x, ref y, .. } = *self;
         let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-        let half = HalfStep { backend, eps, cost: self.cost.pair_cost(false), rows: x, phi: &phi, columns: y, psi: &psi };
-        half.log_marginal(&mut self.packed_y, &mut self.ratio_x)?;
+        let half = HalfStep { backend, eps, cost: self.cost.pair_cost(false), rows: &x.points, phi: &phi, columns: y, psi: &psi };
+        half.log_marginal(&mut self.packed, &mut self.ratio_x)?;
         let change = self.hold_x.change(eps, &self.phi, &backend.download_reals(&self.ratio_x)?);
         self.phi.iter_mut().zip(change).for_each(|(phi, change)| *phi += change);
         Ok(())
@@ -41,94 +38,19 @@ impl<B: Backend> Run<'_, B> {
     /// Σ_j P_ij v_j / Σ_j P_ij of `values` v, m × p, and before it the log of the first marginal's density, for a cost that is a
     /// product.
     pub fn row_means(&mut self, eps: f64, values: &[f64], p: usize) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
-        let Self { backend, x, y, .. } = *self;
+        let Self { backend, ref x, ref y, .. } = *self;
         let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-        let half = HalfStep { backend, eps, cost: None, rows: x, phi: &phi, columns: y, psi: &psi };
-        half.means(values, p, &mut self.packed_y, &mut self.ratio_x)
+        let half = HalfStep { backend, eps, cost: None, rows: &x.points, phi: &phi, columns: y, psi: &psi };
+        half.means(values, p, &mut self.packed, &mut self.ratio_x)
     }
 
     /// Σ_i P_ij v_i / Σ_i P_ij of `values` v, n × p, and before it the log of the second marginal's density, for a cost that is a
     /// product.
     pub fn column_means(&mut self, eps: f64, values: &[f64], p: usize) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
-        let Self { backend, x, y, .. } = *self;
+        let Self { backend, ref x, ref y, .. } = *self;
         let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-        let half = HalfStep { backend, eps, cost: None, rows: y, phi: &psi, columns: x, psi: &phi };
-        half.means(values, p, &mut self.packed_x, &mut self.ratio_y)
-    }
-
-    /// Means under the rows of `values`, m × p, and of all that the values of the plan are made of.
-    pub fn coupling(&mut self, eps: f64, values: &[f64], p: usize) -> Result<RowMeans, BackendError> {
-        let Self { backend, x, y, .. } = *self;
-        // A masked point may lie anywhere.
-        let of_mass = |value: f64, j: usize| if y.mass[j] > 0.0 { value } else { 0.0 };
-        let beside = |j: usize| [y.own[j], self.psi[j], y.mass[j].ln()].map(|value| of_mass(value, j));
-        if let Some(cost) = self.cost.pair_cost(false) {
-            let rows = values.chunks_exact(p).enumerate();
-            let all: Vec<f64> = rows.flat_map(|(j, v)| v.iter().copied().chain(beside(j))).collect();
-            let (phi, psi) = (backend.upload_reals(&self.phi)?, backend.upload_reals(&self.psi)?);
-            let half = HalfStep { backend, eps, cost: Some(cost), rows: x, phi: &phi, columns: y, psi: &psi };
-            let [log_ratio, means, costs] = half.cost_means(cost, &all, p + 3, &mut self.packed_y, &mut self.ratio_x)?;
-            let exponent = |((mean, cost), phi): ((&[f64], &f64), &f64)| -cost - phi - mean[p + 1];
-            return Ok(RowMeans {
-                exponents: means.chunks_exact(p + 3).zip(&costs).zip(&self.phi).map(exponent).collect(),
-                log_masses: means.chunks_exact(p + 3).map(|mean| mean[p + 2]).collect(),
-                values: means.chunks_exact(p + 3).flat_map(|mean| &mean[..p]).copied().collect(),
-                log_ratio,
-                costs,
-            });
-        }
-        // The points themselves are the first of the coordinates: they are not taken twice.
-        let known = std::ptr::eq(values, &y.centred[..]);
-        let (from, own) = if known { (0, y.width) } else { (y.width, y.width + p) };
-        let row = |j: usize| {
-            let values = if known { &[][..] } else { &values[j * p..(j + 1) * p] };
-            y.coordinates()[j * y.width..(j + 1) * y.width].iter().chain(values).copied().chain(beside(j))
-        };
-        let all: Vec<f64> = (0..y.n).flat_map(row).collect();
-        let (log_ratio, means) = self.row_means(eps, &all, own + 3)?;
-        let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
-        let rows = ProductRows { x: x.coordinates(), width: x.width, ground: &self.hold_x.ground, phi: &self.phi, gap: &gap };
-        Ok(rows.means(log_ratio, &means, from..from + p))
-    }
-}
-
-/// The rows of a plan whose cost is a product, about the means.
-pub struct ProductRows<'a> {
-    /// All coordinates, n × width; the point's own are the first.
-    pub x: &'a [f64],
-    pub width: usize,
-    /// φ at f = 0.
-    pub ground: &'a [f64],
-    pub phi: &'a [f64],
-    /// Mean x − mean y.
-    pub gap: &'a [f64],
-}
-
-impl ProductRows<'_> {
-    /// From `means` of the columns' coordinates, maybe of more, and at the end of own, ψ and log b; the `values` are a range of them.
-    ///
-    /// The cost is own(x) + own(y) − x·y + Δ·(x − y) + ½|Δ|² with Δ = mean x − mean y. Its mean under a row has that row's weights in
-    /// every term, so that an error of the weights is one of the plan and is not multiplied by |x|².
-    pub fn means(&self, log_ratio: Vec<f64>, means: &[f64], values: Range<usize>) -> RowMeans {
-        let (gap, width) = (self.gap, self.width);
-        let stride = means.len() / log_ratio.len();
-        let [own, psi, log_mass] = [3, 2, 1].map(|from_last| stride - from_last);
-        let rows = || self.x.chunks_exact(width).zip(means.chunks_exact(stride)).enumerate();
-        // A cost of classes may be negative, |x−y|² is not, whatever rounding leaves of it.
-        let least = if width == gap.len() { 0.0 } else { f64::NEG_INFINITY };
-        let cost = |(i, (x, mean)): (usize, (&[f64], &[f64]))| {
-            let back = 0.25 * dot(gap, gap) - dot(gap, &mean[..gap.len()]);
-            let cost = self.ground[i] + mean[own] + back - dot(x, &mean[..width]);
-            if cost < least { least } else { cost }
-        };
-        let exponent = |(i, (x, mean)): (usize, (&[f64], &[f64]))| dot(x, &mean[..width]) - self.phi[i] - mean[psi];
-        RowMeans {
-            costs: rows().map(cost).collect(),
-            exponents: rows().map(exponent).collect(),
-            log_masses: rows().map(|(_, (_, mean))| mean[log_mass]).collect(),
-            values: rows().flat_map(|(_, (_, mean))| &mean[values.clone()]).copied().collect(),
-            log_ratio,
-        }
+        let half = HalfStep { backend, eps, cost: None, rows: &y.points, phi: &psi, columns: x, psi: &phi };
+        half.means(values, p, &mut self.packed, &mut self.ratio_y)
     }
 }
 
@@ -138,7 +60,7 @@ pub struct HalfStep<'a, B: Backend> {
     pub eps: f64,
     /// The cost where it is not a product.
     pub cost: Option<PairCost<'a>>,
-    pub rows: &'a Side<B>,
+    pub rows: &'a OnDevice<B>,
     pub phi: &'a Reals<B>,
     pub columns: &'a Side<B>,
     pub psi: &'a Reals<B>,
@@ -150,28 +72,23 @@ impl<B: Backend> HalfStep<'_, B> {
     fn product<'b>(&'b self, packed: &'b mut Reals<B>) -> Result<Logit<'b, B>, BackendError> {
         let Self { eps, rows, columns, psi, .. } = *self;
         let (k, shift) = (1.0 / eps, Some((self.phi, 1.0 / eps)));
-        if let (Some(rows), Some(points)) = (&rows.half, &columns.half) {
+        if let (Some(rows), Some(points)) = (&rows.half, &columns.points.half) {
             let columns = HalfColumns { points, k, bias: &columns.log_weights, potential: (psi, -k) };
             return Ok(Logit::Half { rows, columns, shift });
         }
         Ok(Logit::Product { rows: rows.rows(), columns: self.pack(k, packed)?, shift })
     }
 
-    /// The logit of a `cost`, relative to φ/ε; its means go to `mean`.
-    fn of_cost<'b>(
-        &'b self,
-        cost: PairCost<'b>,
-        packed: &'b mut Reals<B>,
-        mean: Option<&'b mut Reals<B>>,
-    ) -> Result<Logit<'b, B>, BackendError> {
+    /// The logit of a `cost`, relative to φ/ε.
+    fn of_cost<'b>(&'b self, cost: PairCost<'b>, packed: &'b mut Reals<B>) -> Result<Logit<'b, B>, BackendError> {
         let (k, columns) = (1.0 / self.eps, self.pack(LN_2, packed)?);
-        Ok(Logit::Cost { rows: self.rows.rows(), columns, cost, k, shift: Some((self.phi, k)), mean })
+        Ok(Logit::Cost { rows: self.rows.rows(), columns, cost, k, shift: Some((self.phi, k)), mean: None })
     }
 
     /// Packs the columns: k y and log b − ψ/ε.
     fn pack<'b>(&self, k: f64, packed: &'b mut Reals<B>) -> Result<Columns<'b, B>, BackendError> {
         let Self { backend, eps, columns, psi, .. } = *self;
-        backend.pack(columns.rows(), Scale::Uniform(k), &columns.log_weights, Some((psi, -1.0 / eps)), packed)?;
+        backend.pack(columns.points.rows(), Scale::Uniform(k), &columns.log_weights, Some((psi, -1.0 / eps)), packed)?;
         Ok(Columns { packed, m: columns.n, d: columns.width })
     }
 
@@ -179,7 +96,7 @@ impl<B: Backend> HalfStep<'_, B> {
     pub fn log_marginal(&self, packed: &mut Reals<B>, out: &mut Reals<B>) -> Result<(), BackendError> {
         let logit = match self.cost {
             None => self.product(packed)?,
-            Some(cost) => self.of_cost(cost, packed, None)?,
+            Some(cost) => self.of_cost(cost, packed)?,
         };
         self.backend.soft_min(logit, Out::of(out))
     }
@@ -196,21 +113,5 @@ impl<B: Backend> HalfStep<'_, B> {
         let (values, mut mean) = (backend.upload_reals(values)?, backend.zeros(self.rows.n * p)?);
         backend.soft_min(self.product(packed)?, Out::with_mean(out, &values, p, &mut mean))?;
         Ok((backend.download_reals(out)?, backend.download_reals(&mean)?))
-    }
-
-    /// [`HalfStep::means`] of a cost that is not a product, and third its mean.
-    fn cost_means(
-        &self,
-        cost: PairCost<'_>,
-        values: &[f64],
-        p: usize,
-        packed: &mut Reals<B>,
-        out: &mut Reals<B>,
-    ) -> Result<[Vec<f64>; 3], BackendError> {
-        let backend = self.backend;
-        let values = backend.upload_reals(values)?;
-        let (mut means, mut costs) = (backend.zeros(self.rows.n * p)?, backend.zeros(self.rows.n)?);
-        backend.soft_min(self.of_cost(cost, packed, Some(&mut costs))?, Out::with_mean(out, &values, p, &mut means))?;
-        Ok([backend.download_reals(out)?, backend.download_reals(&means)?, backend.download_reals(&costs)?])
     }
 }

@@ -19,8 +19,8 @@ const PATIENCE: usize = 50;
 /// The state of a solve: potentials in f64, workspace on the device. Lengths are in units of the problem's scale.
 pub struct Run<'a, B: Backend> {
     pub(super) backend: &'a B,
-    pub x: &'a Side<B>,
-    pub y: &'a Side<B>,
+    pub x: Side<B>,
+    pub y: Side<B>,
     pub eps: f64,
     pub hold_x: Hold,
     pub hold_y: Hold,
@@ -30,8 +30,8 @@ pub struct Run<'a, B: Backend> {
     pub psi: Vec<f64>,
     /// The cost between the clouds, and how it is streamed.
     pub cost: Streamed<'a>,
-    pub(super) packed_x: Reals<B>,
-    pub(super) packed_y: Reals<B>,
+    /// The columns of a soft-min, whichever side they are of.
+    pub(super) packed: Reals<B>,
     pub(super) ratio_x: Reals<B>,
     pub(super) ratio_y: Reals<B>,
     /// The products of all pairs, target × source, where the device keeps them.
@@ -49,31 +49,24 @@ pub struct Run<'a, B: Backend> {
 
 impl<'a, B: Backend> Run<'a, B> {
     /// From f = g = 0 in centred coordinates.
-    pub fn new(
-        backend: &'a B,
-        problem: &'a Problem,
-        x: &'a Side<B>,
-        y: &'a Side<B>,
-        watch: Watch<'a>,
-    ) -> Result<Self, BackendError> {
+    pub fn new(backend: &'a B, problem: &'a Problem, (x, y): (Side<B>, Side<B>), watch: Watch<'a>) -> Result<Self, BackendError> {
         let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
-        let packed = |side: &Side<B>| backend.zeros(if side.half.is_some() { 0 } else { side.n * (side.width + 1) });
+        let packed = |side: &Side<B>| if side.points.half.is_some() { 0 } else { side.n * (side.width + 1) };
         let [rho_x, rho_y] = problem.rho().map(|rho| rho.map(|rho| rho * x.unit));
         Ok(Self {
             eps: problem.eps() * x.unit,
-            hold_x: Hold { rho: rho_x, ground: convex(x, &vec![0.0; x.n], &gap, 1.0) },
-            hold_y: Hold { rho: rho_y, ground: convex(y, &vec![0.0; y.n], &gap, -1.0) },
+            hold_x: Hold { rho: rho_x, ground: convex(&x, &vec![0.0; x.n], &gap, 1.0) },
+            hold_y: Hold { rho: rho_y, ground: convex(&y, &vec![0.0; y.n], &gap, -1.0) },
             symmetric: false,
             phi: x.own.clone(),
             psi: y.own.clone(),
-            packed_x: packed(x)?,
-            packed_y: packed(y)?,
+            packed: backend.zeros(packed(&x).max(packed(&y)))?,
             ratio_x: backend.zeros(x.n)?,
             ratio_y: backend.zeros(y.n)?,
             scores: None,
             iterations: 0,
             history: Vec::new(),
-            rounding: problem.rounding(x, y),
+            rounding: problem.rounding(&x, &y),
             cost: problem.streamed(),
             backend,
             x,
@@ -132,8 +125,8 @@ impl<'a, B: Backend> Run<'a, B> {
         let (backend, unit, tests) = (self.backend, if self.balanced() { 1.0 } else { eps }, solver.tol > 0.0);
         let (input_eps, floor) = (eps / self.x.unit, 10.0 * self.rounding / eps);
         let (mut least, mut last, mut ahead) = ((f64::INFINITY, self.iterations), self.iterations + max_iter, VecDeque::new());
-        if tests && !self.symmetric && self.scores.is_none() && self.x.half.is_none() {
-            self.scores = backend.scores(self.y.rows(), self.x.rows(), self.cost.pair_cost(true))?;
+        if tests && !self.symmetric && self.scores.is_none() && self.x.points.half.is_none() {
+            self.scores = backend.scores(self.y.points.rows(), self.x.points.rows(), self.cost.pair_cost(true))?;
         }
         let mut resumed = under_way.is_some();
         let mut at = match under_way {

@@ -209,7 +209,7 @@ fn inked(picture: &Picture, name: &str) -> Result<Cloud, Failure> {
 
 /// Every pixel's colour on its way to the mean of its partners.
 fn recolour(geodesic: &Geodesic, (a, places): (&Picture, &[u32]), x: &Cloud, outcome: &Outcome) -> Result<Frames, Failure> {
-    let line = Displacement::new(x, outcome.map.clone())?;
+    let line = Displacement::new(x, outcome.map())?;
     Ok(Frames {
         pixels: a.pixels.len(),
         pictures: times(geodesic).map(|t| a.recoloured(&line.at(t), places)).collect(),

@@ -144,8 +144,8 @@ impl Entropic {
         checkpoint: &mut Checkpoint,
         session: &Session,
     ) -> Result<((Solved, f64), Option<String>), Failure> {
-        // Coordinates and potentials on both sides and at every scale, in f64 and in the precision of the run, and what is kept of the pairs.
-        memory::require("solving this problem", ((x.len() + y.len()) * (8 * x.dim() + 12)) as u64)?;
+        // Coordinates as given, on the device, as columns of one side and as its values; potentials and what else a point has at two scales.
+        memory::require("solving this problem", ((x.len() + y.len()) * (4 * x.dim() + 24)) as u64)?;
         let seed = session.shared.seed;
         let [rho_source, rho_target] = self.rho()?;
         if self.debias && rho_source != rho_target {

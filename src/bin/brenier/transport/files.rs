@@ -2,7 +2,7 @@
 
 use brenier::io::{Float, NamedArray, Numbers};
 use brenier::measure::Cloud;
-use brenier::transport::{Partners, PlanEntry, Potentials, Solved};
+use brenier::transport::{Images, Partners, PlanEntry, Potentials, Solved};
 
 use crate::Failure;
 use crate::output::Folder;
@@ -25,7 +25,8 @@ pub fn write(folder: &Folder, x: &Cloud, y: &Cloud, solved: &Solved) -> Result<(
         let (row, column) = (array("row", Numbers::Indices(&rows)), array("column", Numbers::Indices(&columns)));
         folder.arrays("plan.npz", &[row, column, array("mass", Numbers::Reals(&mass, Float::F64))])?;
     }
-    folder.array("map.npy", &solved.map, &[x.len(), y.dim()], Float::F64)
+    let map = solved.map.as_ref().map_or(Vec::new(), Images::to_vec);
+    folder.array("map.npy", &map, &[x.len(), y.dim()], Float::F64)
 }
 
 /// The likeliest partners of each source point.

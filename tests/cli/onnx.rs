@@ -1,0 +1,178 @@
+//! Models in ONNX files: the exact fields of a Gaussian, so that what they sample is what the law's own field samples.
+//!
+//! The tests need the ONNX Runtime (`pip install onnxruntime` into an active virtual environment) and say so where it is missing; with
+//! `REQUIRE_ONNX` set they fail instead.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use brenier::io::read_array;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with the models and the law whose fields they are.
+struct Models {
+    folder: TempDir,
+}
+
+impl Models {
+    /// None, with a word, where there is no ONNX Runtime.
+    fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["eps", "fixed", "labels", "open", "velocity"] {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/models/{name}.onnx"));
+            fs::copy(from, folder.path().join(format!("{name}.onnx"))).unwrap();
+        }
+        let law = r#"{"weights": [1], "means": [[1, -2]], "variances": [0.25]}"#;
+        fs::write(folder.path().join("law.json"), law).unwrap();
+        let models = Self { folder };
+        let (_, words) = models.fails(&["sample", "open.onnx", "--prediction", "eps", "--schedule", "ddpm"]);
+        if words.contains("no ONNX Runtime") {
+            let required = std::env::var_os("REQUIRE_ONNX").is_some_and(|value| !value.is_empty() && value != "0");
+            assert!(!required, "{words}");
+            eprintln!("skipped: {words}");
+            return None;
+        }
+        Some(models)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("brenier").unwrap();
+        command.current_dir(self.folder.path()).args(args);
+        command
+    }
+
+    /// The record of a run that ends well.
+    fn record(&self, args: &[&str]) -> Value {
+        let output = self.command(args).arg("--json").output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The samples of a run that ends well.
+    fn samples(&self, args: &[&str]) -> Vec<f64> {
+        self.record(&[args, &["--out", "samples"]].concat());
+        read_array(&self.path("samples/samples.npy"), "points").unwrap().values
+    }
+
+    /// Exit status and words of a run that does not.
+    fn fails(&self, args: &[&str]) -> (i32, String) {
+        let output = self.command(args).output().unwrap();
+        assert!(!output.status.success(), "{args:?} should fail");
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+const EPS: [&str; 4] = ["--prediction", "eps", "--schedule", "ddpm"];
+const VELOCITY: [&str; 5] = ["--prediction", "velocity", "--clock-reverse", "--clock-scale", "1000"];
+
+/// Largest distance of a coordinate from another's.
+fn apart(x: &[f64], y: &[f64]) -> f64 {
+    assert_eq!(x.len(), y.len());
+    x.iter().zip(y).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn a_model_samples_what_the_law_samples_whose_field_it_is() {
+    let Some(models) = Models::new() else { return };
+    for (model, flags, run) in [
+        ("eps.onnx", &EPS[..], &["--method", "ddim", "--schedule", "ddpm"][..]),
+        ("eps.onnx", &EPS[..2], &["--method", "ddpm", "--schedule", "ddpm"]),
+        ("eps.onnx", &[], &["--method", "dpmpp-2m", "--schedule", "linear-vp"]),
+        ("fixed.onnx", &EPS[..2], &["--method", "ddim", "--schedule", "ddpm"]),
+        ("velocity.onnx", &VELOCITY, &["--method", "fm-heun"]),
+        ("velocity.onnx", &[], &["--method", "dopri5", "--tol", "1e-4"]),
+    ] {
+        let adaptive = run.contains(&"dopri5");
+        let grid: &[&str] = if adaptive { &[] } else { &["--grid", "trailing", "--steps", "10"] };
+        let all = [run, grid, &["--n", "33"]].concat();
+        let unique: Vec<&str> = if flags.contains(&"--schedule") { [&flags[..2], &all].concat() } else { [flags, &all].concat() };
+        let of_model = models.samples(&[&["sample", model], &unique[..]].concat());
+        let of_law = models.samples(&[&["sample", "law.json"], &all[..]].concat());
+        let apart = apart(&of_model, &of_law);
+        // Between two of a thousand entries a model of integers is asked at the nearer one; else only f32 tells them apart.
+        let tolerance = if run.contains(&"linear-vp") { 5e-3 } else { 2e-4 };
+        assert!(apart < tolerance, "{model} {run:?}: {apart:e} apart");
+    }
+}
+
+#[test]
+fn what_was_said_of_a_model_is_kept_beside_it_and_checked() {
+    let Some(models) = Models::new() else { return };
+    let first = models.samples(&[&["sample", "eps.onnx"], &EPS[..], &["--n", "8"]].concat());
+    let beside = fs::read_to_string(models.path("eps.toml")).unwrap();
+    for line in ["version = 1", "prediction = \"eps\"", "schedule = \"ddpm\"", "check = "] {
+        assert!(beside.contains(line), "{line} in {beside}");
+    }
+    assert_eq!(models.samples(&["sample", "eps.onnx", "--n", "8"]), first);
+
+    fs::write(models.path("velocity.toml"), beside.replace("ddpm", "condot")).unwrap();
+    let (code, words) = models.fails(&["sample", "velocity.onnx", "--n", "8"]);
+    assert!(code == 1 && words.contains("it is another model"), "{words}");
+    fs::write(models.path("eps.toml"), "version = 2\n").unwrap();
+    let (code, words) = models.fails(&["sample", "eps.onnx"]);
+    assert!(code == 1 && words.contains("version 2"), "{words}");
+    fs::write(models.path("eps.toml"), "version = 1\npredicts = \"eps\"\n").unwrap();
+    let (code, words) = models.fails(&["sample", "eps.onnx"]);
+    assert!(code == 1 && words.contains("predicts"), "{words}");
+}
+
+#[test]
+fn a_model_is_compared_with_data() {
+    let Some(models) = Models::new() else { return };
+    let flags = ["compare", "eps.onnx", "--target", "law.json", "--steps", "50,100", "--n", "512"];
+    let record = models.record(&[&flags[..], &EPS].concat());
+    assert_eq!(record["model"], "eps.onnx");
+    let of_ddim = record["rows"].as_array().unwrap().iter().filter(|row| row["method"] == "ddim");
+    let errors: Vec<f64> = of_ddim.map(|row| row["solver_error"].as_f64().unwrap()).collect();
+    let order = (errors[0] / errors[1]).log2();
+    assert!((order - 1.0).abs() < 0.2, "order {order} of {errors:?}");
+    // The model is exact, so its own flow ends in the law, as far as the draws of one run tell.
+    let divergence = |key: &str| record[key]["divergence"].as_f64().unwrap();
+    assert!(divergence("model_limit") < 2.0 * divergence("noise_floor"), "{}", record["model_limit"]);
+}
+
+#[test]
+fn what_is_not_a_model_is_refused_in_words() {
+    let Some(models) = Models::new() else { return };
+    fs::write(models.path("broken.onnx"), "these are not the bytes of a model").unwrap();
+    let open = [&["sample", "open.onnx"], &EPS[..]].concat();
+    let labels = [&["sample", "labels.onnx"], &EPS[..]].concat();
+    let broken = [&["sample", "broken.onnx"], &EPS[..]].concat();
+    let inputs = [&["sample", "eps.onnx", "--inputs", "x=y"], &EPS[..]].concat();
+    let index = ["sample", "velocity.onnx", "--prediction", "velocity", "--clock", "index"];
+    for (args, code, words) in [
+        (&open[..], 1, "the shape of a point is not fixed"),
+        (&labels, 1, "\"label\" is neither its points nor its time"),
+        (&broken, 1, "does not open it"),
+        (&inputs, 1, "did you mean \"x\"?"),
+        (&index, 1, "the clock is the index of a table"),
+        (&["sample", "eps.onnx"], 2, "--prediction"),
+        (&["sample", "eps.onnx", "--prediction", "eps"], 2, "--schedule"),
+        (&["sample", "eps.onnx", "--prediction", "noise"], 2, "eps"),
+        (&["sample", "8gaussians", "--prediction", "eps"], 2, "leave them out"),
+        (&["compare", "8gaussians", "--schedule", "ddpm"], 2, "leave it out"),
+        (&["compare", "eps.onnx", "--prediction", "eps"], 1, "--target"),
+        (&["sample", "missing.onnx", "--prediction", "velocity"], 1, "missing.onnx"),
+    ] {
+        let (found, said) = models.fails(args);
+        assert!(found == code && said.contains(words), "{args:?}: {found}, {said}");
+    }
+}
+
+#[test]
+fn a_missing_runtime_is_a_sentence_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/eps.onnx");
+    fs::copy(model, folder.path().join("eps.onnx")).unwrap();
+    let mut command = Command::cargo_bin("brenier").unwrap();
+    command.current_dir(folder.path()).env("ORT_DYLIB_PATH", "nowhere/libonnxruntime.so");
+    let output = command.args([&["sample", "eps.onnx"], &EPS[..]].concat()).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && words.contains("pip install onnxruntime"), "{words}");
+}
