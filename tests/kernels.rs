@@ -221,7 +221,7 @@ fn partners<B: Backend>(backend: &B, (n, m, d): (usize, usize, usize), k: usize)
 
 /// Reads back what a network of three layers makes of n rows.
 fn network<B: Backend>(backend: &B, n: usize, widths: [usize; 4], activation: Activation) {
-    let up = |count: usize, step: u32| backend.upload_reals(&normals(count, step)).unwrap();
+    let up = |count: usize, step: u32| backend.upload_reals(normals(count, step)).unwrap();
     let layers: Vec<_> = widths.windows(2).map(|w| (up(w[0] * w[1], 5), up(w[1], 6))).collect();
     let layers: Vec<Dense<'_, B>> = layers.iter().map(|(weight, bias)| Dense { weight, bias }).collect();
     let (x, mut out) = (up(n * widths[0], 1), backend.zeros(n * widths[3]).unwrap());
@@ -245,7 +245,7 @@ fn kept<B: Backend>(backend: &B, (n, m, d): (usize, usize, usize), p: usize, far
     let runs: Vec<[u32; 2]> = (0..row_tiles).flat_map(|_| [[0, column_tiles / 3], [column_tiles / 2, column_tiles]]).collect();
     let starts = backend.upload(&(0..=row_tiles).map(|t| 2 * t).collect::<Vec<_>>()).unwrap();
     let runs = backend.upload(&runs).unwrap();
-    let (list, values) = (TileList { starts: &starts, runs: &runs }, backend.upload_reals(&normals(m * p, 7)).unwrap());
+    let (list, values) = (TileList { starts: &starts, runs: &runs }, backend.upload_reals(normals(m * p, 7)).unwrap());
     let (mut packed, mut out, mut mean) =
         (backend.zeros(m * (d + 1)).unwrap(), backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
     let wanted = if p == 0 { Out::of(&mut out) } else { Out::with_mean(&mut out, &values, p, &mut mean) };

@@ -24,7 +24,8 @@ pub struct Compare {
     pub n: usize,
     /// Numbers of steps tried.
     pub steps: Vec<usize>,
-    /// Where the levels of a row lie on the schedule; on any but [`Spacing::Trailing`] the solver errors on that one are found too.
+    /// Where the levels of a row lie on the schedule; on any but [`Spacing::Trailing`] the solver errors on that one are found
+    /// too.
     pub grid: Spacing,
     /// Seed.
     pub seed: u32,
@@ -49,8 +50,8 @@ pub struct Named<'a> {
 const MOST_PARTICLES: usize = 4096;
 
 impl Compare {
-    /// Runs the comparison, without the rows that `watch` kept; it is told of each row. The diffusion rows need a source that is a
-    /// standard normal; those of independent pairs one that is any Gaussian, to a target that is a law.
+    /// Runs the comparison, without the rows that `watch` kept; it is told of each row. The diffusion rows need a source that is
+    /// a standard normal; those of independent pairs one that is any Gaussian, to a target that is a law.
     ///
     /// # Errors
     /// [`Error`] when the measures cannot be compared, a device fails, or the watch says stop ([`crate::sampler::RunError::Stopped`]).

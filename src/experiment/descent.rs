@@ -102,7 +102,7 @@ impl Descend {
         let start = self.start(source, scheme)?;
         let Self { options, steps, seed, .. } = self;
         let setting = Setting { source, target, train: &train, options, steps: *steps, seed: *seed, device };
-        let Made { scheme: mut flow, tau, eps, predicted_bias } = scheme.make(&setting, start)?;
+        let Made { scheme: mut flow, tau, eps, predicted_bias, short_of_noise } = scheme.make(&setting, start)?;
         let descent = descend(&mut *flow, self.steps, watch.part("descent"))?;
 
         let ruler = Ruler::watched(&heldout, self.seed, device, watch.not_keeping())?;
@@ -113,7 +113,8 @@ impl Descend {
         let state = descent.state;
         // A scheme that counts neighbours estimates a density from them, from its first step on.
         let unknown = |account: &Account| account.effective_neighbours.is_some() && account.free_energy.is_none();
-        let flags = if descent.accounts.iter().any(unknown) { vec![Flag::FewNeighbours] } else { Vec::new() };
+        let few = descent.accounts.iter().any(unknown).then_some(Flag::FewNeighbours);
+        let flags = few.into_iter().chain(short_of_noise.then_some(Flag::ShortOfNoise)).collect();
         let judged = judged(state.clone(), self.seed)?;
         let record = DescentRecord {
             scheme: scheme.name,

@@ -8,16 +8,17 @@
 //! clock        = action − ℓ²/T ≥ 0          (Cauchy–Schwarz)
 //! ```
 //!
-//! The clock is no property of the path: run at constant speed √E|v|², the same curve costs ℓ²/T. Bend is that of the curve of laws in
-//! W₂, whose speed is √E|v|² where v is a gradient, and not that of each particle's line: it is zero only if all particles go straight
-//! *and* share one clock. On a line no particle can leave its line, and yet a law bends that first shrinks and then spreads. A path that
-//! is stopped at T < 1 has to get there in that time: of its bend E|Z₁ − Z₀|² (1/T − 1) is for that.
+//! The clock does not belong to the path: at constant speed √E|v|² the same curve costs ℓ²/T. Bend is that of the curve of laws
+//! in W₂, whose speed is √E|v|² where v is a gradient, and not that of each particle's line. It is zero only if all particles go
+//! straight *and* share one clock; in one dimension no particle can leave its line, and yet a law that first shrinks and then
+//! spreads bends. A path that stops at T < 1 has less time to get there, and its bend includes E|Z₁ − Z₀|² (1/T − 1) for that.
 //!
-//! Between N(0, a²) and N(0, b²) on a line Z_t = (s_t/a) Z₀ with s² = α²b² + σ²a², so E|v|² = ṡ², E|Z₁ − Z₀|² = W₂² = (b − a)², and
+//! Between N(0, a²) and N(0, b²) on a line Z_t = (s_t/a) Z₀ with s² = α²b² + σ²a², so E|v|² = ṡ², E|Z₁ − Z₀|² = W₂² = (b − a)²,
+//! and
 //!
 //! ```text
-//! α = t, σ = 1 − t (independent pairs):        action a² + b² − (π/2) ab,   ℓ = a + b − 2ab/√(a² + b²), as s falls to ab/√(a² + b²) first
-//! α = sin(πt/2), σ = cos(πt/2), a = 1:         action (π²/8)(b − 1)²,       ℓ = |b − 1|, as s is monotone: bend 0, clock (π²/8 − 1)(b − 1)²
+//! α = t, σ = 1 − t (independent pairs):    action a² + b² − (π/2) ab,   ℓ = a + b − 2ab/√(a² + b²)    (s first falls to ab/√(a² + b²))
+//! α = sin(πt/2), σ = cos(πt/2), a = 1:     action (π²/8)(b − 1)²,       ℓ = |b − 1|    (s is monotone: bend 0, clock (π²/8 − 1)(b − 1)²)
 //! ```
 
 use crate::backend::Device;
@@ -52,8 +53,9 @@ pub struct Estimate {
     pub standard_error: f64,
 }
 
-/// The ledger of at most 1,024 particles of `path`, a seeded choice, all of its parts of the same ones. With an independent estimate of
-/// the action the residual says whether the two agree; without one it is zero by algebra, and only the parts are news.
+/// The ledger of at most 1,024 particles of `path`, a seeded choice, all of its parts of the same ones. With an independent
+/// estimate of the action the residual says whether the two agree; without one it is zero by algebra, and only the parts are
+/// news.
 ///
 /// # Errors
 /// [`Error`] when the points cannot be compared, or the steps are not those of every particle.
@@ -149,8 +151,8 @@ fn mean_without(values: &[f64], i: usize) -> f64 {
     (mean(values) * n - values[i]) / (n - 1.0)
 }
 
-/// Standard errors of estimates from `n` independent particles: √((n−1)/n Σ_i (θ₋ᵢ − θ̄)²) with θ₋ᵢ the estimate without particle i
-/// (Tukey 1958); 0 for one particle.
+/// Standard errors of estimates from `n` independent particles: √((n−1)/n Σ_i (θ₋ᵢ − θ̄)²) with θ₋ᵢ the estimate without particle
+/// i (Tukey 1958); 0 for one particle.
 fn jackknife<const K: usize>(n: usize, without: impl Fn(usize) -> [f64; K]) -> [f64; K] {
     if n < 2 {
         return [0.0; K];

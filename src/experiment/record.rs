@@ -165,8 +165,8 @@ pub struct CompareRecord {
     pub rows: Vec<Row>,
     /// Where the levels of the rows lie: a [`Spacing`](crate::path::Spacing)'s name.
     pub grid: String,
-    /// On a grid other than `trailing`, evaluations at equal solver error there and here, for each deterministic method and number of
-    /// steps above one.
+    /// On a grid other than `trailing`, evaluations at equal solver error there and here, for each deterministic method and
+    /// number of steps above one.
     pub reclocking: Vec<Reclocked>,
     /// One ledger a deterministic path.
     pub ledger: Vec<Ledger>,
@@ -187,8 +187,8 @@ impl CompareRecord {
         1.2 * limit.max(self.noise_floor.divergence)
     }
 
-    /// Evaluations on the rows' grid over those on the trailing grid at equal solver error, for each method that has any: the geometric
-    /// mean over the errors that both reach.
+    /// Evaluations on the rows' grid over those on the trailing grid at equal solver error, for each method that has any: the
+    /// geometric mean over the errors that both reach.
     pub fn reclocked(&self) -> Vec<(&str, f64)> {
         let mut methods: Vec<&str> = self.reclocking.iter().map(|entry| entry.method.as_str()).collect();
         methods.dedup();

@@ -76,13 +76,13 @@ pub struct Trailing {
 }
 
 impl Trailing {
-    /// Beside it the evaluations that the method's `rows`, on their own grid, need for the same error: log NFE is linear in log error
-    /// between two rows.
+    /// Beside it the evaluations that the method's `rows`, on their own grid, need for the same error: log NFE is linear in log
+    /// error between two rows. An error of zero has no logarithm, and none of the rows is asked for it.
     pub fn beside(self, rows: &[Row]) -> Reclocked {
         let Self { method, nfe, solver_error } = self;
         let of_method = rows.iter().filter(|row| row.label == method);
-        let mut curve: Vec<(f64, f64)> =
-            of_method.filter_map(|row| Some(((row.nfe as f64).ln(), row.solver_error?.ln()))).collect();
+        let points = of_method.filter_map(|row| Some((row.nfe as f64, row.solver_error.filter(|error| *error > 0.0)?)));
+        let mut curve: Vec<(f64, f64)> = points.map(|(nfe, error)| (nfe.ln(), error.ln())).collect();
         curve.sort_by(|a, b| a.0.total_cmp(&b.0));
         let wanted = solver_error.ln();
         let crossed = curve.windows(2).find(|pair| pair[0].1 >= wanted && pair[1].1 <= wanted && pair[0].1 > pair[1].1);
@@ -134,7 +134,8 @@ impl Workbench<'_> {
         self.start.points().iter().map(|x| sigma * x).collect()
     }
 
-    /// One row for each number of steps, on the grid asked for; `pilot` is that of the setting's path where the grid is by its length.
+    /// One row for each number of steps, on the grid asked for; `pilot` is that of the setting's path where the grid is by its
+    /// length.
     pub fn sweep(
         &mut self,
         entrant: &Entrant,
@@ -285,8 +286,8 @@ impl Workbench<'_> {
         })
     }
 
-    /// The ledger of the path of `field` on `schedule` up to time `end`, for which the followed particles are run alone, beside the
-    /// action its regression implies.
+    /// The ledger of the path of `field` on `schedule` up to time `end`, for which the followed particles are run alone, beside
+    /// the action its regression implies.
     pub fn account_until(
         &mut self,
         name: &str,
@@ -363,5 +364,40 @@ impl Workbench<'_> {
             curve.push(FreeEnergy { t: level.t, flow_time, free_energy, standard_error });
         }
         Ok(curve)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(label: &str, nfe: usize, solver_error: f64) -> Row {
+        Row {
+            family: Family::Flow,
+            method: label.into(),
+            label: label.into(),
+            eps_relative: None,
+            steps: nfe,
+            nfe,
+            seconds: 0.0,
+            solver_error: Some(solver_error),
+            divergence: None,
+            w2_squared_exact: None,
+            variance_ratio: None,
+            nn_train: None,
+            nn_heldout: None,
+            action: None,
+            length: None,
+            flags: Vec::new(),
+        }
+    }
+
+    /// An error of order 2 in the evaluations is on the curve between two rows: 9/n² is 1/25 at n = 15.
+    #[test]
+    fn evaluations_at_an_error_are_those_of_the_power_law_between_rows() {
+        let rows = [row("a", 10, 0.09), row("b", 12, 0.04), row("a", 20, 0.0225), row("a", 40, 0.0)];
+        let needed = |solver_error: f64| Trailing { method: "a".into(), nfe: 7, solver_error }.beside(&rows).nfe;
+        assert!((needed(0.04).unwrap() - 15.0).abs() < 1e-12);
+        assert_eq!([0.1, 0.02, 0.0].map(needed), [None; 3]);
     }
 }

@@ -27,12 +27,15 @@ impl Field {
     /// The field between the Gaussian `noise` and `data` in independent pairs.
     ///
     /// # Errors
-    /// [`MixtureError`] where `noise` is so much narrower than `data` along one direction than along another that the data, in units
-    /// of it, have no covariance in double precision.
+    /// [`MixtureError`] where `noise` is so much narrower than `data` along one direction than along another that the data, in
+    /// units of it, have no covariance in double precision.
     pub fn between(noise: &Component, data: &Mixture) -> Result<Self, MixtureError> {
         let d = data.dim();
         let whiten = |v: &[f64]| along(&noise.covariance, v, |variance| variance.sqrt().recip());
         let covariance = |(component, of): (usize, &Covariance)| {
+            if let (Covariance::Isotropic(noise), Covariance::Isotropic(data)) = (&noise.covariance, of) {
+                return Ok(Covariance::Isotropic(data / noise));
+            }
             let mut matrix = vec![0.0; d * d];
             for k in 0..d {
                 let axis: Vec<f64> = (0..d).map(|row| of.vector(row, k, d)).collect();

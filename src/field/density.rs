@@ -48,7 +48,7 @@ impl Task for LogDensity<'_> {
         let about = |cloud: &Cloud| Centred::about(cloud.points(), &vec![0.0; d]);
         let (x, y) = (about(points), about(data));
         let log_weight = |(j, half): (usize, &f64)| data.weight(j).ln() - alpha * alpha * half / variance;
-        let bias = backend.upload_reals(&y.half_squares.iter().enumerate().map(log_weight).collect::<Vec<f64>>())?;
+        let bias = backend.upload_reals(y.half_squares.iter().enumerate().map(log_weight))?;
         let mut columns = Packed::new(backend, &y.points, d)?;
         columns.pack(backend, alpha / variance, &bias, None)?;
         let on_device = backend.upload_reals(&x.points)?;

@@ -38,7 +38,6 @@ pub struct Blob {
     /// The substep that was last accepted.
     substep: f64,
     reach: f64,
-    seed: u32,
     floor: Option<f64>,
 }
 
@@ -144,7 +143,7 @@ impl Blob {
         let reach = reach_of(&start, functional.field.law(), 0.0);
         let (anneal, stage, substep) = (None, Stage::LAW, tau);
         let energy = functional.energy(&start, stage)?;
-        Ok(Self { state: start, functional, tau, anneal, stage, energy, substep, reach, seed: 0, floor: None })
+        Ok(Self { state: start, functional, tau, anneal, stage, energy, substep, reach, floor: None })
     }
 
     /// The flow by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps` steps, with
@@ -172,7 +171,7 @@ impl Blob {
         let residual: Vec<f64> = moved.iter().zip(&velocity).map(|(moved, velocity)| moved / self.tau - velocity).collect();
         let value = mean_square(&self.state, &residual).sqrt();
         if self.floor.is_none() {
-            self.floor = self.functional.floor(self.seed)?;
+            self.floor = self.functional.floor(0)?;
         }
         Ok(self.floor.map_or(JkoResidual::Exact(value), |floor| JkoResidual::Estimated { value, floor }))
     }

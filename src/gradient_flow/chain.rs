@@ -13,16 +13,15 @@
 //! The certificate of a step takes the law before it to be p_t. Forward it is. Backward the particles have it at the start, up to what
 //! the prior N(0, σ²I) lacks of it, and then up to the errors of the steps before.
 
-use crate::backend::{Device, Noise};
+use crate::backend::Device;
 use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, mean_square, rounding};
-use crate::gradient_flow::kick::Kick;
+use crate::gradient_flow::stepped::Stepped;
 use crate::measure::Cloud;
 use crate::path::{Grid, Level};
-use crate::program::{Op, Program, STATE, Step};
-use crate::random::{Philox, Stream};
+use crate::program::{Op, STATE, Step};
 use crate::sampler::Method;
 use crate::vector::mean_with_error;
 use crate::watch::Watch;
@@ -189,7 +188,8 @@ impl Chain {
         Ok(None)
     }
 
-    /// The residual of the step from `before`, whose drift, noise and levels are given, to `after`; and E|x′ − x|² of its map.
+    /// The residual of step `k`, which leads to `after` by the drift and the deviation `s` of the noise that are given, and E|x′ − x|² of its
+    /// map.
     fn certify(&self, k: usize, drifted: &[f64], s: f64, after: &[f64]) -> Result<(JkoResidual, Option<f64>), FlowError> {
         let [from, to] = [self.levels[k], self.levels[k + 1]];
         let (clean, noisy) = if self.backwards { (to, from) } else { (from, to) };
@@ -260,18 +260,12 @@ impl Scheme for Chain {
     }
 
     fn advance(&mut self, k: usize, _: &Watch<'_>) -> Result<Charge, FlowError> {
-        let (drift, s) = self.steps[k].split();
-        let drifted = Program { steps: vec![drift] }.run(&self.data, self.state.points(), Noise::NONE, &self.device)?;
-        let moved = if s == 0.0 {
-            drifted.clone()
-        } else {
-            let noise = Noise::Counter { philox: Philox::new(self.seed, Stream::Noise), first: 0 };
-            self.device.run(Kick { points: &drifted, dim: self.state.dim(), scale: s, noise, step: k as u32 })?
-        };
-        let (residual, w2_squared) = self.certify(k, &drifted, s, &moved)?;
+        let Some(step) = self.steps.get(k) else { return Err(FlowError::Ended { steps: self.steps.len() }) };
+        let Stepped { drifted, scale, moved } = Stepped::by(step, &self.data, self.state.points(), (self.seed, k), &self.device)?;
         if let Some(particle) = moved.chunks_exact(self.state.dim()).position(|x| !x.iter().all(|x| x.is_finite())) {
             return Err(FlowError::Runaway { step: k, particle });
         }
+        let (residual, w2_squared) = self.certify(k, &drifted, scale, &moved)?;
         self.state = self.state.with_points(moved)?;
         self.made = k + 1;
         let next = self.present()?;

@@ -7,7 +7,7 @@ use crate::measure::{Cloud, Component, Measure, Mixture};
 use crate::names::nearest;
 use crate::path::{Grid, Schedule, Spacing};
 use crate::sampler::loops::energy::IN_THE_PLANE;
-use crate::sampler::{AnnealedLangevin, Ddim, Ddpm, EnergyMatching, ExplicitScore, Method, Variance};
+use crate::sampler::{AnnealedLangevin, Ddim, Ddpm, EnergyMatching, ExplicitScore, Method, Variance, prior_error};
 use crate::transport::{Gaussian, GroundCost};
 
 /// A scheme by its name: one row of [`SCHEMES`].
@@ -131,6 +131,8 @@ pub struct Made {
     pub eps: Option<f64>,
     /// The stationary variance of the scheme over that of a Gaussian target, minus one; for a mixture that of its narrowest direction.
     pub predicted_bias: Option<f64>,
+    /// Whether it begins where the particles of the data are not yet those of the prior.
+    pub short_of_noise: bool,
 }
 
 impl Entry {
@@ -364,7 +366,7 @@ fn field(setting: &Setting<'_>) -> Field {
 }
 
 fn made(scheme: impl Scheme + 'static, tau: f64) -> Made {
-    Made { scheme: Box::new(scheme), tau: Some(tau), eps: None, predicted_bias: None }
+    Made { scheme: Box::new(scheme), tau: Some(tau), eps: None, predicted_bias: None, short_of_noise: false }
 }
 
 fn sinkhorn_flow(setting: &Setting<'_>, start: Cloud) -> Result<Made, FlowError> {
@@ -428,6 +430,8 @@ fn implicit(setting: &Setting<'_>, start: Cloud) -> Result<Made, FlowError> {
 
 /// The time of the Ornstein–Uhlenbeck flow that a chain covers unless τ is given: e^{−5} of the data is left of them then.
 const TIME: f64 = 5.0;
+/// The error of the prior, in units of σ, above which the samples are said to keep it, as `sample` does.
+const SHORT_OF_NOISE: f64 = 0.1;
 
 fn forward(setting: &Setting<'_>, start: Cloud) -> Result<Made, FlowError> {
     let tau = setting.options.tau.unwrap_or(TIME / setting.steps as f64);
@@ -444,15 +448,17 @@ fn backward(setting: &Setting<'_>, start: Cloud, method: &dyn Method) -> Result<
     };
     let sigma = grid.start().sigma; // the prior N(0, σ²I) of the first level
     let start = start.with_points(start.points().iter().map(|x| sigma * x).collect())?;
-    let chain = Chain::backward(start, field(setting), (method, &grid), seed, device)?;
-    Ok(Made { tau: options.schedule.is_none().then_some(tau), ..made(chain, tau) })
+    let data = field(setting);
+    let short_of_noise = prior_error(&data, grid.start()) > SHORT_OF_NOISE;
+    let chain = Chain::backward(start, data, (method, &grid), seed, device)?;
+    Ok(Made { tau: options.schedule.is_none().then_some(tau), short_of_noise, ..made(chain, tau) })
 }
 
 fn ncsn(setting: &Setting<'_>, start: Cloud) -> Result<Made, FlowError> {
     // At least the largest distance between two points of the target (Song, Ermon 2020, technique 1).
     let (method, grid) = AnnealedLangevin::of_length(setting.steps, 2.0 * setting.train.radius())?;
     let ncsn = Langevin::ladder(start, field(setting), (&method, &grid), setting.seed, setting.device)?;
-    Ok(Made { scheme: Box::new(ncsn), tau: None, eps: None, predicted_bias: None })
+    Ok(Made { tau: None, ..made(ncsn, 0.0) })
 }
 
 fn energy_matching(setting: &Setting<'_>, start: Cloud) -> Result<Made, FlowError> {

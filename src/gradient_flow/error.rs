@@ -87,6 +87,12 @@ pub enum FlowError {
         /// Steps of the method.
         steps: usize,
     },
+    /// More steps than levels lead to.
+    #[error("the levels of this scheme are passed after {steps} steps; make no more, or make it with more levels")]
+    Ended {
+        /// Steps that it has.
+        steps: usize,
+    },
     /// The levels.
     #[error(transparent)]
     Grid(#[from] GridError),

@@ -25,18 +25,17 @@ use std::f64::consts::TAU;
 
 use nalgebra::DMatrix;
 
-use crate::backend::{BackendError, Device, Noise};
+use crate::backend::{BackendError, Device};
 use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
 use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, check_reach, convexity, mean_square, reach_of, rounding};
 use crate::gradient_flow::kernel::{Kernel, Sums};
-use crate::gradient_flow::kick::Kick;
+use crate::gradient_flow::stepped::Stepped;
 use crate::measure::{Cloud, Covariance, Mixture};
 use crate::path::{Grid, Level};
-use crate::program::{Program, Step};
-use crate::random::{Philox, Stream};
+use crate::program::Step;
 use crate::sampler::unadjusted_langevin::{DATA, drift};
 use crate::sampler::{AnnealedLangevin, EnergyMatching, Method};
 use crate::vector::mean_with_error;
@@ -377,7 +376,7 @@ impl Langevin {
                     continue;
                 }
                 still.push(i);
-                if round > 0 && norm(&off) > norm(&left[row.clone()]) {
+                if round > 0 && norm(&off) > (1.0 - LEAST_GAIN * shares[i]) * norm(&left[row.clone()]) {
                     shares[i] *= 0.5;
                 } else {
                     last[row.clone()].copy_from_slice(at);
@@ -395,12 +394,13 @@ impl Langevin {
     }
 }
 
-/// Rounds in which an explicit step is undone, and what may then be left of the size of the cloud.
+/// Rounds in which an explicit step is undone, what each share of one has to gain, and what may be left of the size of the cloud.
 const ROUNDS: usize = 100;
+const LEAST_GAIN: f64 = 0.3;
 const UNDONE: f64 = 1e-5;
 const NO_DENSITY: &str = "the law after this step is not known: its noise is none, or too small for particles to tell a density";
 const TOO_LONG: &str =
-    "tau times the curvature of V is near 1 or above, where an explicit step cannot be undone; take a smaller tau";
+    "the explicit step of some particle cannot be undone: tau times the curvature of V is near 1 or above; take a smaller tau";
 
 impl Scheme for Langevin {
     fn account(&mut self, _: &Watch<'_>) -> Result<Account, FlowError> {
@@ -417,14 +417,13 @@ impl Scheme for Langevin {
 
     fn advance(&mut self, k: usize, _: &Watch<'_>) -> Result<Charge, FlowError> {
         let (motion, functional) = (self.motion(k), self.functional(k));
-        let (drift, scale) = self.step(k).split();
-        let drifted = Program { steps: vec![drift] }.run(&self.field, self.state.points(), Noise::NONE, &self.device)?;
-        let moved = if scale == 0.0 {
-            drifted.clone()
-        } else {
-            let noise = Noise::Counter { philox: Philox::new(self.seed, Stream::Noise), first: 0 };
-            self.device.run(Kick { points: &drifted, dim: self.state.dim(), scale, noise, step: k as u32 })?
-        };
+        if let Pace::Ladder(steps) = &self.pace
+            && k >= steps.len()
+        {
+            return Err(FlowError::Ended { steps: steps.len() });
+        }
+        let (seed, step) = (self.seed, self.step(k));
+        let Stepped { drifted, moved, .. } = Stepped::by(&step, &self.field, self.state.points(), (seed, k), &self.device)?;
         check_reach(&moved, &self.centre, self.reach, k)?;
         self.state = self.state.with_points(moved)?;
         self.made = k + 1;
@@ -437,12 +436,11 @@ impl Scheme for Langevin {
         let free_energy_after = after.free_energy;
         let next = self.functional(k + 1);
         let next = if next == functional { after } else { self.account_of(&density, next)? };
-        let by_law = motion.level == functional.0;
-        let told = next.free_energy.is_some() || matches!(density, Density::Known { .. }) || motion.temperature == 0.0;
+        let told = free_energy_after.is_some() || matches!(density, Density::Known { .. }) || motion.temperature == 0.0;
         self.next = Some(Account { effective_neighbours, ..next });
         let residual = if told { self.residual(motion, &density)? } else { JkoResidual::Unknown(NO_DENSITY) };
         // The speed of the flow itself is |∇V + T∇log ρ|; by way of noise the step descends another energy than the accounts'.
-        let rate = self.rate.filter(|_| by_law);
+        let rate = self.rate.filter(|_| motion.level == functional.0);
         let (tau, constant) = (motion.tau, matches!(self.pace, Pace::Law { anneal: None, .. }));
         Ok(Charge {
             w2_squared: rate.map(|rate| tau * tau * rate),

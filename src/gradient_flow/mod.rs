@@ -24,10 +24,10 @@ pub mod gaussian;
 pub mod implicit;
 pub mod jko;
 mod kernel;
-mod kick;
 pub mod langevin;
 pub mod semi_unbalanced;
 pub mod sinkhorn_flow;
+mod stepped;
 
 pub use blob::Blob;
 pub use chain::Chain;

@@ -70,7 +70,7 @@ impl<B: Backend> Side<B> {
         let n = cloud.len();
         let weights: Vec<f64> = (0..n).map(|i| B::Real::from_f64(n as f64 * cloud.weight(i)).to_f64()).collect();
         Ok(Self {
-            points: backend.upload_reals(&cloud.relative_to(centre))?,
+            points: backend.upload_reals(cloud.relative_to(centre))?,
             mass: weights.iter().sum(),
             squares: weights.iter().map(|a| a * a).sum(),
             weights: backend.upload_reals(&weights)?,

@@ -63,8 +63,8 @@ impl Task for Nearest<'_> {
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         // Relative to one of the points, so that an offset of both clouds costs no digits.
         let origin = self.reference.row(0);
-        let x = backend.upload_reals(&self.cloud.relative_to(origin))?;
-        let y = backend.upload_reals(&self.reference.relative_to(origin))?;
+        let x = backend.upload_reals(self.cloud.relative_to(origin))?;
+        let y = backend.upload_reals(self.reference.relative_to(origin))?;
         let mut index = backend.zeros(self.cloud.len())?;
         backend.nearest(Rows { points: &x, n: self.cloud.len(), d: self.cloud.dim() }, &y, &mut index)?;
         backend.download(&index)

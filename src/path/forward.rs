@@ -51,14 +51,16 @@ impl Schedule {
 /// # Errors
 /// Those of `levels`.
 pub fn forward_of_levels<E>(levels: impl Fn(f64) -> Result<(f64, f64), E>, t: f64) -> Result<Forward, E> {
-    // Weights of d/dt over 12 h at h times −2 … 2, and at 0 … 4 from an end.
-    let (sign, offsets, weights) = match t {
-        t if t < 2.0 * DIFFERENCE => (1.0, [0.0, 1.0, 2.0, 3.0, 4.0], [-25.0, 48.0, -36.0, 16.0, -3.0]),
-        t if t > 1.0 - 2.0 * DIFFERENCE => (-1.0, [0.0, 1.0, 2.0, 3.0, 4.0], [-25.0, 48.0, -36.0, 16.0, -3.0]),
-        _ => (1.0, [-2.0, -1.0, 0.0, 1.0, 2.0], [1.0, -8.0, 0.0, 8.0, -1.0]),
+    // Weights of d/dt times 12 h, at these multiples of h from t.
+    const FROM_AN_END: [(f64, f64); 5] = [(0.0, -25.0), (1.0, 48.0), (2.0, -36.0), (3.0, 16.0), (4.0, -3.0)];
+    const INSIDE: [(f64, f64); 5] = [(-2.0, 1.0), (-1.0, -8.0), (0.0, 0.0), (1.0, 8.0), (2.0, -1.0)];
+    let (sign, stencil) = match t {
+        t if t < 2.0 * DIFFERENCE => (1.0, FROM_AN_END),
+        t if t > 1.0 - 2.0 * DIFFERENCE => (-1.0, FROM_AN_END),
+        _ => (1.0, INSIDE),
     };
     let (mut alpha_dot, mut square_dot) = (0.0, 0.0);
-    for (offset, weight) in offsets.into_iter().zip(weights) {
+    for (offset, weight) in stencil {
         let (alpha, sigma) = levels(t + sign * offset * DIFFERENCE)?;
         alpha_dot += sign * weight * alpha / (12.0 * DIFFERENCE);
         square_dot += sign * weight * sigma * sigma / (12.0 * DIFFERENCE);

@@ -133,7 +133,9 @@ fn free_energy(record: &DescentRecord) -> Option<Figure> {
     let (energy, bound) = (points(&record.steps, |a| a.free_energy), points(&record.steps, |a| a.free_energy_bound));
     let bounded = record.steps.iter().filter_map(|a| Some((a.k as f64, a.free_energy?, a.standard_error?)));
     let values = || energy.iter().chain(&bound).map(|p| p.1);
-    let scale = if values().all(|v| v > 0.0) { Scale::Log } else { Scale::Linear };
+    // What is not above zero by chance alone does not stand in the way of the decades.
+    let told = |a: &Account| a.free_energy.is_none_or(|energy| energy > 0.0 || energy > -4.0 * a.standard_error.unwrap_or(0.0));
+    let scale = if record.steps.iter().all(told) && values().any(|v| v > 0.0) { Scale::Log } else { Scale::Linear };
     // A bound far below, of the way backwards, would leave the curve no room.
     let y = Axis::around("free energy F", scale, energy.iter().map(|p| p.1))?;
     let mut chart = Chart::new(FRAME, "Free energy", of_steps(record)?, y);
@@ -201,7 +203,7 @@ fn residual(record: &DescentRecord) -> Option<Panel> {
 fn dissipation(record: &DescentRecord) -> Option<Panel> {
     let (fisher, rate) = (points(&record.steps, |a| a.dissipation), points(&record.steps, |a| a.free_energy_rate));
     let values = || fisher.iter().chain(&rate).map(|p| p.1);
-    let scale = if values().all(|v| v > 0.0) { Scale::Log } else { Scale::Linear };
+    let scale = if fisher.iter().all(|p| p.1 > 0.0) && !fisher.is_empty() { Scale::Log } else { Scale::Linear };
     let y = Axis::around("F a unit of time", scale, values())?;
     let mut chart = Chart::new(FRAME, "Dissipation", of_steps(record)?, y);
     curve(&mut chart, "pf-euler", Mark::Square, &fisher);

@@ -58,11 +58,11 @@ pub(super) fn figure(record: &CompareRecord) -> Option<Figure> {
     };
     let told: Vec<String> = shown.iter().map(describe).collect();
     let alt = format!("Stacked bars, one a path. {}.", told.join("; "));
-    let reading = "The first three parts are the path, the last is how it is timed. W₂² is the price of the ends: no path is cheaper. The \
-                   coupling gap is what the pairing of starts and ends costs beyond the best pairing. Bend is what the curve of laws costs \
-                   for not being straight, whatever each particle's line; a geodesic has neither. The clock is what an uneven speed costs: \
-                   the same curve at constant speed (--grid arc-length) has none. The diamond is the action ∫E|v|²dt itself and should \
-                   stand at the end of its bar.";
+    let reading = "The first three parts are the path, the last is how it is timed. W₂² is the price of the ends: no path is cheaper. \
+                   The coupling gap is what the pairing of starts and ends costs beyond the best pairing. Bend is what the curve of \
+                   laws costs for not being straight, whatever each particle's line; a geodesic has neither. The clock is what an \
+                   uneven speed costs: the same curve at constant speed (--grid arc-length) has none. The diamond is the action \
+                   ∫E|v|²dt itself and should stand at the end of its bar.";
     let line = |l: &Ledger| {
         let parts = [l.action, l.w2_squared, l.coupling_gap, l.bend, l.clock, l.length_squared, l.straightness].map(exact);
         let checks = [exact(l.action_from_regression), exact(l.residual), exact(l.standard_error), l.closes.to_string()];

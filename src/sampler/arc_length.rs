@@ -4,14 +4,14 @@
 //! ℓ(t) = ∫₀ᵗ √E|v_s|² ds,        ℓ(t_k) = (k/K) ℓ(1)
 //! ```
 //!
-//! With v the velocity of the probability-flow ODE, √E|v|² is the speed of the laws in W₂, so the grid runs the curve at constant speed:
-//! of all clocks this has the least action, ℓ². It comes from a pilot run of 256 particles in 256 Heun steps of equal time, a step's
-//! length being its root mean square, linear in between.
+//! With v the velocity of the probability-flow ODE, √E|v|² is the speed of the laws in W₂, so the grid runs the curve at constant
+//! speed: of all clocks this has the least action, ℓ². It comes from a pilot run of 256 particles in 256 Heun steps of equal
+//! time, a step's length being its root mean square, linear in between.
 //!
-//! Equal lengths are not equal errors: whether it takes fewer steps is for `compare --grid arc-length` to say. Where the speed goes to
-//! zero, as at the noise end of linear VP or where a law turns from shrinking to spreading, steps get shorter more slowly than 1/K, so
-//! that methods fall short of their order. The speed is that of x as the schedule scales it: on `ve`, whose particles come in from far
-//! away, nearly all steps are spent on noise.
+//! Equal lengths are not equal errors: whether it takes fewer steps is for `compare --grid arc-length` to say. Where the speed
+//! goes to zero, as at the noise end of linear VP or where a law turns from shrinking to spreading, steps get shorter more slowly
+//! than 1/K, so that methods fall short of their order. The speed is that of x as the schedule scales it: on `ve`, whose
+//! particles come in from far away, nearly all steps are spent on noise.
 
 use crate::backend::{Device, Noise};
 use crate::field::Field;
@@ -26,8 +26,8 @@ const PARTICLES: usize = 256;
 const STEPS: usize = 256;
 /// Philox step of its draws.
 const STEP: u32 = 1 << 21;
-/// The least length of a step, as a share of the particles' root mean square: above rounding in f32, and so that times rise also where
-/// nothing moves.
+/// The least length of a step, as a share of the particles' root mean square: above rounding in f32, and so that times rise also
+/// where nothing moves.
 const LEAST: f64 = 1e-6;
 
 /// How far a path has come at each time.
@@ -39,7 +39,8 @@ pub struct ArcLength {
 }
 
 impl ArcLength {
-    /// From a pilot run of `field` on `schedule`, whose particles are draws of `source` under `seed`, scaled to the schedule's start.
+    /// From a pilot run of `field` on `schedule`, whose particles are draws of `source` under `seed`, scaled to the schedule's
+    /// start.
     ///
     /// # Errors
     /// [`CourseError`] as for [`Program::run`](crate::program::Program::run).

@@ -226,7 +226,7 @@ impl<B: Backend> Pairs<B> {
         let phi = match own {
             Some(f) => {
                 let f: Vec<f64> = f.iter().map(|f| f * square - mean).collect();
-                Some(backend.upload_reals(&convex(&side(&points)?, &f, &gap, 1.0))?)
+                Some(backend.upload_reals(convex(&side(&points)?, &f, &gap, 1.0))?)
             }
             None => None,
         };

@@ -251,7 +251,7 @@ fn samplers_and_noise_are_schemes_of_the_same_loop() {
         // Where the law is next to N(0, I) both are differences of means over particles.
         let told = |pair: &&[Option<f64>]| pair.iter().all(|energy| energy.is_some_and(|energy| energy > 0.05));
         let pairs: Vec<&[Option<f64>]> = energy.windows(2).filter(told).collect();
-        assert!(pairs.len() > 10, "{scheme}: {energy:?}");
+        assert!(pairs.len() > 2, "{scheme}: {energy:?}");
         assert!(pairs.iter().all(|pair| sign * (pair[1].unwrap() - pair[0].unwrap()) > 0.0), "{scheme}: {energy:?}");
         let largest = residual.iter().flatten().fold(0.0f64, |a, b| a.max(*b));
         assert!(if scheme == "explicit-score" { largest < 1e-3 } else { largest > 1e-3 }, "{scheme}: {largest}");
@@ -259,6 +259,15 @@ fn samplers_and_noise_are_schemes_of_the_same_loop() {
             assert!(out.path().join(file).is_file(), "{scheme} writes {file}");
         }
     }
+}
+
+/// At time 0.2 the data are not yet noise.
+#[test]
+fn a_chain_that_begins_short_of_noise_says_so() {
+    let out = tempfile::tempdir().unwrap();
+    let args = ["normal", "--target", "8gaussians", "--scheme", "ddim", "--tau", "0.01", "--n", "100"];
+    assert_eq!(jko(out.path(), &args)["flags"], serde_json::json!(["short_of_noise"]));
+    assert_eq!(jko(out.path(), &args[..5])["flags"], serde_json::json!([]));
 }
 
 /// e^{−V} of a mixture with a direction of no or negative variance has no integral.

@@ -82,8 +82,8 @@ impl Data {
     /// x, y and the packed columns, with −|x−y|²/2 the exponent of a pair up to a term of its row.
     fn upload<B: Backend>(&self, backend: &B) -> (Reals<B>, Reals<B>, Reals<B>) {
         let (x, y) = (backend.upload_reals(&self.x).unwrap(), backend.upload_reals(&self.y).unwrap());
-        let bias = backend.upload_reals(&vec![-(self.m as f64).ln(); self.m]).unwrap();
-        let potential = backend.upload_reals(&self.half_squares(&self.y)).unwrap();
+        let bias = backend.upload_reals(vec![-(self.m as f64).ln(); self.m]).unwrap();
+        let potential = backend.upload_reals(self.half_squares(&self.y)).unwrap();
         let mut packed = backend.zeros(self.m * (self.d + 1)).unwrap();
         backend
             .pack(
@@ -255,7 +255,7 @@ fn interpret<B: Backend>(backend: &B) {
         });
         let steps = levels.iter().zip(&levels[1..]).map(|(from, to)| Step::evaluate(*from, to.alpha, to.sigma).add_noise(0.01));
         let folded = fold(&mixture, &Program::from_iter(steps));
-        let mut registers: Vec<Reals<B>> = vec![backend.upload_reals(&normals(500 * d, 1)).unwrap()];
+        let mut registers: Vec<Reals<B>> = vec![backend.upload_reals(normals(500 * d, 1)).unwrap()];
         registers.extend((1..folded.registers).map(|_| backend.zeros(500 * d).unwrap()));
         backend.interpret(&folded, 0..folded.steps.len(), counter(), &mut registers).unwrap();
     }
@@ -279,7 +279,7 @@ fn perceptron<B: Backend>(backend: &B) {
 }
 
 fn vectors<B: Backend>(backend: &B) {
-    let up = |step: u32| backend.upload_reals(&normals(10_000, step)).unwrap();
+    let up = |step: u32| backend.upload_reals(normals(10_000, step)).unwrap();
     let mut registers = [up(1), up(2), up(3)];
     backend.combine(&mut registers, 0, &[(0, 0.5), (1, -1.25), (2, 1e-9)]).unwrap();
     let [mut x, y, _] = registers;
@@ -294,7 +294,7 @@ fn potentials<B: Backend>(backend: &B) {
     let log_ratio: Vec<f64> =
         normals(n, 1).iter().zip([1e3, 30.0, 1.0, 1e-9, 1e-16].iter().cycle()).map(|(z, s)| z * s).collect();
     let log_ratio = backend.upload_reals(&log_ratio).unwrap();
-    let mass = backend.upload_reals(&vec![1.0 / n as f64; n]).unwrap();
+    let mass = backend.upload_reals(vec![1.0 / n as f64; n]).unwrap();
     backend.marginal_error(&mass, &log_ratio).unwrap().read().unwrap();
     let (ground, mut potential) = (backend.upload(&normals(n, 2)).unwrap(), backend.upload(&normals(n, 3)).unwrap());
     let mut change = backend.zeros(n).unwrap();

@@ -18,7 +18,7 @@ fn soft_mean<B: Backend>(backend: &B, case: &Case, rows: &[usize], shift: usize)
     let (_, packed) = case.upload(backend);
     let given = shift.as_ref().map(|(s, c)| (backend.upload_reals(s).unwrap(), *c));
     let points = backend.upload_reals(&x).unwrap();
-    let values = backend.upload_reals(&normals(case.m * p, 6)).unwrap();
+    let values = backend.upload_reals(normals(case.m * p, 6)).unwrap();
     let (mut out, mut mean) = (backend.zeros(n).unwrap(), backend.zeros(n * p).unwrap());
     let (rows, columns) = (Rows { points: &points, n, d }, Columns { packed: &packed, m: case.m, d });
     let given = given.as_ref().map(|(s, c)| (s, *c));

@@ -26,7 +26,7 @@ pub fn check_run<B: Backend>(backend: &B, case: &Case, values: &[f64], p: usize,
         let given = shift.as_ref().map(|(s, c)| (backend.upload_reals(s).unwrap(), *c));
         let given = given.as_ref().map(|(s, c)| (s, *c));
         let mut out = backend.zeros(case.n).unwrap();
-        let mut mean = backend.upload_reals(&vec![f64::NAN; case.n * p]).unwrap();
+        let mut mean = backend.upload_reals(vec![f64::NAN; case.n * p]).unwrap();
         run(given, if p == 0 { Out::of(&mut out) } else { Out::with_mean(&mut out, &uploaded, p, &mut mean) }).unwrap();
         let (out, mean) = (backend.download_reals(&out).unwrap(), backend.download_reals(&mean).unwrap());
         for (i, e) in expected.iter().enumerate() {
@@ -75,7 +75,7 @@ pub fn soft_blend<B: Backend>(backend: &B) {
         let values = rounded::<B>(&normals(m * d, 6));
         let pairs = case.upload(backend);
         let uploaded = backend.upload_reals(&values).unwrap();
-        let (mut log_sum, mut out) = (backend.zeros(n).unwrap(), backend.upload_reals(&vec![f64::NAN; n * d]).unwrap());
+        let (mut log_sum, mut out) = (backend.zeros(n).unwrap(), backend.upload_reals(vec![f64::NAN; n * d]).unwrap());
         let mean = Mean { values: &uploaded, p: d, out: &mut out, blend: Some(Blend { s, t, with: &pairs.0 }) };
         backend.soft_min(case.logit(&pairs, None), Out { log_sum: &mut log_sum, mean: Some(mean) }).unwrap();
         let out = backend.download_reals(&out).unwrap();

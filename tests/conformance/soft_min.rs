@@ -148,7 +148,7 @@ pub fn soft_min<B: Backend>(backend: &B) {
         let answer: Vec<f64> = expected.iter().map(|e| e.log_sum).collect();
         for (number, shift) in shifts::<B>(&answer).into_iter().enumerate() {
             let uploaded = shift.as_ref().map(|(s, c)| (backend.upload_reals(s).unwrap(), *c));
-            let mut out = backend.upload_reals(&vec![f64::NAN; case.n]).unwrap();
+            let mut out = backend.upload_reals(vec![f64::NAN; case.n]).unwrap();
             let given = uploaded.as_ref().map(|(s, c)| (s, *c));
             backend.soft_min(case.logit(&pairs, given), Out::of(&mut out)).unwrap();
             let found = backend.download_reals(&out).unwrap();

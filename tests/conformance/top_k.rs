@@ -50,7 +50,7 @@ fn the_top_columns_are_those_of_largest_logit_in_f64() {
 fn top<B: Backend>(backend: &B, case: &Case, k: usize) -> (Vec<u32>, Vec<f64>) {
     let (x, packed) = case.upload(backend);
     let mut index = backend.upload(&vec![u32::MAX; case.n * k]).unwrap();
-    let mut logit = backend.upload_reals(&vec![f64::NAN; case.n * k]).unwrap();
+    let mut logit = backend.upload_reals(vec![f64::NAN; case.n * k]).unwrap();
     backend.top_k(case.rows(&x), case.columns(&packed), k, &mut index, &mut logit).unwrap();
     (backend.download(&index).unwrap(), backend.download_reals(&logit).unwrap())
 }

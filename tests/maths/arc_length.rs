@@ -20,8 +20,8 @@ fn on_a_line(b: f64) -> Mixture {
     Mixture::new(vec![1.0], vec![vec![0.0]], vec![Covariance::Isotropic(b * b)]).unwrap()
 }
 
-/// From N(0, 1) to N(0, b²) by the quarter circle the law has s² = 1 + (b² − 1) sin²θ at θ = πt/2 and the path has come |s − 1| far,
-/// so that t_k is where s = 1 + (b − 1) k/K. The pilot is linear within 1/256: off by 256⁻² times the curvature.
+/// From N(0, 1) to N(0, b²) by the quarter circle the law has s² = 1 + (b² − 1) sin²θ at θ = πt/2 and the path has come |s − 1|
+/// far, so that t_k is where s = 1 + (b − 1) k/K. The pilot is linear within 1/256: off by 256⁻² times the curvature.
 #[test]
 fn times_of_the_quarter_circle_between_gaussians_are_in_closed_form() {
     for b in [3.0_f64, 0.3] {
@@ -43,8 +43,8 @@ fn times_are_equal_where_nothing_moves() {
     }
 }
 
-/// Of other particles than the pilot's: their root mean squares differ by chance, 1/√(2·2·1024) of themselves, and by the linear pieces.
-/// Each step is measured in 32, since one of Heun's from noise, where the speed still grows, goes too far.
+/// Of other particles than the pilot's: their root mean squares differ by chance, 1/√(2·2·1024) of themselves, and by the linear
+/// pieces. Each step is measured in 32, since one of Heun's from noise, where the speed still grows, goes too far.
 #[test]
 fn steps_on_eight_gaussians_have_equal_lengths() {
     const PARTS: usize = 32;

@@ -13,8 +13,8 @@ use brenier::path::{Grid, Schedule};
 use brenier::sampler::{Heun, Method};
 use proptest::prelude::*;
 
-/// Particles of N(0, 1), scaled so that their second moment is exactly one: on a line Z_t = s_t Z₀, so that every part of the ledger is
-/// that of the law times this moment.
+/// Particles of N(0, 1), scaled so that their second moment is exactly one: on a line Z_t = s_t Z₀, so that every part of the
+/// ledger is that of the law times this moment.
 const STARTS: [f64; 4] = [-1.2, -0.5, 0.3, 1.0];
 
 /// The ledger of the exact flow from N(0, 1) to N(0, b²) along `schedule`, in `steps` Heun steps of equal time.
@@ -47,7 +47,8 @@ fn variance_preserving_cosine_between_gaussians_has_no_bend_and_a_clock_of_pi_sq
     }
 }
 
-/// s² = t²b² + (1−t)² falls to b²/(1 + b²) at t = 1/(1 + b²) and then rises: ℓ = 1 + b − 2b/√(1 + b²). The action is 1 + b² − (π/2)b.
+/// s² = t²b² + (1−t)² falls to b²/(1 + b²) at t = 1/(1 + b²) and then rises: ℓ = 1 + b − 2b/√(1 + b²). The action is 1 + b² −
+/// (π/2)b.
 #[test]
 fn independent_flow_between_gaussians_bends_on_a_line() {
     for b in [1.0, 1.7, 0.4] {
@@ -75,7 +76,8 @@ fn variance_preserving_paths_differ_in_their_clock_alone() {
     assert!(all[0].clock > 3.0 * all[1].clock, "linear VP is by far the less even: {all:?}");
 }
 
-/// On a line length²/T and action are linear in the second moment of Z₀, so that the jackknife gives the standard error of that mean.
+/// On a line length²/T and action are linear in the second moment of Z₀, so that the jackknife gives the standard error of that
+/// mean.
 #[test]
 fn the_jackknife_of_a_mean_is_its_standard_error() {
     let found = between_normals(1.7, &Schedule::CondOt, 64);
@@ -86,8 +88,9 @@ fn the_jackknife_of_a_mean_is_its_standard_error() {
     assert_relative_eq!(found.clock_se, found.clock * error, max_relative = 1e-9);
 }
 
-/// The flow of independent pairs between Gaussians is linear, so that own cost, length and action depend on the particles by their second
-/// moments alone, which these four have exactly. W₂² = tr(A + B) − 2 tr(A^{1/2} B A^{1/2})^{1/2} with tr √M = √(tr M + 2 √det M).
+/// The flow of independent pairs between Gaussians is linear, so that own cost, length and action depend on the particles by
+/// their second moments alone, which these four have exactly. W₂² = tr(A + B) − 2 tr(A^{1/2} B A^{1/2})^{1/2} with tr √M = √(tr M
+/// + 2 √det M).
 #[test]
 fn the_tilted_gaussians_have_a_coupling_gap_a_bend_and_hardly_a_clock() {
     let [Measure::Law(a), Measure::Law(b)] = ["tilted-a", "tilted-b"].map(|name| named(name, None).unwrap()) else {
@@ -107,8 +110,8 @@ fn the_tilted_gaussians_have_a_coupling_gap_a_bend_and_hardly_a_clock() {
     }
 }
 
-/// v = (tB − (1−t)A)(t²B + (1−t)²A)⁻¹(x − m_t) + m₁ − m₀ between N(m₀, A) and N(m₁, B), at both ends too; and from N(0, I) the field is
-/// that of the law itself.
+/// v = (tB − (1−t)A)(t²B + (1−t)²A)⁻¹(x − m_t) + m₁ − m₀ between N(m₀, A) and N(m₁, B), at both ends too; and from N(0, I) the
+/// field is that of the law itself.
 #[test]
 fn the_field_between_gaussians_is_that_of_their_regression() {
     let (a, b) = ([0.5, 0.2, 0.2, 1.5], [2.0, -0.7, -0.7, 0.6]);

@@ -239,7 +239,7 @@ impl Task for Activated<'_> {
     type Output = Result<Vec<f64>, BackendError>;
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
-        let (x, one, zero) = (backend.upload_reals(self.0)?, backend.upload_reals(&[1.0])?, backend.upload_reals(&[0.0])?);
+        let (x, one, zero) = (backend.upload_reals(self.0)?, backend.upload_reals([1.0])?, backend.upload_reals([0.0])?);
         let layers = [Dense { weight: &one, bias: &zero }, Dense { weight: &one, bias: &zero }];
         let mut out = backend.zeros(self.0.len())?;
         backend.perceptron(Rows { points: &x, n: self.0.len(), d: 1 }, 1.0, &layers, self.1, &mut out)?;

@@ -139,6 +139,9 @@ fn residuals_on_a_mixture_are_of_order_one_in_tau() {
         // The next order in τ bends the line by a share of τ times a curvature of some units.
         assert!((slope - 1.0).abs() < 0.1, "{name}: {slope} ± {error}");
     }
+    let grid = Grid::ornstein_uhlenbeck(time, 2).unwrap();
+    let mut chain = Chain::backward(draws.clone(), data.clone().into(), (&ddim, &grid), 0, &cpu()).unwrap();
+    assert_eq!(descend(&mut chain, 3, Watch::default()).unwrap_err(), FlowError::Ended { steps: 2 });
     let exact = backward(draws.clone(), &data, &ExplicitScore, (time, 0.05));
     assert!(exact.jko_residual.unwrap() < 1e-10, "{exact:?}");
 
@@ -217,6 +220,16 @@ fn residuals_of_noisy_steps_fall_with_tau_and_stand_on_their_floor() {
     assert!((a.0 / b.0 - 1.0).abs() < 1e-6 && (a.0 / c.0 - 1.0).abs() < 1e-6, "{a:?} {b:?} {c:?}");
 }
 
+/// Between the modes V is far from convex: at the centre of the eight, τ times its curvature is −3.
+#[test]
+fn an_explicit_step_is_undone_between_modes_too() {
+    let start = Mixture::standard_normal(2).sample(1000, 0, Stream::Source, 0);
+    let mut scheme = Langevin::new(start, Mixture::eight_gaussians(), 0.025, 0, &cpu()).unwrap();
+    let end = descend(&mut scheme, 3, Watch::default()).unwrap();
+    let told = |account: &Account| account.jko_residual.is_some_and(|residual| residual > account.jko_residual_floor.unwrap());
+    assert!(end.accounts[..3].iter().all(told), "{:?}", end.accounts);
+}
+
 /// Without noise, F = ∫V and its residual ‖∇V(x) − ∇V(x′)‖ need no density: on V = x²/2v it is |x′|·τ/v²/(1 − τ/v) for x′ = (1 − τ/v)x.
 #[test]
 fn energy_matching_before_its_noise_descends_the_potential() {
@@ -262,27 +275,35 @@ fn ncsn_as_a_scheme_follows_its_recursion_of_variances() {
     assert!(off.abs() < 4.0 * (2.0 / n as f64).sqrt(), "{off}");
 }
 
-/// D1, D3: with the exact variance DDPM ends in N(0, s²) in five steps. D2: with the posterior's it ends where its recursion does.
+/// D1, D3: with the exact variance DDPM ends in N(0, s²) in five steps. D2: with the posterior's, or the forward step's for unit variance, it
+/// ends where its recursion does.
 #[test]
 fn ddpm_as_a_scheme_ends_in_the_variance_of_its_recursion() {
-    let (s2, n) = (0.36, 20_000);
+    let n = 20_000;
     let grid = Grid::ornstein_uhlenbeck(2.0, 5).unwrap();
-    let start = noised(&law(s2), grid.start(), n);
-    for variance in [Variance::Gaussian { data: s2 }, Variance::Posterior] {
+    for (s2, variance) in [(0.36, Variance::Gaussian { data: 0.36 }), (0.36, Variance::Posterior), (1.0, Variance::Forward)] {
+        let start = noised(&law(s2), grid.start(), n);
         let mut v = grid.start().alpha.powi(2) * s2 + grid.start().sigma.powi(2);
         for (from, to) in grid.steps() {
             let added = from.sigma.powi(2) - (from.alpha / to.alpha * to.sigma).powi(2);
             let before = from.alpha.powi(2) * s2 + from.sigma.powi(2);
             let mean = (to.alpha * from.alpha * s2 + from.alpha / to.alpha * to.sigma.powi(2)) / before;
-            let unknown = s2 * from.sigma.powi(2) / before;
-            let of_unknown =
-                if variance == Variance::Posterior { 0.0 } else { (to.alpha * added / from.sigma.powi(2)).powi(2) * unknown };
-            v = mean * mean * v + added * (to.sigma / from.sigma).powi(2) + of_unknown;
+            let (posterior, unknown) = (added * (to.sigma / from.sigma).powi(2), s2 * from.sigma.powi(2) / before);
+            v = mean * mean * v
+                + match variance {
+                    Variance::Posterior => posterior,
+                    Variance::Forward if to.sigma == 0.0 => 0.0,
+                    Variance::Forward => added,
+                    Variance::Gaussian { .. } => posterior + (to.alpha * added / from.sigma.powi(2)).powi(2) * unknown,
+                };
         }
-        if variance != Variance::Posterior {
-            assert!((v - s2).abs() < 1e-13, "{v}");
+        match variance {
+            Variance::Posterior => assert!(v < 0.99 * s2, "{v}"),
+            // The last step leaves out its noise.
+            Variance::Forward => assert!((v + (1.0 - grid.levels()[4].alpha.powi(2)) - s2).abs() < 1e-13, "{v}"),
+            Variance::Gaussian { .. } => assert!((v - s2).abs() < 1e-13, "{v}"),
         }
-        let mut chain = Chain::backward(start.clone(), law(s2).into(), (&Ddpm { variance }, &grid), 0, &cpu()).unwrap();
+        let mut chain = Chain::backward(start, law(s2).into(), (&Ddpm { variance }, &grid), 0, &cpu()).unwrap();
         let end = descend(&mut chain, 5, Watch::default()).unwrap();
         assert!((end.state.variance() / v - 1.0).abs() < 4.0 * (2.0 / n as f64).sqrt(), "{} for {v}", end.state.variance());
     }

@@ -15,7 +15,7 @@ use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
-use crate::output::{self, columns, count, maybe, number, seconds};
+use crate::output::{self, columns, count, counted, maybe, number, seconds};
 use crate::session::{Session, Stamped};
 use crate::{Failure, flags, input, memory, progress, signal, values};
 
@@ -183,8 +183,10 @@ impl Jko {
             text += &format!("\nmode weights {}", shares.join(" "));
         }
         let mut reasons: Vec<&str> = found.steps.iter().filter_map(|account| account.reason.as_deref()).collect();
-        reasons.dedup();
-        reasons.iter().for_each(|why| text += &format!("\nno residual in some steps: {why}"));
+        reasons.sort_unstable();
+        for same in reasons.chunk_by(|a, b| a == b) {
+            text += &format!("\n{} without a JKO residual: {}", counted(same.len(), "step"), same[0]);
+        }
         if self.explain {
             let Certificate { exact, approximate } = found.certificate;
             text += &format!("\nexact        {exact}\napproximate  {approximate}");

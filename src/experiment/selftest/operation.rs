@@ -142,7 +142,7 @@ impl Operation {
     /// The result of the operation on `backend`.
     pub fn run<B: Backend>(self, backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
         let Inputs { n, m, d } = *inputs;
-        let up = |count: usize, step: u32| backend.upload_reals(&normals(count, step));
+        let up = |count: usize, step: u32| backend.upload_reals(normals(count, step));
         let (x, y) = (up(n * d, 1)?, up(m * d, 2)?);
         let rows = || Rows { points: &x, n, d };
         match self {
@@ -191,7 +191,7 @@ impl Operation {
                 Ok(backend.download(&index)?.into_iter().map(f64::from).collect())
             }
             Self::PairSum(_, kernel) => {
-                let weights = |count: usize| backend.upload_reals(&vec![1.0; count]);
+                let weights = |count: usize| backend.upload_reals(vec![1.0; count]);
                 let (a, b) = (weights(n)?, weights(m)?);
                 let (x, y) =
                     (Weighted { points: rows(), weights: &a }, Weighted { points: Rows { points: &y, n: m, d }, weights: &b });
@@ -236,7 +236,7 @@ impl Operation {
                 Ok(vec![backend.largest_fall(&before?, &after?)?.read()?])
             }
             Self::MarginalError => {
-                let weights = backend.upload_reals(&vec![1.0; n * d])?;
+                let weights = backend.upload_reals(vec![1.0; n * d])?;
                 Ok(vec![backend.marginal_error(&weights, &x)?.read()?])
             }
         }
@@ -249,11 +249,11 @@ fn perceptron<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, Back
     let layer = |inputs: usize, outputs: usize, step: u32| -> Result<(Reals<B>, Reals<B>), BackendError> {
         let weight =
             normals(inputs * outputs, step).iter().map(|w| f64::from((w / (inputs as f64).sqrt()) as f32)).collect::<Vec<_>>();
-        Ok((backend.upload_reals(&weight)?, backend.upload_reals(&normals(outputs, step + 1))?))
+        Ok((backend.upload_reals(&weight)?, backend.upload_reals(normals(outputs, step + 1))?))
     };
     let layers = [layer(d, 48, 20)?, layer(48, 48, 22)?, layer(48, d, 24)?];
     let layers: Vec<Dense<'_, B>> = layers.iter().map(|(weight, bias)| Dense { weight, bias }).collect();
-    let (x, mut out) = (backend.upload_reals(&normals(n * d, 1))?, backend.zeros(n * d)?);
+    let (x, mut out) = (backend.upload_reals(normals(n * d, 1))?, backend.zeros(n * d)?);
     backend.perceptron(Rows { points: &x, n, d }, 0.5, &layers, Activation::Silu, &mut out)?;
     backend.download_reals(&out)
 }

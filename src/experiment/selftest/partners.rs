@@ -16,11 +16,11 @@ fn biases(m: usize) -> Vec<f64> {
 /// Columns with logits of a few units.
 pub fn packed<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Reals<B>, BackendError> {
     let Inputs { m, d, .. } = *inputs;
-    let (y, mut packed) = (backend.upload_reals(&normals(m * d, 2))?, backend.zeros(m * (d + 1))?);
+    let (y, mut packed) = (backend.upload_reals(normals(m * d, 2))?, backend.zeros(m * (d + 1))?);
     backend.pack(
         Rows { points: &y, n: m, d },
         Scale::Uniform(1.0 / (d as f64).sqrt()),
-        &backend.upload_reals(&biases(m))?,
+        &backend.upload_reals(biases(m))?,
         None,
         &mut packed,
     )?;
@@ -51,7 +51,7 @@ pub fn draws<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, Backe
 /// The five largest logits of each row.
 pub fn top_k<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
     let Inputs { n, m, d } = *inputs;
-    let (x, packed, k) = (backend.upload_reals(&normals(n * d, 1))?, packed(backend, inputs)?, m.min(5));
+    let (x, packed, k) = (backend.upload_reals(normals(n * d, 1))?, packed(backend, inputs)?, m.min(5));
     let (mut index, mut logit) = (backend.zeros(n * k)?, backend.zeros(n * k)?);
     backend.top_k(Rows { points: &x, n, d }, Columns { packed: &packed, m, d }, k, &mut index, &mut logit)?;
     backend.download_reals(&logit)
@@ -72,7 +72,7 @@ pub fn share<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, Backe
 /// What a denoiser makes of the means of the points themselves.
 pub fn soft_blend<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, BackendError> {
     let Inputs { n, m, d } = *inputs;
-    let (x, y) = (backend.upload_reals(&normals(n * d, 1))?, backend.upload_reals(&normals(m * d, 2))?);
+    let (x, y) = (backend.upload_reals(normals(n * d, 1))?, backend.upload_reals(normals(m * d, 2))?);
     let (packed, mut log_sum, mut out) = (packed(backend, inputs)?, backend.zeros(n)?, backend.zeros(n * d)?);
     let (rows, columns) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d });
     let mean = Mean { values: &y, p: d, out: &mut out, blend: Some(Blend { s: 0.8, t: -0.6, with: &x }) };
@@ -84,10 +84,10 @@ pub fn soft_blend<B: Backend>(backend: &B, inputs: &Inputs) -> Result<Vec<f64>, 
 pub fn soft_min_cost<B: Backend>(backend: &B, inputs: &Inputs, cost: PairCost<'_>) -> Result<(Vec<f64>, Vec<f64>), BackendError> {
     let (Inputs { n, m, d }, p) = (*inputs, 3);
     let (x, y, mut packed) =
-        (backend.upload_reals(&normals(n * d, 1))?, backend.upload_reals(&normals(m * d, 2))?, backend.zeros(m * (d + 1))?);
-    backend.pack(Rows { points: &y, n: m, d }, Scale::Uniform(LN_2), &backend.upload_reals(&biases(m))?, None, &mut packed)?;
+        (backend.upload_reals(normals(n * d, 1))?, backend.upload_reals(normals(m * d, 2))?, backend.zeros(m * (d + 1))?);
+    backend.pack(Rows { points: &y, n: m, d }, Scale::Uniform(LN_2), &backend.upload_reals(biases(m))?, None, &mut packed)?;
     let (mut out, mut costs, mut means) = (backend.zeros(n)?, backend.zeros(n)?, backend.zeros(n * p)?);
-    let values = backend.upload_reals(&normals(m * p, 5))?;
+    let values = backend.upload_reals(normals(m * p, 5))?;
     let (rows, columns, k) = (Rows { points: &x, n, d }, Columns { packed: &packed, m, d }, 1.0 / (d as f64).sqrt());
     let logit = Logit::Cost { rows, columns, cost, k, shift: None, mean: Some(&mut costs) };
     backend.soft_min(logit, Out::with_mean(&mut out, &values, p, &mut means))?;
@@ -185,7 +185,7 @@ pub fn tiles<B: Backend>(backend: &B, inputs: &Inputs) -> Result<(Vec<f64>, Vec<
     let runs: Vec<[u32; 2]> = (0..row_tiles).map(|row| [row * row % 3 * column_tiles / 6, column_tiles]).collect();
     let (starts, runs) = (backend.upload(&(0..=row_tiles).collect::<Vec<_>>())?, backend.upload(&runs)?);
     let list = TileList { starts: &starts, runs: &runs };
-    let values = backend.upload_reals(&normals(m * p, 5))?;
+    let values = backend.upload_reals(normals(m * p, 5))?;
     let (mut packed, mut out, mut mean) = (backend.zeros(m * (d + 1))?, backend.zeros(n)?, backend.zeros(n * p)?);
     let (rows, columns) = (tiles::<B>(&x, n, d), tiles::<B>(&y, m, d));
     let (rows, columns, list) = (&rows, &columns, &list);

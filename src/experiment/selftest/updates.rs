@@ -5,7 +5,7 @@ use crate::experiment::selftest::inputs::normals;
 
 /// A potential after one damped update.
 pub fn relax<B: Backend>(backend: &B, count: usize) -> Result<Vec<f64>, BackendError> {
-    let (log_ratio, ground) = (backend.upload_reals(&normals(count, 1))?, backend.upload(&normals(count, 3))?);
+    let (log_ratio, ground) = (backend.upload_reals(normals(count, 1))?, backend.upload(&normals(count, 3))?);
     let (mut potential, mut change) = (backend.upload(&normals(count, 2))?, backend.zeros(count)?);
     let update = Update { eps: 0.1, share: 0.5, damping: Some(Damping { omega: 0.3, ground: &ground }) };
     backend.relax(&log_ratio, update, &potential, &mut change)?;

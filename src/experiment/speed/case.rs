@@ -186,8 +186,8 @@ impl Case {
             Kernel::SoftMinSelf => {
                 let half_squares = |x: &[f64]| x.chunks_exact(d).map(|x| 0.5 * x.iter().map(|x| x * x).sum::<f64>()).collect();
                 let halves: Vec<f64> = half_squares(&backend.download_reals(&x)?);
-                let (shift, weights) = (backend.upload_reals(&halves)?, backend.upload_reals(&vec![1.0 / n as f64; n])?);
-                let log_weights = backend.upload_reals(&vec![-(n as f64).ln(); n])?;
+                let (shift, weights) = (backend.upload_reals(&halves)?, backend.upload_reals(vec![1.0 / n as f64; n])?);
+                let log_weights = backend.upload_reals(vec![-(n as f64).ln(); n])?;
                 let (mut packed, mut out) = (backend.zeros(n * (d + 1))?, backend.zeros(n)?);
                 let weights = (&weights, &log_weights);
                 timed(backend, || {
@@ -225,7 +225,7 @@ impl Case {
                 timed(backend, || backend.nearest(rows, &y, &mut index))
             }
             Kernel::PairSum => {
-                let ones = backend.upload_reals(&vec![1.0; n])?;
+                let ones = backend.upload_reals(vec![1.0; n])?;
                 let weighted = |points| Weighted { points, weights: &ones };
                 timed(backend, || backend.pair_sum(weighted(rows), weighted(points), PairKernel::Distance).map(|_| ()))
             }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, BackendError, Real, Reals};
+use crate::backend::{Backend, BackendError, Partial, Real, Reals};
 use crate::checkpoint::Part;
 use crate::transport::TransportError;
 use crate::transport::hold::Hold;
@@ -339,14 +339,14 @@ impl<'a, B: Backend, const D: usize> Level<'a, B, D> {
             y.into_iter().chain(beside)
         };
         let values = (backend.upload_reals((0..columns.scale.len()).flat_map(row))?, D + 3);
-        let (log_ratio, means) = self.lists[0].means(backend, (rows, columns), self.step.eps, values, &mut self.packed)?;
+        let Partial { log_sum, mean } = self.lists[0].means(backend, (rows, columns), self.step.eps, values, &mut self.packed)?;
         let mut all = RowMeans::default();
-        for (k, means) in means.chunks(BLOCK * (D + 3)).enumerate() {
+        for (k, means) in mean.chunks(BLOCK * (D + 3)).enumerate() {
             let means: Vec<f64> = means.iter().map(|mean| mean.to_f64()).collect();
             let block = k * BLOCK..k * BLOCK + means.len() / (D + 3);
             let x = &rows.scale.points[block.start * D..block.end * D];
             let of = ProductRows { x, width: D, ground: &rows.hold.ground[block.clone()], phi: &phi[block.clone()], gap };
-            all.extend(of.means(log_ratio[block.clone()].iter().map(|r| r.to_f64()).collect(), &means));
+            all.extend(of.means(log_sum[block.clone()].iter().map(|r| r.to_f64()).collect(), &means));
             means.chunks_exact(D + 3).zip(block).for_each(|(mean, i)| to(i, &mean[..D]));
         }
         Ok(all)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::backend::{Backend, BackendError, Damping, Logit, Out, Reals, TILE, TileList, Tiles, Update};
+use crate::backend::{Backend, BackendError, Damping, Logit, Out, Partial, Reals, TILE, TileList, Tiles, Update};
 use crate::transport::hold::Hold;
 use crate::transport::multiscale::tiles::{Cell, List, Scale, affine, cells, list};
 
@@ -207,7 +207,7 @@ impl<B: Backend> Kept<B> {
         backend.soft_min(logit, Out::of(out))
     }
 
-    /// Means Σ_j P_ij v_j / Σ_j P_ij of values v, m × p, and before them log r of each row.
+    /// log r of each row, and the means Σ_j P_ij v_j / Σ_j P_ij of values v, m × p.
     pub fn means<const D: usize>(
         &self,
         backend: &B,
@@ -215,13 +215,9 @@ impl<B: Backend> Kept<B> {
         eps: f64,
         (values, p): (Reals<B>, usize),
         packed: &mut Reals<B>,
-    ) -> Result<(Vec<B::Real>, Vec<B::Real>), BackendError> {
-        let n = rows.scale.len();
-        let (mut mean, mut log_ratio) = (backend.zeros(n * p)?, backend.zeros(n)?);
+    ) -> Result<Partial<B::Real>, BackendError> {
         let list = TileList { starts: &self.starts, runs: &self.runs };
         let logit = Logit::Tiles { rows: &rows.tiles(), columns: &columns.tiles(), list: &list, eps, packed };
-        backend.soft_min(logit, Out::with_mean(&mut log_ratio, &values, p, &mut mean))?;
-        drop(values);
-        Ok((backend.download(&log_ratio)?, backend.download(&mean)?))
+        Partial::of(backend, logit, rows.scale.len(), Some((&values, p)))
     }
 }
