@@ -128,6 +128,13 @@ fn the_ledger_and_the_reclocking_of_compare_have_the_keys_that_the_page_says() {
 }
 
 #[test]
+fn sample_prints_and_writes_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = ["sample moons --n 60 --steps 2 --trajectory", "sample normal --n 60 --method dopri5"];
+    agree("sample", folder.path(), &runs, &["source", "target"]);
+}
+
+#[test]
 fn jko_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     let runs = [
