@@ -100,7 +100,7 @@ impl Signature {
     }
 
     /// The factor of the model's output: −1 of a velocity against our t, else 1.
-    pub(super) fn sign(&self) -> f64 {
+    pub fn sign(&self) -> f64 {
         let against = self.prediction == Prediction::Velocity && self.reversed && self.clock == Clock::T;
         if against { -1.0 } else { 1.0 }
     }
