@@ -159,7 +159,7 @@ impl Workbench<'_> {
     }
 }
 
-/// The family of a model's schedule; without one it is as good as any, and the straight path is taken.
+/// The family of a model's schedule; a model without one runs on the straight path.
 pub fn family_of(model: &Field) -> Family {
     match model.schedule() {
         None | Some(Schedule::CondOt | Schedule::Polynomial(_)) => Family::Flow,

@@ -107,7 +107,7 @@ pub fn ledger(path: &Path<'_>, regression: Option<Estimate>, seed: u32) -> Resul
 /// Share of a number that sums over particles and steps may lose to rounding.
 const ROUNDING: f64 = 1e-12;
 
-/// `more` − `less` of two numbers that are in this order but for rounding; 0 where they differ by no more.
+/// `more` − `less`; 0 where they differ by rounding alone.
 fn difference(more: f64, less: f64) -> f64 {
     let difference = more - less;
     if difference.abs() <= ROUNDING * more.abs() { 0.0 } else { difference }

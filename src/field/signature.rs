@@ -123,7 +123,7 @@ impl Signature {
             (Clock::LogSnr, _) => (if self.reversed { 2.0 } else { -2.0 }) * level.ratio().ln(),
             (Clock::Index, Schedule::Table(table)) => {
                 let (last, entry) = (table.entries() as f64 - 1.0, table.entries() as f64 * (1.0 - t) - 1.0);
-                // Entries are whole, but for rounding.
+                // Undo the rounding of t.
                 let entry = if (entry - entry.round()).abs() < 1e-9 { entry.round() } else { entry };
                 let entry = entry.clamp(0.0, last);
                 if self.reversed { last - entry } else { entry }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! which is the optimality condition of F(ρ′) + W₂²(ρ′, ρ)/2τ (Jordan, Kinderlehrer, Otto 1998). It is solved as a fixed point with
-//! Anderson's acceleration, the score estimated anew in every round, in one of two ways:
+//! Anderson's acceleration, the score estimated again in every round, in one of two ways:
 //!
 //! - of a Gaussian of the particles' moments, exact where start and π are Gaussians, in any dimension: the moments then make the steps
 //!   of [`Gaussian::jko_step`](crate::transport::Gaussian);

@@ -105,7 +105,7 @@ fn wrong(why: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, why)
 }
 
-/// The elements of a list; none of another value.
+/// The elements of a list; `None` for any other value.
 fn elements(value: &Value) -> Of<Option<Vec<Value>>> {
     match value.kind() {
         ValueKind::Seq | ValueKind::Iterable => Ok(Some(value.try_iter()?.collect())),

@@ -20,7 +20,7 @@ const VERSION: u32 = 1;
 #[cfg(feature = "onnx")]
 const CHECK: f64 = 0.01;
 
-/// What the model in an ONNX file predicts, and how it is told the time; in MODEL.toml beside it the same keys.
+/// What the model in an ONNX file predicts, and how it is told the time; MODEL.toml beside it has the same keys.
 #[derive(Args, Clone, Default, Deserialize, PartialEq, Serialize)]
 #[command(next_help_heading = "Models in ONNX files")]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -67,7 +67,7 @@ pub fn is_onnx(path: &Path) -> bool {
 }
 
 impl ModelFlags {
-    /// The model at `path`, one of [`is_model`]; one in an ONNX file was trained on the `schedule` given unless the file beside it says.
+    /// The model at `path`, for which [`is_model`] holds. An ONNX model was trained on `schedule` unless the file beside it names another.
     pub fn open(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Field, Failure> {
         if is_onnx(path) {
             return self.open_onnx(path, schedule, session);
