@@ -78,10 +78,11 @@ impl<T: Plain, const N: usize> Array<T, N> {
     #[inline(always)]
     fn power(self, coefficients: &[T], scale: i32) -> Self {
         let exponent = |n: i32| Self::splat(T::from_f64(f64::from(n)));
-        let (x, round, zero) = (exponent(T::INFINITE - scale).min(self), Self::splat(T::ROUND), T::zeroed());
+        let (round, zero, least) = (Self::splat(T::ROUND), T::zeroed(), T::from_f64(f64::from(LEAST_EXPONENT)));
+        // Bounded below as well: the compiler may compute with a power before zero takes its place, and it must not be denormal.
+        let x = Self::splat(least).max(exponent(T::INFINITE - scale).min(self));
         let shifted = x.add(round);
         let power = polynomial(x.sub(shifted.sub(round)), coefficients).zip(shifted, T::scale);
-        let least = T::from_f64(f64::from(LEAST_EXPONENT));
         self.zip(power, |x, power| if x < least { zero } else { power })
     }
 }
