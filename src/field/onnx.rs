@@ -53,7 +53,7 @@ struct Port {
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum OnnxError {
-    /// There is no ONNX Runtime.
+    /// No ONNX Runtime is found.
     #[error(
         "no ONNX Runtime that can be used: {cause}; pip install onnxruntime into an active virtual environment, or set ORT_DYLIB_PATH to the library"
     )]
@@ -61,8 +61,8 @@ pub enum OnnxError {
         /// What was found or not found.
         cause: String,
     },
-    /// The runtime does not open the file.
-    #[error("{}: the ONNX Runtime does not open it: {cause}", path.display())]
+    /// The runtime cannot open the file.
+    #[error("{}: the ONNX Runtime cannot open it: {cause}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -107,7 +107,7 @@ impl Onnx {
     /// The model in the file at `path`, which `signature` describes; `inputs` where the shapes do not tell points from time.
     ///
     /// # Errors
-    /// [`OnnxError`] when there is no runtime, it does not open the file, or inputs and outputs are not those of a field.
+    /// [`OnnxError`] when no runtime is found, the runtime cannot open the file, or its inputs and outputs are not those of a field.
     pub fn open(path: &Path, signature: Signature, inputs: &Inputs) -> Result<Self, OnnxError> {
         let refused = |cause: ort::Error| OnnxError::File { path: path.into(), cause: cause.to_string() };
         let environment = runtime()?;
@@ -117,7 +117,7 @@ impl Onnx {
         let session = builder.commit_from_file(path).map_err(refused)?;
         let (points, time) = ports(session.inputs(), inputs).map_err(|fault| fault.of(path, session.inputs()))?;
         let batch = usize::try_from(points.shape[0]).ok();
-        let dim = points.shape[1..].iter().product::<i64>() as usize;
+        let dim = points.numbers();
         let fits = |output: &&Outlet| {
             let shape = output.dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default();
             let same = |(found, wanted): (&i64, &i64)| *found < 0 || *wanted < 0 || found == wanted;
@@ -169,12 +169,7 @@ impl Onnx {
         shape[0] = rows as i64;
         let mut values = vec![(self.points.name.as_str(), self.points.tensor(shape, &padded)?)];
         if let Some(port) = &self.time {
-            let shape: Vec<i64> = match port.shape[..] {
-                [] => vec![],
-                [1] if self.batch != Some(1) => vec![1],
-                [_] => vec![rows as i64],
-                _ => vec![rows as i64, 1],
-            };
+            let shape: Vec<i64> = port.shape.iter().map(|&extent| if extent < 0 { rows as i64 } else { extent }).collect();
             let times = vec![time; shape.iter().product::<i64>() as usize];
             values.push((port.name.as_str(), port.tensor(shape, &times)?));
         }
@@ -222,6 +217,12 @@ impl Port {
     fn new(outlet: &Outlet) -> Option<Self> {
         let (element, shape) = (outlet.dtype().tensor_type()?, outlet.dtype().tensor_shape()?.to_vec());
         Some(Self { name: outlet.name().into(), element, shape })
+    }
+
+    /// Numbers of one point: the product of all extents but the first, 0 where one is not fixed or they are more than can be.
+    fn numbers(&self) -> usize {
+        let mut extents = self.shape.iter().skip(1).map(|&extent| usize::try_from(extent).ok());
+        extents.try_fold(1usize, |all, extent| all.checked_mul(extent?)).unwrap_or(0)
     }
 
     /// `values` in this input's type; times between two integers are rounded.
@@ -288,7 +289,7 @@ fn ports(inputs: &[Outlet], given: &Inputs) -> Result<(Port, Option<Port>), Inpu
     if !matches!(points.element, TensorElementType::Float32 | TensorElementType::Float64) {
         return Err(why("its points are neither 32- nor 64-bit floats; export it in float32"));
     }
-    if points.shape.len() < 2 || points.shape[1..].iter().any(|extent| *extent < 1) {
+    if points.shape.len() < 2 || points.shape[0] == 0 || points.numbers() == 0 {
         return Err(why("the shape of a point is not fixed; export it with every axis fixed but the first"));
     }
     match time.as_ref().map(|time| time.element) {

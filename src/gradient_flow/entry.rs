@@ -192,13 +192,13 @@ const LEVELS: &[Choice] = &[Choice::Tau, Choice::Schedule];
 const SILVERMAN: &str = "Silverman's rule in the narrowest direction of the target";
 /// What holds for the certificate of samplers that take noise away.
 const BACKWARD: Certificate = Certificate {
-    exact: "density and score of the law p_t at each level, so the residual of the step from p_t; the noise that a step puts back enters as \
-            its probability flow",
-    approximate: "the particles have the law p_t up to what N(0, I) lacks of it at first and the errors of the steps before; means over \
-                  at most 4,096 particles; W2² is bounded by the step's own map and by tau² times the dissipation",
+    exact: "the density and score of the law p_t at each level, and with them the residual of a step from p_t; the noise that a step puts \
+            back enters as its probability flow",
+    approximate: "the particles follow p_t only up to the error of starting from N(0, I) and the errors of earlier steps; means are over at \
+                  most 4,096 particles; W2² is bounded by the cost of the step's own map and by tau² times the dissipation",
 };
-const NOISY: &str = "V and its gradient at the step's level, and F and the residual where source and target are Gaussian laws; elsewhere the \
-                     noise of the step is a kernel of known width, so bounds from both sides hold";
+const NOISY: &str = "V and its gradient at the step's level; F and the residual where source and target are Gaussian laws; elsewhere the noise \
+                     of the step is a kernel of known width, which bounds F from both sides";
 
 /// All schemes.
 pub const SCHEMES: &[Entry] = &[
@@ -211,7 +211,8 @@ pub const SCHEMES: &[Entry] = &[
         keeps_weights: true,
         certificate: Certificate {
             exact: "F = S_eps of the particles, its gradient and the W2² of the explicit step, to the tolerance of the solver",
-            approximate: "S_eps for half W2², off by O(eps²); tau has no unit of time, so there is no decay rate",
+            approximate: "S_eps stands for half W2², with an error of O(eps²); tau is a share of the way and not a time, so no decay \
+                          rate is known",
         },
         make: sinkhorn_flow,
     },
@@ -224,7 +225,7 @@ pub const SCHEMES: &[Entry] = &[
         keeps_weights: true,
         certificate: Certificate {
             exact: "F = KL(rho|m) of the weights, and the energy inequality in the metric of the entropic step",
-            approximate: "W2² of the step, read off J_eps; masses move and not particles, so there is no residual",
+            approximate: "W2² of the step, read off J_eps; weights change while the points stay, so there is no residual",
         },
         make: semi_unbalanced,
     },
@@ -238,7 +239,7 @@ pub const SCHEMES: &[Entry] = &[
         certificate: Certificate {
             exact: NOISY,
             approximate: "elsewhere density and score are estimated from at most 4,096 particles (jko_residual_floor, standard errors); the step \
-                          is explicit in V, so it settles beside the target and F stays above its e^(-2 lambda t)",
+                          is explicit in V, so it settles slightly off the target and F stays above F_0 e^(-2 lambda t)",
         },
         make: langevin,
     },
@@ -251,8 +252,8 @@ pub const SCHEMES: &[Entry] = &[
         keeps_weights: true,
         certificate: Certificate {
             exact: "F of the particles with the entropy of their kernel density, its gradient, W2² of the step and the energy inequality",
-            approximate: "that entropy for the entropy of the law: jko_residual_floor is its gradient on draws of the target, where a step \
-                          has no residual",
+            approximate: "the kernel density's entropy stands for that of the law; jko_residual_floor is what the estimate gives on draws \
+                          of the target, where the exact residual is zero",
         },
         make: blob,
     },
@@ -264,10 +265,10 @@ pub const SCHEMES: &[Entry] = &[
         eps_origin: Some(SILVERMAN),
         keeps_weights: true,
         certificate: Certificate {
-            exact: "between Gaussian laws all of it, for the Gaussian of the particles' moments; elsewhere that the step minimises F + W2²/2tau \
-                    with the entropy of the kernel density",
-            approximate: "elsewhere that entropy for the entropy of the law: jko_residual_floor is its gradient on draws of the target, where \
-                          a step has no residual",
+            exact: "between Gaussian laws everything, for the Gaussian with the particles' moments; elsewhere that the step minimises \
+                    F + W2²/2tau with the entropy of the kernel density",
+            approximate: "elsewhere the kernel density's entropy stands for that of the law; jko_residual_floor is what the estimate gives \
+                          on draws of the target, where the exact residual is zero",
         },
         make: implicit,
     },
@@ -279,9 +280,10 @@ pub const SCHEMES: &[Entry] = &[
         eps_origin: None,
         keeps_weights: false,
         certificate: Certificate {
-            exact: "law, density and score at every step, of a mixture or of the source's points; lambda = 1; the noise enters as its \
+            exact: "law, density and score at every step, of a mixture or of the source's points; lambda = 1; noise enters as its \
                     probability flow",
-            approximate: "means over at most 4,096 particles; W2² is bounded by the step's own map and by tau² times the dissipation",
+            approximate: "means are over at most 4,096 particles; W2² is bounded by the cost of the step's own map and by tau² times the \
+                          dissipation",
         },
         make: forward,
     },
@@ -324,8 +326,8 @@ pub const SCHEMES: &[Entry] = &[
         keeps_weights: false,
         certificate: Certificate {
             exact: NOISY,
-            approximate: "F = KL(.|p_sigma) moves with the level, so it is compared within a step only; density and score of the particles are \
-                          estimated (jko_residual_floor, standard errors)",
+            approximate: "F = KL(.|p_sigma) changes with the level, so it is compared within a step only; density and score of the particles \
+                          are estimated (jko_residual_floor, standard errors)",
         },
         make: ncsn,
     },
@@ -337,9 +339,9 @@ pub const SCHEMES: &[Entry] = &[
         eps_origin: None,
         keeps_weights: false,
         certificate: Certificate {
-            exact: "before t = 0.8 all of it: F = int V has no entropy; later V and its gradient",
-            approximate: "from t = 0.8 on F has the entropy times a rising temperature, estimated from the particles where a step's noise is \
-                          wide enough for them to tell",
+            exact: "everything before t = 0.8, where F = int V has no entropy; later V and its gradient",
+            approximate: "from t = 0.8 on F includes the entropy times a rising temperature, estimated from the particles where a step's \
+                          noise is wide enough",
         },
         make: energy_matching,
     },

@@ -1,12 +1,11 @@
 //! The page of a descent: free energy, and the certificate of each step.
 
-use minijinja::{Environment, context};
+use minijinja::context;
 
 use super::axis::{Axis, Scale};
 use super::look::{csv, exact, flag, number};
-use super::page::PAGE_STYLE;
-use super::plot::{Chart, Key, Panel, STYLE};
-use super::{Figure, Report, ReportError};
+use super::plot::{Chart, Key, Panel};
+use super::{Figure, Report, ReportError, frame};
 use crate::experiment::{DescentRecord, Mark};
 use crate::gradient_flow::Account;
 
@@ -74,11 +73,7 @@ fn html(record: &DescentRecord, [source, target]: [&str; 2], figures: &[Figure])
     let mut reasons: Vec<String> = record.steps.iter().filter_map(|account| account.reason.clone()).collect();
     reasons.sort_unstable();
     reasons.dedup();
-    let mut environment = Environment::new();
-    environment.add_template("descent.html", include_str!("descent.html"))?;
-    Ok(environment.get_template("descent.html")?.render(context! {
-        style => format!("{PAGE_STYLE}{STYLE}"),
-        version => env!("CARGO_PKG_VERSION"),
+    let values = context! {
         source,
         target,
         facts,
@@ -87,16 +82,10 @@ fn html(record: &DescentRecord, [source, target]: [&str; 2], figures: &[Figure])
         halted => &record.halted,
         reasons,
         flags => record.flags.iter().map(|f| flag(*f)).collect::<Vec<_>>(),
-        figures => figures.iter().map(|figure| context! {
-            name => figure.name,
-            title => &figure.title,
-            reading => &figure.reading,
-            panels => &figure.panels,
-            width => figure.panel_width,
-        }).collect::<Vec<_>>(),
         heads => columns.iter().map(|(_, head, _)| *head).collect::<Vec<_>>(),
         rows => rows.map(cells).collect::<Vec<_>>(),
-    })?)
+    };
+    frame::render(include_str!("descent.html"), figures, values)
 }
 
 /// The points (k, number) of the states that have a finite one.

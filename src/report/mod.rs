@@ -6,6 +6,7 @@ mod axis;
 mod curves;
 mod descent;
 pub mod film;
+mod frame;
 mod images;
 mod ledger;
 mod look;

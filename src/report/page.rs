@@ -1,16 +1,12 @@
 //! The page: the record's facts, the figures and the table, through the template.
 
+use minijinja::context;
 use minijinja::value::Serde;
-use minijinja::{Environment, context};
 
 use super::look::{flag, number};
-use super::plot::STYLE;
 use super::table::{answers, table};
-use super::{Figure, ReportError};
+use super::{Figure, ReportError, frame};
 use crate::experiment::CompareRecord;
-
-/// Style of every page around its figures, in light and dark.
-pub(super) const PAGE_STYLE: &str = include_str!("page.css");
 
 /// One line of the ledger's table: path, action, W₂², gap, bend and clock ± standard error, residual ± standard error, verdict.
 fn ledger(record: &CompareRecord) -> Vec<[String; 8]> {
@@ -48,17 +44,9 @@ pub(super) fn html(record: &CompareRecord, figures: &[Figure]) -> Result<String,
     ];
     let limit = record.model_limit.map(|limit| ("network in 1,024 Heun steps, divergence", number(limit.divergence)));
     let eps_transport = record.eps_transport.map(|eps| ("ε of ot-* and displacement", number(eps)));
-    let figures: Vec<_> = figures
-        .iter()
-        .map(|f| context! { name => f.name, title => &f.title, reading => &f.reading, panels => &f.panels, width => f.panel_width })
-        .collect();
-    let mut environment = Environment::new();
-    environment.add_template("report.html", include_str!("page.html"))?;
-    let page = environment.get_template("report.html")?.render(context! {
-        style => format!("{PAGE_STYLE}{STYLE}"),
+    let values = context! {
         target => &record.target,
         source => record.model.as_ref().unwrap_or(&record.source),
-        version => &record.version,
         model => &record.model,
         title => if record.model.is_some() { "how many steps" } else { "diffusion and flow with one ruler" },
         reached => if record.model_limit.is_some_and(|limit| limit.divergence > record.noise_floor.divergence) {
@@ -70,9 +58,8 @@ pub(super) fn html(record: &CompareRecord, figures: &[Figure]) -> Result<String,
         notes => &record.notes,
         flags => record.flags.iter().map(|f| flag(*f)).collect::<Vec<_>>(),
         answers => answers(record),
-        figures,
         ledger => ledger(record),
         table => Serde(table(record)),
-    })?;
-    Ok(page)
+    };
+    frame::render(include_str!("page.html"), figures, values)
 }

@@ -20,7 +20,7 @@ impl Models {
     /// None, with a word, where there is no ONNX Runtime.
     fn new() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["eps", "fixed", "labels", "open", "velocity"] {
+        for name in ["eps", "fixed", "labels", "nan", "open", "velocity"] {
             let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/models/{name}.onnx"));
             fs::copy(from, folder.path().join(format!("{name}.onnx"))).unwrap();
         }
@@ -111,10 +111,19 @@ fn what_was_said_of_a_model_is_kept_beside_it_and_checked() {
     }
     assert_eq!(models.samples(&["sample", "eps.onnx", "--n", "8"]), first);
 
+    // A velocity's own schedule is kept, and one given later is to run on; flags win over the file for one run.
+    let velocity = |more: &[&str]| models.samples(&[&["sample", "velocity.onnx", "--n", "8", "--method", "fm-heun"], more].concat());
+    let own = velocity(&VELOCITY);
+    assert!(fs::read_to_string(models.path("velocity.toml")).unwrap().contains("schedule = \"condot\""));
+    assert_ne!(velocity(&["--schedule", "trigonometric"]), own);
+    assert_ne!(velocity(&["--clock-scale", "900"]), own);
+    assert_eq!(velocity(&[]), own);
+
     fs::write(models.path("velocity.toml"), beside.replace("ddpm", "condot")).unwrap();
     let (code, words) = models.fails(&["sample", "velocity.onnx", "--n", "8"]);
     assert!(code == 1 && words.contains("it is another model"), "{words}");
-    fs::write(models.path("eps.toml"), "version = 2\n").unwrap();
+    // Keys of another version need not be known.
+    fs::write(models.path("eps.toml"), "version = 2\nenergy = true\n").unwrap();
     let (code, words) = models.fails(&["sample", "eps.onnx"]);
     assert!(code == 1 && words.contains("version 2"), "{words}");
     fs::write(models.path("eps.toml"), "version = 1\npredicts = \"eps\"\n").unwrap();
@@ -144,12 +153,14 @@ fn what_is_not_a_model_is_refused_in_words() {
     let open = [&["sample", "open.onnx"], &EPS[..]].concat();
     let labels = [&["sample", "labels.onnx"], &EPS[..]].concat();
     let broken = [&["sample", "broken.onnx"], &EPS[..]].concat();
+    let nan = [&["sample", "nan.onnx"], &EPS[..]].concat();
     let inputs = [&["sample", "eps.onnx", "--inputs", "x=y"], &EPS[..]].concat();
     let index = ["sample", "velocity.onnx", "--prediction", "velocity", "--clock", "index"];
     for (args, code, words) in [
         (&open[..], 1, "the shape of a point is not fixed"),
         (&labels, 1, "\"label\" is neither its points nor its time"),
-        (&broken, 1, "does not open it"),
+        (&broken, 1, "cannot open it"),
+        (&nan, 1, "are not finite"),
         (&inputs, 1, "did you mean \"x\"?"),
         (&index, 1, "the clock is the index of a table"),
         (&["sample", "eps.onnx"], 2, "--prediction"),

@@ -1,8 +1,9 @@
 //! Formulas on the command line and in experiments: the expressions of minijinja, with the functions that records need.
 //!
-//! A parser of our own would be one more language to learn and to keep, and the calculators among the libraries know no records. This
-//! language has arithmetic as well as lists and objects, and the report is written in it already.
+//! A parser of our own would be one more language to learn and maintain, and expression crates know nothing of records. minijinja has
+//! arithmetic, lists and objects, and the report is already written in it.
 
+use brenier::measure::Cloud;
 use brenier::nearest;
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Expression, UndefinedBehavior, Value};
@@ -10,6 +11,9 @@ use minijinja::{Environment, Error, ErrorKind, Expression, UndefinedBehavior, Va
 use crate::Failure;
 
 type Of<T> = Result<T, Error>;
+
+/// Characters of the longest formula: the parser goes a level deeper for each operator.
+const LONGEST: usize = 4096;
 
 /// The language: its functions, of numbers or of lists of them element by element, and of lists.
 pub fn language() -> Environment<'static> {
@@ -43,8 +47,8 @@ pub fn language() -> Environment<'static> {
     language.add_function("rms_distance", |x: Value, y: Value| rms_distance(&x, &y));
     language.add_function("slope", |x: Value, y: Value| slope(&numbers(&[x])?, &numbers(&[y])?));
     language.add_function("largest_rise", |x: Value| {
-        let rises = numbers(&[x])?;
-        Ok::<_, Error>(rises.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::NEG_INFINITY, f64::max))
+        let rises = numbers(&[x])?.windows(2).map(|pair| pair[1] - pair[0]).reduce(f64::max);
+        rises.ok_or_else(|| wrong("a list of one number neither rises nor falls".into()))
     });
     language.add_function("column", |rows: Value, key: Value| column(&rows, &key));
     language.add_function("where", |rows: Value, keys: Kwargs| matching(&rows, &keys));
@@ -60,6 +64,12 @@ pub struct Formula<'l> {
 impl<'l> Formula<'l> {
     /// The formula `text` of `variables`, in `language`.
     pub fn new(language: &'l Environment<'static>, text: &str, variables: &[&str]) -> Result<Self, Failure> {
+        if text.len() > LONGEST {
+            return Err(format!("a formula of {} characters is too long; the longest has {LONGEST}", text.len()).into());
+        }
+        if negates_a_power(text) {
+            return Err(format!("\"{text}\": the minus binds before the power, so -x**2 is x**2; write -(x**2)").into());
+        }
         let expression = language.compile_expression_owned(text.to_owned()).map_err(|error| refused(text, &error))?;
         let globals: Vec<&str> = language.globals().map(|(name, _)| name).collect();
         let known: Vec<&str> = variables.iter().chain(&globals).copied().collect();
@@ -87,12 +97,12 @@ impl<'l> Formula<'l> {
         let value = self.expression.eval(values).map_err(|error| refused(&self.text, &error))?;
         match f64::try_from(value.clone()) {
             Ok(number) if value.is_number() => Ok(number),
-            _ => Err(format!("\"{}\" is {value}, and not a number", self.text).into()),
+            _ => Err(format!("\"{}\" is {}, not a number", self.text, described(&value)).into()),
         }
     }
 }
 
-/// Why there is no formula, or no value of it.
+/// minijinja's error as ours: the text is not a formula, or it has no value.
 fn refused(text: &str, error: &Error) -> Failure {
     let kind = match error.kind() {
         ErrorKind::SyntaxError => "is not a formula",
@@ -114,11 +124,44 @@ fn elements(value: &Value) -> Of<Option<Vec<Value>>> {
 }
 
 fn list(value: &Value) -> Of<Vec<Value>> {
-    elements(value)?.ok_or_else(|| wrong(format!("{value} is not a list")))
+    elements(value)?.ok_or_else(|| wrong(format!("{} is not a list", described(value))))
 }
 
 fn number(value: &Value) -> Of<f64> {
-    if value.is_number() { f64::try_from(value.clone()) } else { Err(wrong(format!("{value} is not a number"))) }
+    if value.is_number() { f64::try_from(value.clone()) } else { Err(wrong(format!("{} is not a number", described(value)))) }
+}
+
+/// A value in a sentence: whole where it is short.
+fn described(value: &Value) -> String {
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => value.len().map_or("a list".into(), |len| format!("a list of {len}")),
+        ValueKind::Map => "a record".into(),
+        _ => value.to_string(),
+    }
+}
+
+/// Whether a sign stands before a power, as in -t**2: here a sign binds before it, everywhere else after.
+fn negates_a_power(text: &str) -> bool {
+    let words: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let is_word = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '.');
+    let signs = words.iter().enumerate().filter(|(i, c)| {
+        let before = i.checked_sub(1).map(|i| words[i]);
+        **c == '-' && before.is_none_or(|before| !is_word(&before) && !matches!(before, ')' | ']'))
+    });
+    signs.into_iter().any(|(i, _)| {
+        // The operand: a word with what is in brackets behind it, or what is in brackets.
+        let (mut at, mut depth) = (i + 1, 0usize);
+        while let Some(c) = words.get(at) {
+            match c {
+                '(' | '[' => depth += 1,
+                ')' | ']' if depth > 0 => depth -= 1,
+                _ if depth > 0 || is_word(c) => {}
+                _ => break,
+            }
+            at += 1;
+        }
+        words[at..].starts_with(&['*', '*'])
+    })
 }
 
 /// All numbers in `values`, lists inside lists opened.
@@ -130,7 +173,11 @@ fn numbers(values: &[Value]) -> Of<Vec<f64>> {
             None => all.push(number(value)?),
         }
     }
-    if all.is_empty() { Err(wrong("there are no numbers in the list".into())) } else { Ok(all) }
+    match all.iter().find(|x| x.is_nan()) {
+        Some(_) => Err(wrong("a number of the list is not a number (NaN)".into())),
+        None if all.is_empty() => Err(wrong("the list is empty".into())),
+        None => Ok(all),
+    }
 }
 
 fn each(value: &Value, function: &dyn Fn(f64) -> f64) -> Of<Value> {
@@ -146,7 +193,7 @@ fn both(x: &Value, y: &Value, function: &dyn Fn(f64, f64) -> f64) -> Of<Value> {
         (Some(x), None) => x.into_iter().map(|x| (x, y.clone())).collect(),
         (None, Some(y)) => y.into_iter().map(|y| (x.clone(), y)).collect(),
         (Some(x), Some(y)) if x.len() == y.len() => x.into_iter().zip(y).collect::<Vec<(Value, Value)>>(),
-        (Some(x), Some(y)) => return Err(wrong(format!("lists of {} and of {} have no pairs", x.len(), y.len()))),
+        (Some(x), Some(y)) => return Err(wrong(format!("a list of {} and a list of {} cannot be paired", x.len(), y.len()))),
     };
     pairs.iter().map(|(x, y)| both(x, y, function)).collect::<Of<Vec<Value>>>().map(Value::from)
 }
@@ -158,13 +205,12 @@ fn mean(x: &[f64]) -> f64 {
 /// The total variance of rows, or the variance of numbers.
 fn variance(x: &Value) -> Of<f64> {
     let rows = list(x)?.iter().map(|row| numbers(std::slice::from_ref(row))).collect::<Of<Vec<Vec<f64>>>>()?;
-    let width = rows.iter().map(Vec::len).min().unwrap_or(0);
-    let of_column = |j: usize| {
-        let values: Vec<f64> = rows.iter().map(|row| row[j]).collect();
-        let mean = mean(&values);
-        values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / values.len() as f64
-    };
-    Ok((0..width).map(of_column).sum())
+    let width = rows.first().map_or(0, Vec::len);
+    if rows.iter().any(|row| row.len() != width) {
+        return Err(wrong("the rows are of different lengths".into()));
+    }
+    let cloud = Cloud::new(rows.concat(), width).map_err(|cause| wrong(cause.to_string()))?;
+    Ok(cloud.variance())
 }
 
 /// √E|x − y|² of rows in the same order.

@@ -15,7 +15,7 @@ use crate::{Failure, values};
 const ENDING: &str = "onnx";
 /// The version of the file beside a model.
 #[cfg(feature = "onnx")]
-const VERSION: u32 = 1;
+const VERSION: i64 = 1;
 /// Relative change of its outputs from which on a model is another.
 #[cfg(feature = "onnx")]
 const CHECK: f64 = 0.01;
@@ -26,7 +26,7 @@ const CHECK: f64 = 0.01;
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ModelFlags {
     #[arg(skip)]
-    version: u32,
+    version: i64,
     /// What the model predicts; this and the flags below are written to MODEL.toml, and need not be given again
     #[arg(long, value_name = "P", value_parser = values::predictions())]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,8 @@ pub fn is_onnx(path: &Path) -> bool {
 }
 
 impl ModelFlags {
-    /// The model at `path`, for which [`is_model`] holds. An ONNX model was trained on `schedule` unless the file beside it names another.
+    /// The model at `path`, for which [`is_model`] holds; one in an ONNX file was trained on `schedule` unless these flags, or the file
+    /// beside it, name another.
     pub fn open(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Field, Failure> {
         if is_onnx(path) {
             return self.open_onnx(path, schedule, session);
@@ -95,46 +96,66 @@ impl ModelFlags {
 
     #[cfg(feature = "onnx")]
     fn open_onnx(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Field, Failure> {
+        use clap::ValueEnum;
+
         use brenier::field::{Onnx, Signature};
         use brenier::path::{Prediction, Schedule};
 
         let beside = path.with_extension("toml");
-        let kept = Self::read(&beside)?;
-        let (name, is_new) = (path.display(), kept.is_none());
-        let mut all = self.over(kept.unwrap_or_default());
+        let (name, kept) = (path.display(), Self::read(&beside)?);
+        let mut all = self.over(kept.clone().unwrap_or_default());
         all.schedule = all.schedule.or(schedule.map(str::to_owned));
+        // Kept too, so that a schedule given later is one to run on.
+        if all.prediction.as_deref() == Some("velocity") {
+            all.schedule.get_or_insert("condot".into());
+        }
         let Some(prediction) = &all.prediction else {
             return Err(bad_usage(format!("{name}: say what the model predicts, with --prediction eps|x0|v|velocity|score")));
         };
-        let prediction = Prediction::named(prediction)?;
-        let schedule = match &all.schedule {
-            Some(schedule) => Schedule::parse(schedule)?,
-            None if prediction == Prediction::Velocity => Schedule::CondOt,
-            None => {
-                return Err(bad_usage(format!(
-                    "{name}: say which schedule the model was trained on, with --schedule S, such as linear-vp, ddpm or condot"
-                )));
-            }
+        let Some(trained_on) = &all.schedule else {
+            return Err(bad_usage(format!(
+                "{name}: say which schedule the model was trained on, with --schedule S, such as linear-vp, ddpm or condot"
+            )));
         };
+        let schedule = Schedule::parse(trained_on)?;
         let usual = if matches!(schedule, Schedule::Table(_)) { Clock::Index } else { Clock::T };
         let (clock, scale) = (all.clock.unwrap_or(usual), all.clock_scale.unwrap_or(1.0));
-        let signature = Signature::new(prediction, schedule, clock, all.clock_reverse, scale)?;
+        let signature = Signature::new(Prediction::named(prediction)?, schedule, clock, all.clock_reverse, scale)?;
         let inputs = all.inputs.as_deref().map(inputs).transpose()?.unwrap_or_default();
         let model = Onnx::open(path, signature, &inputs)?;
-        session.note(&format!("{name}: {}", model.describe()));
+        let shown = clock.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let reversed = if all.clock_reverse { ", reversed" } else { "" };
+        session.note(&format!(
+            "{name}: predicts {prediction}, trained on {trained_on}, told the time as {scale} x {shown}{reversed}; takes {}",
+            model.describe()
+        ));
         let found = model.check()?;
-        if let Some(kept) = all.check.filter(|kept| (kept - found).abs() > CHECK * kept.abs()) {
-            return Err(format!(
-                "{name}: its outputs are of size {found:.4}, and were {kept:.4} when {} was written; it is another model: check the keys there, and remove \"check\"",
-                beside.display()
-            )
-            .into());
+        if !found.is_finite() {
+            return Err(format!("{name}: its predictions for normal points are not finite in the middle of the schedule; train or export it again").into());
         }
-        if is_new {
-            all.check = Some(found);
-            all.write(&beside, session);
+        match kept {
+            None => {
+                all.check = Some(found);
+                all.write(&beside, session);
+            }
+            Some(kept) if kept != all => {
+                session.note(&format!("{} says otherwise, and the flags win for this run; change the file to keep them", beside.display()));
+            }
+            Some(Self { check: Some(kept), .. }) if (kept - found).abs() > CHECK * kept.abs() => {
+                return Err(format!(
+                    "{name}: its outputs are of size {found:.4}, and were {kept:.4} when {} was written; it is another model: check the keys there, and remove \"check\"",
+                    beside.display()
+                )
+                .into());
+            }
+            Some(_) => {}
         }
         Ok(Field::given(model))
+    }
+
+    /// These flags for a model trained on `schedule`, whatever the file beside it says.
+    pub fn trained_on(&self, schedule: Option<&str>) -> Self {
+        Self { schedule: schedule.map(str::to_owned), ..self.clone() }
     }
 
     /// These flags, and those `kept` beside the model where they are not given.
@@ -143,7 +164,7 @@ impl ModelFlags {
         Self {
             version: VERSION,
             prediction: self.prediction.clone().or(kept.prediction),
-            schedule: kept.schedule,
+            schedule: self.schedule.clone().or(kept.schedule),
             clock: self.clock.or(kept.clock),
             clock_reverse: self.clock_reverse || kept.clock_reverse,
             clock_scale: self.clock_scale.or(kept.clock_scale),
@@ -159,12 +180,14 @@ impl ModelFlags {
             return Ok(None);
         }
         let (text, name) = (brenier::io::read_text(beside)?, beside.display());
-        let kept: Self = toml::from_str(&text).map_err(|cause| format!("{name}: {}", cause.message()))?;
-        match kept.version {
-            VERSION => Ok(Some(kept)),
-            other => {
+        let refused = |cause: toml::de::Error| format!("{name}: {}", cause.message());
+        let table: toml::Table = text.parse().map_err(refused)?;
+        match table.get("version").and_then(toml::Value::as_integer) {
+            Some(VERSION) => Ok(Some(table.try_into().map_err(refused)?)),
+            Some(other) => {
                 Err(format!("{name}: it is of version {other}, and this program reads version {VERSION}; write it again").into())
             }
+            None => Err(format!("{name}: it begins with version = {VERSION}").into()),
         }
     }
 

@@ -30,6 +30,11 @@ def node(op, inputs, output, **attributes):
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
 
+def centred(alpha):
+    """x − α m."""
+    return [node("Mul", f"{alpha} mean", "am"), node("Sub", "x am", "centred")]
+
+
 # ε̂ = σ (x − α m)/(α² s² + σ²) on the table of DDPM; the time is the entry, an integer for each point.
 alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 alpha, sigma = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
@@ -39,12 +44,14 @@ eps = [
     node("Gather", "alpha entry", "a"),
     node("Unsqueeze", "s one", "s1"),
     node("Unsqueeze", "a one", "a1"),
-    node("Mul", "a1 mean", "am"),
-    node("Sub", "x am", "centred"),
+    *centred("a1"),
     node("Mul", "s1 centred", "y"),
 ]
 tables = {"scale": scale.astype(np.float32), "alpha": alpha.astype(np.float32), "mean": MEAN, "one": np.array([1])}
 save("eps", eps, [("x", FLOAT, ["n", 2]), ("entry", INT, ["n"])], tables)
+
+# Weights that are not numbers, as training that diverged leaves them.
+save("nan", eps, [("x", FLOAT, ["n", 2]), ("entry", INT, ["n"])], tables | {"mean": np.float32([np.nan, 0])})
 
 # Two samples a call, no more and no less, as an export without dynamic axes has it.
 save("fixed", eps, [("x", FLOAT, [2, 2]), ("entry", INT, [2])], tables, [2, 2])
@@ -54,8 +61,7 @@ save("fixed", eps, [("x", FLOAT, [2, 2]), ("entry", INT, [2])], tables, [2, 2])
 velocity = [
     node("Div", "time thousand", "sigma"),
     node("Sub", "unit sigma", "alpha"),
-    node("Mul", "alpha mean", "am"),
-    node("Sub", "x am", "centred"),
+    *centred("alpha"),
     node("Mul", "alpha alpha", "aa"),
     node("Mul", "aa variance", "aav"),
     node("Mul", "sigma sigma", "ss"),
