@@ -23,7 +23,7 @@ const DIFFERENCE: f64 = 1e-3;
 pub struct Forward {
     /// f; −∞ where α = 0.
     pub drift: f64,
-    /// g ≥ 0; ∞ where α = 0 and the schedule does not preserve the variance.
+    /// g ≥ 0; ∞ where α = 0.
     pub noise: f64,
 }
 
@@ -46,7 +46,8 @@ impl Schedule {
     }
 }
 
-/// The forward diffusion of `levels`, t ↦ (α, σ), at t, by differences of order 4 that stay in [0, 1].
+/// The forward diffusion of `levels`, t ↦ (α, σ), at t, by differences over 1e-3 that stay in [0, 1]; their error is of order 1e-12
+/// times the fifth derivatives, beside rounding of 1e-13.
 ///
 /// # Errors
 /// Those of `levels`.

@@ -33,11 +33,12 @@ fn every_experiment_of_the_repository_is_met() {
     let folder = TempDir::new().unwrap();
     assert!(!experiments().is_empty());
     for file in experiments() {
-        let output = run(folder.path(), &file, &["--short", "--json", "--out", "met"]);
+        let out = file.file_stem().unwrap().to_str().unwrap();
+        let output = run(folder.path(), &file, &["--short", "--json", "--out", out]);
         assert_eq!(output.status.code(), Some(0), "{}: {}", file.display(), said(&output));
         let record: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(record["met"], true);
-        let written: Value = serde_json::from_slice(&fs::read(folder.path().join("met/run.json")).unwrap()).unwrap();
+        let written: Value = serde_json::from_slice(&fs::read(folder.path().join(out).join("run.json")).unwrap()).unwrap();
         assert_eq!(written, record);
     }
 }
@@ -219,15 +220,21 @@ fn formulas_know_numbers_lists_and_rows() {
         ("rms_distance([[0, 0], [1, 1]], [[3, 4], [1, 1]]) ** 2", 12.5),
         ("slope([0, 1, 2], [1, 3, 5])", 2.0),
         ("largest_rise([1, 3, 2, 2.5])", 2.0),
+        ("-(3**2) + 2 - 1**2", -8.0),
         ("largest_rise([3, 2, 0][::-1])", 2.0),
         ("column([[1, 2], [3, 4]], 1)[1] + column(a.levels, 't')[2]", 5.0),
         ("where(a.levels, t=0.5, sigma=0.5)[0].alpha", 0.5),
     ];
     let refused = [
-        ("add([1], [1, 2])", "lists of 1 and of 2 have no pairs"),
+        ("add([1], [1, 2])", "a list of 1 and a list of 2 cannot be paired"),
         ("where(a.levels, t=7)[0].alpha", "no row has t = 7"),
         ("where(a.levels, tt=7)[0].alpha", "a row has no tt"),
-        ("mean([])", "no numbers in the list"),
+        ("mean([])", "the list is empty"),
+        ("max(log([-1, 1]))", "NaN"),
+        ("largest_rise([1])", "one number"),
+        ("variance([[1, 2], [3]])", "different lengths"),
+        ("a.levels", "a list of 3"),
+        ("log(0)", "not a finite number"),
         ("slope([1], [1])", "no line"),
         ("log('x')", "x is not a number"),
         ("mean(a.levels)", "not a number"),

@@ -112,7 +112,8 @@ fn what_was_said_of_a_model_is_kept_beside_it_and_checked() {
     assert_eq!(models.samples(&["sample", "eps.onnx", "--n", "8"]), first);
 
     // A velocity's own schedule is kept, and one given later is to run on; flags win over the file for one run.
-    let velocity = |more: &[&str]| models.samples(&[&["sample", "velocity.onnx", "--n", "8", "--method", "fm-heun"], more].concat());
+    let velocity =
+        |more: &[&str]| models.samples(&[&["sample", "velocity.onnx", "--n", "8", "--method", "fm-heun"], more].concat());
     let own = velocity(&VELOCITY);
     assert!(fs::read_to_string(models.path("velocity.toml")).unwrap().contains("schedule = \"condot\""));
     assert_ne!(velocity(&["--schedule", "trigonometric"]), own);

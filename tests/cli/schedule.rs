@@ -67,6 +67,8 @@ fn what_makes_no_schedule_is_refused_in_words() {
         (&["--f", "-u/2", "--g", "1"], 2, &["nothing called \"u\"", "did you mean"]),
         (&["--f", "sqr(s)", "--g", "1"], 2, &["\"sqr\"", "did you mean \"sqrt\""]),
         (&["--f", "(s", "--g", "1"], 2, &["is not a formula"]),
+        (&["--alpha", "t", "--sigma", "exp(-t**2) - exp(-1)"], 2, &["write -(x**2)"]),
+        (&["--f", &format!("1{}", "+1".repeat(50_000)), "--g", "1"], 2, &["is too long"]),
         (&["--f", "log(s)", "--g", "1"], 1, &["f is -inf at s = 0"]),
         (&["--f", "'x'", "--g", "1"], 1, &["not a number"]),
         (&["--alpha", "t - 1/2", "--sigma", "1"], 1, &["alpha = -0.5", "not negative"]),

@@ -120,6 +120,7 @@ impl Compare {
         if let Some(folder) = &folder {
             let report = report::draw(&comparison, image)?;
             folder.clear(&["rows.csv", "report.html"])?;
+            folder.clear_in("samples", |name| name.ends_with(".npy"))?;
             folder.text("report.html", &report.html)?;
             folder.text("rows.csv", &report.rows_csv)?;
             for figure in &report.figures {

@@ -15,7 +15,7 @@ use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
-use crate::output::{self, columns, count, counted, maybe, number, seconds};
+use crate::output::{self, columns, count, counted, maybe, number, seconds, strided};
 use crate::session::{Session, Stamped};
 use crate::{Failure, flags, input, memory, progress, signal, values};
 
@@ -161,10 +161,7 @@ impl Jko {
         );
         let heading = ["step", "free energy", "W2² of the step", "energy inequality", "dissipation", "JKO residual", "its floor"];
         let mut lines = vec![heading.map(str::to_owned).to_vec()];
-        // A screen's worth; all of them are in run.json.
-        let stride = found.steps.len().div_ceil(24);
-        let shown = |k: usize| k.is_multiple_of(stride) || k + 1 == found.steps.len();
-        lines.extend(found.steps.iter().filter(|account| shown(account.k)).map(row));
+        lines.extend(strided(&found.steps, 24).map(|(_, account)| row(account)));
         text += &columns(&lines, |_| true);
         text += &format!(
             "\n\ndivergence to held-out points {}, noise floor {}; variance {:.3} of theirs",

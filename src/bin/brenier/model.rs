@@ -131,7 +131,10 @@ impl ModelFlags {
         ));
         let found = model.check()?;
         if !found.is_finite() {
-            return Err(format!("{name}: its predictions for normal points are not finite in the middle of the schedule; train or export it again").into());
+            return Err(format!(
+                "{name}: its predictions for normal points are not finite in the middle of the schedule; train or export it again"
+            )
+            .into());
         }
         match kept {
             None => {
@@ -139,7 +142,10 @@ impl ModelFlags {
                 all.write(&beside, session);
             }
             Some(kept) if kept != all => {
-                session.note(&format!("{} says otherwise, and the flags win for this run; change the file to keep them", beside.display()));
+                session.note(&format!(
+                    "{} says otherwise, and the flags win for this run; change the file to keep them",
+                    beside.display()
+                ));
             }
             Some(Self { check: Some(kept), .. }) if (kept - found).abs() > CHECK * kept.abs() => {
                 return Err(format!(

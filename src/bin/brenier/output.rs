@@ -102,14 +102,19 @@ impl Folder {
     /// Removes the numbered files PREFIX00000.ENDING of an earlier run.
     pub fn clear_numbered(&self, prefix: &str, endings: &[&str]) -> Result<(), Failure> {
         self.clear(&[])?;
-        let numbered = |name: &str| {
+        self.clear_in(".", |name| {
             let rest = name.strip_prefix(prefix).and_then(|rest| rest.split_once('.'));
             rest.is_some_and(|(digits, ending)| digits.bytes().all(|b| b.is_ascii_digit()) && endings.contains(&ending))
-        };
-        let refused = |cause: io::Error| format!("the folder {} cannot be cleared: {cause}", self.path.display());
-        for entry in fs::read_dir(&self.path).map_err(refused)? {
+        })
+    }
+
+    /// Removes from the folder `inner` the files of an earlier run, by their names.
+    pub fn clear_in(&self, inner: &str, is_own: impl Fn(&str) -> bool) -> Result<(), Failure> {
+        let folder = self.path.join(inner);
+        let refused = |cause: io::Error| format!("the folder {} cannot be cleared: {cause}", folder.display());
+        for entry in fs::read_dir(&folder).map_err(refused)? {
             let entry = entry.map_err(refused)?;
-            if entry.file_name().to_str().is_some_and(numbered) {
+            if entry.file_name().to_str().is_some_and(&is_own) {
                 fs::remove_file(entry.path()).map_err(refused)?;
             }
         }
@@ -230,6 +235,12 @@ pub fn count(n: usize) -> String {
         text.push(digit);
     }
     text
+}
+
+/// About `most` of `rows`, a screen's worth: with their places, in equal strides, and the last in any case.
+pub fn strided<T>(rows: &[T], most: usize) -> impl Iterator<Item = (usize, &T)> {
+    let (stride, last) = (rows.len().div_ceil(most).max(1), rows.len().saturating_sub(1));
+    rows.iter().enumerate().filter(move |(k, _)| k.is_multiple_of(stride) || *k == last)
 }
 
 /// So many things of a name.

@@ -8,7 +8,7 @@ use minijinja::{Environment, context};
 use serde::Serialize;
 
 use crate::formula::{self, Formula};
-use crate::output::{columns, count, number};
+use crate::output::{columns, count, number, strided};
 use crate::session::Session;
 use crate::{Failure, flags, values};
 
@@ -17,7 +17,7 @@ use crate::{Failure, flags, values};
 /// Particles are z = alpha data + sigma noise at time t, 0 at noise and 1 at data. The same law at each time has the diffusion
 /// dz = f z ds + g dw in s = 1 - t. Sampling runs it backwards with noise put back, eta of diffusion or epsilon = eta g of stochastic
 /// interpolants: dz = [f z - (g² + epsilon²)/2 score] ds + epsilon dw. A schedule is a name, two formulas for alpha and sigma, or two for f
-/// and g, from which alpha and sigma are integrated. Formulas may use t, s = 1 - t, + - * / **, abs cos exp log max min sin sqrt tan and pi.
+/// and g, from which alpha and sigma are integrated. Formulas may use t, s = 1 - t, + - * / ** (write -(t**2), not -t**2), abs cos exp log max min sin sqrt tan and pi.
 /// lambda is the log of the signal-to-noise ratio (alpha/sigma)².
 #[derive(Args)]
 #[command(group = ArgGroup::new("law").required(true).args(["schedule", "alpha", "f"]), after_help = flags::examples(&[
@@ -178,10 +178,9 @@ fn of_time<'l>(language: &'l Environment<'static>, text: &str) -> Result<impl Fn
 fn summary(record: &Record<'_>) -> String {
     let heading = ["t", "alpha", "sigma", "lambda", "f", "g", "eta", "epsilon"];
     let mut lines = vec![heading.map(str::to_owned)];
-    let shown = record.levels.len().div_ceil(64); // a screen or two; all of them are in the record
-    let last = record.levels.len() - 1;
-    let rows = record.levels.iter().enumerate().filter(|(k, _)| k % shown == 0 || *k == last);
-    lines.extend(rows.map(|(_, row)| row.numbers().map(|x| if x.is_finite() { number(x) } else { x.to_string() })));
+    lines.extend(
+        strided(&record.levels, 64).map(|(_, row)| row.numbers().map(|x| if x.is_finite() { number(x) } else { x.to_string() })),
+    );
     let name = record.schedule.unwrap_or("of formulas");
     format!("schedule {name}, {} steps\n\n{}", count(record.steps as usize), columns(&lines, |_| true))
 }

@@ -25,8 +25,8 @@ const VERSION: i64 = 1;
 /// The keys of a file and of an expectation.
 pub const KEYS: [&str; 7] = ["version", "title", "statement", "exact", "approximate", "run", "expect"];
 const EXPECT_KEYS: [&str; 4] = ["value", "low", "high", "short"];
-/// Flags of the experiment itself, which its runs have from it.
-pub const OWN_FLAGS: [&str; 5] = ["out", "json", "quiet", "strict", "resume"];
+/// Flags of the experiment itself, which its runs do not take.
+pub const OWN_FLAGS: [&str; 4] = ["out", "json", "quiet", "resume"];
 /// What stands for the folder of the file in a run.
 const FOLDER_OF_FILE: &str = "folder";
 /// Where results go unless --out says.
@@ -84,7 +84,7 @@ struct Judged<'a> {
 }
 
 impl Experiment {
-    /// The experiment that `table`, the content of `file`, describes: all that can be wrong with it is found before the first run.
+    /// The experiment that `table`, the content of `file`, describes; whatever the file alone shows to be wrong is found before the first run.
     pub(super) fn new(file: &Path, short: bool, mut table: Table, beside: &Beside<'_>) -> Result<Self, Failure> {
         let name = file.display().to_string();
         let refused = |why: String| bad_usage(format!("{name}: {why}"));
@@ -162,7 +162,7 @@ impl Experiment {
         Ok(())
     }
 
-    /// Puts folders for `{name}` in texts.
+    /// Replaces each `{name}` by its folder.
     fn fill(&self, value: &mut Toml) -> Result<(), String> {
         let text = match value {
             Toml::String(text) => text,
@@ -202,9 +202,12 @@ impl Experiment {
         language
     }
 
-    /// Makes all runs and holds what they found against what was expected.
+    /// Does the runs in order, then judges the expectations.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         let folder = session.folder(Some(&self.folder.display().to_string()))?;
+        if let Some(folder) = &folder {
+            folder.clear(&[])?;
+        }
         let mut runs = BTreeMap::new();
         for (name, argv) in &self.runs {
             session.note(&format!("{name}: {}", in_words(argv)));
@@ -308,7 +311,7 @@ fn judged<'a>(
         None => formula.number(records.clone()).map_err(|why| why.to_string()),
     };
     let (found, why) = match found {
-        Ok(found) if found.is_nan() => (None, Some(format!("\"{value}\" is not a number"))),
+        Ok(found) if !found.is_finite() => (None, Some(format!("\"{value}\" is {found}, not a finite number"))),
         Ok(found) => (Some(found), None),
         Err(why) => (None, Some(why)),
     };

@@ -1,15 +1,20 @@
 //! What each call of the model weighs in the samples.
 
-use brenier::path::Prediction;
-use brenier::program::Program;
+use std::collections::BTreeMap;
+
+use brenier::path::{PREDICTIONS, Prediction};
+use brenier::program::{Program, Weights};
 use serde::Serialize;
 
-use crate::output::{columns, count, maybe, number};
+use crate::output::{columns, count, maybe, number, strided};
 
-/// The outputs that a model may have, by their names in records.
-const OUTPUTS: [Prediction; 4] = [Prediction::Denoised, Prediction::Noise, Prediction::V, Prediction::Velocity];
 /// Lines of the table on the terminal; all of them are in the record.
 const LINES: usize = 48;
+
+/// The outputs that a model may have, by their names: all but the score, which is one of ε̂ over −σ.
+fn outputs() -> impl Iterator<Item = (&'static str, Prediction)> {
+    PREDICTIONS.into_iter().filter(|(_, output)| *output != Prediction::Score)
+}
 
 /// The end point as a sum: of the start, the model's outputs and the draws.
 #[derive(Serialize)]
@@ -32,31 +37,16 @@ struct Call {
     weight: OfOutput,
 }
 
-/// A number for each output of a model; none where the output does not determine the samples.
-#[derive(Serialize)]
-struct OfOutput {
-    x0: Option<f64>,
-    eps: Option<f64>,
-    v: Option<f64>,
-    velocity: Option<f64>,
-}
-
-impl OfOutput {
-    fn new([x0, eps, v, velocity]: [Option<f64>; 4]) -> Self {
-        Self { x0, eps, v, velocity }
-    }
-
-    fn cells(&self) -> [String; 4] {
-        [self.x0, self.eps, self.v, self.velocity].map(maybe)
-    }
-}
+/// A number for each of [`outputs`]; none where the output does not determine the samples.
+type OfOutput = BTreeMap<&'static str, Option<f64>>;
 
 impl Explained {
     /// The weights of `program`.
     pub fn new(program: &Program) -> Self {
-        let weights = OUTPUTS.map(|output| program.weights(output));
-        let of =
-            |part: &dyn Fn(&brenier::program::Weights) -> f64| OfOutput::new(weights.each_ref().map(|w| w.as_ref().map(part)));
+        let weights: Vec<(&str, Option<Weights>)> = outputs().map(|(name, output)| (name, program.weights(output))).collect();
+        let of = |part: &dyn Fn(&Weights) -> f64| -> OfOutput {
+            weights.iter().map(|(name, weights)| (*name, weights.as_ref().map(part))).collect()
+        };
         let calls = program.calls().enumerate().map(|(k, (step, level))| {
             let weight = of(&|weights| weights.calls[k]);
             Call { step, t: level.t, alpha: level.alpha, sigma: level.sigma, weight }
@@ -66,17 +56,17 @@ impl Explained {
 
     /// The table that a person reads.
     pub fn text(&self) -> String {
-        let heading = ["call", "t", "alpha", "sigma", "x0", "eps", "v", "velocity"].map(str::to_owned);
-        let (stride, last) = (self.calls.len().div_ceil(LINES).max(1), self.calls.len().saturating_sub(1));
-        let shown = self.calls.iter().enumerate().filter(|(k, _)| k.is_multiple_of(stride) || *k == last);
-        let line = |name: String, at: [String; 3], weights: &OfOutput| {
-            let [x0, eps, v, velocity] = weights.cells();
-            let [t, alpha, sigma] = at;
-            [name, t, alpha, sigma, x0, eps, v, velocity]
+        let line = |first: Vec<String>, weights: &OfOutput| -> Vec<String> {
+            first.into_iter().chain(outputs().map(|(name, _)| maybe(weights[name]))).collect()
         };
-        let mut lines = vec![heading, line("start".into(), Default::default(), &self.start)];
-        lines.extend(shown.map(|(k, call)| line(count(k + 1), [call.t, call.alpha, call.sigma].map(number), &call.weight)));
-        lines.push(line("noise".into(), Default::default(), &self.noise));
+        let named = |name: &str| vec![name.into(), String::new(), String::new(), String::new()];
+        let heading = ["call", "t", "alpha", "sigma"].into_iter().chain(outputs().map(|(name, _)| name));
+        let mut lines = vec![heading.map(str::to_owned).collect(), line(named("start"), &self.start)];
+        lines.extend(strided(&self.calls, LINES).map(|(k, call)| {
+            let place = [count(k + 1), number(call.t), number(call.alpha), number(call.sigma)];
+            line(place.to_vec(), &call.weight)
+        }));
+        lines.push(line(named("noise"), &self.noise));
         format!(
             "the end point is the start and each call's output under these weights, and noise of this standard deviation:\n\n{}",
             columns(&lines, |_| true)
