@@ -10,7 +10,7 @@ use crate::experiment::ledger::Ends;
 use crate::experiment::record::{CompareRecord, Comparison};
 use crate::experiment::workbench::Workbench;
 use crate::field::Field;
-use crate::measure::{Cloud, Component, Covariance, Measure, Mixture};
+use crate::measure::{Cloud, Component, Measure, Mixture};
 use crate::metric::{Judge, Law, Ruler};
 use crate::path::Spacing;
 use crate::random::{Philox, Stream};
@@ -61,7 +61,7 @@ impl Compare {
             _ => None,
         };
         let gaussian = gaussian(source.measure);
-        let noisy = gaussian.is_some_and(is_standard);
+        let noisy = matches!(source.measure, Measure::Law(law) if law.is_standard_normal());
         let between = match (gaussian, law) {
             (Some(noise), Some(data)) if !noisy => Some(Field::between(noise, data)?),
             _ => None,
@@ -237,8 +237,4 @@ fn gaussian(measure: &Measure) -> Option<&Component> {
         },
         _ => None,
     }
-}
-
-fn is_standard(gaussian: &Component) -> bool {
-    gaussian.covariance == Covariance::Isotropic(1.0) && gaussian.mean.iter().all(|m| *m == 0.0)
 }

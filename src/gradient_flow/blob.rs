@@ -18,10 +18,9 @@ use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
-use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, check_reach, convexity, mean_square, reach_of, rounding};
+use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, check_reach, floor, mean_square, reach_of, rounding};
 use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::measure::Cloud;
-use crate::random::Stream;
 use crate::sampler::unadjusted_langevin::DATA;
 use crate::watch::{Progress, Watch};
 
@@ -38,6 +37,7 @@ pub struct Blob {
     /// The substep that was last accepted.
     substep: f64,
     reach: f64,
+    seed: u32,
     floor: Option<f64>,
 }
 
@@ -117,15 +117,6 @@ impl Functional {
         Ok((0..x.len()).map(at).collect())
     }
 
-    /// ‖ẋ‖ of as many draws of the law as there are particles: what the kernel makes of a law that does not move. None for a law that
-    /// cannot be drawn from.
-    pub fn floor(&self, seed: u32) -> Result<Option<f64>, FlowError> {
-        let Some(law) = self.field.law() else { return Ok(None) };
-        let draws = law.sample(self.log_weights.len(), seed, Stream::Metric, 0);
-        let velocity = self.velocity(draws.points(), &self.energy(&draws, Stage::LAW)?, Stage::LAW)?;
-        Ok(Some(mean_square(&draws, &velocity).sqrt()))
-    }
-
     /// The rounding error of F: that of the kernel's exponents, |x|²/ε in size, and independent from particle to particle.
     pub fn noise(&self, cloud: &Cloud, stage: Stage) -> f64 {
         rounding(&self.device) * cloud.variance() / (self.eps * stage.widening) / (cloud.len() as f64).sqrt()
@@ -143,7 +134,7 @@ impl Blob {
         let reach = reach_of(&start, functional.field.law(), 0.0);
         let (anneal, stage, substep) = (None, Stage::LAW, tau);
         let energy = functional.energy(&start, stage)?;
-        Ok(Self { state: start, functional, tau, anneal, stage, energy, substep, reach, floor: None })
+        Ok(Self { state: start, functional, tau, anneal, stage, energy, substep, reach, seed: 0, floor: None })
     }
 
     /// The flow by way of the law with noise σ, σ falling geometrically from `sigma` over the first `steps` steps, with
@@ -158,6 +149,11 @@ impl Blob {
         Ok(Self { anneal, reach, ..self })
     }
 
+    /// The flow with the floor of its residuals from draws of `seed`; of 0 unless it is given.
+    pub fn with_seed(self, seed: u32) -> Self {
+        Self { seed, ..self }
+    }
+
     /// The relative error −ε²/σ⁴ + … of the stationary variance around a mode of variance σ² = `variance`.
     pub fn predicted_bias(eps: f64, variance: f64) -> f64 {
         0.5 * ((1.0 + 4.0 * eps / variance).sqrt() - 1.0) - eps / variance
@@ -170,8 +166,10 @@ impl Blob {
         let velocity = self.functional.velocity(self.state.points(), &self.energy, Stage::LAW)?;
         let residual: Vec<f64> = moved.iter().zip(&velocity).map(|(moved, velocity)| moved / self.tau - velocity).collect();
         let value = mean_square(&self.state, &residual).sqrt();
-        if self.floor.is_none() {
-            self.floor = self.functional.floor(0)?;
+        if let (None, Some(law)) = (self.floor, self.functional.field.law()) {
+            let velocity =
+                |draws: &Cloud| self.functional.velocity(draws.points(), &self.functional.energy(draws, Stage::LAW)?, Stage::LAW);
+            self.floor = Some(floor(&self.state, law, self.seed, velocity)?);
         }
         Ok(self.floor.map_or(JkoResidual::Exact(value), |floor| JkoResidual::Estimated { value, floor }))
     }
@@ -227,12 +225,10 @@ impl Scheme for Blob {
         let w2_squared = mean_square(&before, &moved);
         let of_law = stage == Stage::LAW;
         let residual = if of_law { self.residual(&moved)? } else { JkoResidual::Unknown(ANNEALED) };
-        let lambda = convexity(self.functional.field.law()).filter(|_| of_law);
         Ok(Charge {
             w2_squared: Some(w2_squared),
             charged: of_law.then_some(w2_squared / (2.0 * tau)),
             tau: Some(tau),
-            decay: lambda.map(|lambda| (-2.0 * lambda * tau).exp()),
             residual,
             ..Charge::default()
         })

@@ -17,8 +17,8 @@ use crate::backend::Device;
 use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
-use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, mean_square, rounding};
-use crate::gradient_flow::stepped::Stepped;
+use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, keep_made, kept, mean_square};
+use crate::gradient_flow::stepped::{Stepped, settle};
 use crate::measure::Cloud;
 use crate::path::{Grid, Level};
 use crate::program::{Op, STATE, Step};
@@ -59,8 +59,6 @@ enum Potential {
 const ACCOUNTED: usize = 4096;
 /// How far α² + σ² or α may be from 1 by rounding.
 const ROUNDING: f64 = 1e-9;
-/// Rounds of a fixed point, which halve its error or better where p is log-concave.
-const ROUNDS: usize = 80;
 
 impl Potential {
     /// That of the flow through `levels`.
@@ -169,25 +167,6 @@ impl Chain {
         Ok(Some(score.iter().zip(points).map(|(score, x)| slope * x + score).collect()))
     }
 
-    /// Solves x′ = `mean` − (s²/2) ∇log p(x′) at `level`: where noise of deviation `s` takes its probability flow.
-    fn settled(&self, mean: &[f64], s: f64, level: Level) -> Result<Option<Vec<f64>>, FlowError> {
-        let mut x = mean.to_vec();
-        for _ in 0..ROUNDS {
-            let score = self.prepared.score(level, &x)?;
-            let (mut moved, mut size) = (0.0, 0.0);
-            for ((x, mean), score) in x.iter_mut().zip(mean).zip(&score) {
-                let next = mean - 0.5 * s * s * score;
-                moved += (next - *x).powi(2);
-                size += next * next;
-                *x = next;
-            }
-            if moved <= (4.0 * rounding(&self.device)).powi(2) * size {
-                return Ok(Some(x));
-            }
-        }
-        Ok(None)
-    }
-
     /// The residual of step `k`, which leads to `after` by the drift and the deviation `s` of the noise that are given, and E|x′ − x|² of its
     /// map.
     fn certify(&self, k: usize, drifted: &[f64], s: f64, after: &[f64]) -> Result<(JkoResidual, Option<f64>), FlowError> {
@@ -198,7 +177,9 @@ impl Chain {
         let (drifted, after) = (self.accounted(drifted), self.accounted(after));
         // The ends of the map whose residual is taken, and where: x before a step backwards, x′ after one forward.
         let (x, moved, level) = if self.backwards {
-            let moved = if s == 0.0 { Some(drifted.to_vec()) } else { self.settled(drifted, s, to)? };
+            // x′ = drift(x) − (s²/2)∇log p(x′): the probability flow of the noise.
+            let moved =
+                if s == 0.0 { Some(drifted.to_vec()) } else { settle(&self.prepared, drifted, 0.5 * s * s, to, &self.device)? };
             let Some(moved) = moved else { return Ok((JkoResidual::Unknown(UNSETTLED), None)) };
             (before, moved, from)
         } else {
@@ -292,14 +273,12 @@ impl Scheme for Chain {
     }
 
     fn keep(&self, part: &mut Part<'_>) {
-        part.keep_array("points", self.state.points().to_vec());
-        part.keep_record("steps and dissipation", &(self.made, self.rate));
+        keep_made(part, &self.state, self.made, self.rate);
     }
 
     fn resume(&mut self, part: &Part<'_>) -> Result<(), FlowError> {
-        if let Some((points, (made, rate))) = part.array("points").zip(part.record("steps and dissipation")) {
-            self.state = self.state.with_points(points.to_vec())?;
-            (self.made, self.rate, self.next) = (made, rate, None);
+        if let Some((state, made, rate)) = kept(part, &self.state)? {
+            (self.state, self.made, self.rate, self.next) = (state, made, rate, None);
         }
         Ok(())
     }

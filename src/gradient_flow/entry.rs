@@ -3,7 +3,7 @@
 use crate::backend::{Cost, Device};
 use crate::field::Field;
 use crate::gradient_flow::{Blob, Chain, FlowError, Implicit, Langevin, Scheme, SemiUnbalancedJko, SinkhornFlow};
-use crate::measure::{Cloud, Component, Measure, Mixture};
+use crate::measure::{Cloud, Measure, Mixture};
 use crate::names::nearest;
 use crate::path::{Grid, Schedule, Spacing};
 use crate::sampler::loops::energy::IN_THE_PLANE;
@@ -211,8 +211,8 @@ pub const SCHEMES: &[Entry] = &[
         keeps_weights: true,
         certificate: Certificate {
             exact: "F = S_eps of the particles, its gradient and the W2² of the explicit step, to the tolerance of the solver",
-            approximate: "S_eps stands for half W2², with an error of O(eps²); tau is a share of the way and not a time, so no decay \
-                          rate is known",
+            approximate: "S_eps stands for half W2², with an error of O(eps²); tau is a dimensionless fraction of the way, so no \
+                          decay rate applies",
         },
         make: sinkhorn_flow,
     },
@@ -265,8 +265,8 @@ pub const SCHEMES: &[Entry] = &[
         eps_origin: Some(SILVERMAN),
         keeps_weights: true,
         certificate: Certificate {
-            exact: "between Gaussian laws everything, for the Gaussian with the particles' moments; elsewhere that the step minimises \
-                    F + W2²/2tau with the entropy of the kernel density",
+            exact: "between Gaussian laws and without eps everything, for the Gaussian with the particles' moments; elsewhere that the \
+                    step minimises F + W2²/2tau with the entropy of the kernel density",
             approximate: "elsewhere the kernel density's entropy stands for that of the law; jko_residual_floor is what the estimate gives \
                           on draws of the target, where the exact residual is zero",
         },
@@ -348,9 +348,7 @@ pub const SCHEMES: &[Entry] = &[
 ];
 
 fn is_normal(measure: &Measure) -> bool {
-    let Measure::Law(law) = measure else { return false };
-    let [Component { mean, covariance, .. }] = law.components() else { return false };
-    mean.iter().all(|m| *m == 0.0) && (0..law.dim()).all(|axis| covariance.value(axis) == 1.0)
+    matches!(measure, Measure::Law(law) if law.is_standard_normal())
 }
 
 /// Mean c within the points of the target.
@@ -412,7 +410,7 @@ fn eps_of_kernel(setting: &Setting<'_>, start: &Cloud, least: f64) -> f64 {
 fn blob(setting: &Setting<'_>, start: Cloud) -> Result<Made, FlowError> {
     let (tau, least) = tau_of_law(setting)?;
     let eps = eps_of_kernel(setting, &start, least);
-    let mut blob = Blob::new(start, law(setting)?.clone(), tau, eps, setting.device)?;
+    let mut blob = Blob::new(start, law(setting)?.clone(), tau, eps, setting.device)?.with_seed(setting.seed);
     if let Some(sigma) = setting.options.anneal {
         blob = blob.annealed(sigma, setting.steps / 2)?;
     }
@@ -421,7 +419,11 @@ fn blob(setting: &Setting<'_>, start: Cloud) -> Result<Made, FlowError> {
 
 fn implicit(setting: &Setting<'_>, start: Cloud) -> Result<Made, FlowError> {
     let ((tau, least), target) = (tau_of_law(setting)?, law(setting)?);
-    let of_source = if let Measure::Law(law) = setting.source { Gaussian::of_mixture(law) } else { None };
+    // A width that is given asks for the kernel.
+    let of_source = match setting.source {
+        Measure::Law(law) if setting.options.eps.is_none() => Gaussian::of_mixture(law),
+        _ => None,
+    };
     if let Some((_, gaussian)) = of_source.zip(Gaussian::of_mixture(target)) {
         return Ok(made(Implicit::gaussian(start, gaussian, tau, setting.seed, setting.device)?, tau));
     }

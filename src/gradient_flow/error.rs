@@ -68,10 +68,10 @@ pub enum FlowError {
         /// The scheme.
         scheme: &'static str,
     },
-    /// Levels whose noise is the flow of no fixed energy.
+    /// Levels along which noise is not the flow of any fixed energy.
     #[error(
-        "at alpha = {alpha}, sigma = {sigma} the noise is the gradient flow of no fixed energy; take a schedule with alpha² + sigma² = 1, \
-         such as linear-vp, or with alpha = 1, such as ve"
+        "at alpha = {alpha}, sigma = {sigma} adding noise is not the gradient flow of any fixed energy; take a schedule with \
+         alpha² + sigma² = 1, such as linear-vp, or with alpha = 1, such as ve"
     )]
     NoFunctional {
         /// α of the level.
@@ -88,7 +88,7 @@ pub enum FlowError {
         steps: usize,
     },
     /// More steps than levels lead to.
-    #[error("the levels of this scheme are passed after {steps} steps; make no more, or make it with more levels")]
+    #[error("this scheme has only {steps} steps; ask for fewer, or build it with more levels")]
     Ended {
         /// Steps that it has.
         steps: usize,
@@ -97,21 +97,32 @@ pub enum FlowError {
     #[error(transparent)]
     Grid(#[from] GridError),
     /// A kernel has no width.
-    #[error("eps = {eps}; the width of the blob's kernel is the root of a finite eps above zero")]
+    #[error("eps = {eps}; the width of a kernel density is the root of a finite eps above zero")]
     Width {
         /// The ε given.
         eps: f64,
     },
     /// A kernel density in a space too large for it.
     #[error(
-        "the blob scheme needs neighbours within a kernel's width, which particles in dimension {dim} do not have; it takes at most \
-         {limit}: use langevin, or sinkhorn-flow with draws of the target"
+        "a kernel density needs neighbours within its kernel's width, which particles in dimension {dim} do not have; it takes \
+         at most {limit} dimensions: use langevin, or sinkhorn-flow with draws of the target"
     )]
     TooManyDimensions {
         /// Dimension of the particles.
         dim: usize,
         /// The largest accepted.
         limit: usize,
+    },
+    /// Too few particles for a covariance of full rank.
+    #[error(
+        "{particles} particles in dimension {dim} have no covariance of full rank; between Gaussians the implicit scheme needs \
+         more than {dim} particles"
+    )]
+    TooFewParticles {
+        /// Particles.
+        particles: usize,
+        /// Their dimension.
+        dim: usize,
     },
     /// Particles of another dimension than the target.
     #[error("the particles have dimension {particles} and the target {target}; both must live in the same space")]

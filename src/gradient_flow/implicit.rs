@@ -15,7 +15,7 @@
 //! So the residual of a step is what the solver leaves; what the estimate is worth is told by its floor, the residual of the one step
 //! known to have none: that of π itself, where nothing moves.
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::DVector;
 
 use crate::backend::{Anderson, Backend, BackendError, Device, Precision, Task};
 use crate::checkpoint::Part;
@@ -23,10 +23,10 @@ use crate::field::Field;
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::Stage;
 use crate::gradient_flow::blob::Functional;
-use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, check_reach, convexity, mean_square, reach_of};
+use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, check_reach, convexity, floor, mean_square, reach_of};
 use crate::measure::{Cloud, Covariance, Mixture};
-use crate::random::Stream;
 use crate::transport::Gaussian;
+use crate::transport::gaussian::function_of;
 use crate::watch::{Progress, Watch};
 
 /// The implicit scheme under way.
@@ -68,9 +68,7 @@ impl Score {
         match self {
             Self::Moments(target) => {
                 let own = moments(cloud)?;
-                let inverse =
-                    |law: &Gaussian| law.covariance.clone().try_inverse().unwrap_or_else(|| DMatrix::zeros(own.dim(), own.dim()));
-                let (of_own, of_target) = (inverse(&own), inverse(target));
+                let [of_own, of_target] = [&own, target].map(|law| function_of(&law.covariance, f64::recip));
                 let at = |x: &[f64]| {
                     let x = DVector::from_column_slice(x);
                     let velocity = &of_own * (&x - &own.mean) - &of_target * (&x - &target.mean);
@@ -115,11 +113,15 @@ impl Implicit {
     /// The scheme from draws of a Gaussian to `target` in steps `tau`, with the score of the Gaussian of the particles' moments.
     ///
     /// # Errors
-    /// [`FlowError`] when τ is not positive, the dimensions differ or the particles have no covariance.
+    /// [`FlowError`] when τ is not positive, the dimensions differ or the particles have no covariance of full rank, as no d of
+    /// them have.
     pub fn gaussian(start: Cloud, target: Gaussian, tau: f64, seed: u32, device: &Device) -> Result<Self, FlowError> {
         FlowError::check_tau(tau)?;
         if start.dim() != target.dim() {
             return Err(FlowError::Dimensions { particles: start.dim(), target: target.dim() });
+        }
+        if start.len() <= start.dim() {
+            return Err(FlowError::TooFewParticles { particles: start.len(), dim: start.dim() });
         }
         let not_positive = |smallest| crate::transport::TransportError::NotGaussian { smallest };
         let covariance = Covariance::from_matrix(target.covariance(), target.dim()).map_err(not_positive)?;
@@ -132,13 +134,6 @@ impl Implicit {
     fn from_parts(state: Cloud, law: Mixture, score: Score, (tau, slope): (f64, f64), seed: u32, device: &Device) -> Self {
         let (share, reach) = (1.0 / (1.0 + tau * slope), reach_of(&state, Some(&law), 0.0));
         Self { state, law, score, tau, share, seed, device: device.clone(), reach, floor: None }
-    }
-
-    /// ‖∇(δF/δρ)‖ of as many draws of the law as there are particles: what the estimate makes of a step that has no residual.
-    fn floor(&self) -> Result<f64, FlowError> {
-        let draws = self.law.sample(self.state.len(), self.seed, Stream::Metric, 0);
-        let draws = self.state.with_points(draws.points().to_vec())?;
-        Ok(mean_square(&draws, &self.score.at(&draws)?.velocity).sqrt())
     }
 }
 
@@ -185,13 +180,18 @@ impl Scheme for Implicit {
         let w2_squared = mean_square(&before, &moved);
         let floor = match self.floor {
             Some(floor) => floor,
-            None => *self.floor.insert(self.floor()?),
+            None => {
+                let found = floor(&self.state, &self.law, self.seed, |draws| Ok(self.score.at(draws)?.velocity))?;
+                *self.floor.insert(found)
+            }
         };
+        // With a kernel density in place of the law F is not convex.
+        let convex = matches!(self.score, Score::Moments(_));
         Ok(Charge {
             w2_squared: Some(w2_squared),
             charged: Some(w2_squared / (2.0 * self.tau)),
             tau: Some(self.tau),
-            decay: convexity(Some(&self.law)).map(|lambda| (1.0 + lambda * self.tau).powi(-2)),
+            decay: convexity(Some(&self.law)).filter(|_| convex).map(|lambda| (1.0 + lambda * self.tau).powi(-2)),
             residual: JkoResidual::Estimated { value, floor },
             ..Charge::default()
         })

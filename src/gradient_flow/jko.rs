@@ -17,6 +17,7 @@ use crate::backend::{Device, Precision};
 use crate::checkpoint::{Checkpoint, Part};
 use crate::gradient_flow::FlowError;
 use crate::measure::{Cloud, Component, Mixture};
+use crate::random::Stream;
 use crate::watch::{Progress, Residual, Watch};
 
 /// The accounts of the state ρ_k and of the step that leaves it.
@@ -24,44 +25,45 @@ use crate::watch::{Progress, Residual, Watch};
 pub struct Account {
     /// Number of the state, from 0.
     pub k: usize,
-    /// F(ρ_k): KL in nats, or S_ε in units of c for the Sinkhorn flow; none where ρ_k has no density.
+    /// F(ρ_k), in nats: KL(·|π), KL(·|p_σ) at the level of the step that leaves ρ_k, ∫ρ log ρ, or ∫V + ε∫ρ log ρ; of the
+    /// Sinkhorn flow S_ε, in units of c = ½|x−y|². None where the density of ρ_k is not known.
     pub free_energy: Option<f64>,
-    /// W₂² of the step, in units of |x−y|²; none at the last state, and where the scheme cannot tell.
+    /// W₂² of the step or a bound on it from above, E|x′ − x|² of its map or τ² times the dissipation, in units of |x−y|²; none
+    /// at the last state, and where the scheme cannot tell.
     pub w2_squared_step: Option<f64>,
     /// F_k − F_{k+1} − cost of the step, of the functional that this step moves along; where it runs the flow backwards,
     /// F_{k+1} − F_k − cost. ≥ 0 for a step of the flow, up to the errors of an estimate.
     pub energy_inequality: Option<f64>,
     /// Length τ of the step in the time of its flow; none at the last state, and where it is infinite.
-    #[serde(default)]
     pub tau: Option<f64>,
-    /// The JKO residual R of the step, in units of x a unit of time.
-    #[serde(default)]
+    /// The JKO residual R of the step, in units of x per unit time.
     pub jko_residual: Option<f64>,
-    /// What the estimate of the scores alone makes of R: its value for a step that has none. None where the scores are exact.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The R that score-estimation error alone would produce. None where the scores are exact.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub jko_residual_floor: Option<f64>,
     /// Why R, or τ, is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// |F_{k+1} − F_k|/τ, which along the exact flow lies between the dissipation at both ends.
-    #[serde(default)]
+    /// (F_k − F_{k+1})/τ, in F per unit time; where the step runs the flow backwards (F_{k+1} − F_k)/τ. Not negative for a step
+    /// of the flow, along which it lies between the dissipation at both ends.
     pub free_energy_rate: Option<f64>,
-    /// What λ-convexity of F makes of the free energy before, step by step, where λ is known: most that is left of it, F_0 e^{−2λt}
-    /// (F_0/(1 + λτ)^{2k} for an implicit step), or on the way backwards least that it has become, F_0 e^{2λt}.
-    #[serde(default)]
+    /// What λ-convexity of F makes of F_0, where λ is known: an upper bound on what remains of it, F_0 e^{−2λt}
+    /// (F_0/(1 + λτ)^{2k} for implicit steps), or on the way backwards a lower bound on what it has grown to, F_0 e^{2λt}. None
+    /// where F_0 is, and from the first step on that has no such factor.
     pub free_energy_bound: Option<f64>,
-    /// I(ρ_k|π) = ∫|∇log ρ/π|² dρ, the rate at which the flow dissipates, in nats a unit of time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// ∫|∇(δF/δρ)|² dρ at ρ_k, the rate at which the flow dissipates F, in nats per unit time; of KL(·|π) the Fisher information
+    /// ∫|∇log ρ/π|² dρ.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dissipation: Option<f64>,
     /// Error of `dissipation`, where it is an estimate, as that of `free_energy`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dissipation_error: Option<f64>,
     /// Standard error of `free_energy`, where it is an estimate; with the bias that is left where the law is known by its
     /// particles alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<f64>,
     /// Particles within a kernel's width: the mean of the exponential of the kernel's entropy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub effective_neighbours: Option<f64>,
 }
 
@@ -106,7 +108,7 @@ pub struct Charge {
 pub enum JkoResidual {
     /// From exact scores.
     Exact(f64),
-    /// From estimated scores, with what the estimate alone would make of a step without residual.
+    /// From estimated scores, with the R that score-estimation error alone would produce.
     Estimated {
         /// R.
         value: f64,
@@ -119,7 +121,7 @@ pub enum JkoResidual {
 
 impl Default for JkoResidual {
     fn default() -> Self {
-        Self::Unknown("this scheme moves masses, not particles, so that there is no map whose residual could be taken")
+        Self::Unknown("the step reweights fixed points instead of moving them, so there is no map to take a residual of")
     }
 }
 
@@ -202,7 +204,7 @@ pub fn descend(scheme: &mut dyn Scheme, steps: usize, mut watch: Watch<'_>) -> R
         };
         let before = &mut accounts[k];
         before.close(&cost, cost.free_energy_after.or(account.free_energy));
-        let known = before.free_energy_bound.or(before.free_energy.filter(|energy| *energy > 0.0));
+        let known = if k == 0 { before.free_energy.filter(|energy| *energy > 0.0) } else { before.free_energy_bound };
         let free_energy_bound = known.zip(cost.decay).map(|(energy, decay)| energy * decay);
         accounts.push(Account { k: k + 1, free_energy_bound, ..account });
     }
@@ -211,6 +213,18 @@ pub fn descend(scheme: &mut dyn Scheme, steps: usize, mut watch: Watch<'_>) -> R
 
 /// The record of the accounts in a checkpoint.
 pub(super) const ACCOUNTS: &str = "accounts";
+
+/// Keeps the `state` of a scheme whose steps follow from their number, the steps `made` and the dissipation `rate`.
+pub(super) fn keep_made(part: &mut Part<'_>, state: &Cloud, made: usize, rate: Option<f64>) {
+    part.keep_array("points", state.points().to_vec());
+    part.keep_record("steps and dissipation", &(made, rate));
+}
+
+/// What [`keep_made`] kept, for a scheme in `state`.
+pub(super) fn kept(part: &Part<'_>, state: &Cloud) -> Result<Option<(Cloud, usize, Option<f64>)>, FlowError> {
+    let Some((points, (made, rate))) = part.array("points").zip(part.record("steps and dissipation")) else { return Ok(None) };
+    Ok(Some((state.with_points(points.to_vec())?, made, rate)))
+}
 
 /// The first particle of `points` that is not finite or farther than `reach` from `centre`, as the error of step `step`.
 pub(super) fn check_reach(points: &[f64], centre: &[f64], reach: f64, step: usize) -> Result<(), FlowError> {
@@ -240,6 +254,18 @@ pub(super) fn rounding(device: &Device) -> f64 {
         Precision::F32 => f64::from(f32::EPSILON),
         Precision::F64 => f64::EPSILON,
     }
+}
+
+/// ‖u‖ of the rows u = `velocity` of draws of `law`, as many as `state` has particles and under their weights: what the estimate
+/// of a score makes of the law itself, where nothing moves.
+pub(super) fn floor(
+    state: &Cloud,
+    law: &Mixture,
+    seed: u32,
+    velocity: impl FnOnce(&Cloud) -> Result<Vec<f64>, FlowError>,
+) -> Result<f64, FlowError> {
+    let draws = state.with_points(law.sample(state.len(), seed, Stream::Metric, 0).points().to_vec())?;
+    Ok(mean_square(&draws, &velocity(&draws)?).sqrt())
 }
 
 /// λ where V of the law is quadratic: the least curvature, that along its widest direction.

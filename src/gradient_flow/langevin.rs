@@ -30,9 +30,11 @@ use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
-use crate::gradient_flow::jko::{Account, Charge, JkoResidual, Scheme, check_reach, convexity, mean_square, reach_of, rounding};
+use crate::gradient_flow::jko::{
+    Account, Charge, JkoResidual, Scheme, check_reach, convexity, keep_made, kept, mean_square, reach_of,
+};
 use crate::gradient_flow::kernel::{Kernel, Sums};
-use crate::gradient_flow::stepped::Stepped;
+use crate::gradient_flow::stepped::{Stepped, settle};
 use crate::measure::{Cloud, Covariance, Mixture};
 use crate::path::{Grid, Level};
 use crate::program::Step;
@@ -345,7 +347,8 @@ impl Langevin {
             Density::Estimated(estimate) => (&estimate.best, Some(&estimate.error)),
         };
         let drifted: Vec<f64> = points.iter().zip(score).map(|(x, score)| x + temperature * tau * score).collect();
-        let Some(before) = self.undrifted(&drifted, level, tau)? else { return Ok(JkoResidual::Unknown(TOO_LONG)) };
+        let before = settle(&self.prepared, &drifted, tau, level, &self.device)?;
+        let Some(before) = before else { return Ok(JkoResidual::Unknown(TOO_LONG)) };
         let (at_start, at_end) = (self.prepared.score(level, &before)?, self.prepared.score(level, points)?);
         let cloud = Cloud::new(points.to_vec(), d)?;
         let value = mean_square(&cloud, &difference(&at_start, &at_end)).sqrt();
@@ -354,50 +357,8 @@ impl Langevin {
         let floor = mean_square(&cloud, &difference(&self.prepared.score(level, &off)?, &at_start)).sqrt();
         Ok(JkoResidual::Estimated { value, floor })
     }
-
-    /// The points x that the drift takes to `drifted` = x + τ∇log p(x); none where the step is too long to be undone.
-    ///
-    /// Each particle takes a share of what it is off by, halved where that overshoots: between modes V is steep and not convex.
-    fn undrifted(&self, drifted: &[f64], level: Level, tau: f64) -> Result<Option<Vec<f64>>, FlowError> {
-        let d = self.state.dim();
-        let norm = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>().sqrt();
-        let size = norm(drifted) / ((drifted.len() / d) as f64).sqrt();
-        let (mut x, mut last) = (drifted.to_vec(), drifted.to_vec());
-        let (mut left, mut shares) = (vec![0.0; drifted.len()], vec![1.0; drifted.len() / d]);
-        let mut open: Vec<usize> = (0..shares.len()).collect();
-        for round in 0..ROUNDS {
-            let asked: Vec<f64> = open.iter().flat_map(|&i| &x[i * d..][..d]).copied().collect();
-            let score = self.prepared.score(level, &asked)?;
-            let mut still = Vec::new();
-            for (&i, (at, score)) in open.iter().zip(asked.chunks_exact(d).zip(score.chunks_exact(d))) {
-                let row = i * d..(i + 1) * d;
-                let off: Vec<f64> = (0..d).map(|k| drifted[row.start + k] - at[k] - tau * score[k]).collect();
-                if norm(&off) <= 8.0 * rounding(&self.device) * size {
-                    continue;
-                }
-                still.push(i);
-                if round > 0 && norm(&off) > (1.0 - LEAST_GAIN * shares[i]) * norm(&left[row.clone()]) {
-                    shares[i] *= 0.5;
-                } else {
-                    last[row.clone()].copy_from_slice(at);
-                    left[row.clone()].copy_from_slice(&off);
-                }
-                row.for_each(|k| x[k] = last[k] + shares[i] * left[k]);
-            }
-            open = still;
-            if open.is_empty() {
-                break;
-            }
-        }
-        let settled = open.iter().all(|&i| norm(&left[i * d..][..d]) < UNDONE * size);
-        Ok(settled.then_some(x))
-    }
 }
 
-/// Rounds in which an explicit step is undone, what each share of one has to gain, and what may be left of the size of the cloud.
-const ROUNDS: usize = 100;
-const LEAST_GAIN: f64 = 0.3;
-const UNDONE: f64 = 1e-5;
 const NO_DENSITY: &str = "the law after this step is not known: its noise is none, or too small for particles to tell a density";
 const TOO_LONG: &str =
     "the explicit step of some particle cannot be undone: tau times the curvature of V is near 1 or above; take a smaller tau";
@@ -458,18 +419,14 @@ impl Scheme for Langevin {
     }
 
     fn keep(&self, part: &mut Part<'_>) {
-        part.keep_array("points", self.state.points().to_vec());
-        part.keep_record("steps and dissipation", &(self.made, self.rate));
+        keep_made(part, &self.state, self.made, self.rate);
     }
 
     fn resume(&mut self, part: &Part<'_>) -> Result<(), FlowError> {
-        let Some((points, (made, rate))) = part.array("points").zip(part.record("steps and dissipation")) else {
-            return Ok(());
-        };
-        self.state = self.state.with_points(points.to_vec())?;
+        let Some((state, made, rate)) = kept(part, &self.state)? else { return Ok(()) };
         self.known =
             (0..made).try_fold(self.start_law.clone(), |law, k| Some(law.and_then(|law| self.next_law(&law, k)))).flatten();
-        (self.made, self.rate, self.next) = (made, rate, None);
+        (self.state, self.made, self.rate, self.next) = (state, made, rate, None);
         Ok(())
     }
 }
@@ -493,6 +450,7 @@ struct Estimate {
     /// −z/s: the score of the particle's own kernel.
     conditional: Vec<f64>,
     /// The score of q without the particle's own kernel, and its standard error: half of what the two halves of the kernels differ by.
+    /// Of a particle alone, whose own kernel is all of q there, the score is that of q′.
     best: Vec<f64>,
     error: Vec<f64>,
 }
@@ -513,12 +471,13 @@ impl Estimate {
             // Sums over all kernels, over the particle's own and over the other half, each divided by that over all.
             let own_share = (-0.5 * squared / width_squared - (n as f64).ln() - all.log[i]).exp();
             let other_share = 0.5 * (others.log[i] - all.log[i]).exp();
-            let (rest, same) = ((1.0 - own_share).max(LEAST_SHARE), 1.0 - own_share - other_share);
+            let (rest, same) = (1.0 - own_share, 1.0 - own_share - other_share);
             for at in row {
-                let without = (all.mean[at] - own_share * centres[at]) / rest;
                 let other = others.mean[at];
-                let halves = if same > LEAST_SHARE { (rest * without - other_share * other) / same } else { without };
-                (best[at], error[at]) = ((without - points[at]) / width_squared, 0.5 * (halves - other) / width_squared);
+                let without = if rest > LEAST_SHARE { (all.mean[at] - own_share * centres[at]) / rest } else { other };
+                // A half with no kernel near the particle but its own tells of nothing else.
+                let own_half = if same > LEAST_SHARE { (rest * without - other_share * other) / same } else { centres[at] };
+                (best[at], error[at]) = ((without - points[at]) / width_squared, 0.5 * (own_half - other) / width_squared);
             }
         }
         Self {

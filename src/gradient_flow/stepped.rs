@@ -1,8 +1,12 @@
-//! A step of a sampler's program in its two parts: the drift, and the noise that it ends in.
+//! A step of a sampler's program in its two parts, the drift and the noise that it ends in, and the equation x + c∇log p(x) = y
+//! that gives the start of a drift and the end of the noise's probability flow.
 
 use crate::backend::{Backend, BackendError, Device, Draw, Noise, Task};
-use crate::field::Field;
+use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
+use crate::gradient_flow::jko::rounding;
+use crate::measure::Cloud;
+use crate::path::Level;
 use crate::program::{Program, Step};
 use crate::random::{Philox, Stream};
 
@@ -55,4 +59,56 @@ impl Task for Kick<'_> {
         backend.combine(&mut registers, 0, &[(0, 1.0), (1, self.scale)])?;
         backend.download_reals(&registers[0])
     }
+}
+
+/// Rounds in which the points are found, what each share of one has to gain, and what may be left of the deviation of the cloud.
+const ROUNDS: usize = 100;
+const LEAST_GAIN: f64 = 0.3;
+const UNSETTLED: f64 = 1e-5;
+
+/// The points x with x + `c` ∇log p(x) = `y`, n × d, for the law p at `level`; none where `c` times the curvature of −log p comes
+/// near 1.
+///
+/// Each takes a share of what it is off by, halved where that overshoots: between modes −log p is steep and not convex.
+pub(super) fn settle(
+    prepared: &Prepared,
+    y: &[f64],
+    c: f64,
+    level: Level,
+    device: &Device,
+) -> Result<Option<Vec<f64>>, FlowError> {
+    let d = prepared.dim();
+    let norm = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>().sqrt();
+    // Rounding is relative to the numbers themselves, what may be left of the points to their distances.
+    let rounded = 8.0 * rounding(device) * norm(y) / ((y.len() / d) as f64).sqrt();
+    let deviation = Cloud::new(y.to_vec(), d)?.variance().sqrt();
+    let (mut x, mut last) = (y.to_vec(), y.to_vec());
+    let (mut left, mut shares) = (vec![0.0; y.len()], vec![1.0; y.len() / d]);
+    let mut open: Vec<usize> = (0..shares.len()).collect();
+    for round in 0..ROUNDS {
+        let asked: Vec<f64> = open.iter().flat_map(|&i| &x[i * d..][..d]).copied().collect();
+        let score = prepared.score(level, &asked)?;
+        let mut still = Vec::new();
+        for (&i, (at, score)) in open.iter().zip(asked.chunks_exact(d).zip(score.chunks_exact(d))) {
+            let row = i * d..(i + 1) * d;
+            let off: Vec<f64> = (0..d).map(|k| y[row.start + k] - at[k] - c * score[k]).collect();
+            if norm(&off) <= rounded {
+                continue;
+            }
+            still.push(i);
+            if round > 0 && norm(&off) > (1.0 - LEAST_GAIN * shares[i]) * norm(&left[row.clone()]) {
+                shares[i] *= 0.5;
+            } else {
+                last[row.clone()].copy_from_slice(at);
+                left[row.clone()].copy_from_slice(&off);
+            }
+            row.for_each(|k| x[k] = last[k] + shares[i] * left[k]);
+        }
+        open = still;
+        if open.is_empty() {
+            break;
+        }
+    }
+    let settled = open.iter().all(|&i| norm(&left[i * d..][..d]) < UNSETTLED * deviation);
+    Ok(settled.then_some(x))
 }

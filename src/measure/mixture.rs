@@ -231,6 +231,12 @@ impl Mixture {
         &self.components
     }
 
+    /// Whether this is N(0, I), however its covariance is held.
+    pub fn is_standard_normal(&self) -> bool {
+        let [Component { mean, covariance, .. }] = &self.components[..] else { return false };
+        mean.iter().all(|m| *m == 0.0) && (0..self.dim).all(|axis| covariance.value(axis) == 1.0)
+    }
+
     /// Whether every covariance is a multiple of the identity.
     pub fn is_isotropic(&self) -> bool {
         self.components.iter().all(|c| matches!(c.covariance, Covariance::Isotropic(_)))

@@ -27,7 +27,7 @@ const COLUMNS: [(&str, &str, Number); 12] = [
     ("energy_inequality", "energy inequality", |a| a.energy_inequality),
     ("dissipation", "dissipation", |a| a.dissipation),
     ("dissipation_error", "its error", |a| a.dissipation_error),
-    ("free_energy_rate", "|ΔF|/τ", |a| a.free_energy_rate),
+    ("free_energy_rate", "gain of F over τ", |a| a.free_energy_rate),
     ("jko_residual", "JKO residual", |a| a.jko_residual),
     ("jko_residual_floor", "its floor", |a| a.jko_residual_floor),
     ("effective_neighbours", "neighbours", |a| a.effective_neighbours),
@@ -142,8 +142,8 @@ fn free_energy(record: &DescentRecord) -> Option<Figure> {
     curve(&mut chart, "ddim", Mark::Disc, &energy);
     legend.insert(0, ("ddim", Key::Line(Mark::Disc), if erring { "F ± 2 standard errors" } else { "F" }));
     let reading = "F of the functional that each step moves along: a step of its gradient flow lowers it, and a step that takes noise away runs \
-                   that flow backwards and raises it. Where F is convex with a known constant λ, the dashed line is the most that the flow \
-                   leaves of it, or backwards the least that it has become.";
+                   that flow backwards and raises it. Where F is convex with a known constant λ, the dashed line is \
+                   an upper bound on what remains of it, or backwards a lower bound on what it has grown to.";
     let lines = record
         .steps
         .iter()
@@ -162,8 +162,8 @@ fn certificate(record: &DescentRecord) -> Option<Figure> {
     let reading = "JKO residual: how far a step is from the minimiser of F + W₂²/2τ, ‖(x′ − x)/τ + ∇(δF/δρ′)(x′)‖, with the ends exchanged \
                    for a step backwards; 0 is the JKO step itself, and what falls with τ is a step of the flow up to its own order. Below \
                    the floor it cannot be told from the error of the estimated score. Dissipation: along the flow F changes at the rate \
-                   of the Fisher information, so |ΔF|/τ lies between its values at both ends of a step. Energy inequality: what a step \
-                   gains of F beyond its cost W₂²/2τ; not negative for a step of the flow.";
+                   of the Fisher information, so the gain of F over τ lies between its values at both ends of a step. Energy \
+                   inequality: what a step gains of F beyond its cost W₂²/2τ; not negative for a step of the flow.";
     let columns: [Number; 5] =
         [|a| a.jko_residual, |a| a.jko_residual_floor, |a| a.dissipation, |a| a.free_energy_rate, |a| a.energy_inequality];
     let line = |a: &Account| [a.k.to_string()].into_iter().chain(columns.iter().map(|of| exact(of(a)))).collect();
@@ -178,7 +178,7 @@ fn residual(record: &DescentRecord) -> Option<Panel> {
     let largest = values().fold(0.0, f64::max);
     // Zero but for rounding: decades of it say nothing.
     let scale = if values().all(|v| v > 1e-9 * largest) && largest > 1e-9 { Scale::Log } else { Scale::Linear };
-    let y = Axis::around("R (units of x a unit of time)", scale, values())?;
+    let y = Axis::around("R (units of x per unit time)", scale, values())?;
     let mut chart = Chart::new(FRAME, "JKO residual", of_steps(record)?, y);
     let mut legend = vec![("fm-heun", Key::Line(Mark::Diamond), "residual R")];
     if !floor.is_empty() {
@@ -193,7 +193,7 @@ fn dissipation(record: &DescentRecord) -> Option<Panel> {
     let (fisher, rate) = (points(&record.steps, |a| a.dissipation), points(&record.steps, |a| a.free_energy_rate));
     let values = || fisher.iter().chain(&rate).map(|p| p.1);
     let scale = if fisher.iter().all(|p| p.1 > 0.0) && !fisher.is_empty() { Scale::Log } else { Scale::Linear };
-    let y = Axis::around("F a unit of time", scale, values())?;
+    let y = Axis::around("F per unit time", scale, values())?;
     let mut chart = Chart::new(FRAME, "Dissipation", of_steps(record)?, y);
     curve(&mut chart, "pf-euler", Mark::Square, &fisher);
     // The rate is that of a whole step.
@@ -204,7 +204,7 @@ fn dissipation(record: &DescentRecord) -> Option<Panel> {
         legend.push(("pf-euler", Key::Line(Mark::Square), "Fisher information"));
     }
     if !rate.is_empty() {
-        legend.push(("fm-euler", Key::Line(Mark::Up), "|ΔF|/τ of the step"));
+        legend.push(("fm-euler", Key::Line(Mark::Up), "gain of F over τ"));
     }
     Some(chart.finish(&legend, ends("Dissipation", &fisher)))
 }

@@ -1,6 +1,7 @@
 //! Samplers and particle steps as schemes of one loop: closed forms between Gaussians, the order of their residuals, bad input. Labels
 //! are those of the checks in the project's note on the mathematics.
 
+use std::f64::consts::TAU;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brenier::backend::{Device, Noise, Precision};
@@ -228,6 +229,73 @@ fn an_explicit_step_is_undone_between_modes_too() {
     let end = descend(&mut scheme, 3, Watch::default()).unwrap();
     let told = |account: &Account| account.jko_residual.is_some_and(|residual| residual > account.jko_residual_floor.unwrap());
     assert!(end.accounts[..3].iter().all(told), "{:?}", end.accounts);
+}
+
+/// The residual is of distances alone: for particles that are far from all others, too, it does not know where the origin is.
+#[test]
+fn the_residual_of_a_noisy_step_moves_with_its_particles() {
+    let (gaussians, offset) = (Mixture::eight_gaussians(), 100.0);
+    let all = gaussians.components();
+    let means = all.iter().map(|c| c.mean.iter().map(|m| m + offset).collect()).collect();
+    let covariances = all.iter().map(|c| c.covariance.clone()).collect();
+    let moved = Mixture::new(all.iter().map(|c| c.weight).collect(), means, covariances).unwrap();
+    let start = Mixture::standard_normal(2).sample(300, 0, Stream::Source, 0);
+    let beside = Cloud::new(start.points().iter().map(|x| x + offset).collect(), 2).unwrap();
+    let told = |start: Cloud, target: Mixture| {
+        let account = first_account(&mut Langevin::new(start, target, 0.025, 0, &cpu()).unwrap());
+        (account.jko_residual.unwrap(), account.jko_residual_floor.unwrap())
+    };
+    let (here, there) = (told(start, gaussians), told(beside, moved));
+    assert!((here.0 / there.0 - 1.0).abs() < 1e-8 && (here.1 / there.1 - 1.0).abs() < 1e-8, "{here:?} {there:?}");
+}
+
+/// Between the modes, where the noise of DDPM takes particles too, its probability flow is found for each of them.
+#[test]
+fn every_step_of_ddpm_on_the_eight_gaussians_has_a_residual() {
+    let grid = Grid::ornstein_uhlenbeck(5.0, 20).unwrap();
+    let start = noised(&Mixture::eight_gaussians(), grid.start(), 4096);
+    let method = Ddpm { variance: Variance::Posterior };
+    let field = Field::Mixture(Mixture::eight_gaussians());
+    let mut chain = Chain::backward(start, field, (&method, &grid), 0, &cpu()).unwrap();
+    let end = descend(&mut chain, 20, Watch::default()).unwrap();
+    assert!(end.accounts[..20].iter().all(|account| account.jko_residual.is_some()), "{:?}", end.accounts);
+}
+
+/// At a temperature between 0 and 1: F, its dissipation and R on N(0, v) for particles of N(0, u).
+#[test]
+fn energy_matching_at_a_temperature_between_is_its_closed_form() {
+    let (temperature, v, tau, n) = (0.15, 0.5f64, 0.05, 500);
+    let mut u = 2.0f64;
+    let start = law(u).sample(n, 0, Stream::Source, 0);
+    let method = EnergyMatching::langevin(temperature, tau);
+    let scheme = Langevin::warming(start.clone(), law(v).into(), method, 0, &cpu()).unwrap();
+    let mut scheme = scheme.from_law(law(u));
+    let square = |cloud: &Cloud| cloud.points().iter().map(|x| x * x).sum::<f64>() / cloud.len() as f64;
+    let mut before = start;
+    for _ in 0..3 {
+        let end = descend(&mut scheme, 1, Watch::default()).unwrap();
+        let (account, m) = (&end.accounts[0], square(&before));
+        let (potential, entropy) = (0.5 * (m / v + (TAU * v).ln()), -0.5 * (m / u + (TAU * u).ln()));
+        assert!((account.free_energy.unwrap() - potential - temperature * entropy).abs() < 1e-9, "{account:?}");
+        let dissipation = m * (1.0 / v - temperature / u).powi(2);
+        assert!((account.dissipation.unwrap() - dissipation).abs() < 1e-9, "{account:?} for {dissipation}");
+        let drift = 1.0 - tau / v;
+        u = drift * drift * u + 2.0 * temperature * tau;
+        before = end.state;
+        let residual = square(&before).sqrt() / v * (1.0 - (1.0 - temperature * tau / u) / drift).abs();
+        assert!((account.jko_residual.unwrap() - residual).abs() < 1e-9, "{account:?} for {residual}");
+    }
+}
+
+/// Without the law of the start the score is that of the particles: R is then within its floor of what it is with the law.
+#[test]
+fn an_estimated_residual_is_within_its_floor_of_the_exact_one() {
+    let start = law(0.25).sample(2000, 0, Stream::Source, 0);
+    let scheme = || Langevin::new(start.clone(), law(2.0), 0.05, 0, &cpu()).unwrap();
+    let exact = first_account(&mut scheme().from_law(law(0.25)));
+    let estimated = first_account(&mut scheme());
+    let (floor, found) = (estimated.jko_residual_floor.unwrap(), estimated.jko_residual.unwrap());
+    assert!(exact.jko_residual_floor.is_none() && (found - exact.jko_residual.unwrap()).abs() < floor, "{exact:?} {estimated:?}");
 }
 
 /// Without noise, F = ∫V and its residual ‖∇V(x) − ∇V(x′)‖ need no density: on V = x²/2v it is |x′|·τ/v²/(1 − τ/v) for x′ = (1 − τ/v)x.
@@ -475,7 +543,7 @@ fn the_implicit_scheme_on_a_mixture_pays_for_every_step() {
         let speed = pair[0].dissipation.unwrap().sqrt();
         assert!(pair[1].free_energy < pair[0].free_energy && pair[0].energy_inequality.unwrap() > 0.0, "{pair:?}");
         assert!(pair[0].jko_residual.unwrap() < 1e-6 * speed, "{pair:?}");
-        assert!(pair[0].jko_residual_floor.unwrap() > 0.0);
+        assert!(pair[0].jko_residual_floor.unwrap() > 0.0 && pair[1].free_energy_bound.is_none());
     }
 }
 
@@ -576,6 +644,17 @@ fn every_scheme_of_the_table_runs_between_its_ends_and_refuses_others() {
     assert_eq!(refused("ddpm", [&normal, &moons], &both), FlowError::TauOfSchedule);
     let straight = Options { schedule: Some(Schedule::CondOt), ..Options::default() };
     assert!(matches!(refused("ddim", [&normal, &moons], &straight), FlowError::NoFunctional { .. }));
+    let six = Measure::Law(Mixture::standard_normal(6));
+    let wide = Options { eps: Some(0.1), ..Options::default() };
+    let refused_in_six = refused("implicit", [&six, &six], &wide);
+    assert!(refused_in_six.to_string().starts_with("a kernel density needs neighbours"), "{refused_in_six}");
+    let bad = refused("implicit", [&normal, &gaussians], &Options { eps: Some(-1.0), ..Options::default() });
+    assert!(bad.to_string().starts_with("eps = -1; the width of a kernel density"), "{bad}");
+    let many = Measure::Law(Mixture::standard_normal(60));
+    assert_eq!(refused("implicit", [&many, &many], &usual), FlowError::TooFewParticles { particles: 60, dim: 60 });
+    // Between Gaussians a width that is given is that of the kernel.
+    let made = named("implicit").unwrap().make(&setting([&normal, &normal], &draws(&normal), &wide, &device), draws(&normal));
+    assert_eq!(made.unwrap().eps, Some(0.1));
     let unknown = named("ddmi").unwrap_err().to_string();
     assert!(unknown.starts_with("there is no scheme \"ddmi\"; did you mean \"ddim\"? known: sinkhorn-flow, "), "{unknown}");
 }

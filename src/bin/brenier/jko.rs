@@ -26,8 +26,8 @@ const FOLDER: &str = "brenier-out/jko";
 ///
 /// Each step prints the free energy F_k of the functional that it moves along, the energy inequality in the scheme's own metric, which
 /// is not negative for a step of the flow (for langevin: beyond the bias of its explicit step, of order tau²), and the JKO residual: how
-/// far the step is from the minimiser of F + W2²/2tau, in units of x a unit of time; --explain says what of it is exact. Samplers (ddim,
-/// ddpm, explicit-score) run the flow of F backwards, so there F rises. Where the density of the particles cannot be told from the
+/// far the step is from the minimiser of F + W2²/2tau, in units of x per unit time; --explain says what of it is exact. Samplers
+/// (ddim, ddpm, explicit-score) run the flow of F backwards, so there F rises. Where the density of the particles cannot be told from the
 /// particles, numbers are null and the flag few_neighbours is raised. A finite target is split: one half is the target, the other is held
 /// out for evaluation. The points of a file start in their order, under their weights. The folder (brenier-out/jko unless --out is given)
 /// gets particles.npy, run.json, report.html, steps.csv, figures and, where the particles have weights, weights.npy.
