@@ -21,7 +21,8 @@ impl<B: Memory> Clone for Rows<'_, B> {
 
 impl<B: Memory> Copy for Rows<'_, B> {}
 
-/// Column points packed by [`Potentials::pack`](crate::backend::Potentials::pack): m × (d + 1), in a buffer of so many numbers or more.
+/// Column points packed by [`Potentials::pack`](crate::backend::Potentials::pack): m × (d + 1), in a buffer of at least that
+/// many numbers.
 pub struct Columns<'a, B: Memory> {
     /// (k_j y_j, h_j) a column, in units of log 2.
     pub packed: &'a Reals<B>,

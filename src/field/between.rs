@@ -27,10 +27,14 @@ impl Field {
     /// The field between the Gaussian `noise` and `data` in independent pairs.
     ///
     /// # Errors
-    /// [`MixtureError`] where `noise` is so much narrower than `data` along one direction than along another that the data, in
-    /// units of it, have no covariance in double precision.
+    /// [`MixtureError`] where `noise` is no component of a mixture or of another dimension than `data`, and if it is so
+    /// ill-conditioned that the whitened data have no positive-definite covariance in double precision.
     pub fn between(noise: &Component, data: &Mixture) -> Result<Self, MixtureError> {
         let d = data.dim();
+        let found = Mixture::new(vec![1.0], vec![noise.mean.clone()], vec![noise.covariance.clone()])?.dim();
+        if found != d {
+            return Err(MixtureError::Dimension { component: 0, found, expected: d });
+        }
         let whiten = |v: &[f64]| along(&noise.covariance, v, |variance| variance.sqrt().recip());
         let covariance = |(component, of): (usize, &Covariance)| {
             if let (Covariance::Isotropic(noise), Covariance::Isotropic(data)) = (&noise.covariance, of) {
@@ -73,5 +77,24 @@ impl HostField for Between {
             out.iter_mut().zip(v).zip(&noise.mean).for_each(|((out, v), m)| *out = v + level.alpha * m);
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_that_does_not_fit_the_data_is_refused() {
+        let data = Mixture::standard_normal(2);
+        let refused = |mean: Vec<f64>, covariance: Covariance| {
+            Field::between(&Component { weight: 1.0, mean, covariance }, &data).expect_err("it does not fit")
+        };
+        let full = Covariance::Full { values: vec![1.0; 3], vectors: vec![1.0; 9] };
+        let dimension = |found, expected| MixtureError::Dimension { component: 0, found, expected };
+        assert_eq!(refused(vec![0.0; 3], Covariance::Isotropic(1.0)), dimension(3, 2));
+        assert_eq!(refused(vec![0.0; 3], full.clone()), dimension(3, 2));
+        assert_eq!(refused(vec![0.0; 2], full), dimension(3, 2));
+        assert_eq!(refused(vec![f64::NAN; 2], Covariance::Isotropic(1.0)), MixtureError::Mean { component: 0 });
     }
 }

@@ -1,4 +1,4 @@
-//! Arrays of numbers as files hold them, widened to f64; points in f32 where that holds them.
+//! Arrays of numbers as files hold them, widened to f64; points stay in f32 where that is exact.
 
 use half::{bf16, f16};
 
@@ -41,6 +41,12 @@ pub(super) struct Layout {
     pub fortran: bool,
 }
 
+/// The numbers of an array, those that f32 holds exactly as T.
+enum Numbers<T> {
+    Single(Vec<T>),
+    Double(Vec<f64>),
+}
+
 impl Number {
     /// Bytes a number takes.
     fn size(self) -> usize {
@@ -56,24 +62,16 @@ impl Number {
 impl Layout {
     /// The array whose numbers begin at the start of `bytes`; what follows them is ignored, as numpy does.
     pub fn decode(&self, bytes: &[u8]) -> Result<Array, Fault> {
-        let count = self.count(bytes)?;
-        let values = match self.number {
-            Number::F64 => self.gather(count, bytes, f64::from_le_bytes),
-            Number::I32 => self.gather(count, bytes, |b| i32::from_le_bytes(b).into()),
-            Number::I64 => self.gather(count, bytes, |b| i64::from_le_bytes(b) as f64),
-            Number::U32 => self.gather(count, bytes, |b| u32::from_le_bytes(b).into()),
-            Number::U64 => self.gather(count, bytes, |b| u64::from_le_bytes(b) as f64),
-            _ => self.singles(count, bytes),
-        };
+        let (Numbers::Single(values) | Numbers::Double(values)) = self.numbers(bytes)?;
         Ok(Array { shape: self.shape.clone(), values })
     }
 
     /// [`Layout::decode`] as points, one a row: in f32 where that keeps every number of the type.
     pub fn cloud(&self, bytes: &[u8]) -> Result<Cloud, Fault> {
         let dim = dimension(&self.shape)?;
-        Ok(match self.number {
-            Number::F64 | Number::I32 | Number::I64 | Number::U32 | Number::U64 => Cloud::new(self.decode(bytes)?.values, dim)?,
-            _ => Cloud::of_f32(self.singles::<f32>(self.count(bytes)?, bytes), dim)?,
+        Ok(match self.numbers::<f32>(bytes)? {
+            Numbers::Single(points) => Cloud::of_f32(points, dim)?,
+            Numbers::Double(points) => Cloud::new(points, dim)?,
         })
     }
 
@@ -87,17 +85,23 @@ impl Layout {
         }
     }
 
-    /// Numbers of a type that f32 holds exactly.
-    fn singles<T: From<f32>>(&self, count: usize, bytes: &[u8]) -> Vec<T> {
-        match self.number {
+    /// The numbers, as T where f32 holds every number of the type exactly.
+    fn numbers<T: From<f32>>(&self, bytes: &[u8]) -> Result<Numbers<T>, Fault> {
+        let count = self.count(bytes)?;
+        Ok(Numbers::Single(match self.number {
             Number::F16 => self.gather(count, bytes, |b| f16::from_le_bytes(b).to_f32().into()),
             Number::Bf16 => self.gather(count, bytes, |b| bf16::from_le_bytes(b).to_f32().into()),
+            Number::F32 => self.gather(count, bytes, |b| f32::from_le_bytes(b).into()),
             Number::I8 => self.gather(count, bytes, |b| f32::from(i8::from_le_bytes(b)).into()),
             Number::I16 => self.gather(count, bytes, |b| f32::from(i16::from_le_bytes(b)).into()),
             Number::U8 => self.gather(count, bytes, |b| f32::from(u8::from_le_bytes(b)).into()),
             Number::U16 => self.gather(count, bytes, |b| f32::from(u16::from_le_bytes(b)).into()),
-            _ => self.gather(count, bytes, |b| f32::from_le_bytes(b).into()),
-        }
+            Number::F64 => return Ok(Numbers::Double(self.gather(count, bytes, f64::from_le_bytes))),
+            Number::I32 => return Ok(Numbers::Double(self.gather(count, bytes, |b| i32::from_le_bytes(b).into()))),
+            Number::I64 => return Ok(Numbers::Double(self.gather(count, bytes, |b| i64::from_le_bytes(b) as f64))),
+            Number::U32 => return Ok(Numbers::Double(self.gather(count, bytes, |b| u32::from_le_bytes(b).into()))),
+            Number::U64 => return Ok(Numbers::Double(self.gather(count, bytes, |b| u64::from_le_bytes(b) as f64))),
+        }))
     }
 
     /// `count` numbers of N bytes in C order.

@@ -26,6 +26,7 @@ use crate::random::{Philox, Stream};
 #[derive(Clone, PartialEq)]
 pub struct Cloud {
     points: Coordinates,
+    n: usize,
     dim: usize,
     weights: Option<Arc<Vec<f64>>>,
 }
@@ -95,7 +96,12 @@ impl Cloud {
     /// A cloud of coordinates that are finite and fill whole rows by construction: draws and embedded data.
     pub(super) fn of_known(points: Vec<f64>, dim: usize) -> Self {
         debug_assert!(!points.is_empty() && points.len().is_multiple_of(dim) && points.iter().all(|x| x.is_finite()));
-        Self { points: Coordinates::of_f64(points), dim, weights: None }
+        Self::uniform(Coordinates::of_f64(points), dim)
+    }
+
+    /// A cloud with uniform weights of coordinates that fill whole rows.
+    fn uniform(points: Coordinates, dim: usize) -> Self {
+        Self { n: points.given().len() / dim, points, dim, weights: None }
     }
 
     /// A cloud with uniform weights from row-major `points` (n × `dim`).
@@ -107,7 +113,7 @@ impl Cloud {
     }
 
     /// A cloud with uniform weights from row-major points (n × `dim`) in double precision, which stay where they are: `owner` is
-    /// whatever holds their memory, and is kept as long as a clone of the cloud. It must give the same numbers each time.
+    /// whatever holds their memory, is kept alive as long as any clone of the cloud, and must return the same slice every time.
     ///
     /// # Errors
     /// As [`Cloud::new`].
@@ -145,7 +151,7 @@ impl Cloud {
         if let Some((at, value)) = given.not_finite() {
             return Err(CloudError::NotFinite { row: at / dim, column: at % dim, value });
         }
-        Ok(Self { points, dim, weights: None })
+        Ok(Self::uniform(points, dim))
     }
 
     /// The same points under `weights` (length n), scaled to add up to one.
@@ -196,7 +202,7 @@ impl Cloud {
     /// Number of points n.
     #[allow(clippy::len_without_is_empty)] // a cloud is never empty
     pub fn len(&self) -> usize {
-        self.given().len() / self.dim
+        self.n
     }
 
     /// Dimension d.
@@ -224,12 +230,12 @@ impl Cloud {
         self.points().chunks_exact(self.dim)
     }
 
-    /// Point `i` in f64, by `room` of length d where the cloud holds another precision.
+    /// Point `i` in f64, with `room`, of length d, as scratch where the cloud holds f32.
     pub(crate) fn row_in<'a>(&'a self, i: usize, room: &'a mut [f64]) -> &'a [f64] {
         self.given().row(i, room)
     }
 
-    /// Shows `to` every point in order, with its number and in f64.
+    /// Calls `to` with the index and the coordinates (in f64) of each point, in order.
     pub(crate) fn each(&self, mut to: impl FnMut(usize, &[f64])) {
         let (given, mut room) = (self.given(), vec![0.0; self.dim]);
         (0..self.len()).for_each(|i| to(i, given.row(i, &mut room)));
@@ -258,7 +264,7 @@ impl Cloud {
 
     /// Weight a_i of point `i`.
     pub fn weight(&self, i: usize) -> f64 {
-        self.weights.as_ref().map_or(1.0 / self.len() as f64, |w| w[i])
+        self.weights.as_ref().map_or_else(|| 1.0 / self.n as f64, |w| w[i])
     }
 
     /// Kish's effective number of points, 1/Σ a_i²: n where weights are uniform.
@@ -326,7 +332,7 @@ impl Cloud {
 
     /// The points at `indices`, at least one, in that order and of equal weights: draws that the weights have already chosen.
     pub(crate) fn uniform_at(&self, indices: &[usize]) -> Self {
-        Self { points: self.points.gather(indices.iter().copied(), self.dim), dim: self.dim, weights: None }
+        Self::uniform(self.points.gather(indices.iter().copied(), self.dim), self.dim)
     }
 
     /// Two halves A and B of ⌈n/2⌉ and ⌊n/2⌋ points, a uniformly random split by `seed` (stream 0); each has mass one.
@@ -347,7 +353,7 @@ impl Cloud {
     pub fn resample(&self, n: usize, seed: u32, stream: Stream, step: u32) -> Self {
         let (philox, inverse) = (Philox::new(seed, stream), self.inverse_cdf());
         let chosen = (0..n).map(|i| inverse.index(philox.uniform(i as u32, step, 1)));
-        Self { points: self.points.gather(chosen, self.dim), dim: self.dim, weights: None }
+        Self::uniform(self.points.gather(chosen, self.dim), self.dim)
     }
 }
 

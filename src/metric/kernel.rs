@@ -1,8 +1,9 @@
 //! Distances of laws by pairs: maximum mean discrepancy and energy distance.
 
-use crate::backend::{Backend, BackendError, Device, PairKernel, Real, Reals, Rows, Task, Weighted};
+use crate::backend::{Backend, BackendError, Device, PairKernel, Real, Reals, Task, Weighted};
 use crate::measure::Cloud;
 use crate::metric::MetricError;
+use crate::transport::problem::{OnDevice, Relative};
 
 /// Which pairs of a cloud with itself count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +56,8 @@ struct ByPairs<'a> {
 
 /// Points about the mean of the first cloud, and their weights.
 struct Side<B: Backend> {
-    points: Reals<B>,
+    points: OnDevice<B>,
     weights: Reals<B>,
-    n: usize,
-    d: usize,
     /// Σ_i a_i and Σ_i a_i², of the weights as the device has them.
     mass: f64,
     squares: f64,
@@ -70,17 +69,15 @@ impl<B: Backend> Side<B> {
         let n = cloud.len();
         let weights: Vec<f64> = (0..n).map(|i| B::Real::from_f64(n as f64 * cloud.weight(i)).to_f64()).collect();
         Ok(Self {
-            points: backend.upload_reals(cloud.relative_to(centre))?,
+            points: Relative::new(cloud, centre.to_vec(), 1.0).on_device(backend, 0..n)?,
             mass: weights.iter().sum(),
             squares: weights.iter().map(|a| a * a).sum(),
             weights: backend.upload_reals(&weights)?,
-            n,
-            d: cloud.dim(),
         })
     }
 
     fn weighted(&self) -> Weighted<'_, B> {
-        Weighted { points: Rows { points: &self.points, n: self.n, d: self.d }, weights: &self.weights }
+        Weighted { points: self.points.rows(), weights: &self.weights }
     }
 }
 

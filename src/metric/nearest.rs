@@ -1,8 +1,9 @@
 //! Nearest neighbours: how far a cloud lies from a set of points, and whether it merely repeats them.
 
-use crate::backend::{Backend, BackendError, Device, Rows, Task};
+use crate::backend::{Backend, BackendError, Device, Task};
 use crate::measure::Cloud;
 use crate::metric::MetricError;
+use crate::transport::problem::Relative;
 
 /// For each point of `cloud` the index of its nearest point of `reference` and the distance |x−y| to it.
 ///
@@ -11,8 +12,9 @@ use crate::metric::MetricError;
 pub fn nearest(cloud: &Cloud, reference: &Cloud, device: &Device) -> Result<Vec<(usize, f64)>, MetricError> {
     MetricError::same_dim(cloud.dim(), reference.dim())?;
     let index = device.run(Nearest { cloud, reference })?;
-    let distance = |i: usize, j: usize| {
-        let pairs = cloud.row(i).iter().zip(reference.row(j));
+    let (mut x, mut y) = (vec![0.0; cloud.dim()], vec![0.0; cloud.dim()]);
+    let mut distance = |i: usize, j: usize| {
+        let pairs = cloud.row_in(i, &mut x).iter().zip(reference.row_in(j, &mut y));
         pairs.map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt()
     };
     Ok(index.into_iter().enumerate().map(|(i, j)| (j as usize, distance(i, j as usize))).collect())
@@ -62,11 +64,12 @@ impl Task for Nearest<'_> {
 
     fn run<B: Backend>(self, backend: &B) -> Self::Output {
         // Relative to one of the points, so that an offset of both clouds costs no digits.
-        let origin = self.reference.row(0);
-        let x = backend.upload_reals(self.cloud.relative_to(origin))?;
-        let y = backend.upload_reals(self.reference.relative_to(origin))?;
+        let mut origin = vec![0.0; self.cloud.dim()];
+        let origin = self.reference.row_in(0, &mut origin);
+        let about = |cloud: &Cloud| Relative::new(cloud, origin.to_vec(), 1.0).on_device(backend, 0..cloud.len());
+        let (x, y) = (about(self.cloud)?, about(self.reference)?);
         let mut index = backend.zeros(self.cloud.len())?;
-        backend.nearest(Rows { points: &x, n: self.cloud.len(), d: self.cloud.dim() }, &y, &mut index)?;
+        backend.nearest(x.rows(), &y.reals, &mut index)?;
         backend.download(&index)
     }
 }

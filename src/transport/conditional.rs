@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::backend::{self, Backend, BackendError, Cost, Device, Packed, Reals, Rows, Storage, Task};
 use crate::measure::Cloud;
 use crate::transport::hold::convex;
+use crate::transport::map::check_potential;
 use crate::transport::problem::{Relative, Side, scale};
 use crate::transport::{ClassCosts, EntropicMap, GroundCost, TransportError};
 use crate::vector::dot;
@@ -163,10 +164,7 @@ impl Conditional {
         if points.dim() != self.target.dim() {
             return Err(TransportError::Dimensions { source_dim: points.dim(), target_dim: self.target.dim() });
         }
-        let (m, found) = (self.target.len(), self.g.iter().filter(|g| g.is_finite()).count());
-        if self.g.len() != m || found != m {
-            return Err(TransportError::Potential { m, found });
-        }
+        check_potential(&self.g, self.target.len())?;
         match &self.f {
             Some(f) if f.len() != points.len() => {
                 Err(TransportError::Values { what: "points of the source", len: points.len(), rows: f.len(), p: 1 })
@@ -206,7 +204,6 @@ struct Pairs<B: Backend> {
 impl<B: Backend> Pairs<B> {
     fn new(backend: &B, law: &Conditional, points: &Cloud) -> Result<Self, BackendError> {
         // The plan's own rows are relative to their mean; of others each may come alone, so they are relative to the mean of y.
-        let own = law.f.as_deref();
         let (points, target, side) = match law.cost.is_half_squared() {
             true => (Cow::Borrowed(points), Cow::Borrowed(&law.target), Side::with as Make<B>),
             false => (Cow::Owned(points.directions()), Cow::Owned(law.target.directions()), Side::of_directions as Make<B>),
@@ -214,8 +211,9 @@ impl<B: Backend> Pairs<B> {
         let scale = scale(&target, &points);
         let side = |cloud: &Cloud| side(backend, cloud, scale, &[], Storage::Full);
         let (square, y) = (scale * scale, side(&target)?);
-        let origin: Vec<f64> = own.map_or_else(|| y.mean.iter().map(|m| m / scale).collect(), |_| points.mean());
-        let gap: Vec<f64> = origin.iter().zip(&y.mean).map(|(x, y)| x * scale - y).collect();
+        let own = law.f.as_deref().map(|f| Ok((f, side(&points)?))).transpose()?;
+        let centre = own.as_ref().map_or(&y, |(_, x)| x);
+        let gap: Vec<f64> = centre.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
         let (eps, g) = (law.eps * square, law.g.iter().map(|g| g * square).collect::<Vec<_>>());
         let psi = convex(&y, &g, &gap, -1.0);
         // Only φ + ψ counts: about the mean of ψ neither loses digits to the distance between the clouds.
@@ -223,14 +221,17 @@ impl<B: Backend> Pairs<B> {
         let bias: Vec<f64> = psi.iter().zip(&y.mass).map(|(psi, b)| b.ln() - (psi - mean) / eps).collect();
         let (d, mut columns) = (y.d, Packed::of(backend, y.points.reals, y.n, y.d)?);
         columns.pack(backend, 1.0 / eps, &backend.upload_reals(&bias)?, None)?;
-        let phi = match own {
-            Some(f) => {
+        let (x, phi) = match own {
+            Some((f, x)) => {
                 let f: Vec<f64> = f.iter().map(|f| f * square - mean).collect();
-                Some(backend.upload_reals(convex(&side(&points)?, &f, &gap, 1.0))?)
+                let phi = backend.upload_reals(convex(&x, &f, &gap, 1.0))?;
+                (x.points.reals, Some(phi))
             }
-            None => None,
+            None => {
+                let x = Relative::new(&points, y.relative.origin().0.to_vec(), scale);
+                (x.on_device(backend, 0..points.len())?.reals, None)
+            }
         };
-        let x = Relative::new(&points, origin, scale).on_device(backend, 0..points.len())?.reals;
         Ok(Self { x, n: points.len(), phi, eps, d, y: y.relative, bias, columns })
     }
 

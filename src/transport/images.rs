@@ -46,7 +46,7 @@ impl Images {
         }
     }
 
-    /// Shows `to` each image in the input coordinates, with the number of its point.
+    /// Calls `to` with the index of each point and its image in the input coordinates.
     pub fn each(&self, mut to: impl FnMut(usize, &[f64])) {
         let (d, mut image) = (self.d, vec![0.0; self.d]);
         let n = match &self.held {

@@ -41,9 +41,14 @@ impl EntropicMap {
     fn check(&self, points: &Cloud) -> Result<(), TransportError> {
         // Dimensions and ε are judged as those of a problem between the points and the target.
         Problem::new(points, &self.target, self.eps)?;
-        let (m, found) = (self.target.len(), self.g.iter().filter(|g| g.is_finite()).count());
-        if (m, m) == (self.g.len(), found) { Ok(()) } else { Err(TransportError::Potential { m, found }) }
+        check_potential(&self.g, self.target.len())
     }
+}
+
+/// Refuses a potential `g` that is not `m` finite numbers.
+pub(super) fn check_potential(g: &[f64], m: usize) -> Result<(), TransportError> {
+    let found = g.iter().filter(|g| g.is_finite()).count();
+    if (m, m) == (g.len(), found) { Ok(()) } else { Err(TransportError::Potential { m, found }) }
 }
 
 struct Apply<'a> {

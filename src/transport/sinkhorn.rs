@@ -51,8 +51,5 @@ pub(super) fn solve<B: Backend>(
         run.start_from(warm)?;
     }
     let marginal_error = run.descend(problem, solver, warm.is_none() && solver.accelerated())?;
-    match finish::finish(run, problem, marginal_error, solver)? {
-        Ok(outcome) => Ok(outcome),
-        Err(unfinished) => unfinished.finish(problem, solver, told),
-    }
+    finish::finish(run, problem, marginal_error, solver, told)
 }

@@ -39,8 +39,8 @@ impl Sinkhorn {
     /// given; κ → ∞ is the balanced problem.
     ///
     /// # Errors
-    /// [`TransportError`] when κ is not positive, ε is too small for the precision, `warm` has another length than m, or the watch
-    /// says stop.
+    /// [`TransportError`] when κ is not positive or too small for f64, ε is too small or too large for the precision, `warm` has
+    /// another length than m, memory runs out, or the watch says stop.
     pub fn soft_plan(
         &self,
         problem: &Problem,

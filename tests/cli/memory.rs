@@ -37,6 +37,7 @@ fn peak(folder: &Path, n: usize) -> u64 {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(child.wait().unwrap().success());
+    assert!(kilobytes > 0, "{status} names no VmHWM");
     1024 * kilobytes
 }
 

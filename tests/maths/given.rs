@@ -3,7 +3,7 @@
 use brenier::backend::{Cost, Device, Precision};
 use brenier::measure::{Cloud, Given};
 use brenier::random::{Philox, Stream};
-use brenier::transport::{Divergence, Outcome, Problem, Sinkhorn};
+use brenier::transport::{Divergence, LabelCost, Outcome, Problem, Sinkhorn};
 
 /// n points of d uniform coordinates in single precision, `offset` away, and the same in double.
 fn cubes(n: usize, d: usize, offset: f32, seed: u32) -> [Cloud; 2] {
@@ -67,6 +67,49 @@ fn the_divergence_of_points_in_single_precision_is_that_of_the_same_in_double() 
         divergence.from(x, &device).unwrap()
     };
     assert_eq!(to(&y, &x), to(&wide_y, &wide_x));
+}
+
+/// The means under the rows come in blocks of rows, on one thread of 448 with 303 numbers a row and of 896 with 153 or 156: each has
+/// its own points, classes and potentials.
+#[test]
+fn the_outcome_of_several_blocks_of_rows_is_that_of_the_sums_over_all_pairs() {
+    let (n, m, d, columns) = (2000, 20, 150, 3);
+    let ([_, x], [_, y]) = (cubes(n, d, 0.0, 1), cubes(m, d, 0.5, 2));
+    let x = x.with_weights((0..n).map(|i| (i % 4) as f64).collect()).unwrap();
+    let [of_x, of_y] = [(n, 2), (m, 3)].map(|(n, classes)| (0..n).map(|i| (i % classes) as u32).collect::<Vec<_>>());
+    let table = [0.0, 1.5, 0.2, 0.7, 0.0, 3.0];
+    let solver = Sinkhorn { tol: 0.0, max_iter: 3, plain: true };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    for (cost, eps, with_classes) in
+        [(Cost::HalfSquaredEuclidean, 2.0, true), (Cost::Cosine, 0.02, false), (Cost::Euclidean, 0.3, false)]
+    {
+        let mut problem = Problem::new(&x, &y, eps).unwrap().with_cost(cost).unwrap();
+        if with_classes {
+            let labels = LabelCost { source: of_x[..].into(), target: of_y[..].into(), table: table[..].into(), columns };
+            problem = problem.with_labels(labels).unwrap();
+        }
+        let outcome = pool.install(|| solver.solve(&problem, &Device::cpu(Precision::F64))).unwrap();
+        let (f, g, map) = (&outcome.potentials.f, &outcome.potentials.g, outcome.map());
+        let (mut transport_cost, mut entropy) = (0.0, 0.0);
+        for i in 0..n {
+            let of_classes = |j: usize| if with_classes { table[of_x[i] as usize * columns + of_y[j] as usize] } else { 0.0 };
+            let costs: Vec<f64> = (0..m).map(|j| problem.cost().between(x.row(i), y.row(j)) + of_classes(j)).collect();
+            let law: Vec<f64> = (0..m).map(|j| y.weight(j) * ((f[i] + g[j] - costs[j]) / eps).exp()).collect();
+            let mut image = vec![0.0; d];
+            for (j, (p, cost)) in law.iter().zip(&costs).enumerate() {
+                image.iter_mut().zip(y.row(j)).for_each(|(image, y)| *image += p * y);
+                let p = x.weight(i) * p;
+                transport_cost += p * cost;
+                entropy -= if p > 0.0 { p * p.ln() } else { 0.0 };
+            }
+            let mass: f64 = law.iter().sum();
+            let off = image.iter().zip(&map[i * d..]).map(|(image, found)| (image / mass - found).abs()).fold(0.0, f64::max);
+            assert!(off < 1e-12, "{cost}: the image of point {i} is off by {off}");
+        }
+        for (found, sum) in [(outcome.transport_cost, transport_cost), (outcome.entropy, entropy)] {
+            assert!((found - sum).abs() < 1e-12 * sum.abs(), "{cost}: {found} for {sum}");
+        }
+    }
 }
 
 /// Memory that a cloud does not own: here an array that lives as long as the program.

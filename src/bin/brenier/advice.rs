@@ -45,6 +45,9 @@ fn remedy(failure: &(dyn StdError + 'static), command: &Command, matches: &ArgMa
                 if has(command, "eps") { format!("use --eps {largest:.1e} or less") } else { "move the clouds apart".into() };
             Some(format!("{smaller}{}", if *precision == "f32" { ", or use --precision f64 (cpu)" } else { "" }))
         }
+        Cause::Transport(TransportError::RhoTooSmall { smallest, .. }) if has(command, "tau") => {
+            Some(format!("rho is tau here: use --tau {smallest:.1e} or more"))
+        }
         Cause::Transport(TransportError::Storage) => Some("leave out --storage".into()),
         Cause::Metric(MetricError::NoSpread) if name == "evaluate" => {
             Some("brenier transport A B --eps E measures the distance to points in one place".into())

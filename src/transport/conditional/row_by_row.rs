@@ -10,9 +10,10 @@ impl Conditional {
     fn each_row<R: Send>(&self, points: &Cloud, of_row: impl Fn(usize, f64, &[f64]) -> R + Sync) -> Vec<R> {
         let Self { target, g, eps, cost, classes, .. } = self;
         let (x, y, d) = (points.points(), target.points(), target.dim());
+        let log_weights: Vec<f64> = (0..target.len()).map(|j| target.weight(j).ln()).collect();
         let logit = |i: usize, j: usize| {
             let of_classes = classes.as_ref().map_or(0.0, |classes| classes.between(i, j));
-            target.weight(j).ln() + (g[j] - cost.between(&x[i * d..][..d], &y[j * d..][..d]) - of_classes) / eps
+            log_weights[j] + (g[j] - cost.between(&x[i * d..][..d], &y[j * d..][..d]) - of_classes) / eps
         };
         let row = |law: &mut Vec<f64>, i: usize| {
             law.clear();

@@ -26,7 +26,7 @@ pub(crate) struct OnDevice<B: Backend> {
     pub width: usize,
     /// All coordinates, n × width; none where they are stored in half.
     pub reals: Reals<B>,
-    /// They in half the memory, where the problem asks for it and the device has a use for it.
+    /// The same points in half precision, where the problem asks for it and the device can use them.
     pub half: Option<HalfPoints<B>>,
 }
 
@@ -59,12 +59,12 @@ impl Relative {
         self.cloud.dim()
     }
 
-    /// Coordinates a point, the extra ones counted.
+    /// Coordinates per point, including the extra ones.
     pub fn width(&self) -> usize {
         self.dim() + self.extra.len() / self.len()
     }
 
-    /// Shows `to` the points `rows`, without their extra coordinates, each with its number.
+    /// Calls `to` with the index and the coordinates, without the extra ones, of each of the points `rows`.
     pub fn each(&self, rows: Range<usize>, mut to: impl FnMut(usize, &[f64])) {
         let (mut room, mut relative) = (vec![0.0; self.dim()], vec![0.0; self.dim()]);
         for i in rows {
@@ -94,10 +94,10 @@ impl Relative {
         all
     }
 
-    /// Their numbers, a few at a time.
-    pub fn blocks(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-        let (step, end) = (BLOCK.div_ceil(self.width()), rows.end);
-        rows.step_by(step).map(move |first| first..end.min(first + step))
+    /// What `of` makes of `rows`, some of about [`BLOCK`] numbers at a time: `width` numbers a row.
+    pub fn numbers(rows: Range<usize>, width: usize, of: impl FnMut(Range<usize>) -> Vec<f64>) -> impl Iterator<Item = f64> {
+        let (step, end, left) = (BLOCK.div_ceil(width), rows.end, rows.len() * width);
+        Counted { numbers: rows.step_by(step).map(move |first| first..end.min(first + step)).flat_map(of), left }
     }
 
     /// The points `rows` on a device.
@@ -109,7 +109,26 @@ impl Relative {
             _ => None,
         };
         let rows = if half.is_some() { 0..0 } else { rows };
-        let reals = backend.upload_reals(self.blocks(rows).flat_map(|block| self.coordinates(block)))?;
+        let reals = backend.upload_reals(Self::numbers(rows, width, |block| self.coordinates(block)))?;
         Ok(OnDevice { n, width, reals, half })
+    }
+}
+
+/// Numbers that say how many are left, as a flat map cannot: the buffer for them is made once.
+struct Counted<I> {
+    numbers: I,
+    left: usize,
+}
+
+impl<I: Iterator<Item = f64>> Iterator for Counted<I> {
+    type Item = f64;
+
+    fn next(&mut self) -> Option<f64> {
+        self.left = self.left.saturating_sub(1);
+        self.numbers.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
     }
 }

@@ -29,19 +29,17 @@ pub(super) fn scale_about(ends: [(&Cloud, &[f64]); 2]) -> f64 {
 pub(crate) struct Side<B: Backend> {
     pub n: usize,
     pub d: usize,
-    /// Coordinates on the device: d, and those of a class cost.
-    pub width: usize,
     /// The factor by which every cost here is that of the input.
     pub unit: f64,
     /// The origin, scaled.
     pub mean: Vec<f64>,
-    /// x − origin in f64, for results.
+    /// x − origin in f64, formed where results need it.
     pub relative: Relative,
     /// What the cost has of each point alone: ½|x|² where it is a product.
     pub own: Vec<f64>,
     /// Weights a in f64.
     pub mass: Vec<f64>,
-    /// x − origin.
+    /// x − origin as the device holds it, and the coordinates of a class cost.
     pub points: OnDevice<B>,
     /// Weights a.
     pub weights: Reals<B>,
@@ -92,7 +90,6 @@ impl<B: Backend> Side<B> {
         Ok(Self {
             n: cloud.len(),
             d: cloud.dim(),
-            width: relative.width(),
             unit: scale,
             own: vec![0.0; cloud.len()],
             points: relative.on_device(backend, 0..cloud.len())?,

@@ -10,15 +10,16 @@ use crate::transport::sinkhorn::Run;
 use crate::transport::values::RowMeans;
 use crate::vector::dot;
 
-/// Numbers of means that are taken at a time, unless they are those of fewer rows than this for each thread.
+/// Numbers of means that are taken at a time, or of as many rows as an eighth of the columns.
 const NUMBERS: usize = 1 << 17;
+/// Rows that a thread takes at a time in a soft-min on the processor.
 const ROWS: usize = 64;
 
 impl<B: Backend> Run<'_, B> {
     /// Means under the rows of what the values of the plan are made of, and of the target's points, which go to `images`. These are
     /// the `points` where they are others than the first of the coordinates, which are taken anyway.
     ///
-    /// The end of the run: its points are given up as soon as the columns are packed, which are all that is needed then.
+    /// Ends the run: once the columns are packed the points are freed, as nothing else needs them.
     pub fn coupling(&mut self, points: Option<&Relative>, images: &mut Images) -> Result<RowMeans, BackendError> {
         let (backend, k) = (self.backend, 1.0 / self.eps);
         let psi = backend.upload_reals(&self.psi)?;
@@ -30,32 +31,38 @@ impl<B: Backend> Run<'_, B> {
         (self.x.points.reals, self.x.points.half, self.y.points.reals) = (backend.zeros(0)?, None, backend.zeros(0)?);
 
         let (x, y, cost) = (&self.x, &self.y, self.cost.pair_cost(false));
-        let width = if cost.is_none() { y.width } else { 0 };
+        let width = if cost.is_none() { y.points.width } else { 0 };
         let (from, p) = points.map_or((0, width), |_| (width, width + y.d));
         let stride = p + 3;
-        let values = backend.upload_reals(y.relative.blocks(0..y.n).flat_map(|block| self.values(points, width, block)))?;
-        let columns = Columns { packed: &self.packed, m: y.n, d: y.width };
+        let values = backend.upload_reals(Relative::numbers(0..y.n, stride, |block| self.values(points, width, block)))?;
+        let columns = Columns { packed: &self.packed, m: y.n, d: y.points.width };
         let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
         let mut all = RowMeans::default();
         // A cost that is given by the numbers of points is that of all rows.
         let given = matches!(cost, Some(PairCost::Given(_)));
-        let step = if given { x.n } else { (NUMBERS / stride).max(ROWS * rayon::current_num_threads()) };
+        // Few passes over the columns, whose threads all have whole tasks, beside means that are small next to the values.
+        let round = ROWS * rayon::current_num_threads();
+        let step = if given { x.n } else { (NUMBERS / stride).max(y.n.div_ceil(8)).next_multiple_of(round) };
         for first in (0..x.n).step_by(step) {
             let rows = first..x.n.min(first + step);
-            let part = x.relative.on_device(backend, rows.clone())?;
-            let phi = &self.phi[rows.clone()];
+            let (n, phi) = (rows.len(), &self.phi[rows.clone()]);
             let rounded = backend.upload_reals(phi)?;
-            let (mut log_ratio, mut costs) = (backend.zeros(part.n)?, backend.zeros(if cost.is_some() { part.n } else { 0 })?);
-            let (shift, mut means) = (Some((&rounded, k)), backend.zeros(part.n * stride)?);
-            let logit = match (cost, &part.half, &y.points.half) {
-                (Some(cost), ..) => Logit::Cost { rows: part.rows(), columns, cost, k, shift, mean: Some(&mut costs) },
-                (None, Some(rows), Some(points)) => {
-                    Logit::Half { rows, columns: HalfColumns { points, k, bias: &y.log_weights, potential: (&psi, -k) }, shift }
-                }
-                (None, ..) => Logit::Product { rows: part.rows(), columns, shift },
+            let (mut log_ratio, mut costs) = (backend.zeros(n)?, backend.zeros(if cost.is_some() { n } else { 0 })?);
+            // Rows and means leave the device before what is made of them here.
+            let means = {
+                let part = x.relative.on_device(backend, rows.clone())?;
+                let (shift, mut means) = (Some((&rounded, k)), backend.zeros(n * stride)?);
+                let logit = match (cost, &part.half, &y.points.half) {
+                    (Some(cost), ..) => Logit::Cost { rows: part.rows(), columns, cost, k, shift, mean: Some(&mut costs) },
+                    (None, Some(rows), Some(points)) => {
+                        Logit::Half { rows, columns: HalfColumns { points, k, bias: &y.log_weights, potential: (&psi, -k) }, shift }
+                    }
+                    (None, ..) => Logit::Product { rows: part.rows(), columns, shift },
+                };
+                backend.soft_min(logit, Out::with_mean(&mut log_ratio, &values, stride, &mut means))?;
+                backend.download_reals(&means)?
             };
-            backend.soft_min(logit, Out::with_mean(&mut log_ratio, &values, stride, &mut means))?;
-            let (log_ratio, means) = (backend.download_reals(&log_ratio)?, backend.download_reals(&means)?);
+            let log_ratio = backend.download_reals(&log_ratio)?;
             means.chunks_exact(stride).zip(rows.clone()).for_each(|(mean, i)| images.place(i, &mean[from..from + y.d]));
             all.extend(match cost {
                 Some(_) => of_costs(log_ratio, &means, backend.download_reals(&costs)?, phi),

@@ -68,7 +68,7 @@ impl Sinkhorn {
 }
 
 /// A solve in single precision whose plan is evaluated in double.
-pub struct Unfinished {
+struct Unfinished {
     phi: Vec<f64>,
     psi: Vec<f64>,
     /// The marginal error it ended with.
@@ -80,13 +80,15 @@ pub struct Unfinished {
     precision: Precision,
 }
 
-/// The outcome of `run`, which has ended with the marginal `error`, if its precision shows it.
+/// The outcome of `run`, which has ended with the marginal `error`: of its precision where that shows it. `watch` is told of
+/// iterations in f64.
 pub fn finish<B: Backend>(
     mut run: Run<'_, B>,
     problem: &Problem,
     error: f64,
     solver: &Sinkhorn,
-) -> Result<Result<Outcome, Unfinished>, TransportError> {
+    watch: Watch<'_>,
+) -> Result<Outcome, TransportError> {
     // What only the iteration needs.
     (run.scores, run.before) = (None, Vec::new());
     let blur = Blur::new::<B>(run.rounding, run.rounding, [(&run.x.mass, &run.phi), (&run.y.mass, &run.psi)]);
@@ -94,24 +96,29 @@ pub fn finish<B: Backend>(
     if !single || blur.shows_plan(run.eps, error) {
         let outcome = run.outcome(problem, error, solver)?;
         if !single || blur.shows_cost(outcome.transport_cost * run.x.unit) {
-            return Ok(Ok(outcome));
+            return Ok(outcome);
         }
     }
-    Ok(Err(Unfinished {
-        error,
-        iterations: run.iterations,
-        symmetric: run.symmetric,
-        rounding: run.rounding,
-        precision: run.precision(),
-        phi: run.phi,
-        psi: run.psi,
-        history: run.history,
-    }))
+    Unfinished::of(run, error).finish(problem, solver, watch)
 }
 
 impl Unfinished {
+    /// What is left of `run`, whose memory on the device is freed.
+    fn of<B: Backend>(run: Run<'_, B>, error: f64) -> Self {
+        Self {
+            error,
+            iterations: run.iterations,
+            symmetric: run.symmetric,
+            rounding: run.rounding,
+            precision: run.precision(),
+            phi: run.phi,
+            psi: run.psi,
+            history: run.history,
+        }
+    }
+
     /// The outcome, in f64 on the processor.
-    pub fn finish(self, problem: &Problem, solver: &Sinkhorn, watch: Watch<'_>) -> Result<Outcome, TransportError> {
+    fn finish(self, problem: &Problem, solver: &Sinkhorn, watch: Watch<'_>) -> Result<Outcome, TransportError> {
         let backend = Cpu::<f64>::new();
         let mut end = Run::new(&backend, problem, problem.sides(&backend)?, watch)?;
         (end.phi, end.psi, end.iterations, end.history) = (self.phi, self.psi, self.iterations, self.history);

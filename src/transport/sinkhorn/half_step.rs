@@ -89,7 +89,7 @@ impl<B: Backend> HalfStep<'_, B> {
     fn pack<'b>(&self, k: f64, packed: &'b mut Reals<B>) -> Result<Columns<'b, B>, BackendError> {
         let Self { backend, eps, columns, psi, .. } = *self;
         backend.pack(columns.points.rows(), Scale::Uniform(k), &columns.log_weights, Some((psi, -1.0 / eps)), packed)?;
-        Ok(Columns { packed, m: columns.n, d: columns.width })
+        Ok(Columns { packed, m: columns.n, d: columns.points.width })
     }
 
     /// `out_i = log Σ_j b_j exp((x_i·y_j − φ_i − ψ_j)/ε)`, or with −c_ij for the product.

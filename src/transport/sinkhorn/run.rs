@@ -51,7 +51,7 @@ impl<'a, B: Backend> Run<'a, B> {
     /// From f = g = 0 in centred coordinates.
     pub fn new(backend: &'a B, problem: &'a Problem, (x, y): (Side<B>, Side<B>), watch: Watch<'a>) -> Result<Self, BackendError> {
         let gap: Vec<f64> = x.mean.iter().zip(&y.mean).map(|(x, y)| x - y).collect();
-        let packed = |side: &Side<B>| if side.points.half.is_some() { 0 } else { side.n * (side.width + 1) };
+        let packed = |side: &Side<B>| if side.points.half.is_some() { 0 } else { side.n * (side.points.width + 1) };
         let [rho_x, rho_y] = problem.rho().map(|rho| rho.map(|rho| rho * x.unit));
         Ok(Self {
             eps: problem.eps() * x.unit,

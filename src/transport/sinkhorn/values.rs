@@ -10,7 +10,7 @@ use crate::transport::solver::{Potentials, Sinkhorn};
 use crate::transport::values::Ended;
 
 impl<B: Backend> Run<'_, B> {
-    /// Values, map and potentials of the plan, in f64 and in the input coordinates; the run has no points any more then.
+    /// Values, map and potentials of the plan, in f64 and in the input coordinates; afterwards the run no longer holds its points.
     pub fn outcome(&mut self, problem: &Problem, error: f64, solver: &Sinkhorn) -> Result<Outcome, TransportError> {
         // Coordinates on the device may be others than those of the input.
         let other = (!problem.cost().is_half_squared()).then(|| Relative::new(problem.target(), problem.target().mean(), 1.0));
