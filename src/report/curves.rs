@@ -7,6 +7,7 @@ use super::plot::{Chart, Key, Panel};
 use crate::experiment::{CompareRecord, Family, FreeEnergy, Mark, Row};
 
 const FRAME: [f64; 2] = [370.0, 240.0];
+const ENERGY: &str = "free energy KL(ρ ‖ N(0, I)) (nats)";
 const EVALUATIONS: &str = "field evaluations per particle (NFE)";
 
 /// One method's points (NFE, value), in order of NFE.
@@ -216,10 +217,10 @@ pub(super) fn free_energy(record: &CompareRecord) -> Option<Figure> {
     let bound = |s: f64| first.free_energy * (-2.0 * (s - first.flow_time)).exp();
     let points: Vec<(f64, f64)> = drawn.iter().map(|p| (p.flow_time, p.free_energy)).collect();
     let x = Axis::around("Ornstein–Uhlenbeck time −log α (dimensionless)", Scale::Linear, points.iter().map(|p| p.0))?;
-    let y = Axis::around("free energy KL(ρ ‖ N(0, I)) (nats)", Scale::Log, points.iter().map(|p| p.1))?;
+    let y = Axis::around(ENERGY, Scale::Log, points.iter().map(|p| p.1))?;
     let (start, end) = (first.flow_time, x.max);
     let decay: Vec<(f64, f64)> = (0..=100).map(|i| start + (end - start) * f64::from(i) / 100.0).map(|s| (s, bound(s))).collect();
-    let mut chart = Chart::new(FRAME, "In time, from data (left) to noise (right)", x, y.clone());
+    let mut chart = Chart::new(FRAME, "In time, from data (left) to noise (right)", x, y);
     chart.line("dashed soft", &decay);
     estimates(&mut chart, &drawn, |p| p.flow_time);
     let estimate = ("ddim", Key::Line(Mark::Disc), "estimate ± 2 standard errors");
@@ -235,10 +236,11 @@ pub(super) fn free_energy(record: &CompareRecord) -> Option<Figure> {
     let in_time = chart.finish(&legend, alt);
 
     let x = Axis::around("W₂ arc length from the data", Scale::Linear, drawn.iter().map(|p| p.arc_length))?;
+    let y = Axis::around(ENERGY, Scale::Linear, points.iter().map(|p| p.1))?;
     let mut chart = Chart::new(FRAME, "Along the arc, from data (left) to noise (right)", x, y);
     estimates(&mut chart, &drawn, |p| p.arc_length);
     let alt = format!(
-        "Free energy on a log axis against the arc length: it falls to {} nats after {}, ever less steeply.",
+        "Free energy against the arc length: it falls to {} nats after {}, ever less steeply.",
         number(last.1),
         number(drawn.last()?.arc_length)
     );

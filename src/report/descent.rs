@@ -149,16 +149,11 @@ fn arc_lengths(steps: &[Account]) -> Vec<Option<f64>> {
 fn along_the_arc(record: &DescentRecord, lengths: &[Option<f64>]) -> Option<Panel> {
     let point = |(a, length): (&Account, &Option<f64>)| Some(((*length)?, a.free_energy.filter(|f| f.is_finite())?));
     let way: Vec<(f64, f64)> = record.steps.iter().zip(lengths).filter_map(point).collect();
-    let told = way.len() > 1 && way.iter().all(|(_, energy)| *energy > 0.0);
-    let y = Axis::around("free energy F", if told { Scale::Log } else { Scale::Linear }, way.iter().map(|p| p.1))?;
+    let (first, last) = (way.first()?, way.get(1..)?.last()?);
+    let y = Axis::around("free energy F", Scale::Linear, way.iter().map(|p| p.1))?;
     let mut chart = Chart::new(FRAME, "Free energy along the arc", Axis::around(ARC, Scale::Linear, way.iter().map(|p| p.0))?, y);
     curve(&mut chart, "ddim", Mark::Disc, &way);
-    let in_words = match (way.first(), way.last()) {
-        (Some(first), Some(last)) if way.len() > 1 => {
-            format!("Free energy goes from {} to {} along an arc of {}.", number(first.1), number(last.1), number(last.0))
-        }
-        _ => return None,
-    };
+    let in_words = format!("Free energy goes from {} to {} along an arc of {}.", number(first.1), number(last.1), number(last.0));
     Some(chart.finish(&[("ddim", Key::Line(Mark::Disc), "F")], in_words))
 }
 
