@@ -434,6 +434,10 @@ impl HostField for Served {
         Ok(())
     }
 
+    fn rounding(&self) -> f64 {
+        self.asked().arrays.element().rounding()
+    }
+
     fn is_regular_at_data(&self) -> bool {
         match &self.meaning {
             Meaning::Prediction(signature) => signature.is_regular_at_data(),

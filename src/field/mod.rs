@@ -4,6 +4,7 @@ mod at;
 mod between;
 pub mod command;
 pub mod density;
+pub mod divergence;
 mod error;
 pub(crate) mod evaluate;
 pub mod given;

@@ -208,6 +208,10 @@ impl HostField for Onnx {
         calls.into_iter().try_for_each(|(points, out)| self.call(points, time, out))
     }
 
+    fn rounding(&self) -> f64 {
+        f32::EPSILON.into()
+    }
+
     fn is_regular_at_data(&self) -> bool {
         self.signature.is_regular_at_data()
     }

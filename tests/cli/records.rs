@@ -92,6 +92,16 @@ fn geodesic_prints_and_writes_what_the_page_says() {
     agree("geodesic", folder.path(), &["geodesic moons circles --n 60", "geodesic normal:1 normal:1 --n 60"], &[]);
 }
 
+#[test]
+fn a_log_likelihood_prints_and_writes_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = [
+        "evaluate 8gaussians --log-likelihood 8gaussians --n 20",
+        "evaluate 8gaussians --log-likelihood moons --n 20 --probes 2 --tol 1e-3",
+    ];
+    agree("evaluate --log-likelihood", folder.path(), &runs, &[]);
+}
+
 #[cfg(feature = "image")]
 #[test]
 fn geodesic_between_pictures_prints_and_writes_what_the_page_says() {

@@ -23,6 +23,7 @@ mod given;
 mod gradient_flow;
 mod hostile_input;
 mod ledger;
+mod likelihood;
 mod low_rank;
 mod multiscale;
 mod network;

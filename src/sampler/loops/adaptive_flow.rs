@@ -79,6 +79,11 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The time at which the flow of `field` ends: where the field is singular at the data, a little before them.
+pub(in crate::sampler) fn end_of_flow(field: &Field, schedule: &Schedule) -> f64 {
+    if schedule.level(1.0).sigma > 0.0 || field.is_regular_at_data() { 1.0 } else { LAST }
+}
+
 impl AdaptiveFlow {
     /// The velocity α̇ x̂₀ + σ̇ ε̂ at (t, x) of the particles from `first` on.
     pub(in crate::sampler) fn velocity(&self, asked: &Asked<'_>, first: usize, t: f64, x: &[f64]) -> Vec<f64> {
@@ -86,9 +91,9 @@ impl AdaptiveFlow {
         asked.at(level, (level.alpha_dot, level.sigma_dot), first, x)
     }
 
-    /// The time at which the flow of `field` ends: where the field is singular at the data, a little before them.
+    /// [`end_of_flow`].
     pub(in crate::sampler) fn end(&self, field: &Field) -> f64 {
-        if self.schedule.level(1.0).sigma > 0.0 || field.is_regular_at_data() { 1.0 } else { LAST }
+        end_of_flow(field, &self.schedule)
     }
 
     /// What remains from the `end` of the flow on: a step along x̂₀ and ε̂ to the last level.
