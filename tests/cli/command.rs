@@ -294,5 +294,5 @@ fn the_log_likelihood_under_a_served_model_is_that_under_its_law() {
     let found = record["log_likelihood"].as_f64().unwrap();
     assert!((found - exact).abs() < 1e-5, "{found} for {exact}");
     let (code, words) = place.fails(&["evaluate", &flag, &command]);
-    assert!(code == 2 && words.contains("give that too"), "{words}");
+    assert!(code == 2 && words.contains("--log-likelihood DATA"), "{words}");
 }

@@ -99,7 +99,7 @@ fn a_log_likelihood_prints_and_writes_what_the_page_says() {
         "evaluate 8gaussians --log-likelihood 8gaussians --n 20",
         "evaluate 8gaussians --log-likelihood moons --n 20 --probes 2 --tol 1e-3",
     ];
-    agree("evaluate --log-likelihood", folder.path(), &runs, &[]);
+    agree("evaluate --log-likelihood", folder.path(), &runs, &["source", "target"]);
 }
 
 #[cfg(feature = "image")]

@@ -61,7 +61,7 @@ fn intervals_by_probes_cover_the_density() {
     assert!(mean_error > 1e-3 && mean_error < 1.0, "{mean_error}");
 }
 
-/// The score of a law as Rust code, which has no divergence of its own.
+/// The velocity of a law as Rust code, which has no divergence of its own.
 struct Code(Mixture);
 
 impl HostField for Code {
@@ -70,12 +70,16 @@ impl HostField for Code {
     }
 
     fn prediction(&self) -> Prediction {
-        Prediction::Score
+        Prediction::Velocity
+    }
+
+    fn schedule(&self) -> Option<&Schedule> {
+        Some(&Schedule::CondOt)
     }
 
     fn predict(&self, batch: Batch<'_>, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let score = Field::from(self.0.clone()).score(batch.level, batch.points, &Device::cpu(Precision::F64))?;
-        out.copy_from_slice(&score);
+        let field = Field::from(self.0.clone()).prepare(&Device::cpu(Precision::F64))?;
+        out.copy_from_slice(&field.predict(Prediction::Velocity, batch.level, batch.points)?);
         Ok(())
     }
 }

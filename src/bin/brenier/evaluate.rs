@@ -13,7 +13,6 @@ use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
-use crate::model::COMMAND;
 use crate::output::{Summary, count, in_words, number};
 use crate::session::{Session, Stamped};
 use crate::{Failure, flags, input, memory, progress, signal};
@@ -37,10 +36,9 @@ use likelihood::{LOG_LIKELIHOOD, LikelihoodFlags};
 ]))]
 pub struct Evaluate {
     /// The samples: a file of points, a .json mixture, or a named source; with --log-likelihood a model
-    #[arg(required_unless_present = COMMAND)]
     a: Option<String>,
     /// What they should be like
-    #[arg(required_unless_present = LOG_LIKELIHOOD, conflicts_with = LOG_LIKELIHOOD)]
+    #[arg(conflicts_with = LOG_LIKELIHOOD)]
     b: Option<String>,
     /// Points that A may have copied; B then holds points that were kept from training [default: one half of B, if B is points]
     #[arg(long, value_name = "FILE", conflicts_with = LOG_LIKELIHOOD)]
@@ -63,14 +61,19 @@ struct Record<'a> {
 impl Evaluate {
     /// Measures.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
-        let a = self.a.as_deref().or(self.likelihood.command()).unwrap_or_default();
-        if let Some(data) = self.likelihood.data() {
+        if let (Some(model), Some(data)) = (self.a.as_deref().or(self.likelihood.command()), self.likelihood.data()) {
             let device = session.processor_for("--log-likelihood")?;
-            let measure = |checkpoint: &mut Checkpoint| self.likelihood.measure(a, (data, self.n), session, &device, checkpoint);
+            let measure =
+                |checkpoint: &mut Checkpoint| self.likelihood.measure(model, (data, self.n), session, &device, checkpoint);
             return session.resumable("evaluate", None, &device, measure);
         }
+        let (Some(a), Some(b)) = (self.a.as_deref(), self.b.as_deref()) else {
+            return Err(flags::bad_usage(
+                "give samples A and what they should be like, B; or a model or law, and --log-likelihood DATA",
+            ));
+        };
         self.likelihood.refuse(a)?;
-        let (device, ends) = (session.device()?, [a, self.b.as_deref().unwrap_or_default()]);
+        let (device, ends) = (session.device()?, [a, b]);
         session.resumable("evaluate", None, &device, |checkpoint| self.measure(ends, session, &device, checkpoint))
     }
 

@@ -85,7 +85,9 @@ impl LikelihoodFlags {
     /// Refuses the flags of a model where no likelihood is asked for.
     pub fn refuse(&self, name: &str) -> Result<(), Failure> {
         match self.model.command() {
-            Some(_) => Err(bad_usage("--field-command gives a model, which --log-likelihood DATA evaluates; give that too")),
+            Some(_) => Err(bad_usage(
+                "--field-command gives a model, and only --log-likelihood DATA evaluates one; give that in place of A and B",
+            )),
             None => self.model.refuse(Path::new(name)),
         }
     }
