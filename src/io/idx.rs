@@ -8,7 +8,7 @@ const TYPES: [(u8, Number); 6] =
 
 /// Whether a file may begin with `bytes`.
 pub(super) fn is_idx(bytes: &[u8]) -> bool {
-    matches!(bytes, [0, 0, kind, 1.., ..] if TYPES.iter().any(|(known, _)| known == kind))
+    matches!(bytes, [0, 0, kind, axes, ..] if *axes > 0 && TYPES.iter().any(|(known, _)| known == kind))
 }
 
 /// What `decode` makes of the numbers of a whole IDX file.
