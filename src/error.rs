@@ -5,11 +5,11 @@ use std::error::Error as StdError;
 use thiserror::Error;
 
 use crate::backend::{BackendError, CudaAbsence, DeviceError};
-use crate::field::FieldError;
 #[cfg(feature = "onnx")]
 use crate::field::OnnxError;
 use crate::field::network::{LevelError, NetworkError};
 use crate::field::{ClockError, SignatureError};
+use crate::field::{ConditionError, FieldError};
 use crate::gradient_flow::FlowError;
 #[cfg(feature = "image")]
 use crate::io::PictureError;
@@ -59,6 +59,9 @@ pub enum Error {
     #[cfg(feature = "onnx")]
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// Conditions that cannot be used.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
     /// A name that is not that of a prediction.
     #[error(transparent)]
     Prediction(#[from] PredictionError),

@@ -7,6 +7,7 @@ mod barycenter;
 #[cfg(unix)]
 mod checkpoint;
 mod closed_form;
+mod conditions;
 mod couple;
 mod examples;
 mod experiment;

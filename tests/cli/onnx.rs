@@ -20,7 +20,7 @@ impl Models {
     /// None, with a word, where there is no ONNX Runtime.
     fn new() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["eps", "fixed", "labels", "nan", "open", "velocity"] {
+        for name in ["classes", "eps", "fixed", "labels", "nan", "open", "vectors", "velocity"] {
             let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/models/{name}.onnx"));
             fs::copy(from, folder.path().join(format!("{name}.onnx"))).unwrap();
         }
@@ -132,6 +132,66 @@ fn what_was_said_of_a_model_is_kept_beside_it_and_checked() {
     assert!(code == 1 && words.contains("predicts"), "{words}");
 }
 
+/// The model of three classes samples the law of each, guided by the third the law further along, in batches of any size.
+#[test]
+fn a_model_is_asked_under_the_condition_of_each_particle() {
+    let Some(models) = Models::new() else { return };
+    let law = |name: &str, means: [[f64; 2]; 2]| {
+        let text = format!("{{\"weights\": [1, 1], \"means\": {means:?}, \"variances\": [0.25, 0.25]}}");
+        fs::write(models.path(name), text).unwrap();
+    };
+    law("classes.json", [[1.0, -2.0], [-1.0, 0.0]]);
+    law("further.json", [[2.0, -5.0], [-2.0, -1.0]]); // 2 m_c − m_2
+    let lines = |line: fn(usize) -> &'static str| (0..33).map(|i| format!("{}\n", line(i % 2))).collect::<String>();
+    fs::write(models.path("of-class.csv"), lines(|class| ["0", "1"][class])).unwrap();
+    fs::write(models.path("vector.csv"), lines(|class| ["1,-2,7", "-1,0,7"][class])).unwrap();
+    let ambiguous = models.fails(&[&["sample", "classes.onnx", "--condition", "of-class.csv"], &EPS[..]].concat());
+    assert!(ambiguous.1.contains("\"entry\" and \"class\" both take one number a point"), "{}", ambiguous.1);
+    let described = [&EPS[..], &["--inputs", "condition=class", "--unconditional", "2"]].concat();
+    models.samples(&[&["sample", "classes.onnx", "--n", "2"], &described[..]].concat());
+    let on_table = |method| ["--method", method, "--schedule", "ddpm", "--grid", "trailing", "--steps", "10"];
+    let of_vectors = [&VELOCITY[..], &["--unconditional", "0,1,9"]].concat();
+    for (model, described, conditions, run) in [
+        ("classes.onnx", &[][..], "of-class.csv", &on_table("ddim")[..]),
+        ("classes.onnx", &[], "of-class.csv", &on_table("ddpm")),
+        ("vectors.onnx", &of_vectors, "vector.csv", &["--method", "fm-heun", "--steps", "10"]),
+        ("vectors.onnx", &[], "vector.csv", &["--method", "dopri5", "--tol", "1e-4"]),
+    ] {
+        let of_model =
+            |more: &[&str]| models.samples(&[&["sample", model, "--condition", conditions], described, run, more].concat());
+        let of_law = |law: &str| models.samples(&[&["sample", law, "--condition", "of-class.csv"], run].concat());
+        let (found, guided) = (of_model(&[]), of_model(&["--guidance", "2"]));
+        for (found, law) in [(&found, "classes.json"), (&guided, "further.json")] {
+            let apart = apart(found, &of_law(law));
+            assert!(apart < 1e-3, "{model} {run:?}: {apart:e} from {law}");
+        }
+        assert!(apart(&of_model(&["--particles", "11..20"]), &found[22..40]) < 1e-6, "{model} {run:?}");
+    }
+    // Without conditions the model is asked under that which stands for none.
+    let unconditional = models.samples(&["sample", "classes.onnx", "--n", "4000", "--steps", "10"]);
+    let mean = unconditional.iter().step_by(2).sum::<f64>() / 4000.0;
+    assert!(mean.abs() < 0.05, "{mean} for the mean 0 of class 2");
+    fs::write(models.path("half.csv"), "0.5\n").unwrap();
+    fs::write(models.path("nine.csv"), "9\n").unwrap();
+    let sampled = |model: &'static str, more: &[&'static str]| [&["sample", model], more].concat();
+    for (args, words) in [
+        (sampled("classes.onnx", &["--condition", "half.csv"]), "condition 0 is 0.5, and integers are taken"),
+        (sampled("classes.onnx", &["--condition", "vector.csv"]), "conditions of 3 numbers are given, and each particle takes 1"),
+        (sampled("classes.onnx", &["--condition", "nine.csv"]), "failed"),
+        (sampled("classes.onnx", &["--unconditional", "0.5"]), "condition 0 is 0.5, and integers are taken"),
+        (sampled("classes.onnx", &["--unconditional", "none.npy"]), "none.npy: there is no such file"),
+        (
+            sampled("vectors.onnx", &["--condition", "vector.csv", "--guidance", "2"]),
+            "say with --unconditional what stands for none",
+        ),
+        (sampled("vectors.onnx", &[]), "vectors.onnx is asked without a condition, and takes one"),
+        (sampled("eps.onnx", &["--condition", "of-class.csv", EPS[0], EPS[1], EPS[2], EPS[3]]), "it takes no condition"),
+    ] {
+        let (code, said) = models.fails(&args);
+        assert!(code == 1 && said.contains(words), "{args:?}: {said}");
+    }
+}
+
 #[test]
 fn a_model_is_compared_with_data() {
     let Some(models) = Models::new() else { return };
@@ -159,7 +219,7 @@ fn what_is_not_a_model_is_refused_in_words() {
     let index = ["sample", "velocity.onnx", "--prediction", "velocity", "--clock", "index"];
     for (args, code, words) in [
         (&open[..], 1, "the shape of a point is not fixed"),
-        (&labels, 1, "\"label\" is neither its points nor its time"),
+        (&labels, 1, "\"timestep\" and \"label\" both take one number a point"),
         (&broken, 1, "cannot open it"),
         (&nan, 1, "are not finite"),
         (&inputs, 1, "did you mean \"x\"?"),

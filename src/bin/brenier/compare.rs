@@ -158,7 +158,7 @@ impl Compare {
             (Some(_), _) if self.source != "normal" => {
                 Err("a network starts from a normal, so it is compared with no other --source; leave --source out".into())
             }
-            (Some(_), _) => Ok(Some(self.model.trained_on(self.schedule.as_deref()).open(path, None, session)?)),
+            (Some(_), _) => Ok(Some(self.model.trained_on(self.schedule.as_deref()).open(path, None, session)?(None)?)),
         }
     }
 }

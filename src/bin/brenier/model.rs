@@ -8,6 +8,7 @@ use brenier::io::{is_network, read_network};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Under, without_conditions};
 use crate::flags::bad_usage;
 use crate::session::Session;
 use crate::{Failure, values};
@@ -46,10 +47,15 @@ pub struct ModelFlags {
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = values::positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     clock_scale: Option<f64>,
-    /// Names of its inputs where shapes do not tell, as x=NAME,time=NAME
+    /// Names of its inputs where shapes do not tell, as x=NAME,time=NAME,condition=NAME
     #[arg(long, value_name = "NAMES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     inputs: Option<String>,
+    /// What stands for no condition where it takes one: a class, its numbers with commas between them, or a file of them; one number
+    /// is all of them
+    #[arg(long, value_name = "U", allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unconditional: Option<String>,
     /// RMS of the model's outputs when the file was written.
     #[arg(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,12 +75,13 @@ pub fn is_onnx(path: &Path) -> bool {
 impl ModelFlags {
     /// The model at `path`, for which [`is_model`] holds; one in an ONNX file was trained on `schedule` unless these flags, or the file
     /// beside it, name another.
-    pub fn open(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Field, Failure> {
+    pub fn open(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Under, Failure> {
         if is_onnx(path) {
             return self.open_onnx(path, schedule, session);
         }
         self.refuse(path)?;
-        Ok(Field::Network(read_network(path)?))
+        let (network, name) = (Field::Network(read_network(path)?), path.display().to_string());
+        Ok(without_conditions(network, name, "is a network without conditions; leave --condition out"))
     }
 
     /// Refuses the flags where the field is not a model in an ONNX file.
@@ -84,18 +91,18 @@ impl ModelFlags {
         }
         let name = path.display();
         Err(bad_usage(format!(
-            "--prediction, --clock, --clock-reverse, --clock-scale and --inputs describe a model in an ONNX file, and {name} is not one; leave them out"
+            "--prediction, --clock, --clock-reverse, --clock-scale, --inputs and --unconditional describe a model in an ONNX file, and {name} is not one; leave them out"
         )))
     }
 
     #[cfg(not(feature = "onnx"))]
-    fn open_onnx(&self, path: &Path, _: Option<&str>, _: &Session) -> Result<Field, Failure> {
+    fn open_onnx(&self, path: &Path, _: Option<&str>, _: &Session) -> Result<Under, Failure> {
         let name = path.display();
         Err(format!("{name}: this program was built without ONNX; build it with the feature \"onnx\"").into())
     }
 
     #[cfg(feature = "onnx")]
-    fn open_onnx(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Field, Failure> {
+    fn open_onnx(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Under, Failure> {
         use clap::ValueEnum;
 
         use brenier::field::{Onnx, Signature};
@@ -156,7 +163,23 @@ impl ModelFlags {
             }
             Some(_) => {}
         }
-        Ok(Field::given(model))
+        let name = name.to_string();
+        let unconditional = all.unconditional.as_deref().map(|text| unconditional(text, &model)).transpose()?;
+        let unconditional =
+            unconditional.map(|none| model.under(none)).transpose().map_err(|error| format!("{name}: {error}"))?;
+        let takes_condition = model.condition_width().is_some();
+        Ok(Box::new(move |conditions| {
+            match (conditions, &unconditional) {
+            (Some(conditions), _) => {
+                Ok(Field::given(model.under(conditions.clone()).map_err(|error| format!("{name}: {error}"))?))
+            }
+            (None, Some(unconditional)) => Ok(Field::given(unconditional.clone())),
+            (None, None) if takes_condition => Err(format!(
+                "{name} is asked without a condition, and takes one: say with --unconditional what stands for none, or give --condition FILE"
+            ).into()),
+            (None, None) => Ok(Field::given(model.clone())),
+        }
+        }))
     }
 
     /// These flags for a model trained on `schedule`, whatever the file beside it says.
@@ -175,6 +198,7 @@ impl ModelFlags {
             clock_reverse: self.clock_reverse || kept.clock_reverse,
             clock_scale: self.clock_scale.or(kept.clock_scale),
             inputs: self.inputs.clone().or(kept.inputs),
+            unconditional: self.unconditional.clone().or(kept.unconditional),
             check: kept.check,
         }
     }
@@ -208,7 +232,7 @@ impl ModelFlags {
     }
 }
 
-/// The inputs that `text` names, as x=NAME,time=NAME.
+/// The inputs that `text` names, as x=NAME,time=NAME,condition=NAME.
 #[cfg(feature = "onnx")]
 fn inputs(text: &str) -> Result<brenier::field::Inputs, Failure> {
     let mut inputs = brenier::field::Inputs::default();
@@ -216,8 +240,22 @@ fn inputs(text: &str) -> Result<brenier::field::Inputs, Failure> {
         match part.split_once('=') {
             Some(("x", name)) => inputs.points = Some(name.into()),
             Some(("time", name)) => inputs.time = Some(name.into()),
-            _ => return Err(bad_usage(format!("--inputs takes x=NAME,time=NAME, and not \"{part}\""))),
+            Some(("condition", name)) => inputs.condition = Some(name.into()),
+            _ => return Err(bad_usage(format!("--inputs takes x=NAME,time=NAME,condition=NAME, and not \"{part}\""))),
         }
     }
     Ok(inputs)
+}
+
+/// What `text` says to stand for no condition of `model`.
+#[cfg(feature = "onnx")]
+fn unconditional(text: &str, model: &brenier::field::Onnx) -> Result<brenier::field::Conditions, Failure> {
+    let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    let values = match (numbers, model.condition_width()) {
+        (Some(numbers), Some(width)) if numbers.len() == 1 => vec![numbers[0]; width],
+        (Some(numbers), _) => numbers,
+        (None, _) => brenier::io::read_array(Path::new(text), "condition")?.values,
+    };
+    let width = values.len();
+    Ok(brenier::field::Conditions::new(values, width).map_err(|error| format!("--unconditional {text}: {error}"))?)
 }
