@@ -148,6 +148,10 @@ impl ModelFlags {
                 all.check = Some(found);
                 all.write(&beside, session);
             }
+            // It is often said later than the rest.
+            Some(kept) if all.unconditional.is_some() && kept == (Self { unconditional: None, ..all.clone() }) => {
+                all.write(&beside, session);
+            }
             Some(kept) if kept != all => {
                 session.note(&format!(
                     "{} says otherwise, and the flags win for this run; change the file to keep them",
