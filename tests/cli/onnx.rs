@@ -171,6 +171,10 @@ fn a_model_is_asked_under_the_condition_of_each_particle() {
     let unconditional = models.samples(&["sample", "classes.onnx", "--n", "4000", "--steps", "10"]);
     let mean = unconditional.iter().step_by(2).sum::<f64>() / 4000.0;
     assert!(mean.abs() < 0.05, "{mean} for the mean 0 of class 2");
+    let beside = fs::read_to_string(models.path("vectors.toml")).unwrap();
+    let without = beside.replace("unconditional = \"0,1,9\"\n", "");
+    assert_ne!(without, beside, "{beside}");
+    fs::write(models.path("vectors.toml"), &without).unwrap();
     fs::write(models.path("half.csv"), "0.5\n").unwrap();
     fs::write(models.path("nine.csv"), "9\n").unwrap();
     let sampled = |model: &'static str, more: &[&'static str]| [&["sample", model], more].concat();
@@ -190,6 +194,9 @@ fn a_model_is_asked_under_the_condition_of_each_particle() {
         let (code, said) = models.fails(&args);
         assert!(code == 1 && said.contains(words), "{args:?}: {said}");
     }
+    // It is kept also where it is said later than the rest.
+    models.samples(&["sample", "vectors.onnx", "--n", "2", "--unconditional", "0,1,9"]);
+    assert_eq!(fs::read_to_string(models.path("vectors.toml")).unwrap(), beside);
 }
 
 #[test]
