@@ -8,8 +8,7 @@ use crate::backend::{BackendError, CudaAbsence, DeviceError};
 #[cfg(feature = "onnx")]
 use crate::field::OnnxError;
 use crate::field::network::{LevelError, NetworkError};
-use crate::field::{ClockError, SignatureError};
-use crate::field::{ConditionError, FieldError};
+use crate::field::{ClockError, CommandError, CommandFault, ConditionError, FieldError, SignatureError};
 use crate::gradient_flow::FlowError;
 #[cfg(feature = "image")]
 use crate::io::PictureError;
@@ -62,6 +61,12 @@ pub enum Error {
     /// Conditions that cannot be used.
     #[error(transparent)]
     Condition(#[from] ConditionError),
+    /// A program that does not give a field.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// What is wrong with a program, before it is said with which.
+    #[error(transparent)]
+    CommandFault(#[from] CommandFault),
     /// A name that is not that of a prediction.
     #[error(transparent)]
     Prediction(#[from] PredictionError),

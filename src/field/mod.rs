@@ -3,6 +3,7 @@
 mod at;
 mod between;
 pub mod classes;
+pub mod command;
 pub mod conditions;
 pub mod density;
 mod error;
@@ -25,6 +26,7 @@ use crate::measure::{Cloud, Mixture};
 use crate::path::{Level, Prediction, Schedule};
 
 pub use classes::Classes;
+pub use command::{CommandError, CommandFault, Served, Server};
 pub use conditions::{ConditionError, Conditions};
 pub use error::FieldError;
 pub use given::{Batch, HostField};

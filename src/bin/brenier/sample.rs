@@ -24,7 +24,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::condition::{ConditionFlags, Under, by_class, without_conditions};
-use crate::model::{ModelFlags, is_model};
+use crate::model::{COMMAND, ModelFlags, is_model};
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, memory, progress, signal, values};
@@ -49,6 +49,7 @@ const PARTICLES: &str = "particles";
     "brenier sample 8gaussians --method ddim --steps 20",
     "brenier sample digits --method ddpm --schedule ddpm --steps 100 --n 64 --out digits",
     "brenier sample model.safetensors --method fm-heun --steps 10",
+    "brenier sample --field-command 'python serve.py' --method ddim --steps 20",
     "brenier sample mixture.json --method pf-heun --grid karras --steps 18 --trajectory",
     "brenier sample 8gaussians --method dopri5 --tol 1e-6",
     "brenier sample 8gaussians --method ddpm --steps 10 --explain",
@@ -56,7 +57,8 @@ const PARTICLES: &str = "particles";
 ]))]
 pub struct Sample {
     /// A law (8gaussians, normal:D, a .json mixture), data (digits, a file of points), or a model (.safetensors, .onnx)
-    field: String,
+    #[arg(required_unless_present = COMMAND, conflicts_with = COMMAND)]
+    field: Option<String>,
     /// Sampling method
     #[arg(long, value_name = "M", default_value = "ddim", value_parser = values::methods())]
     method: String,
@@ -246,10 +248,10 @@ impl Sample {
             }
         }
         let made = entry.takes(Choice::Steps).then_some(steps);
-        let record = Record { field: &self.field, method: &self.method, steps: made, nfe, n: particles.len(), d, explain };
+        let record = Record { field: self.name(), method: &self.method, steps: made, nfe, n: particles.len(), d, explain };
         let record = session.stamped("sample", record, device, solver_seconds);
         let record = record.flagged(short.then_some(Flag::ShortOfNoise).into_iter().collect());
-        let mut summary = Summary::new(format!("sample {} by {}", self.field, self.method));
+        let mut summary = Summary::new(format!("sample {} by {}", self.name(), self.method));
         summary.line("particles", count(particles.len()), format!("in dimension {d}"));
         let evaluations = format!("{} evaluations a particle", count(nfe));
         summary.line("steps", made.map_or("chosen".into(), count), evaluations);
@@ -304,9 +306,14 @@ impl Sample {
         Ok(compat)
     }
 
+    /// What the field is called.
+    fn name(&self) -> &str {
+        self.field.as_deref().or(self.model.command()).unwrap_or_default()
+    }
+
     /// The field of the law or of the data, or the model, under conditions or none.
     fn read_field(&self, session: &Session) -> Result<Under, Failure> {
-        let (path, name) = (Path::new(&self.field), self.field.clone());
+        let (path, name) = (Path::new(self.name()), self.name().to_owned());
         let labels = self.condition.labels()?;
         let refuse_labels = || match labels {
             Some(_) => Err(flags::bad_usage(format!(
@@ -314,6 +321,12 @@ impl Sample {
             ))),
             None => Ok(()),
         };
+        if self.model.command().is_some() {
+            refuse_labels()?;
+        }
+        if let Some(under) = self.model.serve(self.schedule.as_deref(), session)? {
+            return Ok(under);
+        }
         if is_model(path)? {
             refuse_labels()?;
             return self.model.open(path, self.schedule.as_deref(), session);
