@@ -3,13 +3,18 @@
 //! The tests need the ONNX Runtime (`pip install onnxruntime` into an active virtual environment) and say so where it is missing; with
 //! `REQUIRE_ONNX` set they fail instead.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use brenier::io::read_array;
+use brenier::io::{Float, read_array, write_npy};
+use brenier::measure::{Cloud, Covariance, Mixture};
+use brenier::random::Stream;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use super::records::{documented, keys};
 
 /// A folder with the models and the law whose fields they are.
 struct Models {
@@ -212,6 +217,53 @@ fn a_model_is_compared_with_data() {
     // The model is exact, so its own flow ends in the law, as far as the draws of one run tell.
     let divergence = |key: &str| record[key]["divergence"].as_f64().unwrap();
     assert!(divergence("model_limit") < 2.0 * divergence("noise_floor"), "{}", record["model_limit"]);
+}
+
+/// Classes asked for each other make a cloud as good as the right one, and each of them is wrong.
+#[test]
+fn a_model_is_judged_class_by_class() {
+    let Some(models) = Models::new() else { return };
+    let means = vec![vec![1.0, -2.0], vec![-1.0, 0.0]];
+    let law = Mixture::new(vec![1.0; 2], means, vec![Covariance::Isotropic(0.25); 2]).unwrap();
+    let drawn: Vec<Cloud> = (0..).zip(law.laws()).map(|(step, law)| law.sample(200, 7, Stream::Source, step)).collect();
+    let points = [drawn[0].points(), drawn[1].points()].concat();
+    write_npy(&models.path("data.npy"), &points, &[400, 2], Float::F64).unwrap();
+    let labels = |name: &str, [first, second]: [&str; 2]| {
+        fs::write(models.path(name), [first.repeat(200), second.repeat(200)].concat()).unwrap();
+    };
+    labels("right.csv", ["0\n", "1\n"]);
+    labels("wrong.csv", ["1\n", "0\n"]);
+    let compare = ["compare", "classes.onnx", "--target", "data.npy", "--steps", "20", "--inputs", "condition=class"];
+    let compare = |more: &[&str]| models.record(&[&compare[..], &EPS, more].concat());
+    let number = |value: &Value| value.as_f64().unwrap();
+    for (file, is_right) in [("right.csv", true), ("wrong.csv", false)] {
+        let record = compare(&["--condition", file]);
+        let ddim = record["rows"].as_array().unwrap().iter().position(|row| row["method"] == "ddim").unwrap();
+        let whole = number(&record["rows"][ddim]["divergence"]) / number(&record["noise_floor"]["divergence"]);
+        assert!(whole < 3.0, "{file}: {whole} floors");
+        let classes = record["classes"].as_array().unwrap();
+        assert_eq!(classes.iter().map(|class| class["class"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(classes.iter().map(|class| class["m"].as_u64().unwrap()).sum::<u64>(), 200);
+        for class in classes {
+            let own = number(&class["rows"][ddim]["divergence"]) / number(&class["noise_floor"]["divergence"]);
+            assert_eq!(own < 4.0, is_right, "{file}: {own} floors");
+        }
+        let mut found = BTreeSet::new();
+        keys(&classes[0], "", &mut found);
+        assert_eq!(found, documented("compare", "classes"));
+    }
+    let guided = compare(&["--condition", "right.csv", "--unconditional", "2", "--guidance", "1.5"]);
+    let ddim = guided["rows"].as_array().unwrap().iter().find(|row| row["method"] == "ddim").unwrap();
+    assert_eq!(ddim["nfe"], 40);
+    for (args, code, words) in [
+        (&["classes.onnx", "--target", "law.json", "--condition", "right.csv"][..], 1, "and the target is a law; give data"),
+        (&["classes.onnx", "--target", "data.npy", "--condition", "three.csv"], 1, "3 conditions for 400 points"),
+        (&["8gaussians", "--condition", "right.csv"], 2, "--target"),
+    ] {
+        fs::write(models.path("three.csv"), "0\n1\n0\n").unwrap();
+        let (found, said) = models.fails(&[&["compare"], args].concat());
+        assert!(found == code && said.contains(words), "{args:?}: {said}");
+    }
 }
 
 #[test]

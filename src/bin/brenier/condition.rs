@@ -1,6 +1,6 @@
 //! Conditions of the particles, and guidance by them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use brenier::field::{Classes, ConditionError, Conditions, Field, Guided};
 use brenier::io::read_array;
@@ -23,6 +23,14 @@ pub struct ConditionFlags {
     /// File of the class 0, 1, … of each point of the data, for --condition
     #[arg(long, value_name = "FILE", requires = "condition")]
     labels: Option<PathBuf>,
+    #[command(flatten)]
+    guidance: GuidanceFlags,
+}
+
+/// How strongly the particles are guided by their conditions.
+#[derive(Args)]
+#[command(next_help_heading = "Conditions and guidance")]
+pub struct GuidanceFlags {
     /// Classifier-free guidance: the field is W x that under the condition + (1 - W) x that under none, which --unconditional tells of a
     /// model [default: 1, none]
     #[arg(long, value_name = "W", requires = "condition", allow_negative_numbers = true, value_parser = values::finite)]
@@ -35,10 +43,7 @@ pub struct ConditionFlags {
 impl ConditionFlags {
     /// The conditions of the whole run.
     pub fn read(&self) -> Result<Option<Conditions>, Failure> {
-        let Some(path) = &self.condition else { return Ok(None) };
-        let array = read_array(path, "condition")?;
-        let width = array.shape.iter().skip(1).product();
-        Ok(Some(Conditions::new(array.values, width).map_err(|error| format!("{}: {error}", path.display()))?))
+        self.condition.as_deref().map(read).transpose()
     }
 
     /// The classes of the points of data.
@@ -60,6 +65,25 @@ impl ConditionFlags {
         }
     }
 
+    /// Whether the field is guided.
+    pub fn is_guided(&self) -> bool {
+        self.guidance.is_guided()
+    }
+
+    /// The field under `conditions`, guided where that is asked for.
+    pub fn field(&self, conditions: Option<&Conditions>, under: &Under) -> Result<Field, Failure> {
+        self.guidance.field(conditions, under)
+    }
+}
+
+/// The conditions in the file at `path`.
+pub fn read(path: &Path) -> Result<Conditions, Failure> {
+    let array = read_array(path, "condition")?;
+    let width = array.shape.iter().skip(1).product();
+    Ok(Conditions::new(array.values, width).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+impl GuidanceFlags {
     /// Whether the field is guided.
     pub fn is_guided(&self) -> bool {
         self.guidance.is_some_and(|w| w != 1.0)
