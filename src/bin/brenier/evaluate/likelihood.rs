@@ -173,12 +173,12 @@ impl LikelihoodFlags {
 
     /// The field of the model or of the law `name`.
     fn field(&self, name: &str, session: &Session) -> Result<Field, Failure> {
-        if let Some(field) = self.model.serve(self.schedule.as_deref(), session)? {
-            return Ok(field);
+        if let Some(under) = self.model.serve(self.schedule.as_deref(), session)? {
+            return under(None);
         }
         let path = Path::new(name);
         if is_model(path)? {
-            return self.model.open(path, self.schedule.as_deref(), session);
+            return self.model.open(path, self.schedule.as_deref(), session)?(None);
         }
         self.model.refuse(path)?;
         match input::measure(name, None, None)? {
