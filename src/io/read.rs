@@ -288,7 +288,7 @@ mod tests {
         not("x.json", b"1,2\n", ".json", "its first bytes are [31, 2c, 32, 0a]");
         not("x.npy", b"{\"weights\": []}", ".npy", "it begins as JSON does");
         assert_eq!(refusal("x.npy", b""), "the file is empty (0 bytes); write it again");
-        assert!(refusal("x.mat", b"1").starts_with("its ending \".mat\" is none of .npy, .npz, .csv, .safetensors, .json"));
+        assert!(refusal("x.mat", b"1").starts_with("its ending \".mat\" is none of .npy, .npz, .csv, .safetensors, .idx, .json"));
     }
 
     #[test]

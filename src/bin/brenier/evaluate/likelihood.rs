@@ -37,14 +37,14 @@ pub struct LikelihoodFlags {
     #[arg(long, value_name = "DATA")]
     log_likelihood: Option<String>,
     /// Schedule of the flow [default: the model's own, condot of a law]
-    #[arg(long, value_name = "S", requires = LOG_LIKELIHOOD)]
+    #[arg(long, value_name = "S")]
     schedule: Option<String>,
     /// Tolerance of log p and of the particles' paths [default: 1e-6, and 1e-4 of each step for models in single precision]
-    #[arg(long, value_name = "TOL", requires = LOG_LIKELIHOOD, allow_negative_numbers = true, value_parser = values::tolerance)]
+    #[arg(long, value_name = "TOL", allow_negative_numbers = true, value_parser = values::tolerance)]
     tol: Option<f64>,
     /// Hutchinson's probes of each point, for an estimate of the divergence with its error; 0: exact [default: 0 for laws and up to 64
     /// dimensions, else 8]
-    #[arg(long, value_name = "K", requires = LOG_LIKELIHOOD)]
+    #[arg(long, value_name = "K")]
     probes: Option<u16>,
     #[command(flatten)]
     model: ModelFlags,
@@ -82,14 +82,14 @@ impl LikelihoodFlags {
         self.model.command()
     }
 
-    /// Refuses the flags of a model where no likelihood is asked for.
+    /// Refuses the other flags where no likelihood is asked for: clap does not, because B excludes it.
     pub fn refuse(&self, name: &str) -> Result<(), Failure> {
-        match self.model.command() {
-            Some(_) => Err(bad_usage(
-                "--field-command gives a model, and only --log-likelihood DATA evaluates one; give that in place of A and B",
-            )),
-            None => self.model.refuse(Path::new(name)),
+        if self.schedule.is_some() || self.tol.is_some() || self.probes.is_some() || self.command().is_some() {
+            return Err(bad_usage(
+                "--schedule, --tol, --probes and --field-command belong to --log-likelihood DATA, which stands in place of B; leave them out",
+            ));
         }
+        self.model.refuse(Path::new(name))
     }
 
     /// Measures the likelihood of `data`, or of `n` draws of it, under the field called `name`.
