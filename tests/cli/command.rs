@@ -137,12 +137,16 @@ fn a_served_model_samples_what_the_law_samples_whose_field_it_is() {
 fn an_energy_is_a_field_at_the_data() {
     let place = Place::new();
     let [flag, command] = served("energy prediction='\"energy\"' schedule=null");
-    let run = ["--method", "langevin", "--step", "0.02", "--steps", "40", "--n", "33", "--precision", "f64"];
-    let of_model = place.samples(&[&["sample", &flag, &command], &run[..]].concat());
-    let of_law = place.samples(&[&["sample", "law.json"], &run[..]].concat());
-    let apart = apart(&of_model, &of_law);
-    // The law's field has noise of variance 1e-12, for which its data stand.
-    assert!(apart < 1e-8, "{apart:e} apart");
+    for run in
+        [&["--method", "langevin", "--step", "0.02", "--steps", "40"][..], &["--method", "energy-matching", "--steps", "9"]]
+    {
+        let run = [run, &["--n", "33", "--precision", "f64"]].concat();
+        let of_model = place.samples(&[&["sample", &flag, &command], &run[..]].concat());
+        let of_law = place.samples(&[&["sample", "law.json"], &run[..]].concat());
+        let apart = apart(&of_model, &of_law);
+        // The law's field has noise of variance 1e-12, for which its data stand.
+        assert!(apart < 1e-8, "{run:?}: {apart:e} apart");
+    }
     let (code, words) = place.fails(&["sample", &flag, &command, "--method", "ddim"]);
     assert!(code == 1 && words.contains("known at the data alone"), "{words}");
 }
@@ -240,6 +244,13 @@ fn a_file_starts_a_program_only_where_that_is_allowed() {
     fs::write(place.path("run.toml"), format!("{run}allow-command = true\n")).unwrap();
     let (code, words) = place.fails(&["run", "run.toml"]);
     assert!(code == 2 && !place.path("pid").exists(), "{words}");
+
+    if cfg!(feature = "onnx") {
+        fs::write(place.path("model.onnx"), "").unwrap();
+        fs::write(place.path("model.toml"), format!("version = 1\nfield-command = \"{command}\"\n")).unwrap();
+        let (code, words) = place.fails(&["sample", "model.onnx"]);
+        assert!(code == 1 && words.contains("field-command") && !place.path("pid").exists(), "{words}");
+    }
 }
 
 #[test]
