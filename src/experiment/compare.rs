@@ -201,6 +201,7 @@ impl Compare {
             noise_floor: floor.mean,
             model_limit: None,
             rows: Vec::new(),
+            classes: Vec::new(),
             grid: self.grid.name().into(),
             reclocking: Vec::new(),
             ledger: Vec::new(),
