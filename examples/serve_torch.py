@@ -14,8 +14,8 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def predict(x, time, condition):
-    """The prediction for points x, n x shape, at times, n of one value: here the velocity towards N(1, 1/4). With "condition": c in
-    GREETING, condition is n x c, else None. Of an energy it gives V, n numbers, with time None."""
+    """The prediction for points x, n x shape, at times, n of one value: here the velocity towards N(1, 1/4). With "condition": c
+    in GREETING, condition is n x c, else None. Of an energy it gives V, n numbers, with time None."""
     alpha, sigma = time[:, None], 1 - time[:, None]
     return 1 + (alpha / 4 - sigma) * (x - alpha) / (alpha**2 / 4 + sigma**2)
 
