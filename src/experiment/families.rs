@@ -86,14 +86,17 @@ impl Workbench<'_> {
 
     /// The rows of entrants that run at every number of steps.
     fn enter(&mut self, entrants: impl Iterator<Item = &'static Entrant>, setting: &Setting<'_>) -> Result<(), Error> {
-        let Self { grid, source, seed, device, .. } = *self;
-        let pilot = (grid == Spacing::ArcLength).then(|| ArcLength::of(setting.field, setting.schedule, source, seed, device));
-        let pilot = pilot.transpose()?;
+        let Self { grid, find_steps, source, seed, device, .. } = *self;
+        let needed = grid == Spacing::ArcLength || find_steps.is_some();
+        let pilot = needed.then(|| ArcLength::of(setting.field, setting.schedule, source, seed, device)).transpose()?;
         for entrant in entrants {
             match entrant.way {
                 Way::Method(name) => {
                     let method = named(name)?.method(setting.field, setting.schedule, &Options::default())?;
-                    self.sweep(entrant, method.as_ref(), setting, pilot.as_ref())?;
+                    self.sweep(entrant, method.as_ref(), setting, pilot.as_ref().filter(|_| grid == Spacing::ArcLength))?;
+                    if let Some((pilot, steps)) = pilot.as_ref().zip(find_steps).filter(|_| entrant.is_searched()) {
+                        self.find_steps(entrant, method.as_ref(), setting, pilot, steps)?;
+                    }
                 }
                 Way::Ladder => self.annealed_langevin(entrant, setting.field)?,
                 Way::Map(_) => {}

@@ -297,6 +297,6 @@ impl Loop for Box<dyn ReverseSde> {
             pauses.pass(run.made, |part| run.keep(part))?;
             self.step(&field, &mut run, ensemble.noise)?;
         }
-        Ok(Looped { points: run.mean, nfe: run.nfe })
+        Ok(Looped { points: run.mean, nfe: run.nfe, tries: Vec::new() })
     }
 }

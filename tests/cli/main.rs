@@ -23,3 +23,4 @@ mod records;
 mod sample;
 mod schedule;
 mod session;
+mod times;

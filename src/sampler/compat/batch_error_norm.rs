@@ -36,7 +36,8 @@ impl Loop for BatchErrorNorm<AdaptiveFlow> {
             asked.checked(step.map_err(RunError::from))?;
         }
         let points = self.0.finish(&asked, end, 0, march.at(end));
-        asked.checked(Ok(Looped { nfe: nfe.get() + usize::from(end < 1.0), points }))
+        let tries = vec![march.tries(); start.len() / ensemble.field.dim()];
+        asked.checked(Ok(Looped { nfe: nfe.get() + usize::from(end < 1.0), points, tries }))
     }
 }
 
@@ -54,7 +55,8 @@ impl Loop for BatchErrorNorm<AdaptiveDpm> {
             pauses.pass(run.accepted.min(self.0.ticks), |part| run.keep(part))?;
             if !solver.step(&mut noise, &mut run, last.ratio()) {
                 let run = asked.checked(run.arrived_at(last.ratio()).map_err(RunError::from))?;
-                return Ok(Looped { points: to_level(&run.state, last), nfe: run.nfe });
+                let tries = vec![run.tries(); ensemble.start.len() / ensemble.field.dim()];
+                return Ok(Looped { points: to_level(&run.state, last), nfe: run.nfe, tries });
             }
         }
     }
