@@ -3,14 +3,14 @@
 //! Times are fitted on draws of their own ([`OptimalSteps`]) and judged on the comparison's, by the solver error of its rows. Where
 //! those say that a named grid is no worse, its times are given.
 
-use crate::backend::Noise;
+use crate::backend::{Device, Noise};
 use crate::error::Error;
 use crate::experiment::entrants::Entrant;
 use crate::experiment::record::{Found, NamedGrid};
 use crate::experiment::walk::rms_distance;
 use crate::experiment::workbench::{Setting, Workbench};
 use crate::path::{Grid, Spacing, check_times};
-use crate::sampler::{ArcLength, Method, Observe, OptimalSteps, Solver};
+use crate::sampler::{ArcLength, Method, Observe, OptimalSteps};
 use crate::watch::Progress;
 
 /// The methods whose times are searched for: those of one-step form that draw no noise and run on what `sample` runs on.
@@ -26,31 +26,46 @@ impl Entrant {
     }
 }
 
+/// What the searches on one field share.
+pub struct Finding<'a> {
+    pub steps: usize,
+    pub pilot: &'a ArcLength,
+    pub device: &'a Device,
+    /// The reference run, once it is made.
+    pub reference: Option<OptimalSteps<'a>>,
+}
+
 impl Workbench<'_> {
     /// Adds the best times of a method; they are not searched for again where the checkpoint has them.
-    pub fn find_steps(
+    pub fn find_steps<'f>(
         &mut self,
         entrant: &Entrant,
         method: &dyn Method,
-        setting: &Setting<'_>,
-        pilot: &ArcLength,
-        steps: usize,
+        setting: &Setting<'f>,
+        finding: &mut Finding<'f>,
     ) -> Result<(), Error> {
+        let steps = finding.steps;
         let part = format!("{}, best {steps} steps", entrant.name);
         self.tell(&part)?;
         let found = match self.watch.record(&part) {
             Some(found) => found,
             None => {
-                let grids = self.named_grids(method, setting, pilot, steps)?;
-                let solver = Solver { method, field: setting.field, schedule: setting.schedule, device: self.device };
-                let search = OptimalSteps::new(solver, steps, self.source, self.seed, &|| self.go_on())?;
+                let grids = self.named_grids(method, setting, finding)?;
+                let search = match &finding.reference {
+                    Some(search) => search,
+                    None => {
+                        let of = (setting.field, setting.schedule);
+                        let made = OptimalSteps::of(of, steps, self.source, self.seed, finding.device, &|| self.go_on())?;
+                        finding.reference.insert(made)
+                    }
+                };
                 let starts: Vec<Vec<f64>> = grids.iter().map(|grid| grid.times.clone()).collect();
                 let (told, done, all) = (self.watch.not_keeping(), self.done(), self.all);
                 let tell = |now: Progress<'_>| {
                     let stage = format!("{part}, {}", now.stage);
                     told.tell(Progress { stage: &stage, done, of: Some(all), ..now })
                 };
-                let times = search.best(steps, &starts, self.watch.part_telling(&part, &tell))?;
+                let times = search.best(method, steps, &starts, self.watch.part_telling(&part, &tell))?;
                 let solver_error = self.error_at(&times, method, setting)?;
                 Found::judged(entrant.name, times, solver_error, grids)
             }
@@ -63,13 +78,8 @@ impl Workbench<'_> {
     }
 
     /// The grids of so many steps that go from the schedule's start to its end, and their solver errors.
-    fn named_grids(
-        &self,
-        method: &dyn Method,
-        setting: &Setting<'_>,
-        pilot: &ArcLength,
-        steps: usize,
-    ) -> Result<Vec<NamedGrid>, Error> {
+    fn named_grids(&self, method: &dyn Method, setting: &Setting<'_>, finding: &Finding<'_>) -> Result<Vec<NamedGrid>, Error> {
+        let Finding { steps, pilot, .. } = *finding;
         let times_of = |grid: Grid| grid.levels().iter().map(|level| level.t).collect::<Vec<f64>>();
         let spaced =
             SPACINGS.into_iter().filter_map(|spacing| Some((spacing, Grid::spaced(setting.schedule, steps, spacing).ok()?)));

@@ -83,7 +83,7 @@ pub use lms::Lms;
 pub use loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow};
 pub use loops::energy::{ImageDescent, PlaneDescent, PlanePath};
 pub use loops::{Ensemble, Loop, Looped, Pauses};
-pub use optimal_steps::{OptimalSteps, Solver};
+pub use optimal_steps::OptimalSteps;
 pub use predictor_corrector::{Corrected, Corrector, Predictor, PredictorCorrector, ReverseSde, Sde};
 pub use renoise::Renoise;
 pub use run::{Observe, RunError, Underway};

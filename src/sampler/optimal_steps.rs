@@ -19,8 +19,9 @@
 //! need not be the one that ends nearest to X_N.
 //!
 //! **Coordinate descent.** Each t_k in turn moves to the best of itself, a share of the way to either neighbour, and the vertex of
-//! the parabola of E² through these three. The share is halved once a sweep gains less than a hundredth. It starts from the times of
-//! the dynamic programme and from those of grids that are given, so that on the draws it is fitted on no grid does better.
+//! the parabola of E² through these three. The share is halved once a sweep gains less than a hundredth. On a quarter of the
+//! particles it starts from the times of the dynamic programme and from those of each grid that is given, and on all of them from the
+//! best of what it found and of the grids, so that on the draws it is fitted on no grid does better.
 //!
 //! The particles are draws of stream 3, so that a comparison can judge the times on draws of its own. Only methods whose step
 //! depends on nothing before it can be searched: not multistep ones, nor those that draw noise.
@@ -28,6 +29,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Device, Noise};
+use crate::checkpoint::Part;
 use crate::field::Field;
 use crate::measure::Measure;
 use crate::path::{Grid, GridError, Level, Schedule, Spacing};
@@ -41,39 +43,28 @@ use crate::watch::{Progress, Watch};
 const REFERENCE: usize = 1024;
 /// Philox step of the draws.
 const STEP: u32 = 1 << 22;
-/// Particles that times are fitted on, fewer where they have many coordinates, and those of the dynamic programme.
+/// Particles, fewer where they have many coordinates, and those of the dynamic programme and the first descents.
 const PARTICLES: usize = 1024;
 const LEAST_PARTICLES: usize = 64;
 const COORDINATES: usize = 1 << 16;
-const PROGRAMMED: usize = 256;
+const FEW: usize = 256;
 /// Least number of times that the dynamic programme chooses from, and how many for each step.
 const CANDIDATES: usize = 48;
 const CANDIDATES_A_STEP: usize = 4;
-/// The share of the way to a neighbour that a time moves: at first, and at last.
-const WIDEST: f64 = 0.25;
-const NARROWEST: f64 = 0.02;
+/// The share of the way to a neighbour that a time moves, at first and at last: on few particles, and on all.
+const ON_FEW: [f64; 2] = [0.25, 0.05];
+const ON_ALL: [f64; 2] = [0.1, 0.01];
 /// The share of the error by which a sweep must lower it to be repeated with moves as wide.
 const GAIN: f64 = 0.01;
-/// The record of a descent.
-const DESCENT: &str = "descent";
+/// The record of a search.
+const SEARCH: &str = "search";
 
-/// What times are searched for: a deterministic method of one-step form, the field that it runs on and the schedule.
-#[derive(Clone, Copy)]
-pub struct Solver<'a> {
-    /// The method.
-    pub method: &'a dyn Method,
-    /// The field.
-    pub field: &'a Field,
-    /// The schedule.
-    pub schedule: &'a Schedule,
-    /// Where it is computed.
-    pub device: &'a Device,
-}
-
-/// A solver and the reference run that its times are fitted to.
+/// A fine reference run of a field on a schedule, to which the times of methods are fitted.
 pub struct OptimalSteps<'a> {
-    solver: Solver<'a>,
-    /// Start and end points of the reference run, n × d.
+    field: &'a Field,
+    schedule: &'a Schedule,
+    device: &'a Device,
+    /// Start and end points, n × d.
     start: Vec<f64>,
     end: Vec<f64>,
     /// Times s_j that the dynamic programme chooses from, and the states there of the first particles.
@@ -81,33 +72,31 @@ pub struct OptimalSteps<'a> {
     states: Vec<Vec<f64>>,
 }
 
-/// A descent under way.
+/// A search under way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Descent {
-    /// The start that it goes down from.
-    start: usize,
+struct Search {
+    /// Times that earlier descents ended in; once there are as many as starts, this one is on all particles.
+    ended: Vec<Vec<f64>>,
     times: Vec<f64>,
     error: f64,
     /// Share of the way to a neighbour.
     share: f64,
-    /// The best of the earlier starts.
-    best: Option<(Vec<f64>, f64)>,
 }
 
 impl<'a> OptimalSteps<'a> {
-    /// Makes the reference run for `steps` steps of `solver`; its particles are draws of `source` under `seed`, scaled to the
-    /// schedule's start. `go_on` is asked after each step.
+    /// Makes the reference run for searches of `steps` steps; its particles are draws of `source` under `seed`, scaled to the
+    /// schedule's start. `go_on` is asked after each of its steps.
     ///
     /// # Errors
     /// [`CourseError`] as for [`Program::run`], or [`RunError::Stopped`].
-    pub fn new(
-        solver: Solver<'a>,
+    pub fn of(
+        (field, schedule): (&'a Field, &'a Schedule),
         steps: usize,
         source: &Measure,
         seed: u32,
+        device: &'a Device,
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Self, CourseError> {
-        let Solver { field, schedule, device, .. } = solver;
         let (d, grid) = (field.dim(), Grid::uniform(schedule, REFERENCE)?);
         let n = (COORDINATES / d).clamp(LEAST_PARTICLES, PARTICLES);
         let drawn = source.sample(n, seed, Stream::Metric, STEP);
@@ -116,105 +105,81 @@ impl<'a> OptimalSteps<'a> {
         let mut states = Vec::with_capacity(chosen.len());
         let mut keep = |step: usize, state: &[f64]| {
             if chosen.binary_search(&step).is_ok() {
-                states.push(state[..state.len().min(PROGRAMMED * d)].to_vec());
+                states.push(state[..state.len().min(FEW * d)].to_vec());
             }
             go_on()
         };
         let program = Heun { euler_last: !field.is_regular_at_data() }.program(&grid);
         let end = program.observed(field, &start, Noise::NONE, device, Observe::States(&mut keep))?;
         let times = chosen.into_iter().map(|step| step as f64 / REFERENCE as f64).collect();
-        Ok(Self { solver, start, end, times, states })
+        Ok(Self { field, schedule, device, start, end, times, states })
     }
 
-    /// The best `steps` + 1 times from 0 to 1 that are found, from the dynamic programme and from each of `grids` of so many steps.
-    /// A search that `watch` kept goes on where it was left.
+    /// The best `steps` + 1 times from 0 to 1 that are found for `method`, from the dynamic programme and from each of `grids` of so
+    /// many steps. A search that `watch` kept goes on where it was left.
     ///
     /// # Errors
     /// [`CourseError`] as for [`Program::run`], or [`RunError::Stopped`] when the watch says stop.
-    pub fn best(&self, steps: usize, grids: &[Vec<f64>], mut watch: Watch<'_>) -> Result<Vec<f64>, CourseError> {
-        let begin = |start: usize, best: Option<(Vec<f64>, f64)>| {
-            let times = match start.checked_sub(1) {
-                Some(grid) => grids[grid].clone(),
-                None => self.programmed(steps)?,
+    pub fn best(
+        &self,
+        method: &dyn Method,
+        steps: usize,
+        grids: &[Vec<f64>],
+        mut watch: Watch<'_>,
+    ) -> Result<Vec<f64>, CourseError> {
+        let (few, all) = (self.fit(method, FEW), self.fit(method, PARTICLES));
+        let begin = |ended: Vec<Vec<f64>>| {
+            let (fit, share) = if ended.len() > grids.len() { (&all, ON_ALL) } else { (&few, ON_FEW) };
+            let times = match ended.len() {
+                0 => self.programmed(method, steps)?,
+                first if first <= grids.len() => grids[first - 1].clone(),
+                _ => all.least(ended.iter().chain(grids))?,
             };
-            let error = self.error(&times)?;
-            Ok::<_, CourseError>(Descent { start, times, error, share: WIDEST, best })
+            Ok::<_, CourseError>(Search { error: fit.error(&times)?, times, share: share[0], ended })
         };
-        let mut descent = match watch.record(DESCENT) {
+        let mut search = match watch.record(SEARCH) {
             Some(kept) => kept,
-            None => begin(0, None)?,
+            None => begin(Vec::new())?,
         };
         loop {
-            while descent.share >= NARROWEST {
-                let (value, grid) = (Some(descent.error), descent.start + 1);
-                let stage = format!("descent {grid} of {}", grids.len() + 1);
-                let go_on = watch.tell(Progress { stage: &stage, value, ..Progress::default() });
-                let keep = |part: &mut crate::checkpoint::Part<'_>| part.keep_record(DESCENT, &descent);
-                if !watch.pass(go_on, keep) {
-                    return Err(RunError::Stopped { steps: 0 }.into());
+            let is_last = search.ended.len() > grids.len();
+            let (fit, least) = if is_last { (&all, ON_ALL[1]) } else { (&few, ON_FEW[1]) };
+            while search.share > least {
+                let stage = format!("descent {} of {}", search.ended.len() + 1, grids.len() + 2);
+                let now = Progress { stage: &stage, value: Some(search.error), ..Progress::default() };
+                let go_on = watch.tell(now);
+                if !watch.pass(go_on, |part: &mut Part<'_>| part.keep_record(SEARCH, &search)) {
+                    return Err(RunError::Stopped { steps: search.ended.len() }.into());
                 }
-                let before = descent.error;
-                (descent.times, descent.error) = self.sweep(descent.times, before, descent.share)?;
-                if descent.error > (1.0 - GAIN) * before {
-                    descent.share *= 0.5;
+                let before = search.error;
+                (search.times, search.error) = fit.sweep(search.times, before, search.share)?;
+                if search.error > (1.0 - GAIN) * before {
+                    search.share *= 0.5;
                 }
             }
-            let Descent { start, times, error, best, .. } = descent;
-            let best = best.filter(|(_, least)| *least <= error).unwrap_or((times, error));
-            if start == grids.len() {
-                return Ok(best.0);
+            if is_last {
+                return Ok(search.times);
             }
-            descent = begin(start + 1, Some(best))?;
+            search.ended.push(search.times);
+            search = begin(search.ended)?;
         }
     }
 
-    /// E of a run at `times`, on the particles of the search.
+    /// E of a run of `method` at `times`, on all particles of the search.
     ///
     /// # Errors
     /// [`CourseError`] as for [`Program::run`], or for times that are none of a grid.
-    pub fn error(&self, times: &[f64]) -> Result<f64, CourseError> {
-        self.error_from(&self.start, times)
-    }
-
-    /// E of a run that is at `state` at the first of `times`.
-    fn error_from(&self, state: &[f64], times: &[f64]) -> Result<f64, CourseError> {
-        let end = self.solver.run(state, times)?;
-        let n = self.end.len() / self.solver.field.dim();
-        Ok((squared_distance(&end, &self.end) / n as f64).sqrt())
-    }
-
-    /// Moves each of `times`, whose error is known, where it is least with the others held.
-    fn sweep(&self, mut times: Vec<f64>, mut error: f64, share: f64) -> Result<(Vec<f64>, f64), CourseError> {
-        let mut state = self.start.clone();
-        for k in 1..times.len() - 1 {
-            let (from, here, to) = (times[k - 1], times[k], times[k + 1]);
-            let mut rest = times[k - 1..].to_vec();
-            let mut at = |t: f64| {
-                rest[1] = t;
-                self.error_from(&state, &rest)
-            };
-            let (left, right) = (here - share * (here - from), here + share * (to - here));
-            let tried = [(left, at(left)?), (here, error), (right, at(right)?)];
-            let vertex = vertex(tried.map(|(t, e)| (t, e * e)));
-            let inside = |t: &f64| (from + NARROWEST * (here - from)..to - NARROWEST * (to - here)).contains(t);
-            let vertex = vertex.filter(inside).map(|t| Ok::<_, CourseError>((t, at(t)?))).transpose()?;
-            for (t, e) in tried.into_iter().chain(vertex) {
-                if e < error {
-                    (times[k], error) = (t, e);
-                }
-            }
-            state = self.solver.run(&state, &times[k - 1..=k])?;
-        }
-        Ok((times, error))
+    pub fn error(&self, method: &dyn Method, times: &[f64]) -> Result<f64, CourseError> {
+        self.fit(method, PARTICLES).error(times)
     }
 
     /// The times of the dynamic programme.
     ///
     /// # Errors
     /// [`CourseError`] as for [`Program::run`].
-    pub fn programmed(&self, steps: usize) -> Result<Vec<f64>, CourseError> {
-        let last = self.times.len() - 1;
-        let levels: Vec<Level> = self.times.iter().map(|&t| self.solver.schedule.level(t)).collect();
+    pub fn programmed(&self, method: &dyn Method, steps: usize) -> Result<Vec<f64>, CourseError> {
+        let (fit, last) = (self.fit(method, FEW), self.times.len() - 1);
+        let levels: Vec<Level> = self.times.iter().map(|&t| self.schedule.level(t)).collect();
         let mut states: Vec<Option<Vec<f64>>> = vec![None; levels.len()];
         states[0] = Some(self.states[0].clone());
         let mut origins = Vec::with_capacity(steps);
@@ -223,7 +188,7 @@ impl<'a> OptimalSteps<'a> {
             let reached = if step == steps { last..last + 1 } else { step..last + 1 - (steps - step) };
             let mut best: Vec<Option<(f64, usize, Vec<f64>)>> = vec![None; levels.len()];
             for (i, state) in states.iter().enumerate().filter_map(|(i, state)| Some((i, state.as_ref()?))) {
-                let mut from = Origin { solver: &self.solver, level: levels[i], state, parts: None };
+                let mut from = Origin { fit: &fit, level: levels[i], state, parts: None };
                 for j in reached.clone().filter(|j| *j > i) {
                     let there = from.to(levels[j])?;
                     let distance = squared_distance(&there, &self.states[j]);
@@ -244,29 +209,81 @@ impl<'a> OptimalSteps<'a> {
         times.reverse();
         Ok(times)
     }
+
+    /// The fit of a method on the first `particles`, or all where there are fewer.
+    fn fit<'s>(&'s self, method: &'s dyn Method, particles: usize) -> Fit<'s> {
+        Fit { of: self, method, numbers: self.start.len().min(particles * self.field.dim()) }
+    }
 }
 
-impl Solver<'_> {
+/// A method on some of the particles.
+struct Fit<'a> {
+    of: &'a OptimalSteps<'a>,
+    method: &'a dyn Method,
+    /// Coordinates of the particles.
+    numbers: usize,
+}
+
+impl Fit<'_> {
+    /// E of a run at `times`.
+    fn error(&self, times: &[f64]) -> Result<f64, CourseError> {
+        self.error_from(&self.of.start[..self.numbers], times)
+    }
+
+    /// E of a run that is at `state` at the first of `times`.
+    fn error_from(&self, state: &[f64], times: &[f64]) -> Result<f64, CourseError> {
+        let end = self.run(state, times)?;
+        let squares = squared_distance(&end, &self.of.end[..self.numbers]);
+        Ok((squares * self.of.field.dim() as f64 / self.numbers as f64).sqrt())
+    }
+
+    /// Those with the least error; of times that all give none, the first.
+    fn least<'t>(&self, all: impl Iterator<Item = &'t Vec<f64>>) -> Result<Vec<f64>, CourseError> {
+        let errors: Vec<(f64, &Vec<f64>)> =
+            all.map(|times| Ok((self.error(times)?, times))).collect::<Result<_, CourseError>>()?;
+        let least = errors.into_iter().min_by(|a, b| a.0.total_cmp(&b.0));
+        Ok(least.map_or_else(Vec::new, |(_, times)| times.clone()))
+    }
+
+    /// Moves each of `times`, whose error is known, where it is least with the others held.
+    fn sweep(&self, mut times: Vec<f64>, mut error: f64, share: f64) -> Result<(Vec<f64>, f64), CourseError> {
+        let mut state = self.of.start[..self.numbers].to_vec();
+        for k in 1..times.len() - 1 {
+            let (from, here, to) = (times[k - 1], times[k], times[k + 1]);
+            let mut rest = times[k - 1..].to_vec();
+            let mut at = |t: f64| {
+                rest[1] = t;
+                self.error_from(&state, &rest)
+            };
+            let (left, right) = (here - share * (here - from), here + share * (to - here));
+            let tried = [(left, at(left)?), (here, error), (right, at(right)?)];
+            let inside = |t: &f64| *t > from + 0.5 * (left - from) && *t < to - 0.5 * (to - right);
+            let vertex = vertex(tried.map(|(t, e)| (t, e * e))).filter(inside);
+            let vertex = vertex.map(|t| Ok::<_, CourseError>((t, at(t)?))).transpose()?;
+            for (t, e) in tried.into_iter().chain(vertex) {
+                if e < error {
+                    (times[k], error) = (t, e);
+                }
+            }
+            state = self.run(&state, &times[k - 1..=k])?;
+        }
+        Ok((times, error))
+    }
+
     /// Where particles that are at `state` at the first of `times` end.
     fn run(&self, state: &[f64], times: &[f64]) -> Result<Vec<f64>, CourseError> {
-        self.end(&self.method.program(&Grid::at(self.schedule, times)?), state)
+        self.end(&self.method.program(&Grid::at(self.of.schedule, times)?), state)
     }
 
     /// Where `program` takes particles from `state`.
     fn end(&self, program: &Program, state: &[f64]) -> Result<Vec<f64>, CourseError> {
-        Ok(program.run(self.field, state, Noise::NONE, self.device)?)
-    }
-
-    /// p x̂₀ + q ε̂ at `state`.
-    fn evaluate(&self, level: Level, (p, q): (f64, f64), state: &[f64]) -> Result<Vec<f64>, RunError> {
-        let program: Program = [Step::evaluate(level, p, q)].into_iter().collect();
-        program.run(self.field, state, Noise::NONE, self.device)
+        Ok(program.run(self.of.field, state, Noise::NONE, self.of.device)?)
     }
 }
 
 /// Where steps begin.
 struct Origin<'a> {
-    solver: &'a Solver<'a>,
+    fit: &'a Fit<'a>,
     level: Level,
     state: &'a [f64],
     /// x̂₀ and ε̂, once a step has asked for them.
@@ -276,13 +293,14 @@ struct Origin<'a> {
 impl Origin<'_> {
     /// The state after the step to `level`.
     fn to(&mut self, level: Level) -> Result<Vec<f64>, CourseError> {
-        let Self { solver, level: from, state, .. } = *self;
-        let program = solver.method.program(&Grid::from_levels(vec![from, level])?);
-        let [Step { ops }] = &program.steps[..] else { return solver.end(&program, state) };
-        let [Op::Evaluate { src: STATE, dst: STATE, p, q, .. }] = ops[..] else { return solver.end(&program, state) };
+        let Self { fit, level: from, state, .. } = *self;
+        let program = fit.method.program(&Grid::from_levels(vec![from, level])?);
+        let [Step { ops }] = &program.steps[..] else { return fit.end(&program, state) };
+        let [Op::Evaluate { src: STATE, dst: STATE, p, q, .. }] = ops[..] else { return fit.end(&program, state) };
+        let part = |p, q| fit.end(&[Step::evaluate(from, p, q)].into_iter().collect(), state);
         let [denoised, noise] = match &mut self.parts {
             Some(parts) => parts,
-            none => none.insert([solver.evaluate(from, (1.0, 0.0), state)?, solver.evaluate(from, (0.0, 1.0), state)?]),
+            none => none.insert([part(1.0, 0.0)?, part(0.0, 1.0)?]),
         };
         Ok(denoised.iter().zip(noise).map(|(x, e)| p * x + q * *e).collect())
     }

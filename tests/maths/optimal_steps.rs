@@ -8,22 +8,16 @@ use brenier::field::Field;
 use brenier::io::{read_measure, read_network};
 use brenier::measure::{Covariance, Measure, Mixture, named};
 use brenier::path::{GridError, Schedule, check_times};
-use brenier::sampler::{Ddim, Euler, Heun, Method, OptimalSteps, Solver};
+use brenier::sampler::{Ddim, Euler, Heun, Method, OptimalSteps};
 use brenier::watch::Watch;
 
 fn gaussian(dim: usize, s: f64) -> Field {
     Field::Mixture(Mixture::new(vec![1.0], vec![vec![0.0; dim]], vec![Covariance::Isotropic(s * s)]).unwrap())
 }
 
-fn search<'a>(
-    method: &'a dyn Method,
-    field: &'a Field,
-    schedule: &'a Schedule,
-    device: &'a Device,
-    k: usize,
-) -> OptimalSteps<'a> {
+fn search<'a>(field: &'a Field, schedule: &'a Schedule, device: &'a Device) -> OptimalSteps<'a> {
     let normal = Measure::Law(Mixture::standard_normal(field.dim()));
-    OptimalSteps::new(Solver { method, field, schedule, device }, k, &normal, 0, &|| true).unwrap()
+    OptimalSteps::of((field, schedule), 6, &normal, 0, device, &|| true).unwrap()
 }
 
 /// On N(0, s²) let σ/α = s tan θ. A DDIM step multiplies x/α by (s² + ηη′)/(s² + η²) = cos(θ − θ′) cos θ/cos θ′, so all K of them by
@@ -36,10 +30,10 @@ fn the_best_first_order_steps_of_a_gaussian_are_equal_angles() {
     let (ddim, euler) = (Ddim { eta: 0.0 }, Euler);
     for (method, schedule, s) in [(&ddim as &dyn Method, &vp, 1.0), (&ddim, &vp, 0.2), (&euler, &Schedule::CondOt, 0.5)] {
         let field = gaussian(2, s);
+        let search = search(&field, schedule, &device);
         for k in [2, 3, 6] {
-            let search = search(method, &field, schedule, &device, k);
             let uniform: Vec<f64> = (0..=k).map(|i| i as f64 / k as f64).collect();
-            let times = search.best(k, &[uniform.clone()], Watch::default()).unwrap();
+            let times = search.best(method, k, &[uniform.clone()], Watch::default()).unwrap();
             check_times(&times).unwrap();
             let first = schedule.level(0.0);
             let angle = if first.alpha == 0.0 { FRAC_PI_2 } else { (first.ratio() / s).atan() };
@@ -47,7 +41,7 @@ fn the_best_first_order_steps_of_a_gaussian_are_equal_angles() {
                 .map(|i| if i == 0 { 0.0 } else { schedule.time(s * (angle * (1.0 - i as f64 / k as f64)).tan()).unwrap() })
                 .chain([1.0])
                 .collect();
-            let [found, best, even] = [&times, &equal, &uniform].map(|times| search.error(times).unwrap());
+            let [found, best, even] = [&times, &equal, &uniform].map(|times| search.error(method, times).unwrap());
             let shortfall = |steps: &[f64]| {
                 let angles: Vec<f64> = steps.iter().map(|t| (schedule.level(*t).ratio() / s).atan()).collect();
                 1.0 - angles.windows(2).map(|pair| (pair[0] - pair[1]).cos()).product::<f64>()
@@ -65,11 +59,11 @@ fn of_two_steps_the_programme_is_exact() {
     let (device, schedule) = (Device::cpu(Precision::F64), Schedule::CondOt);
     let field = gaussian(256, 0.3); // of so many coordinates all particles take part
     let (euler, heun) = (Euler, Heun { euler_last: false });
+    let search = search(&field, &schedule, &device);
     for method in [&euler as &dyn Method, &heun] {
-        let search = search(method, &field, &schedule, &device, 2);
-        let least = search.error(&search.programmed(2).unwrap()).unwrap();
+        let least = search.error(method, &search.programmed(method, 2).unwrap()).unwrap();
         for i in 1..24 {
-            let other = search.error(&[0.0, (i as f64 / 24.0 * 1024.0).floor() / 1024.0, 1.0]).unwrap();
+            let other = search.error(method, &[0.0, (i as f64 / 24.0 * 1024.0).floor() / 1024.0, 1.0]).unwrap();
             assert!(least <= other * (1.0 + 1e-9), "{least} {other}");
         }
     }
@@ -81,12 +75,12 @@ fn no_grid_does_better_on_the_draws_of_the_search() {
     let Measure::Law(law) = named("8gaussians", None).unwrap() else { panic!("a law") };
     let (device, schedule, field) = (Device::cpu(Precision::F64), Schedule::CondOt, Field::Mixture(law));
     let heun = Heun { euler_last: true };
-    let search = search(&heun, &field, &schedule, &device, 4);
+    let search = search(&field, &schedule, &device);
     let grids = [vec![0.0, 0.25, 0.5, 0.75, 1.0], vec![0.0, 0.4, 0.6, 0.9, 1.0]];
-    let best = search.best(4, &grids, Watch::default()).unwrap();
-    let error = search.error(&best).unwrap();
-    assert!(grids.iter().all(|grid| error < search.error(grid).unwrap()));
-    assert_eq!(best, search.best(4, &grids, Watch::default()).unwrap());
+    let best = search.best(&heun, 4, &grids, Watch::default()).unwrap();
+    let error = search.error(&heun, &best).unwrap();
+    assert!(grids.iter().all(|grid| error < search.error(&heun, grid).unwrap()));
+    assert_eq!(best, search.best(&heun, 4, &grids, Watch::default()).unwrap());
 }
 
 fn found(target: &Measure, model: Option<&Field>, n: usize) -> Vec<Found> {
