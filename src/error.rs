@@ -9,7 +9,7 @@ use crate::field::FieldError;
 #[cfg(feature = "onnx")]
 use crate::field::OnnxError;
 use crate::field::network::{LevelError, NetworkError};
-use crate::field::{ClockError, SignatureError};
+use crate::field::{ClockError, CommandError, CommandFault, SignatureError};
 use crate::gradient_flow::FlowError;
 #[cfg(feature = "image")]
 use crate::io::PictureError;
@@ -59,6 +59,12 @@ pub enum Error {
     #[cfg(feature = "onnx")]
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// A program that does not give a field.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// What is wrong with a program, before it is said with which.
+    #[error(transparent)]
+    CommandFault(#[from] CommandFault),
     /// A name that is not that of a prediction.
     #[error(transparent)]
     Prediction(#[from] PredictionError),

@@ -164,6 +164,8 @@ pub struct FreeEnergy {
     pub t: f64,
     /// Ornstein–Uhlenbeck time −log α.
     pub flow_time: f64,
+    /// W₂ length of the path from the data to here, ∫√E|v|² dt.
+    pub arc_length: f64,
     /// Monte-Carlo estimate of KL(ρ_t ‖ N(0, I)), in nats.
     pub free_energy: f64,
     /// Standard error of the estimate.

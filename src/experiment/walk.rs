@@ -34,6 +34,17 @@ pub struct Steps {
     pub widths: Vec<f64>,
 }
 
+/// A state that a run has passed.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Steps made so far.
+    pub step: usize,
+    /// Σ of the RMS steps so far.
+    pub length: f64,
+    /// The particles, n × d.
+    pub points: Vec<f64>,
+}
+
 /// A finished deterministic run.
 #[derive(Clone, Debug)]
 pub struct Walk {
@@ -44,7 +55,7 @@ pub struct Walk {
     /// Σ of the RMS steps.
     pub length: f64,
     /// States after every 16 steps, the start and the end among them.
-    pub states: Vec<(usize, Vec<f64>)>,
+    pub states: Vec<State>,
     /// Every step of the particles that were followed.
     pub steps: Steps,
 }
@@ -77,7 +88,7 @@ impl Walk {
                 length += (total * d as f64 / state.len() as f64).sqrt();
             }
             if step.is_multiple_of(STRIDE) || step == count {
-                states.push((step, state.to_vec()));
+                states.push(State { step, length, points: state.to_vec() });
             }
             last.copy_from_slice(state);
             go_on()
@@ -91,7 +102,7 @@ impl Walk {
     /// # Errors
     /// [`CloudError`] when a coordinate is not finite.
     pub fn paths(&self, particles: usize, d: usize) -> Result<Vec<Cloud>, CloudError> {
-        self.states.iter().map(|(_, state)| Cloud::new(state[..state.len().min(particles * d)].to_vec(), d)).collect()
+        self.states.iter().map(|State { points, .. }| Cloud::new(points[..points.len().min(particles * d)].to_vec(), d)).collect()
     }
 }
 

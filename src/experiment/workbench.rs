@@ -332,7 +332,7 @@ impl Workbench<'_> {
     }
 
     fn ledger_of(&self, name: &str, walk: &Walk, regression: Option<Estimate>) -> Result<Ledger, Error> {
-        self.ledger_between(name, (&walk.states[0].1, &walk.end), &walk.steps, regression)
+        self.ledger_between(name, (&walk.states[0].points, &walk.end), &walk.steps, regression)
     }
 
     /// The ledger of the followed particles.
@@ -354,22 +354,23 @@ impl Workbench<'_> {
         Ok(())
     }
 
-    /// F(ρ_t) = E log ρ_t − log N(0, I) over the particles of the reference path.
+    /// F(ρ_t) = E log ρ_t − log N(0, I) over the particles of the reference path, and how far along it they are.
     pub fn free_energy(&self, setting: &Setting<'_>) -> Result<Vec<FreeEnergy>, Error> {
         let d = self.start.dim();
         let mut curve = Vec::new();
-        for (step, state) in setting.reference.states.iter().step_by(FREE_ENERGY_STRIDE) {
-            let level = setting.schedule.level(*step as f64 / REFERENCE_STEPS as f64);
+        for state in setting.reference.states.iter().step_by(FREE_ENERGY_STRIDE) {
+            let level = setting.schedule.level(state.step as f64 / REFERENCE_STEPS as f64);
             if level.t > END_OF_DIFFUSION && !setting.field.is_regular_at_data() {
                 break;
             }
-            let cloud = Cloud::new(state.clone(), d)?;
+            let cloud = Cloud::new(state.points.clone(), d)?;
             let Some(log_density) = setting.field.log_density(level, &cloud, self.device)? else { break };
             let log_normal = |x: &[f64]| -0.5 * x.iter().map(|x| x * x + std::f64::consts::TAU.ln()).sum::<f64>();
             let terms: Vec<f64> = log_density.iter().zip(cloud.rows()).map(|(l, x)| l - log_normal(x)).collect();
             let flow_time = -level.alpha.ln();
             let (free_energy, standard_error) = mean_with_error(&terms);
-            curve.push(FreeEnergy { t: level.t, flow_time, free_energy, standard_error });
+            let arc_length = setting.reference.length - state.length;
+            curve.push(FreeEnergy { t: level.t, flow_time, arc_length, free_energy, standard_error });
         }
         Ok(curve)
     }

@@ -2,6 +2,7 @@
 
 mod at;
 mod between;
+pub mod command;
 pub mod density;
 mod error;
 pub(crate) mod evaluate;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use crate::measure::{Cloud, Mixture};
 use crate::path::{Prediction, Schedule};
 
+pub use command::{CommandError, CommandFault, Served, Server};
 pub use error::FieldError;
 pub use given::{Batch, HostField};
 pub use guided::Guided;

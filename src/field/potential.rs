@@ -59,14 +59,7 @@ impl<V: Potential> HostField for AtData<V> {
     }
 
     fn predict(&self, batch: Batch<'_>, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let Level { alpha, sigma, .. } = batch.level;
-        if !is_data(batch.level) {
-            return Err(format!(
-                "a potential is known at the data alone, not at alpha = {alpha}, sigma = {sigma}: take a Langevin method, or give a \
-                 field of all levels"
-            )
-            .into());
-        }
+        only_at_data(batch.level)?;
         let d = self.0.dim();
         for (x, out) in batch.points.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
             self.0.gradient(x, out);
@@ -76,10 +69,17 @@ impl<V: Potential> HostField for AtData<V> {
     }
 
     fn log_density(&self, level: Level, x: &[f64]) -> Option<f64> {
-        is_data(level).then(|| -self.0.value(x))
+        only_at_data(level).is_ok().then(|| -self.0.value(x))
     }
 }
 
-fn is_data(level: Level) -> bool {
-    level.alpha == 1.0 && level.sigma <= NO_NOISE
+/// Refuses levels with noise, where a potential is not known.
+pub(super) fn only_at_data(Level { alpha, sigma, .. }: Level) -> Result<(), String> {
+    if alpha == 1.0 && sigma <= NO_NOISE {
+        return Ok(());
+    }
+    Err(format!(
+        "a potential is known at the data alone, not at alpha = {alpha}, sigma = {sigma}: take a Langevin method, or give a field of \
+         all levels"
+    ))
 }

@@ -109,7 +109,7 @@ impl Chain {
     ///
     /// # Errors
     /// [`FlowError::NoFunctional`] where the grid is neither variance preserving nor has α = 1, [`FlowError::Levels`] of a method that does
-    /// not make one step from each level to the next; else as [`Chain::forward`].
+    /// not make one step from each level to the next, [`FlowError::Multistep`] of one that keeps evaluations; else as [`Chain::forward`].
     pub fn backward(
         start: Cloud,
         data: Field,
@@ -120,6 +120,9 @@ impl Chain {
         let steps = method.program(grid).steps;
         if steps.len() + 1 != grid.levels().len() {
             return Err(FlowError::Levels { levels: grid.levels().len(), steps: steps.len() });
+        }
+        if steps.iter().any(Step::is_multistep) {
+            return Err(FlowError::Multistep);
         }
         Self::new(start, data, (grid.levels().to_vec(), steps), seed, device)
     }

@@ -87,6 +87,11 @@ pub enum FlowError {
         /// Steps of the method.
         steps: usize,
     },
+    /// A method whose steps use what earlier ones have left.
+    #[error(
+        "a step of this method uses an evaluation of an earlier one; a chain makes each step from the state alone: take ddim or ddpm"
+    )]
+    Multistep,
     /// More steps than levels lead to.
     #[error("this scheme has only {steps} steps; ask for fewer, or build it with more levels")]
     Ended {

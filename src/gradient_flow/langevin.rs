@@ -6,34 +6,22 @@
 //!
 //! The accounts are those of the first particles of the run; a particle's path depends on its index alone. Towards a Gaussian the
 //! drift is linear, so a start that is a mixture stays one and ρ_k is known: free energy and dissipation are means over the
-//! particles of log ρ_k/π and |∇log ρ_k/π|². Towards any other law ρ_{k+1} is known through its particles alone. With
-//! q = Σ_j N(x_j + τ∇log π(x_j), 2τI)/n, of which ρ_{k+1} is the mean, and q′ made from the half of the particles to which x does
-//! not belong,
-//!
-//! ```text
-//! E log q′/π ≤ F(ρ_{k+1}) ≤ E log q/π                        Gibbs' inequality; F is convex
-//! E 2u·(s − ∇log π) − |u|² ≤ I(ρ_{k+1}|π) ≤ E |∇log q/π|²     u = ∇log q′/π, s = −z/√(2τ); I is convex
-//! ```
-//!
-//! Both gaps fall as one over the number of particles within a kernel's width, the lower twice as wide as the upper: the estimate
-//! lies a third of the way down, where the leading terms cancel, and its error covers the way to the lower bound. It says nothing
-//! where that error exceeds the estimate and a nat: in many dimensions no particle has neighbours.
+//! particles of log ρ_k/π and |∇log ρ_k/π|². Towards any other law ρ_{k+1} is known through its particles alone, each drawn from a
+//! kernel N(x_j + τ∇log π(x_j), 2τI): what these tell is in `density.rs`.
 //!
 //! Mode weights are those of the basins of V until the particles cross its barriers; [`Langevin::annealed`] goes around them.
 
-use std::f64::consts::TAU;
-
 use nalgebra::DMatrix;
 
-use crate::backend::{BackendError, Device};
+use crate::backend::Device;
 use crate::checkpoint::Part;
 use crate::field::{Field, Prepared};
 use crate::gradient_flow::FlowError;
 use crate::gradient_flow::anneal::{Anneal, Stage};
+use crate::gradient_flow::density::{Bounded, Density, Estimate, Kernels};
 use crate::gradient_flow::jko::{
     Account, Charge, JkoResidual, Scheme, check_reach, convexity, keep_made, kept, mean_square, reach_of,
 };
-use crate::gradient_flow::kernel::{Kernel, Sums};
 use crate::gradient_flow::stepped::{Stepped, settle};
 use crate::measure::{Cloud, Covariance, Mixture};
 use crate::path::{Grid, Level};
@@ -260,33 +248,22 @@ impl Langevin {
         Mixture::new(weights, means, covariances).ok()
     }
 
-    /// Kernel sums of Σ_j N(`centres`_j, s²I)/m at `points`.
-    fn kernels(&self, points: &[f64], centres: &[f64], width_squared: f64) -> Result<Sums, BackendError> {
-        let d = self.state.dim();
-        let m = centres.len() / d;
-        let log_weights = vec![-(m as f64).ln(); m];
-        self.device.run(Kernel { rows: points, columns: centres, dim: d, log_weights: &log_weights, width_squared })
-    }
-
     /// What is known of the present law at the particles that are accounted for, and how many of them lie within a kernel's width.
     fn density(&self) -> Result<(Density, Option<f64>), FlowError> {
         let (points, d) = (self.accounted(), self.state.dim());
         let n = points.len() / d;
         let last = self.made.checked_sub(1).map(|k| self.motion(k));
         let width_squared = last.map_or(0.0, |last| 2.0 * last.temperature * last.tau);
-        let all = if width_squared > 0.0 { Some(self.kernels(points, &self.drifted, width_squared)?) } else { None };
+        let kernels = Kernels { points, centres: &self.drifted, dim: d, width_squared, device: &self.device };
+        let all = if width_squared > 0.0 { Some(kernels.all()?) } else { None };
         let neighbours = all.as_ref().map(|all| all.neighbours(n));
         if let Some(law) = &self.known {
             let (field, cloud) = (Field::Mixture(law.clone()), Cloud::new(points.to_vec(), d)?);
             let log = field.log_density(DATA, &cloud, &self.device)?.unwrap_or_default();
             return Ok((Density::Known { log, score: field.score(DATA, points, &self.device)? }, neighbours));
         }
-        let half = n / 2 * d;
-        let Some(all) = all.filter(|_| half > 0) else { return Ok((Density::Unknown, neighbours)) };
-        let first = self.kernels(&points[..half], &self.drifted[half..], width_squared)?;
-        let second = self.kernels(&points[half..], &self.drifted[..half], width_squared)?;
-        let others = Sums { log: [first.log, second.log].concat(), mean: [first.mean, second.mean].concat(), spread: Vec::new() };
-        Ok((Density::Estimated(Estimate::new(points, &self.drifted, width_squared, [others, all])), neighbours))
+        let estimate = all.map_or(Ok(None), |all| Estimate::new(&kernels, all))?;
+        Ok((estimate.map_or(Density::Unknown, Density::Estimated), neighbours))
     }
 
     /// The accounts of a law with `density` under the functional with V at `level` and T = `temperature`.
@@ -428,83 +405,6 @@ impl Scheme for Langevin {
             (0..made).try_fold(self.start_law.clone(), |law, k| Some(law.and_then(|law| self.next_law(&law, k)))).flatten();
         (self.state, self.made, self.rate, self.next) = (state, made, rate, None);
         Ok(())
-    }
-}
-
-/// What is known of a law at the particles that are accounted for.
-enum Density {
-    /// Its log-density and score.
-    Known { log: Vec<f64>, score: Vec<f64> },
-    /// Estimates from the particles.
-    Estimated(Estimate),
-    /// Nothing.
-    Unknown,
-}
-
-/// A law ρ that q = Σ_j N(m_j, s²I)/n is one draw of, from particles drawn from q.
-struct Estimate {
-    /// log q′ and log q.
-    log: [Vec<f64>; 2],
-    /// ∇log q′ and ∇log q.
-    score: [Vec<f64>; 2],
-    /// −z/s: the score of the particle's own kernel.
-    conditional: Vec<f64>,
-    /// The score of q without the particle's own kernel, and its standard error: half of what the two halves of the kernels differ by.
-    /// Of a particle alone, whose own kernel is all of q there, the score is that of q′.
-    best: Vec<f64>,
-    error: Vec<f64>,
-}
-
-impl Estimate {
-    /// From the kernel sums of the half to which each particle does not belong, and of all.
-    fn new(points: &[f64], centres: &[f64], width_squared: f64, [others, all]: [Sums; 2]) -> Self {
-        let n = all.log.len();
-        let d = points.len() / n;
-        let constant = 0.5 * d as f64 * (TAU * width_squared).ln();
-        let log = |sums: &Sums| -> Vec<f64> { sums.log.iter().map(|log| log - constant).collect() };
-        let score = |mean: &[f64]| -> Vec<f64> { (0..mean.len()).map(|i| (mean[i] - points[i]) / width_squared).collect() };
-        let (mut best, mut error) = (vec![0.0; points.len()], vec![0.0; points.len()]);
-        for i in 0..n {
-            let row = i * d..(i + 1) * d;
-            let (x, own) = (&points[row.clone()], &centres[row.clone()]);
-            let squared: f64 = x.iter().zip(own).map(|(x, m)| (x - m).powi(2)).sum();
-            // Sums over all kernels, over the particle's own and over the other half, each divided by that over all.
-            let own_share = (-0.5 * squared / width_squared - (n as f64).ln() - all.log[i]).exp();
-            let other_share = 0.5 * (others.log[i] - all.log[i]).exp();
-            let (rest, same) = (1.0 - own_share, 1.0 - own_share - other_share);
-            for at in row {
-                let other = others.mean[at];
-                let without = if rest > LEAST_SHARE { (all.mean[at] - own_share * centres[at]) / rest } else { other };
-                // A half with no kernel near the particle but its own tells of nothing else.
-                let own_half = if same > LEAST_SHARE { (rest * without - other_share * other) / same } else { centres[at] };
-                (best[at], error[at]) = ((without - points[at]) / width_squared, 0.5 * (own_half - other) / width_squared);
-            }
-        }
-        Self {
-            log: [log(&others), log(&all)],
-            score: [score(&others.mean), score(&all.mean)],
-            conditional: score(centres),
-            best,
-            error,
-        }
-    }
-}
-
-/// A share of a kernel sum below which it is a difference of rounding errors.
-const LEAST_SHARE: f64 = 1e-3;
-
-/// An estimate between the means of two bounds, the lower twice as far off as the upper.
-struct Bounded {
-    value: f64,
-    /// Standard error and way to the lower bound together.
-    error: f64,
-}
-
-impl Bounded {
-    fn new(low: &[f64], high: &[f64]) -> Self {
-        let between: Vec<f64> = low.iter().zip(high).map(|(low, high)| (low + 2.0 * high) / 3.0).collect();
-        let ((value, noise), (low, _)) = (mean_with_error(&between), mean_with_error(low));
-        Self { value, error: noise.hypot(value - low) }
     }
 }
 

@@ -18,6 +18,7 @@
 mod anneal;
 pub mod blob;
 pub mod chain;
+mod density;
 pub mod entry;
 pub mod error;
 pub mod gaussian;

@@ -103,6 +103,22 @@ impl Step {
         self.ops.iter().find_map(|op| if let Op::Evaluate { level, .. } = op { Some(*level) } else { None })
     }
 
+    /// Whether it reads a register besides the state that it has not written: what an earlier step left there.
+    pub fn is_multistep(&self) -> bool {
+        let mut written = [false; REGISTERS];
+        written[STATE] = true;
+        self.ops.iter().any(|op| {
+            let (read, dst): (bool, Register) = match op {
+                Op::Evaluate { src, dst, .. } => (written[*src], *dst),
+                Op::Draw { dst, .. } => (true, *dst),
+                Op::Combine { dst, terms } => (terms.iter().all(|(register, _)| written[*register]), *dst),
+                Op::Clip { register, .. } => (written[*register], *register),
+            };
+            written[dst] = true;
+            !read
+        })
+    }
+
     /// The step without the noise s z that it ends in, and s: x′ = drift(x) + s z. Other draws are left where they are.
     pub fn split(&self) -> (Self, f64) {
         if let [before @ .., Op::Draw { dst, .. }, Op::Combine { dst: STATE, terms }] = self.ops.as_slice()

@@ -4,9 +4,10 @@ use super::Figure;
 use super::axis::{Axis, Scale};
 use super::look::{Look, csv, exact, family_title, look, number};
 use super::plot::{Chart, Key, Panel};
-use crate::experiment::{CompareRecord, Family, Mark, Row};
+use crate::experiment::{CompareRecord, Family, FreeEnergy, Mark, Row};
 
 const FRAME: [f64; 2] = [370.0, 240.0];
+const ENERGY: &str = "free energy KL(ρ ‖ N(0, I)) (nats)";
 const EVALUATIONS: &str = "field evaluations per particle (NFE)";
 
 /// One method's points (NFE, value), in order of NFE.
@@ -205,33 +206,25 @@ pub(super) fn divergence(record: &CompareRecord) -> Option<Figure> {
     Some(Figure::new("divergence", "Divergence against evaluations", reading, &panels, 2, csv))
 }
 
-/// Free energy against flow time, with the decay that a log-Sobolev constant of 1 guarantees.
+/// Free energy against flow time, with the decay that a log-Sobolev constant of 1 guarantees, and against the length of the way.
 pub(super) fn free_energy(record: &CompareRecord) -> Option<Figure> {
     // Estimates within two standard errors of zero say nothing on a log axis.
     let told = |f: f64, error: f64| f.is_finite() && f > 0.0 && f >= 2.0 * error;
     let mut curve: Vec<_> = record.free_energy.iter().filter(|p| p.flow_time.is_finite()).collect();
     curve.sort_by(|p, q| p.flow_time.total_cmp(&q.flow_time));
-    let drawn: Vec<_> = curve.iter().filter(|p| told(p.free_energy, p.standard_error)).collect();
+    let drawn: Vec<_> = curve.iter().copied().filter(|p| told(p.free_energy, p.standard_error)).collect();
     let first = drawn.first()?;
     let bound = |s: f64| first.free_energy * (-2.0 * (s - first.flow_time)).exp();
     let points: Vec<(f64, f64)> = drawn.iter().map(|p| (p.flow_time, p.free_energy)).collect();
     let x = Axis::around("Ornstein–Uhlenbeck time −log α (dimensionless)", Scale::Linear, points.iter().map(|p| p.0))?;
-    let y = Axis::around("free energy KL(ρ ‖ N(0, I)) (nats)", Scale::Log, points.iter().map(|p| p.1))?;
+    let y = Axis::around(ENERGY, Scale::Log, points.iter().map(|p| p.1))?;
     let (start, end) = (first.flow_time, x.max);
     let decay: Vec<(f64, f64)> = (0..=100).map(|i| start + (end - start) * f64::from(i) / 100.0).map(|s| (s, bound(s))).collect();
-    let mut chart = Chart::new(FRAME, "From data (left) to noise (right)", x, y);
+    let mut chart = Chart::new(FRAME, "In time, from data (left) to noise (right)", x, y);
     chart.line("dashed soft", &decay);
-    chart.line("ddim", &points);
-    for p in &drawn {
-        let [low, high] = [-2.0, 2.0].map(|k| p.free_energy + k * p.standard_error);
-        let [_, [bottom, top]] = chart.ranges();
-        chart.line("ddim thin", &[(p.flow_time, low.max(bottom)), (p.flow_time, high.min(top))]);
-    }
-    chart.cloud("ddim end", &points);
-    let legend = [
-        ("ddim", Key::Line(Mark::Disc), "estimate ± 2 standard errors"),
-        ("dashed soft", Key::Stroke, "bound F(s₀) exp(−2(s−s₀))"),
-    ];
+    estimates(&mut chart, &drawn, |p| p.flow_time);
+    let estimate = ("ddim", Key::Line(Mark::Disc), "estimate ± 2 standard errors");
+    let legend = [estimate, ("dashed soft", Key::Stroke, "bound F(s₀) exp(−2(s−s₀))")];
     let last = points.last()?;
     let alt = format!(
         "Free energy along the diffusion path on a log axis: {} nats at flow time {}, {} nats at {}; the dashed bound falls as exp(−2s).",
@@ -240,22 +233,41 @@ pub(super) fn free_energy(record: &CompareRecord) -> Option<Figure> {
         number(last.1),
         number(last.0)
     );
+    let in_time = chart.finish(&legend, alt);
+
+    let x = Axis::around("W₂ arc length from the data", Scale::Linear, drawn.iter().map(|p| p.arc_length))?;
+    let y = Axis::around(ENERGY, Scale::Linear, points.iter().map(|p| p.1))?;
+    let mut chart = Chart::new(FRAME, "Along the arc, from data (left) to noise (right)", x, y);
+    estimates(&mut chart, &drawn, |p| p.arc_length);
+    let alt = format!(
+        "Free energy against the arc length: it falls to {} nats after {}, ever less steeply.",
+        number(last.1),
+        number(drawn.last()?.arc_length)
+    );
+    let panels = [in_time, chart.finish(&[estimate], alt)];
+
     let csv = csv(
-        "t,flow_time,free_energy,standard_error,bound",
+        "t,flow_time,arc_length,free_energy,standard_error,bound",
         curve.iter().map(|p| {
             let bound = Some(p.flow_time).filter(|s| *s >= start).map(bound);
-            vec![exact(p.t), exact(p.flow_time), exact(p.free_energy), exact(p.standard_error), exact(bound)]
+            vec![exact(p.t), exact(p.flow_time), exact(p.arc_length), exact(p.free_energy), exact(p.standard_error), exact(bound)]
         }),
     );
     let reading = "Diffusion is the gradient flow of this free energy, so it can only fall from data to noise, and at least as fast as \
                    exp(−2s) from any point on (the log-Sobolev inequality of N(0, I)): the estimates stay under the dashed line. \
-                   Sampling climbs the same curve backwards. Estimates within two standard errors of zero are left out of the picture.";
-    Some(Figure::new(
-        "free-energy",
-        "Free energy along the diffusion path",
-        reading.into(),
-        &[chart.finish(&legend, alt)],
-        1,
-        csv,
-    ))
+                   Sampling climbs the same curve backwards. Against the arc length the clock is gone: the slope there is the steepness \
+                   |∇F| in W₂, which is also the speed of the flow. Estimates within two standard errors of zero are left out of the picture.";
+    Some(Figure::new("free-energy", "Free energy along the diffusion path", reading.into(), &panels, 2, csv))
+}
+
+/// Draws the estimates of F with their errors, each at `x`.
+fn estimates(chart: &mut Chart, drawn: &[&FreeEnergy], x: impl Fn(&FreeEnergy) -> f64) {
+    let points: Vec<(f64, f64)> = drawn.iter().map(|p| (x(p), p.free_energy)).collect();
+    chart.line("ddim", &points);
+    let [_, [bottom, top]] = chart.ranges();
+    for p in drawn {
+        let [low, high] = [-2.0, 2.0].map(|k| p.free_energy + k * p.standard_error);
+        chart.line("ddim thin", &[(x(p), low.max(bottom)), (x(p), high.min(top))]);
+    }
+    chart.cloud("ddim end", &points);
 }

@@ -11,6 +11,7 @@ use crate::gradient_flow::Account;
 
 const FRAME: [f64; 2] = [370.0, 240.0];
 const STEP: &str = "step k";
+const ARC: &str = "arc length Σ W₂";
 /// Rows of the page's table; all of them are in steps.csv.
 const ROWS: usize = 200;
 
@@ -117,8 +118,47 @@ fn ends(what: &str, points: &[(f64, f64)]) -> String {
     }
 }
 
-/// F against the steps, with its standard error and what λ-convexity makes of it.
+/// F against the steps and against the way that the curve of laws has gone.
 fn free_energy(record: &DescentRecord) -> Option<Figure> {
+    let lengths = arc_lengths(&record.steps);
+    let panels: Vec<Panel> = [of_each_step(record)?].into_iter().chain(along_the_arc(record, &lengths)).collect();
+    let reading = "F of the functional that each step moves along: a step of its gradient flow lowers it, and a step that takes noise away runs \
+                   that flow backwards and raises it. Where F is convex with a known constant λ, the dashed line is \
+                   an upper bound on what remains of it, or backwards a lower bound on what it has grown to. Against the arc length \
+                   ΣW₂ of the steps, which does not depend on τ, the slope of F is the steepness |∇F| of the way in W₂; where W₂ of a \
+                   step is bounded and not known, so is the arc.";
+    let line = |(a, length): (&Account, &Option<f64>)| {
+        let numbers = [*length, a.free_energy, a.standard_error, a.free_energy_bound];
+        [a.k.to_string()].into_iter().chain(numbers.map(exact)).collect()
+    };
+    let csv = csv("k,arc_length,free_energy,standard_error,free_energy_bound", record.steps.iter().zip(&lengths).map(line));
+    Some(Figure::new("free-energy", "Free energy along the way", reading.into(), &panels, 2, csv))
+}
+
+/// Σ_{j<k} W₂ of step j, for each state k; none from the first step on whose W₂ is not known.
+fn arc_lengths(steps: &[Account]) -> Vec<Option<f64>> {
+    let after = |length: &mut Option<f64>, account: &Account| {
+        let here = *length;
+        *length = here.zip(account.w2_squared_step).map(|(length, w2_squared)| length + w2_squared.sqrt());
+        Some(here)
+    };
+    steps.iter().scan(Some(0.0), after).collect()
+}
+
+/// F against the arc length.
+fn along_the_arc(record: &DescentRecord, lengths: &[Option<f64>]) -> Option<Panel> {
+    let point = |(a, length): (&Account, &Option<f64>)| Some(((*length)?, a.free_energy.filter(|f| f.is_finite())?));
+    let way: Vec<(f64, f64)> = record.steps.iter().zip(lengths).filter_map(point).collect();
+    let (first, last) = (way.first()?, way.get(1..)?.last()?);
+    let y = Axis::around("free energy F", Scale::Linear, way.iter().map(|p| p.1))?;
+    let mut chart = Chart::new(FRAME, "Free energy along the arc", Axis::around(ARC, Scale::Linear, way.iter().map(|p| p.0))?, y);
+    curve(&mut chart, "ddim", Mark::Disc, &way);
+    let in_words = format!("Free energy goes from {} to {} along an arc of {}.", number(first.1), number(last.1), number(last.0));
+    Some(chart.finish(&[("ddim", Key::Line(Mark::Disc), "F")], in_words))
+}
+
+/// F against the steps, with its standard error and what λ-convexity makes of it.
+fn of_each_step(record: &DescentRecord) -> Option<Panel> {
     let (energy, bound) = (points(&record.steps, |a| a.free_energy), points(&record.steps, |a| a.free_energy_bound));
     let bounded = record.steps.iter().filter_map(|a| Some((a.k as f64, a.free_energy?, a.standard_error?)));
     let values = || energy.iter().chain(&bound).map(|p| p.1);
@@ -141,16 +181,7 @@ fn free_energy(record: &DescentRecord) -> Option<Figure> {
     }
     curve(&mut chart, "ddim", Mark::Disc, &energy);
     legend.insert(0, ("ddim", Key::Line(Mark::Disc), if erring { "F ± 2 standard errors" } else { "F" }));
-    let reading = "F of the functional that each step moves along: a step of its gradient flow lowers it, and a step that takes noise away runs \
-                   that flow backwards and raises it. Where F is convex with a known constant λ, the dashed line is \
-                   an upper bound on what remains of it, or backwards a lower bound on what it has grown to.";
-    let lines = record
-        .steps
-        .iter()
-        .map(|a| vec![a.k.to_string(), exact(a.free_energy), exact(a.standard_error), exact(a.free_energy_bound)]);
-    let csv = csv("k,free_energy,standard_error,free_energy_bound", lines);
-    let panel = chart.finish(&legend, ends("Free energy", &energy));
-    Some(Figure::new("free-energy", "Free energy of each step", reading.into(), &[panel], 1, csv))
+    Some(chart.finish(&legend, ends("Free energy", &energy)))
 }
 
 /// Residual, dissipation and energy inequality of each step.

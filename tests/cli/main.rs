@@ -7,6 +7,8 @@ mod barycenter;
 #[cfg(unix)]
 mod checkpoint;
 mod closed_form;
+#[cfg(target_os = "linux")]
+mod command;
 mod couple;
 mod examples;
 mod experiment;

@@ -89,6 +89,12 @@ fn on_a_law_orders_are_those_of_the_methods_and_nothing_is_memorised() {
     let energies = &comparison.record.free_energy;
     let noise = |pair: &[FreeEnergy]| 3.0 * pair[0].standard_error.hypot(pair[1].standard_error);
     assert!(energies.windows(2).all(|pair| pair[0].free_energy < pair[1].free_energy + noise(pair)), "{energies:?}");
+    // Along a gradient flow it falls by the square of the way over the time.
+    for pair in energies.windows(2).filter(|pair| pair[0].flow_time.is_finite() && pair[1].free_energy > 0.05) {
+        let (fall, time) = (pair[1].free_energy - pair[0].free_energy, pair[0].flow_time - pair[1].flow_time);
+        let square = (pair[0].arc_length - pair[1].arc_length).powi(2);
+        assert!((fall * time - square).abs() < 0.03 * square + noise(pair) * time, "{pair:?}");
+    }
 }
 
 /// One run's ratio to the floor is as random as its clouds (at n = 4,096 from 0.3 to 3: eight mode weights decide it), so the

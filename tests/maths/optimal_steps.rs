@@ -95,8 +95,9 @@ fn found(target: &Measure, model: Option<&Field>, n: usize) -> Vec<Found> {
     comparison.unwrap().record.found
 }
 
-/// On draws that they were not fitted on, eight steps are never worse than the best named grid of eight, and at first order a fifth
-/// better.
+/// On draws that they were not fitted on, eight steps are never worse than the best named grid of eight. At first order the least
+/// error over all times is 12 % (fm-euler on g8) to 24 % below that grid's, by another optimiser from several starts; nine tenths of
+/// the least of these are asked of every case.
 #[test]
 fn eight_steps_of_their_own_beat_the_best_named_grid() {
     let g8 = read_measure("tests/golden/mixture_g8.json", None, None).unwrap();
@@ -116,7 +117,10 @@ fn eight_steps_of_their_own_beat_the_best_named_grid() {
             );
             check_times(times).unwrap();
             assert!(grids.len() >= 3 && grids.iter().all(|grid| grid.solver_error >= best_grid.solver_error));
-            assert!(share <= if ["ddim", "fm-euler"].contains(&method.as_str()) { 0.8 } else { 1.0 }, "{name} {method}: {share}");
+            assert!(
+                share <= if ["ddim", "fm-euler"].contains(&method.as_str()) { 0.89 } else { 1.0 },
+                "{name} {method}: {share}"
+            );
         }
     }
 }

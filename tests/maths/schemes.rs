@@ -14,7 +14,7 @@ use brenier::io::read_measure;
 use brenier::measure::{Cloud, Covariance, Measure, Mixture};
 use brenier::path::{Grid, Level, Schedule, Spacing};
 use brenier::random::{Philox, Stream};
-use brenier::sampler::{AnnealedLangevin, Ddim, Ddpm, EnergyMatching, Euler, ExplicitScore, Method, Variance};
+use brenier::sampler::{AnnealedLangevin, Ddim, Ddpm, EnergyMatching, Euler, ExplicitScore, Lms, Method, Variance};
 use brenier::transport::Gaussian;
 use brenier::watch::{Progress, Watch};
 
@@ -375,6 +375,13 @@ fn ddpm_as_a_scheme_ends_in_the_variance_of_its_recursion() {
         let end = descend(&mut chain, 5, Watch::default()).unwrap();
         assert!((end.state.variance() / v - 1.0).abs() < 4.0 * (2.0 / n as f64).sqrt(), "{} for {v}", end.state.variance());
     }
+}
+
+#[test]
+fn a_chain_refuses_methods_whose_steps_need_earlier_ones() {
+    let (data, grid) = (mixture(), Grid::ornstein_uhlenbeck(2.0, 12).unwrap());
+    let refused = Chain::backward(noised(&data, grid.start(), 8), data.into(), (&Lms { order: 4 }, &grid), 0, &cpu());
+    assert_eq!(refused.expect_err("it is a multistep method"), FlowError::Multistep);
 }
 
 /// D4: on x/(α + σ) DDIM is the Euler step of flow matching. D5: a step of DDPM is one of DDIM to λ + 2Δλ and noise back to λ + Δλ.

@@ -179,10 +179,22 @@ fn comparison(target: &str, law: bool, train: Cloud, heldout: Cloud, samples: im
     let energy = |i: u32| {
         let s = 0.05 * f64::from(i);
         let free_energy = 5.4 * (-2.6 * s).exp() + if i > 55 { 1e-9 } else { 0.0 };
-        FreeEnergy { t: (-s).exp(), flow_time: s, free_energy, standard_error: 0.004 * (-1.3 * s).exp() }
+        FreeEnergy {
+            t: (-s).exp(),
+            flow_time: s,
+            arc_length: 3.0 * (1.0 - (-s).exp()),
+            free_energy,
+            standard_error: 0.004 * (-1.3 * s).exp(),
+        }
     };
     let mut free_energy: Vec<FreeEnergy> = (0..60).rev().map(energy).collect();
-    free_energy.push(FreeEnergy { t: 1.0, flow_time: 0.0, free_energy: f64::INFINITY, standard_error: f64::NAN });
+    free_energy.push(FreeEnergy {
+        t: 1.0,
+        flow_time: 0.0,
+        arc_length: 0.0,
+        free_energy: f64::INFINITY,
+        standard_error: f64::NAN,
+    });
     let note = "The exact field of a data set memorises by construction: its flow ends on the training points.";
     Comparison {
         samples: rows.iter().enumerate().map(|(i, row)| samples(row, i)).collect(),

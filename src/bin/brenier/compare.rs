@@ -15,7 +15,7 @@ use brenier::watch::{Progress, Watch};
 use clap::Args;
 
 use crate::flags::bad_usage;
-use crate::model::{ModelFlags, is_model, is_onnx};
+use crate::model::{COMMAND, ModelFlags, is_model, is_onnx};
 use crate::output::{columns, count, in_words, maybe, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, memory, progress, signal, values};
@@ -38,14 +38,16 @@ const FOLDER: &str = "brenier-out/compare";
     "brenier compare data.npy --image 28x28 --steps 5,10,20 --out result",
     "brenier compare model.safetensors --target data.npy       how many steps a network needs",
     "brenier compare model.safetensors --target data.npy --find-steps 8       which eight steps are best for it",
+    "brenier compare --field-command 'python serve.py' --target data.npy",
     "brenier compare 8gaussians --grid arc-length      the same curves at constant speed: does it take fewer steps?",
     "brenier compare tilted-b --source tilted-a        ends with a coupling gap",
     "brenier compare 8gaussians --source moons        diffusion needs Gaussian noise and is left out",
 ]))]
 pub struct Compare {
-    /// Data (split in halves: one makes the fields, one judges), a .json mixture, or a named source; or, with --target, a network
-    /// (.safetensors)
-    target: String,
+    /// Data (split in halves: one makes the fields, one judges), a .json mixture, or a named source; or, with --target, a model
+    /// (.safetensors, .onnx)
+    #[arg(required_unless_present = COMMAND, conflicts_with = COMMAND)]
+    target: Option<String>,
     /// What the network is judged against, as TARGET otherwise; "data" in a file for run
     #[arg(long = "target", value_name = "DATA")]
     data: Option<String>,
@@ -70,7 +72,7 @@ pub struct Compare {
     /// Height and width of points that are grey images [default: 8x8 for digits]
     #[arg(long, value_name = "HxW", value_parser = values::image)]
     image: Option<(usize, usize)>,
-    /// Schedule that a model in an ONNX file was trained on
+    /// Schedule that a model in an ONNX file, or behind --field-command, was trained on
     #[arg(long, value_name = "S")]
     schedule: Option<String>,
     #[command(flatten)]
@@ -86,11 +88,11 @@ impl Compare {
 
     fn compare(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let model = self.model(session)?;
-        let name = self.data.as_ref().unwrap_or(&self.target);
+        let name = self.data.as_deref().unwrap_or(self.name());
         let (source, target) = input::ends((&self.source, None), (name, None))?;
         let d = target.dim();
         if let Some(network) = model.as_ref().filter(|network| network.dim() != d) {
-            let (model, dim) = (&self.target, network.dim());
+            let (model, dim) = (self.name(), network.dim());
             let why = "give data like those that the network was trained on";
             return Err(format!("{model} moves points of dimension {dim} and {name} has dimension {d}; {why}").into());
         }
@@ -118,7 +120,7 @@ impl Compare {
         let (target, source) = (Named { name, measure: &target }, Named { name: &self.source, measure: &source });
         let watch = Watch::telling(&tell).keeping(checkpoint.whole());
         let mut comparison = match &model {
-            Some(network) => compare.run_model(&self.target, network, target, device, watch)?,
+            Some(network) => compare.run_model(self.name(), network, target, device, watch)?,
             None => compare.run(target, source, device, watch)?,
         };
         comparison.record.wall_seconds = session.wall_seconds();
@@ -150,26 +152,33 @@ impl Compare {
         Ok(code)
     }
 
+    /// What is compared: the model, where there is one.
+    fn name(&self) -> &str {
+        self.target.as_deref().or(self.model.command()).unwrap_or_default()
+    }
+
     /// The model, where there is one.
     fn model(&self, session: &Session) -> Result<Option<Field>, Failure> {
-        let path = Path::new(&self.target);
-        let is_model = is_model(path)?;
+        let (name, path, is_served) = (self.name(), Path::new(self.name()), self.model.command().is_some());
+        let is_model = is_served || is_model(path)?;
         if !is_model {
             self.model.refuse(path)?;
         }
-        if self.schedule.is_some() && !is_onnx(path) {
-            let name = path.display();
-            return Err(bad_usage(format!("--schedule is that of a model in an ONNX file, and {name} is not one; leave it out")));
+        if self.schedule.is_some() && !is_served && !is_onnx(path) {
+            return Err(bad_usage(format!(
+                "--schedule is that of a model in an ONNX file or behind --field-command, and {name} is not one; leave it out"
+            )));
         }
         match (&self.data, is_model) {
             (None, false) => Ok(None),
-            (None, true) => {
-                Err(format!("{} is a network; say with --target DATA what to judge it against", path.display()).into())
-            }
+            (None, true) => Err(format!("{name} is a network; say with --target DATA what to judge it against").into()),
             (Some(_), _) if self.source != "normal" => {
                 Err("a network starts from a normal, so it is compared with no other --source; leave --source out".into())
             }
-            (Some(_), _) => Ok(Some(self.model.trained_on(self.schedule.as_deref()).open(path, None, session)?)),
+            (Some(_), _) => {
+                let flags = self.model.trained_on(self.schedule.as_deref());
+                flags.serve(None, session)?.map_or_else(|| flags.open(path, None, session), Ok).map(Some)
+            }
         }
     }
 }

@@ -1,11 +1,14 @@
-//! Models as fields: networks of our own, and ONNX files with the flags, or the file beside them, that say what they predict.
+//! Models as fields: networks of our own, and ONNX files and programs with the flags, or what they say themselves, that tell what they
+//! predict.
 
 use std::path::Path;
+use std::time::Duration;
 
-use brenier::field::Field;
 use brenier::field::signature::Clock;
+use brenier::field::{Field, Server, Signature};
 use brenier::io::{is_network, read_network};
-use clap::Args;
+use brenier::path::{Prediction, Schedule};
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::flags::bad_usage;
@@ -14,19 +17,34 @@ use crate::{Failure, values};
 
 const ENDING: &str = "onnx";
 /// The version of the file beside a model.
-#[cfg(feature = "onnx")]
 const VERSION: i64 = 1;
+/// Seconds that a program has for an answer.
+const TIMEOUT: f64 = 300.0;
 /// Relative change of its outputs from which on a model is another.
 #[cfg(feature = "onnx")]
 const CHECK: f64 = 0.01;
 
-/// What the model in an ONNX file predicts, and how it is told the time; MODEL.toml beside it has the same keys.
+/// The prediction that has no level.
+pub const ENERGY: &str = "energy";
+/// The flag that names a program, which a file may give only where the command line allows it.
+pub const COMMAND: &str = "field_command";
+
+/// What the model in an ONNX file or of a program predicts, and how it is told the time; MODEL.toml beside a file and the greeting of a
+/// program have the same keys.
 #[derive(Args, Clone, Default, Deserialize, PartialEq, Serialize)]
-#[command(next_help_heading = "Models in ONNX files")]
+#[command(next_help_heading = "Models in ONNX files, and models that a program serves")]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ModelFlags {
     #[arg(skip)]
     version: i64,
+    /// A program that serves the model, and its arguments: it is started without a shell, and asked as docs/servers.md says
+    #[arg(long, value_name = "CMD", conflicts_with = "inputs")]
+    #[serde(skip)]
+    field_command: Option<String>,
+    /// Seconds that the program may take to greet, and for each answer [default: 300]
+    #[arg(long, value_name = "S", requires = COMMAND, allow_negative_numbers = true, value_parser = values::positive)]
+    #[serde(skip)]
+    field_timeout: Option<f64>,
     /// What the model predicts; this and the flags below are written to MODEL.toml, and need not be given again
     #[arg(long, value_name = "P", value_parser = values::predictions())]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +102,7 @@ impl ModelFlags {
         }
         let name = path.display();
         Err(bad_usage(format!(
-            "--prediction, --clock, --clock-reverse, --clock-scale and --inputs describe a model in an ONNX file, and {name} is not one; leave them out"
+            "--prediction, --clock, --clock-reverse, --clock-scale, --inputs and --field-timeout describe a model in an ONNX file or behind --field-command, and {name} is not one; leave them out"
         )))
     }
 
@@ -96,39 +114,20 @@ impl ModelFlags {
 
     #[cfg(feature = "onnx")]
     fn open_onnx(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Field, Failure> {
-        use clap::ValueEnum;
-
-        use brenier::field::{Onnx, Signature};
-        use brenier::path::{Prediction, Schedule};
+        use brenier::field::Onnx;
 
         let beside = path.with_extension("toml");
-        let (name, kept) = (path.display(), Self::read(&beside)?);
+        let (name, kept) = (path.display().to_string(), Self::read(&beside)?);
         let mut all = self.over(kept.clone().unwrap_or_default());
-        all.schedule = all.schedule.or(schedule.map(str::to_owned));
-        // Kept too, so that a schedule given later is one to run on.
-        if all.prediction.as_deref() == Some("velocity") {
-            all.schedule.get_or_insert("condot".into());
-        }
-        let Some(prediction) = &all.prediction else {
-            return Err(bad_usage(format!("{name}: say what the model predicts, with --prediction eps|x0|v|velocity|score")));
-        };
-        let Some(trained_on) = &all.schedule else {
+        if all.prediction.as_deref() == Some(ENERGY) {
             return Err(bad_usage(format!(
-                "{name}: say which schedule the model was trained on, with --schedule S, such as linear-vp, ddpm or condot"
+                "{name}: an ONNX file has no gradient of its energy; export that, as a score of opposite sign"
             )));
-        };
-        let schedule = Schedule::parse(trained_on)?;
-        let usual = if matches!(schedule, Schedule::Table(_)) { Clock::Index } else { Clock::T };
-        let (clock, scale) = (all.clock.unwrap_or(usual), all.clock_scale.unwrap_or(1.0));
-        let signature = Signature::new(Prediction::named(prediction)?, schedule, clock, all.clock_reverse, scale)?;
+        }
+        let (signature, words) = all.signature(&name, schedule)?;
         let inputs = all.inputs.as_deref().map(inputs).transpose()?.unwrap_or_default();
         let model = Onnx::open(path, signature, &inputs)?;
-        let shown = clock.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        let reversed = if all.clock_reverse { ", reversed" } else { "" };
-        session.note(&format!(
-            "{name}: predicts {prediction}, trained on {trained_on}, told the time as {scale} x {shown}{reversed}; takes {}",
-            model.describe()
-        ));
+        session.note(&format!("{name}: {words}; takes {}", model.describe()));
         let found = model.check()?;
         if !found.is_finite() {
             return Err(format!(
@@ -159,16 +158,74 @@ impl ModelFlags {
         Ok(Field::given(model))
     }
 
+    /// The program that serves the model.
+    pub fn command(&self) -> Option<&str> {
+        self.field_command.as_deref()
+    }
+
+    /// The model that a program serves, where one is named, as [`Self::open`] has one in a file.
+    pub fn serve(&self, schedule: Option<&str>, session: &Session) -> Result<Option<Field>, Failure> {
+        let Some(command) = self.command() else { return Ok(None) };
+        let argv = shlex::split(command).filter(|argv| !argv.is_empty());
+        let argv =
+            argv.ok_or_else(|| bad_usage(format!("--field-command {command}: it names no program, or a quote is not closed")))?;
+        let limit = Duration::try_from_secs_f64(self.field_timeout.unwrap_or(TIMEOUT)).unwrap_or(Duration::MAX);
+        let server = Server::start(&argv, limit)?;
+        let greeting = server.greeting();
+        let mut all = self.over(Self {
+            prediction: greeting.prediction.clone(),
+            schedule: greeting.schedule.clone(),
+            clock: greeting.clock,
+            clock_reverse: greeting.clock_reverse,
+            clock_scale: greeting.clock_scale,
+            ..Self::default()
+        });
+        let (served, words) = if all.prediction.as_deref() == Some(ENERGY) {
+            (server.energy()?, "gives an energy and its gradient at the data".into())
+        } else {
+            let (signature, words) = all.signature(command, schedule)?;
+            (server.predicting(signature)?, words)
+        };
+        session.note(&format!("{command}: {words}; takes {}", served.describe()));
+        Ok(Some(Field::given(served)))
+    }
+
+    /// What the flags say of the model `name`, trained on `schedule` unless they name another, and that in words.
+    fn signature(&mut self, name: &str, schedule: Option<&str>) -> Result<(Signature, String), Failure> {
+        self.schedule = self.schedule.take().or(schedule.map(str::to_owned));
+        // Kept too, so that a schedule given later is one to run on.
+        if self.prediction.as_deref() == Some("velocity") {
+            self.schedule.get_or_insert("condot".into());
+        }
+        let Some(prediction) = &self.prediction else {
+            return Err(bad_usage(format!("{name}: say what the model predicts, with --prediction eps|x0|v|velocity|score")));
+        };
+        let Some(trained_on) = &self.schedule else {
+            return Err(bad_usage(format!(
+                "{name}: say which schedule the model was trained on, with --schedule S, such as linear-vp, ddpm or condot"
+            )));
+        };
+        let schedule = Schedule::parse(trained_on)?;
+        let usual = if matches!(schedule, Schedule::Table(_)) { Clock::Index } else { Clock::T };
+        let (clock, scale) = (self.clock.unwrap_or(usual), self.clock_scale.unwrap_or(1.0));
+        let shown = clock.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let reversed = if self.clock_reverse { ", reversed" } else { "" };
+        let words = format!("predicts {prediction}, trained on {trained_on}, told the time as {scale} x {shown}{reversed}");
+        let signature = Signature::new(Prediction::named(prediction)?, schedule, clock, self.clock_reverse, scale)?;
+        Ok((signature, words))
+    }
+
     /// These flags for a model trained on `schedule`, whatever the file beside it says.
     pub fn trained_on(&self, schedule: Option<&str>) -> Self {
         Self { schedule: schedule.map(str::to_owned), ..self.clone() }
     }
 
-    /// These flags, and those `kept` beside the model where they are not given.
-    #[cfg(feature = "onnx")]
+    /// These flags, and those `kept` with the model where they are not given.
     fn over(&self, kept: Self) -> Self {
         Self {
             version: VERSION,
+            field_command: None,
+            field_timeout: None,
             prediction: self.prediction.clone().or(kept.prediction),
             schedule: self.schedule.clone().or(kept.schedule),
             clock: self.clock.or(kept.clock),

@@ -14,6 +14,7 @@ use toml::{Table, Value};
 
 use crate::Failure;
 use crate::flags::{self, bad_usage};
+use crate::model::COMMAND;
 pub use experiment::Experiment;
 
 /// Run a command that a file describes, or an experiment
@@ -63,6 +64,9 @@ pub struct Run {
     /// The short form of an experiment
     #[arg(long)]
     short: bool,
+    /// Start the programs that the file names with field-command: only of a file that you have read
+    #[arg(long)]
+    allow_command: bool,
 }
 
 /// What a file describes.
@@ -78,7 +82,7 @@ impl Run {
     pub fn read(&self, cli: &Command, matches: &ArgMatches) -> Result<Described, Failure> {
         let text = read_text(&self.file)?;
         let table: Table = text.parse().map_err(|cause| format!("{}: it is not TOML: {cause}", self.file.display()))?;
-        let mut beside = Beside { cli, matches, own: &[] };
+        let mut beside = Beside { cli, matches, own: &[], allows_command: self.allow_command };
         if !table.contains_key("command") && experiment::KEYS.iter().any(|key| table.contains_key(*key)) {
             beside.own = &experiment::OWN_FLAGS;
             return Ok(Described::Experiment(Box::new(Experiment::new(&self.file, self.short, table, &beside)?)));
@@ -96,6 +100,8 @@ struct Beside<'a> {
     matches: &'a ArgMatches,
     /// Flags that are not passed on.
     own: &'a [&'a str],
+    /// Whether the file may name a program to start.
+    allows_command: bool,
 }
 
 impl Beside<'_> {
@@ -124,6 +130,11 @@ impl Beside<'_> {
                 continue;
             }
             let refused = |why: &str| bad_usage(format!("{name}: \"{key}\" {why}"));
+            if id == COMMAND && !self.allows_command {
+                return Err(refused(&format!(
+                    "is a program to start: {value}; if you trust it, give --allow-command with the file"
+                )));
+            }
             let words = words(arg, &value).map_err(refused)?;
             match (arg.get_long(), arg.get_action().takes_values(), &value) {
                 (None, ..) => positionals.push((place, words)),

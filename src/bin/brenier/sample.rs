@@ -23,7 +23,7 @@ use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
-use crate::model::{ModelFlags, is_model};
+use crate::model::{COMMAND, ModelFlags, is_model};
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, memory, progress, signal, values};
@@ -48,6 +48,7 @@ const PARTICLES: &str = "particles";
     "brenier sample 8gaussians --method ddim --steps 20",
     "brenier sample digits --method ddpm --schedule ddpm --steps 100 --n 64 --out digits",
     "brenier sample model.safetensors --method fm-heun --steps 10",
+    "brenier sample --field-command 'python serve.py' --method ddim --steps 20",
     "brenier sample mixture.json --method pf-heun --grid karras --steps 18 --trajectory",
     "brenier sample 8gaussians --method ddim --times brenier-out/compare/times-ddim-8.npy",
     "brenier sample 8gaussians --method dopri5 --tol 1e-6",
@@ -56,7 +57,8 @@ const PARTICLES: &str = "particles";
 ]))]
 pub struct Sample {
     /// A law (8gaussians, normal:D, a .json mixture), data (digits, a file of points), or a model (.safetensors, .onnx)
-    field: String,
+    #[arg(required_unless_present = COMMAND, conflicts_with = COMMAND)]
+    field: Option<String>,
     /// Sampling method
     #[arg(long, value_name = "M", default_value = "ddim", value_parser = values::methods())]
     method: String,
@@ -250,7 +252,7 @@ impl Sample {
             }
         }
         let made = entry.takes(Choice::Steps).then_some(steps);
-        let (field, method, times, n) = (&self.field, &self.method, options.times, particles.len());
+        let (field, method, times, n) = (self.name(), &self.method, options.times, particles.len());
         let of_each = |count: fn(&Tries) -> usize| {
             let mean = tries.iter().map(count).sum::<usize>() as f64 / tries.len() as f64;
             (!tries.is_empty()).then_some(mean)
@@ -259,7 +261,7 @@ impl Sample {
         let record = Record { field, method, steps: made, accepted, rejected, nfe, grid, times, n, d, explain };
         let record = session.stamped("sample", record, device, solver_seconds);
         let record = record.flagged(short.then_some(Flag::ShortOfNoise).into_iter().collect());
-        let mut summary = Summary::new(format!("sample {} by {}", self.field, self.method));
+        let mut summary = Summary::new(format!("sample {} by {}", self.name(), self.method));
         summary.line("particles", count(particles.len()), format!("in dimension {d}"));
         let on_grid = grid.map_or(String::new(), |grid| format!(", levels: {grid}"));
         let evaluations = format!("{} evaluations a particle{on_grid}", count(nfe));
@@ -321,20 +323,28 @@ impl Sample {
         Ok(compat)
     }
 
-    /// The field of the law or of the data, or the network.
+    /// What the field is called.
+    fn name(&self) -> &str {
+        self.field.as_deref().or(self.model.command()).unwrap_or_default()
+    }
+
+    /// The field of the law or of the data, or the model.
     fn read_field(&self, session: &Session) -> Result<Field, Failure> {
-        let path = Path::new(&self.field);
+        if let Some(field) = self.model.serve(self.schedule.as_deref(), session)? {
+            return Ok(field);
+        }
+        let path = Path::new(self.name());
         if is_model(path)? {
             return self.model.open(path, self.schedule.as_deref(), session);
         }
         self.model.refuse(path)?;
-        Ok(match input::measure(&self.field, None, None)? {
+        Ok(match input::measure(self.name(), None, None)? {
             Measure::Law(mixture) => Field::Mixture(mixture),
             Measure::Finite(cloud) => Field::DataSet(cloud),
             shape @ Measure::Shape(_) => {
                 let drawn = input::cloud(shape, LAW_DRAWS, session.shared.seed, 1)?;
                 let draws = count(drawn.len());
-                session.note(&format!("{} has no field in closed form: this is the field of {draws} draws of it", self.field));
+                session.note(&format!("{} has no field in closed form: this is the field of {draws} draws of it", self.name()));
                 Field::DataSet(drawn)
             }
         })

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::Failure;
 use crate::flags::{Shared, bad_usage};
+use crate::model::COMMAND;
 use crate::output::{self, Folder, NotFinite, Summary, seconds};
 use crate::signal;
 
@@ -167,8 +168,10 @@ impl Session {
     fn identity(&self, command: &str, device: &Device) -> Result<Map<String, Value>, Failure> {
         let mut identity = self.inputs.clone();
         identity.remove("threads"); // no result depends on it
-        for (key, value) in &self.inputs {
-            if let Some(path) = value.as_str().map(Path::new).filter(|path| path.is_file()) {
+        let words = self.inputs.get(COMMAND).and_then(Value::as_str).and_then(shlex::split).unwrap_or_default();
+        let inputs = self.inputs.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
+        for (key, path) in inputs.chain(words.iter().map(|word| (word.as_str(), word.as_str()))) {
+            if Path::new(path).is_file() {
                 identity.insert(format!("contents of {key}"), checksum(File::open(path)?)?.into());
             }
         }

@@ -8,6 +8,7 @@ use brenier::sampler::{COMPATS, Choice, Compat, METHODS};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::jko::AUTO;
+use crate::model::ENERGY;
 
 /// The names of the methods.
 pub fn methods() -> PossibleValuesParser {
@@ -16,7 +17,8 @@ pub fn methods() -> PossibleValuesParser {
 
 /// The names of predictions.
 pub fn predictions() -> PossibleValuesParser {
-    PREDICTIONS.map(|(name, _)| name).into()
+    let energy = PossibleValue::new(ENERGY).help("V and its gradient at the data, from a program");
+    PREDICTIONS.map(|(name, _)| PossibleValue::new(name)).into_iter().chain([energy]).collect::<Vec<_>>().into()
 }
 
 /// The help of a flag that only some methods take: `about`, and those.

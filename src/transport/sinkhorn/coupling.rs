@@ -54,9 +54,11 @@ impl<B: Backend> Run<'_, B> {
                 let (shift, mut means) = (Some((&rounded, k)), backend.zeros(n * stride)?);
                 let logit = match (cost, &part.half, &y.points.half) {
                     (Some(cost), ..) => Logit::Cost { rows: part.rows(), columns, cost, k, shift, mean: Some(&mut costs) },
-                    (None, Some(rows), Some(points)) => {
-                        Logit::Half { rows, columns: HalfColumns { points, k, bias: &y.log_weights, potential: (&psi, -k) }, shift }
-                    }
+                    (None, Some(rows), Some(points)) => Logit::Half {
+                        rows,
+                        columns: HalfColumns { points, k, bias: &y.log_weights, potential: (&psi, -k) },
+                        shift,
+                    },
                     (None, ..) => Logit::Product { rows: part.rows(), columns, shift },
                 };
                 backend.soft_min(logit, Out::with_mean(&mut log_ratio, &values, stride, &mut means))?;

@@ -10,16 +10,20 @@ pub fn logits<L: Lane, const R: usize, const C: usize>(x: &[L::Elem], y: &[L::El
     let stride = d + 1;
     let zero = L::splat(L::Elem::from_f64(0.0));
     let mut acc = [[zero; R]; C];
-    for (c, acc) in acc.iter_mut().enumerate() {
-        *acc = [L::splat(y[c * stride + d]); R];
+    // Cut to length d here, so that the loop over k checks no column.
+    let mut columns = [&y[..d]; C];
+    for c in 0..C {
+        columns[c] = &y[c * stride..][..d];
+        acc[c] = [L::splat(y[c * stride + d]); R];
     }
     for k in 0..d {
+        let x = &x[k * R * L::N..][..R * L::N];
         let mut rows = [zero; R];
         for (r, row) in rows.iter_mut().enumerate() {
-            *row = L::load(&x[(k * R + r) * L::N..]);
+            *row = L::load(&x[r * L::N..]);
         }
         for (c, acc) in acc.iter_mut().enumerate() {
-            let y = L::splat(y[c * stride + k]);
+            let y = L::splat(columns[c][k]);
             for r in 0..R {
                 acc[r] = rows[r].mul_add(y, acc[r]);
             }
