@@ -45,7 +45,7 @@ fn every_method_with_a_grid_takes_times() {
     write("uneven.npy", &[0.0, 0.1, 0.4, 0.9, 1.0]);
     fs::write(folder.path().join("uneven.txt"), "0\n0.1\n\n4e-1\n0.9\n1\n").unwrap();
     for entry in METHODS {
-        let run = |more: &str| record(folder.path(), &format!("sample normal:2 --n 8 --method {} {more}", entry.name));
+        let run = |more: &str| record(folder.path(), &format!("sample 8gaussians --n 8 --method {} {more}", entry.name));
         if !entry.takes(Choice::Times) {
             assert!(matches!(entry.kind, Kind::Loop(_)) || entry.name == "langevin", "{}", entry.name);
             let args = format!("sample normal:2 --method {} --times equal.npy", entry.name);
