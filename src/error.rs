@@ -5,11 +5,10 @@ use std::error::Error as StdError;
 use thiserror::Error;
 
 use crate::backend::{BackendError, CudaAbsence, DeviceError};
-use crate::field::FieldError;
 #[cfg(feature = "onnx")]
 use crate::field::OnnxError;
 use crate::field::network::{LevelError, NetworkError};
-use crate::field::{ClockError, CommandError, CommandFault, SignatureError};
+use crate::field::{ClockError, CommandError, CommandFault, ConditionError, FieldError, SignatureError};
 use crate::gradient_flow::FlowError;
 #[cfg(feature = "image")]
 use crate::io::PictureError;
@@ -59,6 +58,9 @@ pub enum Error {
     #[cfg(feature = "onnx")]
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// Conditions that cannot be used.
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
     /// A program that does not give a field.
     #[error(transparent)]
     Command(#[from] CommandError),

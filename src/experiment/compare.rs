@@ -206,6 +206,7 @@ impl Compare {
             noise_floor: floor.mean,
             model_limit: None,
             rows: Vec::new(),
+            classes: Vec::new(),
             grid: self.grid.name().into(),
             reclocking: Vec::new(),
             found: Vec::new(),

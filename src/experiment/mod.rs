@@ -12,6 +12,7 @@
 //! # Ok::<(), brenier::Error>(())
 //! ```
 
+pub mod by_class;
 pub mod columns;
 pub mod compare;
 pub mod descent;
@@ -26,6 +27,7 @@ pub mod speed;
 pub mod walk;
 mod workbench;
 
+pub use by_class::{ClassRecord, ClassRow, Labels};
 pub use compare::{Compare, Named};
 pub use descent::{Descend, DescentRecord};
 pub use entrants::{ENTRANTS, Entrant, Mark};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::experiment::by_class::ClassRecord;
 use crate::measure::Cloud;
 pub use crate::metric::{Flag, NoiseFloor};
 use crate::vector::mean;
@@ -209,6 +210,9 @@ pub struct CompareRecord {
     pub model_limit: Option<NoiseFloor>,
     /// One row a method and number of steps.
     pub rows: Vec<Row>,
+    /// The classes, where particles were asked under those of the data.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassRecord>,
     /// Where the levels of the rows lie: a [`Spacing`](crate::path::Spacing)'s name.
     pub grid: String,
     /// On a grid other than `trailing`, evaluations at equal solver error there and here, for each deterministic method and
@@ -246,6 +250,15 @@ impl CompareRecord {
         };
         let all = methods.into_iter().map(|method| (method, log_ratios(method)));
         all.filter(|(_, logs)| !logs.is_empty()).map(|(method, logs)| (method, mean(&logs).exp())).collect()
+    }
+
+    /// The row that tells of the classes: the first of those that are enough, or else the one of least divergence.
+    pub fn telling(&self) -> Option<usize> {
+        let enough = [Family::Diffusion, Family::Flow].into_iter().find_map(|family| self.enough(family));
+        let is_enough = |row: &Row| enough.is_some_and(|enough| std::ptr::eq(row, enough));
+        let divergence = |at: &usize| self.rows[*at].divergence.unwrap_or(f64::INFINITY);
+        let least = (0..self.rows.len()).min_by(|a, b| divergence(a).total_cmp(&divergence(b)));
+        self.rows.iter().position(is_enough).or(least)
     }
 
     /// The unflagged row of `family` that reaches it with fewest evaluations: the answer to "how many steps?".

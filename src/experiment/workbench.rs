@@ -164,7 +164,7 @@ impl Workbench<'_> {
                 let clock = Instant::now();
                 let (walk, solver_error) = bench.integrate(&program, &grid, setting)?;
                 Ok(Made {
-                    nfe: program.nfe(),
+                    nfe: program.evaluations(setting.field),
                     taken: clock.elapsed(),
                     solver_error: Some(solver_error),
                     action: Some(mean(&walk.action)),
@@ -203,7 +203,7 @@ impl Workbench<'_> {
                 let grid = spaced(setting.schedule, steps, Spacing::Trailing)?;
                 let program = method.program(&grid);
                 let (_, solver_error) = self.integrate(&program, &grid, setting)?;
-                Trailing { method: entrant.name.into(), nfe: program.nfe(), solver_error }
+                Trailing { method: entrant.name.into(), nfe: program.evaluations(setting.field), solver_error }
             }
         };
         self.watch.keep_record(&part, &found);
@@ -216,7 +216,7 @@ impl Workbench<'_> {
         let clock = Instant::now();
         let end = program.observed(field, start, noise, self.device, Observe::Progress(&mut |_| self.go_on()))?;
         let taken = clock.elapsed();
-        Ok(Made { nfe: program.nfe(), taken, end, solver_error: None, action: None, length: None })
+        Ok(Made { nfe: program.evaluations(field), taken, end, solver_error: None, action: None, length: None })
     }
 
     /// Adds a row of what `make` makes; `eps` is that of its coupling over the mean of c. A row in the checkpoint is not made again.

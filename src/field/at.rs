@@ -30,9 +30,10 @@ impl Field {
             }
             Self::Network(network) => Ok(network.evaluate(level, of, x)?),
             Self::Given(field) => given::evaluate(&**field, Batch { level, points: x, first: particle }, of),
+            Self::Classes(classes) => classes.of(particle).at(level, of, particle, x),
             Self::Guided(guided) => {
                 let mut sum = vec![0.0; x.len()];
-                for (weight, part) in guided.parts() {
+                for (weight, part) in guided.acting(level) {
                     let part = part.at(level, of, particle, x)?;
                     sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += weight * part);
                 }

@@ -10,8 +10,8 @@ use crate::measure::Cloud;
 use crate::path::Level;
 
 impl Field {
-    /// log p(x) at `level` (σ > 0) for each row of `points`; none for a transport field, a network
-    /// or guidance, whose marginals have no closed form. Given as code it may lack a constant.
+    /// log p(x) at `level` (σ > 0) for each row of `points`; none for a transport field, a network,
+    /// classes or guidance, whose marginals have no closed form. Given as code it may lack a constant.
     ///
     /// For a data set `log p(x) = log Σ_j a_j exp(−|x − α y_j|²/2σ²) − (d/2) log 2πσ²`, one soft-min.
     ///
@@ -28,7 +28,7 @@ impl Field {
                 let rows: Vec<&[f64]> = points.rows().collect();
                 Ok(rows.into_par_iter().map(|x| field.log_density(level, x)).collect())
             }
-            Self::Transport { .. } | Self::Network(_) | Self::Guided(_) => Ok(None),
+            Self::Transport { .. } | Self::Network(_) | Self::Classes(_) | Self::Guided(_) => Ok(None),
         }
     }
 }

@@ -45,6 +45,16 @@ pub enum FieldError {
         /// Dimension of another.
         found: usize,
     },
+    /// Times between which guidance cannot act.
+    #[error(
+        "guidance from t = {low} to t = {high}: it acts in an interval of the schedule's time, from 0 at the noise to 1 at the data"
+    )]
+    Interval {
+        /// The first.
+        low: f64,
+        /// The last.
+        high: f64,
+    },
     /// An error of a field given as Rust code.
     #[error("the given field failed: {0}")]
     Given(String),

@@ -1,6 +1,7 @@
 //! A field on a device: what does not change from evaluation to evaluation is uploaded once.
 
 use crate::backend::{Backend, Noise, Reals};
+use crate::field::classes::ByClass;
 use crate::field::given::Host;
 use crate::field::guided::Parts;
 use crate::field::network::Forward;
@@ -43,6 +44,7 @@ impl Field {
             Self::Transport { target, g, eps } => Box::new(Points::new(backend, target, Some((g, *eps)))?),
             Self::Network(network) => Box::new(Forward::new(backend, network)?),
             Self::Given(field) => Box::new(Host(field.clone())),
+            Self::Classes(classes) => Box::new(ByClass::new(backend, classes)?),
             Self::Guided(guided) => Box::new(Parts::new(backend, guided)?),
         })
     }

@@ -76,7 +76,8 @@ pub struct Batch<'a> {
     pub level: Level,
     /// The points, n × d row-major.
     pub points: &'a [f64],
-    /// The particle of the run that the first point is; the others follow it. By it a field may look up a condition for each particle.
+    /// The particle of the run that the first point is, counted from the first that the run was given; the others follow it. By it
+    /// a field may look up a condition for each particle ([`Conditions`](crate::field::Conditions)).
     pub first: usize,
 }
 

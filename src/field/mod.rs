@@ -2,7 +2,9 @@
 
 mod at;
 mod between;
+pub mod classes;
 pub mod command;
+pub mod conditions;
 pub mod density;
 mod error;
 pub(crate) mod evaluate;
@@ -21,9 +23,11 @@ pub mod signature;
 use std::sync::Arc;
 
 use crate::measure::{Cloud, Mixture};
-use crate::path::{Prediction, Schedule};
+use crate::path::{Level, Prediction, Schedule};
 
+pub use classes::Classes;
 pub use command::{CommandError, CommandFault, Served, Server};
+pub use conditions::{ConditionError, Conditions};
 pub use error::FieldError;
 pub use given::{Batch, HostField};
 pub use guided::Guided;
@@ -56,6 +60,8 @@ pub enum Field {
     Network(Network),
     /// Rust code: [`Field::given`], [`Field::potential`].
     Given(Arc<dyn HostField>),
+    /// A field for each class of particles.
+    Classes(Classes),
     /// A combination of fields.
     Guided(Guided),
 }
@@ -74,6 +80,7 @@ impl Field {
             Self::DataSet(cloud) | Self::Transport { target: cloud, .. } => cloud.dim(),
             Self::Network(network) => network.dim(),
             Self::Given(field) => field.dim(),
+            Self::Classes(classes) => classes.fields()[0].dim(),
             Self::Guided(guided) => guided.parts()[0].1.dim(),
         }
     }
@@ -86,6 +93,7 @@ impl Field {
             Self::DataSet(_) | Self::Transport { .. } => false,
             Self::Network(network) => network.is_regular_at_data(),
             Self::Given(field) => field.is_regular_at_data(),
+            Self::Classes(classes) => classes.fields().iter().all(Self::is_regular_at_data),
             Self::Guided(guided) => guided.parts().iter().all(|(_, part)| part.is_regular_at_data()),
         }
     }
@@ -96,6 +104,7 @@ impl Field {
             Self::Mixture(_) => true,
             Self::DataSet(_) | Self::Transport { .. } | Self::Network(_) => false,
             Self::Given(field) => field.prediction() == Prediction::Score,
+            Self::Classes(classes) => classes.fields().iter().all(Self::has_score_of_data),
             Self::Guided(guided) => guided.parts().iter().all(|(_, part)| part.has_score_of_data()),
         }
     }
@@ -106,7 +115,16 @@ impl Field {
             Self::Network(network) => Some(network.schedule()),
             Self::Given(field) => field.schedule(),
             Self::Mixture(_) | Self::DataSet(_) | Self::Transport { .. } => None,
+            Self::Classes(classes) => classes.fields().iter().find_map(Self::schedule),
             Self::Guided(guided) => guided.parts().iter().find_map(|(_, part)| part.schedule()),
+        }
+    }
+
+    /// Evaluations of models that one of the field takes at `level`: more than 1 where guidance acts.
+    pub fn evaluations(&self, level: Level) -> usize {
+        match self {
+            Self::Guided(guided) => guided.acting(level).map(|(_, part)| part.evaluations(level)).sum(),
+            _ => 1,
         }
     }
 

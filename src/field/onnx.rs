@@ -6,14 +6,14 @@
 use std::env;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor, TensorElementType};
 use thiserror::Error;
 
-use crate::field::{Batch, FieldError, HostField, Signature};
+use crate::field::{Batch, ConditionError, Conditions, FieldError, HostField, Signature};
 use crate::names::nearest;
 use crate::path::{Prediction, Schedule};
 use crate::random::{Philox, Stream};
@@ -28,21 +28,33 @@ pub struct Inputs {
     pub points: Option<String>,
     /// Name of the input that takes the time.
     pub time: Option<String>,
+    /// Name of the input that takes a condition for each point.
+    pub condition: Option<String>,
 }
 
-/// A model in an ONNX file.
+/// A model in an ONNX file; clones share it.
+#[derive(Clone)]
 pub struct Onnx {
-    session: Mutex<Session>,
+    session: Arc<Mutex<Session>>,
     signature: Signature,
-    points: Port,
-    time: Option<Port>,
+    ports: Ports,
     output: String,
     /// Points of a call, where the file fixes them.
     batch: Option<usize>,
     dim: usize,
+    conditions: Option<Conditions>,
+}
+
+/// The inputs by what they take.
+#[derive(Clone)]
+struct Ports {
+    points: Port,
+    time: Option<Port>,
+    condition: Option<Port>,
 }
 
 /// An input: its name, the type of its elements, its shape with −1 for what is not fixed.
+#[derive(Clone)]
 struct Port {
     name: String,
     element: TensorElementType,
@@ -81,7 +93,7 @@ pub enum OnnxError {
         /// All inputs.
         found: String,
     },
-    /// Inputs that are not points and time.
+    /// Inputs that are not points, time and condition.
     #[error("{}: it takes {found}; {why}", path.display())]
     Inputs {
         /// The file.
@@ -104,7 +116,8 @@ pub enum OnnxError {
 }
 
 impl Onnx {
-    /// The model in the file at `path`, which `signature` describes; `inputs` where the shapes do not tell points from time.
+    /// The model in the file at `path`, which `signature` describes; `inputs` where the shapes do not tell which
+    /// are which. One that takes conditions is asked under those of [`Onnx::under`].
     ///
     /// # Errors
     /// [`OnnxError`] when no runtime is found, the runtime cannot open the file, or its inputs and outputs are not those of a field.
@@ -115,35 +128,58 @@ impl Onnx {
         let builder = Session::builder(environment).map_err(refused)?;
         let mut builder = builder.with_intra_threads(threads).map_err(|error| refused(error.into()))?;
         let session = builder.commit_from_file(path).map_err(refused)?;
-        let (points, time) = ports(session.inputs(), inputs).map_err(|fault| fault.of(path, session.inputs()))?;
+        let ports = ports(&session, inputs).map_err(|fault| fault.of(path, session.inputs()))?;
+        let points = &ports.points;
         let batch = usize::try_from(points.shape[0]).ok();
         let dim = points.numbers();
-        let fits = |output: &&Outlet| {
-            let shape = output.dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default();
-            let same = |(found, wanted): (&i64, &i64)| *found < 0 || *wanted < 0 || found == wanted;
-            is_float(output) && shape.len() == points.shape.len() && shape.iter().zip(&points.shape).all(same)
-        };
-        let output = session.outputs().iter().find(fits).map(|output| output.name().to_owned());
+        let output = session.outputs().iter().find(|output| points.fits(output)).map(|output| output.name().to_owned());
         let output = output.ok_or_else(|| OnnxError::Output {
             path: path.into(),
             found: listed(session.outputs()),
             points: points.shape.clone(),
         })?;
-        Ok(Self { session: Mutex::new(session), signature, points, time, output, batch, dim })
+        Ok(Self { session: Arc::new(Mutex::new(session)), signature, ports, output, batch, dim, conditions: None })
+    }
+
+    /// The model asked about each particle under its condition.
+    ///
+    /// # Errors
+    /// [`ConditionError`] when it takes none, others, or integers.
+    pub fn under(&self, conditions: Conditions) -> Result<Self, ConditionError> {
+        let port = self.ports.condition.as_ref().ok_or(ConditionError::NotTaken)?;
+        if conditions.width() != port.numbers() {
+            return Err(ConditionError::Width { found: conditions.width(), needed: port.numbers() });
+        }
+        if port.is_integer() {
+            conditions.check_integers()?;
+        }
+        Ok(Self { conditions: Some(conditions), ..self.clone() })
+    }
+
+    /// Numbers of a condition, where it takes one.
+    pub fn condition_width(&self) -> Option<usize> {
+        self.ports.condition.as_ref().map(Port::numbers)
     }
 
     /// The shape of one point, as the file has it: channels × height × width of a picture.
     pub fn shape(&self) -> Vec<usize> {
-        self.points.shape[1..].iter().map(|extent| *extent as usize).collect()
+        self.ports.points.shape[1..].iter().map(|extent| *extent as usize).collect()
     }
 
     /// One sentence on what the model takes.
     pub fn describe(&self) -> String {
-        let time = self.time.as_ref().map_or("no time".into(), |time| format!("the time as \"{}\"", time.name));
-        format!("points of shape {:?} as \"{}\", {time}, \"{}\" for the prediction", self.shape(), self.points.name, self.output)
+        let Ports { points, time, condition } = &self.ports;
+        let time = time.as_ref().map_or("no time".into(), |time| format!("the time as \"{}\"", time.name));
+        let condition = condition.as_ref().map_or(String::new(), |port| {
+            let (count, kind) = (port.numbers(), if port.is_integer() { "integer" } else { "number" });
+            format!(" a condition of {count} {kind}{} as \"{}\",", if count == 1 { "" } else { "s" }, port.name)
+        });
+        let (shape, points, output) = (self.shape(), &points.name, &self.output);
+        format!("points of shape {shape:?} as \"{points}\", {time},{condition} \"{output}\" for the prediction")
     }
 
-    /// RMS of the predictions for eight normal points in the middle of the schedule: another number is another model.
+    /// RMS of the predictions for eight normal points in the middle of the schedule, all under a condition of zeros: another number is
+    /// another model.
     ///
     /// # Errors
     /// [`FieldError::Given`] when the model fails.
@@ -154,21 +190,29 @@ impl Onnx {
         normals.chunks_mut(self.dim).enumerate().for_each(|(i, point)| philox.normals(i as u32, 0, 0, point));
         let points: Vec<f64> = normals.into_iter().map(f64::from).collect();
         let mut out = vec![0.0; points.len()];
-        self.predict(Batch { level, points: &points, first: 0 }, &mut out)
+        let zeros = self.condition_width().and_then(|width| Conditions::new(vec![0.0; width], width).ok());
+        Self { conditions: zeros, ..self.clone() }
+            .predict(Batch { level, points: &points, first: 0 }, &mut out)
             .map_err(|cause| FieldError::Given(cause.to_string()))?;
         Ok((out.iter().map(|x| x * x).sum::<f64>() / out.len() as f64).sqrt())
     }
 
-    /// The output for `points`, at most as many as a call takes.
-    fn call(&self, points: &[f64], time: f64, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
+    /// The output for the points of `batch`, at most as many as a call takes.
+    fn call(&self, batch: Batch<'_>, time: f64, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let Batch { points, first, .. } = batch;
         let found = points.len() / self.dim;
         let rows = self.batch.unwrap_or(found);
         let mut padded = points.to_vec();
         padded.resize(rows * self.dim, 0.0);
-        let mut shape = self.points.shape.clone();
-        shape[0] = rows as i64;
-        let mut values = vec![(self.points.name.as_str(), self.points.tensor(shape, &padded)?)];
-        if let Some(port) = &self.time {
+        let mut values = vec![(self.ports.points.name.as_str(), self.ports.points.rows(rows, &padded)?)];
+        if let Some(port) = &self.ports.condition {
+            let conditions =
+                self.conditions.as_ref().ok_or_else(|| format!("it takes a condition as \"{}\"; give one", port.name))?;
+            let mut own: Vec<f64> = (first..first + found).flat_map(|particle| conditions.of(particle)).copied().collect();
+            own.resize(rows * conditions.width(), 0.0);
+            values.push((port.name.as_str(), port.rows(rows, &own)?));
+        }
+        if let Some(port) = &self.ports.time {
             let shape: Vec<i64> = port.shape.iter().map(|&extent| if extent < 0 { rows as i64 } else { extent }).collect();
             let times = vec![time; shape.iter().product::<i64>() as usize];
             values.push((port.name.as_str(), port.tensor(shape, &times)?));
@@ -202,10 +246,12 @@ impl HostField for Onnx {
     }
 
     fn predict(&self, batch: Batch<'_>, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let time = if self.time.is_some() { self.signature.time(batch.level)? } else { 0.0 };
+        let time = if self.ports.time.is_some() { self.signature.time(batch.level)? } else { 0.0 };
         let rows = self.batch.unwrap_or((COORDINATES / self.dim).max(1));
         let calls = batch.points.chunks(rows * self.dim).zip(out.chunks_mut(rows * self.dim));
-        calls.into_iter().try_for_each(|(points, out)| self.call(points, time, out))
+        calls.enumerate().try_for_each(|(call, (points, out))| {
+            self.call(Batch { points, first: batch.first + call * rows, ..batch }, time, out)
+        })
     }
 
     fn is_regular_at_data(&self) -> bool {
@@ -223,6 +269,33 @@ impl Port {
     fn numbers(&self) -> usize {
         let mut extents = self.shape.iter().skip(1).map(|&extent| usize::try_from(extent).ok());
         extents.try_fold(1usize, |all, extent| all.checked_mul(extent?)).unwrap_or(0)
+    }
+
+    /// Whether it takes integers.
+    fn is_integer(&self) -> bool {
+        matches!(self.element, TensorElementType::Int64 | TensorElementType::Int32)
+    }
+
+    /// Whether it takes floats of a type that is passed.
+    fn is_float(&self) -> bool {
+        matches!(self.element, TensorElementType::Float32 | TensorElementType::Float64)
+    }
+
+    /// Whether its elements are of a type that is passed.
+    fn is_passed(&self) -> bool {
+        self.is_integer() || self.is_float()
+    }
+
+    /// Whether `output` has its shape.
+    fn fits(&self, output: &Outlet) -> bool {
+        let shape = output.dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default();
+        let same = |(found, wanted): (&i64, &i64)| *found < 0 || *wanted < 0 || found == wanted;
+        is_float(output) && shape.len() == self.shape.len() && shape.iter().zip(&self.shape).all(same)
+    }
+
+    /// `values` of `rows` points in this input's type.
+    fn rows(&self, rows: usize, values: &[f64]) -> ort::Result<SessionInputValue<'static>> {
+        self.tensor(std::iter::once(rows as i64).chain(self.shape.iter().skip(1).copied()).collect(), values)
     }
 
     /// `values` in this input's type; times between two integers are rounded.
@@ -259,45 +332,75 @@ impl InputFault {
     }
 }
 
-/// The input of points and that of time.
-fn ports(inputs: &[Outlet], given: &Inputs) -> Result<(Port, Option<Port>), InputFault> {
+/// Which inputs of `session` are which, those that `given` does not name by their shapes.
+fn ports(session: &Session, given: &Inputs) -> Result<Ports, InputFault> {
     let why = |words: &str| InputFault::Why(words.into());
-    let named = |name: &String| {
+    let port = |input: &Outlet| Port::new(input).ok_or_else(|| InputFault::Why(format!("\"{}\" is not a tensor", input.name())));
+    let inputs = session.inputs();
+    let named = |name: &Option<String>| {
+        let Some(name) = name else { return Ok(None) };
         let found = inputs.iter().find(|input| input.name() == name).ok_or_else(|| InputFault::Unknown(name.clone()))?;
-        Port::new(found).ok_or_else(|| InputFault::Why(format!("\"{name}\" is not a tensor")))
+        port(found).map(Some)
     };
-    let (mut points, mut time) = (given.points.as_ref().map(named).transpose()?, given.time.as_ref().map(named).transpose()?);
-    for input in inputs {
-        let taken = |port: &Option<Port>| port.as_ref().is_some_and(|port| port.name == input.name());
-        if taken(&points) || taken(&time) {
-            continue;
+    let (points, mut time, mut condition) = (named(&given.points)?, named(&given.time)?, named(&given.condition)?);
+    let taken = [&points, &time, &condition].map(|port| port.as_ref().map(|port| port.name.clone()));
+    let rest = inputs.iter().filter(|input| !taken.iter().flatten().any(|name| name == input.name()));
+    let (scalars, mut others): (Vec<Port>, Vec<Port>) =
+        rest.map(port).collect::<Result<Vec<_>, _>>()?.into_iter().partition(|port| matches!(port.shape[..], [] | [_] | [_, 1]));
+    let floats: Vec<usize> = (0..others.len()).filter(|at| others[*at].is_float()).collect();
+    let fitting = |at: &&usize| session.outputs().iter().any(|output| others[**at].fits(output));
+    let fitting: Vec<usize> = floats.iter().filter(fitting).copied().collect();
+    let points = match (points, &floats[..], &fitting[..]) {
+        (Some(points), ..) => points,
+        (None, &[at], _) | (None, _, &[at]) => others.remove(at),
+        (None, [], _) => return Err(why("none of them takes points n x d; say which does, as --inputs x=NAME,time=NAME")),
+        _ => {
+            return Err(why(
+                "its points are not told from the rest; say which they are, as --inputs x=NAME,time=NAME,condition=NAME",
+            ));
         }
-        let port = Port::new(input).ok_or_else(|| InputFault::Why(format!("\"{}\" is not a tensor", input.name())))?;
-        let of_time = matches!(port.shape[..], [] | [_] | [_, 1]);
-        match (of_time, &points, &time) {
-            (false, None, _) if is_float(input) => points = Some(port),
-            (true, _, None) => time = Some(port),
-            _ => {
-                return Err(InputFault::Why(format!(
-                    "\"{}\" is neither its points nor its time: say which are, as --inputs x=NAME,time=NAME, and export it with everything else fixed",
-                    port.name
-                )));
-            }
+    };
+    let rest: Vec<Port> = match (&scalars[..], &time, &condition) {
+        ([a, b], None, None) => {
+            return Err(InputFault::Why(format!(
+                "\"{}\" and \"{}\" both take one number a point: say which is the time and which the condition, as --inputs time=NAME,condition=NAME",
+                a.name, b.name
+            )));
         }
+        (_, None, _) => {
+            let mut scalars = scalars.into_iter();
+            time = scalars.next();
+            scalars.chain(others).collect()
+        }
+        _ => scalars.into_iter().chain(others).collect(),
+    };
+    let mut rest = rest.into_iter();
+    condition = condition.or_else(|| rest.next());
+    if let Some(port) = rest.next() {
+        return Err(InputFault::Why(format!(
+            "\"{}\" is none of its points, its time and its condition: say which are, as --inputs x=NAME,time=NAME,condition=NAME, and export it with everything else fixed",
+            port.name
+        )));
     }
-    let points = points.ok_or_else(|| why("none of them takes points n x d; say which does, as --inputs x=NAME,time=NAME"))?;
-    if !matches!(points.element, TensorElementType::Float32 | TensorElementType::Float64) {
+    if !points.is_float() {
         return Err(why("its points are neither 32- nor 64-bit floats; export it in float32"));
     }
     if points.shape.len() < 2 || points.shape[0] == 0 || points.numbers() == 0 {
         return Err(why("the shape of a point is not fixed; export it with every axis fixed but the first"));
     }
-    match time.as_ref().map(|time| time.element) {
-        None
-        | Some(TensorElementType::Float32 | TensorElementType::Float64 | TensorElementType::Int64 | TensorElementType::Int32) => {
-            Ok((points, time))
+    if time.as_ref().is_some_and(|time| !time.is_passed()) {
+        return Err(why("its time is neither a 32- or 64-bit float nor such an integer; export it so"));
+    }
+    match &condition {
+        Some(port) if !port.is_passed() => {
+            Err(why("its condition is neither of 32- or 64-bit floats nor of such integers; export it so"))
         }
-        Some(_) => Err(why("its time is neither a 32- or 64-bit float nor such an integer; export it so")),
+        Some(port) if port.numbers() == 0 || port.shape.first().is_none_or(|&rows| rows >= 0 && rows != points.shape[0]) => {
+            Err(why(
+                "its condition is not one of a fixed size for each point; export it with the first axis of the points and every other fixed",
+            ))
+        }
+        _ => Ok(Ports { points, time, condition }),
     }
 }
 

@@ -340,13 +340,19 @@ impl Cloud {
     /// # Errors
     /// [`CloudError`] when there is one point only, or a half has no mass.
     pub fn halves(&self, seed: u32) -> Result<(Self, Self), CloudError> {
-        let n = self.len();
-        if n < 2 {
+        if self.len() < 2 {
             return Err(CloudError::Single);
         }
-        let order = Philox::new(seed, Stream::Split).permutation(n, n, 0);
-        let (a, b) = order.split_at(n.div_ceil(2));
-        Ok((self.select(a)?, self.select(b)?))
+        let (a, b) = self.rows_of_halves(seed);
+        Ok((self.select(&a)?, self.select(&b)?))
+    }
+
+    /// Which points the halves by `seed` have, in their order.
+    pub fn rows_of_halves(&self, seed: u32) -> (Vec<usize>, Vec<usize>) {
+        let n = self.len();
+        let mut a = Philox::new(seed, Stream::Split).permutation(n, n, 0);
+        let b = a.split_off(n.div_ceil(2));
+        (a, b)
     }
 
     /// `n` independent draws from Σ_i a_i δ_{x_i}, with replacement, a function of (seed, stream, step, row) alone.

@@ -189,6 +189,12 @@ impl Mixture {
         Ok(Self { dim, components })
     }
 
+    /// The laws N(μ_k, C_k) of its components.
+    pub fn laws(&self) -> impl Iterator<Item = Self> {
+        let law = |component: &Component| Component { weight: 1.0, ..component.clone() };
+        self.components.iter().map(move |component| Self { dim: self.dim, components: vec![law(component)] })
+    }
+
     /// Equally weighted N(μ_k, V I), for `means` of one dimension and a `variance` that are right by construction.
     pub(super) fn of_known(means: Vec<Vec<f64>>, variance: f64) -> Self {
         let weight = 1.0 / means.len() as f64;

@@ -4,6 +4,7 @@ use minijinja::context;
 use minijinja::value::Serde;
 
 use super::look::{flag, number};
+use super::scatter::row_title;
 use super::table::{answers, table};
 use super::{Figure, ReportError, frame};
 use crate::experiment::CompareRecord;
@@ -18,6 +19,18 @@ fn ledger(record: &CompareRecord) -> Vec<[String; 8]> {
         [l.path.clone(), action, w2, gap, bend, clock, with_error(l.residual, l.standard_error), verdict.into()]
     };
     record.ledger.iter().map(line).collect()
+}
+
+/// One line a class: its number, particles, held-out points, divergence and floor, W₂² and floor, variance ratio, in row `at`.
+fn classes(record: &CompareRecord, at: usize) -> Vec<[String; 8]> {
+    let line = |class: &crate::experiment::ClassRecord| {
+        let (row, floor) = (&class.rows[at], &class.noise_floor);
+        let [n, m, class] = [class.n.to_string(), class.m.to_string(), class.class.to_string()];
+        let measured = [row.divergence, floor.divergence, row.w2_squared_exact, floor.w2_squared_exact, row.variance_ratio];
+        let [divergence, of_draws, w2, w2_of_draws, variance] = measured.map(number);
+        [class, n, m, divergence, of_draws, w2, w2_of_draws, variance]
+    };
+    record.classes.iter().map(line).collect()
 }
 
 /// The page of `record` with `figures` in their order.
@@ -59,6 +72,8 @@ pub(super) fn html(record: &CompareRecord, figures: &[Figure]) -> Result<String,
         flags => record.flags.iter().map(|f| flag(*f)).collect::<Vec<_>>(),
         answers => answers(record),
         ledger => ledger(record),
+        classes => record.telling().map(|at| classes(record, at)),
+        telling => record.telling().map(|at| row_title(&record.rows[at].label, record.rows[at].steps)),
         table => Serde(table(record)),
     };
     frame::render(include_str!("page.html"), figures, values)

@@ -36,7 +36,7 @@ fn panel(found: &Found) -> Panel {
     let count = grids.len() as f64;
     let names = grids.iter().rev().map(|(name, _, error)| format!("{name} {}", number(*error))).collect();
     let x = Axis::between("time t, 0 at noise and 1 at data", -0.02, 1.02);
-    let y = Axis { names, ..Axis::between("grid and its solver error", 0.0, count) };
+    let y = Axis { names, ..Axis::between("grid", 0.0, count) };
     let mut chart = Chart::new([300.0, 30.0 * count], &found.method, x, y);
     let look = look(&found.method);
     for (i, (_, times, _)) in grids.iter().enumerate() {

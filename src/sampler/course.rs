@@ -219,12 +219,12 @@ fn listed(names: impl Iterator<Item = &'static str>) -> String {
 }
 
 /// At least the largest distance between two points of the data, or of draws of the law: noise that joins them all (Song, Ermon
-/// 2020, technique 1). None for a network, code or guidance, which do not tell how wide their data are.
+/// 2020, technique 1). None for a network, code, classes or guidance, which do not tell how wide their data are.
 fn width(field: &Field, seed: u32) -> Option<f64> {
     let radius = match field {
         Field::Mixture(mixture) => mixture.sample(LAW_DRAWS, seed, Stream::Source, 1).radius(),
         Field::DataSet(cloud) | Field::Transport { target: cloud, .. } => cloud.radius(),
-        Field::Network(_) | Field::Given(_) | Field::Guided(_) => return None,
+        Field::Network(_) | Field::Given(_) | Field::Classes(_) | Field::Guided(_) => return None,
     };
     Some(2.0 * radius)
 }

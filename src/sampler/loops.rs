@@ -40,7 +40,7 @@ pub struct Ensemble<'a> {
 pub struct Looped {
     /// The end points, n × d.
     pub points: Vec<f64>,
-    /// Evaluations of the field, the mean over the particles.
+    /// Evaluations of models ([`Field::evaluations`]), the mean over the particles.
     pub nfe: usize,
     /// Steps accepted and rejected, of each particle; empty where no error decides on them.
     pub tries: Vec<Tries>,

@@ -295,7 +295,9 @@ impl Loop for Box<dyn ReverseSde> {
         let mut run = Corrected::kept(&pauses.part).unwrap_or_else(|| Corrected::from(ensemble.start));
         while run.made < self.sampler().levels {
             pauses.pass(run.made, |part| run.keep(part))?;
+            let (asked, level) = (run.nfe, self.sampler().sde.level(self.sampler().time(run.made)));
             self.step(&field, &mut run, ensemble.noise)?;
+            run.nfe = asked + (run.nfe - asked) * ensemble.field.evaluations(level);
         }
         Ok(Looped { points: run.mean, nfe: run.nfe, tries: Vec::new() })
     }

@@ -146,6 +146,11 @@ impl Underway {
 }
 
 impl Program {
+    /// Evaluations of models for each particle on `field`: of a guided one several where [`Program::nfe`] has one.
+    pub fn evaluations(&self, field: &Field) -> usize {
+        self.ops().map(|op| if let Op::Evaluate { level, .. } = op { field.evaluations(*level) } else { 0 }).sum()
+    }
+
     /// The end points of the particles that start at `start`, n × d row-major, moved by `field`.
     ///
     /// # Errors

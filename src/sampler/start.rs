@@ -32,8 +32,7 @@ pub fn start(level: Level, dim: usize, particles: Range<u32>, seed: u32) -> Vec<
 /// ```
 ///
 /// with m the mean of the data and v their variance in a coordinate; 0 and 1 for a network, code or guidance, which do not tell
-/// them. On data N(m, v)
-/// the probability-flow ODE carries the first term through, so the samples miss the mean by about as many standard deviations.
+/// them; of classes the largest. On data N(m, v) the probability-flow ODE carries the first term through, so the samples miss the mean by about as many standard deviations.
 pub fn prior_error(field: &Field, level: Level) -> f64 {
     let d = field.dim() as f64;
     let squared = |m: &[f64]| m.iter().map(|m| m * m).sum::<f64>();
@@ -49,6 +48,7 @@ pub fn prior_error(field: &Field, level: Level) -> f64 {
             (mean / d, (second - mean).max(0.0) / d)
         }
         Field::DataSet(cloud) | Field::Transport { target: cloud, .. } => (squared(&cloud.mean()) / d, cloud.variance() / d),
+        Field::Classes(classes) => return classes.fields().iter().map(|field| prior_error(field, level)).fold(0.0, f64::max),
         Field::Network(_) | Field::Given(_) | Field::Guided(_) => (0.0, 1.0),
     };
     let ratio = level.alpha / level.sigma;

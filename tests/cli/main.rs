@@ -9,6 +9,7 @@ mod checkpoint;
 mod closed_form;
 #[cfg(target_os = "linux")]
 mod command;
+mod conditions;
 mod couple;
 mod examples;
 mod experiment;

@@ -3,13 +3,18 @@
 //! The tests need the ONNX Runtime (`pip install onnxruntime` into an active virtual environment) and say so where it is missing; with
 //! `REQUIRE_ONNX` set they fail instead.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use brenier::io::read_array;
+use brenier::io::{Float, read_array, write_npy};
+use brenier::measure::{Cloud, Covariance, Mixture};
+use brenier::random::Stream;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use super::records::{documented, keys};
 
 /// A folder with the models and the law whose fields they are.
 struct Models {
@@ -20,7 +25,7 @@ impl Models {
     /// None, with a word, where there is no ONNX Runtime.
     fn new() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["eps", "fixed", "labels", "nan", "open", "velocity"] {
+        for name in ["classes", "eps", "fixed", "labels", "nan", "open", "vectors", "velocity"] {
             let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/models/{name}.onnx"));
             fs::copy(from, folder.path().join(format!("{name}.onnx"))).unwrap();
         }
@@ -132,6 +137,73 @@ fn what_was_said_of_a_model_is_kept_beside_it_and_checked() {
     assert!(code == 1 && words.contains("predicts"), "{words}");
 }
 
+/// The model of three classes samples the law of each, guided by the third the law further along, in batches of any size.
+#[test]
+fn a_model_is_asked_under_the_condition_of_each_particle() {
+    let Some(models) = Models::new() else { return };
+    let law = |name: &str, means: [[f64; 2]; 2]| {
+        let text = format!("{{\"weights\": [1, 1], \"means\": {means:?}, \"variances\": [0.25, 0.25]}}");
+        fs::write(models.path(name), text).unwrap();
+    };
+    law("classes.json", [[1.0, -2.0], [-1.0, 0.0]]);
+    law("further.json", [[2.0, -5.0], [-2.0, -1.0]]); // 2 m_c − m_2
+    let lines = |line: fn(usize) -> &'static str| (0..33).map(|i| format!("{}\n", line(i % 2))).collect::<String>();
+    fs::write(models.path("of-class.csv"), lines(|class| ["0", "1"][class])).unwrap();
+    fs::write(models.path("vector.csv"), lines(|class| ["1,-2,7", "-1,0,7"][class])).unwrap();
+    let ambiguous = models.fails(&[&["sample", "classes.onnx", "--condition", "of-class.csv"], &EPS[..]].concat());
+    assert!(ambiguous.1.contains("\"entry\" and \"class\" both take one number a point"), "{}", ambiguous.1);
+    let described = [&EPS[..], &["--inputs", "condition=class", "--unconditional", "2"]].concat();
+    models.samples(&[&["sample", "classes.onnx", "--n", "2"], &described[..]].concat());
+    let on_table = |method| ["--method", method, "--schedule", "ddpm", "--grid", "trailing", "--steps", "10"];
+    let of_vectors = [&VELOCITY[..], &["--unconditional", "0,1,9"]].concat();
+    for (model, described, conditions, run) in [
+        ("classes.onnx", &[][..], "of-class.csv", &on_table("ddim")[..]),
+        ("classes.onnx", &[], "of-class.csv", &on_table("ddpm")),
+        ("vectors.onnx", &of_vectors, "vector.csv", &["--method", "fm-heun", "--steps", "10"]),
+        ("vectors.onnx", &[], "vector.csv", &["--method", "dopri5", "--tol", "1e-4"]),
+    ] {
+        let of_model =
+            |more: &[&str]| models.samples(&[&["sample", model, "--condition", conditions], described, run, more].concat());
+        let of_law = |law: &str| models.samples(&[&["sample", law, "--condition", "of-class.csv"], run].concat());
+        let (found, guided) = (of_model(&[]), of_model(&["--guidance", "2"]));
+        for (found, law) in [(&found, "classes.json"), (&guided, "further.json")] {
+            let apart = apart(found, &of_law(law));
+            assert!(apart < 1e-3, "{model} {run:?}: {apart:e} from {law}");
+        }
+        assert!(apart(&of_model(&["--particles", "11..20"]), &found[22..40]) < 1e-6, "{model} {run:?}");
+    }
+    // Without conditions the model is asked under that which stands for none.
+    let unconditional = models.samples(&["sample", "classes.onnx", "--n", "4000", "--steps", "10"]);
+    let mean = unconditional.iter().step_by(2).sum::<f64>() / 4000.0;
+    assert!(mean.abs() < 0.05, "{mean} for the mean 0 of class 2");
+    let beside = fs::read_to_string(models.path("vectors.toml")).unwrap();
+    let without = beside.replace("unconditional = \"0,1,9\"\n", "");
+    assert_ne!(without, beside, "{beside}");
+    fs::write(models.path("vectors.toml"), &without).unwrap();
+    fs::write(models.path("half.csv"), "0.5\n").unwrap();
+    fs::write(models.path("nine.csv"), "9\n").unwrap();
+    let sampled = |model: &'static str, more: &[&'static str]| [&["sample", model], more].concat();
+    for (args, words) in [
+        (sampled("classes.onnx", &["--condition", "half.csv"]), "condition 0 is 0.5, and integers are taken"),
+        (sampled("classes.onnx", &["--condition", "vector.csv"]), "conditions of 3 numbers are given, and each particle takes 1"),
+        (sampled("classes.onnx", &["--condition", "nine.csv"]), "failed"),
+        (sampled("classes.onnx", &["--unconditional", "0.5"]), "condition 0 is 0.5, and integers are taken"),
+        (sampled("classes.onnx", &["--unconditional", "none.npy"]), "none.npy: there is no such file"),
+        (
+            sampled("vectors.onnx", &["--condition", "vector.csv", "--guidance", "2"]),
+            "say with --unconditional what stands for none",
+        ),
+        (sampled("vectors.onnx", &[]), "vectors.onnx is asked without a condition, and takes one"),
+        (sampled("eps.onnx", &["--condition", "of-class.csv", EPS[0], EPS[1], EPS[2], EPS[3]]), "it takes no condition"),
+    ] {
+        let (code, said) = models.fails(&args);
+        assert!(code == 1 && said.contains(words), "{args:?}: {said}");
+    }
+    // It is kept also where it is said later than the rest.
+    models.samples(&["sample", "vectors.onnx", "--n", "2", "--unconditional", "0,1,9"]);
+    assert_eq!(fs::read_to_string(models.path("vectors.toml")).unwrap(), beside);
+}
+
 #[test]
 fn a_model_is_compared_with_data() {
     let Some(models) = Models::new() else { return };
@@ -147,6 +219,53 @@ fn a_model_is_compared_with_data() {
     assert!(divergence("model_limit") < 2.0 * divergence("noise_floor"), "{}", record["model_limit"]);
 }
 
+/// Classes asked for each other make a cloud as good as the right one, and each of them is wrong.
+#[test]
+fn a_model_is_judged_class_by_class() {
+    let Some(models) = Models::new() else { return };
+    let means = vec![vec![1.0, -2.0], vec![-1.0, 0.0]];
+    let law = Mixture::new(vec![1.0; 2], means, vec![Covariance::Isotropic(0.25); 2]).unwrap();
+    let drawn: Vec<Cloud> = (0..).zip(law.laws()).map(|(step, law)| law.sample(200, 7, Stream::Source, step)).collect();
+    let points = [drawn[0].points(), drawn[1].points()].concat();
+    write_npy(&models.path("data.npy"), &points, &[400, 2], Float::F64).unwrap();
+    let labels = |name: &str, [first, second]: [&str; 2]| {
+        fs::write(models.path(name), [first.repeat(200), second.repeat(200)].concat()).unwrap();
+    };
+    labels("right.csv", ["0\n", "1\n"]);
+    labels("wrong.csv", ["1\n", "0\n"]);
+    let compare = ["compare", "classes.onnx", "--target", "data.npy", "--steps", "20", "--inputs", "condition=class"];
+    let compare = |more: &[&str]| models.record(&[&compare[..], &EPS, more].concat());
+    let number = |value: &Value| value.as_f64().unwrap();
+    for (file, is_right) in [("right.csv", true), ("wrong.csv", false)] {
+        let record = compare(&["--condition", file]);
+        let ddim = record["rows"].as_array().unwrap().iter().position(|row| row["method"] == "ddim").unwrap();
+        let whole = number(&record["rows"][ddim]["divergence"]) / number(&record["noise_floor"]["divergence"]);
+        assert!(whole < 3.0, "{file}: {whole} floors");
+        let classes = record["classes"].as_array().unwrap();
+        assert_eq!(classes.iter().map(|class| class["class"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(classes.iter().map(|class| class["m"].as_u64().unwrap()).sum::<u64>(), 200);
+        for class in classes {
+            let own = number(&class["rows"][ddim]["divergence"]) / number(&class["noise_floor"]["divergence"]);
+            assert_eq!(own < 4.0, is_right, "{file}: {own} floors");
+        }
+        let mut found = BTreeSet::new();
+        keys(&classes[0], "", &mut found);
+        assert_eq!(found, documented("compare", "classes"));
+    }
+    let guided = compare(&["--condition", "right.csv", "--unconditional", "2", "--guidance", "1.5"]);
+    let ddim = guided["rows"].as_array().unwrap().iter().find(|row| row["method"] == "ddim").unwrap();
+    assert_eq!(ddim["nfe"], 40);
+    for (args, code, words) in [
+        (&["classes.onnx", "--target", "law.json", "--condition", "right.csv"][..], 1, "and the target is a law; give data"),
+        (&["classes.onnx", "--target", "data.npy", "--condition", "three.csv"], 1, "3 conditions for 400 points"),
+        (&["8gaussians", "--condition", "right.csv"], 2, "--target"),
+    ] {
+        fs::write(models.path("three.csv"), "0\n1\n0\n").unwrap();
+        let (found, said) = models.fails(&[&["compare"], args].concat());
+        assert!(found == code && said.contains(words), "{args:?}: {said}");
+    }
+}
+
 #[test]
 fn what_is_not_a_model_is_refused_in_words() {
     let Some(models) = Models::new() else { return };
@@ -159,7 +278,7 @@ fn what_is_not_a_model_is_refused_in_words() {
     let index = ["sample", "velocity.onnx", "--prediction", "velocity", "--clock", "index"];
     for (args, code, words) in [
         (&open[..], 1, "the shape of a point is not fixed"),
-        (&labels, 1, "\"label\" is neither its points nor its time"),
+        (&labels, 1, "\"timestep\" and \"label\" both take one number a point"),
         (&broken, 1, "cannot open it"),
         (&nan, 1, "are not finite"),
         (&inputs, 1, "did you mean \"x\"?"),

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const PAGE: &str = include_str!("../../docs/records.md");
 
 /// The names in the first column of the tables headed `head` under `## section`.
-fn documented(section: &str, head: &str) -> BTreeSet<String> {
+pub fn documented(section: &str, head: &str) -> BTreeSet<String> {
     let text = PAGE.split("\n## ").find(|part| part.lines().next() == Some(section)).unwrap();
     let tables = text.split("\n\n").filter(|block| block.starts_with(&format!("| {head} |")));
     let cells = tables.flat_map(|table| table.lines().skip(2)).map(|row| row.split('|').nth(1).unwrap());
@@ -25,7 +25,7 @@ fn documented(section: &str, head: &str) -> BTreeSet<String> {
 }
 
 /// The keys of `value`, those of objects inside with a dot.
-fn keys(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
+pub fn keys(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
     for (key, value) in value.as_object().unwrap() {
         let inner = value.as_array().and_then(|list| list.first()).unwrap_or(value);
         match inner {

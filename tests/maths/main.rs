@@ -21,6 +21,7 @@ mod free_marginals;
 mod gaussian_jko;
 mod given;
 mod gradient_flow;
+mod guidance;
 mod hostile_input;
 mod ledger;
 mod low_rank;

@@ -222,6 +222,7 @@ fn comparison(target: &str, law: bool, train: Cloud, heldout: Cloud, samples: im
             reclocking: if law { reclocking(&rows) } else { Vec::new() },
             found: if law { found() } else { Vec::new() },
             rows,
+            classes: Vec::new(),
             grid: if law { "arc-length" } else { "trailing" }.into(),
             ledger: ledger(),
             free_energy: if law { free_energy } else { Vec::new() },

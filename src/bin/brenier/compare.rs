@@ -1,19 +1,21 @@
 //! `brenier compare`: both principles from the same ends, measured with one ruler.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
 use brenier::experiment::columns::{COLUMNS, Column, Unit};
 use brenier::experiment::{self, CompareRecord, Family, Found, Ledger, Named, NoiseFloor, Row};
-use brenier::field::Field;
+use brenier::field::Conditions;
 use brenier::io::Float;
+use brenier::measure::Measure;
 use brenier::path::Spacing;
 use brenier::report;
 use brenier::watch::{Progress, Watch};
 use clap::Args;
 
+use crate::condition::{self, GuidanceFlags, Under};
 use crate::flags::bad_usage;
 use crate::model::{COMMAND, ModelFlags, is_model, is_onnx};
 use crate::output::{columns, count, in_words, maybe, number, seconds};
@@ -75,6 +77,12 @@ pub struct Compare {
     /// Schedule that a model in an ONNX file, or behind --field-command, was trained on
     #[arg(long, value_name = "S")]
     schedule: Option<String>,
+    /// File of a condition for each point of DATA, n classes or n x c numbers: the model is asked under those of the points of one half,
+    /// and each class is also judged by itself
+    #[arg(long, value_name = "FILE", requires = "data", help_heading = "Conditions and guidance")]
+    condition: Option<PathBuf>,
+    #[command(flatten)]
+    guidance: GuidanceFlags,
     #[command(flatten)]
     model: ModelFlags,
 }
@@ -87,10 +95,13 @@ impl Compare {
     }
 
     fn compare(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
-        let model = self.model(session)?;
+        let under = self.model(session)?;
         let name = self.data.as_deref().unwrap_or(self.name());
         let (source, target) = input::ends((&self.source, None), (name, None))?;
         let d = target.dim();
+        let conditions = self.condition.as_deref().map(|path| OfPoints::read(path, &target, session.shared.seed)).transpose()?;
+        let of_start = conditions.as_ref().map(|conditions| &conditions.of_start);
+        let model = under.map(|under| self.guidance.field(of_start, &under)).transpose()?;
         if let Some(network) = model.as_ref().filter(|network| network.dim() != d) {
             let (model, dim) = (self.name(), network.dim());
             let why = "give data like those that the network was trained on";
@@ -123,6 +134,10 @@ impl Compare {
             Some(network) => compare.run_model(self.name(), network, target, device, watch)?,
             None => compare.run(target, source, device, watch)?,
         };
+        if let Some((train, heldout)) = conditions.as_ref().and_then(|conditions| conditions.classes.as_ref()) {
+            let labels = experiment::Labels { train, heldout };
+            comparison.judge_classes(labels, session.shared.seed, device, Watch::telling(&tell))?;
+        }
         comparison.record.wall_seconds = session.wall_seconds();
         bar.finish_and_clear();
 
@@ -158,7 +173,7 @@ impl Compare {
     }
 
     /// The model, where there is one.
-    fn model(&self, session: &Session) -> Result<Option<Field>, Failure> {
+    fn model(&self, session: &Session) -> Result<Option<Under>, Failure> {
         let (name, path, is_served) = (self.name(), Path::new(self.name()), self.model.command().is_some());
         let is_model = is_served || is_model(path)?;
         if !is_model {
@@ -188,6 +203,35 @@ fn times_of(found: &Found) -> String {
     format!("times-{}-{}.npy", found.method, found.steps())
 }
 
+/// The conditions of the points of the data, by halves.
+struct OfPoints {
+    /// Those of A, under which particles are asked.
+    of_start: Conditions,
+    /// Those of A and of B, where they are classes.
+    classes: Option<(Vec<u32>, Vec<u32>)>,
+}
+
+impl OfPoints {
+    /// Those in the file at `path`, one for each point of `target`, which is split by `seed`.
+    fn read(path: &Path, target: &Measure, seed: u32) -> Result<Self, Failure> {
+        let (conditions, name) = (condition::read(path)?, path.display());
+        let Measure::Finite(cloud) = target else {
+            return Err(format!("{name}: conditions are those of the points of data, and the target is a law; give data").into());
+        };
+        if conditions.len() != cloud.len() {
+            let (found, points) = (conditions.len(), cloud.len());
+            return Err(format!("{name}: {found} conditions for {points} points; give each point of the data its own").into());
+        }
+        let (a, b) = cloud.rows_of_halves(seed);
+        let of = |rows: &[usize]| rows.iter().flat_map(|&row| conditions.of(row)).copied().collect::<Vec<f64>>();
+        let is_class = |value: &f64| *value >= 0.0 && *value < 4e9 && value.fract() == 0.0;
+        let classes = |rows: &[usize]| of(rows).into_iter().map(|class| class as u32).collect();
+        let are_classes = conditions.width() == 1 && of(&a).iter().chain(&of(&b)).all(is_class);
+        let classes = are_classes.then(|| (classes(&a), classes(&b)));
+        Ok(Self { of_start: Conditions::new(of(&a), conditions.width())?, classes })
+    }
+}
+
 fn summary(record: &CompareRecord) -> String {
     let CompareRecord { model, target, source, n, m, d, noise_floor, .. } = record;
     let source = model.as_ref().unwrap_or(source);
@@ -201,6 +245,17 @@ fn summary(record: &CompareRecord) -> String {
     let levels = limit.into_iter().chain([("noise floor", noise_floor)]);
     lines.extend(levels.map(|(name, level)| cells.iter().map(|cell| cell.of_level(name, level)).collect()));
     text += &columns(&lines, |column| of_numbers[column]);
+    if let Some(row) = record.telling().filter(|_| !record.classes.is_empty()) {
+        let Row { label, steps, .. } = &record.rows[row];
+        text += &format!("\n\nEach class by itself, in {label} with {} steps\n\n", count(*steps));
+        let mut lines = vec![["class", "particles", "held out", "divergence", "its floor", "variance"].map(str::to_owned)];
+        lines.extend(record.classes.iter().map(|class| {
+            let (of_class, floor) = (&class.rows[row], class.noise_floor.divergence);
+            let variance = format!("{:.3}", of_class.variance_ratio);
+            [class.class.to_string(), count(class.n), count(class.m), number(of_class.divergence), number(floor), variance]
+        }));
+        text += &columns(&lines, |_| true);
+    }
     if !record.ledger.is_empty() {
         text += "\n\n";
         let mut lines = vec![ACCOUNTS.map(|(head, _)| head.to_owned())];

@@ -5,6 +5,7 @@ mod barycenter;
 mod bench;
 mod compare;
 mod completions;
+mod condition;
 mod couple;
 mod devices;
 mod evaluate;

@@ -11,6 +11,7 @@ use brenier::path::{Prediction, Schedule};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Under, without_conditions};
 use crate::flags::bad_usage;
 use crate::session::Session;
 use crate::{Failure, values};
@@ -64,10 +65,15 @@ pub struct ModelFlags {
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = values::positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     clock_scale: Option<f64>,
-    /// Names of its inputs where shapes do not tell, as x=NAME,time=NAME
+    /// Names of its inputs where shapes do not tell, as x=NAME,time=NAME,condition=NAME
     #[arg(long, value_name = "NAMES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     inputs: Option<String>,
+    /// What stands for no condition where it takes one: a class, its numbers with commas between them, or a file of them; one number
+    /// is all of them
+    #[arg(long, value_name = "U", allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unconditional: Option<String>,
     /// RMS of the model's outputs when the file was written.
     #[arg(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,12 +93,13 @@ pub fn is_onnx(path: &Path) -> bool {
 impl ModelFlags {
     /// The model at `path`, for which [`is_model`] holds; one in an ONNX file was trained on `schedule` unless these flags, or the file
     /// beside it, name another.
-    pub fn open(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Field, Failure> {
+    pub fn open(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Under, Failure> {
         if is_onnx(path) {
             return self.open_onnx(path, schedule, session);
         }
         self.refuse(path)?;
-        Ok(Field::Network(read_network(path)?))
+        let (network, name) = (Field::Network(read_network(path)?), path.display().to_string());
+        Ok(without_conditions(network, name, "is a network without conditions; leave --condition out"))
     }
 
     /// Refuses the flags where the field is not a model in an ONNX file.
@@ -102,18 +109,18 @@ impl ModelFlags {
         }
         let name = path.display();
         Err(bad_usage(format!(
-            "--prediction, --clock, --clock-reverse, --clock-scale, --inputs and --field-timeout describe a model in an ONNX file or behind --field-command, and {name} is not one; leave them out"
+            "--prediction, --clock, --clock-reverse, --clock-scale, --inputs, --unconditional and --field-timeout describe a model in an ONNX file or behind --field-command, and {name} is not one; leave them out"
         )))
     }
 
     #[cfg(not(feature = "onnx"))]
-    fn open_onnx(&self, path: &Path, _: Option<&str>, _: &Session) -> Result<Field, Failure> {
+    fn open_onnx(&self, path: &Path, _: Option<&str>, _: &Session) -> Result<Under, Failure> {
         let name = path.display();
         Err(format!("{name}: this program was built without ONNX; build it with the feature \"onnx\"").into())
     }
 
     #[cfg(feature = "onnx")]
-    fn open_onnx(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Field, Failure> {
+    fn open_onnx(&self, path: &Path, schedule: Option<&str>, session: &Session) -> Result<Under, Failure> {
         use brenier::field::Onnx;
 
         let beside = path.with_extension("toml");
@@ -140,6 +147,10 @@ impl ModelFlags {
                 all.check = Some(found);
                 all.write(&beside, session);
             }
+            // It is often said later than the rest.
+            Some(kept) if all.unconditional.is_some() && kept == (Self { unconditional: None, ..all.clone() }) => {
+                all.write(&beside, session);
+            }
             Some(kept) if kept != all => {
                 session.note(&format!(
                     "{} says otherwise, and the flags win for this run; change the file to keep them",
@@ -155,7 +166,23 @@ impl ModelFlags {
             }
             Some(_) => {}
         }
-        Ok(Field::given(model))
+        let name = name.to_string();
+        let unconditional = all.unconditional.as_deref().map(|text| unconditional(text, &model)).transpose()?;
+        let unconditional =
+            unconditional.map(|none| model.under(none)).transpose().map_err(|error| format!("{name}: {error}"))?;
+        let takes_condition = model.condition_width().is_some();
+        Ok(Box::new(move |conditions| {
+            match (conditions, &unconditional) {
+            (Some(conditions), _) => {
+                Ok(Field::given(model.under(conditions.clone()).map_err(|error| format!("{name}: {error}"))?))
+            }
+            (None, Some(unconditional)) => Ok(Field::given(unconditional.clone())),
+            (None, None) if takes_condition => Err(format!(
+                "{name} is asked without a condition, and takes one: say with --unconditional what stands for none, or give --condition FILE"
+            ).into()),
+            (None, None) => Ok(Field::given(model.clone())),
+        }
+        }))
     }
 
     /// The program that serves the model.
@@ -164,7 +191,7 @@ impl ModelFlags {
     }
 
     /// The model that a program serves, where one is named, as [`Self::open`] has one in a file.
-    pub fn serve(&self, schedule: Option<&str>, session: &Session) -> Result<Option<Field>, Failure> {
+    pub fn serve(&self, schedule: Option<&str>, session: &Session) -> Result<Option<Under>, Failure> {
         let Some(command) = self.command() else { return Ok(None) };
         let argv = shlex::split(command).filter(|argv| !argv.is_empty());
         let argv =
@@ -187,7 +214,11 @@ impl ModelFlags {
             (server.predicting(signature)?, words)
         };
         session.note(&format!("{command}: {words}; takes {}", served.describe()));
-        Ok(Some(Field::given(served)))
+        let why = "is served without conditions, of which the protocol has none yet; leave them out";
+        if self.unconditional.is_some() {
+            return Err(bad_usage(format!("{command} {why}")));
+        }
+        Ok(Some(without_conditions(Field::given(served), command.to_owned(), why)))
     }
 
     /// What the flags say of the model `name`, trained on `schedule` unless they name another, and that in words.
@@ -232,6 +263,7 @@ impl ModelFlags {
             clock_reverse: self.clock_reverse || kept.clock_reverse,
             clock_scale: self.clock_scale.or(kept.clock_scale),
             inputs: self.inputs.clone().or(kept.inputs),
+            unconditional: self.unconditional.clone().or(kept.unconditional),
             check: kept.check,
         }
     }
@@ -265,7 +297,7 @@ impl ModelFlags {
     }
 }
 
-/// The inputs that `text` names, as x=NAME,time=NAME.
+/// The inputs that `text` names, as x=NAME,time=NAME,condition=NAME.
 #[cfg(feature = "onnx")]
 fn inputs(text: &str) -> Result<brenier::field::Inputs, Failure> {
     let mut inputs = brenier::field::Inputs::default();
@@ -273,8 +305,22 @@ fn inputs(text: &str) -> Result<brenier::field::Inputs, Failure> {
         match part.split_once('=') {
             Some(("x", name)) => inputs.points = Some(name.into()),
             Some(("time", name)) => inputs.time = Some(name.into()),
-            _ => return Err(bad_usage(format!("--inputs takes x=NAME,time=NAME, and not \"{part}\""))),
+            Some(("condition", name)) => inputs.condition = Some(name.into()),
+            _ => return Err(bad_usage(format!("--inputs takes x=NAME,time=NAME,condition=NAME, and not \"{part}\""))),
         }
     }
     Ok(inputs)
+}
+
+/// What `text` says to stand for no condition of `model`.
+#[cfg(feature = "onnx")]
+fn unconditional(text: &str, model: &brenier::field::Onnx) -> Result<brenier::field::Conditions, Failure> {
+    let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    let values = match (numbers, model.condition_width()) {
+        (Some(numbers), Some(width)) if numbers.len() == 1 => vec![numbers[0]; width],
+        (Some(numbers), _) => numbers,
+        (None, _) => brenier::io::read_array(Path::new(text), "condition")?.values,
+    };
+    let width = values.len();
+    Ok(brenier::field::Conditions::new(values, width).map_err(|error| format!("--unconditional {text}: {error}"))?)
 }

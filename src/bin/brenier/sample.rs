@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use brenier::backend::{Device, Noise};
 use brenier::checkpoint::Checkpoint;
-use brenier::field::Field;
+use brenier::field::{Classes, Field};
 use brenier::io::{Float, read_array, read_text};
 use brenier::measure::Measure;
 use brenier::metric::Flag;
@@ -23,6 +23,7 @@ use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
+use crate::condition::{ConditionFlags, Under, by_class, without_conditions};
 use crate::model::{COMMAND, ModelFlags, is_model};
 use crate::output::{Summary, count, number, seconds};
 use crate::session::Session;
@@ -104,7 +105,7 @@ pub struct Sample {
     #[arg(long, value_name = "ETA", allow_negative_numbers = true, value_parser = values::eta,
         help = values::taken(Choice::Eta, "Noise put back at each step, from 0 (none) to 1 (for ddim that of ddpm) [default: 0]"))]
     eta: Option<f64>,
-    /// Particles of the whole run [default: 4096, or the rows of --start]
+    /// Particles of the whole run [default: 4096, or the rows of --start or --condition]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     n: Option<u32>,
     /// File of start points of the whole run, n x d, instead of seeded normals
@@ -123,6 +124,8 @@ pub struct Sample {
     /// point x0, the noise eps, v, or the velocity
     #[arg(long)]
     explain: bool,
+    #[command(flatten)]
+    condition: ConditionFlags,
     #[command(flatten)]
     model: ModelFlags,
 }
@@ -167,7 +170,9 @@ impl Sample {
     ) -> Result<ExitCode, Failure> {
         let options = self.options(entry, session)?;
         entry.check_options(&options).map_err(of_options)?;
-        let field = self.read_field(session)?;
+        let conditions = self.condition.read()?;
+        let under = self.read_field(session)?;
+        let field = self.condition.field(conditions.as_ref(), &under)?;
         let d = field.dim();
         let Course { moves, first, steps, grid, advice } = entry.course(&field, &options, device)?;
         if self.trajectory && matches!(moves, Moves::Loop(_)) {
@@ -186,7 +191,8 @@ impl Sample {
         };
         advice.iter().for_each(|words| session.note(words));
         let whole = self.start.as_deref().map(|path| self.read_start(path, d)).transpose()?;
-        let n = whole.as_ref().map_or(self.n.unwrap_or(DEFAULT_N), |rows| (rows.len() / d) as u32);
+        let rows = whole.as_ref().map(|rows| (rows.len() / d) as u32).or(self.n);
+        let n = self.condition.particles(conditions.as_ref(), rows)?.unwrap_or(DEFAULT_N);
         let particles = self.particles.clone().unwrap_or(0..n);
         if particles.end > n {
             return Err(format!(
@@ -200,8 +206,17 @@ impl Sample {
             Moves::Loop(_) => (None, 2),
         };
         let states = if self.trajectory { steps + 1 } else { 0 };
-        memory::require("this many particles", (states + registers + 3) as u64 * particles.len() as u64 * d as u64)?;
+        let held = states + registers + if self.condition.is_guided() { 7 } else { 3 };
+        memory::require("this many particles", held as u64 * particles.len() as u64 * d as u64)?;
         let short = entry.reverses && whole.is_none() && self.is_short_of_noise(&field, first, session);
+        // The levels are those of the whole run; of its conditions, a part of it has its own.
+        let field = match &conditions {
+            Some(all) if particles.len() < n as usize => {
+                let own = all.of_particles(particles.start as usize..particles.end as usize)?;
+                self.condition.field(Some(&own), &under)?
+            }
+            _ => field,
+        };
         let rows = |whole: &[f64]| whole[particles.start as usize * d..particles.end as usize * d].to_vec();
         let start = match &whole {
             Some(whole) => rows(whole),
@@ -229,7 +244,7 @@ impl Sample {
                 let tell = |now: Progress<'_>| tell(now.done);
                 let watch = Watch::telling(&tell).keeping(checkpoint.part(PARTICLES));
                 let (samples, trajectory) = program.resume(&field, start, noise, device, self.trajectory, watch)?;
-                (samples, program.nfe(), Vec::new(), trajectory)
+                (samples, program.evaluations(&field), Vec::new(), trajectory)
             }
             Moves::Loop(looped) => {
                 let ensemble = Ensemble { field: &field, start: &start, noise, device };
@@ -328,26 +343,49 @@ impl Sample {
         self.field.as_deref().or(self.model.command()).unwrap_or_default()
     }
 
-    /// The field of the law or of the data, or the model.
-    fn read_field(&self, session: &Session) -> Result<Field, Failure> {
-        if let Some(field) = self.model.serve(self.schedule.as_deref(), session)? {
-            return Ok(field);
+    /// The field of the law or of the data, or the model, under conditions or none.
+    fn read_field(&self, session: &Session) -> Result<Under, Failure> {
+        let (path, name) = (Path::new(self.name()), self.name().to_owned());
+        let labels = self.condition.labels()?;
+        let refuse_labels = || match labels {
+            Some(_) => Err(flags::bad_usage(format!(
+                "--labels are the classes of the points in a file of data, and {name} is not one; leave --labels out"
+            ))),
+            None => Ok(()),
+        };
+        if self.model.command().is_some() {
+            refuse_labels()?;
         }
-        let path = Path::new(self.name());
+        if let Some(under) = self.model.serve(self.schedule.as_deref(), session)? {
+            return Ok(under);
+        }
         if is_model(path)? {
+            refuse_labels()?;
             return self.model.open(path, self.schedule.as_deref(), session);
         }
         self.model.refuse(path)?;
-        Ok(match input::measure(self.name(), None, None)? {
-            Measure::Law(mixture) => Field::Mixture(mixture),
-            Measure::Finite(cloud) => Field::DataSet(cloud),
+        match input::measure(&name, None, None)? {
+            Measure::Law(law) => {
+                refuse_labels()?;
+                Ok(by_class(Field::Mixture(law.clone()), name, move |given| Classes::of_mixture(&law, given)))
+            }
+            Measure::Finite(cloud) => match labels {
+                Some(labels) => {
+                    Ok(by_class(Field::DataSet(cloud.clone()), name, move |given| Classes::of_data(&cloud, &labels, given)))
+                }
+                None => {
+                    let why = "has no classes to condition on; give those of its points with --labels FILE";
+                    Ok(without_conditions(Field::DataSet(cloud), name, why))
+                }
+            },
             shape @ Measure::Shape(_) => {
+                refuse_labels()?;
                 let drawn = input::cloud(shape, LAW_DRAWS, session.shared.seed, 1)?;
                 let draws = count(drawn.len());
-                session.note(&format!("{} has no field in closed form: this is the field of {draws} draws of it", self.name()));
-                Field::DataSet(drawn)
+                session.note(&format!("{name} has no field in closed form: this is the field of {draws} draws of it"));
+                Ok(without_conditions(Field::DataSet(drawn), name, "has no classes to condition on; leave --condition out"))
             }
-        })
+        }
     }
 
     /// Whether the first level is so clean that N(0, sigma² I) is not where the particles of the data are there, and says so.

@@ -4,7 +4,7 @@ mod closed_form;
 mod entropic;
 mod estimate;
 mod files;
-mod labels;
+pub mod labels;
 mod low_rank;
 mod record;
 

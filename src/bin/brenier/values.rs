@@ -101,6 +101,21 @@ pub fn tolerance(text: &str) -> Result<f64, String> {
     }
 }
 
+/// LO..HI, times of a schedule.
+pub fn times(text: &str) -> Result<(f64, f64), String> {
+    let ends = text.split_once("..").and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+    ends.filter(|(low, high)| 0.0 <= *low && low < high && *high <= 1.0)
+        .ok_or_else(|| "an interval of times is two numbers from 0 to 1, as in 0.2..0.8, the second larger".into())
+}
+
+/// A finite number.
+pub fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x.is_finite() => Ok(x),
+        _ => Err("a finite number is needed".into()),
+    }
+}
+
 /// A finite number above zero.
 pub fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use crate::path::Level;
 use crate::sampler::adaptive::March;
-use crate::sampler::loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow, Asked, EVALUATIONS, from_level, noise, to_level};
+use crate::sampler::loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow, Asked, EVALUATIONS, from_level, to_level};
 use crate::sampler::loops::{Ensemble, Loop, Looped, Pauses};
 use crate::sampler::{AdaptiveRun, RunError};
 
@@ -23,7 +23,7 @@ impl Loop for BatchErrorNorm<AdaptiveFlow> {
         let bound = if end == 1.0 { bound } else { end };
         let (nfe, parts) = (Cell::new(pauses.part.record(EVALUATIONS).unwrap_or(0)), [start.len()]);
         let mut slope = |t: f64, x: &[f64]| {
-            nfe.set(nfe.get() + 1);
+            nfe.set(nfe.get() + self.0.evaluations(&asked, t));
             self.0.velocity(&asked, 0, t, x)
         };
         let mut march = March::kept(&pauses.part).unwrap_or_else(|| method.begin(&mut slope, [0.0, bound], start, &parts));
@@ -37,7 +37,7 @@ impl Loop for BatchErrorNorm<AdaptiveFlow> {
         }
         let points = self.0.finish(&asked, end, 0, march.at(end));
         let tries = vec![march.tries(); start.len() / ensemble.field.dim()];
-        asked.checked(Ok(Looped { nfe: nfe.get() + usize::from(end < 1.0), points, tries }))
+        asked.checked(Ok(Looped { nfe: nfe.get() + self.0.evaluations_after(&asked, end), points, tries }))
     }
 }
 
@@ -48,15 +48,18 @@ impl Loop for BatchErrorNorm<AdaptiveDpm> {
 
     fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
         let ([first, last], asked, solver) = (self.0.ends()?, Asked::new(ensemble.field), self.0.solver);
-        let mut noise = |q: f64, y: &[f64]| noise(&asked, 0, q, y);
+        let mut nfe = pauses.part.record(EVALUATIONS).unwrap_or(0);
         let begin = || solver.begin(&from_level(ensemble.start, first), first.ratio());
         let mut run = AdaptiveRun::kept(&pauses.part).unwrap_or_else(begin);
         loop {
-            pauses.pass(run.accepted.min(self.0.ticks), |part| run.keep(part))?;
-            if !solver.step(&mut noise, &mut run, last.ratio()) {
+            pauses.pass(run.accepted.min(self.0.ticks), |part| {
+                part.keep_record(EVALUATIONS, &nfe);
+                run.keep(part);
+            })?;
+            if !solver.step(&mut |q, y| self.0.noise(&asked, 0, (q, y), &mut nfe), &mut run, last.ratio()) {
                 let run = asked.checked(run.arrived_at(last.ratio()).map_err(RunError::from))?;
                 let tries = vec![run.tries(); ensemble.start.len() / ensemble.field.dim()];
-                return Ok(Looped { points: to_level(&run.state, last), nfe: run.nfe, tries });
+                return Ok(Looped { points: to_level(&run.state, last), nfe, tries });
             }
         }
     }

@@ -58,6 +58,11 @@ impl<'a> Asked<'a> {
         Self { field, failed: OnceLock::new() }
     }
 
+    /// Evaluations of models for each particle at `level`.
+    pub fn evaluations(&self, level: Level) -> usize {
+        self.field.evaluations(level)
+    }
+
     /// p x̂₀ + q ε̂ at the particles x from `first` on.
     pub fn at(&self, level: Level, of: (f64, f64), first: usize, x: &[f64]) -> Vec<f64> {
         let one = |(i, x): (usize, &[f64])| {
@@ -88,6 +93,16 @@ impl AdaptiveFlow {
         asked.at(level, (level.alpha_dot, level.sigma_dot), first, x)
     }
 
+    /// Evaluations of models for each particle at `t`.
+    pub(in crate::sampler) fn evaluations(&self, asked: &Asked<'_>, t: f64) -> usize {
+        asked.evaluations(self.schedule.level(t))
+    }
+
+    /// Those of [`AdaptiveFlow::finish`].
+    pub(in crate::sampler) fn evaluations_after(&self, asked: &Asked<'_>, end: f64) -> usize {
+        if end == 1.0 { 0 } else { self.evaluations(asked, end) }
+    }
+
     /// The time at which the flow of `field` ends: where the field is singular at the data, a little before them.
     pub(in crate::sampler) fn end(&self, field: &Field) -> f64 {
         if self.schedule.level(1.0).sigma > 0.0 || field.is_regular_at_data() { 1.0 } else { LAST }
@@ -113,7 +128,8 @@ impl Loop for AdaptiveFlow {
                 let velocity = |t: f64, x: &[f64]| self.velocity(&asked, first + i, t, x);
                 let solution = self.method.to_tolerance_before(bound, velocity, &[0.0, end], x, d)?;
                 let state = solution.states.into_iter().next_back().unwrap_or_default();
-                let nfe = solution.evaluated.len() + usize::from(end < 1.0);
+                let made = solution.evaluated.iter().map(|t| self.evaluations(&asked, *t)).sum::<usize>();
+                let nfe = made + self.evaluations_after(&asked, end);
                 Ok(Moved { end: self.finish(&asked, end, first + i, state), nfe, tries: solution.tries })
             };
             asked.checked(block.par_chunks(d).enumerate().map(one).collect())
@@ -133,6 +149,15 @@ impl AdaptiveDpm {
         }
         Ok([first, if last.sigma > 0.0 { last } else { self.schedule.level(0.999) }])
     }
+
+    /// ε̂ at (q, y), y = x/α of the particles from `first` on; adds the evaluations of models for each particle to `made`.
+    pub(in crate::sampler) fn noise(&self, asked: &Asked<'_>, first: usize, (q, y): (f64, &[f64]), made: &mut usize) -> Vec<f64> {
+        let [noisiest, cleanest] = [0.0, 1.0].map(|t| self.schedule.level(t).ratio());
+        let t = self.schedule.time(q.clamp(cleanest, noisiest)).unwrap_or(1.0); // q is beyond its ends by a rounding at most
+        let level = Level { t, alpha: 1.0, sigma: q, alpha_dot: 0.0, sigma_dot: 0.0 };
+        *made += asked.evaluations(level);
+        asked.at(level, (0.0, 1.0), first, y)
+    }
 }
 
 impl Loop for AdaptiveDpm {
@@ -144,19 +169,15 @@ impl Loop for AdaptiveDpm {
         let ([from, last], asked, d) = (self.ends()?, Asked::new(ensemble.field), ensemble.field.dim());
         by_blocks(&ensemble, self.ticks, pauses, |first, block| {
             let one = |(i, x): (usize, &[f64])| {
-                let mut noise = |q: f64, y: &[f64]| noise(&asked, first + i, q, y);
+                let mut made = 0;
+                let mut noise = |q: f64, y: &[f64]| self.noise(&asked, first + i, (q, y), &mut made);
                 let run = self.solver.run(&mut noise, &from_level(x, from), from.ratio(), last.ratio());
                 let run = run.arrived_at(last.ratio())?;
-                Ok(Moved { end: to_level(&run.state, last), nfe: run.nfe, tries: run.tries() })
+                Ok(Moved { end: to_level(&run.state, last), nfe: made, tries: run.tries() })
             };
             asked.checked(block.par_chunks(d).enumerate().map(one).collect())
         })
     }
-}
-
-/// ε̂ at (q, y), y = x/α of the particles from `first` on.
-pub(in crate::sampler) fn noise(asked: &Asked<'_>, first: usize, q: f64, y: &[f64]) -> Vec<f64> {
-    asked.at(Level { t: 1.0, alpha: 1.0, sigma: q, alpha_dot: 0.0, sigma_dot: 0.0 }, (0.0, 1.0), first, y)
 }
 
 /// y = x/α.

@@ -127,12 +127,12 @@ fn descend(
     step: impl Fn(usize, &mut [f64], &mut [f64], Force<'_, RunError>, Normals<'_, RunError>) -> Result<bool, RunError>,
 ) -> Result<Looped, RunError> {
     let Ensemble { field, start, noise, device } = ensemble;
-    let (field, d, len) = (field.prepare(device)?, field.dim(), start.len());
+    let (field, each, d, len) = (field.prepare(device)?, field.evaluations(DATA), field.dim(), start.len());
     let (first, evaluations, drawn) = pauses.part.record(PROGRESS).unwrap_or((0, 0, 0));
     let mut x = pauses.part.array(STATE).unwrap_or(start).to_vec();
     let (evaluations, mut draws) = (Cell::new(evaluations), NoiseBlocks::after(drawn, noise, d));
     let force = |x: &[f64]| -> Result<Vec<f64>, RunError> {
-        evaluations.set(evaluations.get() + 1);
+        evaluations.set(evaluations.get() + each);
         Ok(field.score(DATA, x)?)
     };
     for k in first..steps {

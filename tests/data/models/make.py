@@ -56,6 +56,15 @@ save("nan", eps, [("x", FLOAT, ["n", 2]), ("entry", INT, ["n"])], tables | {"mea
 # Two samples a call, no more and no less, as an export without dynamic axes has it.
 save("fixed", eps, [("x", FLOAT, [2, 2]), ("entry", INT, [2])], tables, [2, 2])
 
+# Under a condition: N(m_c, s² I), c the class of each point, 0 or 1, and 2 for none of them.
+means = np.array([[1, -2], [-1, 0], [0, 1]], np.float32)
+save(
+    "classes",
+    [node("Gather", "means class", "mean"), *eps],
+    [("x", FLOAT, ["n", 2]), ("entry", INT, ["n"]), ("class", INT, ["n"])],
+    {key: array for key, array in tables.items() if key != "mean"} | {"means": means},
+)
+
 # The velocity of rectified flow, dx/ds = ε̂ − x̂₀ with s = 1 − t, 1 at noise; one number 1000 s for all points.
 # With α = 1 − s, σ = s: ε̂ = σ u, x̂₀ = m + α s² u, u = (x − α m)/(α² s² + σ²).
 velocity = [
@@ -75,6 +84,12 @@ velocity = [
 ]
 numbers = {"thousand": np.float32(1000), "unit": np.float32(1), "mean": MEAN, "variance": VARIANCE}
 save("velocity", velocity, [("x", FLOAT, ["n", 2]), ("time", FLOAT, [])], numbers)
+
+# The same under a vector of three numbers, of which two are the mean; two samples a call.
+del numbers["mean"]
+numbers["basis"] = np.float32([[1, 0], [0, 1], [0, 0]])
+vector = [("vector", FLOAT, [2, 3]), ("x", FLOAT, [2, 2]), ("time", FLOAT, [])]
+save("vectors", [node("MatMul", "vector basis", "mean"), *velocity], vector, numbers, [2, 2])
 
 # A picture of 1 × 1 × 2 pixels, with an input of labels.
 picture = [node("Identity", "image", "y")]

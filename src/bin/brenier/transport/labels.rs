@@ -40,7 +40,8 @@ impl Labels {
     }
 }
 
-fn labels(path: &Path) -> Result<Vec<u32>, Failure> {
+/// The classes in the file at `path`.
+pub fn labels(path: &Path) -> Result<Vec<u32>, Failure> {
     let values = read_array(path, "labels")?.values;
     match values.iter().position(|l| !(*l >= 0.0 && *l < 4e9 && l.fract() == 0.0)) {
         Some(at) => Err(format!("{}: label {} is {}; classes are 0, 1, …", path.display(), at, values[at]).into()),
