@@ -27,13 +27,15 @@ pub struct Compare {
     /// Where the levels of a row lie on the schedule; on any but [`Spacing::Trailing`] the solver errors on that one are found
     /// too.
     pub grid: Spacing,
+    /// Of so many steps the best times are searched for too, for each method that draws no noise.
+    pub find_steps: Option<usize>,
     /// Seed.
     pub seed: u32,
 }
 
 impl Default for Compare {
     fn default() -> Self {
-        Self { n: 4096, steps: vec![1, 2, 5, 10, 20, 50, 100], grid: Spacing::Trailing, seed: 0 }
+        Self { n: 4096, steps: vec![1, 2, 5, 10, 20, 50, 100], grid: Spacing::Trailing, find_steps: None, seed: 0 }
     }
 }
 
@@ -132,9 +134,10 @@ impl Compare {
         })
     }
 
-    /// The rows of entrants.
+    /// The rows of entrants, and the searches for their best steps.
     fn rows(&self, entrants: impl Iterator<Item = &'static Entrant>) -> usize {
-        entrants.map(|entrant| entrant.rows(self.steps.len())).sum()
+        let searches = |entrant: &Entrant| usize::from(self.find_steps.is_some() && entrant.is_searched());
+        entrants.map(|entrant| entrant.rows(self.steps.len()) + searches(entrant)).sum()
     }
 
     /// Splits the target in A and B, has `make` fill the bench and the record, and closes both.
@@ -177,6 +180,8 @@ impl Compare {
             device,
             watch,
             rows: Vec::new(),
+            find_steps: self.find_steps,
+            found: Vec::new(),
             all,
             samples: Vec::new(),
             trailing: Vec::new(),
@@ -204,6 +209,7 @@ impl Compare {
             classes: Vec::new(),
             grid: self.grid.name().into(),
             reclocking: Vec::new(),
+            found: Vec::new(),
             ledger: Vec::new(),
             free_energy: Vec::new(),
             notes: Vec::new(),
@@ -211,9 +217,9 @@ impl Compare {
             wall_seconds: 0.0,
         };
         make(&mut bench, &mut record)?;
-        let Workbench { rows, samples, trailing, ledger, trajectories, .. } = bench;
+        let Workbench { rows, samples, trailing, found, ledger, trajectories, .. } = bench;
         let reclocking = trailing.into_iter().map(|before| before.beside(&rows)).collect();
-        let record = CompareRecord { rows, reclocking, ledger, wall_seconds: begun.elapsed().as_secs_f64(), ..record };
+        let record = CompareRecord { rows, reclocking, found, ledger, wall_seconds: begun.elapsed().as_secs_f64(), ..record };
         Ok(Comparison { record, samples, train, heldout, trajectories })
     }
 }

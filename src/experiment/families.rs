@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::experiment::entrants::{EPS_TRANSPORT, Entrant, On, Way};
+use crate::experiment::find_steps::Finding;
 use crate::experiment::ledger::Ends;
 use crate::experiment::record::{Family, FreeEnergy};
 use crate::experiment::workbench::{END_OF_DIFFUSION, Made, Setting, Workbench};
@@ -86,14 +87,19 @@ impl Workbench<'_> {
 
     /// The rows of entrants that run at every number of steps.
     fn enter(&mut self, entrants: impl Iterator<Item = &'static Entrant>, setting: &Setting<'_>) -> Result<(), Error> {
-        let Self { grid, source, seed, device, .. } = *self;
-        let pilot = (grid == Spacing::ArcLength).then(|| ArcLength::of(setting.field, setting.schedule, source, seed, device));
-        let pilot = pilot.transpose()?;
+        let Self { grid, find_steps, source, seed, device, .. } = *self;
+        let needed = grid == Spacing::ArcLength || find_steps.is_some();
+        let pilot = needed.then(|| ArcLength::of(setting.field, setting.schedule, source, seed, device)).transpose()?;
+        let finding = pilot.as_ref().zip(find_steps);
+        let mut finding = finding.map(|(pilot, steps)| Finding { steps, pilot, device, reference: None });
         for entrant in entrants {
             match entrant.way {
                 Way::Method(name) => {
                     let method = named(name)?.method(setting.field, setting.schedule, &Options::default())?;
-                    self.sweep(entrant, method.as_ref(), setting, pilot.as_ref())?;
+                    self.sweep(entrant, method.as_ref(), setting, pilot.as_ref().filter(|_| grid == Spacing::ArcLength))?;
+                    if let Some(finding) = finding.as_mut().filter(|_| entrant.is_searched()) {
+                        self.find_steps(entrant, method.as_ref(), setting, finding)?;
+                    }
                 }
                 Way::Ladder => self.annealed_langevin(entrant, setting.field)?,
                 Way::Map(_) => {}

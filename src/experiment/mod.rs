@@ -19,6 +19,7 @@ pub mod descent;
 pub mod entrants;
 pub mod evaluate;
 mod families;
+mod find_steps;
 pub mod ledger;
 pub mod record;
 pub mod selftest;
@@ -31,4 +32,6 @@ pub use compare::{Compare, Named};
 pub use descent::{Descend, DescentRecord};
 pub use entrants::{ENTRANTS, Entrant, Mark};
 pub use evaluate::{Evaluate, EvaluateRecord};
-pub use record::{CompareRecord, Comparison, Family, Flag, FreeEnergy, Ledger, NoiseFloor, Reclocked, Row, Trajectory};
+pub use record::{
+    CompareRecord, Comparison, Family, Flag, Found, FreeEnergy, Ledger, NamedGrid, NoiseFloor, Reclocked, Row, Trajectory,
+};

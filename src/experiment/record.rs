@@ -78,6 +78,50 @@ pub struct Reclocked {
     pub nfe: Option<f64>,
 }
 
+/// A named grid and its solver error, as that of a [`Row`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NamedGrid {
+    /// Name of its spacing.
+    pub grid: String,
+    /// Its times, from 0 (noise) to 1 (data).
+    pub times: Vec<f64>,
+    /// RMS distance of each particle to its own end point at 1,024 Heun steps.
+    pub solver_error: f64,
+}
+
+/// The best times that were found for a method and a number of steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// Name of the method.
+    pub method: String,
+    /// The times, from 0 (noise) to 1 (data).
+    pub times: Vec<f64>,
+    /// Their solver error on the comparison's particles, on which they were not fitted.
+    pub solver_error: f64,
+    /// The named grid of as many steps whose solver error is least.
+    pub best_grid: NamedGrid,
+    /// All named grids of as many steps.
+    pub grids: Vec<NamedGrid>,
+}
+
+impl Found {
+    /// What was found, or the best of `grids` where that is no worse; none without a grid.
+    pub fn judged(method: &str, times: Vec<f64>, solver_error: f64, grids: Vec<NamedGrid>) -> Option<Self> {
+        let best_grid = grids.iter().min_by(|a, b| a.solver_error.total_cmp(&b.solver_error))?.clone();
+        let (times, solver_error) = if solver_error < best_grid.solver_error {
+            (times, solver_error)
+        } else {
+            (best_grid.times.clone(), best_grid.solver_error)
+        };
+        Some(Self { method: method.into(), times, solver_error, best_grid, grids })
+    }
+
+    /// Steps.
+    pub fn steps(&self) -> usize {
+        self.times.len() - 1
+    }
+}
+
 /// The ledger of one deterministic path ([`experiment::ledger`](crate::experiment::ledger) has the equations):
 /// action = W₂² + coupling gap + bend + clock, all in units of |x−y|² and of the same particles.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -174,6 +218,8 @@ pub struct CompareRecord {
     /// On a grid other than `trailing`, evaluations at equal solver error there and here, for each deterministic method and
     /// number of steps above one.
     pub reclocking: Vec<Reclocked>,
+    /// The best times of each method, where they were asked for.
+    pub found: Vec<Found>,
     /// One ledger a deterministic path.
     pub ledger: Vec<Ledger>,
     /// Free energy along the diffusion path, from noise to data.

@@ -8,7 +8,7 @@ use crate::backend::{Device, Noise};
 use crate::error::Error;
 use crate::experiment::entrants::Entrant;
 use crate::experiment::ledger::{Ends, Estimate, Path, action_from_regression, ledger};
-use crate::experiment::record::{Family, FreeEnergy, Ledger, Reclocked, Row, Trajectory};
+use crate::experiment::record::{Family, Found, FreeEnergy, Ledger, Reclocked, Row, Trajectory};
 use crate::experiment::walk::{Route, Steps, Walk, rms_distance};
 use crate::field::Field;
 use crate::measure::{Cloud, Measure};
@@ -44,7 +44,10 @@ pub struct Workbench<'a> {
     pub device: &'a Device,
     pub watch: Watch<'a>,
     pub rows: Vec<Row>,
-    /// Rows there will be.
+    /// The best times of so many steps are searched for too.
+    pub find_steps: Option<usize>,
+    pub found: Vec<Found>,
+    /// Rows and searches there will be.
     pub all: usize,
     pub samples: Vec<Cloud>,
     /// The solver errors on the trailing grid, where the rows are on another.
@@ -106,10 +109,15 @@ pub struct Made {
 
 impl Workbench<'_> {
     pub fn tell(&self, what: &str) -> Result<(), Error> {
-        match self.watch.tell(Progress { stage: what, done: self.rows.len(), of: Some(self.all), ..Progress::default() }) {
+        match self.watch.tell(Progress { stage: what, done: self.done(), of: Some(self.all), ..Progress::default() }) {
             true => Ok(()),
             false => Err(RunError::Stopped { steps: self.rows.len() }.into()),
         }
+    }
+
+    /// Rows and searches so far.
+    pub fn done(&self) -> usize {
+        self.rows.len() + self.found.len()
     }
 
     pub fn go_on(&self) -> bool {

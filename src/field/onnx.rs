@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor, TensorElementType};
 use thiserror::Error;
 
-use crate::field::{Batch, ConditionError, Conditions, FieldError, HostField, Signature};
+use crate::field::{Batch, ConditionError, Conditional, Conditions, FieldError, HostField, Signature};
 use crate::names::nearest;
 use crate::path::{Prediction, Schedule};
 use crate::random::{Philox, Stream};
 
-/// Coordinates in one call: large enough for a perceptron's products, small enough for the activations of a picture's network.
+/// Coordinates, or numbers of conditions, in one call: large enough for a perceptron's products, small enough for the activations of a picture's network.
 const COORDINATES: usize = 1 << 18;
 
 /// Which inputs of the file are which, where shapes do not tell.
@@ -117,7 +118,7 @@ pub enum OnnxError {
 
 impl Onnx {
     /// The model in the file at `path`, which `signature` describes; `inputs` where the shapes do not tell which
-    /// are which. One that takes conditions is asked under those of [`Onnx::under`].
+    /// are which. One that takes conditions is asked under those of [`Conditional::under`].
     ///
     /// # Errors
     /// [`OnnxError`] when no runtime is found, the runtime cannot open the file, or its inputs and outputs are not those of a field.
@@ -126,7 +127,9 @@ impl Onnx {
         let environment = runtime()?;
         let threads = rayon::current_num_threads();
         let builder = Session::builder(environment).map_err(refused)?;
-        let mut builder = builder.with_intra_threads(threads).map_err(|error| refused(error.into()))?;
+        let builder = builder.with_intra_threads(threads).map_err(|error| refused(error.into()))?;
+        // What goes wrong is an error of ours, and need not be logged too.
+        let mut builder = builder.with_log_level(LogLevel::Fatal).map_err(|error| refused(error.into()))?;
         let session = builder.commit_from_file(path).map_err(refused)?;
         let ports = ports(&session, inputs).map_err(|fault| fault.of(path, session.inputs()))?;
         let points = &ports.points;
@@ -139,26 +142,6 @@ impl Onnx {
             points: points.shape.clone(),
         })?;
         Ok(Self { session: Arc::new(Mutex::new(session)), signature, ports, output, batch, dim, conditions: None })
-    }
-
-    /// The model asked about each particle under its condition.
-    ///
-    /// # Errors
-    /// [`ConditionError`] when it takes none, others, or integers.
-    pub fn under(&self, conditions: Conditions) -> Result<Self, ConditionError> {
-        let port = self.ports.condition.as_ref().ok_or(ConditionError::NotTaken)?;
-        if conditions.width() != port.numbers() {
-            return Err(ConditionError::Width { found: conditions.width(), needed: port.numbers() });
-        }
-        if port.is_integer() {
-            conditions.check_integers()?;
-        }
-        Ok(Self { conditions: Some(conditions), ..self.clone() })
-    }
-
-    /// Numbers of a condition, where it takes one.
-    pub fn condition_width(&self) -> Option<usize> {
-        self.ports.condition.as_ref().map(Port::numbers)
     }
 
     /// The shape of one point, as the file has it: channels × height × width of a picture.
@@ -232,6 +215,23 @@ impl Onnx {
     }
 }
 
+impl Conditional for Onnx {
+    fn condition_width(&self) -> Option<usize> {
+        self.ports.condition.as_ref().map(Port::numbers)
+    }
+
+    fn under(&self, conditions: Conditions) -> Result<Self, ConditionError> {
+        let port = self.ports.condition.as_ref().ok_or(ConditionError::NotTaken)?;
+        if conditions.width() != port.numbers() {
+            return Err(ConditionError::Width { found: conditions.width(), needed: port.numbers() });
+        }
+        if port.is_integer() {
+            conditions.check_integers()?;
+        }
+        Ok(Self { conditions: Some(conditions), ..self.clone() })
+    }
+}
+
 impl HostField for Onnx {
     fn dim(&self) -> usize {
         self.dim
@@ -247,7 +247,8 @@ impl HostField for Onnx {
 
     fn predict(&self, batch: Batch<'_>, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let time = if self.ports.time.is_some() { self.signature.time(batch.level)? } else { 0.0 };
-        let rows = self.batch.unwrap_or((COORDINATES / self.dim).max(1));
+        let numbers = self.dim.max(self.condition_width().unwrap_or(0));
+        let rows = self.batch.unwrap_or((COORDINATES / numbers).max(1));
         let calls = batch.points.chunks(rows * self.dim).zip(out.chunks_mut(rows * self.dim));
         calls.enumerate().try_for_each(|(call, (points, out))| {
             self.call(Batch { points, first: batch.first + call * rows, ..batch }, time, out)

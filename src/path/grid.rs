@@ -122,6 +122,20 @@ pub enum GridError {
         /// The time found.
         value: f64,
     },
+    /// Times of a whole run that do not go all the way.
+    #[error("the times run from {first} to {last}; a run starts at 0 (noise) and ends at 1 (data)")]
+    NotWhole {
+        /// The first time.
+        first: f64,
+        /// The last time.
+        last: f64,
+    },
+    /// Too few times for a step.
+    #[error("{count} times make no step; give at least two, of which the first is 0 (noise) and the last 1 (data)")]
+    TooFew {
+        /// Times given.
+        count: usize,
+    },
     /// A level not finite, negative, or no cleaner than the one before.
     #[error(
         "level {index} of the grid has alpha = {alpha} and sigma = {sigma}; both must be finite and not negative, and sigma/alpha must fall strictly"
@@ -219,6 +233,17 @@ impl Grid {
         Self::of_sigmas(&sigmas, Form::Exploding)
     }
 
+    /// The grid of `schedule` at `times`, the last of which is the data, (α, σ) = (1, 0), on
+    /// [`Schedule::Ve`] too; the clock of these levels is then linear in σ.
+    ///
+    /// # Errors
+    /// As [`Grid::at`].
+    pub fn at_to_data(schedule: &Schedule, times: &[f64]) -> Result<Self, GridError> {
+        let (Schedule::Ve { .. }, [noisy @ .., _]) = (schedule, times) else { return Self::at(schedule, times) };
+        let sigmas: Vec<f64> = noisy.iter().map(|&t| schedule.level(t).sigma).chain([0.0]).collect();
+        Self::of_sigmas(&sigmas, Form::Exploding)
+    }
+
     /// The levels of `schedule` at falling `ratios` σ/α, and then its end t = 1 where that is cleaner.
     ///
     /// # Errors
@@ -301,6 +326,18 @@ impl Grid {
     pub fn start(&self) -> Level {
         self.levels[0]
     }
+}
+
+/// Refuses `times` that are not those of a whole run: at least two, rising strictly from 0 to 1.
+///
+/// # Errors
+/// [`GridError`] that says what they are instead.
+pub fn check_times(times: &[f64]) -> Result<(), GridError> {
+    let [first, .., last] = *times else { return Err(GridError::TooFew { count: times.len() }) };
+    if let Some(index) = (0..times.len()).find(|&i| !times[i].is_finite() || i > 0 && times[i] <= times[i - 1]) {
+        return Err(GridError::NotIncreasing { index, value: times[index] });
+    }
+    if first == 0.0 && last == 1.0 { Ok(()) } else { Err(GridError::NotWhole { first, last }) }
 }
 
 /// Times of `steps` entries of a table of `size`, noisiest first, and of the data.

@@ -11,6 +11,6 @@ pub mod table;
 pub use conversion::{ConversionError, PREDICTIONS, Prediction, PredictionError, combination, convert};
 pub use edm_table::NoiseClock;
 pub use forward::{Forward, forward_of_levels, levels_of_forward};
-pub use grid::{Grid, GridError, Level, Spacing};
+pub use grid::{Grid, GridError, Level, Spacing, check_times};
 pub use schedule::{SCHEDULES, Schedule, ScheduleError};
 pub use sigmas::Form;

@@ -14,6 +14,7 @@ mod page;
 mod plane;
 mod plot;
 mod scatter;
+mod steps;
 mod table;
 
 use crate::error::Error;
@@ -125,6 +126,7 @@ pub fn draw(comparison: &Comparison, image: Option<(usize, usize)>) -> Result<Re
     let figures = [
         curves::solver_error(record),
         curves::reclocking(record),
+        steps::figure(record),
         curves::divergence(record),
         scatter::trajectories(comparison),
         ledger::figure(record),

@@ -11,6 +11,8 @@
 //! ([`Overshooting`](crate::sampler::compat::Overshooting)), and a last slope taken for
 //! the next first one where it is not ([`stale_slope`](crate::sampler::compat::stale_slope)).
 
+use std::iter::Sum;
+
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -28,6 +30,31 @@ pub struct Adaptive {
     pub atol: f64,
 }
 
+/// Steps that an error estimate decided on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tries {
+    /// Steps made.
+    pub accepted: usize,
+    /// Steps tried whose error was above the tolerance.
+    pub rejected: usize,
+}
+
+impl Tries {
+    /// One more try.
+    fn count(&mut self, is_accepted: bool) {
+        *(if is_accepted { &mut self.accepted } else { &mut self.rejected }) += 1;
+    }
+}
+
+impl Sum for Tries {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            accepted: sum.accepted + one.accepted,
+            rejected: sum.rejected + one.rejected,
+        })
+    }
+}
+
 /// A solved system.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Solution {
@@ -35,6 +62,8 @@ pub struct Solution {
     pub states: Vec<Vec<f64>>,
     /// Times at which the slope was evaluated, in order.
     pub evaluated: Vec<f64>,
+    /// Steps accepted and rejected, of all particles and at all tolerances together.
+    pub tries: Tries,
 }
 
 /// Why a system was not solved.
@@ -58,6 +87,8 @@ pub enum AdaptiveError {
     },
 }
 
+/// The record of a march's steps.
+const TRIES: &str = "accepted and rejected";
 /// Most rounds of [`Adaptive::to_tolerance`].
 const ROUNDS: usize = 6;
 
@@ -146,6 +177,7 @@ impl Adaptive {
             let mut next = solve(&method)?;
             let settled = last.states.iter().flatten().zip(next.states.iter().flatten()).all(agree);
             next.evaluated.extend_from_slice(&last.evaluated);
+            next.tries = [last.tries, next.tries].into_iter().sum();
             last = next;
             if settled {
                 break;
@@ -176,7 +208,7 @@ impl Adaptive {
         if times.windows(2).any(|pair| (pair[1] - pair[0]) * sign <= 0.0 || !pair[1].is_finite()) {
             return Err(AdaptiveError::Times);
         }
-        let mut solution = Solution { states: vec![start.to_vec()], evaluated: Vec::new() };
+        let mut solution = Solution { states: vec![start.to_vec()], evaluated: Vec::new(), tries: Tries::default() };
         let mut slope = |t: f64, y: &[f64]| {
             solution.evaluated.push(t);
             slope(t, y)
@@ -188,6 +220,7 @@ impl Adaptive {
             }
             solution.states.push(march.at(time));
         }
+        solution.tries = march.tries;
         Ok(solution)
     }
 
@@ -198,7 +231,7 @@ impl Adaptive {
         let mut f = in_order(sign, slope);
         let now = Node { t: first, y: start.to_vec(), slope: f(first, start) };
         let h = self.first_step(&now, end, &mut f, parts);
-        March { sign, end, now, h, last: None }
+        March { sign, end, now, h, last: None, tries: Tries::default() }
     }
 
     /// Tries one step.
@@ -219,6 +252,7 @@ impl Adaptive {
         if !error.is_finite() {
             return Err(AdaptiveError::NotFinite { t: sign * to });
         }
+        march.tries.count(error <= 1.0);
         if error <= 1.0 {
             let fresh = if self.pair.first_same_as_last { tried.slope } else { f(to, &tried.y) };
             let before = std::mem::replace(&mut march.now, Node { slope: fresh, ..tried });
@@ -284,9 +318,15 @@ pub struct March {
     h: f64,
     /// Where the last step began, its length and the state in its middle.
     last: Option<(Node, f64, Vec<f64>)>,
+    tries: Tries,
 }
 
 impl March {
+    /// Steps accepted and rejected so far.
+    pub fn tries(&self) -> Tries {
+        self.tries
+    }
+
     /// The time of the last node.
     pub fn time(&self) -> f64 {
         self.sign * self.now.t
@@ -306,6 +346,7 @@ impl March {
     /// Keeps the march.
     pub fn keep(&self, part: &mut Part<'_>) {
         part.keep_array("sign, end and step", vec![self.sign, self.end, self.h]);
+        part.keep_record(TRIES, &(self.tries.accepted, self.tries.rejected));
         self.now.keep("now", part);
         if let Some((before, step, middle)) = &self.last {
             before.keep("before", part);
@@ -317,10 +358,11 @@ impl March {
     /// The march that was kept.
     pub fn kept(part: &Part<'_>) -> Option<Self> {
         let &[sign, end, h] = part.array("sign, end and step")? else { return None };
+        let (accepted, rejected) = part.record(TRIES)?;
         let step = part.array("last step").and_then(<[f64]>::first).copied();
         let last = Node::kept("before", part).zip(step).zip(part.array("middle"));
         let last = last.map(|((before, step), middle)| (before, step, middle.to_vec()));
-        Some(Self { sign, end, now: Node::kept("now", part)?, h, last })
+        Some(Self { sign, end, now: Node::kept("now", part)?, h, last, tries: Tries { accepted, rejected } })
     }
 }
 
@@ -333,7 +375,7 @@ fn end_of(times: &[f64]) -> f64 {
 fn joined(solved: &[Solution], times: usize) -> Solution {
     let at = |i: usize| solved.iter().flat_map(|solution| solution.states[i].iter().copied()).collect();
     let evaluated = solved.iter().flat_map(|solution| solution.evaluated.iter().copied()).collect();
-    Solution { states: (0..times).map(at).collect(), evaluated }
+    Solution { states: (0..times).map(at).collect(), evaluated, tries: solved.iter().map(|solution| solution.tries).sum() }
 }
 
 /// A time, the state and its slope.

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::backend::Device;
 use crate::field::Field;
 use crate::measure::{Measure, Mixture};
-use crate::path::{Grid, GridError, Level, Schedule, ScheduleError, Spacing};
+use crate::path::{Grid, GridError, Level, Schedule, ScheduleError, Spacing, check_times};
 use crate::program::Program;
 use crate::random::Stream;
 use crate::sampler::annealed_langevin::SIGMA_MIN;
@@ -28,6 +28,8 @@ pub struct Course {
     pub first: Level,
     /// Steps or levels.
     pub steps: usize,
+    /// Where the levels of a program lie: the name of a spacing, `ladder`, `shifted`, or `times` where they are given.
+    pub grid: Option<&'static str>,
     /// What a user should know of such a run, in a sentence.
     pub advice: Option<String>,
 }
@@ -55,10 +57,16 @@ pub enum CourseError {
         method: &'static str,
     },
     /// Levels for a method that has its own.
-    #[error("{method} has levels of its own; leave --grid and --shift out")]
+    #[error("{method} has levels of its own; leave --grid, --times and --shift out")]
     OwnLevels {
         /// The method.
         method: &'static str,
+    },
+    /// Levels that are given, and another word about them.
+    #[error("--times gives the levels, and so their number; leave {flag} out")]
+    TimesAnd {
+        /// The flag of the other.
+        flag: &'static str,
     },
     /// A number of steps for a method that chooses them.
     #[error("{method} chooses its steps; leave --steps out, and set --tol")]
@@ -99,7 +107,7 @@ pub enum CourseError {
 impl CourseError {
     /// Whether the method was asked for something that it does not look at, whatever the field.
     pub fn is_of_options(&self) -> bool {
-        matches!(self, Self::NotTaken { .. } | Self::OwnLevels { .. } | Self::OwnSteps { .. })
+        matches!(self, Self::NotTaken { .. } | Self::OwnLevels { .. } | Self::OwnSteps { .. } | Self::TimesAnd { .. })
     }
 }
 
@@ -123,20 +131,20 @@ impl Entry {
             Kind::Program(make) => make,
             Kind::Loop(make) => {
                 let looped = make(&setting)?;
-                return Ok(Course { first: looped.start(), moves: Moves::Loop(looped), steps, advice: None });
+                return Ok(Course { first: looped.start(), moves: Moves::Loop(looped), steps, grid: None, advice: None });
             }
         };
-        let width = (self.levels == Levels::Ladder && options.schedule.is_none()).then(|| width(field, options.seed)).flatten();
-        let grid = match width {
+        let on_ladder = self.levels == Levels::Ladder && options.schedule.is_none() && options.times.is_none();
+        let (grid, name) = match on_ladder.then(|| width(field, options.seed)).flatten() {
             Some(width) => {
                 setting.updates = UPDATES_ON_LADDER;
-                Grid::ladder(width, SIGMA_MIN, steps)?
+                (Grid::ladder(width, SIGMA_MIN, steps)?, "ladder")
             }
             None => self.grid(&setting, device)?,
         };
         let method = make(&setting)?;
         let (program, first, advice) = (method.program(&grid), grid.start(), method.advice(&grid));
-        Ok(Course { steps: program.steps.len(), moves: Moves::Program(program), first, advice })
+        Ok(Course { steps: program.steps.len(), moves: Moves::Program(program), first, grid: Some(name), advice })
     }
 
     /// The method on `field` and the levels of `schedule`.
@@ -150,14 +158,19 @@ impl Entry {
         Ok(make(&Setting { entry: self, field, schedule: schedule.clone(), updates: UPDATES, options })?)
     }
 
-    /// The levels on the setting's schedule.
-    fn grid(&self, setting: &Setting<'_>, device: &Device) -> Result<Grid, CourseError> {
+    /// The levels on the setting's schedule, and their name.
+    fn grid(&self, setting: &Setting<'_>, device: &Device) -> Result<(Grid, &'static str), CourseError> {
         let (schedule, options, steps) = (&setting.schedule, setting.options, setting.steps());
+        let to_data = self.levels == Levels::ToData;
+        if let Some(times) = &options.times {
+            check_times(times)?;
+            return Ok((if to_data { Grid::at_to_data(schedule, times) } else { Grid::at(schedule, times) }?, "times"));
+        }
         if let Some(factor) = options.shift {
             if *schedule != Schedule::CondOt || !matches!(options.grid, None | Some(Spacing::Trailing)) {
                 return Err(CourseError::Shift);
             }
-            return Ok(Grid::shifted(steps, SHIFTED_ENTRIES, factor, setting.has(Compat::DOUBLE_SHIFT))?);
+            return Ok((Grid::shifted(steps, SHIFTED_ENTRIES, factor, setting.has(Compat::DOUBLE_SHIFT))?, "shifted"));
         }
         let spacing = match options.grid {
             Some(Spacing::Iddpm) if setting.has(Compat::IDDPM_GRID_FLOAT32) => Spacing::IddpmFloat32,
@@ -166,14 +179,13 @@ impl Entry {
             None if setting.field.schedule().is_some() => Spacing::Trailing,
             None => self.spacing(),
         };
-        let to_data = self.levels == Levels::ToData;
         if spacing == Spacing::ArcLength {
             let normal = Measure::Law(Mixture::standard_normal(setting.field.dim()));
             let pilot = ArcLength::of(setting.field, schedule, &normal, options.seed, device)?;
-            return Ok(if to_data { pilot.grid_to_data(steps) } else { pilot.grid(steps) }?);
+            return Ok((if to_data { pilot.grid_to_data(steps) } else { pilot.grid(steps) }?, spacing.name()));
         }
         let spaced = if to_data { Grid::spaced_to_data } else { Grid::spaced };
-        Ok(spaced(schedule, steps, spacing)?)
+        Ok((spaced(schedule, steps, spacing)?, spacing.name()))
     }
 
     /// Refuses an option that the method would not look at.
@@ -185,10 +197,14 @@ impl Entry {
         if let Some(choice) = Choice::ALL.iter().find(|choice| options.gives(**choice) && !self.takes(**choice)) {
             return Err(match choice {
                 Choice::Schedule => CourseError::OwnSchedule { method },
-                Choice::Grid | Choice::Shift => CourseError::OwnLevels { method },
+                Choice::Grid | Choice::Times | Choice::Shift => CourseError::OwnLevels { method },
                 Choice::Steps => CourseError::OwnSteps { method },
                 other => CourseError::NotTaken { flag: other.flag(), methods: listed(other.methods()), method },
             });
+        }
+        let levels = [Choice::Grid, Choice::Shift, Choice::Steps];
+        if let Some(other) = levels.into_iter().find(|choice| options.times.is_some() && options.gives(*choice)) {
+            return Err(CourseError::TimesAnd { flag: other.flag() });
         }
         match options.compat.iter().find(|defect| !self.defects.contains(defect)) {
             Some(defect) => Err(CourseError::NotDefective { name: defect.name, methods: listed(defect.methods()), method }),

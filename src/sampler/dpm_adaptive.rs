@@ -12,7 +12,7 @@
 //! numbers of y share one step: give one particle for control of each, all for the published code's (`compat batch_error_norm`).
 
 use crate::checkpoint::Part;
-use crate::sampler::AdaptiveError;
+use crate::sampler::{AdaptiveError, Tries};
 
 /// The adaptive DPM-Solver and its controller.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +57,11 @@ pub struct AdaptiveRun {
 }
 
 impl AdaptiveRun {
+    /// Steps accepted and rejected.
+    pub fn tries(&self) -> Tries {
+        Tries { accepted: self.accepted, rejected: self.rejected }
+    }
+
     /// Keeps the run.
     pub fn keep(&self, part: &mut Part<'_>) {
         part.keep_record("accepted, rejected and nfe", &(self.accepted, self.rejected, self.nfe));

@@ -77,6 +77,8 @@ pub enum Choice {
     Schedule,
     /// The spacing of the levels.
     Grid,
+    /// The times of the levels.
+    Times,
     /// The shift of a flow's levels.
     Shift,
     /// The number of steps.
@@ -99,7 +101,7 @@ pub enum Choice {
 
 impl Choice {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Eta,
         Self::Churn,
         Self::Step,
@@ -109,6 +111,7 @@ impl Choice {
         Self::Length,
         Self::Schedule,
         Self::Grid,
+        Self::Times,
         Self::Shift,
         Self::Steps,
     ];
@@ -118,6 +121,7 @@ impl Choice {
         match self {
             Self::Schedule => "--schedule",
             Self::Grid => "--grid",
+            Self::Times => "--times",
             Self::Shift => "--shift",
             Self::Steps => "--steps",
             Self::Eta => "--eta",
@@ -212,7 +216,8 @@ impl Entry {
         match choice {
             Choice::Schedule => self.schedule.is_some(),
             Choice::Grid | Choice::Shift => is_program,
-            Choice::Steps => !self.options.contains(&Choice::Tolerance), // which chooses them
+            Choice::Times => is_program && !self.options.contains(&Choice::Step), // whose steps all are at one level
+            Choice::Steps => !self.options.contains(&Choice::Tolerance),          // which chooses them
             other => self.options.contains(&other),
         }
     }
@@ -244,6 +249,8 @@ pub struct Options {
     pub schedule: Option<Schedule>,
     /// Where the levels lie; none: where the method has them.
     pub grid: Option<Spacing>,
+    /// The times of the levels, rising strictly from 0 (noise) to 1 (data), in place of `grid`, `shift` and `steps`.
+    pub times: Option<Vec<f64>>,
     /// F of a flow whose levels are shifted towards the noise, σ ← Fσ/(1 + (F − 1)σ).
     pub shift: Option<f64>,
     /// Steps or levels, of methods that do not choose them; 50.
@@ -275,6 +282,7 @@ impl Options {
         match choice {
             Choice::Schedule => self.schedule.is_some(),
             Choice::Grid => self.grid.is_some(),
+            Choice::Times => self.times.is_some(),
             Choice::Shift => self.shift.is_some(),
             Choice::Steps => self.steps.is_some(),
             Choice::Eta => self.eta.is_some(),
@@ -321,7 +329,8 @@ impl Setting<'_> {
 
     /// Steps.
     pub fn steps(&self) -> usize {
-        self.options.steps.unwrap_or(STEPS)
+        let given = self.options.times.as_ref().map(|times| times.len().saturating_sub(1));
+        given.or(self.options.steps).unwrap_or(STEPS)
     }
 
     /// The law whose field it is.

@@ -7,8 +7,8 @@ use crate::backend::{Device, Noise};
 use crate::checkpoint::{Checkpoint, Part};
 use crate::field::Field;
 use crate::path::Level;
-use crate::sampler::RunError;
 use crate::sampler::run::check_particles;
+use crate::sampler::{RunError, Tries};
 
 /// A sampling method that is not a [`Program`](crate::program::Program).
 pub trait Loop {
@@ -42,6 +42,8 @@ pub struct Looped {
     pub points: Vec<f64>,
     /// Evaluations of models ([`Field::evaluations`]), the mean over the particles.
     pub nfe: usize,
+    /// Steps accepted and rejected, of each particle; empty where no error decides on them.
+    pub tries: Vec<Tries>,
 }
 
 impl dyn Loop {

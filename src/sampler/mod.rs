@@ -43,6 +43,7 @@ pub mod likelihood;
 pub mod lms;
 pub mod loops;
 mod noise_blocks;
+pub mod optimal_steps;
 pub mod predictor_corrector;
 pub mod renoise;
 pub mod run;
@@ -55,7 +56,7 @@ pub mod unadjusted_langevin;
 use crate::path::{Grid, Spacing};
 use crate::program::Program;
 
-pub use adaptive::{Adaptive, AdaptiveError, Solution};
+pub use adaptive::{Adaptive, AdaptiveError, Solution, Tries};
 pub use annealed_langevin::AnnealedLangevin;
 pub use arc_length::ArcLength;
 pub use compat::{
@@ -82,6 +83,7 @@ pub use lms::Lms;
 pub use loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow};
 pub use loops::energy::{ImageDescent, PlaneDescent, PlanePath};
 pub use loops::{Ensemble, Loop, Looped, Pauses};
+pub use optimal_steps::OptimalSteps;
 pub use predictor_corrector::{Corrected, Corrector, Predictor, PredictorCorrector, ReverseSde, Sde};
 pub use renoise::Renoise;
 pub use run::{Observe, RunError, Underway};

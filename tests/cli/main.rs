@@ -26,3 +26,4 @@ mod records;
 mod sample;
 mod schedule;
 mod session;
+mod times;

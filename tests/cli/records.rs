@@ -125,11 +125,11 @@ fn barycenter_prints_and_writes_what_the_page_says() {
 #[test]
 fn the_ledger_and_the_reclocking_of_compare_have_the_keys_that_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
-    let args = "compare moons --n 60 --steps 2,4 --grid arc-length --json --quiet --out c";
+    let args = "compare moons --n 60 --steps 2,4 --grid arc-length --find-steps 2 --json --quiet --out c";
     let mut command = Command::cargo_bin("brenier").unwrap();
     let output = command.current_dir(folder.path()).args(args.split(' ')).assert().success().get_output().clone();
     let record: Value = serde_json::from_slice(&output.stdout).unwrap();
-    for list in ["ledger", "reclocking"] {
+    for list in ["ledger", "reclocking", "found"] {
         let mut found = BTreeSet::new();
         keys(&record[list][0], "", &mut found);
         assert_eq!(found, documented("compare", list), "{list}");
@@ -140,7 +140,12 @@ fn the_ledger_and_the_reclocking_of_compare_have_the_keys_that_the_page_says() {
 #[test]
 fn sample_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
-    let runs = ["sample moons --n 60 --steps 2 --trajectory", "sample normal --n 60 --method dopri5"];
+    fs::write(folder.path().join("times.txt"), "0\n0.3\n1\n").unwrap();
+    let runs = [
+        "sample moons --n 60 --steps 2 --trajectory",
+        "sample normal --n 60 --times times.txt",
+        "sample normal --n 60 --method dopri5",
+    ];
     agree("sample", folder.path(), &runs, &["source", "target"]);
 }
 
@@ -525,6 +530,7 @@ fn the_record_of_samples_is_that_of_their_file() {
         run.is(key, value);
     }
     run.is("steps", json!(5));
+    run.is("grid", json!("trailing"));
     run.is("flags", json!([]));
     run.undetermined("nfe", "evaluations leave no array; tests/maths/orders.rs counts them");
     run.settle();
@@ -662,6 +668,7 @@ fn the_rows_of_a_comparison_are_those_of_its_samples() {
     run.undetermined("noise_floor flags notes ledger free_energy", "of splits by the seed and of paths that are not written");
     run.is("grid", json!("trailing"));
     run.is("reclocking", json!([]));
+    run.is("found", json!([]));
     run.undetermined("model model_limit", "there is no network");
     run.settle();
 }

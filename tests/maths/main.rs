@@ -29,6 +29,7 @@ mod low_rank;
 mod multiscale;
 mod network;
 mod noise_schedules;
+mod optimal_steps;
 mod orders;
 mod peers_agree;
 mod plan;

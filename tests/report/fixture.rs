@@ -4,7 +4,8 @@ use std::f64::consts::TAU;
 
 use brenier::experiment::entrants::{On, Way};
 use brenier::experiment::{
-    CompareRecord, Comparison, ENTRANTS, Entrant, Family, Flag, FreeEnergy, Ledger, NoiseFloor, Reclocked, Row, Trajectory,
+    CompareRecord, Comparison, ENTRANTS, Entrant, Family, Flag, Found, FreeEnergy, Ledger, NamedGrid, NoiseFloor, Reclocked, Row,
+    Trajectory,
 };
 use brenier::field::Field;
 use brenier::measure::{Cloud, Mixture};
@@ -117,6 +118,18 @@ fn reclocking(rows: &[Row]) -> Vec<Reclocked> {
     rows.iter().filter_map(of_row).collect()
 }
 
+/// Eight steps of two methods beside three named grids.
+fn found() -> Vec<Found> {
+    let times = |power: f64| (0..=8).map(|k| 1.0 - (1.0 - f64::from(k) / 8.0).powf(power)).collect::<Vec<f64>>();
+    let grid = |(name, power, solver_error): (&str, f64, f64)| NamedGrid { grid: name.into(), times: times(power), solver_error };
+    let of = |method: &str, scale: f64| {
+        let grids = [("trailing", 1.0, 0.9), ("balanced", 2.0, 0.5), ("arc-length", 1.6, 0.4)];
+        let grids = grids.map(|(name, power, error)| grid((name, power, scale * error))).to_vec();
+        Found::judged(method, times(1.5), 0.2 * scale, grids).expect("grids")
+    };
+    vec![of("ddim", 1.0), of("fm-euler", 0.7)]
+}
+
 fn ledger() -> Vec<Ledger> {
     let line = |path: &str, [gap, bend, clock]: [f64; 3], regression: Option<f64>, closes: bool| Ledger {
         path: path.into(),
@@ -207,6 +220,7 @@ fn comparison(target: &str, law: bool, train: Cloud, heldout: Cloud, samples: im
             noise_floor: NoiseFloor { divergence: floor, w2_squared_exact: 0.031 * d as f64 },
             model_limit: None,
             reclocking: if law { reclocking(&rows) } else { Vec::new() },
+            found: if law { found() } else { Vec::new() },
             rows,
             classes: Vec::new(),
             grid: if law { "arc-length" } else { "trailing" }.into(),

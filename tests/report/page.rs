@@ -18,8 +18,9 @@ fn every_figure_is_in_the_page_and_every_picture_has_a_title_and_an_alternative_
         let names: Vec<&str> = report.figures.iter().map(|f| f.name).collect();
         let energy = if comparison.record.law { &["free-energy"][..] } else { &[] };
         let clock = if comparison.record.reclocking.is_empty() { &[][..] } else { &["reclocking"] };
+        let steps = if comparison.record.found.is_empty() { &[][..] } else { &["steps"] };
         let others = &["divergence", "trajectories", "ledger"][..];
-        assert_eq!(names, [&["solver-error"], clock, others, energy, &["samples"]].concat());
+        assert_eq!(names, [&["solver-error"], clock, steps, others, energy, &["samples"]].concat());
         for figure in &report.figures {
             assert!(report.html.contains(&format!("<figure id=\"{}\">", figure.name)));
             assert!(!figure.title.is_empty() && !figure.alt.is_empty() && !figure.reading.is_empty());
@@ -107,6 +108,14 @@ fn figures_carry_the_numbers_of_the_record() {
         let line = format!("{},{},{},{needed}\n", entry.method, entry.solver_error, entry.nfe_trailing);
         assert!(file("reclocking").contains(&line), "{line}");
     }
+    for found in &comparison.record.found {
+        let grids = found.grids.iter().map(|grid| (grid.grid.as_str(), &grid.times, grid.solver_error));
+        for (grid, times, error) in grids.chain([("found", &found.times, found.solver_error)]) {
+            for (k, t) in times.iter().enumerate() {
+                assert!(file("steps").contains(&format!("{},{grid},{error},{k},{t}\n", found.method)));
+            }
+        }
+    }
     let end = comparison.trajectories[1].states[40].row(23);
     assert!(file("trajectories").contains(&format!("flow,ot-heun,23,40,{},{}\n", end[0], end[1])));
 }
@@ -147,6 +156,7 @@ fn a_record_without_pictures_still_makes_a_page() {
     let mut bare = law();
     bare.record.rows.clear();
     bare.samples.clear();
+    bare.record.found.clear();
     bare.record.ledger.clear();
     bare.record.free_energy.clear();
     bare.trajectories.clear();
@@ -164,7 +174,7 @@ fn points_of_a_line_are_drawn_too() {
     line.heldout = flat(&line.heldout);
     line.trajectories.iter_mut().for_each(|t| t.states = t.states.iter().map(flat).collect());
     let report = draw(&line, None).unwrap();
-    assert_eq!(report.figures.len(), 7);
+    assert_eq!(report.figures.len(), 8);
     assert!(report.html.contains("time of a path"));
 }
 

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
 use brenier::experiment::columns::{COLUMNS, Column, Unit};
-use brenier::experiment::{self, CompareRecord, Family, Ledger, Named, NoiseFloor, Row};
+use brenier::experiment::{self, CompareRecord, Family, Found, Ledger, Named, NoiseFloor, Row};
 use brenier::field::Conditions;
+use brenier::io::Float;
 use brenier::measure::Measure;
 use brenier::path::Spacing;
 use brenier::report;
@@ -38,6 +39,7 @@ const FOLDER: &str = "brenier-out/compare";
     "brenier compare digits",
     "brenier compare data.npy --image 28x28 --steps 5,10,20 --out result",
     "brenier compare model.safetensors --target data.npy       how many steps a network needs",
+    "brenier compare model.safetensors --target data.npy --find-steps 8       which eight steps are best for it",
     "brenier compare --field-command 'python serve.py' --target data.npy",
     "brenier compare 8gaussians --grid arc-length      the same curves at constant speed: does it take fewer steps?",
     "brenier compare tilted-b --source tilted-a        ends with a coupling gap",
@@ -65,6 +67,10 @@ pub struct Compare {
     /// path in W2, from a pilot run); unless trailing, also how many evaluations the same solver error takes there
     #[arg(long, value_name = "GRID", default_value = "trailing", value_parser = values::grid_of_all)]
     grid: Spacing,
+    /// Also search for the best K steps of each method that draws no noise (dynamic programming, then coordinate descent from there and
+    /// from each named grid, on draws of their own), and write times-METHOD-K.npy, which sample --times takes
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=100))]
+    find_steps: Option<u32>,
     /// Height and width of points that are grey images [default: 8x8 for digits]
     #[arg(long, value_name = "HxW", value_parser = values::image)]
     image: Option<(usize, usize)>,
@@ -120,7 +126,8 @@ impl Compare {
             !signal::interrupted()
         };
         let steps = self.steps.iter().map(|&steps| steps as usize).collect();
-        let compare = experiment::Compare { n: self.n as usize, steps, grid: self.grid, seed: session.shared.seed };
+        let find_steps = self.find_steps.map(|steps| steps as usize);
+        let compare = experiment::Compare { n: self.n as usize, steps, grid: self.grid, find_steps, seed: session.shared.seed };
         let (target, source) = (Named { name, measure: &target }, Named { name: &self.source, measure: &source });
         let watch = Watch::telling(&tell).keeping(checkpoint.whole());
         let mut comparison = match &model {
@@ -138,6 +145,7 @@ impl Compare {
             let report = report::draw(&comparison, image)?;
             folder.clear(&["rows.csv", "report.html"])?;
             folder.clear_in("samples", |name| name.ends_with(".npy"))?;
+            folder.clear_in(".", |name| name.starts_with("times-") && name.ends_with(".npy"))?;
             folder.text("report.html", &report.html)?;
             folder.text("rows.csv", &report.rows_csv)?;
             for figure in &report.figures {
@@ -147,6 +155,9 @@ impl Compare {
             for (row, samples) in comparison.record.rows.iter().zip(&comparison.samples) {
                 let shape = [samples.len(), samples.dim()];
                 folder.array(&format!("samples/{}-{}.npy", row.label, row.steps), samples.points(), &shape, session.float())?;
+            }
+            for found in &comparison.record.found {
+                folder.array(&times_of(found), &found.times, &[found.times.len()], Float::F64)?;
             }
         }
         let code = session.finish(&comparison.record, folder.as_ref(), &summary(&comparison.record))?;
@@ -185,6 +196,11 @@ impl Compare {
             }
         }
     }
+}
+
+/// The file of the times that were found.
+fn times_of(found: &Found) -> String {
+    format!("times-{}-{}.npy", found.method, found.steps())
 }
 
 /// The conditions of the points of the data, by halves.
@@ -252,6 +268,9 @@ fn summary(record: &CompareRecord) -> String {
         let told: Vec<String> = reclocked.iter().map(|(method, ratio)| format!("{method} {ratio:.2}")).collect();
         text += &format!("\n\nEvaluations on {} over trailing, at equal solver error: {}.", record.grid, told.join(", "));
     }
+    if let Some(steps) = record.found.first().map(Found::steps) {
+        text += &format!("\n\n{}", best_steps(steps, &record.found));
+    }
     if model.is_some() {
         let enough = [Family::Diffusion, Family::Flow].into_iter().find_map(|family| record.enough(family));
         text += &match enough {
@@ -266,6 +285,22 @@ fn summary(record: &CompareRecord) -> String {
         text += &format!("\n\n{}", record.notes.join("\n"));
     }
     text + &format!("\n\ntime {}, {} in {}", seconds(record.wall_seconds), record.device, record.precision)
+}
+
+/// The best steps of each method, and what they gain.
+fn best_steps(steps: usize, all: &[Found]) -> String {
+    let heads = [&format!("best {steps} steps"), "solver error", "best named grid", "its error", "less by"].map(str::to_owned);
+    let line = |found: &Found| {
+        let Found { method, solver_error, best_grid, .. } = found;
+        let less = 100.0 * (1.0 - solver_error / best_grid.solver_error);
+        [method.clone(), number(*solver_error), best_grid.grid.clone(), number(best_grid.solver_error), format!("{less:.0} %")]
+    };
+    let lines: Vec<[String; 5]> = std::iter::once(heads).chain(all.iter().map(line)).collect();
+    let times = all.iter().map(|found| {
+        let times: Vec<String> = found.times.iter().map(|t| format!("{t:.4}")).collect();
+        format!("\n  {} at t = {}", found.method, times.join(" "))
+    });
+    columns(&lines, |column| [1, 3, 4].contains(&column)) + "\n" + &times.collect::<String>()
 }
 
 /// A cell of a row in the terminal.

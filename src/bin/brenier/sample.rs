@@ -10,14 +10,14 @@ use std::time::Instant;
 use brenier::backend::{Device, Noise};
 use brenier::checkpoint::Checkpoint;
 use brenier::field::{Classes, Field};
-use brenier::io::read_array;
+use brenier::io::{Float, read_array, read_text};
 use brenier::measure::Measure;
 use brenier::metric::Flag;
-use brenier::path::{Level, Schedule, Spacing};
+use brenier::path::{Level, Schedule, Spacing, check_times};
 use brenier::program::Program;
 use brenier::random::{Philox, Stream};
 use brenier::sampler::{
-    self, Choice, Churn, Compat, Course, CourseError, Ensemble, Entry, Looped, METHODS, Moves, Options, prior_error,
+    self, Choice, Churn, Compat, Course, CourseError, Ensemble, Entry, Looped, METHODS, Moves, Options, Tries, prior_error,
 };
 use brenier::watch::{Progress, Watch};
 use clap::Args;
@@ -51,6 +51,7 @@ const PARTICLES: &str = "particles";
     "brenier sample model.safetensors --method fm-heun --steps 10",
     "brenier sample --field-command 'python serve.py' --method ddim --steps 20",
     "brenier sample mixture.json --method pf-heun --grid karras --steps 18 --trajectory",
+    "brenier sample 8gaussians --method ddim --times brenier-out/compare/times-ddim-8.npy",
     "brenier sample 8gaussians --method dopri5 --tol 1e-6",
     "brenier sample 8gaussians --method ddpm --steps 10 --explain",
     "brenier sample normal:3 --method fm-heun --n 1000000 --particles 0..500000 --out first-half",
@@ -66,6 +67,10 @@ pub struct Sample {
     schedule: Option<String>,
     #[arg(long, value_enum, help = balanced())]
     grid: Option<Spacing>,
+    /// File of K+1 times of the schedule, from 0 (noise) to 1 (data), in place of --steps and --grid: .npy or one a line, as compare
+    /// --find-steps K writes it
+    #[arg(long, value_name = "FILE")]
+    times: Option<PathBuf>,
     /// On condot: shift its levels towards the noise, sigma to F sigma/(1 + (F-1) sigma), from 1 to that of 1/1000
     #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = values::positive)]
     shift: Option<f64>,
@@ -131,7 +136,17 @@ struct Record<'a> {
     method: &'a str,
     /// None where the method chooses them.
     steps: Option<usize>,
+    /// Steps by a method that chooses them, the means over the particles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected: Option<f64>,
     nfe: usize,
+    /// None where the method has levels of its own.
+    grid: Option<&'static str>,
+    /// Those of --times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<Vec<f64>>,
     n: usize,
     d: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,7 +174,7 @@ impl Sample {
         let under = self.read_field(session)?;
         let field = self.condition.field(conditions.as_ref(), &under)?;
         let d = field.dim();
-        let Course { moves, first, steps, advice } = entry.course(&field, &options, device)?;
+        let Course { moves, first, steps, grid, advice } = entry.course(&field, &options, device)?;
         if self.trajectory && matches!(moves, Moves::Loop(_)) {
             let name = entry.name;
             return Err(format!("{name} keeps no trajectory: each particle has its own times; leave --trajectory out").into());
@@ -224,37 +239,53 @@ impl Sample {
             !signal::interrupted()
         };
         let begun = Instant::now();
-        let (samples, nfe, trajectory) = match &moves {
+        let (samples, nfe, tries, trajectory) = match &moves {
             Moves::Program(program) => {
                 let tell = |now: Progress<'_>| tell(now.done);
                 let watch = Watch::telling(&tell).keeping(checkpoint.part(PARTICLES));
                 let (samples, trajectory) = program.resume(&field, start, noise, device, self.trajectory, watch)?;
-                (samples, program.evaluations(&field), trajectory)
+                (samples, program.evaluations(&field), Vec::new(), trajectory)
             }
             Moves::Loop(looped) => {
                 let ensemble = Ensemble { field: &field, start: &start, noise, device };
-                let Looped { points, nfe } = looped.resume(ensemble, checkpoint, &mut |made| tell(made))?;
-                (points, nfe, Vec::new())
+                let Looped { points, nfe, tries } = looped.resume(ensemble, checkpoint, &mut |made| tell(made))?;
+                (points, nfe, tries, Vec::new())
             }
         };
         let solver_seconds = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
 
         if let Some(folder) = &folder {
-            folder.clear(&["samples.npy", "trajectory.npy"])?;
+            folder.clear(&["samples.npy", "trajectory.npy", "steps.npy"])?;
             folder.array("samples.npy", &samples, &[particles.len(), d], session.float())?;
             if self.trajectory {
                 folder.array("trajectory.npy", &trajectory, &[states, particles.len(), d], session.float())?;
             }
+            if !tries.is_empty() {
+                let numbers: Vec<f64> = tries.iter().flat_map(|tries| [tries.accepted as f64, tries.rejected as f64]).collect();
+                folder.array("steps.npy", &numbers, &[tries.len(), 2], Float::F64)?;
+            }
         }
         let made = entry.takes(Choice::Steps).then_some(steps);
-        let record = Record { field: self.name(), method: &self.method, steps: made, nfe, n: particles.len(), d, explain };
+        let (field, method, times, n) = (self.name(), &self.method, options.times, particles.len());
+        let of_each = |count: fn(&Tries) -> usize| {
+            let mean = tries.iter().map(count).sum::<usize>() as f64 / tries.len() as f64;
+            (!tries.is_empty()).then_some(mean)
+        };
+        let (accepted, rejected) = (of_each(|tries| tries.accepted), of_each(|tries| tries.rejected));
+        let record = Record { field, method, steps: made, accepted, rejected, nfe, grid, times, n, d, explain };
         let record = session.stamped("sample", record, device, solver_seconds);
         let record = record.flagged(short.then_some(Flag::ShortOfNoise).into_iter().collect());
         let mut summary = Summary::new(format!("sample {} by {}", self.name(), self.method));
         summary.line("particles", count(particles.len()), format!("in dimension {d}"));
-        let evaluations = format!("{} evaluations a particle", count(nfe));
+        let on_grid = grid.map_or(String::new(), |grid| format!(", levels: {grid}"));
+        let evaluations = format!("{} evaluations a particle{on_grid}", count(nfe));
         summary.line("steps", made.map_or("chosen".into(), count), evaluations);
+        if let Some((accepted, rejected)) = accepted.zip(rejected) {
+            let most = tries.iter().map(|tries| tries.accepted).max().unwrap_or(0);
+            let of_them = format!("accepted a particle, {} at most; {} rejected", count(most), number(rejected));
+            summary.line("", number(accepted), of_them);
+        }
         let (parts, part) = made.map_or((nfe, "evaluation"), |steps| (steps, "step"));
         let each = solver_seconds * 1e9 / (particles.len() * parts.max(1)) as f64;
         summary.line(
@@ -275,6 +306,7 @@ impl Sample {
         Ok(Options {
             schedule: self.schedule.as_deref().map(Schedule::parse).transpose()?,
             grid: self.grid,
+            times: self.times.as_deref().map(read_times).transpose()?,
             shift: self.shift,
             steps: self.steps.map(|steps| steps as usize),
             eta: self.eta,
@@ -407,6 +439,26 @@ fn balanced() -> String {
 /// An option that the method does not take is bad usage.
 fn of_options(error: CourseError) -> Failure {
     if error.is_of_options() { flags::bad_usage(error) } else { error.into() }
+}
+
+/// The times of a grid: an array, or a text of one number a line.
+fn read_times(path: &Path) -> Result<Vec<f64>, Failure> {
+    let name = path.display();
+    let times = if path.extension().is_some_and(|ending| ending == "npy") {
+        read_array(path, "times")?.values
+    } else {
+        let number = |(line, text): (usize, &str)| {
+            let why = || {
+                format!("{name}: line {line} holds {text:?}, which is not a number; a file of times has one a line, from 0 to 1")
+            };
+            text.parse::<f64>().map_err(|_| Failure::from(why()))
+        };
+        let text = read_text(path)?;
+        let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
+        lines.filter(|(_, line)| !line.is_empty()).map(number).collect::<Result<_, _>>()?
+    };
+    check_times(&times).map_err(|error| format!("{name}: {error}"))?;
+    Ok(times)
 }
 
 /// The noise of the whole run, draws × n × d.

@@ -9,13 +9,15 @@ use rayon::prelude::*;
 use crate::field::{Field, FieldError};
 use crate::path::{Level, Schedule};
 use crate::sampler::loops::{Ensemble, Loop, Looped, Pauses};
-use crate::sampler::{Adaptive, DpmAdaptive, RunError};
+use crate::sampler::{Adaptive, DpmAdaptive, RunError, Tries};
 
 /// Particles between two looks at whether to go on.
 const BLOCK: usize = 1024;
 /// The record of the evaluations made so far, and the array of the end points.
 pub(in crate::sampler) const EVALUATIONS: &str = "evaluations";
 const ENDS: &str = "ends";
+/// The array of the steps accepted and rejected, two numbers a particle.
+const TRIES: &str = "tries";
 
 /// Where the flow of a field that is singular at the data ends: the last step from here goes along x̂₀, which is all but constant
 /// there.
@@ -132,11 +134,10 @@ impl Loop for AdaptiveFlow {
                 let solution = self.method.to_tolerance_before(bound, velocity, &[0.0, end], x, d)?;
                 let state = solution.states.into_iter().next_back().unwrap_or_default();
                 let made = solution.evaluated.iter().map(|t| self.evaluations(&asked, *t)).sum::<usize>();
-                Ok((self.finish(&asked, end, first + i, state), made + self.evaluations_after(&asked, end)))
+                let nfe = made + self.evaluations_after(&asked, end);
+                Ok(Moved { end: self.finish(&asked, end, first + i, state), nfe, tries: solution.tries })
             };
-            let ends = block.par_chunks(d).enumerate().map(one).collect::<Result<Vec<_>, RunError>>();
-            let (states, made): (Vec<_>, Vec<usize>) = asked.checked(ends)?.into_iter().unzip();
-            Ok((states.concat(), made.iter().sum()))
+            asked.checked(block.par_chunks(d).enumerate().map(one).collect())
         })
     }
 }
@@ -176,11 +177,10 @@ impl Loop for AdaptiveDpm {
                 let mut made = 0;
                 let mut noise = |q: f64, y: &[f64]| self.noise(&asked, first + i, (q, y), &mut made);
                 let run = self.solver.run(&mut noise, &from_level(x, from), from.ratio(), last.ratio());
-                Ok((to_level(&run.arrived_at(last.ratio())?.state, last), made))
+                let run = run.arrived_at(last.ratio())?;
+                Ok(Moved { end: to_level(&run.state, last), nfe: made, tries: run.tries() })
             };
-            let ends = block.par_chunks(d).enumerate().map(one).collect::<Result<Vec<_>, RunError>>();
-            let (states, made): (Vec<_>, Vec<usize>) = asked.checked(ends)?.into_iter().unzip();
-            Ok((states.concat(), made.iter().sum()))
+            asked.checked(block.par_chunks(d).enumerate().map(one).collect())
         })
     }
 }
@@ -195,26 +195,38 @@ pub(in crate::sampler) fn to_level(y: &[f64], level: Level) -> Vec<f64> {
     y.iter().map(|y| level.alpha * y).collect()
 }
 
-/// Moves the particles block by block; `ends` gives the end points of some, the index of the
-/// first of them being known, and the evaluations made for all of them.
+/// A particle at its end.
+struct Moved {
+    end: Vec<f64>,
+    nfe: usize,
+    tries: Tries,
+}
+
+/// Moves the particles block by block; `ends` moves some, the index of the first of them being known.
 fn by_blocks(
     ensemble: &Ensemble<'_>,
     ticks: usize,
     pauses: &mut Pauses<'_>,
-    ends: impl Fn(usize, &[f64]) -> Result<(Vec<f64>, usize), RunError>,
+    ends: impl Fn(usize, &[f64]) -> Result<Vec<Moved>, RunError>,
 ) -> Result<Looped, RunError> {
     let (start, d) = (ensemble.start, ensemble.field.dim());
     let mut points = pauses.part.array(ENDS).unwrap_or_default().to_vec();
     let mut evaluations = pauses.part.record(EVALUATIONS).unwrap_or(0);
+    let mut tries = pauses.part.array(TRIES).unwrap_or_default().to_vec();
     while points.len() < start.len() {
         pauses.pass(ticks * points.len() / start.len(), |part| {
             part.keep_array(ENDS, points.clone());
             part.keep_record(EVALUATIONS, &evaluations);
+            part.keep_array(TRIES, tries.clone());
         })?;
         let to = start.len().min(points.len() + BLOCK * d);
-        let (moved, made) = ends(points.len() / d, &start[points.len()..to])?;
-        points.extend(moved);
-        evaluations += made;
+        for Moved { end, nfe, tries: of_one } in ends(points.len() / d, &start[points.len()..to])? {
+            points.extend(end);
+            evaluations += nfe;
+            tries.extend([of_one.accepted as f64, of_one.rejected as f64]);
+        }
     }
-    Ok(Looped { points, nfe: evaluations.div_ceil((start.len() / d).max(1)) })
+    let tries = tries.as_chunks().0.iter();
+    let tries = tries.map(|&[accepted, rejected]| Tries { accepted: accepted as usize, rejected: rejected as usize });
+    Ok(Looped { points, nfe: evaluations.div_ceil((start.len() / d).max(1)), tries: tries.collect() })
 }

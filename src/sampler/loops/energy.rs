@@ -145,5 +145,5 @@ fn descend(
             break;
         }
     }
-    Ok(Looped { points: x, nfe: evaluations.get() })
+    Ok(Looped { points: x, nfe: evaluations.get(), tries: Vec::new() })
 }
