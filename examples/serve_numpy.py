@@ -11,8 +11,11 @@ import numpy as np
 GREETING = {"brenier": 1, "shape": [2], "prediction": "velocity", "schedule": "condot"}
 
 
-def predict(x, time):
-    """The prediction for points x, n x shape, at one time of the model's clock: here the velocity towards N(1, 1/4)."""
+def predict(x, time, condition):
+    """The prediction for points x, n x shape, at one time of the model's clock: here the velocity towards N(1, 1/4).
+
+    With "condition": c in GREETING, condition has c numbers for each point; else it is None.
+    """
     alpha, sigma = time, 1 - time
     return 1 + (alpha / 4 - sigma) * (x - alpha) / (alpha**2 / 4 + sigma**2)
 
@@ -30,15 +33,16 @@ say(**GREETING)
 for line in sys.stdin:
     call = json.loads(line)
     if call["call"] == 0:
-        shape = (call["rows"], *GREETING["shape"])
-        points, predictions = (np.memmap(call["file"], "f4", "r+", call[key], shape) for key in ("points", "predictions"))
+        shapes = {"points": GREETING["shape"], "predictions": GREETING["shape"], "conditions": [GREETING.get("condition")]}
+        starts = {key: call[key] for key in shapes if call[key] is not None}
+        shared = {key: np.memmap(call["file"], "f4", "r+", at, (call["rows"], *shapes[key])) for key, at in starts.items()}
         say(call=0)
         continue
     try:
-        x = np.array(points[: call["n"]])
-        y = predict(x, call["time"])
+        x = np.array(shared["points"][: call["n"]])
+        y = predict(x, call["time"], shared["conditions"][: len(x)] if "conditions" in shared else None)
         if y.shape == x.shape:
-            predictions[: len(x)] = y
+            shared["predictions"][: len(x)] = y
         say(call=call["call"], shape=y.shape)
     except Exception as error:
         say(call=call["call"], error=f"{type(error).__name__}: {error}")

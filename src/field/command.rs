@@ -24,7 +24,7 @@ mod process;
 use std::error::Error;
 use std::fmt::Display;
 use std::iter::repeat_n;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -33,7 +33,7 @@ use thiserror::Error;
 
 use crate::field::potential::only_at_data;
 use crate::field::signature::Clock;
-use crate::field::{Batch, HostField, Signature};
+use crate::field::{Batch, ConditionError, Conditional, Conditions, HostField, Signature};
 use crate::path::{Level, Prediction, Schedule};
 
 use arrays::{Arrays, Element};
@@ -54,6 +54,7 @@ const SENTENCE_SHOWN: usize = 1000;
 const POINTS: usize = 0;
 const PREDICTIONS: usize = 1;
 const ENERGIES: usize = 2;
+const CONDITIONS: usize = 3;
 
 /// A program that has said what it serves.
 pub struct Server {
@@ -81,6 +82,10 @@ pub struct Greeting {
     precision: Element,
     /// The most points that it takes in one call.
     batch: Option<usize>,
+    /// Numbers of the condition of a point, 1 of a class, where it takes one.
+    condition: Option<usize>,
+    /// What stands for no condition: a class, or numbers with commas between them.
+    pub unconditional: Option<String>,
     /// What it predicts: `eps`, `x0`, `v`, `velocity`, `score` or `energy`.
     pub prediction: Option<String>,
     /// The schedule that it was trained on.
@@ -94,16 +99,21 @@ pub struct Greeting {
     pub clock_scale: Option<f64>,
 }
 
-/// A server as a field.
+/// A server as a field; clones share it.
+#[derive(Clone)]
 pub struct Served {
     command: String,
-    asked: Mutex<Asked>,
+    asked: Arc<Mutex<Asked>>,
     dim: usize,
     rows: usize,
     meaning: Meaning,
+    /// Numbers of a condition.
+    width: Option<usize>,
+    conditions: Option<Conditions>,
 }
 
 /// What the answers are.
+#[derive(Clone)]
 enum Meaning {
     /// A prediction at any level.
     Prediction(Signature),
@@ -176,7 +186,9 @@ pub enum CommandFault {
         found: String,
     },
     /// It serves no points.
-    #[error("it takes {found}; it needs extents above zero, at most {LARGEST} numbers a point, and at least one point a call")]
+    #[error(
+        "it takes {found}; it needs extents above zero, at most {LARGEST} numbers a point, at least one point a call, and one number a condition"
+    )]
     Points {
         /// What it takes.
         found: String,
@@ -272,15 +284,18 @@ impl Server {
     }
 
     fn serve(self, meaning: Meaning) -> Result<Served, CommandError> {
-        let Self { command, mut talk, greeting: Greeting { shape, precision, batch, .. } } = self;
+        let Self { command, mut talk, greeting: Greeting { shape, precision, batch, condition: width, .. } } = self;
         let dim = shape.iter().product::<usize>();
         let rows = (COORDINATES / dim).max(1).min(batch.unwrap_or(usize::MAX));
         let energies = if let Meaning::Energy = meaning { rows } else { 0 };
-        let shared = Arrays::new(precision, &[rows * dim, rows * dim, energies])
+        let shared = Arrays::new(precision, &[rows * dim, rows * dim, energies, rows * width.unwrap_or(0)])
             .map_err(|cause| CommandFault::Arrays { cause: cause.to_string() })
-            .and_then(|arrays| talk.share(arrays, rows, energies > 0));
+            .and_then(|arrays| talk.share(arrays, rows, [energies > 0, width.is_some()]));
         match shared {
-            Ok(arrays) => Ok(Served { command, asked: Mutex::new(Asked { talk, arrays, shape, calls: 0 }), dim, rows, meaning }),
+            Ok(arrays) => {
+                let asked = Arc::new(Mutex::new(Asked { talk, arrays, shape, calls: 0 }));
+                Ok(Served { command, asked, dim, rows, meaning, width, conditions: None })
+            }
             Err(fault) => Err(CommandError { command, fault }),
         }
     }
@@ -297,21 +312,27 @@ impl Talk {
             None => return Err(odd(&line, DUE, format!("it begins with {{\"brenier\": {VERSION}}}"))),
         }
         let greeting: Greeting = serde_json::from_value(value).map_err(|cause| odd(&line, DUE, cause))?;
-        let Greeting { shape, batch, .. } = &greeting;
+        let Greeting { shape, batch, condition, .. } = &greeting;
         let numbers = shape.iter().try_fold(1usize, |all, extent| all.checked_mul(*extent));
-        if !shape.is_empty() && matches!(numbers, Some(1..=LARGEST)) && *batch != Some(0) {
+        let is_condition = matches!(condition, None | Some(1..=LARGEST));
+        if !shape.is_empty() && matches!(numbers, Some(1..=LARGEST)) && *batch != Some(0) && is_condition {
             return Ok(greeting);
         }
         let most = batch.map_or(String::new(), |batch| format!(", at most {batch} in a call"));
-        Err(CommandFault::Points { found: format!("points of shape {shape:?}{most}") })
+        let with = condition.map_or(String::new(), |width| format!(", with a condition of {width} numbers"));
+        Err(CommandFault::Points { found: format!("points of shape {shape:?}{most}{with}") })
     }
 
     /// Has it map `arrays` of `rows` points.
-    fn share(&mut self, mut arrays: Arrays, rows: usize, has_energies: bool) -> Result<Arrays, CommandFault> {
-        let file = arrays.path().map(|path| path.to_string_lossy().into_owned());
-        let [points, predictions, energies] = [POINTS, PREDICTIONS, ENERGIES].map(|which| arrays.start(which));
-        let energies = has_energies.then_some(energies);
-        let question = json!({"file": file, "rows": rows, "points": points, "predictions": predictions, "energies": energies});
+    fn share(&mut self, mut arrays: Arrays, rows: usize, [energies, conditions]: [bool; 2]) -> Result<Arrays, CommandFault> {
+        let question = json!({
+            "file": arrays.path().map(|path| path.to_string_lossy().into_owned()),
+            "rows": rows,
+            "points": arrays.start(POINTS),
+            "predictions": arrays.start(PREDICTIONS),
+            "energies": energies.then(|| arrays.start(ENERGIES)),
+            "conditions": conditions.then(|| arrays.start(CONDITIONS)),
+        });
         self.ask(0, question, "its answer to call 0, which names the file,")?;
         arrays.unlink();
         Ok(arrays)
@@ -390,11 +411,29 @@ impl Served {
     pub fn describe(&self) -> String {
         let asked = self.asked();
         let element = asked.arrays.element().name();
-        format!("points of shape {:?} in {element}, at most {} of them in a call", asked.shape, self.rows)
+        let with = self
+            .width
+            .map_or(String::new(), |width| format!(", with a condition of {width} number{}", if width == 1 { "" } else { "s" }));
+        format!("points of shape {:?} in {element}{with}, at most {} of them in a call", asked.shape, self.rows)
     }
 
     fn asked(&self) -> MutexGuard<'_, Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Conditional for Served {
+    fn condition_width(&self) -> Option<usize> {
+        self.width
+    }
+
+    fn under(&self, conditions: Conditions) -> Result<Self, ConditionError> {
+        let needed = self.width.ok_or(ConditionError::NotTaken)?;
+        if conditions.width() == needed {
+            Ok(Self { conditions: Some(conditions), ..self.clone() })
+        } else {
+            Err(ConditionError::Width { found: conditions.width(), needed })
+        }
     }
 }
 
@@ -425,8 +464,16 @@ impl HostField for Served {
                 (None, -1.0)
             }
         };
+        if self.width.is_some() && self.conditions.is_none() {
+            return Err(format!("{}: it takes a condition; give one", self.command).into());
+        }
         let (size, mut asked) = (self.rows * self.dim, self.asked());
-        for (points, out) in batch.points.chunks(size).zip(out.chunks_mut(size)) {
+        for (k, (points, out)) in batch.points.chunks(size).zip(out.chunks_mut(size)).enumerate() {
+            if let Some(conditions) = &self.conditions {
+                let first = batch.first + k * self.rows;
+                let own = (first..first + points.len() / self.dim).flat_map(|particle| conditions.of(particle));
+                asked.arrays.write(CONDITIONS, own.copied().collect::<Vec<f64>>().into_iter());
+            }
             let asked = asked.call(points, batch.level, time, out);
             asked.map_err(|fault| CommandError { command: self.command.clone(), fault })?;
             out.iter_mut().for_each(|value| *value *= sign);
@@ -442,7 +489,10 @@ impl HostField for Served {
     }
 
     fn log_density(&self, level: Level, x: &[f64]) -> Option<f64> {
-        let Meaning::Energy = &self.meaning else { return None };
+        // The particle, and so its condition, is not known here.
+        if !matches!(self.meaning, Meaning::Energy) || self.width.is_some() {
+            return None;
+        }
         only_at_data(level).ok()?;
         let (mut asked, mut energy, mut gradient) = (self.asked(), [0.0], vec![0.0; x.len()]);
         asked.call(x, level, None, &mut gradient).ok()?;

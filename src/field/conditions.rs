@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::field::HostField;
 use crate::measure::CloudError;
 
 /// A condition for each particle: c numbers, of which a class is one.
@@ -23,6 +24,18 @@ use crate::measure::CloudError;
 pub struct Conditions {
     values: Arc<[f64]>,
     width: usize,
+}
+
+/// A model that may be asked about each particle under its condition.
+pub trait Conditional: HostField + Clone + 'static {
+    /// Numbers of a condition, where it takes one.
+    fn condition_width(&self) -> Option<usize>;
+
+    /// The model asked about each particle under its condition.
+    ///
+    /// # Errors
+    /// [`ConditionError`] when it takes none, others, or integers.
+    fn under(&self, conditions: Conditions) -> Result<Self, ConditionError>;
 }
 
 /// Why conditions cannot be used.

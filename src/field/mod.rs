@@ -27,7 +27,7 @@ use crate::path::{Level, Prediction, Schedule};
 
 pub use classes::Classes;
 pub use command::{CommandError, CommandFault, Served, Server};
-pub use conditions::{ConditionError, Conditions};
+pub use conditions::{ConditionError, Conditional, Conditions};
 pub use error::FieldError;
 pub use given::{Batch, HostField};
 pub use guided::Guided;

@@ -13,7 +13,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor, TensorElementType};
 use thiserror::Error;
 
-use crate::field::{Batch, ConditionError, Conditions, FieldError, HostField, Signature};
+use crate::field::{Batch, ConditionError, Conditional, Conditions, FieldError, HostField, Signature};
 use crate::names::nearest;
 use crate::path::{Prediction, Schedule};
 use crate::random::{Philox, Stream};
@@ -117,7 +117,7 @@ pub enum OnnxError {
 
 impl Onnx {
     /// The model in the file at `path`, which `signature` describes; `inputs` where the shapes do not tell which
-    /// are which. One that takes conditions is asked under those of [`Onnx::under`].
+    /// are which. One that takes conditions is asked under those of [`Conditional::under`].
     ///
     /// # Errors
     /// [`OnnxError`] when no runtime is found, the runtime cannot open the file, or its inputs and outputs are not those of a field.
@@ -139,26 +139,6 @@ impl Onnx {
             points: points.shape.clone(),
         })?;
         Ok(Self { session: Arc::new(Mutex::new(session)), signature, ports, output, batch, dim, conditions: None })
-    }
-
-    /// The model asked about each particle under its condition.
-    ///
-    /// # Errors
-    /// [`ConditionError`] when it takes none, others, or integers.
-    pub fn under(&self, conditions: Conditions) -> Result<Self, ConditionError> {
-        let port = self.ports.condition.as_ref().ok_or(ConditionError::NotTaken)?;
-        if conditions.width() != port.numbers() {
-            return Err(ConditionError::Width { found: conditions.width(), needed: port.numbers() });
-        }
-        if port.is_integer() {
-            conditions.check_integers()?;
-        }
-        Ok(Self { conditions: Some(conditions), ..self.clone() })
-    }
-
-    /// Numbers of a condition, where it takes one.
-    pub fn condition_width(&self) -> Option<usize> {
-        self.ports.condition.as_ref().map(Port::numbers)
     }
 
     /// The shape of one point, as the file has it: channels × height × width of a picture.
@@ -229,6 +209,23 @@ impl Onnx {
         }
         out.iter_mut().zip(values).for_each(|(out, value)| *out = self.signature.sign() * value);
         Ok(())
+    }
+}
+
+impl Conditional for Onnx {
+    fn condition_width(&self) -> Option<usize> {
+        self.ports.condition.as_ref().map(Port::numbers)
+    }
+
+    fn under(&self, conditions: Conditions) -> Result<Self, ConditionError> {
+        let port = self.ports.condition.as_ref().ok_or(ConditionError::NotTaken)?;
+        if conditions.width() != port.numbers() {
+            return Err(ConditionError::Width { found: conditions.width(), needed: port.numbers() });
+        }
+        if port.is_integer() {
+            conditions.check_integers()?;
+        }
+        Ok(Self { conditions: Some(conditions), ..self.clone() })
     }
 }
 

@@ -137,14 +137,58 @@ fn a_served_model_samples_what_the_law_samples_whose_field_it_is() {
 fn an_energy_is_a_field_at_the_data() {
     let place = Place::new();
     let [flag, command] = served("energy prediction='\"energy\"' schedule=null");
-    let run = ["--method", "langevin", "--step", "0.02", "--steps", "40", "--n", "33", "--precision", "f64"];
-    let of_model = place.samples(&[&["sample", &flag, &command], &run[..]].concat());
-    let of_law = place.samples(&[&["sample", "law.json"], &run[..]].concat());
-    let apart = apart(&of_model, &of_law);
-    // The law's field has noise of variance 1e-12, for which its data stand.
-    assert!(apart < 1e-8, "{apart:e} apart");
+    for run in
+        [&["--method", "langevin", "--step", "0.02", "--steps", "40"][..], &["--method", "energy-matching", "--steps", "9"]]
+    {
+        let run = [run, &["--n", "33", "--precision", "f64"]].concat();
+        let of_model = place.samples(&[&["sample", &flag, &command], &run[..]].concat());
+        let of_law = place.samples(&[&["sample", "law.json"], &run[..]].concat());
+        let apart = apart(&of_model, &of_law);
+        // The law's field has noise of variance 1e-12, for which its data stand.
+        assert!(apart < 1e-8, "{run:?}: {apart:e} apart");
+    }
     let (code, words) = place.fails(&["sample", &flag, &command, "--method", "ddim"]);
     assert!(code == 1 && words.contains("known at the data alone"), "{words}");
+}
+
+/// Of class c the law has its mean at m + c u, so guidance from class 0 to 1 with weight W has it at m + W u.
+#[test]
+fn each_particle_is_asked_under_its_condition_and_guided_by_it() {
+    let place = Place::new();
+    let law = |name: &str, means: &str| {
+        let ones = vec!["1"; means.matches("],").count() + 1].join(",");
+        let variances = ones.replace('1', "0.25");
+        let text = format!("{{\"weights\": [{ones}], \"means\": [{means}], \"variances\": [{variances}]}}");
+        fs::write(place.path(name), text).unwrap();
+    };
+    law("classes.json", "[1, -2], [3, -2], [5, -2]");
+    law("guided.json", "[7, -2]");
+    let classes: Vec<String> = (0..33).map(|i| (i % 3).to_string()).collect();
+    fs::write(place.path("classes.csv"), classes.join("\n")).unwrap();
+    fs::write(place.path("ones.csv"), vec!["1"; 33].join("\n")).unwrap();
+    let [flag, command] = served("eps condition=1 batch=10 unconditional='\"0\"'");
+    let run =
+        ["--method", "ddpm", "--schedule", "ddpm", "--steps", "10", "--grid", "trailing", "--n", "33", "--precision", "f64"];
+    for (of_model, of_law) in [
+        (&["--condition", "classes.csv"][..], &["classes.json", "--condition", "classes.csv"][..]),
+        (&["--condition", "ones.csv", "--guidance", "3"], &["guided.json"]),
+        (&[], &["law.json"]),
+    ] {
+        let from_model = place.samples(&[&["sample", &flag, &command], of_model, &run[..]].concat());
+        let from_law = place.samples(&[&["sample"], of_law, &run[..]].concat());
+        let apart = apart(&from_model, &from_law);
+        assert!(apart < 1e-9, "{of_model:?}: {apart:e} apart");
+    }
+    let [_, without] = served("eps");
+    let [_, of_two] = served("eps condition=2");
+    for (command, args, words) in [
+        (&without, &["--condition", "ones.csv"][..], "it takes no condition"),
+        (&of_two, &["--condition", "ones.csv"], "conditions of 1 numbers are given, and each particle takes 2"),
+        (&of_two, &[], "--unconditional"),
+    ] {
+        let (code, said) = place.fails(&[&["sample", &flag, command], args].concat());
+        assert!(code == 1 && said.contains(words), "{args:?}: {code}, {said}");
+    }
 }
 
 #[test]
@@ -179,6 +223,7 @@ fn a_server_at_fault_is_a_sentence() {
         ("eps shape=[]", "it takes points of shape []"),
         ("eps shape=[2,0]", "it takes points of shape [2, 0]"),
         ("eps batch=0", "at most 0 in a call"),
+        ("eps condition=0", "with a condition of 0 numbers"),
         ("eps prediction='\"noise\"'", "there is no prediction \"noise\""),
     ] {
         let [flag, command] = served(kind);
@@ -240,6 +285,13 @@ fn a_file_starts_a_program_only_where_that_is_allowed() {
     fs::write(place.path("run.toml"), format!("{run}allow-command = true\n")).unwrap();
     let (code, words) = place.fails(&["run", "run.toml"]);
     assert!(code == 2 && !place.path("pid").exists(), "{words}");
+
+    if cfg!(feature = "onnx") {
+        fs::write(place.path("model.onnx"), "").unwrap();
+        fs::write(place.path("model.toml"), format!("version = 1\nfield-command = \"{command}\"\n")).unwrap();
+        let (code, words) = place.fails(&["sample", "model.onnx"]);
+        assert!(code == 1 && words.contains("field-command") && !place.path("pid").exists(), "{words}");
+    }
 }
 
 #[test]

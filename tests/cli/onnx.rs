@@ -307,3 +307,31 @@ fn a_missing_runtime_is_a_sentence_with_the_remedy() {
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && words.contains("pip install onnxruntime"), "{words}");
 }
+
+/// The server of `examples/`, with the session of the file in place of its function.
+#[test]
+fn the_same_model_in_a_file_and_behind_a_command_gives_equal_samples() {
+    let Some(models) = Models::new() else { return };
+    let Some(environment) = std::env::var_os("VIRTUAL_ENV") else { return };
+    let python = Path::new(&environment).join("bin/python");
+    let server = include_str!("../../examples/serve_numpy.py");
+    let (before, after) = server.split_once("    return 1 + ").unwrap();
+    let after = after.split_once('\n').unwrap().1;
+    let run = "    return session.run(None, {\"x\": x, \"entry\": np.full(len(x), round(time))})[0]";
+    let before = before.replace(
+        "import numpy as np\n",
+        "import numpy as np\nimport onnxruntime\n\nsession = onnxruntime.InferenceSession(\"eps.onnx\")\n",
+    );
+    let before = before.replace("\"velocity\", \"schedule\": \"condot\"", "\"eps\", \"schedule\": \"ddpm\"");
+    fs::write(models.path("serve.py"), format!("{before}{run}\n{after}")).unwrap();
+    let command = format!("'{}' serve.py", python.display());
+    for run in
+        [["--method", "ddim", "--steps", "20"], ["--method", "ddpm", "--steps", "20"], ["--method", "dpmpp-2m", "--steps", "9"]]
+    {
+        let run = [&run[..], &["--n", "70"]].concat();
+        let in_file = models.samples(&[&["sample", "eps.onnx"], &EPS[..], &run].concat());
+        let served = models.samples(&[&["sample", "--field-command", &command], &run[..]].concat());
+        let apart = apart(&in_file, &served);
+        assert!(apart < 1e-5, "{run:?}: {apart:e} apart");
+    }
+}

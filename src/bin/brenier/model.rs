@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use brenier::field::signature::Clock;
-use brenier::field::{Field, Server, Signature};
+use brenier::field::{Conditional, Conditions, Field, Server, Signature};
 use brenier::io::{is_network, read_network};
 use brenier::path::{Prediction, Schedule};
 use clap::{Args, ValueEnum};
@@ -166,23 +166,7 @@ impl ModelFlags {
             }
             Some(_) => {}
         }
-        let name = name.to_string();
-        let unconditional = all.unconditional.as_deref().map(|text| unconditional(text, &model)).transpose()?;
-        let unconditional =
-            unconditional.map(|none| model.under(none)).transpose().map_err(|error| format!("{name}: {error}"))?;
-        let takes_condition = model.condition_width().is_some();
-        Ok(Box::new(move |conditions| {
-            match (conditions, &unconditional) {
-            (Some(conditions), _) => {
-                Ok(Field::given(model.under(conditions.clone()).map_err(|error| format!("{name}: {error}"))?))
-            }
-            (None, Some(unconditional)) => Ok(Field::given(unconditional.clone())),
-            (None, None) if takes_condition => Err(format!(
-                "{name} is asked without a condition, and takes one: say with --unconditional what stands for none, or give --condition FILE"
-            ).into()),
-            (None, None) => Ok(Field::given(model.clone())),
-        }
-        }))
+        under(model, name, all.unconditional.as_deref())
     }
 
     /// The program that serves the model.
@@ -205,6 +189,7 @@ impl ModelFlags {
             clock: greeting.clock,
             clock_reverse: greeting.clock_reverse,
             clock_scale: greeting.clock_scale,
+            unconditional: greeting.unconditional.clone(),
             ..Self::default()
         });
         let (served, words) = if all.prediction.as_deref() == Some(ENERGY) {
@@ -214,11 +199,7 @@ impl ModelFlags {
             (server.predicting(signature)?, words)
         };
         session.note(&format!("{command}: {words}; takes {}", served.describe()));
-        let why = "is served without conditions, of which the protocol has none yet; leave them out";
-        if self.unconditional.is_some() {
-            return Err(bad_usage(format!("{command} {why}")));
-        }
-        Ok(Some(without_conditions(Field::given(served), command.to_owned(), why)))
+        under(served, command.to_owned(), all.unconditional.as_deref()).map(Some)
     }
 
     /// What the flags say of the model `name`, trained on `schedule` unless they name another, and that in words.
@@ -312,15 +293,34 @@ fn inputs(text: &str) -> Result<brenier::field::Inputs, Failure> {
     Ok(inputs)
 }
 
-/// What `text` says to stand for no condition of `model`.
-#[cfg(feature = "onnx")]
-fn unconditional(text: &str, model: &brenier::field::Onnx) -> Result<brenier::field::Conditions, Failure> {
+/// The model called `name` under conditions, or under what `none` says to stand for none.
+fn under(model: impl Conditional, name: String, none: Option<&str>) -> Result<Under, Failure> {
+    let width = model.condition_width();
+    let none = none.map(|text| unconditional(text, width)).transpose()?;
+    let none = none.map(|none| model.under(none)).transpose().map_err(|error| format!("{name}: {error}"))?;
+    Ok(Box::new(move |conditions| {
+        match (conditions, &none) {
+        (Some(conditions), _) => {
+            Ok(Field::given(model.under(conditions.clone()).map_err(|error| format!("{name}: {error}"))?))
+        }
+        (None, Some(unconditional)) => Ok(Field::given(unconditional.clone())),
+        (None, None) if width.is_some() => Err(format!(
+            "{name} is asked without a condition, and takes one: say with --unconditional what stands for none, or give --condition FILE"
+        )
+        .into()),
+        (None, None) => Ok(Field::given(model.clone())),
+    }
+    }))
+}
+
+/// What `text` says to stand for no condition, of `width` numbers.
+fn unconditional(text: &str, width: Option<usize>) -> Result<Conditions, Failure> {
     let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
-    let values = match (numbers, model.condition_width()) {
+    let values = match (numbers, width) {
         (Some(numbers), Some(width)) if numbers.len() == 1 => vec![numbers[0]; width],
         (Some(numbers), _) => numbers,
         (None, _) => brenier::io::read_array(Path::new(text), "condition")?.values,
     };
     let width = values.len();
-    Ok(brenier::field::Conditions::new(values, width).map_err(|error| format!("--unconditional {text}: {error}"))?)
+    Ok(Conditions::new(values, width).map_err(|error| format!("--unconditional {text}: {error}"))?)
 }

@@ -1,4 +1,5 @@
-"""The exact field of N(m, s² I), m = (1, -2), s = 1/2, served with the standard library alone, or with one fault.
+"""The exact field of N(m, s² I), m = (1 + 2c, -2) with c the class, if any, s = 1/2, served with the standard library alone, or with
+one fault.
 
 python gaussian.py KIND [KEY=VALUE …]      KIND: eps, velocity, energy or a fault; the keys go into the greeting as JSON
 
@@ -20,13 +21,14 @@ def say(**message):
     print(json.dumps(message), flush=True)
 
 
-def predict(x, alpha, sigma):
-    centred = [x - alpha * mean for x, mean in zip(x, MEAN)]
+def predict(x, alpha, sigma, label):
+    means = (MEAN[0] + 2 * label, MEAN[1])
+    centred = [x - alpha * mean for x, mean in zip(x, means)]
     u = [x / (alpha**2 * VARIANCE + sigma**2) for x in centred]
     if kind == "energy":
         return u
     if kind == "velocity":  # towards the noise, dx/ds at s = 1 − t on condot: ε̂ − x̂₀
-        return [sigma * u - mean - alpha * VARIANCE * u for u, mean in zip(u, MEAN)]
+        return [sigma * u - mean - alpha * VARIANCE * u for u, mean in zip(u, means)]
     return [sigma * u for u in u]
 
 
@@ -52,7 +54,7 @@ for line in sys.stdin:
             path.write(call["file"])
         file = open(call["file"], "r+b")
         shared = memoryview(mmap.mmap(file.fileno(), 0)).cast({"f32": "f", "f64": "d"}[greeting["precision"]])
-        start = {key: call[key] // shared.itemsize for key in ("points", "predictions", "energies") if call[key] is not None}
+        start = {key: call[key] // shared.itemsize for key in ("points", "predictions", "energies", "conditions") if call[key] is not None}
         say(call=0)
         continue
     n, shape = call["n"], [call["n"], *greeting["shape"]]
@@ -74,7 +76,8 @@ for line in sys.stdin:
     for i in range(n):
         x = shared[start["points"] + 2 * i :][:2]
         if kind != "idle" or number < 3:
-            for k, y in enumerate(predict(x, call["alpha"], call["sigma"])):
+            label = shared[start["conditions"] + i] if "conditions" in start else 0
+            for k, y in enumerate(predict(x, call["alpha"], call["sigma"], label)):
                 shared[start["predictions"] + 2 * i + k] = float("nan") if kind == "nan" and i == 5 else y
         if "energies" in start:
             shared[start["energies"] + i] = sum((x - mean) ** 2 for x, mean in zip(x, MEAN)) / (2 * VARIANCE)
