@@ -61,8 +61,9 @@ impl Process {
 
     /// Writes `question` on a line of its own.
     pub(super) fn ask(&mut self, question: &str) {
+        let line = format!("{question}\n"); // in one piece, which wakes the program once
         // A program that reads no more has ended, or will be found silent; what it said before counts.
-        let _ = self.questions.iter_mut().try_for_each(|input| writeln!(input, "{question}"));
+        let _ = self.questions.iter_mut().try_for_each(|input| input.write_all(line.as_bytes()));
     }
 
     /// The next line that the program writes, at most `limit` from now.
