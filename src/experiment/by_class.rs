@@ -9,8 +9,10 @@ use serde::Serialize;
 use crate::backend::Device;
 use crate::error::Error;
 use crate::experiment::record::{Comparison, NoiseFloor};
+use crate::field::ConditionError;
 use crate::measure::Cloud;
-use crate::metric::{Law, Ruler};
+use crate::metric::{Law, MetricError, Ruler};
+use crate::sampler::RunError;
 use crate::watch::{Progress, Watch};
 
 /// One class.
@@ -52,31 +54,42 @@ pub struct Labels<'a> {
     pub heldout: &'a [u32],
 }
 
-/// Particles and held-out points that a class must have to be judged.
+/// Particles and held-out points that a class must have each to be judged.
 const FEWEST: usize = 8;
 
 impl Comparison {
-    /// Judges each class by itself, and puts that in the record; classes with too few points are named in its notes.
+    /// Judges each class by itself, and puts that in the record; classes that cannot be judged are named in its notes.
     ///
     /// # Errors
-    /// [`Error`] when a distance cannot be taken or the watch says stop.
+    /// [`Error`] when points have no labels, a distance cannot be taken or the watch says stop.
     pub fn judge_classes(&mut self, labels: Labels<'_>, seed: u32, device: &Device, watch: Watch<'_>) -> Result<(), Error> {
+        for (labels, half) in [(labels.train, &self.train), (labels.heldout, &self.heldout)] {
+            if labels.len() != half.len() {
+                return Err(ConditionError::Labels { labels: labels.len(), points: half.len() }.into());
+            }
+        }
         let classes: BTreeSet<u32> = labels.train.iter().chain(labels.heldout).copied().collect();
         let of = |labels: &[u32], class: u32, n: usize| (0..n).filter(|&i| labels[i] == class).collect::<Vec<usize>>();
-        let mut too_few = Vec::new();
+        let mut left_out = Vec::new();
         for (done, &class) in classes.iter().enumerate() {
             let told = Progress { stage: "classes", done, of: Some(classes.len()), ..Progress::default() };
             if !watch.tell(told) {
-                return Err(crate::sampler::RunError::Stopped { steps: done }.into());
+                return Err(RunError::Stopped { steps: done }.into());
             }
             let (particles, train) = (of(labels.train, class, self.record.n), of(labels.train, class, self.train.len()));
             let heldout = of(labels.heldout, class, self.heldout.len());
             if particles.len().min(heldout.len()) < FEWEST {
-                too_few.push(class.to_string());
+                left_out.push(class.to_string());
                 continue;
             }
             let (train, heldout) = (self.train.select(&train)?, self.heldout.select(&heldout)?);
-            let ruler = Ruler::new(&heldout, seed, device)?;
+            let ruler = match Ruler::new(&heldout, seed, device) {
+                Err(MetricError::NoSpread) => {
+                    left_out.push(class.to_string());
+                    continue;
+                }
+                ruler => ruler?,
+            };
             let all = Cloud::new([train.points(), heldout.points()].concat(), heldout.dim())?;
             let like = self.samples.first().map(|samples| samples.select(&particles)).transpose()?.unwrap_or(train);
             let floor = ruler.noise_floor(&Law::Points(all), &like, device, Watch::default())?;
@@ -94,9 +107,11 @@ impl Comparison {
             let (n, m) = (particles.len(), heldout.len());
             self.record.classes.push(ClassRecord { class, n, m, noise_floor: floor.mean, rows });
         }
-        if !too_few.is_empty() {
-            let classes = too_few.join(", ");
-            self.record.notes.push(format!("Too few points to judge by themselves, fewer than {FEWEST}: classes {classes}."));
+        if !left_out.is_empty() {
+            self.record.notes.push(format!(
+                "Not judged by themselves, with fewer than {FEWEST} particles or held-out points, or held-out points all in one place: classes {}.",
+                left_out.join(", ")
+            ));
         }
         Ok(())
     }

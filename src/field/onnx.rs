@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, Tensor, TensorElementType};
 use thiserror::Error;
@@ -18,7 +19,7 @@ use crate::names::nearest;
 use crate::path::{Prediction, Schedule};
 use crate::random::{Philox, Stream};
 
-/// Coordinates in one call: large enough for a perceptron's products, small enough for the activations of a picture's network.
+/// Coordinates, or numbers of conditions, in one call: large enough for a perceptron's products, small enough for the activations of a picture's network.
 const COORDINATES: usize = 1 << 18;
 
 /// Which inputs of the file are which, where shapes do not tell.
@@ -126,7 +127,9 @@ impl Onnx {
         let environment = runtime()?;
         let threads = rayon::current_num_threads();
         let builder = Session::builder(environment).map_err(refused)?;
-        let mut builder = builder.with_intra_threads(threads).map_err(|error| refused(error.into()))?;
+        let builder = builder.with_intra_threads(threads).map_err(|error| refused(error.into()))?;
+        // What goes wrong is an error of ours, and need not be logged too.
+        let mut builder = builder.with_log_level(LogLevel::Fatal).map_err(|error| refused(error.into()))?;
         let session = builder.commit_from_file(path).map_err(refused)?;
         let ports = ports(&session, inputs).map_err(|fault| fault.of(path, session.inputs()))?;
         let points = &ports.points;
@@ -244,7 +247,8 @@ impl HostField for Onnx {
 
     fn predict(&self, batch: Batch<'_>, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let time = if self.ports.time.is_some() { self.signature.time(batch.level)? } else { 0.0 };
-        let rows = self.batch.unwrap_or((COORDINATES / self.dim).max(1));
+        let numbers = self.dim.max(self.condition_width().unwrap_or(0));
+        let rows = self.batch.unwrap_or((COORDINATES / numbers).max(1));
         let calls = batch.points.chunks(rows * self.dim).zip(out.chunks_mut(rows * self.dim));
         calls.enumerate().try_for_each(|(call, (points, out))| {
             self.call(Batch { points, first: batch.first + call * rows, ..batch }, time, out)

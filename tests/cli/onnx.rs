@@ -252,7 +252,10 @@ fn a_model_is_judged_class_by_class() {
         keys(&classes[0], "", &mut found);
         assert_eq!(found, documented("compare", "classes"));
     }
-    let guided = compare(&["--condition", "right.csv", "--unconditional", "2", "--guidance", "1.5"]);
+    fs::write(models.path("few.csv"), ["2\n".repeat(3), "0\n".repeat(197), "1\n".repeat(200)].concat()).unwrap();
+    let guided = compare(&["--condition", "few.csv", "--unconditional", "2", "--guidance", "1.5"]);
+    assert!(guided["notes"].to_string().contains("all in one place: classes 2."), "{}", guided["notes"]);
+    assert_eq!(guided["classes"].as_array().unwrap().len(), 2);
     let ddim = guided["rows"].as_array().unwrap().iter().find(|row| row["method"] == "ddim").unwrap();
     assert_eq!(ddim["nfe"], 40);
     for (args, code, words) in [
