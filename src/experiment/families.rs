@@ -87,7 +87,9 @@ impl Workbench<'_> {
 
     /// The rows of entrants that run at every number of steps.
     fn enter(&mut self, entrants: impl Iterator<Item = &'static Entrant>, setting: &Setting<'_>) -> Result<(), Error> {
-        let Self { grid, find_steps, source, seed, device, .. } = *self;
+        let Self { grid, source, seed, device, .. } = *self;
+        let entrants: Vec<&Entrant> = entrants.collect();
+        let find_steps = self.find_steps.filter(|_| entrants.iter().any(|entrant| entrant.is_searched()));
         let needed = grid == Spacing::ArcLength || find_steps.is_some();
         let pilot = needed.then(|| ArcLength::of(setting.field, setting.schedule, source, seed, device)).transpose()?;
         let finding = pilot.as_ref().zip(find_steps);

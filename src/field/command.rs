@@ -106,19 +106,11 @@ pub struct Served {
     asked: Arc<Mutex<Asked>>,
     dim: usize,
     rows: usize,
-    meaning: Meaning,
+    /// None of an energy, whose answers are ∇V, with V itself, at the data.
+    signature: Option<Signature>,
     /// Numbers of a condition.
     width: Option<usize>,
     conditions: Option<Conditions>,
-}
-
-/// What the answers are.
-#[derive(Clone)]
-enum Meaning {
-    /// A prediction at any level.
-    Prediction(Signature),
-    /// The gradient of V, with V itself, at the data.
-    Energy,
 }
 
 /// A server with the arrays that it shares, asked by one caller at a time.
@@ -272,7 +264,7 @@ impl Server {
     /// # Errors
     /// [`CommandError`] when it does not take the shared file.
     pub fn predicting(self, signature: Signature) -> Result<Served, CommandError> {
-        self.serve(Meaning::Prediction(signature))
+        self.serve(Some(signature))
     }
 
     /// The field of π ∝ e^{−V} at the data, for methods that stay there, from its answers ∇V and V.
@@ -280,21 +272,21 @@ impl Server {
     /// # Errors
     /// As [`Server::predicting`].
     pub fn energy(self) -> Result<Served, CommandError> {
-        self.serve(Meaning::Energy)
+        self.serve(None)
     }
 
-    fn serve(self, meaning: Meaning) -> Result<Served, CommandError> {
+    fn serve(self, signature: Option<Signature>) -> Result<Served, CommandError> {
         let Self { command, mut talk, greeting: Greeting { shape, precision, batch, condition: width, .. } } = self;
         let dim = shape.iter().product::<usize>();
-        let rows = (COORDINATES / dim).max(1).min(batch.unwrap_or(usize::MAX));
-        let energies = if let Meaning::Energy = meaning { rows } else { 0 };
+        let rows = (COORDINATES / dim.max(width.unwrap_or(1))).max(1).min(batch.unwrap_or(usize::MAX));
+        let energies = if signature.is_none() { rows } else { 0 };
         let shared = Arrays::new(precision, &[rows * dim, rows * dim, energies, rows * width.unwrap_or(0)])
             .map_err(|cause| CommandFault::Arrays { cause: cause.to_string() })
             .and_then(|arrays| talk.share(arrays, rows, [energies > 0, width.is_some()]));
         match shared {
             Ok(arrays) => {
                 let asked = Arc::new(Mutex::new(Asked { talk, arrays, shape, calls: 0 }));
-                Ok(Served { command, asked, dim, rows, meaning, width, conditions: None })
+                Ok(Served { command, asked, dim, rows, signature, width, conditions: None })
             }
             Err(fault) => Err(CommandError { command, fault }),
         }
@@ -443,23 +435,17 @@ impl HostField for Served {
     }
 
     fn prediction(&self) -> Prediction {
-        match &self.meaning {
-            Meaning::Prediction(signature) => signature.prediction(),
-            Meaning::Energy => Prediction::Score,
-        }
+        self.signature.as_ref().map_or(Prediction::Score, Signature::prediction)
     }
 
     fn schedule(&self) -> Option<&Schedule> {
-        match &self.meaning {
-            Meaning::Prediction(signature) => Some(signature.schedule()),
-            Meaning::Energy => None,
-        }
+        self.signature.as_ref().map(Signature::schedule)
     }
 
     fn predict(&self, batch: Batch<'_>, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let (time, sign) = match &self.meaning {
-            Meaning::Prediction(signature) => (Some(signature.time(batch.level)?), signature.sign()),
-            Meaning::Energy => {
+        let (time, sign) = match &self.signature {
+            Some(signature) => (Some(signature.time(batch.level)?), signature.sign()),
+            None => {
                 only_at_data(batch.level)?;
                 (None, -1.0)
             }
@@ -486,15 +472,12 @@ impl HostField for Served {
     }
 
     fn is_regular_at_data(&self) -> bool {
-        match &self.meaning {
-            Meaning::Prediction(signature) => signature.is_regular_at_data(),
-            Meaning::Energy => true,
-        }
+        self.signature.as_ref().is_none_or(Signature::is_regular_at_data)
     }
 
     fn log_density(&self, level: Level, x: &[f64]) -> Option<f64> {
         // The particle, and so its condition, is not known here.
-        if !matches!(self.meaning, Meaning::Energy) || self.width.is_some() {
+        if self.signature.is_some() || self.width.is_some() {
             return None;
         }
         only_at_data(level).ok()?;

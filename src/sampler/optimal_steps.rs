@@ -84,6 +84,12 @@ struct Search {
 }
 
 impl<'a> OptimalSteps<'a> {
+    /// Numbers that a search of `steps` steps holds at most, in dimension `dim`: the states of the reference run at the times to choose
+    /// from, and those after a step of the dynamic programme and before it.
+    pub fn numbers(dim: usize, steps: usize) -> usize {
+        3 * (half_of_candidates(steps) * 2 + 1) * particles(dim).min(FEW) * dim
+    }
+
     /// Makes the reference run for searches of `steps` steps; its particles are draws of `source` under `seed`, scaled to the
     /// schedule's start. `go_on` is asked after each of its steps.
     ///
@@ -98,8 +104,7 @@ impl<'a> OptimalSteps<'a> {
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Self, CourseError> {
         let (d, grid) = (field.dim(), Grid::uniform(schedule, REFERENCE)?);
-        let n = (COORDINATES / d).clamp(LEAST_PARTICLES, PARTICLES);
-        let drawn = source.sample(n, seed, Stream::Metric, STEP);
+        let drawn = source.sample(particles(d), seed, Stream::Metric, STEP);
         let start: Vec<f64> = drawn.points().iter().map(|x| grid.start().sigma * x).collect();
         let chosen = candidates(schedule, steps)?;
         let mut states = Vec::with_capacity(chosen.len());
@@ -306,10 +311,20 @@ impl Origin<'_> {
     }
 }
 
+/// Particles of a search in dimension `dim`.
+fn particles(dim: usize) -> usize {
+    (COORDINATES / dim).clamp(LEAST_PARTICLES, PARTICLES)
+}
+
+/// Half the times that the dynamic programme chooses from.
+fn half_of_candidates(steps: usize) -> usize {
+    CANDIDATES.max(CANDIDATES_A_STEP * steps) / 2
+}
+
 /// Steps of the reference run after which the dynamic programme may choose a time: half of them equally far apart in time, half as
 /// on a balanced grid, which is dense at both ends.
 fn candidates(schedule: &Schedule, steps: usize) -> Result<Vec<usize>, GridError> {
-    let half = CANDIDATES.max(CANDIDATES_A_STEP * steps) / 2;
+    let half = half_of_candidates(steps);
     let balanced = Grid::spaced(schedule, half, Spacing::Balanced)?;
     let near = |level: &Level| (level.t * REFERENCE as f64).round() as usize;
     let mut chosen: Vec<usize> = (0..=half).map(|i| i * REFERENCE / half).chain(balanced.levels().iter().map(near)).collect();

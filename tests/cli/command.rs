@@ -224,6 +224,7 @@ fn a_server_at_fault_is_a_sentence() {
         ("eps shape=[2,0]", "it takes points of shape [2, 0]"),
         ("eps batch=0", "at most 0 in a call"),
         ("eps condition=0", "with a condition of 0 numbers"),
+        ("eps condition=300000000", "with a condition of 300000000 numbers"),
         ("eps prediction='\"noise\"'", "there is no prediction \"noise\""),
     ] {
         let [flag, command] = served(kind);

@@ -6,6 +6,7 @@ use std::process::Output;
 
 use assert_cmd::Command;
 use brenier::io::{Float, read_array, write_npy};
+use brenier::path::Schedule;
 use brenier::sampler::{Choice, Kind, METHODS};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -124,6 +125,34 @@ fn the_steps_that_are_found_can_be_run() {
         let run = record(folder.path(), &format!("sample 8gaussians --n 10 --method {method} --times {method}.npy"));
         assert_eq!((&run["times"], &run["steps"]), (&one["times"], &json!(3)), "{method}");
     }
+}
+
+/// Where σ̇ is infinite at the data the flow is left just before them: from N(0, 1) to N(0, ¼) on a variance-preserving schedule x₀ goes
+/// to x₀/2 over √(α₀²/4 + σ₀²), within the tolerance; a network is asked there too.
+#[test]
+fn adaptive_methods_reach_the_data_of_a_variance_preserving_schedule() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("law.json"), r#"{"weights": [1], "means": [[0, 0]], "variances": [0.25]}"#).unwrap();
+    let start = [0.3, -1.1, 2.0, 0.01];
+    write_npy(&folder.path().join("start.npy"), &start, &[2, 2], Float::F64).unwrap();
+    for name in ["linear-vp", "cosine"] {
+        let noise = Schedule::parse(name).unwrap().level(0.0);
+        for (method, tol) in [("dopri5", 1e-7), ("bosh3", 1e-5)] {
+            let args = format!("--schedule {name} --method {method} --tol {tol} --precision f64 --start start.npy");
+            record(folder.path(), &format!("sample law.json {args}"));
+            for (x, x0) in array(folder.path(), "samples.npy").iter().zip(start) {
+                let exact = 0.5 * x0 / (0.25 * noise.alpha.powi(2) + noise.sigma.powi(2)).sqrt();
+                assert!((x - exact).abs() <= 2.0 * tol, "{name} {method}: {x} for {exact}");
+            }
+        }
+    }
+    let network = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/networks/eight-v.safetensors");
+    let end = |method: &str| {
+        record(folder.path(), &format!("sample {network} --tol 1e-5 --precision f64 --start start.npy --method {method}"));
+        array(folder.path(), "samples.npy")
+    };
+    let (one, other) = (end("dopri5"), end("bosh3"));
+    assert!(one.iter().zip(&other).all(|(a, b)| (a - b).abs() < 1e-4), "{one:?} {other:?}");
 }
 
 /// Each evaluation of Dormand–Prince is one of the six of a try, or one of the two that a run at a tolerance begins with.

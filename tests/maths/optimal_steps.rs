@@ -33,7 +33,7 @@ fn the_best_first_order_steps_of_a_gaussian_are_equal_angles() {
         let search = search(&field, schedule, &device);
         for k in [2, 3, 6] {
             let uniform: Vec<f64> = (0..=k).map(|i| i as f64 / k as f64).collect();
-            let times = search.best(method, k, &[uniform.clone()], Watch::default()).unwrap();
+            let times = search.best(method, k, std::slice::from_ref(&uniform), Watch::default()).unwrap();
             check_times(&times).unwrap();
             let first = schedule.level(0.0);
             let angle = if first.alpha == 0.0 { FRAC_PI_2 } else { (first.ratio() / s).atan() };

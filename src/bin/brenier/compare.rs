@@ -12,6 +12,7 @@ use brenier::io::Float;
 use brenier::measure::Measure;
 use brenier::path::Spacing;
 use brenier::report;
+use brenier::sampler::OptimalSteps;
 use brenier::watch::{Progress, Watch};
 use clap::Args;
 
@@ -111,7 +112,9 @@ impl Compare {
         if let Some((height, width)) = image.filter(|(h, w)| h * w != d) {
             return Err(format!("points of dimension {d} are not images of {height}x{width}; leave --image out").into());
         }
-        memory::require("a comparison of that many points", 12 * u64::from(self.n) * d as u64)?;
+        let find_steps = self.find_steps.map(|steps| steps as usize);
+        let of_search = find_steps.map_or(0, |steps| OptimalSteps::numbers(d, steps)) as u64;
+        memory::require("a comparison of that many points", 12 * u64::from(self.n) * d as u64 + of_search)?;
         let folder = session.folder(Some(FOLDER))?.map(|folder| folder.with(&["figures", "samples"])).transpose()?;
 
         let bar = progress::bar(session, "noise floor", 1);
@@ -126,7 +129,6 @@ impl Compare {
             !signal::interrupted()
         };
         let steps = self.steps.iter().map(|&steps| steps as usize).collect();
-        let find_steps = self.find_steps.map(|steps| steps as usize);
         let compare = experiment::Compare { n: self.n as usize, steps, grid: self.grid, find_steps, seed: session.shared.seed };
         let (target, source) = (Named { name, measure: &target }, Named { name: &self.source, measure: &source });
         let watch = Watch::telling(&tell).keeping(checkpoint.whole());

@@ -33,6 +33,8 @@ pub(super) struct Process {
     answers: Receiver<Vec<u8>>,
     words: Arc<Mutex<VecDeque<String>>>,
     words_reader: JoinHandle<()>,
+    /// The time that it has to end by itself.
+    grace: Duration,
     /// Dropped last, it lets the thread end that started the program.
     _over: Sender<()>,
 }
@@ -54,19 +56,23 @@ impl Process {
         let kept = words.clone();
         let listen = move || stderr.into_iter().for_each(|stderr| each_line(stderr, |line| keep(&kept, &line)));
         let words_reader = thread::Builder::new().name("last words".into()).spawn(listen)?;
-        Ok(Self { child, questions, answers, words, words_reader, _over: over })
+        Ok(Self { child, questions, answers, words, words_reader, grace: GRACE, _over: over })
     }
 
     /// Writes `question` on a line of its own.
     pub(super) fn ask(&mut self, question: &str) {
+        let line = format!("{question}\n"); // in one piece, which wakes the program once
         // A program that reads no more has ended, or will be found silent; what it said before counts.
-        let _ = self.questions.iter_mut().try_for_each(|input| writeln!(input, "{question}"));
+        let _ = self.questions.iter_mut().try_for_each(|input| input.write_all(line.as_bytes()));
     }
 
     /// The next line that the program writes, at most `limit` from now.
     pub(super) fn answer(&mut self, limit: Duration) -> Result<Vec<u8>, Mute> {
         self.answers.recv_timeout(limit).map_err(|why| match why {
-            RecvTimeoutError::Timeout => Mute::Silent,
+            RecvTimeoutError::Timeout => {
+                self.grace = Duration::ZERO; // it does not listen
+                Mute::Silent
+            }
             RecvTimeoutError::Disconnected => Mute::Ended(within(ECHO, || self.child.try_wait().ok().flatten())),
         })
     }
@@ -83,7 +89,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.questions = None;
-        if within(GRACE, || self.child.try_wait().ok().flatten()).is_none() {
+        if within(self.grace, || self.child.try_wait().ok().flatten()).is_none() {
             // SAFETY: a bare system call; the group is that of the program, which is not yet waited for.
             #[cfg(unix)]
             unsafe {

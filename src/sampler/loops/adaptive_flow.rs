@@ -22,6 +22,9 @@ const TRIES: &str = "tries";
 /// Where the flow of a field that is singular at the data ends: the last step from here goes along x̂₀, which is all but constant
 /// there.
 const LAST: f64 = 1.0 - 1e-4;
+/// The same on a schedule whose velocity alone is infinite at the data, σ ∝ √(1 − t) for the variance-preserving ones: x̂₀ is then off
+/// by a share of σ², here 1e-8.
+const BEFORE_DATA: f64 = 1.0 - 1e-8;
 
 /// Runge–Kutta along the probability flow.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,9 +89,15 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The time at which the flow of `field` ends: where the field is singular at the data, a little before them.
+/// The time at which the flow of `field` ends: where the field or the schedule is singular at the data, a little before them.
 pub(in crate::sampler) fn end_of_flow(field: &Field, schedule: &Schedule) -> f64 {
-    if schedule.level(1.0).sigma > 0.0 || field.is_regular_at_data() { 1.0 } else { LAST }
+    let data = schedule.level(1.0);
+    match (data.sigma > 0.0, field.is_regular_at_data()) {
+        (true, _) => 1.0,
+        (false, false) => LAST,
+        (false, true) if data.sigma_dot.is_finite() => 1.0,
+        (false, true) => BEFORE_DATA,
+    }
 }
 
 impl AdaptiveFlow {

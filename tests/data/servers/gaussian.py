@@ -54,7 +54,8 @@ for line in sys.stdin:
             path.write(call["file"])
         file = open(call["file"], "r+b")
         shared = memoryview(mmap.mmap(file.fileno(), 0)).cast({"f32": "f", "f64": "d"}[greeting["precision"]])
-        start = {key: call[key] // shared.itemsize for key in ("points", "predictions", "energies", "conditions") if call[key] is not None}
+        starts = {key: call[key] for key in ("points", "predictions", "energies", "conditions")}
+        start = {key: at // shared.itemsize for key, at in starts.items() if at is not None}
         say(call=0)
         continue
     n, shape = call["n"], [call["n"], *greeting["shape"]]
