@@ -467,6 +467,10 @@ impl HostField for Served {
         Ok(())
     }
 
+    fn rounding(&self) -> f64 {
+        self.asked().arrays.element().rounding()
+    }
+
     fn is_regular_at_data(&self) -> bool {
         self.signature.as_ref().is_none_or(Signature::is_regular_at_data)
     }

@@ -63,6 +63,11 @@ pub trait HostField: Send + Sync {
         self.prediction() != Prediction::Denoised
     }
 
+    /// The relative error of its predictions by rounding, by which differences between points are told from it.
+    fn rounding(&self) -> f64 {
+        f64::EPSILON
+    }
+
     /// log p(x) at `level` for one point, up to a constant; none where it is not known.
     fn log_density(&self, _level: Level, _x: &[f64]) -> Option<f64> {
         None

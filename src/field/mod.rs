@@ -6,6 +6,7 @@ pub mod classes;
 pub mod command;
 pub mod conditions;
 pub mod density;
+pub mod divergence;
 mod error;
 pub(crate) mod evaluate;
 pub mod given;

@@ -20,6 +20,7 @@
 mod error;
 mod forward;
 mod layer;
+mod pass;
 mod time;
 
 use crate::path::{Level, Prediction, Schedule, combination};
@@ -174,17 +175,7 @@ impl Network {
     /// # Errors
     /// [`LevelError`] where the network does not determine it.
     pub fn evaluate(&self, level: Level, of: (f64, f64), x: &[f64]) -> Result<Vec<f64>, LevelError> {
-        let reading = self.read(level, of.0, of.1)?;
-        let mut state: Vec<f64> = x.iter().map(|x| reading.scale * x).collect();
-        for (k, layer) in self.layers.iter().enumerate() {
-            if k > 0 {
-                state.iter_mut().for_each(|x| *x = self.activation.value(*x));
-            }
-            let bias = if k == 0 { &reading.bias } else { &layer.bias };
-            let product = |row: &[f64]| row.iter().zip(&state).map(|(w, x)| w * x).sum::<f64>();
-            state = layer.weight.chunks_exact(layer.inputs()).zip(bias).map(|(row, b)| product(row) + b).collect();
-        }
-        Ok(state.iter().zip(x).map(|(f, x)| reading.of_x * x + reading.of_output * f).collect())
+        Ok(self.pass(level, of, x, &[])?.0)
     }
 
     /// Whether noise is known at the end of the network's own schedule.

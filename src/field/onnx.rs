@@ -255,6 +255,10 @@ impl HostField for Onnx {
         })
     }
 
+    fn rounding(&self) -> f64 {
+        f32::EPSILON.into()
+    }
+
     fn is_regular_at_data(&self) -> bool {
         self.signature.is_regular_at_data()
     }

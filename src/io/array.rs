@@ -146,11 +146,13 @@ impl Array {
 
 /// The dimension d of points of this shape: n × d or, with d = 1, n.
 fn dimension(shape: &[usize]) -> Result<usize, Fault> {
-    match *shape {
-        [_] => Ok(1),
-        [_, d] => Ok(d),
-        _ => Err(Fault::Shape { shape: shape.to_vec(), wanted: "points are n × d, one row a point" }),
-    }
+    let of_pictures = |extents: &[usize]| extents.iter().try_fold(1usize, |d, extent| d.checked_mul(*extent));
+    let d = match shape {
+        [_] => Some(1),
+        [_, extents @ ..] => of_pictures(extents),
+        [] => None,
+    };
+    d.ok_or_else(|| Fault::Shape { shape: shape.to_vec(), wanted: "points are n × d, or n × C × H × W, one point a row" })
 }
 
 #[cfg(test)]

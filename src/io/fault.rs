@@ -45,7 +45,7 @@ pub enum Fault {
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] io::Error),
     /// The ending is that of no format.
-    #[error("its ending \"{found}\" is none of .npy, .npz, .csv, .safetensors, .json (a mixture); rename or convert it")]
+    #[error("its ending \"{found}\" is none of .npy, .npz, .csv, .safetensors, .idx, .json (a mixture); rename or convert it")]
     Extension {
         /// The ending, with its dot.
         found: String,
@@ -53,6 +53,29 @@ pub enum Fault {
     /// A folder.
     #[error("it is a folder, not a file; name a file in it")]
     Folder,
+    /// A folder without pictures.
+    #[error("it is a folder with no .png or .jpg file in it; name a file, or a folder of pictures")]
+    NoPictures,
+    /// A picture that cannot be read.
+    #[error("{name}: {why}; remove or repair it")]
+    Picture {
+        /// Its file name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Pictures of several sizes.
+    #[error("{name} is of {found:?} pixels and {first} of {expected:?}; points have one dimension: scale or crop the pictures")]
+    Sizes {
+        /// A picture.
+        name: String,
+        /// Its width and height.
+        found: [usize; 2],
+        /// The first picture.
+        first: String,
+        /// Its width and height.
+        expected: [usize; 2],
+    },
     /// A pipe or a device, which may never give or never end.
     #[error("it is a pipe or a device, not a file; write what it gives to a file, and name that")]
     Stream,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::io::Fault;
+use crate::io::{Fault, idx};
 
 /// A format that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,15 +12,20 @@ pub(super) enum Format {
     Csv,
     Safetensors,
     Json,
+    Idx,
 }
 
-const FORMATS: [(Format, &str); 5] = [
+const FORMATS: [(Format, &str); 6] = [
     (Format::Npy, ".npy"),
     (Format::Npz, ".npz"),
     (Format::Csv, ".csv"),
     (Format::Safetensors, ".safetensors"),
     (Format::Json, ".json"),
+    (Format::Idx, ".idx"),
 ];
+
+/// How the names of MNIST's files end, which have no other ending: train-images-idx3-ubyte.
+const UBYTE: &str = "ubyte";
 
 /// First bytes by which a file is known.
 const SIGNATURES: [(&[u8], &str); 9] = [
@@ -51,6 +56,9 @@ pub(super) fn text(bytes: &[u8]) -> Result<&[u8], Fault> {
 impl Format {
     /// The format that the name of `path` says.
     pub fn of(path: &Path) -> Result<Self, Fault> {
+        if path.file_name().is_some_and(|name| name.to_string_lossy().to_ascii_lowercase().ends_with(UBYTE)) {
+            return Ok(Self::Idx);
+        }
         let found = path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
         let same = |(_, name): &&(Self, &str)| name.eq_ignore_ascii_case(&found);
         FORMATS.iter().find(same).map(|(format, _)| *format).ok_or(Fault::Extension { found })
@@ -82,6 +90,7 @@ impl Format {
             Self::Npz => signature == Some(SIGNATURES[1].1),
             Self::Safetensors => tensors,
             Self::Json => brace,
+            Self::Idx => idx::is_idx(bytes),
             Self::Csv => signature.is_none() && !bytes[..bytes.len().min(4096)].contains(&0),
         };
         if agrees {

@@ -8,12 +8,15 @@ pub mod checkpoint;
 mod csv;
 pub mod fault;
 mod format;
+mod idx;
 mod mixture;
 mod network;
 mod npy;
 mod npz;
 #[cfg(feature = "image")]
 pub mod picture;
+#[cfg(feature = "image")]
+mod pictures;
 pub mod read;
 mod safetensors;
 pub mod write;

@@ -9,13 +9,16 @@ use memmap2::Mmap;
 use crate::field::Network;
 use crate::io::array::Layout;
 use crate::io::format::{self, Format};
-use crate::io::{Array, Fault, ReadError, csv, mixture, network, npy, npz, safetensors};
+#[cfg(feature = "image")]
+use crate::io::pictures;
+use crate::io::{Array, Fault, ReadError, csv, idx, mixture, network, npy, npz, safetensors};
 use crate::measure::{Cloud, CloudError, Measure, NameError, named};
 
 /// The measure that `spec` stands for: a named source ([`named()`]), or the path of a file.
 ///
-/// Points are n × d, or n numbers for d = 1: a `.npy` array, a `.csv` table, the array `points` of a `.npz` or `.safetensors`
-/// file with optional `weights` beside it. A `.json` file is a mixture. `weights` is a file of n weights that override the
+/// Points are n × d, or n numbers for d = 1, or n × C × H × W, each point then being C·H·W numbers: a `.npy` array, a `.csv` table, an
+/// `.idx` file, the array `points` of a `.npz` or `.safetensors` file with optional `weights` beside it. A folder of `.png` and `.jpg`
+/// pictures of one size is a point each, with numbers from −1 to 1 (feature `image`). A `.json` file is a mixture. `weights` is a file of n weights that override the
 /// file's own. `dim` is the dimension of a plain `normal` (2 where none is given). A file named like a source is `./moons`.
 ///
 /// # Errors
@@ -85,6 +88,10 @@ fn in_file<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T, Fault>) -> Resu
 
 /// The measure in the file at `path`.
 fn measure(path: &Path) -> Result<Measure, Fault> {
+    #[cfg(feature = "image")]
+    if path.is_dir() {
+        return Ok(Measure::Finite(pictures::read(path)?));
+    }
     load(path, |format, bytes| {
         if format == Format::Json {
             return Ok(Measure::Law(mixture::read(bytes)?));
@@ -126,6 +133,7 @@ fn array(path: &Path, format: Format, bytes: &[u8], name: &str) -> Result<Array,
         Format::Csv => table(path, bytes),
         Format::Npz => npz::read(bytes, name, Layout::decode),
         Format::Safetensors => safetensors::read(bytes, name, Layout::decode),
+        Format::Idx => idx::read(bytes, Layout::decode),
         Format::Json => Err(Fault::NotAnArray),
     }
 }
@@ -136,6 +144,7 @@ fn points(path: &Path, format: Format, bytes: &[u8]) -> Result<Cloud, Fault> {
         Format::Npy => npy::read(bytes, Layout::cloud),
         Format::Npz => npz::read(bytes, "points", Layout::cloud),
         Format::Safetensors => safetensors::read(bytes, "points", Layout::cloud),
+        Format::Idx => idx::read(bytes, Layout::cloud),
         Format::Csv | Format::Json => array(path, format, bytes, "points")?.into_cloud(),
     }
 }
@@ -234,10 +243,32 @@ mod tests {
         assert!(refusal("x.npy", &npy("<f2", &[1], &half::f16::INFINITY.to_le_bytes())).starts_with("row 0, column 0 is inf"));
         assert!(refusal("x.npy", &npy("<f4", &[0, 2], &[])).starts_with("the cloud is empty: 0 points of dimension 2"));
         assert!(refusal("x.csv", b"x,y\n").starts_with("the cloud is empty: 0 points of dimension 2"));
-        assert!(
-            refusal("x.npy", &npy("<f4", &[1, 1, 1], &[0; 4])).starts_with("the array has shape [1, 1, 1]; points are n × d")
-        );
+        assert!(refusal("x.npy", &npy("<f4", &[], &[0; 4])).starts_with("the array has shape []; points are n × d"));
+        assert!(refusal("x.npy", &npy("<f4", &[1, 0, 2], &[])).starts_with("the cloud is empty: 0 points of dimension 0"));
         assert!(refusal("x.npy", &npy("|b1", &[2, 2], &[0; 4])).starts_with("it holds numbers of type |b1; float16"));
+    }
+
+    #[test]
+    fn pictures_in_an_array_are_a_point_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            let Measure::Finite(cloud) = read_measure(path.to_str().unwrap(), None, None).unwrap() else { panic!("points") };
+            (cloud.len(), cloud.dim(), cloud.points().to_vec())
+        };
+        let numbers: Vec<f64> = (0..12u8).map(f64::from).collect();
+        let bytes: Vec<u8> = (0..12).collect();
+        assert_eq!(read("x.npy", &npy("|u1", &[2, 1, 3, 2], &bytes)), (2, 6, numbers.clone()));
+        let idx = [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 2][..], &bytes].concat();
+        for name in ["x.idx", "train-images-idx3-ubyte", "t10k.idx3-ubyte"] {
+            assert_eq!(read(name, &idx), (2, 6, numbers.clone()));
+        }
+        let doubles = [&[0, 0, 14, 1, 0, 0, 0, 1][..], &2.5f64.to_be_bytes()].concat();
+        assert_eq!(read("x.idx", &doubles), (1, 1, vec![2.5]));
+        assert!(refusal("x.idx", &idx[..20]).starts_with("the file is cut short: an array of shape [2, 3, 2] needs 12 bytes"));
+        assert!(refusal("x.idx", &idx[..9]).starts_with("the file is damaged"));
+        assert!(refusal("x.idx", &bytes).starts_with("this is not a .idx file"));
     }
 
     #[test]
@@ -257,7 +288,7 @@ mod tests {
         not("x.json", b"1,2\n", ".json", "its first bytes are [31, 2c, 32, 0a]");
         not("x.npy", b"{\"weights\": []}", ".npy", "it begins as JSON does");
         assert_eq!(refusal("x.npy", b""), "the file is empty (0 bytes); write it again");
-        assert!(refusal("x.mat", b"1").starts_with("its ending \".mat\" is none of .npy, .npz, .csv, .safetensors, .json"));
+        assert!(refusal("x.mat", b"1").starts_with("its ending \".mat\" is none of .npy, .npz, .csv, .safetensors, .idx, .json"));
     }
 
     #[test]
@@ -296,7 +327,8 @@ mod tests {
         let message = |spec: &str| read_measure(spec, None, None).unwrap_err().to_string();
         assert_eq!(message("nowhere.npy"), "nowhere.npy: there is no such file; check the path");
         assert!(message("digit").contains("did you mean digits?"));
-        assert_eq!(message("src/io"), "src/io: it is a folder, not a file; name a file in it");
+        let folder = if cfg!(feature = "image") { "no .png or .jpg file in it" } else { "it is a folder, not a file" };
+        assert!(message("src/io").starts_with("src/io: it is a folder") && message("src/io").contains(folder.trim_start()));
         let error = read_array(Path::new("Cargo.toml"), "points").unwrap_err().to_string();
         assert!(error.contains("its ending \".toml\""), "{error}");
     }
@@ -360,6 +392,7 @@ mod tests {
                 (Format::Npz, fs::read("tests/data/numpy.npz").unwrap()),
                 (Format::Safetensors, serialize([("points", view)], None).unwrap()),
                 (Format::Csv, b"x,y\n1,2\n3,4\n".to_vec()),
+                (Format::Idx, [&[0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 2][..], &[1; 4]].concat()),
             ] {
                 for (at, value) in &flips {
                     let at = at.index(bytes.len());

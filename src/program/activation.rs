@@ -32,6 +32,28 @@ impl Activation {
             Self::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         }
     }
+
+    /// Its derivative at `x`; of [`Activation::Relu`] 0 at 0.
+    pub fn slope(self, x: f64) -> f64 {
+        let logistic = |x: f64| 1.0 / (1.0 + (-x).max(LEAST_LOG).exp());
+        // (x s(u(x)))′ with s the logistic function.
+        let gated = |u: f64, rise: f64| {
+            let s = logistic(u);
+            s + x * s * (1.0 - s) * rise
+        };
+        match self {
+            Self::Relu => f64::from(u8::from(x > 0.0)),
+            Self::Silu => gated(x, 1.0),
+            Self::Tanh => 1.0 - x.tanh().powi(2),
+            Self::Gelu if x.abs() > 36.0 => f64::from(u8::from(x > 0.0)),
+            Self::Gelu => {
+                let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+                0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2) + x * density
+            }
+            Self::GeluTanh => gated(GELU_TANH * (x + GELU_CUBE * x * x * x), GELU_TANH * (1.0 + 3.0 * GELU_CUBE * x * x)),
+            Self::Softplus => logistic(x),
+        }
+    }
 }
 
 /// About the logarithm of the least number that is not denormal.
@@ -39,3 +61,22 @@ const LEAST_LOG: f64 = -700.0;
 /// 2 √(2/π): ½ (1 + tanh u) = 1/(1 + e^{−2u}).
 pub(crate) const GELU_TANH: f64 = 1.595_769_121_605_730_8;
 pub(crate) const GELU_CUBE: f64 = 0.044_715;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slopes_are_central_differences_of_values() {
+        for activation in
+            [Activation::Relu, Activation::Silu, Activation::Tanh, Activation::Gelu, Activation::GeluTanh, Activation::Softplus]
+        {
+            for x in [-40.0, -3.0, -0.5, 0.2, 2.0, 40.0] {
+                let h = 1e-5;
+                let difference = (activation.value(x + h) - activation.value(x - h)) / (2.0 * h);
+                // h² of truncation, 1e-16 |x|/h of rounding.
+                assert!((activation.slope(x) - difference).abs() < 1e-9, "{activation:?} at {x}: {}", activation.slope(x));
+            }
+        }
+    }
+}

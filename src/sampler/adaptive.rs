@@ -155,25 +155,35 @@ impl Adaptive {
         start: &[f64],
         dim: usize,
     ) -> Result<Solution, AdaptiveError> {
-        let agree = |(a, b): (&f64, &f64)| (a - b).abs() <= self.atol + self.rtol * b.abs();
-        let one = |x: &[f64]| {
-            let solve = |method: &Self| method.integrate_before(bound, &mut |t, y| slope(t, y), times, x, &[dim]);
-            let (mut method, mut last) = (self, solve(&self)?);
-            for _ in 0..ROUNDS {
-                method = Self { rtol: 0.1 * method.rtol, atol: 0.1 * method.atol, ..method };
-                let mut next = solve(&method)?;
-                let settled = last.states.iter().flatten().zip(next.states.iter().flatten()).all(agree);
-                next.evaluated.extend_from_slice(&last.evaluated);
-                next.tries = [last.tries, next.tries].into_iter().sum();
-                last = next;
-                if settled {
-                    break;
-                }
-            }
-            Ok(last)
-        };
+        let one = |x: &[f64]| self.settled(bound, &mut |t, y| slope(t, y), times, x, &[dim]);
         let solved: Vec<Solution> = start.par_chunks(dim).map(one).collect::<Result<_, _>>()?;
         Ok(joined(&solved, times.len()))
+    }
+
+    /// One system of [`Adaptive::to_tolerance_before`], with `parts` as [`Adaptive::integrate`] takes them.
+    pub(super) fn settled(
+        self,
+        bound: f64,
+        slope: Slope<'_>,
+        times: &[f64],
+        start: &[f64],
+        parts: &[usize],
+    ) -> Result<Solution, AdaptiveError> {
+        let agree = |(a, b): (&f64, &f64)| (a - b).abs() <= self.atol + self.rtol * b.abs();
+        let mut solve = |method: &Self| method.integrate_before(bound, slope, times, start, parts);
+        let (mut method, mut last) = (self, solve(&self)?);
+        for _ in 0..ROUNDS {
+            method = Self { rtol: 0.1 * method.rtol, atol: 0.1 * method.atol, ..method };
+            let mut next = solve(&method)?;
+            let settled = last.states.iter().flatten().zip(next.states.iter().flatten()).all(agree);
+            next.evaluated.extend_from_slice(&last.evaluated);
+            next.tries = [last.tries, next.tries].into_iter().sum();
+            last = next;
+            if settled {
+                break;
+            }
+        }
+        Ok(last)
     }
 
     /// Solves one system. `parts` are the lengths of the parts of y; the norm is the largest of their RMS.

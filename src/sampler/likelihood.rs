@@ -1,67 +1,188 @@
 //! Log likelihood by the change of variables along the probability-flow ODE (Chen et al. 2018; Song et al. 2021, eq. 39).
 //!
 //! ```text
-//! d(x, l)/dt = (v, div v), from (x₁, 0) at t = 1 back to t = 0        log p₁(x₁) = log N(x(0); 0, I) + l(0)
+//! d(x, l)/dt = (v, div v), from (x₁, 0) at t = 1 back to t = 0        log p₁(x₁) = log N(x(0); 0, σ₀²I) + l(0)
 //! ```
 //!
-//! with v = α̇ x̂₀ + σ̇ ε̂ and its divergence exact, or Hutchinson's estimate with one probe for the whole run, so that the
-//! right-hand side stays a function of (x, t). Any solver of systems takes it: [`Adaptive`](crate::sampler::Adaptive) or
-//! [`Tableau::integrate`](crate::sampler::Tableau::integrate).
+//! with v = α̇ x̂₀ + σ̇ ε̂ and its divergence exact, or Hutchinson's estimate with probes that stay the same for the whole run, so that
+//! the right-hand side stays a function of (x, t). With k probes l is a vector, an unbiased estimate each, since l is linear
+//! in the divergence. [`ChangeOfVariables`] is the system of one point, for
+//! any solver: [`Adaptive`] or [`Tableau::integrate`](crate::sampler::Tableau::integrate); [`Likelihood`] solves it for each of many.
+//!
+//! Where the field has no noise at the data (it predicts x̂₀), the points are taken to be at t = 1 − 1e-4: p is then that of data with
+//! so much noise.
 
 use std::f64::consts::TAU;
 
-use crate::measure::Mixture;
-use crate::path::Schedule;
+use rayon::prelude::*;
 
-/// The system (x, l) of a mixture on a schedule.
+use crate::field::{Field, FieldError};
+use crate::measure::Cloud;
+use crate::path::Schedule;
+use crate::random::{Philox, Stream};
+use crate::sampler::loops::adaptive_flow::end_of_flow;
+use crate::sampler::{Adaptive, RunError};
+use crate::vector::{dot, mean_with_error};
+use crate::watch::{Progress, Watch};
+
+/// The system (x, l) of one point under a field on a schedule.
 ///
 /// ```
+/// use brenier::field::Field;
 /// use brenier::measure::Mixture;
 /// use brenier::path::Schedule;
 /// use brenier::sampler::ChangeOfVariables;
 ///
-/// let (mixture, schedule) = (Mixture::standard_normal(1), Schedule::CondOt);
-/// let system = ChangeOfVariables { mixture: &mixture, schedule: &schedule, probe: None };
+/// let (field, schedule) = (Field::from(Mixture::standard_normal(1)), Schedule::CondOt);
+/// let system = ChangeOfVariables { field: &field, schedule: &schedule, particle: 0, probes: &[] };
 /// let at_the_noise = system.start(&[0.0]); // no change of x = 0, and none of the volume before the first step
 /// assert_eq!(system.log_likelihood(&at_the_noise), [-0.5 * std::f64::consts::TAU.ln()]);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ChangeOfVariables<'a> {
-    /// The law.
-    pub mixture: &'a Mixture,
-    /// The path; its first level must be pure noise of variance one.
+    /// The field.
+    pub field: &'a Field,
+    /// The path; its first level is noise.
     pub schedule: &'a Schedule,
-    /// Hutchinson's probes, n × d of ±1; none for the exact divergence.
-    pub probe: Option<&'a [f64]>,
+    /// The number of the point, by which a field may look up its condition.
+    pub particle: usize,
+    /// Hutchinson's probes, k × d of ±1; none for the exact divergence.
+    pub probes: &'a [f64],
 }
 
 impl ChangeOfVariables<'_> {
-    /// The system's slopes at `t`, for n particles laid out as all x, n × d, and then all l.
-    pub fn slope(&self, t: f64, state: &[f64]) -> Vec<f64> {
-        let (level, d) = (self.schedule.level(t), self.mixture.dim());
-        let n = state.len() / (d + 1);
-        let (p, q) = (level.alpha_dot, level.sigma_dot);
-        let points = state[..n * d].chunks_exact(d);
-        let divergence = |(i, x): (usize, &[f64])| match self.probe {
-            None => self.mixture.divergence(level, p, q, x),
-            Some(probe) => self.mixture.jacobian_form(level, p, q, x, &probe[i * d..(i + 1) * d]),
-        };
-        let mut slope: Vec<f64> = points.clone().flat_map(|x| self.mixture.evaluate(level, p, q, x)).collect();
-        slope.extend(points.enumerate().map(divergence));
-        slope
+    /// Components of l: one for each probe, or one.
+    pub fn estimates(&self) -> usize {
+        (self.probes.len() / self.field.dim()).max(1)
     }
 
-    /// The state that belongs to `points`, n × d, at the data: l = 0.
-    pub fn start(&self, points: &[f64]) -> Vec<f64> {
-        let n = points.len() / self.mixture.dim();
-        points.iter().copied().chain(std::iter::repeat_n(0.0, n)).collect()
+    /// The system's slope at `t`, for x and then l.
+    ///
+    /// # Errors
+    /// As [`Field::at`].
+    pub fn slope(&self, t: f64, state: &[f64]) -> Result<Vec<f64>, FieldError> {
+        let (level, x) = (self.schedule.level(t), &state[..self.field.dim()]);
+        let of = (level.alpha_dot, level.sigma_dot);
+        let mut slope = self.field.at(level, of, self.particle, x)?;
+        match self.probes {
+            [] => slope.push(self.field.divergence(level, of, self.particle, x)?),
+            probes => slope.extend(self.field.jacobian_forms(level, of, self.particle, x, probes)?),
+        }
+        Ok(slope)
     }
 
-    /// log p₁ of each particle from the state at the noise.
+    /// The state that belongs to the point `x` at the data: l = 0.
+    pub fn start(&self, x: &[f64]) -> Vec<f64> {
+        x.iter().copied().chain(std::iter::repeat_n(0.0, self.estimates())).collect()
+    }
+
+    /// log p₁ by each component of l, from the state at the noise.
     pub fn log_likelihood(&self, end: &[f64]) -> Vec<f64> {
-        let d = self.mixture.dim();
-        let n = end.len() / (d + 1);
-        let normal = |x: &[f64]| -0.5 * (x.iter().map(|x| x * x).sum::<f64>() + d as f64 * TAU.ln());
-        end[..n * d].chunks_exact(d).zip(&end[n * d..]).map(|(x, l)| normal(x) + l).collect()
+        let d = self.field.dim();
+        let (x, l) = end.split_at(d);
+        let variance = self.schedule.level(0.0).sigma.powi(2);
+        let normal = -0.5 * (dot(x, x) / variance + d as f64 * (TAU * variance).ln());
+        l.iter().map(|l| normal + l).collect()
+    }
+}
+
+/// Log likelihoods of many points, each with steps of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Likelihood {
+    /// The solver. Its tolerance is that of the whole run where the field computes in double precision, else of each step.
+    pub method: Adaptive,
+    /// The path.
+    pub schedule: Schedule,
+    /// Probes of each point; none for the exact divergence, which takes d derivatives where the field is not a law.
+    pub probes: usize,
+    /// Seed of the probes.
+    pub seed: u32,
+}
+
+/// The log likelihood of each point.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogLikelihood {
+    /// log p(x), in nats.
+    pub values: Vec<f64>,
+    /// Standard error of each by its probes; empty where the divergence is exact, not a number of one probe.
+    pub errors: Vec<f64>,
+    /// Evaluations of v and its divergence, the mean over the points.
+    pub nfe: usize,
+}
+
+/// Points between two looks at whether to go on.
+const BLOCK: usize = 64;
+const VALUES: &str = "log likelihoods";
+const ERRORS: &str = "their errors";
+const EVALUATIONS: &str = "evaluations";
+
+impl Likelihood {
+    /// The log likelihood of `points` under the flow of `field`. What `watch` keeps of an earlier run is not done again.
+    ///
+    /// # Errors
+    /// [`RunError::NeedsLaw`] for the field of points, whose law at the data has no density; [`RunError`] when the dimensions differ, a
+    /// step cannot be made or the watch says stop.
+    pub fn of(&self, points: &Cloud, field: &Field, mut watch: Watch<'_>) -> Result<LogLikelihood, RunError> {
+        let (n, d) = (points.len(), field.dim());
+        if points.dim() != d {
+            return Err(RunError::Dimension { start: n * points.dim(), field: d });
+        }
+        if matches!(field, Field::DataSet(_) | Field::Transport { .. }) {
+            return Err(RunError::NeedsLaw { method: "a likelihood", what: "the density", instead: "a trained model" });
+        }
+        let kept = |name| watch.array(name).unwrap_or_default().to_vec();
+        let (mut values, mut errors): (Vec<f64>, Vec<f64>) = (kept(VALUES), kept(ERRORS));
+        let mut evaluations: usize = watch.record(EVALUATIONS).unwrap_or(0);
+        while values.len() < n {
+            let done = values.len();
+            let go_on = watch.tell(Progress { done, of: Some(n), ..Progress::default() });
+            let go_on = watch.pass(go_on, |part| {
+                part.keep_array(VALUES, values.clone());
+                part.keep_array(ERRORS, errors.clone());
+                part.keep_record(EVALUATIONS, &evaluations);
+            });
+            if !go_on {
+                return Err(RunError::Stopped { steps: done });
+            }
+            let block = done..n.min(done + BLOCK);
+            let found = block.into_par_iter().map(|i| self.of_one(i, points, field)).collect::<Result<Vec<_>, RunError>>()?;
+            for (estimates, made) in found {
+                let (value, error) = mean_with_error(&estimates);
+                values.push(value);
+                errors.extend((self.probes > 0).then_some(error));
+                evaluations += made;
+            }
+        }
+        Ok(LogLikelihood { values, errors, nfe: evaluations.div_ceil(n) })
+    }
+
+    /// The estimates of one point, and the evaluations that they took.
+    fn of_one(&self, particle: usize, points: &Cloud, field: &Field) -> Result<(Vec<f64>, usize), RunError> {
+        let d = field.dim();
+        let philox = Philox::new(self.seed, Stream::Metric);
+        let sign = |i: usize| if philox.uniform(particle as u32, 0, i as u32) < 0.5 { -1.0 } else { 1.0 };
+        let probes: Vec<f64> = (0..self.probes * d).map(sign).collect();
+        let system = ChangeOfVariables { field, schedule: &self.schedule, particle, probes: &probes };
+        let mut failed = None;
+        let mut slope = |t: f64, state: &[f64]| {
+            system.slope(t, state).unwrap_or_else(|error| {
+                failed.get_or_insert(error);
+                vec![f64::NAN; state.len()] // which no step can be made from
+            })
+        };
+        let mut room = vec![0.0; d];
+        let (times, start) = ([end_of_flow(field, &self.schedule), 0.0], system.start(points.row_in(particle, &mut room)));
+        let parts = [d, system.estimates()];
+        let solved = if field.rounding() > f64::EPSILON {
+            self.method.integrate(&mut slope, &times, &start, &parts)
+        } else {
+            self.method.settled(times[1], &mut slope, &times, &start, &parts)
+        };
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let solved = solved?;
+        let end = solved.states.last().map(|end| system.log_likelihood(end));
+        Ok((end.unwrap_or_default(), solved.evaluated.len()))
     }
 }

@@ -78,7 +78,7 @@ pub use entry::{Choice, Entry, Kind, Levels, Needs, Options, Setting, UnknownMet
 pub use euler::Euler;
 pub use explicit_score::ExplicitScore;
 pub use heun::Heun;
-pub use likelihood::ChangeOfVariables;
+pub use likelihood::{ChangeOfVariables, Likelihood, LogLikelihood};
 pub use lms::Lms;
 pub use loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow};
 pub use loops::energy::{ImageDescent, PlaneDescent, PlanePath};

@@ -427,3 +427,21 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn a_log_likelihood_is_of_points_of_the_space_of_a_model_or_law() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |args: &str, code: i32, said: &str| {
+        let mut command = assert_cmd::Command::cargo_bin("brenier").unwrap();
+        let output = command.current_dir(folder.path()).args(args.split(' ')).output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(code) && words.contains(said), "{args}: {words}");
+    };
+    refused("evaluate digits --log-likelihood digits", 1, "digits has no density");
+    refused("evaluate 8gaussians --log-likelihood digits", 1, "has dimension 64 and the model 2");
+    refused("evaluate 8gaussians moons --log-likelihood moons", 2, "cannot be used with");
+    refused("evaluate 8gaussians", 2, "--log-likelihood");
+    refused("evaluate 8gaussians moons --tol 1e-3", 2, "--log-likelihood");
+    refused("evaluate 8gaussians moons --prediction eps", 2, "leave them out");
+    refused("evaluate 8gaussians --log-likelihood moons --tol -1", 2, "--tol");
+}

@@ -335,3 +335,17 @@ fn a_server_that_hangs_does_not_outlive_the_run() {
         place.nothing_is_left(&args);
     }
 }
+
+/// On condot the flow ends in N(0, I); the density of N(m, I/4) at its mean is −log(2π/4).
+#[test]
+fn the_log_likelihood_under_a_served_model_is_that_under_its_law() {
+    let place = Place::new();
+    fs::write(place.path("data.csv"), "1,-2\n1.5,-2\n").unwrap();
+    let [flag, command] = served("velocity prediction='\"velocity\"' schedule=null clock-reverse=true");
+    let record = place.record(&["evaluate", &flag, &command, "--log-likelihood", "data.csv"]);
+    let exact = -(std::f64::consts::TAU / 4.0).ln() - 0.25;
+    let found = record["log_likelihood"].as_f64().unwrap();
+    assert!((found - exact).abs() < 1e-5, "{found} for {exact}");
+    let (code, words) = place.fails(&["evaluate", &flag, &command]);
+    assert!(code == 2 && words.contains("--log-likelihood DATA"), "{words}");
+}

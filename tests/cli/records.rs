@@ -92,6 +92,16 @@ fn geodesic_prints_and_writes_what_the_page_says() {
     agree("geodesic", folder.path(), &["geodesic moons circles --n 60", "geodesic normal:1 normal:1 --n 60"], &[]);
 }
 
+#[test]
+fn a_log_likelihood_prints_and_writes_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = [
+        "evaluate 8gaussians --log-likelihood 8gaussians --n 20",
+        "evaluate 8gaussians --log-likelihood moons --n 20 --probes 2 --tol 1e-3",
+    ];
+    agree("evaluate --log-likelihood", folder.path(), &runs, &["source", "target"]);
+}
+
 #[cfg(feature = "image")]
 #[test]
 fn geodesic_between_pictures_prints_and_writes_what_the_page_says() {
@@ -113,13 +123,13 @@ fn barycenter_prints_and_writes_what_the_page_says() {
 }
 
 #[test]
-fn the_ledger_and_the_reclocking_of_compare_have_the_keys_that_the_page_says() {
+fn the_lists_of_compare_have_the_keys_that_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
-    let args = "compare moons --n 60 --steps 2,4 --grid arc-length --find-steps 2 --json --quiet --out c";
+    let args = "compare 8gaussians --n 60 --steps 2,4 --grid arc-length --find-steps 2 --json --quiet --out c";
     let mut command = Command::cargo_bin("brenier").unwrap();
     let output = command.current_dir(folder.path()).args(args.split(' ')).assert().success().get_output().clone();
     let record: Value = serde_json::from_slice(&output.stdout).unwrap();
-    for list in ["ledger", "reclocking", "found"] {
+    for list in ["ledger", "reclocking", "found", "free_energy"] {
         let mut found = BTreeSet::new();
         keys(&record[list][0], "", &mut found);
         assert_eq!(found, documented("compare", list), "{list}");

@@ -15,7 +15,7 @@ const TRANSPORT: &str = "command n m d cost eps eps_origin iterations converged 
 const ENTROPIC: &str = "gap entropy mass verdict residuals skipped_mass_bound";
 const EVALUATE: &str = "divergence w2_squared_exact w2_size noise_floor variance_ratio mean_distance nn_a_to_b flags \
     command version inputs a b n m d eps seconds wall_seconds device precision seed";
-const SAMPLE: &str = "method steps nfe n d seconds wall_seconds command version inputs field device precision seed flags";
+const SAMPLE: &str = "method steps nfe grid n d seconds wall_seconds command version inputs field device precision seed flags";
 
 /// `brenier` with `args` in `folder`; it must end with `code`.
 fn brenier(folder: &Path, args: &str, code: i32) -> Output {

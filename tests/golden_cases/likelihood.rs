@@ -1,5 +1,6 @@
 //! The kind `likelihood`: the change of variables along the flow.
 
+use brenier::field::Field;
 use brenier::path::Level;
 use brenier::sampler::ChangeOfVariables;
 use serde_json::Value;
@@ -21,7 +22,8 @@ pub fn check(case: &Case) -> Result<f64, Trouble> {
         return skip("another source");
     }
     let runs = case.params()["runs"].as_array().ok_or_else(|| failed("no runs"))?;
-    let exact = ChangeOfVariables { mixture, schedule: &schedule, probe: None };
+    let field = Field::from(mixture.clone());
+    let exact = ChangeOfVariables { field: &field, schedule: &schedule, particle: 0, probes: &[] };
     let done = runs.iter().map(|run| solve(case, run, &exact, &x1)).collect::<Result<Vec<Done>, Trouble>>()?;
     let find = |output: &Value| {
         let name = word(output, "run")?;
@@ -32,12 +34,18 @@ pub fn check(case: &Case) -> Result<f64, Trouble> {
         Ok(match word(output, "quantity")? {
             "data_log_density" => x1.chunks_exact(d).map(|x| mixture.log_density(data, x)).collect(),
             "source_point" => find(output)?.end[..x1.len()].to_vec(),
-            "log_likelihood" => exact.log_likelihood(&find(output)?.end),
+            "log_likelihood" => each(d, &find(output)?.end, |_, state| exact.log_likelihood(state)),
             other => return skip(format!("no quantity {other:?}")),
         })
     })?;
     compare::nfe(case, done.iter().map(|run| run.nfe).sum())?;
     Ok(worst)
+}
+
+/// What `of` makes of each particle's (x, l), from all x and then all l.
+fn each(d: usize, state: &[f64], of: impl Fn(usize, &[f64]) -> Vec<f64>) -> Vec<f64> {
+    let (x, l) = state.split_at(state.len() / (d + 1) * d);
+    x.chunks_exact(d).zip(l).enumerate().flat_map(|(i, (x, l))| of(i, &[x, &[*l]].concat())).collect()
 }
 
 fn solve(case: &Case, run: &Value, exact: &ChangeOfVariables<'_>, x1: &[f64]) -> Result<Done, Trouble> {
@@ -51,12 +59,16 @@ fn solve(case: &Case, run: &Value, exact: &ChangeOfVariables<'_>, x1: &[f64]) ->
         }
         other => return skip(format!("no divergence {other:?}")),
     };
-    let system = ChangeOfVariables { probe: probe.as_deref(), ..*exact };
-    let (start, times) = (system.start(x1), ode::requested(case)?);
+    let d = exact.field.dim();
+    let system = |i: usize| ChangeOfVariables { probes: probe.as_deref().map_or(&[], |all| &all[i * d..][..d]), ..*exact };
+    let start: Vec<f64> = x1.iter().copied().chain(vec![0.0; x1.len() / d]).collect();
+    let times = ode::requested(case)?;
     let mut nfe = 0;
     let mut slope = |t: f64, state: &[f64]| {
         nfe += 1;
-        system.slope(t, state)
+        let slopes = each(d, state, |i, state| system(i).slope(t, state).expect("a law is known everywhere"));
+        let of_x = slopes.chunks_exact(d + 1).flat_map(|slope| &slope[..d]);
+        of_x.chain(slopes.chunks_exact(d + 1).map(|slope| &slope[d])).copied().collect()
     };
     let solver = word(run, "solver")?;
     let end = if run["step_size"].is_null() {

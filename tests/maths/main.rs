@@ -24,6 +24,7 @@ mod gradient_flow;
 mod guidance;
 mod hostile_input;
 mod ledger;
+mod likelihood;
 mod low_rank;
 mod multiscale;
 mod network;

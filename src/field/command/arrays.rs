@@ -36,6 +36,14 @@ impl Element {
         }
     }
 
+    /// Their rounding error.
+    pub(super) fn rounding(self) -> f64 {
+        match self {
+            Self::F32 => f32::EPSILON.into(),
+            Self::F64 => f64::EPSILON,
+        }
+    }
+
     fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,

@@ -89,6 +89,17 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The time at which the flow of `field` ends: where the field or the schedule is singular at the data, a little before them.
+pub(in crate::sampler) fn end_of_flow(field: &Field, schedule: &Schedule) -> f64 {
+    let data = schedule.level(1.0);
+    match (data.sigma > 0.0, field.is_regular_at_data()) {
+        (true, _) => 1.0,
+        (false, false) => LAST,
+        (false, true) if data.sigma_dot.is_finite() => 1.0,
+        (false, true) => BEFORE_DATA,
+    }
+}
+
 impl AdaptiveFlow {
     /// The velocity α̇ x̂₀ + σ̇ ε̂ at (t, x) of the particles from `first` on.
     pub(in crate::sampler) fn velocity(&self, asked: &Asked<'_>, first: usize, t: f64, x: &[f64]) -> Vec<f64> {
@@ -106,20 +117,9 @@ impl AdaptiveFlow {
         if end == 1.0 { 0 } else { self.evaluations(asked, end) }
     }
 
-    /// The time at which the flow of `field` ends: where the field or the schedule is singular at the data, a little before them.
+    /// [`end_of_flow`].
     pub(in crate::sampler) fn end(&self, field: &Field) -> f64 {
-        let data = self.schedule.level(1.0);
-        match (data.sigma > 0.0, field.is_regular_at_data()) {
-            (true, _) => 1.0,
-            (false, false) => LAST,
-            (false, true) => {
-                if data.sigma_dot.is_finite() {
-                    1.0
-                } else {
-                    BEFORE_DATA
-                }
-            }
-        }
+        end_of_flow(field, &self.schedule)
     }
 
     /// What remains from the `end` of the flow on: a step along x̂₀ and ε̂ to the last level.
