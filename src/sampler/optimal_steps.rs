@@ -1,5 +1,5 @@
 //! The best K steps of a method on a field: dynamic programming over one fine reference run, as OSS has it (Pei, Hu, Gu 2025,
-//! "Optimal Stepsize for Diffusion Sampling", algorithm 1), then coordinate descent.
+//! "Optimal Stepsize for Diffusion Sampling", arXiv 2503.21774), then coordinate descent.
 //!
 //! Of a run's end points x_K, with X the particles' own end points at 1,024 Heun steps of the same equation, the error is
 //!

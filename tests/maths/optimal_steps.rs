@@ -96,8 +96,8 @@ fn found(target: &Measure, model: Option<&Field>, n: usize) -> Vec<Found> {
 }
 
 /// On draws that they were not fitted on, eight steps are never worse than the best named grid of eight. At first order the least
-/// error over all times is 12 % (fm-euler on g8) to 24 % below that grid's, by another optimiser from several starts; nine tenths of
-/// the least of these are asked of every case.
+/// error over all times is 17 to 24 % below that grid's on 8gaussians and 12 to 18 % on g8, by another optimiser from several starts;
+/// the tails of 1,024 draws leave less of it.
 #[test]
 fn eight_steps_of_their_own_beat_the_best_named_grid() {
     let g8 = read_measure("tests/golden/mixture_g8.json", None, None).unwrap();
@@ -117,10 +117,12 @@ fn eight_steps_of_their_own_beat_the_best_named_grid() {
             );
             check_times(times).unwrap();
             assert!(grids.len() >= 3 && grids.iter().all(|grid| grid.solver_error >= best_grid.solver_error));
-            assert!(
-                share <= if ["ddim", "fm-euler"].contains(&method.as_str()) { 0.89 } else { 1.0 },
-                "{name} {method}: {share}"
-            );
+            let most = match (method.as_str(), name) {
+                ("ddim" | "fm-euler", "g8") => 0.95,
+                ("ddim" | "fm-euler", _) => 0.85,
+                _ => 1.0,
+            };
+            assert!(share <= most, "{name} {method}: {share}");
         }
     }
 }
