@@ -1,5 +1,5 @@
-//! The divergence of a field at one point, in f64 on the processor: of a law in closed form, of a network of ours by forward mode,
-//! of other fields by central differences.
+//! The divergence of a field at one point, in f64 on the processor: of a law in closed form, of a network of ours by forward mode, of
+//! a combination from its parts, of other fields by central differences.
 //!
 //! ```text
 //! div F = tr J = E vᵀ J v     v of random signs (Hutchinson 1990)       vᵀ J v ≈ v · (F(x + hv) − F(x − hv))/2h
@@ -18,12 +18,18 @@ impl Field {
     /// # Errors
     /// As [`Field::at`].
     pub fn divergence(&self, level: Level, of: (f64, f64), particle: usize, x: &[f64]) -> Result<f64, FieldError> {
-        if let Self::Mixture(law) = self {
-            return Ok(law.divergence(level, of.0, of.1, x));
+        match self {
+            Self::Mixture(law) => Ok(law.divergence(level, of.0, of.1, x)),
+            Self::Classes(classes) => classes.of(particle).divergence(level, of, particle, x),
+            Self::Guided(guided) => {
+                guided.acting(level).map(|(weight, part)| Ok(weight * part.divergence(level, of, particle, x)?)).sum()
+            }
+            _ => {
+                let d = x.len();
+                let axes: Vec<f64> = (0..d * d).map(|i| f64::from(u8::from(i.is_multiple_of(d + 1)))).collect();
+                Ok(self.jacobian_forms(level, of, particle, x, &axes)?.iter().sum())
+            }
         }
-        let d = x.len();
-        let axes: Vec<f64> = (0..d * d).map(|i| f64::from(u8::from(i.is_multiple_of(d + 1)))).collect();
-        Ok(self.jacobian_forms(level, of, particle, x, &axes)?.iter().sum())
     }
 
     /// vᵀ J v for each v of `directions`, k × d, with J the Jacobian of p x̂₀ + q ε̂ at `level` and the point `x` of `particle`.
@@ -45,6 +51,15 @@ impl Field {
                 let (_, products) = network.pass(level, of, x, directions)?;
                 Ok(all.zip(products.chunks_exact(x.len())).map(|(v, product)| dot(v, product)).collect())
             }
+            Self::Classes(classes) => classes.of(particle).jacobian_forms(level, of, particle, x, directions),
+            Self::Guided(guided) => {
+                let mut sum = vec![0.0; directions.len() / x.len()];
+                for (weight, part) in guided.acting(level) {
+                    let forms = part.jacobian_forms(level, of, particle, x, directions)?;
+                    sum.iter_mut().zip(forms).for_each(|(sum, form)| *sum += weight * form);
+                }
+                Ok(sum)
+            }
             _ => {
                 let h = self.rounding().cbrt() * x.iter().fold(1.0, |size: f64, x| size.max(x.abs()));
                 let form = |v: &[f64]| {
@@ -61,6 +76,7 @@ impl Field {
     pub fn rounding(&self) -> f64 {
         match self {
             Self::Given(field) => field.rounding(),
+            Self::Classes(classes) => classes.fields().iter().map(Self::rounding).fold(f64::EPSILON, f64::max),
             Self::Guided(guided) => guided.parts().iter().map(|(_, part)| part.rounding()).fold(f64::EPSILON, f64::max),
             _ => f64::EPSILON,
         }

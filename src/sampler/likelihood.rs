@@ -110,6 +110,16 @@ pub struct LogLikelihood {
     pub nfe: usize,
 }
 
+/// Whether the law at the data can have a density: not that of points.
+fn has_density(field: &Field) -> bool {
+    match field {
+        Field::DataSet(_) | Field::Transport { .. } => false,
+        Field::Classes(classes) => classes.fields().iter().all(has_density),
+        Field::Guided(guided) => guided.parts().iter().all(|(_, part)| has_density(part)),
+        Field::Mixture(_) | Field::Network(_) | Field::Given(_) => true,
+    }
+}
+
 /// Points between two looks at whether to go on.
 const BLOCK: usize = 64;
 const VALUES: &str = "log likelihoods";
@@ -127,7 +137,7 @@ impl Likelihood {
         if points.dim() != d {
             return Err(RunError::Dimension { start: n * points.dim(), field: d });
         }
-        if matches!(field, Field::DataSet(_) | Field::Transport { .. }) {
+        if !has_density(field) {
             return Err(RunError::NeedsLaw { method: "a likelihood", what: "the density", instead: "a trained model" });
         }
         let kept = |name| watch.array(name).unwrap_or_default().to_vec();

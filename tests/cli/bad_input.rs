@@ -444,4 +444,7 @@ fn a_log_likelihood_is_of_points_of_the_space_of_a_model_or_law() {
     refused("evaluate 8gaussians moons --tol 1e-3", 2, "--log-likelihood");
     refused("evaluate 8gaussians moons --prediction eps", 2, "leave them out");
     refused("evaluate 8gaussians --log-likelihood moons --tol -1", 2, "--tol");
+    fs::write(folder.path().join("c.csv"), "0\n1\n").unwrap();
+    refused("evaluate 8gaussians --log-likelihood moons --n 3 --condition c.csv", 1, "2 conditions for 3 points");
+    refused("evaluate moons moons --condition c.csv", 2, "belong to --log-likelihood");
 }

@@ -4,9 +4,9 @@ use std::error::Error;
 
 use brenier::backend::{Device, Precision};
 use brenier::field::network::{Layer, Output};
-use brenier::field::{Batch, Field, HostField, Network};
+use brenier::field::{Batch, Classes, Conditions, Field, Guided, HostField, Network};
 use brenier::io::read_measure;
-use brenier::measure::{Cloud, Measure, Mixture};
+use brenier::measure::{Cloud, Covariance, Measure, Mixture};
 use brenier::path::{Level, Prediction, Schedule};
 use brenier::program::Activation;
 use brenier::random::Stream;
@@ -122,6 +122,32 @@ fn the_divergence_of_a_network_is_that_of_its_central_differences() {
         // h² of truncation, 1e-16/h of rounding.
         assert!((found - trace).abs() < 1e-8, "{activation:?}: {found} for {trace}");
     }
+}
+
+/// The law of a point of class k is the k-th component; guided between Gaussians of one variance it is the Gaussian further along.
+#[test]
+fn under_conditions_and_guidance_it_is_the_density_of_the_closed_form() {
+    let variance = 0.3;
+    let gaussian = |m: f64| Mixture::new(vec![1.0], vec![vec![m, -m]], vec![Covariance::Isotropic(variance)]).unwrap();
+    let normal = |x: &[f64], m: f64| {
+        let squares = (x[0] - m).powi(2) + (x[1] + m).powi(2);
+        -0.5 * squares / variance - (std::f64::consts::TAU * variance).ln()
+    };
+    let law =
+        Mixture::new(vec![0.2, 0.8], vec![vec![1.0, -1.0], vec![-2.0, 2.0]], vec![Covariance::Isotropic(variance); 2]).unwrap();
+    let points = law.sample(12, 0, Stream::Source, 0);
+    let classes: Vec<f64> = (0..12).map(|i| f64::from(i % 2)).collect();
+    let of_classes = Field::Classes(Classes::of_mixture(&law, &Conditions::new(classes.clone(), 1).unwrap()).unwrap());
+    let exact: Vec<f64> =
+        points.rows().zip(&classes).map(|(x, class)| normal(x, if *class == 0.0 { 1.0 } else { -2.0 })).collect();
+    let off = worst(&likelihood(1e-8, 0).of(&points, &of_classes, Watch::default()).unwrap(), &exact);
+    assert!(off < 1e-6, "{off}");
+
+    let w = 1.5;
+    let guided = Guided::new(vec![(w, gaussian(1.0).into()), (1.0 - w, gaussian(-2.0).into())]).unwrap();
+    let exact: Vec<f64> = points.rows().map(|x| normal(x, w - 2.0 * (1.0 - w))).collect();
+    let off = worst(&likelihood(1e-8, 0).of(&points, &Field::Guided(guided), Watch::default()).unwrap(), &exact);
+    assert!(off < 1e-6, "{off}");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! `brenier evaluate MODEL --log-likelihood DATA`: how likely data are under a model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
-use brenier::field::Field;
+use brenier::field::{Classes, Conditions, Field};
 use brenier::measure::{Cloud, Measure};
 use brenier::path::Schedule;
 use brenier::sampler::tableau::Pair;
@@ -15,6 +15,7 @@ use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
+use crate::condition::{self, Under, by_class};
 use crate::flags::bad_usage;
 use crate::model::{ModelFlags, is_model};
 use crate::output::{Summary, count, number};
@@ -42,6 +43,9 @@ pub struct LikelihoodFlags {
     /// Tolerance of log p and of the particles' paths [default: 1e-6, and 1e-4 of each step for models in single precision]
     #[arg(long, value_name = "TOL", allow_negative_numbers = true, value_parser = values::tolerance)]
     tol: Option<f64>,
+    /// File of a condition for each point of DATA, as sample takes them: then it is log p(point | condition)
+    #[arg(long, value_name = "FILE")]
+    condition: Option<PathBuf>,
     /// Hutchinson's probes of each point, for an estimate of the divergence with its error; 0: exact [default: 0 for laws and up to 64
     /// dimensions, else 8]
     #[arg(long, value_name = "K")]
@@ -84,9 +88,10 @@ impl LikelihoodFlags {
 
     /// Refuses the other flags where no likelihood is asked for: clap does not, because B excludes it.
     pub fn refuse(&self, name: &str) -> Result<(), Failure> {
-        if self.schedule.is_some() || self.tol.is_some() || self.probes.is_some() || self.command().is_some() {
+        let given = [self.schedule.is_some(), self.tol.is_some(), self.probes.is_some(), self.condition.is_some()];
+        if given.contains(&true) || self.command().is_some() {
             return Err(bad_usage(
-                "--schedule, --tol, --probes and --field-command belong to --log-likelihood DATA, which stands in place of B; leave them out",
+                "--schedule, --tol, --probes, --condition and --field-command belong to --log-likelihood DATA, which stands in place of B; leave them out",
             ));
         }
         self.model.refuse(Path::new(name))
@@ -101,9 +106,11 @@ impl LikelihoodFlags {
         device: &Device,
         checkpoint: &mut Checkpoint,
     ) -> Result<ExitCode, Failure> {
-        let field = self.field(name, session)?;
+        let conditions = self.condition.as_deref().map(condition::read).transpose()?;
+        let field = self.field(name, session)?(conditions.as_ref())?;
         let d = field.dim();
         let points = self.points(data, n, d, session)?;
+        self.check(conditions.as_ref(), &points)?;
         let own = field.schedule().cloned();
         let schedule = match &self.schedule {
             Some(schedule) => Schedule::parse(schedule)?,
@@ -171,18 +178,32 @@ impl LikelihoodFlags {
         session.finish(&record, folder.as_ref(), &summary.text())
     }
 
-    /// The field of the model or of the law `name`.
-    fn field(&self, name: &str, session: &Session) -> Result<Field, Failure> {
+    /// Refuses conditions that are not one for each point.
+    fn check(&self, conditions: Option<&Conditions>, points: &Cloud) -> Result<(), Failure> {
+        match (&self.condition, conditions) {
+            (Some(path), Some(all)) if all.len() != points.len() => {
+                let (path, found, points) = (path.display(), all.len(), points.len());
+                Err(format!("{path}: {found} conditions for {points} points; give each point of the data its own").into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The field of the model or of the law `name`, under conditions or none.
+    fn field(&self, name: &str, session: &Session) -> Result<Under, Failure> {
         if let Some(under) = self.model.serve(self.schedule.as_deref(), session)? {
-            return under(None);
+            return Ok(under);
         }
         let path = Path::new(name);
         if is_model(path)? {
-            return self.model.open(path, self.schedule.as_deref(), session)?(None);
+            return self.model.open(path, self.schedule.as_deref(), session);
         }
         self.model.refuse(path)?;
         match input::measure(name, None, None)? {
-            Measure::Law(law) => Ok(Field::Mixture(law)),
+            Measure::Law(law) => {
+                let all = Field::Mixture(law.clone());
+                Ok(by_class(all, name.into(), move |given| Classes::of_mixture(&law, given)))
+            }
             _ => Err(format!(
                 "{name} has no density: a log likelihood is that of a model or a law, such as 8gaussians or a .json mixture"
             )
