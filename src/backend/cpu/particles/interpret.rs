@@ -16,6 +16,8 @@ use crate::program::{Op, Register};
 
 /// Particles a task handles.
 const ROWS: usize = 256;
+/// Bytes of a line of the cache: a vector that lies across two of them is read twice.
+const LINE: usize = 64;
 
 /// Runs `program.steps[steps]` for every particle; `registers[r]` is n × d.
 pub fn interpret<T: Simd>(isa: Isa, program: &MixtureProgram, steps: Range<usize>, noise: Noise<'_>, registers: &mut [Vec<T>]) {
@@ -40,6 +42,7 @@ pub fn interpret<T: Simd>(isa: Isa, program: &MixtureProgram, steps: Range<usize
             total,
             registers,
             scratch,
+            origin: 0,
         };
         T::dispatch(isa, run);
     });
@@ -59,6 +62,8 @@ struct Run<'a, T> {
     total: usize,
     registers: Vec<&'a mut [T]>,
     scratch: &'a mut Vec<T>,
+    /// Where the scratch begins a line.
+    origin: usize,
 }
 
 impl<T: Simd> Kernel<T> for Run<'_, T> {
@@ -83,7 +88,8 @@ impl<T: Simd> Run<'_, T> {
         // Registers, then what an evaluation needs: logits, whitened coordinates, and its result.
         let whitened = if self.program.form == Form::Full { components * d } else { 0 };
         let vectors = self.registers.len() * d + components + whitened + d;
-        self.scratch.resize(vectors * width, T::zeroed());
+        self.scratch.resize(vectors * width + LINE / size_of::<T>(), T::zeroed());
+        self.origin = self.scratch.as_ptr().align_offset(LINE).min(LINE / size_of::<T>());
         for start in (0..rows).step_by(width) {
             let here = width.min(rows - start);
             self.load(start, here, d, width);
@@ -97,14 +103,14 @@ impl<T: Simd> Run<'_, T> {
     /// Transposes the rows of the block into the scratch; lanes beyond the last row repeat it.
     #[inline(always)]
     fn load(&mut self, start: usize, here: usize, d: usize, width: usize) {
-        for (register, lanes) in self.registers.iter().zip(self.scratch.chunks_exact_mut(d * width)) {
+        for (register, lanes) in self.registers.iter().zip(self.scratch[self.origin..].chunks_exact_mut(d * width)) {
             transpose(register, d, start..start + here, width, lanes);
         }
     }
 
     #[inline(always)]
     fn store(&mut self, start: usize, here: usize, d: usize, width: usize) {
-        for (register, lanes) in self.registers.iter_mut().zip(self.scratch.chunks_exact(d * width)) {
+        for (register, lanes) in self.registers.iter_mut().zip(self.scratch[self.origin..].chunks_exact(d * width)) {
             for (k, lanes) in lanes.chunks_exact(width).enumerate() {
                 for (l, &lane) in lanes[..here].iter().enumerate() {
                     register[(start + l) * d + k] = lane;
@@ -117,7 +123,7 @@ impl<T: Simd> Run<'_, T> {
     #[inline(always)]
     fn step<L: Lane<Elem = T>, const D: usize>(&mut self, index: usize, step: usize, start: usize, here: usize, d: usize) {
         let width = L::N;
-        let (registers, work) = self.scratch.split_at_mut(self.registers.len() * d * width);
+        let (registers, work) = self.scratch[self.origin..].split_at_mut(self.registers.len() * d * width);
         let (mut evaluations, mut calls) = (0, self.calls[step]);
         let program = self.program;
         for op in &program.steps[step].ops {
