@@ -1,7 +1,7 @@
 //! The best K steps of each method of a comparison, beside the named grids of as many steps.
 //!
-//! Times are fitted on draws of their own ([`OptimalSteps`]) and judged on the comparison's, by the solver error of its rows. Where
-//! those say that a named grid is no worse, its times are given.
+//! Times are fitted on draws of their own ([`OptimalSteps`]) and judged on the comparison's, by the solver error of its rows. If a
+//! named grid does at least as well on those, its times are returned instead.
 
 use crate::backend::{Device, Noise};
 use crate::error::Error;

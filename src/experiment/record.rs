@@ -105,7 +105,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// What was found, or the best of `grids` where that is no worse; none without a grid.
+    /// The times found, or those of the best of `grids` if it does at least as well; none without a grid.
     pub fn judged(method: &str, times: Vec<f64>, solver_error: f64, grids: Vec<NamedGrid>) -> Option<Self> {
         let best_grid = grids.iter().min_by(|a, b| a.solver_error.total_cmp(&b.solver_error))?.clone();
         let (times, solver_error) = if solver_error < best_grid.solver_error {

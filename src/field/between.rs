@@ -27,7 +27,7 @@ impl Field {
     /// The field between the Gaussian `noise` and `data` in independent pairs.
     ///
     /// # Errors
-    /// [`MixtureError`] where `noise` is no component of a mixture or of another dimension than `data`, and if it is so
+    /// [`MixtureError`] if `noise` is not a valid component, if its dimension is not that of `data`, and if it is so
     /// ill-conditioned that the whitened data have no positive-definite covariance in double precision.
     pub fn between(noise: &Component, data: &Mixture) -> Result<Self, MixtureError> {
         let d = data.dim();

@@ -185,7 +185,7 @@ pub enum CommandFault {
         /// What it takes.
         found: String,
     },
-    /// There is no memory to share.
+    /// No memory can be shared with it.
     #[error("no file can be shared with it: {cause}; make room in the folder for temporary files")]
     Arrays {
         /// What the system says.

@@ -72,6 +72,16 @@ impl Field {
         }
     }
 
+    /// Whether [`Field::divergence`] takes no differences: of laws, of networks of ours, and of what is made of these.
+    pub fn has_exact_divergence(&self) -> bool {
+        match self {
+            Self::Mixture(_) | Self::Network(_) => true,
+            Self::Classes(classes) => classes.fields().iter().all(Self::has_exact_divergence),
+            Self::Guided(guided) => guided.parts().iter().all(|(_, part)| part.has_exact_divergence()),
+            Self::DataSet(_) | Self::Transport { .. } | Self::Given(_) => false,
+        }
+    }
+
     /// The relative error of its numbers by rounding.
     pub fn rounding(&self) -> f64 {
         match self {

@@ -346,6 +346,7 @@ fn the_log_likelihood_under_a_served_model_is_that_under_its_law() {
     let exact = -(std::f64::consts::TAU / 4.0).ln() - 0.25;
     let found = record["log_likelihood"].as_f64().unwrap();
     assert!((found - exact).abs() < 1e-5, "{found} for {exact}");
+    assert_eq!(record["divergence"], "differences");
     let (code, words) = place.fails(&["evaluate", &flag, &command]);
     assert!(code == 2 && words.contains("--log-likelihood DATA"), "{words}");
 }

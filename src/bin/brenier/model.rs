@@ -298,18 +298,18 @@ fn under(model: impl Conditional, name: String, none: Option<&str>) -> Result<Un
     let width = model.condition_width();
     let none = none.map(|text| unconditional(text, width)).transpose()?;
     let none = none.map(|none| model.under(none)).transpose().map_err(|error| format!("{name}: {error}"))?;
-    Ok(Box::new(move |conditions| {
-        match (conditions, &none) {
+    Ok(Box::new(move |conditions| match (conditions, &none) {
         (Some(conditions), _) => {
-            Ok(Field::given(model.under(conditions.clone()).map_err(|error| format!("{name}: {error}"))?))
+            let under = model.under(conditions.clone());
+            Ok(Field::given(under.map_err(|error| format!("{name}: {error}"))?))
         }
         (None, Some(unconditional)) => Ok(Field::given(unconditional.clone())),
         (None, None) if width.is_some() => Err(format!(
-            "{name} is asked without a condition, and takes one: say with --unconditional what stands for none, or give --condition FILE"
+            "{name} is asked without a condition, and takes one: say with --unconditional what stands for none, or give \
+             --condition FILE"
         )
         .into()),
         (None, None) => Ok(Field::given(model.clone())),
-    }
     }))
 }
 

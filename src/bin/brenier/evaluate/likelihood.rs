@@ -156,7 +156,11 @@ impl LikelihoodFlags {
             log_likelihood: mean,
             standard_error: weighted(&squares, 2).sqrt(),
             bits_per_dimension: -mean / (d as f64 * std::f64::consts::LN_2),
-            divergence: if probes > 0 { "hutchinson" } else { "exact" },
+            divergence: match probes {
+                0 if field.has_exact_divergence() => "exact",
+                0 => "differences",
+                _ => "hutchinson",
+            },
             probes: (probes > 0).then_some(probes),
             probe_error: (probes > 1).then(|| weighted(&probe_squares, 2).sqrt()),
             schedule: of_schedule,
@@ -171,7 +175,11 @@ impl LikelihoodFlags {
         summary.line("log likelihood", number(mean), error);
         summary.line("bits a dimension", number(own.bits_per_dimension), "in units of the data as they are given");
         let by_probes = own.probe_error.map_or(String::new(), |error| format!(", ± {} of the mean", number(error)));
-        let how = if probes > 0 { format!("by {probes} probes a point{by_probes}") } else { "exact".into() };
+        let how = match own.divergence {
+            "hutchinson" => format!("by {probes} probes per point{by_probes}"),
+            "differences" => "by central differences".into(),
+            exact => exact.into(),
+        };
         summary.line("divergence", "", how);
         summary.line("evaluations", count(found.nfe), format!("a point, to a tolerance of {}", number(tolerance)));
         record.time(&mut summary);
