@@ -144,7 +144,7 @@ fn sample_prints_and_writes_what_the_page_says() {
     let runs = [
         "sample moons --n 60 --steps 2 --trajectory",
         "sample normal --n 60 --times times.txt",
-        "sample normal --n 60 --method dopri5",
+        "sample normal --n 60 --method dopri5 --log-p",
     ];
     agree("sample", folder.path(), &runs, &["source", "target"]);
 }

@@ -34,6 +34,7 @@ mod orders;
 mod peers_agree;
 mod plan;
 mod properties;
+mod pushforward;
 mod sampler_closed_forms;
 mod schemes;
 mod transport;
