@@ -7,6 +7,7 @@ mod reference;
 
 mod arc_length;
 mod bridge;
+mod by_class;
 mod class_costs;
 mod closed_forms;
 mod compare;
