@@ -42,6 +42,7 @@ pub mod pairs;
 pub mod plan;
 pub mod problem;
 pub mod scale;
+mod sharpness;
 pub mod sinkhorn;
 pub mod sliced;
 pub mod soft_plan;
