@@ -1,8 +1,8 @@
 """A perceptron at many points: brenier and torch, eager, eager in chunks of 2,048 rows, and compiled.
 
-The network is d -> 4 x 256 -> d with SiLU and random weights, the velocity of a flow that each runs by Euler steps from the same points in
-f32; torch's last compilation is done before the clock starts. Rounds are interleaved, after one to warm up. Seconds of an evaluation
-of all points: by the clock, and of the processor, which others at work on the machine disturb less.
+The network is d -> 4 x 256 -> d with SiLU and random weights, the velocity of a flow that each runs by Euler steps from the same
+points in f32. Rounds are interleaved, after one to warm up and to compile. Times are medians of an evaluation of all points: by the
+clock, and of the processor, which others at work on the machine disturb less.
 """
 
 import argparse, json, os, resource, subprocess, tempfile, time
@@ -29,8 +29,8 @@ net = torch.nn.Sequential(*layers[:-1]).eval()
 start = torch.randn(args.n, args.d)
 folder = tempfile.TemporaryDirectory()
 model, points = f"{folder.name}/model.safetensors", f"{folder.name}/start.npy"
-meaning = {"brenier": "mlp", "layers": "0,2,4,6,8", "activation": "silu", "prediction": "velocity", "schedule": "condot", "time": "none"}
-save_file(net.state_dict(), model, meaning)
+meaning = {"prediction": "velocity", "schedule": "condot", "time": "none"}
+save_file(net.state_dict(), model, {"brenier": "mlp", "layers": "0,2,4,6,8", "activation": "silu"} | meaning)
 np.save(points, start.numpy())
 
 
@@ -80,4 +80,5 @@ for name in peers:
     clock, processor = np.median(taken[name], axis=0) * 1e3
     ratios = np.median(np.array(taken[name]) / np.array(taken[first]), axis=0)
     away = np.abs(ends[name] - ends[first]).max()
-    print(f"{name:>24} {clock:8.1f} ms, processor {processor:8.1f} ms; x {first}: {ratios[0]:.2f}, {ratios[1]:.2f}; difference {away:.1e}")
+    times = f"{clock:8.1f} ms, processor {processor:8.1f} ms"
+    print(f"{name:>24} {times}; x {first}: {ratios[0]:.2f}, {ratios[1]:.2f}; difference {away:.1e}")

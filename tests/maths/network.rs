@@ -69,7 +69,7 @@ fn predictions_denoised_points_and_noise_are_those_of_pytorch() {
     }
 }
 
-/// Whatever tells the time: its features are constant along directions of x. More directions than pass through the layers at once.
+/// Whatever tells the time, its features are constant along directions of x. There are more directions than pass at once.
 #[test]
 fn derivatives_along_directions_are_central_differences() {
     for name in FIXTURES {

@@ -74,8 +74,8 @@ impl Time {
 }
 
 impl Features {
-    /// Sinusoidal features of `pairs` = k frequencies (Vaswani et al. 2017, § 3.5): ω_i = P^{−(i−1)/(k − s)} with P the `period` and s
-    /// the `shift`, which is 0 there and 1 in the code of Ho et al. 2020, where ω_k is 1/P.
+    /// Sinusoidal features of k = `pairs` frequencies (Vaswani et al. 2017, § 3.5): ω_i = P^{−(i−1)/(k − s)} with P the `period`
+    /// and s the `shift`, which is 0 there and 1 in the code of Ho et al. 2020, where ω_k is 1/P.
     pub fn sinusoidal(pairs: usize, period: f64, shift: f64, order: Order) -> Self {
         let omega = (0..pairs).map(|i| (-period.ln() * i as f64 / (pairs as f64 - shift)).exp()).collect();
         Self::Waves { omega, order }

@@ -1,8 +1,9 @@
 //! A multilayer perceptron: a few vectors of rows go through all layers while they are in the first-level cache.
 //!
-//! Between the layers a state is features × rows. A tile of C outputs × R vectors of rows begins as the bias and takes one input after
-//! the other, so that a row's sums have one order and its bits are its own; of W, packed once a call, the outputs of a tile lie side
-//! by side, so that a product reads two streams. A tile's activations are taken while the next tile's products are under way.
+//! Between the layers a state is features × rows, the order in which a product reads it. A tile of [`C`] outputs × [`R`] vectors
+//! of rows begins as the biases and takes one input after the other, so that a row's sums have one order and its bits are its own.
+//! The weights of a tile lie side by side, packed once a call. Its activations follow at once, and the processor starts the next
+//! tile while they are under way.
 
 use std::f64::consts::{FRAC_1_SQRT_2, LOG2_E};
 
@@ -15,10 +16,13 @@ use crate::program::{Activation, GELU_CUBE, GELU_TANH};
 
 /// Rows of a task; a multiple of the rows of every tile.
 const ROWS: usize = 64;
-/// Outputs whose weights lie side by side; a multiple of every C below.
-const PANEL: usize = 8;
-/// Vectors of rows of a tile.
+/// Outputs of a tile…
+const C: usize = 6;
+/// …and its vectors of rows: 12 sums hide the latency of a multiply-add, and leave 4 of 16 registers for rows and a weight.
 const R: usize = 2;
+/// Bytes of a layer beyond which it leaves the second-level cache from one tile of rows to the next: a panel then meets all rows
+/// of the task while it is at hand.
+const LARGE: usize = 1 << 19;
 
 /// `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs.
 pub fn perceptron<T: Simd>(
@@ -40,7 +44,8 @@ pub fn perceptron<T: Simd>(
     );
 }
 
-/// A layer's panels of [`PANEL`] outputs: their biases, then their weights of one input after the other; zeros beyond the last output.
+/// A layer as one panel for each tile: the biases of its outputs, then their weights of one input after the other. Beyond the
+/// last output are zeros.
 struct Packed<T> {
     inputs: usize,
     outputs: usize,
@@ -51,22 +56,22 @@ impl<T: Simd> Packed<T> {
     fn new(layer: &Dense<'_, Cpu<T>>) -> Self {
         let outputs = layer.bias.len();
         let inputs = layer.weight.len() / outputs;
-        let mut panels = vec![T::zeroed(); outputs.div_ceil(PANEL) * PANEL * (inputs + 1)];
-        for (o, (row, &bias)) in layer.weight.chunks_exact(inputs).zip(layer.bias.iter()).enumerate() {
-            let column = panels[o / PANEL * PANEL * (inputs + 1)..].iter_mut().skip(o % PANEL).step_by(PANEL);
-            column.zip(std::iter::once(&bias).chain(row)).for_each(|(to, &from)| *to = from);
+        let mut panels = vec![T::zeroed(); outputs.div_ceil(C) * C * (inputs + 1)];
+        for (o, (row, bias)) in layer.weight.chunks_exact(inputs).zip(layer.bias.iter()).enumerate() {
+            let column = panels[o / C * C * (inputs + 1)..].iter_mut().skip(o % C).step_by(C);
+            column.zip(std::iter::once(bias).chain(row)).for_each(|(to, from)| *to = *from);
         }
         Self { inputs, outputs, panels }
     }
 
-    /// `next ← a(W state + b)`, features × rows, with a the identity where there is no activation.
+    /// `next ← a(W state + b)` for tiles of rows, `stride` numbers each, with a the identity where there is no activation.
     #[inline(always)]
-    fn apply<L: Lane<Elem = T>, const C: usize>(&self, activation: Option<Activation>, state: &[T], next: &mut [T]) {
+    fn apply<L: Lane<Elem = T>>(&self, activation: Option<Activation>, stride: usize, state: &[T], next: &mut [T]) {
         let width = R * L::N;
-        for (t, panel) in self.panels.chunks_exact(PANEL * (self.inputs + 1)).enumerate() {
-            for first in steps(0..PANEL.min(self.outputs - t * PANEL), C) {
-                let out = &mut next[(t * PANEL + first) * width..][..C * width];
-                tile::<L, C>(panel, first, &state[..self.inputs * width], out);
+        for (t, panel) in self.panels.chunks_exact(C * (self.inputs + 1)).enumerate() {
+            for (state, next) in both(state.chunks_exact(stride), next.chunks_exact_mut(stride)) {
+                let out = &mut next[t * C * width..][..C * width];
+                tile::<L>(panel, &state[..self.inputs * width], out);
                 if let Some(activation) = activation {
                     activate_all::<L>(activation, out);
                 }
@@ -75,17 +80,17 @@ impl<T: Simd> Packed<T> {
     }
 }
 
-/// Bias and products of the C outputs of `panel` from the `first`.
+/// Biases and products of one panel.
 #[inline(always)]
-fn tile<L: Lane, const C: usize>(panel: &[L::Elem], first: usize, state: &[L::Elem], out: &mut [L::Elem]) {
-    let mut sums = [[L::splat(L::Elem::from_f64(0.0)); R]; C];
-    let (bias, weights) = panel.split_at(PANEL);
+fn tile<L: Lane>(panel: &[L::Elem], state: &[L::Elem], out: &mut [L::Elem]) {
+    let zero = L::splat(L::Elem::from_f64(0.0));
+    let (bias, weights) = panel.split_at(C);
+    let mut sums = [[zero; R]; C];
     for c in 0..C {
-        sums[c] = [L::splat(bias[first + c]); R];
+        sums[c] = [L::splat(bias[c]); R];
     }
-    for (x, w) in both(state.chunks_exact(R * L::N), weights.chunks_exact(PANEL)) {
-        let w = &w[first..][..C];
-        let mut rows = [L::splat(L::Elem::from_f64(0.0)); R];
+    for (x, w) in both(state.chunks_exact(R * L::N), weights.chunks_exact(C)) {
+        let mut rows = [zero; R];
         for r in 0..R {
             rows[r] = L::load(&x[r * L::N..]);
         }
@@ -96,6 +101,7 @@ fn tile<L: Lane, const C: usize>(panel: &[L::Elem], first: usize, state: &[L::El
             }
         }
     }
+    // Written as they are: an activation here would keep the sums in memory throughout.
     for c in 0..C {
         for r in 0..R {
             sums[c][r].store(&mut out[(c * R + r) * L::N..]);
@@ -117,34 +123,33 @@ struct Block<'a, T> {
 impl<T: Simd> Kernel<T> for Block<'_, T> {
     #[inline(always)]
     fn run<L: Lane<Elem = T>>(self) {
-        // R × C sums, R vectors of rows and a broadcast must fit the registers.
-        if L::REGISTERS >= 32 { self.rows::<L, 8>() } else { self.rows::<L, 4>() }
-    }
-}
-
-impl<T: Simd> Block<'_, T> {
-    #[inline(always)]
-    fn rows<L: Lane<Elem = T>, const C: usize>(self) {
-        let Self { x, d, scale, layers, activation, out, states } = self;
-        let (n, width, outputs) = (x.len() / d, R * L::N, layers[layers.len() - 1].outputs);
-        let widest = layers.iter().fold(d, |most, layer| most.max(layer.outputs)).next_multiple_of(PANEL);
-        let [state, next] = states;
-        state.resize(widest * width);
-        next.resize(widest * width);
-        let (mut state, mut next) = (&mut state[..], &mut next[..]);
-        for start in steps(0..n, width) {
-            let rows = start..n.min(start + width);
-            transpose(x, d, rows.clone(), width, &mut state[..d * width]);
-            for x in &mut state[..d * width] {
-                *x = T::from_f64(scale * x.to_f64());
+        let Self { x, d, scale, layers, activation, out, states: [state, next] } = self;
+        let (width, outputs) = (R * L::N, layers[layers.len() - 1].outputs);
+        let (mut widest, mut largest) = (d, 0);
+        for layer in layers {
+            widest = widest.max(layer.outputs.next_multiple_of(C));
+            largest = largest.max(size_of_val(&layer.panels[..]));
+        }
+        let (stride, rows) = (widest * width, if largest > LARGE { ROWS } else { width });
+        for (x, out) in both(x.chunks(rows * d), out.chunks_mut(rows * outputs)) {
+            let n = x.len() / d;
+            let used = n.div_ceil(width) * stride;
+            state.resize(used);
+            next.resize(used);
+            for (first, state) in both(steps(0..n, width), state.chunks_exact_mut(stride)) {
+                let state = &mut state[..d * width];
+                transpose(x, d, first..n.min(first + width), width, state);
+                for x in state {
+                    *x = T::from_f64(scale * x.to_f64());
+                }
             }
             for (k, layer) in layers.iter().enumerate() {
-                layer.apply::<L, C>((k + 1 < layers.len()).then_some(activation), state, next);
-                std::mem::swap(&mut state, &mut next);
+                layer.apply::<L>((k + 1 < layers.len()).then_some(activation), stride, state, next);
+                std::mem::swap(state, next);
             }
-            for (row, l) in both(out[start * outputs..rows.end * outputs].chunks_exact_mut(outputs), 0..width) {
+            for (i, row) in out.chunks_exact_mut(outputs).enumerate() {
                 for (k, out) in row.iter_mut().enumerate() {
-                    *out = state[k * width + l];
+                    *out = state[i / width * stride + k * width + i % width];
                 }
             }
         }
@@ -180,8 +185,7 @@ const TAIL: [f64; 5] = [0.254_829_592, -0.284_496_736, 1.421_413_741, -1.453_152
 /// A precision coarser than this loses nothing by an error of 1.5e-7 in erfc.
 const GELU_ERROR: f64 = 1e-8;
 
-/// The activation of whole vectors of values, one at a time; what is next to nothing is zero, so that no product of the next layer is
-/// denormal.
+/// The activation of whole vectors of values; what is next to nothing is zero, so that no product of the next layer is denormal.
 #[inline(always)]
 fn each<L: Lane, const A: u8>(values: &mut [L::Elem]) {
     let least = constant(L::Elem::TINY);
