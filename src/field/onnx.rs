@@ -3,6 +3,8 @@
 //! The runtime is a library that is looked for when a model is opened, like a CUDA driver: `ORT_DYLIB_PATH`, the wheel `onnxruntime` of
 //! the active virtual environment, then wherever the system looks. It computes on the processor in the precision of the file.
 
+mod arena;
+
 use std::env;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -19,8 +21,10 @@ use crate::names::nearest;
 use crate::path::{Prediction, Schedule};
 use crate::random::{Philox, Stream};
 
-/// Coordinates, or numbers of conditions, in one call: large enough for a perceptron's products, small enough for the activations of a picture's network.
+/// Coordinates, or numbers of conditions, in one call: more make a network no faster.
 const COORDINATES: usize = 1 << 18;
+/// Points of the larger of the two calls that tell what a point takes.
+const MEASURED: usize = 8;
 
 /// Which inputs of the file are which, where shapes do not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,8 +44,10 @@ pub struct Onnx {
     signature: Signature,
     ports: Ports,
     output: String,
-    /// Points of a call, where the file fixes them.
-    batch: Option<usize>,
+    /// Whether the file fixes the points of a call.
+    is_fixed: bool,
+    /// Points of a call: exactly, where the file fixes them, else at most.
+    rows: usize,
     dim: usize,
     conditions: Option<Conditions>,
 }
@@ -75,7 +81,10 @@ pub enum OnnxError {
         cause: String,
     },
     /// The runtime cannot open the file.
-    #[error("{}: the ONNX Runtime cannot open it: {cause}", path.display())]
+    #[error(
+        "{}: the ONNX Runtime cannot open it: {cause}; export it again, in the operators of ONNX alone, and keep external data in the folder of the file",
+        path.display()
+    )]
     File {
         /// The file.
         path: PathBuf,
@@ -133,15 +142,51 @@ impl Onnx {
         let session = builder.commit_from_file(path).map_err(refused)?;
         let ports = ports(&session, inputs).map_err(|fault| fault.of(path, session.inputs()))?;
         let points = &ports.points;
+        let (dim, width) = (points.numbers(), ports.condition.as_ref().map_or(0, Port::numbers));
         let batch = usize::try_from(points.shape[0]).ok();
-        let dim = points.numbers();
+        let rows = batch.unwrap_or((COORDINATES / dim.max(width)).max(1));
         let output = session.outputs().iter().find(|output| points.fits(output)).map(|output| output.name().to_owned());
         let output = output.ok_or_else(|| OnnxError::Output {
             path: path.into(),
             found: listed(session.outputs()),
             points: points.shape.clone(),
         })?;
-        Ok(Self { session: Arc::new(Mutex::new(session)), signature, ports, output, batch, dim, conditions: None })
+        Ok(Self {
+            session: Arc::new(Mutex::new(session)),
+            signature,
+            ports,
+            output,
+            is_fixed: batch.is_some(),
+            rows,
+            dim,
+            conditions: None,
+        })
+    }
+
+    /// The model in calls of as many points as take at most `bytes` of memory, and one at least: what a point takes is measured, as
+    /// the growth from a call of one to a call of eight. Where the file fixes the points of a call there is nothing to choose.
+    ///
+    /// # Errors
+    /// [`FieldError::Given`] when the model fails.
+    pub fn within(mut self, bytes: u64) -> Result<Self, FieldError> {
+        let most = self.rows.min(MEASURED);
+        if self.is_fixed || most == 1 {
+            return Ok(self);
+        }
+        let peak = |rows| -> Result<Option<u64>, FieldError> {
+            self.probe(rows)?;
+            Ok(arena::peak(&self.session.lock().unwrap_or_else(PoisonError::into_inner)))
+        };
+        if let (Some(of_one), Some(of_most)) = (peak(1)?, peak(most)?) {
+            let of_each = (of_most.saturating_sub(of_one) / (most as u64 - 1)).max(1);
+            self.rows = self.rows.min((bytes / of_each).max(1) as usize);
+        }
+        Ok(self)
+    }
+
+    /// Points of a call: exactly, where the file fixes them, else at most.
+    pub fn points_of_a_call(&self) -> usize {
+        self.rows
     }
 
     /// The shape of one point, as the file has it: channels × height × width of a picture.
@@ -167,9 +212,15 @@ impl Onnx {
     /// # Errors
     /// [`FieldError::Given`] when the model fails.
     pub fn check(&self) -> Result<f64, FieldError> {
+        let out = self.probe(8)?;
+        Ok((out.iter().map(|x| x * x).sum::<f64>() / out.len() as f64).sqrt())
+    }
+
+    /// The predictions for `rows` normal points in the middle of the schedule, all under a condition of zeros.
+    fn probe(&self, rows: usize) -> Result<Vec<f64>, FieldError> {
         let level = self.signature.schedule().level(0.5);
         let philox = Philox::new(0, Stream::Source);
-        let mut normals = vec![0.0; 8 * self.dim];
+        let mut normals = vec![0.0; rows * self.dim];
         normals.chunks_mut(self.dim).enumerate().for_each(|(i, point)| philox.normals(i as u32, 0, 0, point));
         let points: Vec<f64> = normals.into_iter().map(f64::from).collect();
         let mut out = vec![0.0; points.len()];
@@ -177,14 +228,14 @@ impl Onnx {
         Self { conditions: zeros, ..self.clone() }
             .predict(Batch { level, points: &points, first: 0 }, &mut out)
             .map_err(|cause| FieldError::Given(cause.to_string()))?;
-        Ok((out.iter().map(|x| x * x).sum::<f64>() / out.len() as f64).sqrt())
+        Ok(out)
     }
 
     /// The output for the points of `batch`, at most as many as a call takes.
     fn call(&self, batch: Batch<'_>, time: f64, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let Batch { points, first, .. } = batch;
         let found = points.len() / self.dim;
-        let rows = self.batch.unwrap_or(found);
+        let rows = if self.is_fixed { self.rows } else { found };
         let mut padded = points.to_vec();
         padded.resize(rows * self.dim, 0.0);
         let mut values = vec![(self.ports.points.name.as_str(), self.ports.points.rows(rows, &padded)?)];
@@ -247,8 +298,7 @@ impl HostField for Onnx {
 
     fn predict(&self, batch: Batch<'_>, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let time = if self.ports.time.is_some() { self.signature.time(batch.level)? } else { 0.0 };
-        let numbers = self.dim.max(self.condition_width().unwrap_or(0));
-        let rows = self.batch.unwrap_or((COORDINATES / numbers).max(1));
+        let rows = self.rows;
         let calls = batch.points.chunks(rows * self.dim).zip(out.chunks_mut(rows * self.dim));
         calls.enumerate().try_for_each(|(call, (points, out))| {
             self.call(Batch { points, first: batch.first + call * rows, ..batch }, time, out)

@@ -8,8 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use brenier::field::signature::Clock;
+use brenier::field::{Batch, HostField, Inputs, Onnx, Signature};
 use brenier::io::{Float, read_array, write_npy};
 use brenier::measure::{Cloud, Covariance, Mixture};
+use brenier::path::{Prediction, Schedule};
 use brenier::random::Stream;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,9 +28,8 @@ impl Models {
     /// None, with a word, where there is no ONNX Runtime.
     fn new() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["classes", "eps", "fixed", "labels", "nan", "open", "vectors", "velocity"] {
-            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/models/{name}.onnx"));
-            fs::copy(from, folder.path().join(format!("{name}.onnx"))).unwrap();
+        for name in ["beside", "classes", "eps", "fixed", "labels", "nan", "open", "vectors", "velocity", "wide"] {
+            fs::copy(data(&format!("{name}.onnx")), folder.path().join(format!("{name}.onnx"))).unwrap();
         }
         let law = r#"{"weights": [1], "means": [[1, -2]], "variances": [0.25]}"#;
         fs::write(folder.path().join("law.json"), law).unwrap();
@@ -73,6 +75,11 @@ impl Models {
     }
 }
 
+/// A file of `tests/data/models`.
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(name)
+}
+
 const EPS: [&str; 4] = ["--prediction", "eps", "--schedule", "ddpm"];
 const VELOCITY: [&str; 5] = ["--prediction", "velocity", "--clock-reverse", "--clock-scale", "1000"];
 
@@ -103,6 +110,79 @@ fn a_model_samples_what_the_law_samples_whose_field_it_is() {
         // Between two of a thousand entries a model of integers is asked at the nearer one; else only f32 tells them apart.
         let tolerance = if run.contains(&"linear-vp") { 5e-3 } else { 2e-4 };
         assert!(apart < tolerance, "{model} {run:?}: {apart:e} apart");
+    }
+}
+
+/// A perceptron, a U-Net with attention and a diffusion transformer, by both exporters, in calls of all points and of one.
+#[test]
+fn an_exported_network_predicts_what_pytorch_says() {
+    let Some(_) = Models::new() else { return };
+    let array = |name: &str| read_array(&data("exported.npz"), name).unwrap().values;
+    for (name, points, schedule, prediction) in [
+        ("perceptron", "perceptron.x", "condot", Prediction::Velocity),
+        ("unet", "pictures", "ddpm", Prediction::Noise),
+        ("dit", "pictures", "condot", Prediction::Velocity),
+    ] {
+        let schedule = Schedule::parse(schedule).unwrap();
+        let (clock, t): (Clock, fn(f64) -> f64) = match schedule {
+            Schedule::Table(_) => (Clock::Index, |entry| 1.0 - (entry + 1.0) / 1000.0),
+            _ => (Clock::T, |t| t),
+        };
+        let (points, expected) = (array(points), array(&format!("{name}.y")));
+        for exporter in ["script", "dynamo"] {
+            let signature = Signature::new(prediction, schedule.clone(), clock, false, 1.0).unwrap();
+            let path = data(&format!("{name}-{exporter}.onnx"));
+            let model = Onnx::open(&path, signature, &Inputs::default()).unwrap();
+            let one_by_one = model.clone().within(1).unwrap();
+            assert_eq!(one_by_one.points_of_a_call(), 1);
+            assert!(model.clone().within(1 << 40).unwrap().points_of_a_call() == model.points_of_a_call());
+            for (time, expected) in array(&format!("{name}.t")).into_iter().zip(expected.chunks(points.len())) {
+                let level = schedule.level(t(time));
+                for model in [&model, &one_by_one] {
+                    let mut found = vec![0.0; points.len()];
+                    model.predict(Batch { level, points: &points, first: 0 }, &mut found).unwrap();
+                    let apart = apart(&found, expected);
+                    assert!(apart < 1e-5, "{name}, {exporter}, time {time}: {apart:e} from PyTorch");
+                }
+            }
+        }
+    }
+}
+
+/// The bytes of a file with one text in place of another of the same length.
+fn put(models: &Models, from: &str, text: &str, other: &str, to: &str) {
+    assert_eq!(text.len(), other.len());
+    let mut bytes = fs::read(models.path(from)).unwrap();
+    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+    bytes[at..at + text.len()].copy_from_slice(other.as_bytes());
+    fs::write(models.path(to), bytes).unwrap();
+}
+
+#[test]
+fn external_data_are_read_beside_the_model_and_nowhere_else() {
+    let Some(models) = Models::new() else { return };
+    let sample = |model: &'static str| [&["sample", model, "--n", "8", "--method", "fm-heun"], &VELOCITY[..]].concat();
+    let mean: Vec<u8> = [1f32, -2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let (code, words) = models.fails(&sample("beside.onnx"));
+    assert!(code == 1 && words.contains("mean.bin"), "{words}");
+    fs::write(models.path("mean.bin"), &mean).unwrap();
+    assert_eq!(models.samples(&sample("beside.onnx")), models.samples(&sample("velocity.onnx")));
+
+    let inner = models.path("in");
+    fs::create_dir(&inner).unwrap();
+    fs::write(models.path("n.bin"), &mean).unwrap();
+    put(&models, "beside.onnx", "mean.bin", "../n.bin", "in/up.onnx");
+    put(&models, "beside.onnx", "mean.bin", "/tmp/bin", "in/absolute.onnx");
+    #[cfg(unix)]
+    {
+        fs::copy(models.path("beside.onnx"), inner.join("link.onnx")).unwrap();
+        std::os::unix::fs::symlink("../mean.bin", inner.join("mean.bin")).unwrap();
+        let (code, words) = models.fails(&sample("in/link.onnx"));
+        assert!(code == 1 && words.contains("cannot open it") && words.contains("escapes"), "{words}");
+    }
+    for (model, why) in [("in/up.onnx", "escapes"), ("in/absolute.onnx", "Absolute path")] {
+        let (code, words) = models.fails(&sample(model));
+        assert!(code == 1 && words.contains("cannot open it") && words.contains(why), "{model}: {words}");
     }
 }
 
@@ -278,11 +358,16 @@ fn what_is_not_a_model_is_refused_in_words() {
     let broken = [&["sample", "broken.onnx"], &EPS[..]].concat();
     let nan = [&["sample", "nan.onnx"], &EPS[..]].concat();
     let inputs = [&["sample", "eps.onnx", "--inputs", "x=y"], &EPS[..]].concat();
+    let wide = [&["sample", "wide.onnx"], &EPS[..]].concat();
+    put(&models, "velocity.onnx", "Sub", "Sup", "unknown.onnx");
+    let unknown = [&["sample", "unknown.onnx"], &VELOCITY[..]].concat();
     let index = ["sample", "velocity.onnx", "--prediction", "velocity", "--clock", "index"];
     for (args, code, words) in [
         (&open[..], 1, "the shape of a point is not fixed"),
         (&labels, 1, "\"timestep\" and \"label\" both take one number a point"),
         (&broken, 1, "cannot open it"),
+        (&unknown, 1, "Sup"),
+        (&wide, 1, "nothing of the shape of its points [-1, 2]"),
         (&nan, 1, "are not finite"),
         (&inputs, 1, "did you mean \"x\"?"),
         (&index, 1, "the clock is the index of a table"),
@@ -302,8 +387,7 @@ fn what_is_not_a_model_is_refused_in_words() {
 #[test]
 fn a_missing_runtime_is_a_sentence_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/eps.onnx");
-    fs::copy(model, folder.path().join("eps.onnx")).unwrap();
+    fs::copy(data("eps.onnx"), folder.path().join("eps.onnx")).unwrap();
     let mut command = Command::cargo_bin("brenier").unwrap();
     command.current_dir(folder.path()).env("ORT_DYLIB_PATH", "nowhere/libonnxruntime.so");
     let output = command.args([&["sample", "eps.onnx"], &EPS[..]].concat()).output().unwrap();

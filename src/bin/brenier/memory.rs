@@ -66,9 +66,14 @@ fn exhausted(size: usize) -> ! {
 /// Refuses `what`, of `numbers` numbers of 8 bytes, where it does not fit into the memory that is free.
 pub fn require(what: &'static str, numbers: u64) -> Result<(), Failure> {
     let needed = numbers.saturating_mul(8);
-    let left = machine::left(Limit::AddressSpace).into_iter().chain(machine::left(Limit::Data));
-    match left.chain(machine::memory("MemAvailable")).min() {
+    match free() {
         Some(free) if needed > free => Err(BackendError::OutOfMemory { what, needed, free }.into()),
         _ => Ok(()),
     }
+}
+
+/// Bytes that the process may still take; none where the system does not say.
+pub fn free() -> Option<u64> {
+    let left = machine::left(Limit::AddressSpace).into_iter().chain(machine::left(Limit::Data));
+    left.chain(machine::memory("MemAvailable")).min()
 }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::{Under, without_conditions};
 use crate::flags::bad_usage;
+#[cfg(feature = "onnx")]
+use crate::memory;
 use crate::session::Session;
 use crate::{Failure, values};
 
@@ -24,6 +26,10 @@ const TIMEOUT: f64 = 300.0;
 /// Relative change of its outputs from which on a model is another.
 #[cfg(feature = "onnx")]
 const CHECK: f64 = 0.01;
+
+/// The share of the free memory that the calls of a model may take is one by this: the runtime keeps up to twice what it uses.
+#[cfg(feature = "onnx")]
+const MEMORY: u64 = 4;
 
 /// The prediction that has no level.
 pub const ENERGY: &str = "energy";
@@ -134,7 +140,12 @@ impl ModelFlags {
         let (signature, words) = all.signature(&name, schedule)?;
         let inputs = all.inputs.as_deref().map(inputs).transpose()?.unwrap_or_default();
         let model = Onnx::open(path, signature, &inputs)?;
-        session.note(&format!("{name}: {words}; takes {}", model.describe()));
+        let model = match memory::free() {
+            Some(free) => model.within(free / MEMORY)?,
+            None => model,
+        };
+        let rows = crate::output::counted(model.points_of_a_call(), "point");
+        session.note(&format!("{name}: {words}; takes {}, {rows} a call", model.describe()));
         let found = model.check()?;
         if !found.is_finite() {
             return Err(format!(

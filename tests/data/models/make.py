@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 MEAN, VARIANCE = np.array([1.0, -2.0], np.float32), np.float32(0.25)
 
 
-def save(name, nodes, inputs, constants, points=("n", 2)):
+def save(name, nodes, inputs, constants, points=("n", 2), outside=None):
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
@@ -21,7 +21,12 @@ def save(name, nodes, inputs, constants, points=("n", 2)):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
-    onnx.save(model, f"{name}.onnx")
+    for constant in model.graph.initializer:
+        if constant.name == outside:
+            onnx.external_data_helper.set_external_data(constant, f"{outside}.bin", 0, len(constant.raw_data))
+            constant.ClearField("raw_data")
+    with open(f"{name}.onnx", "wb") as file:
+        file.write(model.SerializeToString())
 
 
 def node(op, inputs, output, **attributes):
@@ -97,3 +102,9 @@ save("labels", picture, [("image", FLOAT, ["n", 1, 1, 2]), ("timestep", FLOAT, [
 
 # The extent of a point is not fixed.
 save("open", picture, [("image", FLOAT, ["n", 1, "height", "width"]), ("timestep", FLOAT, ["n"])], {}, ["n", 1, "height", "width"])
+
+# Predictions of another shape than the points.
+save("wide", [node("Concat", "x x", "y", axis=1)], [("x", FLOAT, ["n", 2]), ("time", FLOAT, ["n"])], {}, ["n", 4])
+
+# The same velocity with its mean in a file beside it, which need not be there: mean.bin.
+save("beside", velocity, [("x", FLOAT, ["n", 2]), ("time", FLOAT, [])], numbers | {"mean": MEAN}, outside="mean")
