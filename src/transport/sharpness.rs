@@ -56,6 +56,9 @@ impl Sinkhorn {
         watch: &Watch<'_>,
     ) -> Result<f64, TransportError> {
         let trial = Self { tol: self.tol.max(TOLERANCE), ..*self };
+        if problem.source().len().min(problem.target().len()) < 2 {
+            return Err(TransportError::Entropy { asked: entropy, found: 0.0, eps: problem.eps() });
+        }
         let (mut bracket, mut log_eps, mut found) = (Bracket::default(), problem.eps().ln(), f64::NAN);
         for _ in 0..TRIALS {
             let eps = rounded(log_eps.exp());

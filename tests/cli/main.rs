@@ -27,3 +27,4 @@ mod sample;
 mod schedule;
 mod session;
 mod times;
+mod train;

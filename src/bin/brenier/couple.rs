@@ -248,7 +248,11 @@ impl Couple {
         };
         match checkpoint.part(EPS).once(EPS, search) {
             Ok(eps) => Ok(Chosen { eps, origin: format!("renormalised entropy {entropy}") }),
-            Err(TransportError::Entropy { .. } | TransportError::EpsTooSmall { .. }) if self.entropy.is_none() => Ok(share),
+            Err(TransportError::Entropy { .. } | TransportError::EpsTooSmall { .. } | TransportError::EpsTooLarge { .. })
+                if self.entropy.is_none() =>
+            {
+                Ok(share)
+            }
             Err(error) => Err(error.into()),
         }
     }

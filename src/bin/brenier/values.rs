@@ -79,6 +79,14 @@ pub fn entropy(text: &str) -> Result<f64, String> {
     }
 }
 
+/// The decay of a running mean.
+pub fn decay(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(decay) if (0.0..1.0).contains(&decay) => Ok(decay),
+        _ => Err("the decay of a mean is a number of at least 0 and below 1".into()),
+    }
+}
+
 /// The signal-to-noise ratio of a corrector, from which on its steps do not settle.
 pub fn snr(text: &str) -> Result<f64, String> {
     match text.parse() {
