@@ -189,11 +189,6 @@ impl Onnx {
         self.rows
     }
 
-    /// The shape of one point, as the file has it: channels × height × width of a picture.
-    pub fn shape(&self) -> Vec<usize> {
-        self.ports.points.shape[1..].iter().map(|extent| *extent as usize).collect()
-    }
-
     /// One sentence on what the model takes.
     pub fn describe(&self) -> String {
         let Ports { points, time, condition } = &self.ports;
@@ -286,6 +281,10 @@ impl Conditional for Onnx {
 impl HostField for Onnx {
     fn dim(&self) -> usize {
         self.dim
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        self.ports.points.shape[1..].iter().map(|extent| *extent as usize).collect()
     }
 
     fn prediction(&self) -> Prediction {

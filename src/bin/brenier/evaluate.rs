@@ -85,8 +85,8 @@ impl Evaluate {
         checkpoint: &mut Checkpoint,
     ) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
-        let (a, b) = input::ends((ends[0], None), (ends[1], None))?;
-        let train = self.train.as_deref().map(|train| training(train, b.dim())).transpose()?;
+        let (a, b) = input::ends(session, (ends[0], None), (ends[1], None))?;
+        let train = self.train.as_deref().map(|train| training(session, train, b.dim())).transpose()?;
         memory::require("drawing that many points", 4 * u64::from(self.n) * b.dim() as u64)?;
         let folder = session.folder(None)?;
         let spinner = progress::spinner(session, "distances and their noise floor");
@@ -138,8 +138,8 @@ impl Evaluate {
 }
 
 /// The points of `spec`, of dimension `dim`, that samples may have copied.
-fn training(spec: &str, dim: usize) -> Result<Cloud, Failure> {
-    match input::measure(spec, None, Some(dim))? {
+fn training(session: &Session, spec: &str, dim: usize) -> Result<Cloud, Failure> {
+    match input::measure(session, spec, None, Some(dim))? {
         Measure::Finite(cloud) if cloud.dim() == dim => Ok(cloud),
         Measure::Finite(cloud) => {
             Err(format!("--train {spec} has dimension {} and B has {dim}; give points of B's space", cloud.dim()).into())
