@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::backend::Device;
 use crate::error::Error;
+use crate::experiment::judging::{Judged, Judging};
 use crate::measure::{Cloud, Measure};
 use crate::metric::{Flag, Judge, Law, NoiseFloor, Ruler, median_distance, mode_weights, w2_size};
 use crate::random::Stream;
@@ -18,6 +19,15 @@ pub struct Evaluate<'a> {
     pub seed: u32,
     /// What A may have been copied from; none: one half of a finite B, the other being held out.
     pub train: Option<&'a Cloud>,
+    /// Relabellings behind each p-value; none without.
+    pub permutations: u32,
+}
+
+impl Default for Evaluate<'_> {
+    /// 4,096 draws of a law, seed 0, no training set, 499 relabellings.
+    fn default() -> Self {
+        Self { n: 4096, seed: 0, train: None, permutations: 499 }
+    }
 }
 
 /// What `evaluate` prints as JSON.
@@ -58,6 +68,9 @@ pub struct EvaluateRecord {
     /// Share of A's points in each component of B, where B is a mixture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode_weights: Option<Vec<f64>>,
+    /// Distances and shares with their intervals and p-values.
+    #[serde(flatten)]
+    pub judged: Judged,
     /// What to keep in mind.
     pub flags: Vec<Flag>,
 }
@@ -103,6 +116,8 @@ impl Evaluate<'_> {
             Measure::Law(mixture) if mixture.components().len() > 1 => Some(mode_weights(&samples, mixture)?),
             _ => None,
         };
+        let judging = Judging { permutations: self.permutations, seed: self.seed };
+        let judged = judging.run(&samples, &reference, device, watch.part("judging"))?;
         Ok(EvaluateRecord {
             n: samples.len(),
             m: reference.len(),
@@ -119,6 +134,7 @@ impl Evaluate<'_> {
             nn_train: self.train.and(verdict.nn_train),
             nn_heldout: self.train.and(judge.nn_heldout()),
             memorised_share: verdict.memorised_share,
+            judged,
             flags: verdict.flags,
         })
     }

@@ -7,7 +7,7 @@
 //! use brenier::watch::Watch;
 //!
 //! let (a, b) = (named("moons", None)?, named("circles", None)?);
-//! let found = Evaluate { n: 200, seed: 0, train: None }.run(&a, &b, &Device::cpu(Precision::F32), Watch::default())?;
+//! let found = Evaluate { n: 200, ..Evaluate::default() }.run(&a, &b, &Device::cpu(Precision::F32), Watch::default())?;
 //! assert!(found.divergence > found.noise_floor.divergence);
 //! # Ok::<(), brenier::Error>(())
 //! ```
@@ -20,6 +20,7 @@ pub mod entrants;
 pub mod evaluate;
 mod families;
 mod find_steps;
+pub mod judging;
 pub mod ledger;
 pub mod record;
 pub mod selftest;
@@ -32,6 +33,7 @@ pub use compare::{Compare, Named};
 pub use descent::{Descend, DescentRecord};
 pub use entrants::{ENTRANTS, Entrant, Mark};
 pub use evaluate::{Evaluate, EvaluateRecord};
+pub use judging::{Estimates, Judged, Judging};
 pub use record::{
     CompareRecord, Comparison, Family, Flag, Found, FreeEnergy, Ledger, NamedGrid, NoiseFloor, Reclocked, Row, Trajectory,
 };

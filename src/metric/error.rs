@@ -21,6 +21,9 @@ pub enum MetricError {
     /// A reference without extent, which gives no ε to measure with.
     #[error("all points of the reference lie in one place, so its own spread gives no eps to measure with")]
     NoSpread,
+    /// A cloud without pairs.
+    #[error("a cloud has a single point with mass, and distances within it need two; give more samples")]
+    Single,
     /// Start and end points that are not the same particles.
     #[error("{start} start points and {end} end points are not pairs; give one end point a start point, without weights")]
     Unpaired {

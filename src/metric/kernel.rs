@@ -3,7 +3,9 @@
 use crate::backend::{Backend, BackendError, Device, PairKernel, Real, Reals, Task, Weighted};
 use crate::measure::Cloud;
 use crate::metric::MetricError;
+use crate::random::{Philox, Stream};
 use crate::transport::problem::{OnDevice, Relative};
+use crate::vector::squared_distance;
 
 /// Which pairs of a cloud with itself count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,20 +56,51 @@ struct ByPairs<'a> {
     estimator: Estimator,
 }
 
+/// Pairs whose distances have the median.
+const MEDIAN_PAIRS: u32 = 1 << 14;
+/// Philox step of those pairs.
+const MEDIAN_STEP: u32 = (1 << 23) - 5;
+
+/// The median distance |x−x′| of 16,384 pairs of points of `cloud` at different places, drawn by weight; 0 if there are none. As the
+/// bandwidth of a Gaussian kernel it is the median heuristic (Gretton et al. 2012, section 8).
+pub fn median_of_pairs(cloud: &Cloud, seed: u32) -> f64 {
+    let (philox, inverse) = (Philox::new(seed, Stream::Metric), cloud.inverse_cdf());
+    let (mut x, mut y) = (vec![0.0; cloud.dim()], vec![0.0; cloud.dim()]);
+    let mut distance = |pair: u32| {
+        let [i, j] = [0, 1].map(|draw| inverse.index(philox.uniform(pair, MEDIAN_STEP, draw)));
+        squared_distance(cloud.row_in(i, &mut x), cloud.row_in(j, &mut y)).sqrt()
+    };
+    let mut distances: Vec<f64> = (0..MEDIAN_PAIRS).map(&mut distance).filter(|distance| *distance > 0.0).collect();
+    if distances.is_empty() {
+        return 0.0;
+    }
+    let middle = distances.len() / 2;
+    *distances.select_nth_unstable_by(middle, f64::total_cmp).1
+}
+
 /// Points about the mean of the first cloud, and their weights.
-struct Side<B: Backend> {
+pub(super) struct Side<B: Backend> {
     points: OnDevice<B>,
     weights: Reals<B>,
     /// Σ_i a_i and Σ_i a_i², of the weights as the device has them.
-    mass: f64,
-    squares: f64,
+    pub mass: f64,
+    pub squares: f64,
 }
 
 impl<B: Backend> Side<B> {
+    /// The points `rows` of `cloud`.
+    pub fn of_rows(backend: &B, cloud: &Cloud, rows: &[usize], centre: &[f64]) -> Result<Self, BackendError> {
+        Self::weighing(backend, &cloud.uniform_at(rows), centre, |k| cloud.len() as f64 * cloud.weight(rows[k]))
+    }
+
     fn new(backend: &B, cloud: &Cloud, centre: &[f64]) -> Result<Self, BackendError> {
         // Equal weights are one: no rounding.
+        Self::weighing(backend, cloud, centre, |i| cloud.len() as f64 * cloud.weight(i))
+    }
+
+    fn weighing(backend: &B, cloud: &Cloud, centre: &[f64], weight: impl Fn(usize) -> f64) -> Result<Self, BackendError> {
         let n = cloud.len();
-        let weights: Vec<f64> = (0..n).map(|i| B::Real::from_f64(n as f64 * cloud.weight(i)).to_f64()).collect();
+        let weights: Vec<f64> = (0..n).map(|i| B::Real::from_f64(weight(i)).to_f64()).collect();
         Ok(Self {
             points: Relative::new(cloud, centre.to_vec(), 1.0).on_device(backend, 0..n)?,
             mass: weights.iter().sum(),
@@ -76,7 +109,7 @@ impl<B: Backend> Side<B> {
         })
     }
 
-    fn weighted(&self) -> Weighted<'_, B> {
+    pub fn weighted(&self) -> Weighted<'_, B> {
         Weighted { points: self.points.rows(), weights: &self.weights }
     }
 }

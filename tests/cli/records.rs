@@ -9,7 +9,7 @@ use assert_cmd::Command;
 use brenier::backend::{Device, Precision};
 use brenier::io::{Float, read_array, read_measure, write_npy};
 use brenier::measure::{Cloud, Measure};
-use brenier::metric::{Ruler, median_distance, w2_size};
+use brenier::metric::{Estimator, Ruler, energy_distance, median_distance, mmd_squared, w2_size};
 use brenier::random::{Philox, Stream};
 use brenier::transport::ExactPlan;
 use serde_json::{Value, json};
@@ -82,7 +82,15 @@ fn transport_prints_and_writes_what_the_page_says() {
 #[test]
 fn couple_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
-    let runs = ["couple normal digits --n 60 --eps 5", "couple moons circles --n 60 --batch 30 --format safetensors"];
+    let points: Vec<f64> = (0..60).map(f64::from).collect();
+    write_npy(&folder.path().join("y.npy"), &points, &[60, 1], Float::F64).unwrap();
+    write_npy(&folder.path().join("c.npy"), &points.iter().map(|c| c % 3.0).collect::<Vec<_>>(), &[60], Float::F64).unwrap();
+    let runs = [
+        "couple normal digits --n 60 --eps 5",
+        "couple moons circles --n 60 --batch 30 --format safetensors",
+        "couple normal:1 y.npy --n 60 --labels c.npy",
+        "couple normal:1 y.npy --n 60 --conditions c.npy",
+    ];
     agree("couple", folder.path(), &runs, &[]);
 }
 
@@ -146,7 +154,7 @@ fn sample_prints_and_writes_what_the_page_says() {
         "sample moons --n 60 --steps 2 --trajectory",
         "sample pictures.npy --n 3 --steps 2",
         "sample normal --n 60 --times times.txt",
-        "sample normal --n 60 --method dopri5",
+        "sample normal --n 60 --method dopri5 --log-p",
     ];
     agree("sample", folder.path(), &runs, &["source", "target"]);
 }
@@ -517,6 +525,14 @@ fn the_record_of_an_evaluation_is_that_of_its_clouds() {
     run.undetermined("nn_a_to_b", "the median of an even number lies between two, as is checked above");
     run.undetermined("eps", "a share of a mean over pairs drawn by the seed");
     run.undetermined("noise_floor flags memorised_share", "of splits by the seed, and what follows from them");
+    let f64s = Device::cpu(Precision::F64);
+    run.near("energy_distance", energy_distance(&x, &y, Estimator::Unbiased, &f64s).unwrap(), 1e-9);
+    run.near("mmd_squared", mmd_squared(&x, &y, run.number("mmd_bandwidth"), Estimator::Unbiased, &f64s).unwrap(), 1e-9);
+    run.is("permutations", json!(499));
+    run.is("sliced_directions", json!(128));
+    run.undetermined("mmd_bandwidth sliced_w2_squared sliced_standard_error", "of pairs and directions drawn by the seed");
+    let by_seed = "energy_distance_interval energy_distance_p mmd_squared_interval mmd_squared_p";
+    run.undetermined(by_seed, "of half-samples and relabellings by the seed");
     run.settle();
 }
 

@@ -9,6 +9,7 @@ use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
 use brenier::experiment::{self, EvaluateRecord};
 use brenier::measure::{Cloud, Measure};
+use brenier::metric::Estimate;
 use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
@@ -46,6 +47,9 @@ pub struct Evaluate {
     /// Points to draw from an end that is a law or a shape
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
+    /// Relabellings of the pooled points behind each p-value, which is at least 1/(N + 1); 0 leaves p-values out
+    #[arg(long, value_name = "N", default_value_t = 499, conflicts_with = LOG_LIKELIHOOD)]
+    permutations: u32,
     #[command(flatten)]
     likelihood: LikelihoodFlags,
 }
@@ -92,7 +96,7 @@ impl Evaluate {
         let spinner = progress::spinner(session, "distances and their noise floor");
         let begun = Instant::now();
         let tell = |_: Progress<'_>| !signal::interrupted();
-        let evaluate = experiment::Evaluate { n: self.n as usize, seed, train: train.as_ref() };
+        let evaluate = experiment::Evaluate { n: self.n as usize, seed, train: train.as_ref(), permutations: self.permutations };
         let found = evaluate.run(&a, &b, device, Watch::telling(&tell).keeping(checkpoint.whole()))?;
         let taken = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
@@ -125,6 +129,15 @@ impl Evaluate {
             let share = format!("{:.2} %", 100.0 * share);
             summary.line("close copies", share, format!("as near to a {of} as the nearest 1 % of held-out points"));
         }
+        for (name, estimate) in &found.judged.estimates.0 {
+            summary.line(in_full(name), number(estimate.value), chances(estimate));
+        }
+        let sliced = format!(
+            "± {} over {} directions, in units of |x-y|²",
+            number(found.judged.sliced_standard_error),
+            count(found.judged.sliced_directions)
+        );
+        summary.line("sliced W2²", number(found.judged.sliced_w2_squared), sliced);
         if let Some(weights) = &found.mode_weights {
             let shares: Vec<String> = weights.iter().map(|w| format!("{w:.3}")).collect();
             summary.line("mode weights", "", shares.join(" "));
@@ -135,6 +148,22 @@ impl Evaluate {
         record.time(&mut summary);
         summary
     }
+}
+
+/// A key of the record in words.
+fn in_full(name: &str) -> &str {
+    match name {
+        "energy_distance" => "energy distance",
+        "mmd_squared" => "MMD²",
+        name => name,
+    }
+}
+
+/// The interval and the p-value of a number, in words.
+fn chances(estimate: &Estimate) -> String {
+    let interval = estimate.interval.map(|[low, high]| format!("{} to {}", number(low), number(high)));
+    let p = estimate.p.map(|p| format!("p = {p:.3}"));
+    [interval, p].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// The points of `spec`, of dimension `dim`, that samples may have copied.
