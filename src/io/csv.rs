@@ -161,8 +161,8 @@ mod tests {
             choose(&["lenght"]).unwrap_err().to_string(),
             "there is no column \"lenght\" in it; did you mean \"length\"? its columns are length, width, species"
         );
-        let says = "column \"species\" holds \"setosa\" in line 2, and coordinates are numbers; say which columns are the coordinates, \
-                    as --columns length,width";
+        let says = "column \"species\" holds \"setosa\" in line 2, where numbers are needed; --columns length,width says which columns are \
+                    the coordinates of points";
         assert_eq!(read(iris).unwrap_err().to_string(), says);
         assert_eq!(choose(&["species"]).unwrap_err().to_string(), says);
     }

@@ -167,7 +167,7 @@ pub enum Fault {
     },
     /// A column that is no coordinate.
     #[error(
-        "column \"{column}\" holds {found}, and coordinates are numbers; say which columns are the coordinates, as --columns {}",
+        "column \"{column}\" holds {found}, where numbers are needed; --columns {} says which columns are the coordinates of points",
         if numeric.is_empty() { "a,b".into() } else { numeric.join(",") }
     )]
     NotNumbers {

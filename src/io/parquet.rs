@@ -55,7 +55,6 @@ impl Table {
 
     /// The points whose coordinates are `columns`, or all that there are, under the weights beside them.
     pub fn cloud(&self, columns: Option<&[String]>) -> Result<Cloud, Fault> {
-        let is_coordinate = |name: &String| !BESIDE.contains(&name.as_str()) && !name.starts_with(INDEX);
         let chosen: Vec<usize> = match columns {
             Some(names) => names.iter().map(|name| place(name, &self.names)).collect::<Result<_, _>>()?,
             None => (0..self.names.len()).filter(|at| is_coordinate(&self.names[*at])).collect(),
@@ -95,8 +94,9 @@ impl Table {
         let descriptors = metadata.file_metadata().schema_descr().columns();
         let descriptor = &descriptors[at];
         if let Err(found) = numbers(descriptor) {
-            let numeric = self.names.iter().zip(descriptors).filter(|(_, other)| numbers(other).is_ok());
-            let numeric = numeric.map(|(name, _)| name.clone()).collect();
+            let all = self.names.iter().zip(descriptors);
+            let numeric =
+                all.filter(|(name, other)| is_coordinate(name) && numbers(other).is_ok()).map(|(name, _)| name.clone()).collect();
             return Err(Fault::NotNumbers { column: self.names[at].clone(), found: found.into(), numeric });
         }
         let mut column = Gathered {
@@ -131,12 +131,13 @@ impl Table {
             }?;
         }
         let rows = usize::try_from(metadata.file_metadata().num_rows()).unwrap_or(usize::MAX);
-        if column.rows != rows {
-            let (name, found) = (column.name, column.rows);
-            return Err(Fault::Damaged { why: format!("column \"{name}\" has {found} rows, and the table {rows}") });
+        let width = column.width.unwrap_or(1);
+        if column.rows != rows || column.values.len() != rows * width {
+            let (name, found) = (column.name, column.values.len());
+            return Err(Fault::Damaged { why: format!("column \"{name}\" has {found} numbers for {rows} rows") });
         }
         let is_single = descriptor.physical_type() == Physical::FLOAT;
-        Ok(Column { values: column.values, width: column.width.unwrap_or(1), is_single })
+        Ok(Column { values: column.values, width, is_single })
     }
 }
 
@@ -167,7 +168,7 @@ impl Gathered<'_> {
                 false => (0..levels).collect(),
             };
             if let Some(at) = definitions.iter().position(|level| *level < self.full) {
-                let row = self.rows + starts.partition_point(|start| *start <= at) - 1;
+                let row = self.rows + starts.partition_point(|start| *start <= at).saturating_sub(1);
                 return Err(Fault::NoValue { row, column: self.name.into() });
             }
             for (row, start) in starts.iter().enumerate() {
@@ -177,10 +178,15 @@ impl Gathered<'_> {
                     return Err(Fault::Lists { column: self.name.into(), row: self.rows + row, found, expected });
                 }
             }
-            self.rows += rows;
+            self.rows += starts.len();
             self.values.extend(values.iter().map(&value));
         }
     }
+}
+
+/// Whether the column called `name` is a coordinate unless it is said which are.
+fn is_coordinate(name: &str) -> bool {
+    !BESIDE.contains(&name) && !name.starts_with(INDEX)
 }
 
 /// Whether a column holds numbers, or what else.
@@ -274,7 +280,8 @@ mod tests {
         let cloud = table.cloud(None).unwrap();
         let rows: Vec<f64> = (0..6).flat_map(|n| [f64::from(n) / 4.0, f64::from(n), 1.0 / f64::from(n + 1)]).collect();
         assert_eq!((cloud.dim(), cloud.points()), (3, &rows[..]));
-        assert_eq!(cloud.weights().unwrap(), (1..=6).map(|n| f64::from(n) / 21.0).collect::<Vec<f64>>());
+        let weights = cloud.weights().unwrap().iter().zip(1..);
+        assert!(weights.into_iter().all(|(weight, n)| (weight - f64::from(n) / 21.0).abs() < 1e-15));
         let labels = table.array("labels").unwrap();
         assert_eq!((labels.shape, labels.values), (vec![6], vec![0.0, 1.0, 0.0, 1.0, 0.0, 1.0]));
         let two = chosen(&table, &["y", "x"]).unwrap();
@@ -295,7 +302,7 @@ mod tests {
         assert_eq!((array.shape, &array.values[..]), (vec![6, 3], cloud.points()));
         assert_eq!(
             table.cloud(None).unwrap_err().to_string(),
-            "column \"text\" holds text, and coordinates are numbers; say which columns are the coordinates, as --columns embedding"
+            "column \"text\" holds text, where numbers are needed; --columns embedding says which columns are the coordinates of points"
         );
     }
 

@@ -423,9 +423,9 @@ mod tests {
         assert!(matches!(write_text(&file.join("x.json"), ""), Err(WriteError::File { .. })));
         assert!(matches!(write_text(folder.path(), ""), Err(WriteError::File { .. })));
         let error = write_array(&folder.path().join("x.txt"), &[1.0], &[1], Float::F32).unwrap_err().to_string();
-        assert!(
-            error.ends_with("x.txt: arrays are written as .npy, .npz, .csv or .safetensors; give the file one of these endings")
-        );
+        assert!(error.ends_with(
+            "x.txt: arrays are written as .npy, .npz, .csv, .safetensors or .parquet; give the file one of these endings"
+        ));
         assert_eq!(names(folder.path()), ["file"]);
     }
 
