@@ -464,20 +464,21 @@ impl Sample {
 
     /// The start points of the whole run, n × d.
     fn read_start(&self, session: &Session, path: &Path, d: usize) -> Result<Vec<f64>, Failure> {
+        let name = path.display();
         let points = match input::measure(session, &path.to_string_lossy(), None, Some(d))? {
             Measure::Finite(cloud) if cloud.dim() == d => cloud,
-            other => {
-                let (name, found) = (path.display(), other.dim());
+            Measure::Finite(cloud) => {
+                let found = cloud.dim();
                 return Err(
-                    format!("{name}: start points are n x {d}, one row a particle, in a file; not in dimension {found}").into()
+                    format!("{name}: its points have dimension {found}; start points are n x {d}, one row a particle").into()
                 );
             }
+            _ => return Err(format!("{name} is a law; give a file of start points, n x {d}, one row a particle").into()),
         };
         let rows = points.len();
         match self.n {
             Some(n) if n as usize != rows => {
-                Err(format!("{}: {rows} start points for --n {n} particles; leave --n out, or give as many", path.display())
-                    .into())
+                Err(format!("{name}: {rows} start points for --n {n} particles; leave --n out, or give as many").into())
             }
             _ => Ok(points.points().to_vec()),
         }
