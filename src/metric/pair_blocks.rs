@@ -284,12 +284,12 @@ mod tests {
         (0..=400).map(|k| weight(k) * density(x + k as f64 * h)).sum::<f64>() * h / 3.0
     }
 
-    /// Of 200 pairs of samples p ≤ α in 200 α, to three binomial deviations, also where blocks have two points and a cloud has weights.
+    /// Of 100 pairs of samples p ≤ α in 100 α, to three binomial deviations, also where blocks have two points and a cloud has weights.
     #[test]
     fn p_values_are_uniform_between_samples_of_one_law() {
         for weighted in [false, true] {
             let mut found = Vec::new();
-            for seed in 0..200 {
+            for seed in 0..100 {
                 let (a, b) = (normals(90, 0.0, 1.0, 2, 2 * seed), normals(60, 0.0, 1.0, 2, 2 * seed + 1));
                 // Draws of N(0, I) weighed to N(0.3, I).
                 let weights = a.rows().map(|x| (0.3 * (x[0] + x[1])).exp()).collect();
@@ -300,8 +300,8 @@ mod tests {
             }
             for (k, level) in [(0, 0.1), (0, 0.5), (1, 0.1), (1, 0.5)] {
                 let below = found.iter().filter(|p| p[k] <= level + 1e-9).count() as f64;
-                let deviation = (200.0 * level * (1.0 - level)).sqrt();
-                assert!((below - 200.0 * level).abs() < 3.0 * deviation, "{below} of 200 at {level}, weighted {weighted}");
+                let deviation = (100.0f64 * level * (1.0 - level)).sqrt();
+                assert!((below - 100.0 * level).abs() < 3.0 * deviation, "{below} of 100 at {level}, weighted {weighted}");
             }
         }
     }

@@ -179,6 +179,11 @@ fn replicates<T: Send>(count: u32, watch: &Watch<'_>, of: impl Fn(u32) -> T + Sy
 }
 
 impl Estimate {
+    /// The interval about a distance, which is not negative, of standard error `error`.
+    pub fn normal(value: f64, error: f64) -> [f64; 2] {
+        [(value - NORMAL_QUANTILE * error).max(0.0), value + NORMAL_QUANTILE * error]
+    }
+
     /// `value` ± `half_width`, cut to where such a value can lie.
     pub(crate) fn new(value: f64, half_width: f64, p: Option<f64>, [low, high]: [f64; 2]) -> Self {
         let interval = half_width.is_finite().then(|| [(value - half_width).max(low), (value + half_width).min(high)]);
@@ -189,10 +194,15 @@ impl Estimate {
 /// Points of equal weights of the law that `cloud` stands for: each is kept with the chance a_i/max a, so that none is drawn twice, as
 /// relabelling asks for. A cloud without weights is its own.
 pub(crate) fn thinned(cloud: &Cloud, seed: u32, side: u32) -> Cloud {
-    let Some(weights) = cloud.weights() else { return cloud.clone() };
+    if cloud.weights().is_none() { cloud.clone() } else { cloud.uniform_at(&thinned_rows(cloud, seed, side)) }
+}
+
+/// The rows of [`thinned`].
+pub(crate) fn thinned_rows(cloud: &Cloud, seed: u32, side: u32) -> Vec<usize> {
+    let Some(weights) = cloud.weights() else { return (0..cloud.len()).collect() };
     let (philox, largest) = (Philox::new(seed, Stream::Bootstrap), weights.iter().copied().fold(0.0, f64::max));
     let kept = |i: &usize| philox.uniform(*i as u32, THIN_STEP + side, 0) * largest < weights[*i];
-    cloud.uniform_at(&(0..cloud.len()).filter(kept).collect::<Vec<_>>())
+    (0..cloud.len()).filter(kept).collect()
 }
 
 #[cfg(test)]

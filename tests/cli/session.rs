@@ -13,8 +13,10 @@ use tempfile::TempDir;
 const TRANSPORT: &str = "command n m d cost eps eps_origin iterations converged marginal_error transport_cost w2_squared w2_squared_kind dual \
     regularised_cost seconds wall_seconds device precision seed flags version inputs source target";
 const ENTROPIC: &str = "gap entropy mass verdict residuals skipped_mass_bound";
-const EVALUATE: &str = "divergence w2_squared_exact w2_size noise_floor variance_ratio mean_distance nn_a_to_b flags \
-    energy_distance energy_distance_interval energy_distance_p mmd_squared mmd_squared_interval mmd_squared_p mmd_bandwidth \
+const EVALUATE: &str = "divergence divergence_interval w2_squared_exact w2_size noise_floor variance_ratio mean_distance nn_a_to_b flags \
+    precision precision_interval precision_p recall recall_interval recall_p density density_interval density_p coverage \
+    coverage_interval coverage_p k energy_distance energy_distance_interval energy_distance_p mmd_squared mmd_squared_interval \
+    mmd_squared_p mmd_bandwidth \
     permutations sliced_w2_squared sliced_standard_error sliced_directions \
     command version inputs a b n m d eps seconds wall_seconds device precision seed";
 const SAMPLE: &str = "method steps nfe grid n d seconds wall_seconds command version inputs field device precision seed flags";
