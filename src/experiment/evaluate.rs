@@ -6,7 +6,9 @@ use crate::backend::Device;
 use crate::error::Error;
 use crate::experiment::judging::{Copied, Judged, Judging};
 use crate::measure::{Cloud, Measure};
-use crate::metric::{Flag, Judge, Law, MetricError, NoiseFloor, Ruler, frechet_distance, median_distance, mode_weights, w2_size};
+use crate::metric::{
+    Estimate, Flag, Judge, Law, MetricError, NoiseFloor, Ruler, frechet_distance, median_distance, mode_weights, w2_size,
+};
 use crate::random::Stream;
 use crate::watch::Watch;
 
@@ -94,8 +96,8 @@ pub struct EvaluateRecord {
 /// What is found of the features.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FeatureRecord {
-    /// W₂² of the Gaussians with the features' moments; none where a covariance is singular, as it is unless a cloud has more points
-    /// than features.
+    /// W₂² of the Gaussians with the features' moments; none where a covariance is singular, as it is unless a cloud has more
+    /// points than features.
     pub frechet_distance: Option<f64>,
     /// What is said of points.
     #[serde(flatten)]

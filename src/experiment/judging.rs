@@ -17,7 +17,8 @@ const NEIGHBOURS: usize = 5;
 /// How samples are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judging {
-    /// Balls of precision, recall, density and coverage reach to the k-th neighbour; none: the fifth, or the last of a smaller cloud.
+    /// Balls of precision, recall, density and coverage reach to the k-th neighbour; none: the fifth, or the last of a smaller
+    /// cloud.
     pub k: Option<usize>,
     /// Relabellings behind each p-value; none without.
     pub permutations: u32,

@@ -46,7 +46,9 @@ pub enum MetricError {
     #[error("a cloud has a single point with mass, and distances within it need two; give more samples")]
     Single,
     /// Fewer points than neighbours.
-    #[error("a cloud has {points} points with mass, and a ball to neighbour {k} needs {}; use fewer neighbours, or more samples", k + 1)]
+    #[error(
+        "a cloud has {points} points with mass, and a ball to neighbour {k} needs {}; use fewer neighbours, or more samples", k + 1
+    )]
     FewNeighbours {
         /// Neighbours asked for.
         k: usize,

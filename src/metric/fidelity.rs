@@ -1,18 +1,19 @@
 //! Precision and recall, density and coverage: how much of A lies where B does, and the reverse.
 //!
-//! With B_k(y) the closed ball around a point y of a cloud to its k-th nearest other point of that cloud, weights a_i of A and b_j of B,
+//! With B_k(y) the closed ball around a point y of a cloud to its k-th nearest other point of that cloud, weights a_i of A and
+//! b_j of B,
 //!
 //! ```text
 //! precision = Σ_i a_i 1[x_i ∈ ∪_j B_k(y_j)]            recall   = Σ_j b_j 1[y_j ∈ ∪_i B_k(x_i)]
 //! density   = Σ_i a_i #{j : x_i ∈ B_k(y_j)}/k          coverage = Σ_j b_j 1[B_k(y_j) holds some x_i]
 //! ```
 //!
-//! (Kynkäänniemi et al. 2019, eqs. 1 and 2; Naeem et al. 2020, section 3). Between samples of one law density is 1 on average, and
-//! coverage 1 − Π_{l<k} (m−1−l)/(n+m−1−l), about 1 − 2^{−k} where n = m; precision and recall are below 1 by what k and the dimension leave
-//! out. They see supports and their filling, and no distance: an A just outside of B scores as one far away.
+//! (Kynkäänniemi et al. 2019, eqs. 1 and 2; Naeem et al. 2020, section 3). Between samples of one law density is 1 on average,
+//! and coverage 1 − Π_{l<k} (m−1−l)/(n+m−1−l), about 1 − 2^{−k} where n = m; precision and recall are below 1 by what k and the
+//! dimension leave out. They see supports and their filling, and no distance: an A just outside of B scores as one far away.
 //!
-//! Balls are those of the points with mass; weights enter the sums. If weights turn draws of one law into samples of another, a ball
-//! of B holds the mass k b_j or so, so that density is 1 there too.
+//! Balls are those of the points with mass; weights enter the sums. If weights turn draws of one law into samples of another, a
+//! ball of B holds the mass k b_j or so, so that density is 1 there too.
 //!
 //! One search of neighbours in the pooled points, O((n + m)²), then O((n + m) k) for the value, each half-sample and relabelling.
 
@@ -48,7 +49,8 @@ pub struct Fidelity {
 /// relabellings, none if there are none: of values as small, and for density in either tail.
 ///
 /// # Errors
-/// [`MetricError`] when the dimensions differ, a cloud has no more than k points with mass, memory runs out or the watch says stop.
+/// [`MetricError`] when the dimensions differ, a cloud has no more than k points with mass, memory runs out or the watch says
+/// stop.
 pub fn fidelity(
     (a, b): (&Cloud, &Cloud),
     k: usize,
@@ -215,8 +217,8 @@ mod tests {
         ]
     }
 
-    /// Also of weights, of points that coincide within and between the clouds, of points on a grid, whose distances tie, of sizes that
-    /// differ, and of clusters so far apart that f32 cannot tell neighbours by products.
+    /// Also of weights, of points that coincide within and between the clouds, of points on a grid, whose distances tie, of sizes
+    /// that differ, and of clusters so far apart that f32 cannot tell neighbours by products.
     #[test]
     fn the_four_shares_are_those_of_the_definition() {
         let twice = |cloud: &Cloud| Cloud::new([cloud.points(), &cloud.points()[..40]].concat(), cloud.dim()).unwrap();
@@ -279,7 +281,8 @@ mod tests {
         assert!((mean[0] - 1.0).abs() < 0.03 && (mean[1] - expected).abs() < 0.015, "{mean:?} for {expected}");
     }
 
-    /// The mean over 300 other pairs of the same sizes; each of 100 intervals covers it in 90 to 98 %, to two binomial deviations (4).
+    /// The mean over 300 other pairs of the same sizes; each of 100 intervals covers it in 90 to 98 %, to two binomial deviations
+    /// (4).
     #[test]
     fn intervals_cover_what_fresh_clouds_have_on_average() {
         let pair = |seed: u32| (uniforms(150, 0.25, 2, 2 * seed), uniforms(200, 0.0, 2, 2 * seed + 1));
@@ -301,7 +304,8 @@ mod tests {
         assert!(covered.iter().all(|covered| (86..=100).contains(covered)), "{covered:?} of 100");
     }
 
-    /// Of 200 pairs of samples p ≤ α in 200 α at most, to three binomial deviations, and of the density, which hardly ties, in as many.
+    /// Of 200 pairs of samples p ≤ α in 200 α at most, to three binomial deviations, and of the density, which hardly ties, in as
+    /// many.
     #[test]
     fn p_values_are_uniform_between_samples_of_one_law() {
         for heavy in [false, true] {

@@ -1,18 +1,18 @@
 //! Copies of training points: the share of samples that lie closer to the training set than held-out points do, and authenticity.
 //!
-//! With δ(x) the distance of x to the training set, the memorised share is the mass of samples whose δ is at most the 1 % quantile of δ
-//! over held-out points, and so about 1 % where nothing was copied. A sample x is authentic if its nearest training point t has a
-//! training point nearer to it than x (Alaa, van Breugel, Saveliev, van der Schaar 2022):
+//! With δ(x) the distance of x to the training set, the memorised share is the mass of samples whose δ is at most the 1 %
+//! quantile of δ over held-out points, and so about 1 % where nothing was copied. A sample x is authentic if its nearest training
+//! point t has a training point nearer to it than x (Alaa, van Breugel, Saveliev, van der Schaar 2022):
 //!
 //! ```text
 //! |t − x| > min_{t′ ≠ t} |t − t′|        t = argmin_t |t − x|
 //! ```
 //!
-//! Training points at equal coordinates are one, so that a copy of a point that is there twice is not authentic. A fresh sample is
-//! not authentic where x and t are each other's nearest, which of points without structure half a pair or more are: authenticity is
-//! 1/3 on a line, 0.3785 in the plane, and rises to ½ with the dimension, as the volume V(d) of a unit ball over that of the union U(d)
-//! of two at distance one says: 1 − V(d)/U(d) (Cox 1981). A copy is not, so a lower share says that points were copied. Neither sees how
-//! good the samples are.
+//! Training points at equal coordinates are one, so that a copy of a point that is there twice is not authentic. A fresh sample
+//! is not authentic where x and t are each other's nearest, which of points without structure half a pair or more are:
+//! authenticity is 1/3 on a line, 0.3785 in the plane, and rises to ½ with the dimension, as the volume V(d) of a unit ball over
+//! that of the union U(d) of two at distance one says: 1 − V(d)/U(d) (Cox 1981). A copy is not, so a lower share says that points
+//! were copied. Neither sees how good the samples are.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,8 +39,8 @@ pub struct Memorisation {
     pub authenticity_heldout: f64,
 }
 
-/// How much of `samples` was copied from `training`, by what `heldout` points of the same law do; p-values by `permutations` relabellings
-/// of samples and held-out points, of a share as large and of an authenticity as small.
+/// How much of `samples` was copied from `training`, by what `heldout` points of the same law do; p-values by `permutations`
+/// relabellings of samples and held-out points, of a share as large and of an authenticity as small.
 ///
 /// # Errors
 /// [`MetricError`] when the dimensions differ, all training points lie in one place, memory runs out or the watch says stop.
@@ -143,8 +143,8 @@ mod tests {
         memorisation(clouds, (permutations, 0), &Device::cpu(Precision::F32), &Watch::default()).unwrap()
     }
 
-    /// 1 − V/U: 1 − 2/3 on a line, 1 − 1/(4/3 + √3/2π) in the plane, 1 − 16/27 in space; 3,000 samples have a deviation of 0.009, and
-    /// edges of the cube less.
+    /// 1 − V/U: 1 − 2/3 on a line, 1 − 1/(4/3 + √3/2π) in the plane, 1 − 16/27 in space; 3,000 samples have a deviation of 0.009,
+    /// and edges of the cube less.
     #[test]
     fn authenticity_of_fresh_samples_is_the_chance_not_to_be_each_others_nearest() {
         let plane = 1.0 - 1.0 / (4.0 / 3.0 + 3f64.sqrt() / (2.0 * std::f64::consts::PI));
@@ -160,7 +160,8 @@ mod tests {
         }
     }
 
-    /// Three tenths are copies, of points that the training set has twice: those are not authentic, and of the rest as many as ever.
+    /// Three tenths are copies, of points that the training set has twice: those are not authentic, and of the rest as many as
+    /// ever.
     #[test]
     fn copies_of_repeated_training_points_are_memorised_and_not_authentic() {
         let (n, copies) = (1000, 300);

@@ -1,9 +1,9 @@
 //! The nearest places of each place of two pooled clouds, from which the ball to the k-th neighbour is read for any labels.
 //!
 //! Points at equal coordinates are one place with a count, so copies cost nothing and tie with nothing. The lists come from
-//! [`top_k`](crate::backend::Pairs::top_k) of the logit x·y − ½|y|² on the device, row by row, and are settled in f64: of a list only
-//! what is nearer than any place outside of it can be, by the rounding errors of the device, counts; a row that keeps too little
-//! is searched again in f64. Balls are thus those of f64, whatever the device.
+//! [`top_k`](crate::backend::Pairs::top_k) of the logit x·y − ½|y|² on the device, row by row, and are settled in f64: of a list
+//! only what is nearer than any place outside of it can be, by the rounding errors of the device, counts; a row that keeps too
+//! little is searched again in f64. Balls are thus those of f64, whatever the device.
 
 use rayon::prelude::*;
 
@@ -58,8 +58,8 @@ impl Neighbours {
         self.places.len()
     }
 
-    /// Calls `visit` with each place of the ball around a point at `place` to its `k`-th nearest other point, of which `own` counts
-    /// those at each place; the boundary belongs to the ball. False if there are not as many points.
+    /// Calls `visit` with each place of the ball around a point at `place` to its `k`-th nearest other point, of which `own`
+    /// counts those at each place; the boundary belongs to the ball. False if there are not as many points.
     pub fn ball(&self, place: usize, k: usize, own: &[u32], mut visit: impl FnMut(usize)) -> bool {
         visit(place);
         let mut count = own[place] as usize - 1;

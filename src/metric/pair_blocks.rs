@@ -1,16 +1,17 @@
-//! Energy distance and MMD² of two clouds by sums over pairs of blocks of their points: one pass over all pairs gives the value, and
-//! from the sums between blocks its half-samples and relabellings at the full sizes.
+//! Energy distance and MMD² of two clouds by sums over pairs of blocks of their points: one pass over all pairs gives the value,
+//! and from the sums between blocks its half-samples and relabellings at the full sizes.
 //!
-//! A cloud is shuffled and cut into blocks of s points, as many in both, s being the least that leaves at most 64 of them; the rest of
-//! each cloud counts for the value alone. With the sums S_gh = Σ a_i a_j k(x_i, x_j) over i ∈ g, j ∈ h, masses W_g = Σ a_i and
-//! squares Q_g = Σ a_i², a set of blocks has
+//! A cloud is shuffled and cut into blocks of s points, as many in both, s being the least that leaves at most 64 of them; the
+//! rest of each cloud counts for the value alone. With the sums S_gh = Σ a_i a_j k(x_i, x_j) over i ∈ g, j ∈ h, masses W_g = Σ
+//! a_i and squares Q_g = Σ a_i², a set of blocks has
 //!
 //! ```text
 //! E k(x, x′) = (Σ_gh S_gh − k(0) Σ_g Q_g) / (W² − Σ_g Q_g)        W = Σ_g W_g
 //! ```
 //!
 //! without the pairs of a point with itself, so that both distances are zero on average between samples of one law (U-statistics:
-//! Gretton et al. 2012, eq. 3; Székely, Rizzo 2013). O((n + m)²/2) evaluations of each kernel, and memory for the sums of some 100 pieces.
+//! Gretton et al. 2012, eq. 3; Székely, Rizzo 2013). O((n + m)²/2) evaluations of each kernel, and memory for the sums of some
+//! 100 pieces.
 
 use crate::backend::{Backend, Device, PairKernel, Task};
 use crate::measure::Cloud;
@@ -40,11 +41,12 @@ pub struct PairDistances {
 
 /// Energy distance and MMD² between `a` and `b`, without bias; p-values by `permutations` relabellings, none if there are none.
 ///
-/// Weights count. The p-values of weighted clouds are those of unweighted samples that each point joins with the chance a_i/max a.
+/// Weights count. The p-values of weighted clouds are those of unweighted samples that each point joins with the chance a_i/max
+/// a.
 ///
 /// # Errors
-/// [`MetricError`] when the dimensions differ, a cloud has a single point with mass, all of `b` lies in one place, or the watch says
-/// stop.
+/// [`MetricError`] when the dimensions differ, a cloud has a single point with mass, all of `b` lies in one place, or the watch
+/// says stop.
 pub fn pair_distances(
     (a, b): (&Cloud, &Cloud),
     permutations: u32,
@@ -240,7 +242,8 @@ mod tests {
         }
     }
 
-    /// The interval covers the closed form in 90 to 98 %, that is in 90 to 98 of 100 pairs of clouds, to two binomial deviations (4).
+    /// The interval covers the closed form in 90 to 98 %, that is in 90 to 98 of 100 pairs of clouds, to two binomial deviations
+    /// (4).
     #[test]
     fn intervals_cover_the_closed_forms_between_gaussians() {
         let (d, shift, scale) = (2, 0.4, 1.3);
@@ -284,7 +287,8 @@ mod tests {
         (0..=400).map(|k| weight(k) * density(x + k as f64 * h)).sum::<f64>() * h / 3.0
     }
 
-    /// Of 100 pairs of samples p ≤ α in 100 α, to three binomial deviations, also where blocks have two points and a cloud has weights.
+    /// Of 100 pairs of samples p ≤ α in 100 α, to three binomial deviations, also where blocks have two points and a cloud has
+    /// weights.
     #[test]
     fn p_values_are_uniform_between_samples_of_one_law() {
         for weighted in [false, true] {

@@ -7,10 +7,10 @@
 //! Var T = f/(1 − f) Var T*        f the share of the units that T* sees, about ½
 //! ```
 //!
-//! and T ± 1.96 √Var T covers the mean of T over fresh samples of the same sizes. Terms of second order count up to threefold, so the
-//! interval is too wide where T is near its null; there the p-value serves: by b of P relabellings of the pooled units that are as
-//! extreme as T, p = (b + 1)/(P + 1) (Phipson, Smyth 2010). Under the null the units are exchangeable, so P(p ≤ α) ≤ α, with equality
-//! at the multiples of 1/(P + 1) unless values tie.
+//! and T ± 1.96 √Var T covers the mean of T over fresh samples of the same sizes. Terms of second order count up to threefold, so
+//! the interval is too wide where T is near its null; there the p-value serves: by b of P relabellings of the pooled units that
+//! are as extreme as T, p = (b + 1)/(P + 1) (Phipson, Smyth 2010). Under the null the units are exchangeable, so P(p ≤ α) ≤ α,
+//! with equality at the multiples of 1/(P + 1) unless values tie.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -39,11 +39,11 @@ const ROUNDING: f64 = 1e-12;
 pub struct Estimate {
     /// Its value.
     pub value: f64,
-    /// Covers its mean over fresh samples of the same sizes with a chance of about 95 %, away from the null; none where the samples
-    /// are too small to be halved.
+    /// Covers its mean over fresh samples of the same sizes with a chance of about 95 %, away from the null; none where the
+    /// samples are too small to be halved.
     pub interval: Option<[f64; 2]>,
-    /// The chance, at most, of a value as extreme between two samples of one law; none where it was not asked for, or where weights
-    /// leave too few points.
+    /// The chance, at most, of a value as extreme between two samples of one law; none where it was not asked for, or where
+    /// weights leave too few points.
     pub p: Option<f64>,
 }
 
@@ -87,8 +87,8 @@ impl Units {
         [vec![Sample::A; self.a], vec![Sample::B; self.b]].concat()
     }
 
-    /// Half the widths of intervals of the K numbers of `statistic`, by half-samples of both; NaN where a sample has too few units or
-    /// `statistic` is not finite.
+    /// Half the widths of intervals of the K numbers of `statistic`, by half-samples of both; NaN where a sample has too few
+    /// units or `statistic` is not finite.
     ///
     /// # Errors
     /// [`TransportError::Stopped`] when the watch says stop.
@@ -191,8 +191,8 @@ impl Estimate {
     }
 }
 
-/// Points of equal weights of the law that `cloud` stands for: each is kept with the chance a_i/max a, so that none is drawn twice, as
-/// relabelling asks for. A cloud without weights is its own.
+/// Points of equal weights of the law that `cloud` stands for: each is kept with the chance a_i/max a, so that none is drawn
+/// twice, as relabelling asks for. A cloud without weights is its own.
 pub(crate) fn thinned(cloud: &Cloud, seed: u32, side: u32) -> Cloud {
     if cloud.weights().is_none() { cloud.clone() } else { cloud.uniform_at(&thinned_rows(cloud, seed, side)) }
 }

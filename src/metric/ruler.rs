@@ -86,8 +86,8 @@ impl Ruler {
         Ok(2.0 * self.divergence.from_watched(cloud, device, watch)?)
     }
 
-    /// The standard error of [`Ruler::divergence`] over fresh clouds of the same sizes, by its first variations u = f − p in the weights
-    /// of both clouds (del Barrio et al. 2023, theorem 3.4; Goldfeld et al. 2024):
+    /// The standard error of [`Ruler::divergence`] over fresh clouds of the same sizes, by its first variations u = f − p in the
+    /// weights of both clouds (del Barrio et al. 2023, theorem 3.4; Goldfeld et al. 2024):
     ///
     /// ```text
     /// Var 2S_ε = 4 Σ_i a_i² (u_i − ū)² + 4 Σ_j b_j² (v_j − v̄)²
@@ -135,7 +135,8 @@ mod tests {
     use crate::measure::Mixture;
     use crate::random::Stream;
 
-    /// The mean over 200 other pairs; each of 100 intervals of 1.96 errors covers it in 90 to 98 %, to two binomial deviations (4).
+    /// The mean over 200 other pairs; each of 100 intervals of 1.96 errors covers it in 90 to 98 %, to two binomial deviations
+    /// (4).
     #[test]
     fn the_standard_error_is_that_over_fresh_clouds() {
         let (device, normal) = (Device::cpu(Precision::F32), Mixture::standard_normal(2));

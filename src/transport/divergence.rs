@@ -96,8 +96,8 @@ impl Divergence {
         self.debias_watched(cloud, cross_term, device, watch.not_keeping())
     }
 
-    /// The first variations of S_ε(`cloud`, reference) in the weights of both clouds, f − p and g − q, each up to a constant, in units of c:
-    /// f and g are the potentials between the clouds, p and q those of each with itself.
+    /// The first variations of S_ε(`cloud`, reference) in the weights of both clouds, f − p and g − q, each up to a constant, in
+    /// units of c: f and g are the potentials between the clouds, p and q those of each with itself.
     ///
     /// # Errors
     /// As [`Divergence::from_watched`].

@@ -25,9 +25,9 @@ use likelihood::{LOG_LIKELIHOOD, LikelihoodFlags};
 /// raised on an independent sample of B's law with a chance of about 1 %: below_floor (closer than independent samples are),
 /// collapsed and inflated (variance), memorised (copies of training points), mode_missing.
 ///
-/// Precision and density tell how much of A lies where B does, recall and coverage how much of B lies where A does; energy distance and
-/// MMD² compare the whole laws. Each comes with an interval for what fresh clouds of these sizes have on average, and with the chance p
-/// of a value as bad if A were a sample of B's law. docs/judging.md tells what each can and cannot see.
+/// Precision and density tell how much of A lies where B does, recall and coverage how much of B lies where A does; energy
+/// distance and MMD² compare the whole laws. Each comes with an interval for what fresh clouds of these sizes have on average, and
+/// with the chance p of a value as bad if A were a sample of B's law. docs/judging.md tells what each can and cannot see.
 ///
 /// With --log-likelihood A is a model or a law, and B is left out: the mean of log p(x) in nats with its standard error, and in bits per
 /// dimension, by the change of variables along the probability flow, in f64 on the processor. --out gets log_p.npy, one number a point.
