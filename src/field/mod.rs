@@ -6,7 +6,7 @@ pub mod classes;
 pub mod command;
 pub mod conditions;
 pub mod density;
-pub mod divergence;
+pub mod derivative;
 mod error;
 pub(crate) mod evaluate;
 pub mod given;

@@ -30,6 +30,11 @@ impl Moments {
         self.mean.iter_mut().zip(apart).for_each(|(mean, apart)| *mean += share * apart);
     }
 
+    /// E x.
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+
     /// E|x − mean|².
     pub fn variance(&self) -> f64 {
         self.variance

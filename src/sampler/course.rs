@@ -90,6 +90,12 @@ pub enum CourseError {
         /// The method.
         method: &'static str,
     },
+    /// The density of samples that a defect made.
+    #[error("--log-p is of the method as it is, without defects; leave {flag} out")]
+    LogPAnd {
+        /// The flag of the defects.
+        flag: &'static str,
+    },
     /// A shift of levels that are not those of a flow.
     #[error("--shift moves the levels of a flow: it goes with --schedule condot and --grid trailing")]
     Shift,
@@ -107,7 +113,10 @@ pub enum CourseError {
 impl CourseError {
     /// Whether the method was asked for something that it does not look at, whatever the field.
     pub fn is_of_options(&self) -> bool {
-        matches!(self, Self::NotTaken { .. } | Self::OwnLevels { .. } | Self::OwnSteps { .. } | Self::TimesAnd { .. })
+        matches!(
+            self,
+            Self::NotTaken { .. } | Self::OwnLevels { .. } | Self::OwnSteps { .. } | Self::TimesAnd { .. } | Self::LogPAnd { .. }
+        )
     }
 }
 
@@ -205,6 +214,9 @@ impl Entry {
         let levels = [Choice::Grid, Choice::Shift, Choice::Steps];
         if let Some(other) = levels.into_iter().find(|choice| options.times.is_some() && options.gives(*choice)) {
             return Err(CourseError::TimesAnd { flag: other.flag() });
+        }
+        if options.log_p && !options.compat.is_empty() {
+            return Err(CourseError::LogPAnd { flag: "--compat" });
         }
         match options.compat.iter().find(|defect| !self.defects.contains(defect)) {
             Some(defect) => Err(CourseError::NotDefective { name: defect.name, methods: listed(defect.methods()), method }),

@@ -97,11 +97,13 @@ pub enum Choice {
     ProbabilityFlow,
     /// The length of a path after which it stops.
     Length,
+    /// The log density of each sample.
+    LogP,
 }
 
 impl Choice {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Eta,
         Self::Churn,
         Self::Step,
@@ -109,6 +111,7 @@ impl Choice {
         Self::Snr,
         Self::ProbabilityFlow,
         Self::Length,
+        Self::LogP,
         Self::Schedule,
         Self::Grid,
         Self::Times,
@@ -131,6 +134,7 @@ impl Choice {
             Self::Snr => "--snr",
             Self::ProbabilityFlow => "--probability-flow",
             Self::Length => "--length",
+            Self::LogP => "--log-p",
         }
     }
 
@@ -216,6 +220,7 @@ impl Entry {
         match choice {
             Choice::Schedule => self.schedule.is_some(),
             Choice::Grid | Choice::Shift => is_program,
+            Choice::LogP => is_program || self.options.contains(&choice),
             Choice::Times => is_program && !self.options.contains(&Choice::Step), // whose steps all are at one level
             Choice::Steps => !self.options.contains(&Choice::Tolerance),          // which chooses them
             other => self.options.contains(&other),
@@ -270,6 +275,9 @@ pub struct Options {
     pub probability_flow: bool,
     /// Path length after which a particle of Energy Matching in the plane stops; none.
     pub length: Option<f64>,
+    /// Whether the log density of each sample is wanted: of loops, which find it on the way; that of a program is its
+    /// [`Pushforward`](crate::sampler::Pushforward).
+    pub log_p: bool,
     /// Defects of published codes to reproduce.
     pub compat: Vec<Compat>,
     /// Seed of the draws that stand for a law where its width is needed.
@@ -292,6 +300,7 @@ impl Options {
             Choice::Snr => self.snr.is_some(),
             Choice::ProbabilityFlow => self.probability_flow,
             Choice::Length => self.length.is_some(),
+            Choice::LogP => self.log_p,
         }
     }
 }

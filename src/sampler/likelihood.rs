@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use crate::field::{Field, FieldError};
 use crate::measure::Cloud;
-use crate::path::Schedule;
+use crate::path::{Level, Schedule};
 use crate::random::{Philox, Stream};
 use crate::sampler::loops::adaptive_flow::end_of_flow;
 use crate::sampler::{Adaptive, RunError};
@@ -63,11 +63,14 @@ impl ChangeOfVariables<'_> {
     pub fn slope(&self, t: f64, state: &[f64]) -> Result<Vec<f64>, FieldError> {
         let (level, x) = (self.schedule.level(t), &state[..self.field.dim()]);
         let of = (level.alpha_dot, level.sigma_dot);
-        let mut slope = self.field.at(level, of, self.particle, x)?;
-        match self.probes {
-            [] => slope.push(self.field.divergence(level, of, self.particle, x)?),
-            probes => slope.extend(self.field.jacobian_forms(level, of, self.particle, x, probes)?),
+        if self.probes.is_empty() {
+            let (mut slope, divergence) = self.field.with_divergence(level, of, self.particle, x)?;
+            slope.push(divergence);
+            return Ok(slope);
         }
+        let (mut slope, products) = self.field.with_derivatives(level, of, self.particle, x, self.probes)?;
+        let forms = self.probes.chunks_exact(x.len()).zip(products.chunks_exact(x.len()));
+        slope.extend(forms.map(|(v, product)| dot(v, product)));
         Ok(slope)
     }
 
@@ -78,12 +81,28 @@ impl ChangeOfVariables<'_> {
 
     /// log p₁ by each component of l, from the state at the noise.
     pub fn log_likelihood(&self, end: &[f64]) -> Vec<f64> {
-        let d = self.field.dim();
-        let (x, l) = end.split_at(d);
-        let variance = self.schedule.level(0.0).sigma.powi(2);
-        let normal = -0.5 * (dot(x, x) / variance + d as f64 * (TAU * variance).ln());
+        let (x, l) = end.split_at(self.field.dim());
+        let normal = log_prior(self.schedule.level(0.0), x);
         l.iter().map(|l| normal + l).collect()
     }
+}
+
+/// log N(x; 0, σ²I), of the prior at `level`.
+pub(super) fn log_prior(level: Level, x: &[f64]) -> f64 {
+    let variance = level.sigma.powi(2);
+    -0.5 * (dot(x, x) / variance + x.len() as f64 * (TAU * variance).ln())
+}
+
+/// Probes of each point, so many that the estimate is worth its time where the exact divergence would take more derivatives than
+/// [`LARGEST_EXACT`]; else none.
+pub fn usual_probes(field: &Field) -> usize {
+    if matches!(field, Field::Mixture(_)) || field.dim() <= LARGEST_EXACT { 0 } else { PROBES }
+}
+
+/// Hutchinson's `count` probes of a particle, each of `dim` random signs.
+pub(super) fn probes(seed: u32, particle: usize, count: usize, dim: usize) -> Vec<f64> {
+    let philox = Philox::new(seed, Stream::Metric);
+    (0..count * dim).map(|i| if philox.uniform(particle as u32, 0, i as u32) < 0.5 { -1.0 } else { 1.0 }).collect()
 }
 
 /// Log likelihoods of many points, each with steps of its own.
@@ -110,16 +129,9 @@ pub struct LogLikelihood {
     pub nfe: usize,
 }
 
-/// Whether the law at the data can have a density: not that of points.
-fn has_density(field: &Field) -> bool {
-    match field {
-        Field::DataSet(_) | Field::Transport { .. } => false,
-        Field::Classes(classes) => classes.fields().iter().all(has_density),
-        Field::Guided(guided) => guided.parts().iter().all(|(_, part)| has_density(part)),
-        Field::Mixture(_) | Field::Network(_) | Field::Given(_) => true,
-    }
-}
-
+/// Derivatives that the exact divergence may take at each evaluation.
+pub const LARGEST_EXACT: usize = 64;
+const PROBES: usize = 8;
 /// Points between two looks at whether to go on.
 const BLOCK: usize = 64;
 const VALUES: &str = "log likelihoods";
@@ -137,7 +149,7 @@ impl Likelihood {
         if points.dim() != d {
             return Err(RunError::Dimension { start: n * points.dim(), field: d });
         }
-        if !has_density(field) {
+        if !field.has_density() {
             return Err(RunError::NeedsLaw { method: "a likelihood", what: "the density", instead: "a trained model" });
         }
         let kept = |name| watch.array(name).unwrap_or_default().to_vec();
@@ -169,9 +181,7 @@ impl Likelihood {
     /// The estimates of one point, and the evaluations that they took.
     fn of_one(&self, particle: usize, points: &Cloud, field: &Field) -> Result<(Vec<f64>, usize), RunError> {
         let d = field.dim();
-        let philox = Philox::new(self.seed, Stream::Metric);
-        let sign = |i: usize| if philox.uniform(particle as u32, 0, i as u32) < 0.5 { -1.0 } else { 1.0 };
-        let probes: Vec<f64> = (0..self.probes * d).map(sign).collect();
+        let probes = probes(self.seed, particle, self.probes, d);
         let system = ChangeOfVariables { field, schedule: &self.schedule, particle, probes: &probes };
         let mut failed = None;
         let mut slope = |t: f64, state: &[f64]| {

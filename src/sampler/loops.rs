@@ -44,6 +44,8 @@ pub struct Looped {
     pub nfe: usize,
     /// Steps accepted and rejected, of each particle; empty where no error decides on them.
     pub tries: Vec<Tries>,
+    /// The log density of each end point and its standard error by the probes, 0 without them; empty where it was not asked for.
+    pub log_p: Vec<[f64; 2]>,
 }
 
 impl dyn Loop {

@@ -45,6 +45,7 @@ pub mod loops;
 mod noise_blocks;
 pub mod optimal_steps;
 pub mod predictor_corrector;
+pub mod pushforward;
 pub mod renoise;
 pub mod run;
 pub mod runge_kutta;
@@ -55,6 +56,7 @@ pub mod unadjusted_langevin;
 
 use crate::path::{Grid, Spacing};
 use crate::program::Program;
+use crate::sampler::likelihood::usual_probes;
 
 pub use adaptive::{Adaptive, AdaptiveError, Solution, Tries};
 pub use annealed_langevin::AnnealedLangevin;
@@ -80,11 +82,12 @@ pub use explicit_score::ExplicitScore;
 pub use heun::Heun;
 pub use likelihood::{ChangeOfVariables, Likelihood, LogLikelihood};
 pub use lms::Lms;
-pub use loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow};
+pub use loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow, LogP};
 pub use loops::energy::{ImageDescent, PlaneDescent, PlanePath};
 pub use loops::{Ensemble, Loop, Looped, Pauses};
 pub use optimal_steps::OptimalSteps;
 pub use predictor_corrector::{Corrected, Corrector, Predictor, PredictorCorrector, ReverseSde, Sde};
+pub use pushforward::Pushforward;
 pub use renoise::Renoise;
 pub use run::{Observe, RunError, Underway};
 pub use runge_kutta::RungeKutta;
@@ -289,28 +292,28 @@ pub const METHODS: &[Entry] = &[
         adaptive_flow(Pair::DOPRI_5, setting)
     })
     .on("condot")
-    .taking(&[Choice::Tolerance])
+    .taking(&[Choice::Tolerance, Choice::LogP])
     .on_processor()
     .with(&[Compat::BATCH_ERROR_NORM, Compat::OVERSHOOT_AND_INTERPOLATE]),
     Entry::looped("bosh3", "Bogacki-Shampine 3(2), steps by --tol for each particle", |setting| {
         adaptive_flow(Pair::BOSH_3, setting)
     })
     .on("condot")
-    .taking(&[Choice::Tolerance])
+    .taking(&[Choice::Tolerance, Choice::LogP])
     .on_processor()
     .with(&[Compat::BATCH_ERROR_NORM, Compat::OVERSHOOT_AND_INTERPOLATE]),
     Entry::looped("dopri8", "Dormand-Prince 8(7), steps by --tol for each particle", |setting| {
         adaptive_flow(Pair::DOPRI_8, setting)
     })
     .on("condot")
-    .taking(&[Choice::Tolerance])
+    .taking(&[Choice::Tolerance, Choice::LogP])
     .on_processor()
     .with(&[Compat::BATCH_ERROR_NORM, Compat::OVERSHOOT_AND_INTERPOLATE]),
     Entry::looped("adaptive-heun", "Heun 2(1), steps by --tol for each particle", |setting| {
         adaptive_flow(Pair::ADAPTIVE_HEUN, setting)
     })
     .on("condot")
-    .taking(&[Choice::Tolerance])
+    .taking(&[Choice::Tolerance, Choice::LogP])
     .on_processor()
     .with(&[Compat::BATCH_ERROR_NORM, Compat::OVERSHOOT_AND_INTERPOLATE, Compat::STALE_SLOPE]),
     Entry::looped(
@@ -387,7 +390,8 @@ fn adaptive_flow(pair: Pair, setting: &Setting<'_>) -> MadeLoop {
     let pair = if setting.has(Compat::STALE_SLOPE) { stale_slope(pair) } else { pair };
     let method = Adaptive::new(pair, setting.options.tolerance.unwrap_or(TOLERANCE));
     let bound = if setting.has(Compat::OVERSHOOT_AND_INTERPOLATE) { f64::INFINITY } else { 1.0 };
-    let flow = AdaptiveFlow { method, bound, schedule: setting.schedule.clone(), ticks: setting.steps() };
+    let log_p = setting.options.log_p.then(|| LogP { probes: usual_probes(setting.field), seed: setting.options.seed });
+    let flow = AdaptiveFlow { method, bound, schedule: setting.schedule.clone(), ticks: setting.steps(), log_p };
     Ok(if setting.has(Compat::BATCH_ERROR_NORM) { Box::new(BatchErrorNorm(flow)) } else { Box::new(flow) })
 }
 

@@ -299,6 +299,6 @@ impl Loop for Box<dyn ReverseSde> {
             self.step(&field, &mut run, ensemble.noise)?;
             run.nfe = asked + (run.nfe - asked) * ensemble.field.evaluations(level);
         }
-        Ok(Looped { points: run.mean, nfe: run.nfe, tries: Vec::new() })
+        Ok(Looped { points: run.mean, nfe: run.nfe, tries: Vec::new(), log_p: Vec::new() })
     }
 }

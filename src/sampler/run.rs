@@ -90,6 +90,21 @@ pub enum RunError {
         /// The fewest that it can do with.
         least: usize,
     },
+    /// The density of samples that noise was drawn for.
+    #[error(
+        "the method draws noise, so the density of its samples is not known in closed form; take a deterministic one such as fm-heun, or measure the samples with evaluate --log-likelihood"
+    )]
+    DrawsNoise,
+    /// A Jacobian of too many columns.
+    #[error(
+        "in {dim} dimensions the density of a method's samples takes {dim} derivatives at each evaluation, and {most} at most are made; take dopri5, which estimates the divergence, or measure the samples with evaluate --log-likelihood"
+    )]
+    TooManyDerivatives {
+        /// The dimension.
+        dim: usize,
+        /// The most derivatives made.
+        most: usize,
+    },
     /// σ/α from pure noise on.
     #[error("the run is one in sigma/alpha, which is infinite at pure noise; take a schedule such as ve or linear-vp")]
     PureNoise,

@@ -137,6 +137,26 @@ pub enum TransportError {
     /// Second derivatives are those of balanced problems.
     #[error("Hessian-vector products are of balanced problems; this one has a free marginal")]
     Balanced,
+    /// Classes for another number of points.
+    #[error("{labels} classes for {points} points of the {end}; give each point its class")]
+    ClassCount {
+        /// Which end.
+        end: &'static str,
+        /// Classes given.
+        labels: usize,
+        /// Points there are.
+        points: usize,
+    },
+    /// A class that one end alone has.
+    #[error("class {class} of the {has} has no point in the {lacks}; give it points there, or leave its points out")]
+    LackingClass {
+        /// The class.
+        class: u32,
+        /// The end that has it.
+        has: &'static str,
+        /// The end that does not.
+        lacks: &'static str,
+    },
     /// Labels that do not fit the clouds or the table.
     #[error(
         "class costs need {n} source labels below {rows} and {m} target labels below {columns}, the finite table's rows and columns"

@@ -20,6 +20,7 @@
 pub mod assignment;
 pub mod barycenter;
 mod batch;
+pub mod by_class;
 mod collapse;
 pub mod conditional;
 pub mod convention;
@@ -52,6 +53,7 @@ mod values;
 
 pub use assignment::{Assignment, assign};
 pub use barycenter::{Barycenter, Between, Coupling};
+pub use by_class::{ClassLabels, ClassPairing, ClassProblem};
 pub use conditional::{Conditional, Draws, Partners};
 pub use convention::Convention;
 pub use cost::{CostFunction, GroundCost};
@@ -66,7 +68,7 @@ pub use line::LinePlan;
 pub use low_rank::{LowRank, LowRankPlan};
 pub use map::EntropicMap;
 pub use outcome::{Outcome, Verdict};
-pub use pairs::Pairing;
+pub use pairs::{Pairing, Pairs};
 pub use plan::{Plan, PlanEntropy};
 pub use problem::{ClassCosts, LabelCost, Problem};
 pub use scale::{CostScale, ScaleOf};

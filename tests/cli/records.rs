@@ -82,7 +82,15 @@ fn transport_prints_and_writes_what_the_page_says() {
 #[test]
 fn couple_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
-    let runs = ["couple normal digits --n 60 --eps 5", "couple moons circles --n 60 --batch 30 --format safetensors"];
+    let points: Vec<f64> = (0..60).map(f64::from).collect();
+    write_npy(&folder.path().join("y.npy"), &points, &[60, 1], Float::F64).unwrap();
+    write_npy(&folder.path().join("c.npy"), &points.iter().map(|c| c % 3.0).collect::<Vec<_>>(), &[60], Float::F64).unwrap();
+    let runs = [
+        "couple normal digits --n 60 --eps 5",
+        "couple moons circles --n 60 --batch 30 --format safetensors",
+        "couple normal:1 y.npy --n 60 --labels c.npy",
+        "couple normal:1 y.npy --n 60 --conditions c.npy",
+    ];
     agree("couple", folder.path(), &runs, &[]);
 }
 
@@ -165,7 +173,7 @@ fn sample_prints_and_writes_what_the_page_says() {
     let runs = [
         "sample moons --n 60 --steps 2 --trajectory",
         "sample normal --n 60 --times times.txt",
-        "sample normal --n 60 --method dopri5",
+        "sample normal --n 60 --method dopri5 --log-p",
     ];
     agree("sample", folder.path(), &runs, &["source", "target"]);
 }

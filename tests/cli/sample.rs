@@ -563,3 +563,45 @@ fn a_flag_that_a_method_does_not_take_is_refused() {
         assert!(said.contains(takes) && said.contains(&format!("{other} does not take it")), "{said}");
     }
 }
+
+/// Of a program the density of its own steps: on a normal law those are a scaling, which two samples tell. Of an adaptive method that
+/// of the law.
+#[test]
+fn log_p_is_that_of_each_sample_and_leaves_the_samples_as_they_are() {
+    let folder = TempDir::new().unwrap();
+    let log_p = || read_array(&folder.path().join("made/log_p.npy"), "log_p").unwrap().values;
+    let normal = |x: &[f64], sd: f64| -0.5 * (x[0] * x[0] + x[1] * x[1]) / (sd * sd) - (sd * sd * std::f64::consts::TAU).ln();
+    let start = starts(folder.path(), 6);
+    let args = "normal:2 --method fm-euler --steps 3 --precision f64 --start start.npy";
+    let (_, without) = sample(folder.path(), args);
+    assert!(!folder.path().join("made/log_p.npy").exists());
+    let (record, samples) = sample(folder.path(), &format!("{args} --log-p"));
+    assert_eq!(samples, without);
+    let sd = samples[0] / start[0];
+    assert!((sd - 1.0).abs() > 0.01, "three Euler steps miss the variance: {sd}");
+    for (x, found) in samples.chunks(2).zip(log_p()) {
+        assert!((found - normal(x, sd)).abs() < 1e-12, "{found} for {}", normal(x, sd));
+    }
+    assert!((record["log_p"].as_f64().unwrap() - log_p().iter().sum::<f64>() / 6.0).abs() < 1e-12);
+    let (_, samples) =
+        sample(folder.path(), "normal:2 --method dopri5 --tol 1e-8 --precision f64 --log-p --start start.npy --particles 2..5");
+    for (x, found) in samples.chunks(2).zip(log_p()) {
+        assert!((found - normal(x, 1.0)).abs() < 1e-7, "{found} for {}", normal(x, 1.0));
+    }
+    assert!(samples.len() == 6 && !folder.path().join("made/log_p_error.npy").exists());
+}
+
+#[test]
+fn log_p_that_is_not_known_is_refused_in_words() {
+    for (args, code, words) in [
+        ("8gaussians --method ddpm --log-p --n 4", 1, "draws noise"),
+        ("digits --method ddim --log-p --n 4", 1, "needs the density of a law"),
+        ("digits --method dopri5 --log-p --n 4", 1, "needs the density of a law"),
+        ("normal:65 --method ddim --log-p --n 4", 1, "take dopri5"),
+        ("8gaussians --method dpm-adaptive --log-p --n 4", 2, "--log-p is for"),
+        ("8gaussians --method dopri5 --log-p --compat batch_error_norm --n 4", 2, "leave --compat out"),
+    ] {
+        let said = refused(args, code);
+        assert!(said.contains(words), "{args}: {said}");
+    }
+}

@@ -118,7 +118,8 @@ fn the_divergence_of_a_network_is_that_of_its_central_differences() {
             (at(h) - at(-h)) / (2.0 * h)
         };
         let trace: f64 = (0..3).map(slope).sum();
-        let found = field.divergence(level, of, 0, &x).unwrap();
+        let (value, found) = field.with_divergence(level, of, 0, &x).unwrap();
+        assert_eq!(value, field.at(level, of, 0, &x).unwrap());
         // h² of truncation, 1e-16/h of rounding.
         assert!((found - trace).abs() < 1e-8, "{activation:?}: {found} for {trace}");
     }

@@ -7,6 +7,7 @@ mod reference;
 
 mod arc_length;
 mod bridge;
+mod by_class;
 mod class_costs;
 mod closed_forms;
 mod compare;
@@ -34,6 +35,7 @@ mod orders;
 mod peers_agree;
 mod plan;
 mod properties;
+mod pushforward;
 mod sampler_closed_forms;
 mod schemes;
 mod transport;

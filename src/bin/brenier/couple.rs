@@ -1,9 +1,11 @@
 //! `brenier couple`: pairs for flow-matching training, drawn from entropic plans and streamed into files.
 
 mod batch;
+mod condition;
 mod record;
 mod shards;
 mod straightness;
+mod worth;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -11,7 +13,7 @@ use std::time::Instant;
 use brenier::backend::Device;
 use brenier::checkpoint::{Checkpoint, Part};
 use brenier::metric::Flag;
-use brenier::transport::{CostScale, Outcome, Pairing, Problem};
+use brenier::transport::{ClassPairing, ClassProblem, CostScale, Outcome, Problem};
 use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
@@ -21,23 +23,28 @@ use crate::session::Session;
 use crate::solver::{Chosen, HALF_SQUARED, Regularisation, Stopping, too_large};
 use crate::{Failure, flags, input, memory, progress, signal};
 use batch::End;
+use condition::{Known, KnownFlags};
 use record::{Plans, Record};
 use shards::Shards;
 use straightness::Gathered;
+use worth::{ClassSums, Worth};
 
+/// The part of a checkpoint with the plan that knows nothing of the targets.
+const BLIND: &str = "blind";
 /// Where results go unless --out says.
 const FOLDER: &str = "brenier-out/couple";
 
 /// Pairs (x0, x1) for flow-matching training, drawn from the entropic plan
 ///
 /// The folder (brenier-out/couple unless --out is given) gets pairs-00000.npz, pairs-00001.npz, …, each with source_index,
-/// target_index, x0 and x1, and run.json. Every source point is used its exact share of times; the order is random, and a function of
+/// target_index, x0 and x1 (and label or condition), and run.json. Every source point is used its exact share of times; the order is random, and a function of
 /// the seed alone. An end that is a law gives --n fresh points for every plan; a file gives all its points, or the next --batch.
 /// The plan is sharp unless --eps says otherwise: the larger eps is, the less its pairs improve on independent ones.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier couple normal digits --pairs 100000",
     "brenier couple x.npy y.npy --pairs 1000000 --without-replacement --format safetensors --out pairs",
+    "brenier couple normal images.npy --labels classes.npy --pairs 100000",
     "brenier couple normal y.npy --pairs 1000000 --batch 256       as training on minibatches of 256 would pair them",
 ]))]
 #[command(mut_arg("eps", |eps| eps.help("Regularisation, in units of |x-y|²/2 [default: 0.005 x the mean cost within the clouds]")))]
@@ -59,6 +66,8 @@ pub struct Couple {
     /// Format of the files
     #[arg(long, value_enum, default_value = "npz")]
     format: Format,
+    #[command(flatten)]
+    known: KnownFlags,
     #[command(flatten)]
     stopping: Stopping,
     #[command(flatten)]
@@ -86,11 +95,14 @@ impl Couple {
         let (source, target) = self.ends.measures()?;
         let (mut source, mut target) =
             (End::new(source, self.batch, self.ends.n, 0), End::new(target, self.batch, self.ends.n, 1));
+        let mut known = self.known.read(&source, &target)?;
         let (d, whole) = (source.dim(), source.is_whole() && target.is_whole());
         let pairs = self.pairs.unwrap_or(source.len() as u64);
         let shard = self.shard.map_or_else(|| 65_536.min((1usize << 25).div_ceil(d)), |rows| rows as usize);
         // Both ends in f64 and in the precision of the run, with the columns of the soft-min; a round of draws; a file.
-        let held = (source.len() + target.len()) * (4 * d + 8) + 6 * (source.len().max(1 << 20)) + shard * (2 * d + 1);
+        let held = (source.len() + target.len()) * (4 * (d + known.width()) + 8)
+            + 6 * (source.len().max(1 << 20))
+            + shard * (2 * d + 1 + known.width());
         memory::require("coupling that many points", held as u64)?;
         let folder = session.folder(Some(FOLDER))?;
         let mut shards = Shards::new(folder.as_ref(), self.format, shard, d, session.float())?;
@@ -99,6 +111,8 @@ impl Couple {
         let begun = Instant::now();
         let mut plans: Option<Plans> = None;
         let mut gathered = Gathered::default();
+        let mut sums = ClassSums::default();
+        let mut worth = None;
         let mut uses = vec![0u32; target.points()];
         let mut batches = 0;
         while shards.written() < pairs {
@@ -112,37 +126,54 @@ impl Couple {
                     none.insert(Plans::at(chosen))
                 }
             };
-            let problem = Problem::new(&x.cloud, &y.cloud, plans.eps.eps)?;
-            let part = format!("plan {batches}");
-            let outcome = self.solve(&problem, device, &bar, checkpoint.part(&part))?;
-            plans.add(&outcome);
-            gathered.plan(&outcome, device)?;
+            let eps = plans.eps.eps;
+            known.settle((&x, &y), (seed, batches), |[x, y]| {
+                self.solve(&Problem::new(&x, &y, eps)?, device, &bar, Checkpoint::none().part(BLIND))
+            })?;
+            let problems = known.problems((&x, &y), eps, (seed, batches))?;
+            let number = batches;
+            let part = |class: Option<u32>| match class {
+                Some(class) => format!("plan {number} class {class}"),
+                None => format!("plan {number}"),
+            };
+            let solve =
+                |of_class: &ClassProblem| self.solve(&of_class.problem, device, &bar, checkpoint.part(&part(of_class.class)));
+            let outcomes = problems.iter().map(solve).collect::<Result<Vec<Outcome>, Failure>>()?;
+            outcomes.iter().for_each(|outcome| plans.add(outcome));
+            gathered.plan(d, &problems, &outcomes, device)?;
+            if worth.is_none() && !matches!(known, Known::Nothing) {
+                let blind = self.solve(&Problem::new(&x.cloud, &y.cloud, eps)?, device, &bar, checkpoint.part(BLIND))?;
+                worth = Some(Worth::of(&problems, &outcomes, &blind));
+            }
             let left = pairs - shards.written();
             let here = if whole { left } else { left.min(x.cloud.len() as u64) };
-            let mut pairing = Pairing::new(&problem, &outcome.potentials, here, self.without_replacement, (seed, batches))?;
+            let step = batches.wrapping_mul(known.streams());
+            let mut pairing = ClassPairing::new(&problems, &outcomes, here, self.without_replacement, (seed, step))?;
             let tell = |_: Progress<'_>| !signal::interrupted();
-            while let Some(drawn) = pairing.next_round(device, Watch::telling(&tell))? {
+            while let Some((drawn, classes)) = pairing.next_round(device, &Watch::telling(&tell))? {
                 signal::check()?;
-                for (&i, &j) in drawn.source.iter().zip(&drawn.target) {
+                for ((&i, &j), class) in drawn.source.iter().zip(&drawn.target).zip(classes) {
                     let (i, j) = (i as usize, j as usize);
                     let target = y.index(j);
                     if let Some(uses) = uses.get_mut(target as usize) {
                         *uses += 1;
                     }
-                    gathered.pair(x.cloud.row(i), y.cloud.row(j));
-                    shards.push((x.index(i), x.cloud.row(i)), (target, y.cloud.row(j)))?;
+                    gathered.pair(x.cloud.row(i), y.cloud.row(j), target);
+                    sums.add(class, x.cloud.row(i));
+                    let condition = known.condition(target);
+                    shards.push((x.index(i), x.cloud.row(i)), (target, y.cloud.row(j)), class, condition)?;
                     bar.inc(1);
                 }
             }
             batches += 1;
             if shards.written() < pairs {
-                checkpoint.part(&part).close(|_| {});
+                problems.iter().for_each(|of_class| checkpoint.part(&part(of_class.class)).close(|_| {}));
             }
         }
         let seconds = begun.elapsed().as_secs_f64();
         let (files, pair_cost) = shards.finish()?;
         bar.set_message("straightness");
-        let straightness = gathered.finish(&source, &target, device, seed)?;
+        let straightness = gathered.finish((&source, &target), &known, device, seed)?;
         bar.finish_and_clear();
         let plans = plans.unwrap_or_else(|| Plans::at(Chosen { eps: f64::NAN, origin: String::new() }));
         let record = Record {
@@ -165,6 +196,10 @@ impl Couple {
             pair_cost,
             cost_ratio: pair_cost / straightness.independent_cost,
             straightness,
+            gain_kept: worth.as_ref().map(|worth| worth.gain_kept),
+            classes: sums.record(&known, &source),
+            condition_weight: known.weight(),
+            condition_mismatch: worth.and_then(|worth| worth.mismatch(&known)),
             targets_used: (!uses.is_empty()).then(|| uses.iter().filter(|uses| **uses > 0).count()),
             most_uses: uses.iter().copied().max(),
         };

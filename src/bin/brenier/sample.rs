@@ -16,8 +16,10 @@ use brenier::metric::Flag;
 use brenier::path::{Level, Schedule, Spacing, check_times};
 use brenier::program::Program;
 use brenier::random::{Philox, Stream};
+use brenier::sampler::likelihood::usual_probes;
 use brenier::sampler::{
-    self, Choice, Churn, Compat, Course, CourseError, Ensemble, Entry, Looped, METHODS, Moves, Options, Tries, prior_error,
+    self, Choice, Churn, Compat, Course, CourseError, Ensemble, Entry, Looped, METHODS, Moves, Options, Pushforward, Tries,
+    prior_error,
 };
 use brenier::watch::{Progress, Watch};
 use clap::Args;
@@ -39,6 +41,7 @@ const SHORT_OF_NOISE: f64 = 0.1;
 /// Where results go unless --out says, and the part of a checkpoint with the particles under way.
 const FOLDER: &str = "brenier-out/sample";
 const PARTICLES: &str = "particles";
+const LOG_P: &str = "log p";
 
 /// Move particles from noise to data with any method over any field
 ///
@@ -117,6 +120,10 @@ pub struct Sample {
     /// Only these particles of the whole run, from A up to but not including B
     #[arg(long, value_name = "A..B", value_parser = values::range)]
     particles: Option<Range<u32>>,
+    /// Also the log density of each sample, log_p.npy: of the steps as they are made, by the determinant of their Jacobian; of methods
+    /// that choose their steps, by the divergence along the way
+    #[arg(long)]
+    log_p: bool,
     /// Keep every state: trajectory.npy, steps + 1 x n x d
     #[arg(long)]
     trajectory: bool,
@@ -149,6 +156,9 @@ struct Record<'a> {
     times: Option<Vec<f64>>,
     n: usize,
     d: usize,
+    /// Mean of the samples' log densities, in nats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_p: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     explain: Option<Explained>,
 }
@@ -189,6 +199,9 @@ impl Sample {
             }
             Moves::Loop(_) => None,
         };
+        if let (true, Moves::Program(program)) = (self.log_p, &moves) {
+            Pushforward { program, first, field: &field }.check()?;
+        }
         advice.iter().for_each(|words| session.note(words));
         let whole = self.start.as_deref().map(|path| self.read_start(path, d)).transpose()?;
         let rows = whole.as_ref().map(|rows| (rows.len() / d) as u32).or(self.n);
@@ -238,28 +251,41 @@ impl Sample {
             bar.set_position(made as u64);
             !signal::interrupted()
         };
+        let is_estimated = matches!(moves, Moves::Loop(_)) && usual_probes(&field) > 0;
         let begun = Instant::now();
-        let (samples, nfe, tries, trajectory) = match &moves {
+        let (samples, nfe, tries, trajectory, log_p) = match &moves {
             Moves::Program(program) => {
+                let mut log_p = Vec::new();
+                if self.log_p {
+                    let law = Pushforward { program, first, field: &field };
+                    log_p = self.log_densities(&law, &start, session, checkpoint)?;
+                }
                 let tell = |now: Progress<'_>| tell(now.done);
                 let watch = Watch::telling(&tell).keeping(checkpoint.part(PARTICLES));
                 let (samples, trajectory) = program.resume(&field, start, noise, device, self.trajectory, watch)?;
-                (samples, program.evaluations(&field), Vec::new(), trajectory)
+                (samples, program.evaluations(&field), Vec::new(), trajectory, log_p)
             }
             Moves::Loop(looped) => {
                 let ensemble = Ensemble { field: &field, start: &start, noise, device };
-                let Looped { points, nfe, tries } = looped.resume(ensemble, checkpoint, &mut |made| tell(made))?;
-                (points, nfe, tries, Vec::new())
+                let Looped { points, nfe, tries, log_p } = looped.resume(ensemble, checkpoint, &mut |made| tell(made))?;
+                (points, nfe, tries, Vec::new(), log_p)
             }
         };
         let solver_seconds = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
 
         if let Some(folder) = &folder {
-            folder.clear(&["samples.npy", "trajectory.npy", "steps.npy"])?;
+            folder.clear(&["samples.npy", "trajectory.npy", "steps.npy", "log_p.npy", "log_p_error.npy"])?;
             folder.array("samples.npy", &samples, &[particles.len(), d], session.float())?;
             if self.trajectory {
                 folder.array("trajectory.npy", &trajectory, &[states, particles.len(), d], session.float())?;
+            }
+            if self.log_p {
+                let column = |at: usize| log_p.iter().map(|of_one| of_one[at]).collect::<Vec<f64>>();
+                folder.array("log_p.npy", &column(0), &[log_p.len()], session.float())?;
+                if is_estimated {
+                    folder.array("log_p_error.npy", &column(1), &[log_p.len()], session.float())?;
+                }
             }
             if !tries.is_empty() {
                 let numbers: Vec<f64> = tries.iter().flat_map(|tries| [tries.accepted as f64, tries.rejected as f64]).collect();
@@ -267,13 +293,15 @@ impl Sample {
             }
         }
         let made = entry.takes(Choice::Steps).then_some(steps);
+        let mean_log_p = self.log_p.then(|| log_p.iter().map(|[value, _]| value).sum::<f64>() / log_p.len() as f64);
         let (field, method, times, n) = (self.name(), &self.method, options.times, particles.len());
         let of_each = |count: fn(&Tries) -> usize| {
             let mean = tries.iter().map(count).sum::<usize>() as f64 / tries.len() as f64;
             (!tries.is_empty()).then_some(mean)
         };
         let (accepted, rejected) = (of_each(|tries| tries.accepted), of_each(|tries| tries.rejected));
-        let record = Record { field, method, steps: made, accepted, rejected, nfe, grid, times, n, d, explain };
+        let record =
+            Record { field, method, steps: made, accepted, rejected, nfe, grid, times, n, d, log_p: mean_log_p, explain };
         let record = session.stamped("sample", record, device, solver_seconds);
         let record = record.flagged(short.then_some(Flag::ShortOfNoise).into_iter().collect());
         let mut summary = Summary::new(format!("sample {} by {}", self.name(), self.method));
@@ -285,6 +313,14 @@ impl Sample {
             let most = tries.iter().map(|tries| tries.accepted).max().unwrap_or(0);
             let of_them = format!("accepted a particle, {} at most; {} rejected", count(most), number(rejected));
             summary.line("", number(accepted), of_them);
+        }
+        if let Some(mean) = mean_log_p {
+            let how = match &moves {
+                Moves::Program(_) => "by the Jacobian of the steps",
+                Moves::Loop(_) if is_estimated => "by probes of the divergence",
+                Moves::Loop(_) => "by the divergence along the way",
+            };
+            summary.line("log p", number(mean), format!("nats, the mean over the samples, {how}"));
         }
         let (parts, part) = made.map_or((nfe, "evaluation"), |steps| (steps, "step"));
         let each = solver_seconds * 1e9 / (particles.len() * parts.max(1)) as f64;
@@ -316,6 +352,7 @@ impl Sample {
             snr: self.snr,
             probability_flow: self.probability_flow,
             length: self.length,
+            log_p: self.log_p,
             compat: self.compat.iter().map(|name| self.defect(name, entry)).collect::<Result<_, _>>()?,
             seed: session.shared.seed,
         })
@@ -336,6 +373,24 @@ impl Sample {
             tracing::warn!("compat {name} shows only with {flag}: this run is as it is without the compat");
         }
         Ok(compat)
+    }
+
+    /// The log densities of a program's samples, each with its error: none.
+    fn log_densities(
+        &self,
+        law: &Pushforward<'_>,
+        start: &[f64],
+        session: &Session,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Vec<[f64; 2]>, Failure> {
+        let bar = progress::bar(session, "log p", start.len() / law.field.dim());
+        let tell = |now: Progress<'_>| {
+            bar.set_position(now.done as u64);
+            !signal::interrupted()
+        };
+        let values = law.log_p(start, Watch::telling(&tell).keeping(checkpoint.part(LOG_P)))?;
+        bar.finish_and_clear();
+        Ok(values.into_iter().map(|value| [value, 0.0]).collect())
     }
 
     /// What the field is called.

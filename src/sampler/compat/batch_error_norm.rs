@@ -37,7 +37,7 @@ impl Loop for BatchErrorNorm<AdaptiveFlow> {
         }
         let points = self.0.finish(&asked, end, 0, march.at(end));
         let tries = vec![march.tries(); start.len() / ensemble.field.dim()];
-        asked.checked(Ok(Looped { nfe: nfe.get() + self.0.evaluations_after(&asked, end), points, tries }))
+        asked.checked(Ok(Looped { nfe: nfe.get() + self.0.evaluations_after(&asked, end), points, tries, log_p: Vec::new() }))
     }
 }
 
@@ -59,7 +59,7 @@ impl Loop for BatchErrorNorm<AdaptiveDpm> {
             if !solver.step(&mut |q, y| self.0.noise(&asked, 0, (q, y), &mut nfe), &mut run, last.ratio()) {
                 let run = asked.checked(run.arrived_at(last.ratio()).map_err(RunError::from))?;
                 let tries = vec![run.tries(); ensemble.start.len() / ensemble.field.dim()];
-                return Ok(Looped { points: to_level(&run.state, last), nfe, tries });
+                return Ok(Looped { points: to_level(&run.state, last), nfe, tries, log_p: Vec::new() });
             }
         }
     }

@@ -6,10 +6,13 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+use crate::backend::Noise;
 use crate::field::{Field, FieldError};
 use crate::path::{Level, Schedule};
+use crate::sampler::likelihood::{log_prior, probes};
 use crate::sampler::loops::{Ensemble, Loop, Looped, Pauses};
-use crate::sampler::{Adaptive, DpmAdaptive, RunError, Tries};
+use crate::sampler::{Adaptive, ChangeOfVariables, DpmAdaptive, RunError, Tries};
+use crate::vector::mean_with_error;
 
 /// Particles between two looks at whether to go on.
 const BLOCK: usize = 1024;
@@ -18,6 +21,8 @@ pub(in crate::sampler) const EVALUATIONS: &str = "evaluations";
 const ENDS: &str = "ends";
 /// The array of the steps accepted and rejected, two numbers a particle.
 const TRIES: &str = "tries";
+/// The array of the log densities and their errors.
+const LOG_P: &str = "log densities";
 
 /// Where the flow of a field that is singular at the data ends: the last step from here goes along x̂₀, which is all but constant
 /// there.
@@ -37,6 +42,17 @@ pub struct AdaptiveFlow {
     pub schedule: Schedule,
     /// In how many parts progress is told.
     pub ticks: usize,
+    /// How the log densities of the end points are found, where they are asked for: along with the points.
+    pub log_p: Option<LogP>,
+}
+
+/// How log densities are found on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogP {
+    /// Hutchinson's probes of each particle; 0 for the exact divergence.
+    pub probes: usize,
+    /// Seed of the probes.
+    pub seed: u32,
 }
 
 /// Adaptive DPM-Solver in σ/α.
@@ -68,13 +84,16 @@ impl<'a> Asked<'a> {
 
     /// p x̂₀ + q ε̂ at the particles x from `first` on.
     pub fn at(&self, level: Level, of: (f64, f64), first: usize, x: &[f64]) -> Vec<f64> {
-        let one = |(i, x): (usize, &[f64])| {
-            self.field.at(level, of, first + i, x).unwrap_or_else(|error| {
-                let _ = self.failed.set(error); // the first one tells
-                vec![f64::NAN; x.len()]
-            })
-        };
+        let one = |(i, x): (usize, &[f64])| self.numbers(self.field.at(level, of, first + i, x), x.len());
         x.chunks_exact(self.field.dim()).enumerate().flat_map(one).collect()
+    }
+
+    /// The `count` numbers of an `answer`.
+    fn numbers(&self, answer: Result<Vec<f64>, FieldError>, count: usize) -> Vec<f64> {
+        answer.unwrap_or_else(|error| {
+            let _ = self.failed.set(error); // the first one tells
+            vec![f64::NAN; count]
+        })
     }
 
     /// `result`, or why the field has none.
@@ -135,16 +154,34 @@ impl Loop for AdaptiveFlow {
     }
 
     fn run(&self, ensemble: Ensemble<'_>, pauses: &mut Pauses<'_>) -> Result<Looped, RunError> {
-        let (asked, end, d) = (Asked::new(ensemble.field), self.end(ensemble.field), ensemble.field.dim());
+        let Ensemble { field, noise, .. } = ensemble;
+        let (asked, end, d) = (Asked::new(field), self.end(field), field.dim());
+        if self.log_p.is_some() && !field.has_density() {
+            return Err(RunError::NeedsLaw { method: "a density of samples", what: "the density", instead: "a trained model" });
+        }
         let bound = if end == 1.0 { self.bound } else { end };
+        let of_whole_run = if let Noise::Counter { first, .. } = noise { first as usize } else { 0 };
         by_blocks(&ensemble, self.ticks, pauses, |first, block| {
             let one = |(i, x): (usize, &[f64])| {
-                let velocity = |t: f64, x: &[f64]| self.velocity(&asked, first + i, t, x);
-                let solution = self.method.to_tolerance_before(bound, velocity, &[0.0, end], x, d)?;
-                let state = solution.states.into_iter().next_back().unwrap_or_default();
+                let particle = first + i;
+                let signs = |of: LogP| probes(of.seed, of_whole_run + particle, of.probes, d);
+                let signs = self.log_p.map_or_else(Vec::new, signs);
+                let system = ChangeOfVariables { field, schedule: &self.schedule, particle, probes: &signs };
+                let estimates = if self.log_p.is_some() { system.estimates() } else { 0 };
+                let mut slope = |t: f64, state: &[f64]| match self.log_p {
+                    None => self.velocity(&asked, particle, t, state),
+                    Some(_) => asked.numbers(system.slope(t, state), state.len()),
+                };
+                let (start, parts) = ([x, &vec![0.0; estimates]].concat(), [d, estimates]);
+                let parts = if estimates > 0 { &parts[..] } else { &parts[..1] };
+                let solution = self.method.settled(bound, &mut slope, &[0.0, end], &start, parts)?;
+                let mut state = solution.states.into_iter().next_back().unwrap_or_default();
+                let prior = log_prior(self.start(), x);
+                let estimates: Vec<f64> = state.drain(d..).map(|l| prior - l).collect();
+                let log_p = self.log_p.map(|_| mean_with_error(&estimates).into());
                 let made = solution.evaluated.iter().map(|t| self.evaluations(&asked, *t)).sum::<usize>();
                 let nfe = made + self.evaluations_after(&asked, end);
-                Ok(Moved { end: self.finish(&asked, end, first + i, state), nfe, tries: solution.tries })
+                Ok(Moved { end: self.finish(&asked, end, particle, state), nfe, tries: solution.tries, log_p })
             };
             asked.checked(block.par_chunks(d).enumerate().map(one).collect())
         })
@@ -187,7 +224,7 @@ impl Loop for AdaptiveDpm {
                 let mut noise = |q: f64, y: &[f64]| self.noise(&asked, first + i, (q, y), &mut made);
                 let run = self.solver.run(&mut noise, &from_level(x, from), from.ratio(), last.ratio());
                 let run = run.arrived_at(last.ratio())?;
-                Ok(Moved { end: to_level(&run.state, last), nfe: made, tries: run.tries() })
+                Ok(Moved { end: to_level(&run.state, last), nfe: made, tries: run.tries(), log_p: None })
             };
             asked.checked(block.par_chunks(d).enumerate().map(one).collect())
         })
@@ -209,6 +246,8 @@ struct Moved {
     end: Vec<f64>,
     nfe: usize,
     tries: Tries,
+    /// As in [`Looped`].
+    log_p: Option<[f64; 2]>,
 }
 
 /// Moves the particles block by block; `ends` moves some, the index of the first of them being known.
@@ -222,20 +261,24 @@ fn by_blocks(
     let mut points = pauses.part.array(ENDS).unwrap_or_default().to_vec();
     let mut evaluations = pauses.part.record(EVALUATIONS).unwrap_or(0);
     let mut tries = pauses.part.array(TRIES).unwrap_or_default().to_vec();
+    let mut log_p: Vec<f64> = pauses.part.array(LOG_P).unwrap_or_default().to_vec();
     while points.len() < start.len() {
         pauses.pass(ticks * points.len() / start.len(), |part| {
             part.keep_array(ENDS, points.clone());
             part.keep_record(EVALUATIONS, &evaluations);
             part.keep_array(TRIES, tries.clone());
+            part.keep_array(LOG_P, log_p.clone());
         })?;
         let to = start.len().min(points.len() + BLOCK * d);
-        for Moved { end, nfe, tries: of_one } in ends(points.len() / d, &start[points.len()..to])? {
+        for Moved { end, nfe, tries: tried, log_p: density } in ends(points.len() / d, &start[points.len()..to])? {
             points.extend(end);
             evaluations += nfe;
-            tries.extend([of_one.accepted as f64, of_one.rejected as f64]);
+            log_p.extend(density.into_iter().flatten());
+            tries.extend([tried.accepted as f64, tried.rejected as f64]);
         }
     }
     let tries = tries.as_chunks().0.iter();
     let tries = tries.map(|&[accepted, rejected]| Tries { accepted: accepted as usize, rejected: rejected as usize });
-    Ok(Looped { points, nfe: evaluations.div_ceil((start.len() / d).max(1)), tries: tries.collect() })
+    let nfe = evaluations.div_ceil((start.len() / d).max(1));
+    Ok(Looped { points, nfe, tries: tries.collect(), log_p: log_p.as_chunks().0.to_vec() })
 }

@@ -145,5 +145,5 @@ fn descend(
             break;
         }
     }
-    Ok(Looped { points: x, nfe: evaluations.get(), tries: Vec::new() })
+    Ok(Looped { points: x, nfe: evaluations.get(), tries: Vec::new(), log_p: Vec::new() })
 }

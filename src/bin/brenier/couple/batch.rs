@@ -58,6 +58,11 @@ impl End {
         &self.moments
     }
 
+    /// The file, where it is one.
+    pub fn file(&self) -> Option<&Cloud> {
+        if let Measure::Finite(cloud) = &self.measure { Some(cloud) } else { None }
+    }
+
     /// `count` independent draws, by weight from a file and fresh from a law, n × d.
     pub fn independent(&self, count: usize, seed: u32) -> Vec<f64> {
         self.measure.sample(count, seed, Stream::Metric, 1).points().to_vec()
@@ -74,7 +79,7 @@ impl End {
 
     /// Points of the file; 0 for a law.
     pub fn points(&self) -> usize {
-        if let Measure::Finite(cloud) = &self.measure { cloud.len() } else { 0 }
+        self.file().map_or(0, Cloud::len)
     }
 
     /// Whether every plan has the same points.

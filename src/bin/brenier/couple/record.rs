@@ -37,10 +37,30 @@ pub struct Record<'a> {
     pub cost_ratio: f64,
     #[serde(flatten)]
     pub straightness: Straightness,
+    /// With classes or conditions: how much the first plan saves of E|x1 − x0|², over what a plan that ignores them saves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gain_kept: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<OfClass>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition_weight: Option<f64>,
+    /// E|c0 − c1|² of the first plan over that of independent conditions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition_mismatch: Option<f64>,
     /// Points of the target file that are in a pair; null for a law.
     pub targets_used: Option<usize>,
     /// Pairs of the target point that is in most of them; null for a law.
     pub most_uses: Option<u32>,
+}
+
+/// The pairs of one class.
+#[derive(Serialize)]
+pub struct OfClass {
+    pub label: u32,
+    pub pairs: u64,
+    /// |mean x0 of the pairs − mean of the source|, and what this is of as many independent draws of the source, in mean square.
+    pub source_mean_shift: f64,
+    pub shift_by_chance: f64,
 }
 
 /// All plans together.
@@ -93,6 +113,22 @@ impl Record<'_> {
         summary.line("mean |x1-x0|²", number(self.pair_cost), than(straight.independent_cost));
         let variance = (straight.conditional_variance, straight.conditional_variance_independent);
         summary.line("E Var(x1 | x0)", number(variance.0), than(variance.1));
+        if let Some(kept) = self.gain_kept {
+            let of = if self.classes.is_some() { "classes" } else { "conditions" };
+            summary.line("gain kept", number(kept), format!("of what a plan that ignores the {of} saves of |x1-x0|²"));
+        }
+        if let Some(classes) = &self.classes {
+            let worst = classes.iter().max_by(|a, b| a.source_mean_shift.total_cmp(&b.source_mean_shift));
+            if let Some(worst) = worst {
+                let (label, chance) = (worst.label, number(worst.shift_by_chance));
+                let remark = format!("at most, in class {label} of {}; {chance} by chance", classes.len());
+                summary.line("shift of x0's mean", number(worst.source_mean_shift), remark);
+            }
+        }
+        if let Some((weight, mismatch)) = self.condition_weight.zip(self.condition_mismatch) {
+            let remark = format!("pairs differ in them by {} of what independent ones do, in mean square", number(mismatch));
+            summary.line("weight of conditions", number(weight), remark);
+        }
         let floor = straight.cfm_loss_floor;
         let (floor, remark) = match floor.is_finite() {
             true => (number(floor), than(straight.cfm_loss_floor_independent)),

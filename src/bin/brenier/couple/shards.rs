@@ -17,6 +17,8 @@ pub struct Shards<'a> {
     target: Vec<u32>,
     x0: Vec<f64>,
     x1: Vec<f64>,
+    classes: Vec<u32>,
+    conditions: Vec<f64>,
     files: usize,
     written: u64,
     /// Σ|x1 − x0|².
@@ -33,8 +35,23 @@ impl<'a> Shards<'a> {
         if let Some(folder) = folder {
             folder.clear_numbered("pairs-", &["npz", "safetensors"])?;
         }
-        let (source, target, x0, x1) = Default::default();
-        Ok(Self { folder, ending, rows, d, float, source, target, x0, x1, files: 0, written: 0, squares: 0.0 })
+        let (source, target, x0, x1, classes, conditions) = Default::default();
+        Ok(Self {
+            folder,
+            ending,
+            rows,
+            d,
+            float,
+            source,
+            target,
+            x0,
+            x1,
+            classes,
+            conditions,
+            files: 0,
+            written: 0,
+            squares: 0.0,
+        })
     }
 
     /// Pairs taken so far.
@@ -42,8 +59,16 @@ impl<'a> Shards<'a> {
         self.written
     }
 
-    /// Takes the pair of the points `x0` and `x1` and their indices.
-    pub fn push(&mut self, (i, x0): (u32, &[f64]), (j, x1): (u32, &[f64])) -> Result<(), Failure> {
+    /// Takes the pair of the points `x0` and `x1` and their indices, with the class or the condition of the target.
+    pub fn push(
+        &mut self,
+        (i, x0): (u32, &[f64]),
+        (j, x1): (u32, &[f64]),
+        class: Option<u32>,
+        condition: &[f64],
+    ) -> Result<(), Failure> {
+        self.classes.extend(class);
+        self.conditions.extend_from_slice(condition);
         self.source.push(i);
         self.target.push(j);
         self.x0.extend_from_slice(x0);
@@ -58,12 +83,16 @@ impl<'a> Shards<'a> {
         if let Some(folder) = self.folder {
             let index = |name, numbers| NamedArray { name, numbers: Numbers::Indices(numbers), shape: vec![rows] };
             let points = |name, x| NamedArray { name, numbers: Numbers::Reals(x, self.float), shape: vec![rows, self.d] };
-            let arrays = [
+            let mut arrays = vec![
                 index("source_index", &self.source),
                 index("target_index", &self.target),
                 points("x0", &self.x0),
                 points("x1", &self.x1),
             ];
+            arrays.extend((!self.classes.is_empty()).then(|| index("label", &self.classes)));
+            let width = self.conditions.len() / rows;
+            let numbers = Numbers::Reals(&self.conditions, self.float);
+            arrays.extend((width > 0).then(|| NamedArray { name: "condition", numbers, shape: vec![rows, width] }));
             folder.arrays(&format!("pairs-{:05}.{}", self.files, self.ending), &arrays)?;
         }
         self.files += 1;
@@ -71,6 +100,8 @@ impl<'a> Shards<'a> {
         self.target.clear();
         self.x0.clear();
         self.x1.clear();
+        self.classes.clear();
+        self.conditions.clear();
         Ok(())
     }
 

@@ -1,12 +1,17 @@
 //! What a plan is worth for training: its entropy, and how straight the paths of its pairs are.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use brenier::backend::Device;
+use brenier::measure::Cloud;
 use brenier::metric::cfm_loss_floor;
 use brenier::metric::flag::{INDEPENDENT, MAP_COLLAPSED};
-use brenier::transport::Outcome;
+use brenier::transport::{ClassProblem, Outcome, PlanEntropy};
 use serde::Serialize;
 
 use super::batch::End;
+use super::condition::{Known, variance as condition_variance};
 use crate::Failure;
 
 /// Pairs that the floor of the loss is estimated on.
@@ -47,37 +52,102 @@ pub struct Gathered {
     plans: f64,
     conditional_variance: f64,
     variance_kept: f64,
-    /// The first pairs, n × d each.
+    /// The first pairs, n × d each, and which targets these are.
     x0: Vec<f64>,
     x1: Vec<f64>,
+    targets: Vec<u32>,
+}
+
+/// E|x − y|² under the plan of `outcome`, in some of the coordinates.
+pub fn plan_cost(outcome: &Outcome, coordinates: Range<usize>) -> f64 {
+    let (x, mut moved) = (outcome.problem.source(), 0.0);
+    outcome.images.each(|i, image| {
+        let apart = x.row(i)[coordinates.clone()].iter().zip(&image[coordinates.clone()]);
+        moved += x.weight(i) * apart.map(|(x, t)| (x - t).powi(2)).sum::<f64>();
+    });
+    moved + conditional_variance(outcome, coordinates)
+}
+
+/// E Var(y | x) under the plan of `outcome`, in some of the coordinates.
+fn conditional_variance(outcome: &Outcome, coordinates: Range<usize>) -> f64 {
+    let (x, y) = (outcome.problem.source(), outcome.problem.target());
+    if coordinates.len() == y.dim() {
+        return outcome.conditional_variance();
+    }
+    let (mean, mut explained) = (y.mean(), 0.0);
+    outcome.images.each(|i, image| {
+        explained += x.weight(i) * coordinates.clone().map(|k| (image[k] - mean[k]).powi(2)).sum::<f64>();
+    });
+    (variance(y, coordinates) - explained).max(0.0)
+}
+
+/// The variance of a cloud in some of its coordinates.
+fn variance(cloud: &Cloud, coordinates: Range<usize>) -> f64 {
+    let mean = cloud.mean();
+    let square = |y: &[f64]| coordinates.clone().map(|k| (y[k] - mean[k]).powi(2)).sum::<f64>();
+    cloud.rows().enumerate().map(|(j, y)| cloud.weight(j) * square(y)).sum()
 }
 
 impl Gathered {
-    /// Takes in the plan of `outcome`.
-    pub fn plan(&mut self, outcome: &Outcome, device: &Device) -> Result<(), Failure> {
+    /// Takes in the plans of one batch, in `d` dimensions.
+    pub fn plan(&mut self, d: usize, problems: &[ClassProblem], outcomes: &[Outcome], device: &Device) -> Result<(), Failure> {
         if self.entropy.is_none() {
-            let entropy = outcome.plan().entropy(device)?;
+            let of_class = |(class, outcome): (&ClassProblem, &Outcome)| Ok((class.share, outcome.plan().entropy(device)?));
+            let entropies = problems.iter().zip(outcomes).map(of_class).collect::<Result<Vec<_>, Failure>>()?;
+            let entropy = PlanEntropy::of_classes(&entropies, problems.iter().all(ClassProblem::has_whole_source));
             self.entropy = Some((entropy.joint, entropy.renormalised()));
         }
         self.plans += 1.0;
-        self.conditional_variance += (outcome.conditional_variance() - self.conditional_variance) / self.plans;
-        self.variance_kept += (outcome.variance_kept() - self.variance_kept) / self.plans;
+        let mean =
+            |of: &dyn Fn(&Outcome) -> f64| problems.iter().zip(outcomes).map(|(class, one)| class.share * of(one)).sum::<f64>();
+        let left = mean(&|outcome| conditional_variance(outcome, 0..d));
+        let kept = match outcomes {
+            [one] if one.problem.target().dim() == d => one.variance_kept(),
+            _ => 1.0 - left / mean(&|outcome| variance(outcome.problem.target(), 0..d)),
+        };
+        self.conditional_variance += (left - self.conditional_variance) / self.plans;
+        self.variance_kept += (kept - self.variance_kept) / self.plans;
         Ok(())
     }
 
-    /// Takes in a pair.
-    pub fn pair(&mut self, x0: &[f64], x1: &[f64]) {
+    /// Takes in a pair, whose target is a point of that number.
+    pub fn pair(&mut self, x0: &[f64], x1: &[f64], target: u32) {
         if self.x0.len() < FLOOR_PAIRS * x0.len() {
             self.x0.extend_from_slice(x0);
             self.x1.extend_from_slice(x1);
+            self.targets.push(target);
         }
     }
 
     /// What all of them are worth.
-    pub fn finish(&self, source: &End, target: &End, device: &Device, seed: u32) -> Result<Straightness, Failure> {
-        let d = target.dim();
-        let pairs = self.x0.len() / d;
-        let floor = |x1: &[f64]| if pairs < 2 { Ok(f64::NAN) } else { cfm_loss_floor(&self.x0, x1, d, device) };
+    pub fn finish(
+        &self,
+        (source, target): (&End, &End),
+        known: &Known,
+        device: &Device,
+        seed: u32,
+    ) -> Result<Straightness, Failure> {
+        let pairs = self.targets.len();
+        let all: Vec<usize> = (0..pairs).collect();
+        let (floor, of_independent) = match known {
+            Known::Nothing if pairs < 2 => (f64::NAN, f64::NAN),
+            Known::Nothing => {
+                let of = |x1: &[f64]| cfm_loss_floor(&self.x0, x1, target.dim(), device);
+                (of(&self.x1)?, of(&target.independent(pairs, seed))?)
+            }
+            Known::Conditions { .. } => (self.floor(&all, known, 0, device)?, self.floor(&all, known, 1, device)?),
+            Known::Classes(classes) => {
+                let mut of_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+                all.iter().for_each(|&k| of_class.entry(classes.target[self.targets[k] as usize]).or_default().push(k));
+                let told: Vec<&Vec<usize>> = of_class.values().filter(|pairs| pairs.len() > 1).collect();
+                let count: usize = told.iter().map(|pairs| pairs.len()).sum();
+                let mean = |shift| -> Result<f64, Failure> {
+                    let of = |pairs: &&Vec<usize>| Ok(pairs.len() as f64 * self.floor(pairs, known, shift, device)?);
+                    Ok(told.iter().map(of).sum::<Result<f64, Failure>>()? / count as f64)
+                };
+                (mean(0)?, mean(1)?)
+            }
+        };
         let (entropy, renormalised_entropy) = self.entropy.unwrap_or((f64::NAN, f64::NAN));
         Ok(Straightness {
             entropy,
@@ -86,8 +156,29 @@ impl Gathered {
             conditional_variance: self.conditional_variance,
             variance_kept: self.variance_kept,
             conditional_variance_independent: target.moments().variance(),
-            cfm_loss_floor: floor(&self.x1)?,
-            cfm_loss_floor_independent: floor(&target.independent(pairs, seed))?,
+            cfm_loss_floor: floor,
+            cfm_loss_floor_independent: of_independent,
         })
+    }
+
+    /// The floor of the loss of a conditional model on some of the pairs, neighbours being near in the condition as well; with a
+    /// `shift` each x0 has the target of another of them, for which it was not chosen.
+    fn floor(&self, pairs: &[usize], known: &Known, shift: usize, device: &Device) -> Result<f64, Failure> {
+        if pairs.len() < 2 {
+            return Ok(f64::NAN);
+        }
+        let d = self.x0.len() / self.targets.len();
+        let partner = |k: usize| pairs[(k + shift) % pairs.len()];
+        let conditions: Vec<&[f64]> = (0..pairs.len()).map(|k| known.condition(self.targets[partner(k)])).collect();
+        let spread = [&self.x0, &self.x1].map(|x| Cloud::new(x.clone(), d)).into_iter().map(|cloud| Ok(cloud?.variance()));
+        let spread: f64 = spread.sum::<Result<f64, Failure>>()?;
+        let of_conditions = condition_variance(&conditions);
+        let scale = if of_conditions > 0.0 { (spread / of_conditions).sqrt() } else { 0.0 };
+        let with = |x: &[f64], row: usize, k: usize| {
+            x[row * d..(row + 1) * d].iter().copied().chain(conditions[k].iter().map(|c| scale * c)).collect::<Vec<f64>>()
+        };
+        let x0: Vec<f64> = (0..pairs.len()).flat_map(|k| with(&self.x0, pairs[k], k)).collect();
+        let x1: Vec<f64> = (0..pairs.len()).flat_map(|k| with(&self.x1, partner(k), k)).collect();
+        Ok(cfm_loss_floor(&x0, &x1, d + known.width(), device)?)
     }
 }

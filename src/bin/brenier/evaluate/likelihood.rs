@@ -9,6 +9,7 @@ use brenier::checkpoint::Checkpoint;
 use brenier::field::{Classes, Conditions, Field};
 use brenier::measure::{Cloud, Measure};
 use brenier::path::Schedule;
+use brenier::sampler::likelihood::usual_probes;
 use brenier::sampler::tableau::Pair;
 use brenier::sampler::{Adaptive, Likelihood};
 use brenier::watch::{Progress, Watch};
@@ -26,9 +27,6 @@ use crate::{Failure, input, memory, progress, signal, values};
 pub const LOG_LIKELIHOOD: &str = "log_likelihood";
 /// Where the field computes in double precision, and where it does not.
 const TOLERANCES: [f64; 2] = [1e-6, 1e-4];
-/// Probes where the exact divergence would take more derivatives than this.
-const LARGEST_EXACT: usize = 64;
-const PROBES: usize = 8;
 
 /// A likelihood.
 #[derive(Args)]
@@ -119,8 +117,7 @@ impl LikelihoodFlags {
         let of_schedule = self.schedule.as_deref().unwrap_or(if own.is_some() { "own" } else { "condot" });
         let single = field.rounding() > f64::EPSILON;
         let tolerance = self.tol.unwrap_or(TOLERANCES[usize::from(single)]);
-        let exact = matches!(field, Field::Mixture(_)) || d <= LARGEST_EXACT;
-        let probes = self.probes.map_or(if exact { 0 } else { PROBES }, usize::from);
+        let probes = self.probes.map_or_else(|| usual_probes(&field), usize::from);
         memory::require("this many points", 2 * (points.len() * (d + 2)) as u64)?;
         let folder = session.folder(None)?;
         let bar = progress::bar(session, "log likelihood", points.len());
@@ -157,7 +154,7 @@ impl LikelihoodFlags {
             standard_error: weighted(&squares, 2).sqrt(),
             bits_per_dimension: -mean / (d as f64 * std::f64::consts::LN_2),
             divergence: match probes {
-                0 if field.has_exact_divergence() => "exact",
+                0 if field.has_exact_derivative() => "exact",
                 0 => "differences",
                 _ => "hutchinson",
             },
