@@ -89,10 +89,7 @@ impl Judging {
         mut watch: Watch<'_>,
     ) -> Result<Judged, Error> {
         let relabelled = (self.permutations, self.seed);
-        let PairDistances { energy, mmd_squared, bandwidth } = {
-            let watch = watch.part("pairs");
-            pair_distances((a, b), self.permutations, self.seed, device, watch)?
-        };
+        let PairDistances { energy, mmd_squared, bandwidth } = pair_distances((a, b), relabelled, device, watch.part("pairs"))?;
         let with_mass = |cloud: &Cloud| (0..cloud.len()).filter(|&i| cloud.weight(i) > 0.0).count();
         let k = self.k.unwrap_or_else(|| NEIGHBOURS.min(with_mass(a).min(with_mass(b)) - 1));
         let told = watch.not_keeping();

@@ -72,7 +72,7 @@ pub fn fidelity(
         [f64::NAN; 4]
     };
     let p = if permutations == 0 { [f64::NAN; 4] } else { p_values(&pool, &clouds, (permutations, seed), device, watch)? };
-    let estimate = |at: usize, most: f64| Estimate::new(values[at], halves[at], Some(p[at]), [0.0, most]);
+    let estimate = |at: usize, most: f64| Estimate::new(values[at], halves[at], p[at], [0.0, most]);
     Ok(Fidelity {
         precision: estimate(0, 1.0),
         recall: estimate(1, 1.0),
@@ -101,7 +101,7 @@ fn p_values(
     }
     let philox = Philox::new(seed, Stream::Bootstrap);
     let part = |cloud: &Cloud| cloud.uniform_at(&philox.permutation(cloud.len(), cloud.len().min(most), PART_STEP));
-    relabelled(&Pool::new(&equal.each_ref().map(|cloud| part(cloud)), pool.k, device, watch)?)
+    relabelled(&Pool::new(&equal.each_ref().map(part), pool.k, device, watch)?)
 }
 
 /// Two clouds and their neighbours.

@@ -63,7 +63,7 @@ pub fn memorisation(
         let equal = found.equal_at(&chosen);
         units.p_values((permutations, seed), [Extreme::Large, Extreme::Small], watch, |labels| equal.shares(labels))?
     };
-    let estimate = |k: usize| Estimate::new(values[k], halves[k], Some(p[k]), [0.0, 1.0]);
+    let estimate = |k: usize| Estimate::new(values[k], halves[k], p[k], [0.0, 1.0]);
     let swapped: Vec<Sample> = [vec![Sample::B; samples.len()], vec![Sample::A; heldout.len()]].concat();
     Ok(Memorisation { share: estimate(0), authenticity: estimate(1), authenticity_heldout: found.shares(&swapped)[1] })
 }

@@ -49,8 +49,7 @@ pub struct PairDistances {
 /// says stop.
 pub fn pair_distances(
     (a, b): (&Cloud, &Cloud),
-    permutations: u32,
-    seed: u32,
+    (permutations, seed): (u32, u32),
     device: &Device,
     mut watch: Watch<'_>,
 ) -> Result<PairDistances, MetricError> {
@@ -62,21 +61,17 @@ pub fn pair_distances(
     let sums = Sums::new([a, b], bandwidth, seed, device, watch.part("all"))?;
     let values = sums.whole();
     let halves = sums.units.half_widths(seed, &watch, |labels| sums.distances(labels, false))?;
-    let weighted = a.weights().is_some() || b.weights().is_some();
-    let p = if permutations == 0 {
-        [None; 2]
+    let relabelled = |sums: &Sums, watch: &Watch<'_>| {
+        let statistic = |labels: &[Sample]| sums.distances(labels, false);
+        sums.units.p_values((permutations, seed), [Extreme::Large; 2], watch, statistic)
+    };
+    let equal = [thinned(a, seed, 0), thinned(b, seed, 1)];
+    let p = if permutations == 0 || equal.iter().any(|cloud| cloud.len() < 2) {
+        [f64::NAN; 2]
+    } else if a.weights().is_some() || b.weights().is_some() {
+        relabelled(&Sums::new(equal.each_ref(), bandwidth, seed, device, watch.part("thinned"))?, &watch)?
     } else {
-        let (own, thin) = (&sums, if weighted { Some([thinned(a, seed, 0), thinned(b, seed, 1)]) } else { None });
-        let relabelled = |sums: &Sums, watch: &Watch<'_>| {
-            let statistic = |labels: &[Sample]| sums.distances(labels, false);
-            sums.units.p_values((permutations, seed), [Extreme::Large; 2], watch, statistic)
-        };
-        let found = match &thin {
-            Some([a, b]) if a.len().min(b.len()) < 2 => [f64::NAN; 2],
-            Some([a, b]) => relabelled(&Sums::new([a, b], bandwidth, seed, device, watch.part("thinned"))?, &watch)?,
-            None => relabelled(own, &watch)?,
-        };
-        found.map(Some)
+        relabelled(&sums, &watch)?
     };
     let estimate = |k: usize| Estimate::new(values[k], halves[k], p[k], [f64::NEG_INFINITY, f64::INFINITY]);
     Ok(PairDistances { energy: estimate(0), mmd_squared: estimate(1), bandwidth })
@@ -138,10 +133,7 @@ impl Sums {
         let labels: Vec<Sample> = self.pieces.iter().enumerate().map(own).collect();
         let [a, b] =
             [Sample::A, Sample::B].map(|sample| -> Vec<usize> { (0..labels.len()).filter(|&k| labels[k] == sample).collect() });
-        let moments = |set: &[usize]| {
-            let (mass, squares) = set.iter().fold((0.0, 0.0), |(w, q), &k| (w + self.pieces[k].1, q + self.pieces[k].2));
-            (mass, squares)
-        };
+        let moments = |set: &[usize]| set.iter().fold((0.0, 0.0), |(w, q), &k| (w + self.pieces[k].1, q + self.pieces[k].2));
         let ((mass_a, squares_a), (mass_b, squares_b)) = (moments(&a), moments(&b));
         let total = |sums: &[f64], rows: &[usize], columns: &[usize]| -> f64 {
             let row = |g: &usize| -> f64 { columns.iter().map(|h| sums[g * labels.len() + h]).sum() };
@@ -217,7 +209,7 @@ mod tests {
     }
 
     fn distances(a: &Cloud, b: &Cloud, permutations: u32, seed: u32) -> PairDistances {
-        pair_distances((a, b), permutations, seed, &Device::cpu(Precision::F32), Watch::default()).unwrap()
+        pair_distances((a, b), (permutations, seed), &Device::cpu(Precision::F32), Watch::default()).unwrap()
     }
 
     /// E k of the Gaussian kernel at bandwidth b between N(0, s²I) and N(m, t²I): (b²/(b²+s²+t²))^{d/2} exp(−|m|²/2(b²+s²+t²)).
@@ -233,7 +225,7 @@ mod tests {
         for (n, m) in [(300, 211), (20, 900), (5, 7), (2, 2)] {
             let a = normals(n, 0.3, 1.0, 2, 0).with_weights((0..n).map(|i| (i % 3 + 1) as f64).collect()).unwrap();
             let b = normals(m, 0.0, 1.5, 2, 1);
-            let found = pair_distances((&a, &b), 0, 0, &device, Watch::default()).unwrap();
+            let found = pair_distances((&a, &b), (0, 0), &device, Watch::default()).unwrap();
             let energy = energy_distance(&a, &b, Estimator::Unbiased, &device).unwrap();
             let mmd = mmd_squared(&a, &b, found.bandwidth, Estimator::Unbiased, &device).unwrap();
             assert!((found.energy.value - energy).abs() < 1e-12 && (found.mmd_squared.value - mmd).abs() < 1e-12);
@@ -315,7 +307,7 @@ mod tests {
         let found = distances(&normals(400, 0.0, 1.0, 2, 0), &normals(50, 0.8, 1.0, 2, 1), 199, 0);
         assert_eq!((found.energy.p, found.mmd_squared.p), (Some(0.005), Some(0.005)));
         let (one, b) = (normals(1, 0.0, 1.0, 2, 0), normals(9, 0.0, 1.0, 2, 1));
-        let refused = pair_distances((&one, &b), 0, 0, &Device::cpu(Precision::F32), Watch::default());
+        let refused = pair_distances((&one, &b), (0, 0), &Device::cpu(Precision::F32), Watch::default());
         assert_eq!(refused, Err(MetricError::Single));
     }
 }

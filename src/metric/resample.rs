@@ -184,10 +184,10 @@ impl Estimate {
         [(value - NORMAL_QUANTILE * error).max(0.0), value + NORMAL_QUANTILE * error]
     }
 
-    /// `value` ± `half_width`, cut to where such a value can lie.
-    pub(crate) fn new(value: f64, half_width: f64, p: Option<f64>, [low, high]: [f64; 2]) -> Self {
+    /// `value` ± `half_width`, cut to where such a value can lie; what is NaN is none.
+    pub(crate) fn new(value: f64, half_width: f64, p: f64, [low, high]: [f64; 2]) -> Self {
         let interval = half_width.is_finite().then(|| [(value - half_width).max(low), (value + half_width).min(high)]);
-        Self { value, interval, p: p.filter(|p| p.is_finite()) }
+        Self { value, interval, p: p.is_finite().then_some(p) }
     }
 }
 

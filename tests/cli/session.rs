@@ -386,6 +386,22 @@ fn evaluate_prints_the_keys_of_the_interface() {
     assert_eq!(written, of_law);
 }
 
+/// What is found of features that are the points is what is found of the points, to the bit.
+#[test]
+fn features_are_measured_as_points_are() {
+    let folder = TempDir::new().unwrap();
+    for (seed, name) in ["x.npy", "y.npy", "t.npy"].iter().enumerate() {
+        brenier(folder.path(), &format!("generate moons --n 60 --seed {seed} --out {name}"), 0);
+    }
+    let record = json(folder.path(), "evaluate x.npy y.npy --train t.npy --features x.npy y.npy t.npy");
+    let of_features = record["features"].as_object().unwrap();
+    assert!(of_features["frechet_distance"].as_f64().unwrap() > 0.0);
+    for (key, value) in of_features.iter().filter(|(key, _)| *key != "frechet_distance") {
+        assert_eq!(*value, record[key], "{key}");
+    }
+    assert!(of_features.contains_key("authenticity_p") && of_features.contains_key("flags"));
+}
+
 #[test]
 fn compare_prints_the_keys_of_the_interface_and_writes_its_files() {
     let folder = TempDir::new().unwrap();

@@ -170,7 +170,8 @@ impl Session {
         identity.remove("threads"); // no result depends on it
         let words = self.inputs.get(COMMAND).and_then(Value::as_str).and_then(shlex::split).unwrap_or_default();
         let inputs = self.inputs.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
-        for (key, path) in inputs.chain(words.iter().map(|word| (word.as_str(), word.as_str()))) {
+        let lists = self.inputs.values().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+        for (key, path) in inputs.chain(lists.chain(words.iter().map(String::as_str)).map(|word| (word, word))) {
             if Path::new(path).is_file() {
                 identity.insert(format!("contents of {key}"), checksum(File::open(path)?)?.into());
             }
