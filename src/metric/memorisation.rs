@@ -8,11 +8,11 @@
 //! |t − x| > min_{t′ ≠ t} |t − t′|        t = argmin_t |t − x|
 //! ```
 //!
-//! Training points at equal coordinates are one, so that a copy of a point that is there twice is not authentic. A fresh sample
-//! is not authentic where x and t are each other's nearest, which of points without structure half a pair or more are:
-//! authenticity is 1/3 on a line, 0.3785 in the plane, and rises to ½ with the dimension, as the volume V(d) of a unit ball over
-//! that of the union U(d) of two at distance one says: 1 − V(d)/U(d) (Cox 1981). A copy is not, so a lower share says that points
-//! were copied. Neither sees how good the samples are.
+//! Training points at equal coordinates are one, so that a copy of a point that is there twice is not authentic. A fresh sample x
+//! fails to be authentic exactly where x and t are each other's nearest neighbours. Of points without structure that has the
+//! chance V(d)/U(d), the volume of a unit ball over that of the union of two whose centres are at distance one (Cox 1981), so
+//! authenticity is 1 − V/U: 1/3 on a line, 0.3785 in the plane, and ½ as d → ∞. A copy is never authentic, so a lower share says
+//! that points were copied. Neither number sees how good the samples are.
 
 use serde::{Deserialize, Serialize};
 
