@@ -14,18 +14,31 @@ data_file, model_file, *steps = sys.argv[1:]
 torch.manual_seed(0)
 data = torch.from_numpy(np.load(data_file)).float()
 n, d = data.shape
-net = torch.nn.Sequential(
-    torch.nn.Linear(d + 1, 128), torch.nn.SiLU(),  # t is appended to x
-    torch.nn.Linear(128, 128), torch.nn.SiLU(),
-    torch.nn.Linear(128, d),
-)
+
+
+class Velocity(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.frequencies = torch.nn.Parameter(torch.tensor([0.25, 0.5, 1.0, 2.0]))  # trained as well
+        self.net = torch.nn.Sequential(
+            torch.nn.Linear(d + 8, 128), torch.nn.SiLU(),
+            torch.nn.Linear(128, 128), torch.nn.SiLU(),
+            torch.nn.Linear(128, d),
+        )
+
+    def forward(self, x, t):
+        phase = 2 * torch.pi * t * self.frequencies
+        return self.net(torch.cat([x, phase.sin(), phase.cos()], 1))
+
+
+net = Velocity()
 adam = torch.optim.Adam(net.parameters(), lr=2e-3)
 steps = int(steps[0]) if steps else 2000
 fall = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
 for step in range(steps):
     x1, x0, t = data[torch.randint(n, (1024,))], torch.randn(1024, d), torch.rand(1024, 1)
     x = t * x1 + (1 - t) * x0  # alpha = t, sigma = 1 - t: the schedule called condot
-    loss = (net(torch.cat([x, t], 1)) - (x1 - x0)).square().mean()
+    loss = (net(x, t) - (x1 - x0)).square().mean()
     adam.zero_grad()
     loss.backward()
     adam.step()
@@ -34,6 +47,7 @@ print(f"loss {loss.item():.4f}")
 
 t, x = torch.linspace(0, 1, 16), torch.randn(16, d)
 with torch.no_grad():  # brenier refuses the file if its own network does not give these
-    check = {"check.x": x, "check.t": t, "check.y": net(torch.cat([x, t[:, None]], 1))}
-meaning = {"prediction": "velocity", "schedule": "condot", "time": "append", "clock": "t"}
-save_file(net.state_dict() | check, model_file, {"brenier": "mlp", "layers": "0,2,4", "activation": "silu"} | meaning)
+    check = {"check.x": x, "check.t": t, "check.y": net(x, t[:, None])}
+meaning = {"prediction": "velocity", "schedule": "condot", "time": "fourier", "clock": "t"}
+layers = {"brenier": "mlp", "version": "1", "layers": "net.0,net.2,net.4", "activation": "silu"}
+save_file(net.state_dict() | check, model_file, layers | meaning)

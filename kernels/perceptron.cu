@@ -9,7 +9,7 @@
 // The epilogue passes through shared memory, so that one rolled loop has the activations and writes whole lines.
 // Shared: 31.5 KiB. Bound: issue slots, on sm_90 8.1 a pair of row and output and 16 inputs, 3.75 of them for the products (of which
 // tests/resources counts the loop) and the rest for splitting; multiply-adds in f32 alone would take 16.
-// Twin: src/backend/cpu/particles/perceptron.rs, which calls a matrix product between layers too.
+// Twin: src/backend/cpu/particles/perceptron.rs, whose states are features x rows.
 #include "split.cuh"
 
 constexpr int THREADS = 128, ROWS = 128, OUTPUTS = 64;

@@ -1,7 +1,7 @@
 //! A network trained elsewhere as a field: a multilayer perceptron, and what its output means.
 //!
 //! ```text
-//! F(x, c) = W_L a(… a(W_1 (s x, φ(c)) + b_1) …) + b_L        φ(c) = nothing, c, or (sin ω_k c, cos ω_k c)
+//! F(x, c) = W_L a(… a(W_1 (s x, φ(c)) + b_1) …) + b_L        φ(c) = nothing, c, or sin ω_i c and cos ω_i c
 //! ```
 //!
 //! F is a [`Prediction`] on the schedule it was trained on: at each level one combination of x̂₀ and ε̂, so with x = α x̂₀ + σ ε̂
@@ -29,7 +29,7 @@ use crate::program::Activation;
 pub use error::{LevelError, NetworkError};
 pub(super) use forward::Forward;
 pub use layer::Layer;
-pub use time::{Clock, Time};
+pub use time::{Clock, Features, Order, Time};
 
 /// What F means.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,6 +81,11 @@ impl Network {
     ) -> Result<Self, NetworkError> {
         let dim = layers.last().ok_or(NetworkError::Empty)?.outputs();
         let network = Self { layers, activation, time, output, schedule };
+        if let Some(Time { features: Features::Waves { omega, .. }, .. }) = &network.time
+            && let Some(index) = omega.iter().position(|omega| !omega.is_finite())
+        {
+            return Err(NetworkError::NotFinite { tensor: "frequencies".into(), index, value: omega[index] });
+        }
         let mut expected = dim + network.features();
         let mut why = format!("{dim} outputs of the last layer and {} features of time", network.features());
         for layer in &network.layers {
@@ -185,7 +190,7 @@ impl Network {
 
     /// Features of time.
     fn features(&self) -> usize {
-        self.time.as_ref().map_or(0, |time| time.frequencies.as_ref().map_or(1, |omega| 2 * omega.len()))
+        self.time.as_ref().map_or(0, |time| time.features.count())
     }
 
     /// b_1 + W_1 (0, φ(c)).

@@ -5,14 +5,34 @@ use std::collections::HashMap;
 use ::safetensors::SafeTensors;
 
 use crate::field::Network;
-use crate::field::network::{Clock, Layer, Output, Time};
+use crate::field::network::{Clock, Features, Layer, Order, Output, Time};
 use crate::io::{Array, Fault, safetensors};
 use crate::names::nearest;
 use crate::path::{PREDICTIONS, Prediction, Schedule};
 use crate::program::Activation;
 
-const KEYS: [&str; 10] =
-    ["brenier", "layers", "activation", "prediction", "schedule", "time", "clock", "clock_scale", "clock_offset", "sigma_data"];
+const VERSION: &str = "version";
+const FEATURES: &str = "time_features";
+const PERIOD: &str = "time_period";
+const SHIFT: &str = "time_shift";
+const ORDER: &str = "time_order";
+const KEYS: [&str; 15] = [
+    "brenier",
+    VERSION,
+    "layers",
+    "activation",
+    "prediction",
+    "schedule",
+    "time",
+    FEATURES,
+    PERIOD,
+    SHIFT,
+    ORDER,
+    "clock",
+    "clock_scale",
+    "clock_offset",
+    "sigma_data",
+];
 const ACTIVATIONS: [(&str, Activation); 6] = [
     ("relu", Activation::Relu),
     ("silu", Activation::Silu),
@@ -23,7 +43,13 @@ const ACTIVATIONS: [(&str, Activation); 6] = [
 ];
 const CLOCKS: [(&str, Clock); 4] =
     [("t", Clock::Time), ("1-t", Clock::Remaining), ("sigma", Clock::Ratio), ("log-sigma", Clock::LogRatio)];
+const ORDERS: [(&str, Order); 3] =
+    [("sin-cos", Order::SinesFirst), ("cos-sin", Order::CosinesFirst), ("alternating", Order::Alternating)];
 const FREQUENCIES: &str = "frequencies";
+/// P where none is given.
+const TEN_THOUSAND: f64 = 1e4;
+/// More features of time than any network has.
+const MOST_FEATURES: usize = 1 << 16;
 /// Relative RMS by which the check may be off: what half precision loses, and far below what a wrong key does.
 const CHECK: f64 = 0.01;
 
@@ -41,18 +67,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Network, Fault> {
         let (weight, bias) = (tensor("weight")?, tensor("bias")?);
         layers.push(layer(name, weight, bias)?);
     }
-    let time = match metadata.one_of("time", &[("none", None), ("append", Some(false)), ("sinusoidal", Some(true))])? {
+    let time = match metadata.features(&tensors, &mut used)? {
         None => None,
-        Some(sinusoidal) => Some(Time {
+        Some(features) => Some(Time {
             clock: metadata.one_of("clock", &CLOCKS)?,
             scale: metadata.number("clock_scale")?.unwrap_or(1.0),
             offset: metadata.number("clock_offset")?.unwrap_or(0.0),
-            frequencies: if sinusoidal {
-                used.push(FREQUENCIES.into());
-                Some(vector(FREQUENCIES, safetensors::array(&tensors, FREQUENCIES)?, None)?)
-            } else {
-                None
-            },
+            features,
         }),
     };
     let prediction = metadata.one_of("prediction", &PREDICTIONS)?;
@@ -89,7 +110,53 @@ impl Metadata {
         match self.0.keys().find(|key| !KEYS.contains(&key.as_str()) && *key != "format") {
             Some(key) => Err(Fault::UnknownKey { key: key.clone(), nearest: nearest(key, KEYS) }),
             None => self.one_of("brenier", &[("mlp", ())]),
+        }?;
+        match self.0.get(VERSION).map(String::as_str) {
+            None | Some("1") => Ok(()),
+            Some(_) => Err(self.wrong(VERSION, "1; a newer brenier may know that version")),
         }
+    }
+
+    /// The features of time, none where the network is not told it; `used` takes the tensor they need.
+    fn features(&self, tensors: &SafeTensors<'_>, used: &mut Vec<String>) -> Result<Option<Features>, Fault> {
+        let kind = self.one_of("time", &["none", "append", "sinusoidal", "fourier"].map(|kind| (kind, kind)))?;
+        let waves = matches!(kind, "sinusoidal" | "fourier");
+        let by_formula = kind == "sinusoidal" && self.0.contains_key(FEATURES);
+        let formula = "left out, unless \"time\" is sinusoidal with \"time_features\"";
+        let meaning = [(FEATURES, by_formula), (PERIOD, by_formula), (SHIFT, by_formula), (ORDER, waves)];
+        if let Some((key, _)) = meaning.into_iter().find(|(key, means)| !means && self.0.contains_key(*key)) {
+            return Err(
+                self.wrong(key, if key == ORDER { "left out, unless \"time\" is sinusoidal or fourier" } else { formula })
+            );
+        }
+        let order = if self.0.contains_key(ORDER) { self.one_of(ORDER, &ORDERS)? } else { Order::SinesFirst };
+        if by_formula {
+            return self.sinusoidal(order).map(Some);
+        }
+        if !waves {
+            return Ok((kind == "append").then_some(Features::Clock));
+        }
+        used.push(FREQUENCIES.into());
+        let frequencies = vector(FREQUENCIES, safetensors::array(tensors, FREQUENCIES)?, None)?;
+        Ok(Some(match kind {
+            "fourier" => Features::fourier(&frequencies, order),
+            _ => Features::Waves { omega: frequencies, order },
+        }))
+    }
+
+    /// The features whose frequencies a formula gives.
+    fn sinusoidal(&self, order: Order) -> Result<Features, Fault> {
+        let features =
+            self.text(FEATURES)?.parse().ok().filter(|n: &usize| (1..=MOST_FEATURES).contains(n) && n.is_multiple_of(2));
+        let pairs = features.ok_or_else(|| self.wrong(FEATURES, "an even number, of sines and cosines"))? / 2;
+        let (period, shift) = (self.number(PERIOD)?.unwrap_or(TEN_THOUSAND), self.number(SHIFT)?.unwrap_or(0.0));
+        if period <= 0.0 {
+            return Err(self.wrong(PERIOD, "above zero"));
+        }
+        if shift >= pairs as f64 {
+            return Err(self.wrong(SHIFT, "below half of \"time_features\""));
+        }
+        Ok(Features::sinusoidal(pairs, period, shift, order))
     }
 
     fn text(&self, key: &'static str) -> Result<&str, Fault> {

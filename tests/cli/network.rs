@@ -159,7 +159,8 @@ fn files_that_are_no_network_are_refused_with_tensor_shape_and_remedy() {
             .tensor("check.t", Some((&[1], &[1.0])))
             .tensor("check.y", Some((&[1, 2], &y)))
     };
-    let cases: [(Model, &[&str]); 22] = [
+    let waves = || good().with("time", Some("sinusoidal"));
+    let cases: [(Model, &[&str]); 33] = [
         (none, &["no \"brenier\"", "export_mlp.py"]),
         (good().with("layers", None), &["no \"layers\""]),
         (good().with("time", None), &["no \"time\""]),
@@ -172,7 +173,18 @@ fn files_that_are_no_network_are_refused_with_tensor_shape_and_remedy() {
         (good().with("schedule", Some("ve:1")), &["ve:1", "ve:0.01,50"]),
         (good().with("sigma_data", Some("0")), &["sigma_data is 0", "above zero"]),
         (good().with("clock_scale", Some("nan")), &["\"clock_scale\" = \"nan\"", "a finite number"]),
-        (good().with("time", Some("sinusoidal")), &["no array \"frequencies\""]),
+        (good().with("version", Some("2")), &["\"version\" = \"2\"", "must be 1", "newer brenier"]),
+        (waves(), &["no array \"frequencies\""]),
+        (good().with("time", Some("fourier")), &["no array \"frequencies\""]),
+        (waves().tensor("frequencies", Some((&[1], &[f64::INFINITY]))), &["number 0", "\"frequencies\"", "inf"]),
+        (waves().with("time_features", Some("7")), &["\"time_features\" = \"7\"", "an even number"]),
+        (waves().with("time_features", Some("4")), &["\"0.weight\"", "[3, 3]", "[3, 6]", "4 features of time"]),
+        (waves().with("time_features", Some("2")).with("time_period", Some("0")), &["\"time_period\" = \"0\"", "above zero"]),
+        (waves().with("time_features", Some("2")).with("time_shift", Some("1")), &["\"time_shift\" = \"1\"", "below half"]),
+        (waves().with("time_features", Some("2")).with("time_order", Some("cos")), &["\"time_order\" = \"cos\"", "alternating"]),
+        (waves().with("time_shift", Some("1")), &["\"time_shift\" = \"1\"", "left out", "\"time_features\""]),
+        (good().with("time_order", Some("cos-sin")), &["\"time_order\"", "left out", "sinusoidal or fourier"]),
+        (good().with("time_features", Some("2")), &["\"time_features\" = \"2\"", "left out", "sinusoidal"]),
         (good().with("time", Some("none")), &["\"0.weight\"", "[3, 3]", "[3, 2]", "check \"layers\" and \"time\""]),
         (good().tensor("2.bias", None), &["no array \"2.bias\"", "0.weight"]),
         (good().tensor("2.bias", Some((&[3], &[0.0; 3]))), &["\"2.bias\"", "[3]", "[2]"]),

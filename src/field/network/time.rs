@@ -1,5 +1,7 @@
 //! How a network is told how noisy x is.
 
+use std::f64::consts::TAU;
+
 use crate::field::network::LevelError;
 use crate::path::Level;
 
@@ -25,8 +27,33 @@ pub struct Time {
     pub scale: f64,
     /// Added to it.
     pub offset: f64,
-    /// ω of the features (sin ω_1 c, …, sin ω_k c, cos ω_1 c, …, cos ω_k c); with none, c itself is the one feature.
-    pub frequencies: Option<Vec<f64>>,
+    /// φ.
+    pub features: Features,
+}
+
+/// φ(c), which the first layer takes behind the coordinates.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Features {
+    /// c itself.
+    Clock,
+    /// sin ω_i c and cos ω_i c.
+    Waves {
+        /// ω_1, …, ω_k, in radians per unit of c.
+        omega: Vec<f64>,
+        /// Which stands where.
+        order: Order,
+    },
+}
+
+/// How sines and cosines of k frequencies are arranged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// sin ω_1 c, …, sin ω_k c, cos ω_1 c, …, cos ω_k c.
+    SinesFirst,
+    /// cos ω_1 c, …, cos ω_k c, sin ω_1 c, …, sin ω_k c.
+    CosinesFirst,
+    /// sin ω_1 c, cos ω_1 c, sin ω_2 c, cos ω_2 c, ….
+    Alternating,
 }
 
 impl Time {
@@ -42,9 +69,38 @@ impl Time {
         if !c.is_finite() {
             return Err(LevelError::Clock { clock: self.clock, alpha: level.alpha, sigma: level.sigma });
         }
-        Ok(match &self.frequencies {
-            None => vec![c],
-            Some(omega) => omega.iter().map(|w| (w * c).sin()).chain(omega.iter().map(|w| (w * c).cos())).collect(),
-        })
+        Ok(self.features.at(c))
+    }
+}
+
+impl Features {
+    /// Sinusoidal features of k = `pairs` frequencies (Vaswani et al. 2017, § 3.5): ω_i = P^{−(i−1)/(k − s)} with P the `period`
+    /// and s the `shift`, which is 0 there and 1 in the code of Ho et al. 2020, where ω_k is 1/P.
+    pub fn sinusoidal(pairs: usize, period: f64, shift: f64, order: Order) -> Self {
+        let omega = (0..pairs).map(|i| (-period.ln() * i as f64 / (pairs as f64 - shift)).exp()).collect();
+        Self::Waves { omega, order }
+    }
+
+    /// Fourier features (Tancik et al. 2020): ω_i = 2π f_i, with f the `cycles` per unit of c, drawn or trained.
+    pub fn fourier(cycles: &[f64], order: Order) -> Self {
+        Self::Waves { omega: cycles.iter().map(|f| TAU * f).collect(), order }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Clock => 1,
+            Self::Waves { omega, .. } => 2 * omega.len(),
+        }
+    }
+
+    fn at(&self, c: f64) -> Vec<f64> {
+        let Self::Waves { omega, order } = self else { return vec![c] };
+        let (sines, cosines) = (omega.iter().map(|w| (w * c).sin()), omega.iter().map(|w| (w * c).cos()));
+        match order {
+            Order::SinesFirst => sines.chain(cosines).collect(),
+            Order::CosinesFirst => cosines.chain(sines).collect(),
+            Order::Alternating => sines.zip(cosines).flat_map(|(sine, cosine)| [sine, cosine]).collect(),
+        }
     }
 }

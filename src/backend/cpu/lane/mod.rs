@@ -3,6 +3,7 @@
 //! A [`Kernel`] is written once, generic over [`Lane`]; [`Simd::dispatch`] instantiates it inside a function that has the
 //! instruction set switched on, so every operation below becomes one instruction.
 
+mod line;
 mod plain;
 mod walk;
 #[cfg(target_arch = "x86_64")]
@@ -14,6 +15,7 @@ use std::ops::Range;
 use crate::backend::Real;
 use crate::backend::cpu::gemm::Gemm;
 
+pub use line::Aligned;
 pub use walk::{both, copy, steps};
 
 /// An instruction set of the processor.

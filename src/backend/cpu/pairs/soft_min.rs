@@ -18,7 +18,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, steps, transpose};
+use crate::backend::cpu::lane::{Aligned, Isa, Kernel, Lane, Simd, steps, transpose};
 use crate::backend::{LARGEST_BIAS, Rows, Scale};
 use panel::{PANEL, PART, Panel};
 pub(super) use product::{add_mean, logits, rescale_means};
@@ -100,7 +100,7 @@ fn part<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, is_part: bool, out: &mut [T], me
         Some(mean) => (mean.values, mean.p, mean.out),
         None => (&[][..], 0, &mut [][..]),
     };
-    let scratch = || Scratch { x: Vec::new(), mean: Vec::new() };
+    let scratch = || Scratch { x: Aligned::new(), mean: Aligned::new() };
     let task = |scratch: &mut Scratch<T>, b: usize, out: &mut [T], means: &mut [T]| {
         T::dispatch(isa, Block { pairs, is_part, first: b * ROWS, out, values, p, means, scratch });
     };
@@ -115,9 +115,9 @@ fn part<T: Simd>(isa: Isa, pairs: Pairs<'_, T>, is_part: bool, out: &mut [T], me
 /// Memory of one thread.
 struct Scratch<T> {
     /// Rows transposed: coordinate, row.
-    x: Vec<T>,
+    x: Aligned<T>,
     /// Mean so far: value, vector of rows, its sum and what rounding added to it.
-    mean: Vec<T>,
+    mean: Aligned<T>,
 }
 
 /// The rows of one task against all columns.
@@ -163,7 +163,7 @@ impl<T: Simd> Block<'_, T> {
         for start in steps(0..n, R * L::N) {
             let rows = start..n.min(start + R * L::N);
             let within = self.first + rows.start..self.first + rows.end;
-            self.scratch.x.resize(self.pairs.d * R * L::N, T::zeroed());
+            self.scratch.x.resize(self.pairs.d * R * L::N);
             transpose(self.pairs.x, self.pairs.d, within.clone(), R * L::N, &mut self.scratch.x);
             let given = self.pairs.shift.map(|shift| given_shift::<L, R>(shift, within));
             let mut state = State::<L, R>::new(given);
@@ -187,8 +187,8 @@ impl<T: Simd> Block<'_, T> {
     ) {
         let d = if D > 0 { D } else { self.pairs.d };
         let x = &self.scratch.x[..];
-        self.scratch.mean.clear();
-        self.scratch.mean.resize(2 * self.p * R * L::N, T::zeroed());
+        self.scratch.mean.resize(2 * self.p * R * L::N);
+        self.scratch.mean.fill(T::zeroed());
         let mut weights = [[L::splat(T::zeroed()); R]; TILE];
         for (t, tile) in self.pairs.y.chunks(TILE * (d + 1)).enumerate() {
             let columns = tile.len() / (d + 1);

@@ -9,15 +9,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd, Twice, transpose};
+use crate::backend::cpu::lane::{Aligned, Isa, Kernel, Lane, Simd, Twice, transpose};
 use crate::backend::{Noise, Real};
 use crate::program::{Form, MixtureProgram};
 use crate::program::{Op, Register};
 
 /// Particles a task handles.
 const ROWS: usize = 256;
-/// Bytes of a line of the cache: a vector that lies across two of them is read twice.
-const LINE: usize = 64;
 
 /// Runs `program.steps[steps]` for every particle; `registers[r]` is n × d.
 pub fn interpret<T: Simd>(isa: Isa, program: &MixtureProgram, steps: Range<usize>, noise: Noise<'_>, registers: &mut [Vec<T>]) {
@@ -30,7 +28,7 @@ pub fn interpret<T: Simd>(isa: Isa, program: &MixtureProgram, steps: Range<usize
     // One task owns the same rows of every register.
     let mut columns: Vec<_> = registers.iter_mut().map(|r| r.chunks_mut(ROWS * d)).collect();
     let tasks: Vec<Vec<&mut [T]>> = std::iter::from_fn(|| columns.iter_mut().map(Iterator::next).collect()).collect();
-    tasks.into_par_iter().enumerate().for_each_init(Vec::new, |scratch, (b, registers)| {
+    tasks.into_par_iter().enumerate().for_each_init(Aligned::new, |scratch, (b, registers)| {
         let first = b * ROWS;
         let run = Run {
             program,
@@ -42,7 +40,6 @@ pub fn interpret<T: Simd>(isa: Isa, program: &MixtureProgram, steps: Range<usize
             total,
             registers,
             scratch,
-            origin: 0,
         };
         T::dispatch(isa, run);
     });
@@ -61,9 +58,7 @@ struct Run<'a, T> {
     /// Numbers in a whole register, all tasks together.
     total: usize,
     registers: Vec<&'a mut [T]>,
-    scratch: &'a mut Vec<T>,
-    /// Where the scratch begins a line.
-    origin: usize,
+    scratch: &'a mut Aligned<T>,
 }
 
 impl<T: Simd> Kernel<T> for Run<'_, T> {
@@ -88,8 +83,7 @@ impl<T: Simd> Run<'_, T> {
         // Registers, then what an evaluation needs: logits, whitened coordinates, and its result.
         let whitened = if self.program.form == Form::Full { components * d } else { 0 };
         let vectors = self.registers.len() * d + components + whitened + d;
-        self.scratch.resize(vectors * width + LINE / size_of::<T>(), T::zeroed());
-        self.origin = self.scratch.as_ptr().align_offset(LINE).min(LINE / size_of::<T>());
+        self.scratch.resize(vectors * width);
         for start in (0..rows).step_by(width) {
             let here = width.min(rows - start);
             self.load(start, here, d, width);
@@ -103,14 +97,14 @@ impl<T: Simd> Run<'_, T> {
     /// Transposes the rows of the block into the scratch; lanes beyond the last row repeat it.
     #[inline(always)]
     fn load(&mut self, start: usize, here: usize, d: usize, width: usize) {
-        for (register, lanes) in self.registers.iter().zip(self.scratch[self.origin..].chunks_exact_mut(d * width)) {
+        for (register, lanes) in self.registers.iter().zip(self.scratch.chunks_exact_mut(d * width)) {
             transpose(register, d, start..start + here, width, lanes);
         }
     }
 
     #[inline(always)]
     fn store(&mut self, start: usize, here: usize, d: usize, width: usize) {
-        for (register, lanes) in self.registers.iter_mut().zip(self.scratch[self.origin..].chunks_exact(d * width)) {
+        for (register, lanes) in self.registers.iter_mut().zip(self.scratch.chunks_exact(d * width)) {
             for (k, lanes) in lanes.chunks_exact(width).enumerate() {
                 for (l, &lane) in lanes[..here].iter().enumerate() {
                     register[(start + l) * d + k] = lane;
@@ -123,7 +117,7 @@ impl<T: Simd> Run<'_, T> {
     #[inline(always)]
     fn step<L: Lane<Elem = T>, const D: usize>(&mut self, index: usize, step: usize, start: usize, here: usize, d: usize) {
         let width = L::N;
-        let (registers, work) = self.scratch[self.origin..].split_at_mut(self.registers.len() * d * width);
+        let (registers, work) = self.scratch.split_at_mut(self.registers.len() * d * width);
         let (mut evaluations, mut calls) = (0, self.calls[step]);
         let program = self.program;
         for op in &program.steps[step].ops {

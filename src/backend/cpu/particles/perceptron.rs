@@ -1,85 +1,174 @@
-//! A multilayer perceptron: a block of rows goes through all layers while it is in the cache.
+//! A multilayer perceptron: a few vectors of rows go through all layers while they are in the first-level cache.
+//!
+//! Between the layers a state is features × rows, the order in which a product reads it. A tile of [`C`] outputs × [`R`] vectors
+//! of rows begins as the biases and takes one input after the other, so that a row's sums have one order and its bits are its own.
+//! The weights of a tile lie side by side, packed once a call. Its activations follow at once, and the processor starts the next
+//! tile while they are under way.
 
 use std::f64::consts::{FRAC_1_SQRT_2, LOG2_E};
 
 use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::cpu::gemm::{Matrix, gemm};
-use crate::backend::cpu::lane::{Isa, Kernel, Lane, Simd};
+use crate::backend::cpu::lane::{Aligned, Isa, Kernel, Lane, Simd, both, steps, transpose};
 use crate::backend::{Dense, Real, Rows};
 use crate::program::{Activation, GELU_CUBE, GELU_TANH};
 
-/// Numbers of the widest layer in a block: with those of the layer before, they stay in the second-level cache.
-const BLOCK: usize = 1 << 16;
-/// Most rows of a block, so that there are blocks for every thread; they repay packing a layer's weights many times.
-const ROWS: usize = 512;
+/// Rows of a task; a multiple of the rows of every tile.
+const ROWS: usize = 64;
+/// Outputs of a tile…
+const C: usize = 6;
+/// …and its vectors of rows: 12 sums hide the latency of a multiply-add, and leave 4 of 16 registers for rows and a weight.
+const R: usize = 2;
+/// Bytes of a layer beyond which it leaves the second-level cache from one tile of rows to the next: a panel then meets all rows
+/// of the task while it is at hand.
+const LARGE: usize = 1 << 19;
 
-/// C ← W X + C with W m × k row-major; X is k × n and C m × n, row-major or, where so said, their transposes.
-fn product<T: Simd>(n: usize, w: &[T], (x, x_transposed): (&[T], bool), (c, c_transposed): (&mut [T], bool)) {
-    let (m, k) = (c.len() / n, x.len() / n);
-    let strides = |transposed, rows, columns| if transposed { [1, rows] } else { [columns, 1] };
-    let (x, c) = (Matrix(x, strides(x_transposed, k, n)), Matrix(c, strides(c_transposed, m, n)));
-    gemm([m, k, n], Matrix(w, [k, 1]), x, T::ONE, c);
-}
-
-/// `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs. Between the layers a state is transposed, features × rows, so that
-/// the product finds it in the order in which it wants it.
+/// `out = W_L a(… a(W_1 (s x) + b_1) …) + b_L`, n × outputs.
 pub fn perceptron<T: Simd>(
     isa: Isa,
     rows: Rows<'_, Cpu<T>>,
-    s: f64,
+    scale: f64,
     layers: &[Dense<'_, Cpu<T>>],
     activation: Activation,
     out: &mut [T],
 ) {
     let Rows { points: x, d, .. } = rows;
-    let Some((last, hidden)) = layers.split_last() else { return };
-    let widest = hidden.iter().map(|layer| layer.bias.len()).max().unwrap_or(d);
-    let block = (BLOCK / widest).clamp(16, ROWS);
-    let blocks = out.par_chunks_mut(block * last.bias.len()).zip(x.par_chunks(block * d));
-    blocks.for_each_init(
-        || (Vec::new(), Vec::new()),
-        |(state, next), (out, x)| {
-            let n = x.len() / d;
-            state.clear();
-            state.extend(x.iter().map(|x| T::from_f64(s * x.to_f64())));
-            let mut transposed = true;
-            for layer in hidden {
-                next.clear();
-                layer.bias.iter().for_each(|&b| next.extend(std::iter::repeat_n(b, n)));
-                product(n, layer.weight, (state, transposed), (next, false));
-                T::dispatch(isa, Activate { activation, values: next });
-                std::mem::swap(state, next);
-                transposed = false;
-            }
-            out.chunks_exact_mut(last.bias.len()).for_each(|row| row.copy_from_slice(last.bias));
-            product(n, last.weight, (state, transposed), (out, true));
-        },
+    let Some(last) = layers.last() else { return };
+    let outputs = last.bias.len();
+    let layers: Vec<Packed<T>> = layers.iter().map(Packed::new).collect();
+    let tasks = out.par_chunks_mut(ROWS * outputs).zip(x.par_chunks(ROWS * d));
+    tasks.for_each_init(
+        || [Aligned::new(), Aligned::new()],
+        |states, (out, x)| T::dispatch(isa, Block { x, d, scale, layers: &layers, activation, out, states }),
     );
 }
 
-/// The activation of every value, in place.
-struct Activate<'a, T> {
-    activation: Activation,
-    values: &'a mut [T],
+/// A layer as one panel for each tile: the biases of its outputs, then their weights of one input after the other. Beyond the
+/// last output are zeros.
+struct Packed<T> {
+    inputs: usize,
+    outputs: usize,
+    panels: Vec<T>,
 }
 
-impl<T: Simd> Kernel<T> for Activate<'_, T> {
+impl<T: Simd> Packed<T> {
+    fn new(layer: &Dense<'_, Cpu<T>>) -> Self {
+        let outputs = layer.bias.len();
+        let inputs = layer.weight.len() / outputs;
+        let mut panels = vec![T::zeroed(); outputs.div_ceil(C) * C * (inputs + 1)];
+        for (o, (row, bias)) in layer.weight.chunks_exact(inputs).zip(layer.bias.iter()).enumerate() {
+            let column = panels[o / C * C * (inputs + 1)..].iter_mut().skip(o % C).step_by(C);
+            column.zip(std::iter::once(bias).chain(row)).for_each(|(to, from)| *to = *from);
+        }
+        Self { inputs, outputs, panels }
+    }
+
+    /// `next ← a(W state + b)` for tiles of rows, `stride` numbers each, with a the identity where there is no activation.
+    #[inline(always)]
+    fn apply<L: Lane<Elem = T>>(&self, activation: Option<Activation>, stride: usize, state: &[T], next: &mut [T]) {
+        let width = R * L::N;
+        for (t, panel) in self.panels.chunks_exact(C * (self.inputs + 1)).enumerate() {
+            for (state, next) in both(state.chunks_exact(stride), next.chunks_exact_mut(stride)) {
+                let out = &mut next[t * C * width..][..C * width];
+                tile::<L>(panel, &state[..self.inputs * width], out);
+                if let Some(activation) = activation {
+                    activate_all::<L>(activation, out);
+                }
+            }
+        }
+    }
+}
+
+/// Biases and products of one panel.
+#[inline(always)]
+fn tile<L: Lane>(panel: &[L::Elem], state: &[L::Elem], out: &mut [L::Elem]) {
+    let zero = L::splat(L::Elem::from_f64(0.0));
+    let (bias, weights) = panel.split_at(C);
+    let mut sums = [[zero; R]; C];
+    for c in 0..C {
+        sums[c] = [L::splat(bias[c]); R];
+    }
+    for (x, w) in both(state.chunks_exact(R * L::N), weights.chunks_exact(C)) {
+        let mut rows = [zero; R];
+        for r in 0..R {
+            rows[r] = L::load(&x[r * L::N..]);
+        }
+        for c in 0..C {
+            let w = L::splat(w[c]);
+            for r in 0..R {
+                sums[c][r] = rows[r].mul_add(w, sums[c][r]);
+            }
+        }
+    }
+    // Written as they are: an activation here would keep the sums in memory throughout.
+    for c in 0..C {
+        for r in 0..R {
+            sums[c][r].store(&mut out[(c * R + r) * L::N..]);
+        }
+    }
+}
+
+/// Rows of one task.
+struct Block<'a, T> {
+    x: &'a [T],
+    d: usize,
+    scale: f64,
+    layers: &'a [Packed<T>],
+    activation: Activation,
+    out: &'a mut [T],
+    states: &'a mut [Aligned<T>; 2],
+}
+
+impl<T: Simd> Kernel<T> for Block<'_, T> {
     #[inline(always)]
     fn run<L: Lane<Elem = T>>(self) {
-        let Self { activation, values } = self;
-        match activation {
-            Activation::Relu => each::<L, RELU>(values),
-            Activation::Silu => each::<L, SILU>(values),
-            Activation::Tanh => each::<L, TANH>(values),
-            Activation::GeluTanh => each::<L, GELU_BY_TANH>(values),
-            Activation::Gelu if T::ROUNDING > GELU_ERROR => each::<L, GELU>(values),
-            Activation::Gelu | Activation::Softplus => {
-                for x in values {
-                    let value = activation.value(x.to_f64());
-                    *x = T::from_f64(if value.abs() < T::TINY { 0.0 } else { value });
+        let Self { x, d, scale, layers, activation, out, states: [state, next] } = self;
+        let (width, outputs) = (R * L::N, layers[layers.len() - 1].outputs);
+        let (mut widest, mut largest) = (d, 0);
+        for layer in layers {
+            widest = widest.max(layer.outputs.next_multiple_of(C));
+            largest = largest.max(size_of_val(&layer.panels[..]));
+        }
+        let (stride, rows) = (widest * width, if largest > LARGE { ROWS } else { width });
+        for (x, out) in both(x.chunks(rows * d), out.chunks_mut(rows * outputs)) {
+            let n = x.len() / d;
+            let used = n.div_ceil(width) * stride;
+            state.resize(used);
+            next.resize(used);
+            for (first, state) in both(steps(0..n, width), state.chunks_exact_mut(stride)) {
+                let state = &mut state[..d * width];
+                transpose(x, d, first..n.min(first + width), width, state);
+                for x in state {
+                    *x = T::from_f64(scale * x.to_f64());
                 }
+            }
+            for (k, layer) in layers.iter().enumerate() {
+                layer.apply::<L>((k + 1 < layers.len()).then_some(activation), stride, state, next);
+                std::mem::swap(state, next);
+            }
+            for (i, row) in out.chunks_exact_mut(outputs).enumerate() {
+                for (k, out) in row.iter_mut().enumerate() {
+                    *out = state[i / width * stride + k * width + i % width];
+                }
+            }
+        }
+    }
+}
+
+/// The activation of every value, in place.
+#[inline(always)]
+fn activate_all<L: Lane>(activation: Activation, values: &mut [L::Elem]) {
+    match activation {
+        Activation::Relu => each::<L, RELU>(values),
+        Activation::Silu => each::<L, SILU>(values),
+        Activation::Tanh => each::<L, TANH>(values),
+        Activation::GeluTanh => each::<L, GELU_BY_TANH>(values),
+        Activation::Gelu if L::Elem::ROUNDING > GELU_ERROR => each::<L, GELU>(values),
+        Activation::Gelu | Activation::Softplus => {
+            for x in values {
+                let value = activation.value(x.to_f64());
+                *x = L::Elem::from_f64(if value.abs() < L::Elem::TINY { 0.0 } else { value });
             }
         }
     }
@@ -96,20 +185,13 @@ const TAIL: [f64; 5] = [0.254_829_592, -0.284_496_736, 1.421_413_741, -1.453_152
 /// A precision coarser than this loses nothing by an error of 1.5e-7 in erfc.
 const GELU_ERROR: f64 = 1e-8;
 
-/// The activation of every value, a vector at a time; what is next to nothing is zero, so that no product of the next layer is
-/// denormal.
+/// The activation of whole vectors of values; what is next to nothing is zero, so that no product of the next layer is denormal.
 #[inline(always)]
 fn each<L: Lane, const A: u8>(values: &mut [L::Elem]) {
     let least = constant(L::Elem::TINY);
-    let mut chunks = values.chunks_exact_mut(L::N);
-    for chunk in &mut chunks {
-        activate::<L, A>(L::load(chunk)).flush(least).store(chunk);
+    for values in values.chunks_exact_mut(L::N) {
+        activate::<L, A>(L::load(values)).flush(least).store(values);
     }
-    let rest = chunks.into_remainder();
-    let mut lanes = [L::Elem::from_f64(0.0); 16];
-    lanes[..rest.len()].copy_from_slice(rest);
-    activate::<L, A>(L::load(&lanes)).flush(least).store(&mut lanes);
-    rest.copy_from_slice(&lanes[..rest.len()]);
 }
 
 #[inline(always)]
