@@ -249,7 +249,9 @@ impl Run {
         run.is("command", json!(args.split(' ').next()));
         run.is("version", json!(env!("CARGO_PKG_VERSION")));
         run.is("seed", json!(3));
-        run.is("precision", json!(if args.contains("f64") { "f64" } else { "f32" }));
+        // Of an evaluation `precision` is a share of samples.
+        let arithmetic = if args.starts_with("evaluate") { "arithmetic" } else { "precision" };
+        run.is(arithmetic, json!(if args.contains("f64") { "f64" } else { "f32" }));
         let [seconds, wall] = ["seconds", "wall_seconds"].map(|key| run.record[key].as_f64());
         assert!(seconds.is_none_or(|seconds| seconds >= 0.0 && seconds <= wall.unwrap()), "{args}");
         // Where eps came from: null where there is none.

@@ -18,7 +18,7 @@ const EVALUATE: &str = "divergence divergence_interval w2_squared_exact w2_size 
     coverage_interval coverage_p k energy_distance energy_distance_interval energy_distance_p mmd_squared mmd_squared_interval \
     mmd_squared_p mmd_bandwidth \
     permutations sliced_w2_squared sliced_standard_error sliced_directions \
-    command version inputs a b n m d eps seconds wall_seconds device precision seed";
+    command version inputs a b n m d eps seconds wall_seconds device arithmetic seed";
 const SAMPLE: &str = "method steps nfe grid n d seconds wall_seconds command version inputs field device precision seed flags";
 
 /// `brenier` with `args` in `folder`; it must end with `code`.

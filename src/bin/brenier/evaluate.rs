@@ -15,7 +15,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::output::{Summary, count, in_words, number};
-use crate::session::{Session, Stamped};
+use crate::session::{Arithmetic, Session, Stamped};
 use crate::{Failure, flags, input, memory, progress, signal};
 use likelihood::{LOG_LIKELIHOOD, LikelihoodFlags};
 
@@ -127,7 +127,8 @@ impl Evaluate {
         let taken = begun.elapsed().as_secs_f64();
         spinner.finish_and_clear();
         signal::check()?;
-        let record = session.stamped("evaluate", Record { a: ends[0], b: ends[1], record: &found }, device, taken);
+        let mut record = session.stamped("evaluate", Record { a: ends[0], b: ends[1], record: &found }, device, taken);
+        record.precision = Arithmetic::Arithmetic(device.precision().name());
         session.finish(&record, folder.as_ref(), &self.summary(&record).text())
     }
 

@@ -1,5 +1,6 @@
 //! One run of one command: its shared flags, and how it ends.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -45,6 +46,22 @@ struct Printed<'a, R> {
     inputs: &'a Map<String, Value>,
 }
 
+/// The precision of the arithmetic, by the key that tells of it.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arithmetic {
+    Precision(&'static str),
+    /// Where `precision` is a share of samples.
+    Arithmetic(&'static str),
+}
+
+impl fmt::Display for Arithmetic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Precision(name) | Self::Arithmetic(name)) = self;
+        f.write_str(name)
+    }
+}
+
 /// A command's own record between what the record of every run on a device begins and ends with.
 #[derive(Serialize)]
 pub struct Stamped<'a, R> {
@@ -57,7 +74,8 @@ pub struct Stamped<'a, R> {
     /// Since the process started.
     wall_seconds: f64,
     pub device: &'a str,
-    pub precision: &'static str,
+    #[serde(flatten)]
+    pub precision: Arithmetic,
     seed: u32,
     /// None where the command has its own, or raises none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +104,7 @@ impl Session {
             seconds,
             wall_seconds: self.wall_seconds(),
             device: device.name(),
-            precision: device.precision().name(),
+            precision: Arithmetic::Precision(device.precision().name()),
             seed: self.shared.seed,
             flags: None,
         }
