@@ -32,8 +32,8 @@ pub use by_class::{ClassRecord, ClassRow, Labels};
 pub use compare::{Compare, Named};
 pub use descent::{Descend, DescentRecord};
 pub use entrants::{ENTRANTS, Entrant, Mark};
-pub use evaluate::{Evaluate, EvaluateRecord};
-pub use judging::{Estimates, Judged, Judging};
+pub use evaluate::{Evaluate, EvaluateRecord, FeatureRecord, Features};
+pub use judging::{Copied, Estimates, Judged, Judging};
 pub use record::{
     CompareRecord, Comparison, Family, Flag, Found, FreeEnergy, Ledger, NamedGrid, NoiseFloor, Reclocked, Row, Trajectory,
 };

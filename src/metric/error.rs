@@ -21,9 +21,40 @@ pub enum MetricError {
     /// A reference without extent, which gives no ε to measure with.
     #[error("all points of the reference lie in one place, so its own spread gives no eps to measure with")]
     NoSpread,
+    /// Features of another number of points.
+    #[error(
+        "the features of {name} have {rows} rows and {name} has {points} points; give the features of each point, row by row"
+    )]
+    Rows {
+        /// Whose features.
+        name: &'static str,
+        /// Their number.
+        rows: usize,
+        /// The number of points.
+        points: usize,
+    },
+    /// Features of a law.
+    #[error("{name} is a law and has no rows that features could belong to; give its points in a file")]
+    NoRows {
+        /// Whose features.
+        name: &'static str,
+    },
+    /// Training points without a neighbour.
+    #[error("all training points lie in one place, so none has a neighbour to be copied from; give the training set itself")]
+    OnePlace,
     /// A cloud without pairs.
     #[error("a cloud has a single point with mass, and distances within it need two; give more samples")]
     Single,
+    /// Fewer points than neighbours.
+    #[error(
+        "a cloud has {points} points with mass, and a ball to neighbour {k} needs {}; use fewer neighbours, or more samples", k + 1
+    )]
+    FewNeighbours {
+        /// Neighbours asked for.
+        k: usize,
+        /// Points with mass.
+        points: usize,
+    },
     /// Start and end points that are not the same particles.
     #[error("{start} start points and {end} end points are not pairs; give one end point a start point, without weights")]
     Unpaired {

@@ -15,14 +15,17 @@
 
 mod clusters;
 pub mod error;
+pub mod fidelity;
 pub mod flag;
 pub mod floor;
 pub mod frechet;
 pub mod judge;
 pub mod kernel;
+pub mod memorisation;
 pub mod modes;
 pub mod moments;
 pub mod nearest;
+mod neighbours;
 mod null;
 pub mod pair_blocks;
 pub mod resample;
@@ -31,11 +34,13 @@ pub mod straightness;
 pub mod wasserstein;
 
 pub use error::MetricError;
+pub use fidelity::{Fidelity, fidelity};
 pub use flag::Flag;
 pub use floor::{Floor, Law, NoiseFloor};
 pub use frechet::frechet_distance;
 pub use judge::{Judge, Verdict};
 pub use kernel::{Estimator, energy_distance, median_of_pairs, mmd_squared};
+pub use memorisation::{Memorisation, memorisation};
 pub use modes::{Modes, mode_weights};
 pub use moments::{mean_distance, variance_ratio};
 pub use nearest::{median_distance, nearest};

@@ -7,10 +7,10 @@
 //! Var T = f/(1 − f) Var T*        f the share of the units that T* sees, about ½
 //! ```
 //!
-//! and T ± 1.96 √Var T covers the mean of T over fresh samples of the same sizes. Terms of second order count up to threefold, so the
-//! interval is too wide where T is near its null; there the p-value serves: by b of P relabellings of the pooled units that are as
-//! extreme as T, p = (b + 1)/(P + 1) (Phipson, Smyth 2010). Under the null the units are exchangeable, so P(p ≤ α) ≤ α, with equality
-//! at the multiples of 1/(P + 1) unless values tie.
+//! and T ± 1.96 √Var T covers the mean of T over fresh samples of the same sizes. Terms of second order count up to threefold, so
+//! the interval is too wide where T is near its null; there the p-value serves: by b of P relabellings of the pooled units that
+//! are as extreme as T, p = (b + 1)/(P + 1) (Phipson, Smyth 2010). Under the null the units are exchangeable, so P(p ≤ α) ≤ α,
+//! with equality at the multiples of 1/(P + 1) unless values tie.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -39,11 +39,11 @@ const ROUNDING: f64 = 1e-12;
 pub struct Estimate {
     /// Its value.
     pub value: f64,
-    /// Covers its mean over fresh samples of the same sizes with a chance of about 95 %, away from the null; none where the samples
-    /// are too small to be halved.
+    /// Covers its mean over fresh samples of the same sizes with a chance of about 95 %, away from the null; none where the
+    /// samples are too small to be halved.
     pub interval: Option<[f64; 2]>,
-    /// The chance, at most, of a value as extreme between two samples of one law; none where it was not asked for, or where weights
-    /// leave too few points.
+    /// The chance, at most, of a value as extreme between two samples of one law; none where it was not asked for, or where
+    /// weights leave too few points.
     pub p: Option<f64>,
 }
 
@@ -87,8 +87,8 @@ impl Units {
         [vec![Sample::A; self.a], vec![Sample::B; self.b]].concat()
     }
 
-    /// Half the widths of intervals of the K numbers of `statistic`, by half-samples of both; NaN where a sample has too few units or
-    /// `statistic` is not finite.
+    /// Half the widths of intervals of the K numbers of `statistic`, by half-samples of both; NaN where a sample has too few
+    /// units or `statistic` is not finite.
     ///
     /// # Errors
     /// [`TransportError::Stopped`] when the watch says stop.
@@ -179,20 +179,30 @@ fn replicates<T: Send>(count: u32, watch: &Watch<'_>, of: impl Fn(u32) -> T + Sy
 }
 
 impl Estimate {
-    /// `value` ± `half_width`, cut to where such a value can lie.
-    pub(crate) fn new(value: f64, half_width: f64, p: Option<f64>, [low, high]: [f64; 2]) -> Self {
+    /// The interval about a distance, which is not negative, of standard error `error`.
+    pub fn normal(value: f64, error: f64) -> [f64; 2] {
+        [(value - NORMAL_QUANTILE * error).max(0.0), value + NORMAL_QUANTILE * error]
+    }
+
+    /// `value` ± `half_width`, cut to where such a value can lie; what is NaN is none.
+    pub(crate) fn new(value: f64, half_width: f64, p: f64, [low, high]: [f64; 2]) -> Self {
         let interval = half_width.is_finite().then(|| [(value - half_width).max(low), (value + half_width).min(high)]);
-        Self { value, interval, p: p.filter(|p| p.is_finite()) }
+        Self { value, interval, p: p.is_finite().then_some(p) }
     }
 }
 
-/// Points of equal weights of the law that `cloud` stands for: each is kept with the chance a_i/max a, so that none is drawn twice, as
-/// relabelling asks for. A cloud without weights is its own.
+/// Points of equal weights of the law that `cloud` stands for: each is kept with the chance a_i/max a, so that none is drawn
+/// twice, as relabelling asks for. A cloud without weights is its own.
 pub(crate) fn thinned(cloud: &Cloud, seed: u32, side: u32) -> Cloud {
-    let Some(weights) = cloud.weights() else { return cloud.clone() };
+    if cloud.weights().is_none() { cloud.clone() } else { cloud.uniform_at(&thinned_rows(cloud, seed, side)) }
+}
+
+/// The rows of [`thinned`].
+pub(crate) fn thinned_rows(cloud: &Cloud, seed: u32, side: u32) -> Vec<usize> {
+    let Some(weights) = cloud.weights() else { return (0..cloud.len()).collect() };
     let (philox, largest) = (Philox::new(seed, Stream::Bootstrap), weights.iter().copied().fold(0.0, f64::max));
     let kept = |i: &usize| philox.uniform(*i as u32, THIN_STEP + side, 0) * largest < weights[*i];
-    cloud.uniform_at(&(0..cloud.len()).filter(kept).collect::<Vec<_>>())
+    (0..cloud.len()).filter(kept).collect()
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 
 use crate::backend::Device;
 use crate::measure::Cloud;
-use crate::transport::TransportError;
 use crate::transport::gradient::Gradient;
 use crate::transport::problem::Problem;
 use crate::transport::solver::Sinkhorn;
+use crate::transport::{Potentials, TransportError};
 use crate::watch::Watch;
 
 /// Sinkhorn divergences to one fixed cloud, whose self-term is solved once.
@@ -94,6 +94,25 @@ impl Divergence {
         let cross = self.problem.between(cloud, self.problem.target())?;
         let cross_term = self.solver.solve_watched(&cross, None, device, watch.not_keeping())?.dual;
         self.debias_watched(cloud, cross_term, device, watch.not_keeping())
+    }
+
+    /// The first variations of S_ε(`cloud`, reference) in the weights of both clouds, f − p and g − q, each up to a constant, in
+    /// units of c: f and g are the potentials between the clouds, p and q those of each with itself.
+    ///
+    /// # Errors
+    /// As [`Divergence::from_watched`].
+    pub fn variations_watched(&self, cloud: &Cloud, device: &Device, watch: Watch<'_>) -> Result<[Vec<f64>; 2], TransportError> {
+        let reference = self.problem.target();
+        let potentials = |source: &Cloud, target: &Cloud| {
+            let problem = self.problem.between(source, target)?;
+            Ok::<_, TransportError>(self.solver.solve_watched(&problem, None, device, watch.not_keeping())?.potentials)
+        };
+        let (cross, own) = (potentials(cloud, reference)?, [potentials(cloud, cloud)?, potentials(reference, reference)?]);
+        let less = |cross: Vec<f64>, own: &Potentials| -> Vec<f64> {
+            let own = own.f.iter().zip(&own.g).map(|(f, g)| 0.5 * (f + g));
+            cross.into_iter().zip(own).map(|(cross, own)| cross - own).collect()
+        };
+        Ok([less(cross.f, &own[0]), less(cross.g, &own[1])])
     }
 
     /// S_ε(`cloud`, reference) and its gradient with respect to `cloud`; the points' is 0 between equal measures.

@@ -54,7 +54,7 @@ mod values;
 
 pub use assignment::{Assignment, assign};
 pub use barycenter::{Barycenter, Between, Coupling};
-pub use by_class::{ClassLabels, ClassPairing, ClassProblem};
+pub use by_class::{ClassLabels, ClassPairing, ClassPairs, ClassProblem};
 pub use conditional::{Conditional, Draws, Partners};
 pub use convention::Convention;
 pub use cost::{CostFunction, GroundCost};

@@ -448,3 +448,29 @@ fn a_log_likelihood_is_of_points_of_the_space_of_a_model_or_law() {
     refused("evaluate 8gaussians --log-likelihood moons --n 3 --condition c.csv", 1, "2 conditions for 3 points");
     refused("evaluate moons moons --condition c.csv", 2, "belong to --log-likelihood");
 }
+
+#[test]
+fn what_cannot_be_judged_is_refused_in_words() {
+    let folder = folder();
+    npy(folder.path().join("one.npy"), &[[0.0, 1.0]]);
+    npy(folder.path().join("six.npy"), &[[0.0, 1.0], [1.0, 0.0], [2.0, 3.0], [4.0, 1.0], [0.5, 2.0], [3.0, 0.2]]);
+    npy(folder.path().join("nan.npy"), &[[0.0, f64::NAN]; 6]);
+    fs::write(folder.path().join("line.csv"), "0\n1\n2\n3\n4\n5\n").unwrap();
+    fs::write(folder.path().join("same.csv"), "1,2\n1,2\n1,2\n").unwrap();
+    let refused = |args: &str, code: i32, words: &[&str]| refused(folder.path(), args, code, words);
+    refused("evaluate one.npy six.npy", 1, &["a single point with mass", "give more samples"]);
+    refused("evaluate six.npy six.npy --k 6", 1, &["6 points with mass", "neighbour 6 needs 7", "fewer neighbours"]);
+    refused("evaluate six.npy six.npy --k 0", 2, &["--k"]);
+    refused("evaluate six.npy six.npy --train same.csv", 1, &["training points lie in one place"]);
+    refused("evaluate six.npy six.npy --features one.npy six.npy", 1, &["features of A have 1 rows and A has 6 points"]);
+    refused("evaluate six.npy six.npy --features six.npy one.npy", 1, &["features of B have 1 rows and B has 6 points"]);
+    refused("evaluate six.npy six.npy --features six.npy line.csv", 1, &["dimensions 2 and 1"]);
+    refused("evaluate six.npy six.npy --features six.npy nan.npy", 1, &["nan.npy", "row 0, column 1"]);
+    refused("evaluate six.npy six.npy --features six.npy", 2, &["--features"]);
+    refused("evaluate six.npy six.npy --features six.npy moons", 1, &["--features moons is a law"]);
+    refused("evaluate moons six.npy --features six.npy six.npy", 1, &["A is a law and has no rows"]);
+    refused("evaluate six.npy six.npy --features six.npy six.npy six.npy", 2, &["give that with --train"]);
+    let train = "evaluate six.npy six.npy --train six.npy --features six.npy six.npy one.npy";
+    refused(train, 1, &["features of the training set have 1 rows"]);
+    refused("evaluate 8gaussians --log-likelihood moons --k 2", 2, &["cannot be used with"]);
+}

@@ -113,7 +113,7 @@ fn an_experiment_makes_its_runs_and_judges_them() {
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         let record: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((&record["runs"]["a"]["n"], &record["runs"]["b"]["m"]), (&n.into(), &50.into()));
-        assert_eq!((&record["runs"]["a"]["seed"], &record["runs"]["b"]["precision"]), (&7.into(), &"f64".into()));
+        assert_eq!((&record["runs"]["a"]["seed"], &record["runs"]["b"]["arithmetic"]), (&7.into(), &"f64".into()));
         assert_eq!(
             (&record["title"], &record["met"], &record["expectations"][1]["found"]),
             (&"t".into(), &true.into(), &1.0.into())

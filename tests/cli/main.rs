@@ -26,5 +26,6 @@ mod records;
 mod sample;
 mod schedule;
 mod session;
+mod tables;
 mod times;
 mod train;

@@ -109,6 +109,27 @@ fn geodesic_prints_and_writes_what_the_page_says() {
 }
 
 #[test]
+fn evaluate_prints_and_writes_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let philox = Philox::new(0, Stream::Source);
+    for (k, (name, d)) in [("x.npy", 2), ("y.npy", 2), ("of-x.npy", 3), ("of-y.npy", 3)].into_iter().enumerate() {
+        let numbers: Vec<f64> = (0..30 * d).map(|i| philox.uniform(i as u32, k as u32, 0)).collect();
+        write_npy(&folder.path().join(name), &numbers, &[30, d], Float::F64).unwrap();
+    }
+    let runs =
+        ["evaluate 8gaussians 8gaussians --n 40", "evaluate x.npy y.npy --train x.npy --features of-x.npy of-y.npy of-x.npy"];
+    let mut page = documented("evaluate", "key");
+    page.remove("features");
+    let mut found = BTreeSet::new();
+    runs.iter().for_each(|args| found.extend(run(folder.path(), args).0));
+    let found: BTreeSet<String> = found.iter().map(|key| key.strip_prefix("features.").unwrap_or(key).to_owned()).collect();
+    let common: BTreeSet<String> = documented("Common", "key").into_iter().chain(["a", "b"].map(str::to_owned)).collect();
+    assert!(page.is_subset(&found), "{:?}", page.difference(&found));
+    let rest: Vec<_> = found.difference(&page).filter(|key| !common.contains(*key)).collect();
+    assert!(rest.is_empty(), "{rest:?}");
+}
+
+#[test]
 fn a_log_likelihood_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     let runs = [
@@ -157,8 +178,10 @@ fn the_lists_of_compare_have_the_keys_that_the_page_says() {
 fn sample_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("times.txt"), "0\n0.3\n1\n").unwrap();
+    write_npy(&folder.path().join("pictures.npy"), &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], &[2, 1, 2, 2], Float::F32).unwrap();
     let runs = [
         "sample moons --n 60 --steps 2 --trajectory",
+        "sample pictures.npy --n 3 --steps 2",
         "sample normal --n 60 --times times.txt",
         "sample normal --n 60 --method dopri5 --log-p",
     ];
@@ -236,7 +259,9 @@ impl Run {
         run.is("command", json!(args.split(' ').next()));
         run.is("version", json!(env!("CARGO_PKG_VERSION")));
         run.is("seed", json!(3));
-        run.is("precision", json!(if args.contains("f64") { "f64" } else { "f32" }));
+        // Of an evaluation `precision` is a share of samples.
+        let arithmetic = if args.starts_with("evaluate") { "arithmetic" } else { "precision" };
+        run.is(arithmetic, json!(if args.contains("f64") { "f64" } else { "f32" }));
         let [seconds, wall] = ["seconds", "wall_seconds"].map(|key| run.record[key].as_f64());
         assert!(seconds.is_none_or(|seconds| seconds >= 0.0 && seconds <= wall.unwrap()), "{args}");
         // Where eps came from: null where there is none.
@@ -537,8 +562,26 @@ fn the_record_of_an_evaluation_is_that_of_its_clouds() {
     run.is("permutations", json!(499));
     run.is("sliced_directions", json!(128));
     run.undetermined("mmd_bandwidth sliced_w2_squared sliced_standard_error", "of pairs and directions drawn by the seed");
-    let by_seed = "energy_distance_interval energy_distance_p mmd_squared_interval mmd_squared_p";
-    run.undetermined(by_seed, "of half-samples and relabellings by the seed");
+    for key in ["precision", "recall", "density", "coverage", "energy_distance", "mmd_squared", "memorised_share"] {
+        run.undetermined(&format!("{key}_interval {key}_p"), "of half-samples and relabellings by the seed");
+    }
+    run.undetermined("divergence_interval", "of potentials that are not written");
+    run.is("k", json!(5));
+    let radii = |cloud: &Cloud| -> Vec<f64> {
+        let of = |x: &[f64]| {
+            let mut all: Vec<f64> = cloud.rows().map(|y| square(x, y)).collect();
+            all.sort_by(f64::total_cmp);
+            all[5] // the point itself is the first
+        };
+        cloud.rows().map(of).collect()
+    };
+    let share = |found: &mut dyn Iterator<Item = bool>| found.map(|found| f64::from(u8::from(found))).sum::<f64>() / 48.0;
+    let (of_x, of_y) = (radii(&x), radii(&y));
+    let balls = |x: &[f64]| y.rows().zip(&of_y).filter(|(y, radius)| square(x, y) <= **radius).count();
+    run.near("precision", share(&mut x.rows().map(|x| balls(x) > 0)), 1e-12);
+    run.near("recall", share(&mut y.rows().map(|y| x.rows().zip(&of_x).any(|(x, radius)| square(x, y) <= *radius))), 1e-12);
+    run.near("density", x.rows().map(balls).sum::<usize>() as f64 / (5.0 * 48.0), 1e-12);
+    run.near("coverage", share(&mut y.rows().zip(&of_y).map(|(y, radius)| x.rows().any(|x| square(x, y) <= *radius))), 1e-12);
     run.settle();
 }
 
@@ -708,7 +751,7 @@ fn a_converted_file_is_the_same_measure() {
         let mut command = Command::cargo_bin("brenier").unwrap();
         command.current_dir(folder.path()).args(args.split_whitespace()).assert().code(code).get_output().clone()
     };
-    for out in ["b.npz", "b.safetensors"] {
+    for out in ["b.npz", "b.safetensors", "b.parquet"] {
         let record: Value = serde_json::from_slice(&generate(out, "", 0).stdout).unwrap();
         assert_eq!(
             (&record["n"], &record["d"], &record["file"], &record["name"]),

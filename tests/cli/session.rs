@@ -13,10 +13,12 @@ use tempfile::TempDir;
 const TRANSPORT: &str = "command n m d cost eps eps_origin iterations converged marginal_error transport_cost w2_squared w2_squared_kind dual \
     regularised_cost seconds wall_seconds device precision seed flags version inputs source target";
 const ENTROPIC: &str = "gap entropy mass verdict residuals skipped_mass_bound";
-const EVALUATE: &str = "divergence w2_squared_exact w2_size noise_floor variance_ratio mean_distance nn_a_to_b flags \
-    energy_distance energy_distance_interval energy_distance_p mmd_squared mmd_squared_interval mmd_squared_p mmd_bandwidth \
+const EVALUATE: &str = "divergence divergence_interval w2_squared_exact w2_size noise_floor variance_ratio mean_distance nn_a_to_b flags \
+    precision precision_interval precision_p recall recall_interval recall_p density density_interval density_p coverage \
+    coverage_interval coverage_p k energy_distance energy_distance_interval energy_distance_p mmd_squared mmd_squared_interval \
+    mmd_squared_p mmd_bandwidth \
     permutations sliced_w2_squared sliced_standard_error sliced_directions \
-    command version inputs a b n m d eps seconds wall_seconds device precision seed";
+    command version inputs a b n m d eps seconds wall_seconds device arithmetic seed";
 const SAMPLE: &str = "method steps nfe grid n d seconds wall_seconds command version inputs field device precision seed flags";
 
 /// `brenier` with `args` in `folder`; it must end with `code`.
@@ -391,6 +393,22 @@ fn evaluate_prints_the_keys_of_the_interface() {
     assert_eq!(keys(&of_law["noise_floor"]), named("divergence w2_squared_exact"));
     let written: Value = serde_json::from_slice(&fs::read(folder.path().join("e/run.json")).unwrap()).unwrap();
     assert_eq!(written, of_law);
+}
+
+/// What is found of features that are the points is what is found of the points, to the bit.
+#[test]
+fn features_are_measured_as_points_are() {
+    let folder = TempDir::new().unwrap();
+    for (seed, name) in ["x.npy", "y.npy", "t.npy"].iter().enumerate() {
+        brenier(folder.path(), &format!("generate moons --n 60 --seed {seed} --out {name}"), 0);
+    }
+    let record = json(folder.path(), "evaluate x.npy y.npy --train t.npy --features x.npy y.npy t.npy");
+    let of_features = record["features"].as_object().unwrap();
+    assert!(of_features["frechet_distance"].as_f64().unwrap() > 0.0);
+    for (key, value) in of_features.iter().filter(|(key, _)| *key != "frechet_distance") {
+        assert_eq!(*value, record[key], "{key}");
+    }
+    assert!(of_features.contains_key("authenticity_p") && of_features.contains_key("flags"));
 }
 
 #[test]

@@ -54,7 +54,7 @@ def evaluate(a, b, train=None, seed=0):
                 np.save(f"{folder}/{name}.npy", points)
                 points = f"{folder}/{name}.npy"
             args += ["--train", points] if name == "train" else [points]
-        run = subprocess.run(args + ["--json", "--threads", "1", "--seed", str(seed)], capture_output=True, text=True)
+        run = subprocess.run(args + ["--permutations", "0", "--json", "--threads", "1", "--seed", str(seed)], capture_output=True, text=True)
         if run.returncode:
             sys.exit(f"exit {run.returncode}: {run.stderr}")
         return json.loads(run.stdout)

@@ -238,8 +238,8 @@ fn a_noise_level_outside_of_the_training_is_refused() {
 
 #[test]
 fn a_particle_is_the_same_bit_for_bit_whatever_the_batch_and_the_threads() {
-    // Wide enough for more than one block of k (256) and of columns, and a width that fills no vector.
-    for (d, width) in [(2, 300), (5, 37), (64, 16)] {
+    // Wide enough that all rows of a task meet a panel of the processor's, and widths that fill no panel.
+    for (d, width) in [(2, 364), (5, 37), (64, 16)] {
         let draw = |n: usize, seed| Mixture::standard_normal(1).sample(n, seed, Stream::Source, 0).points().to_vec();
         let scaled = |n: usize, seed| draw(n, seed).iter().map(|x| x / (width as f64).sqrt()).collect::<Vec<f64>>();
         let features = Features::Waves { omega: vec![1.0, 3.0], order: Order::SinesFirst };

@@ -14,7 +14,7 @@ use brenier::backend::Device;
 use brenier::checkpoint::{Checkpoint, Part};
 use brenier::measure::Cloud;
 use brenier::metric::Flag;
-use brenier::transport::{ClassPairing, ClassProblem, CostScale, Outcome, Problem, TransportError};
+use brenier::transport::{ClassPairing, ClassPairs, ClassProblem, CostScale, Outcome, Problem, TransportError};
 use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
@@ -101,7 +101,7 @@ impl Couple {
 
     fn draw(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
-        let (source, target) = self.ends.measures()?;
+        let (source, target) = self.ends.measures(session)?;
         let (mut source, mut target) =
             (End::new(source, self.batch, self.ends.n, 0), End::new(target, self.batch, self.ends.n, 1));
         let mut known = self.known.read(&source, &target)?;
@@ -159,7 +159,7 @@ impl Couple {
             let step = batches.wrapping_mul(known.streams());
             let mut pairing = ClassPairing::new(&problems, &outcomes, here, self.without_replacement, (seed, step))?;
             let tell = |_: Progress<'_>| !signal::interrupted();
-            while let Some((drawn, classes)) = pairing.next_round(device, &Watch::telling(&tell))? {
+            while let Some(ClassPairs { pairs: drawn, classes }) = pairing.next_round(device, &Watch::telling(&tell))? {
                 signal::check()?;
                 for ((&i, &j), class) in drawn.source.iter().zip(&drawn.target).zip(classes) {
                     let (i, j) = (i as usize, j as usize);

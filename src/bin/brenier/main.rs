@@ -94,7 +94,7 @@ enum Work {
     Evaluate(evaluate::Evaluate),
     Geodesic(geodesic::Geodesic),
     Jko(jko::Jko),
-    Sample(sample::Sample),
+    Sample(Box<sample::Sample>),
     Train(train::Train),
     Schedule(schedule::ScheduleTable),
     Generate(generate::Generate),

@@ -1,5 +1,6 @@
 //! One run of one command: its shared flags, and how it ends.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -45,6 +46,22 @@ struct Printed<'a, R> {
     inputs: &'a Map<String, Value>,
 }
 
+/// The precision of the arithmetic, by the key that tells of it.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arithmetic {
+    Precision(&'static str),
+    /// Where `precision` is a share of samples.
+    Arithmetic(&'static str),
+}
+
+impl fmt::Display for Arithmetic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Precision(name) | Self::Arithmetic(name)) = self;
+        f.write_str(name)
+    }
+}
+
 /// A command's own record between what the record of every run on a device begins and ends with.
 #[derive(Serialize)]
 pub struct Stamped<'a, R> {
@@ -57,7 +74,8 @@ pub struct Stamped<'a, R> {
     /// Since the process started.
     wall_seconds: f64,
     pub device: &'a str,
-    pub precision: &'static str,
+    #[serde(flatten)]
+    pub precision: Arithmetic,
     seed: u32,
     /// None where the command has its own, or raises none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +104,7 @@ impl Session {
             seconds,
             wall_seconds: self.wall_seconds(),
             device: device.name(),
-            precision: device.precision().name(),
+            precision: Arithmetic::Precision(device.precision().name()),
             seed: self.shared.seed,
             flags: None,
         }
@@ -170,7 +188,8 @@ impl Session {
         identity.remove("threads"); // no result depends on it
         let words = self.inputs.get(COMMAND).and_then(Value::as_str).and_then(shlex::split).unwrap_or_default();
         let inputs = self.inputs.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
-        for (key, path) in inputs.chain(words.iter().map(|word| (word.as_str(), word.as_str()))) {
+        let lists = self.inputs.values().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+        for (key, path) in inputs.chain(lists.chain(words.iter().map(String::as_str)).map(|word| (word, word))) {
             if Path::new(path).is_file() {
                 identity.insert(format!("contents of {key}"), checksum(File::open(path)?)?.into());
             }

@@ -164,7 +164,7 @@ impl Train {
 
     fn train(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
-        let (source, target) = input::ends((&self.source, None), (&self.target, None))?;
+        let (source, target) = input::ends(session, (&self.source, None), (&self.target, None))?;
         let d = target.dim();
         let (training, heldout) = halves(&target, seed)?;
         let trainer = self.trainer(seed)?;
@@ -270,7 +270,7 @@ impl Train {
         let Moves::Program(program) = &course.moves else { return Err("the method of judging is a program".into()) };
         let samples = Cloud::new(program.run(&field, &start, Noise::NONE, device)?, d)?;
         let train = if let Measure::Finite(cloud) = training { Some(cloud) } else { None };
-        let evaluate = Evaluate { n: SAMPLES as usize, seed, train, permutations: 0 };
+        let evaluate = Evaluate { n: SAMPLES as usize, seed, train, permutations: 0, ..Evaluate::default() };
         let tell = |_: Progress<'_>| !signal::interrupted();
         let watch = Watch::telling(&tell).keeping(checkpoint.part(JUDGED));
         let found = evaluate.run(&Measure::Finite(samples), heldout, device, watch)?;

@@ -19,7 +19,7 @@ use brenier::transport::{ClosedForm, ExactPlan, LinePlan, LowRank, Plan, Problem
 use clap::{Args, Id};
 
 use crate::output::{Folder, counted, number};
-use crate::session::Session;
+use crate::session::{Arithmetic, Session};
 use crate::solver::collapse;
 use crate::{Failure, flags, input, signal};
 use entropic::{Entropic, Penalties};
@@ -94,7 +94,7 @@ impl Transport {
         if self.entropic.top_k.is_some() && session.shared.out.is_none() {
             return Err(flags::bad_usage("--top-k writes partners.npz; say into which folder with --out DIR"));
         }
-        let measures = self.ends.measures()?;
+        let measures = self.ends.measures(session)?;
         let device = match self.for_the_processor(&measures) {
             Some(what) => session.processor_for(what)?,
             None => session.device()?,
@@ -219,7 +219,7 @@ impl Transport {
             }
         });
         let mut record = session.stamped("transport", record, device, seconds).flagged(flags);
-        record.precision = solved.precision.name();
+        record.precision = Arithmetic::Precision(solved.precision.name());
         let mut summary = record.own.summary();
         record.time(&mut summary);
         session.finish_solve(&record, folder, &summary.text(), unconverged.as_deref())
