@@ -434,6 +434,10 @@ impl HostField for Served {
         self.dim
     }
 
+    fn shape(&self) -> Vec<usize> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).shape.clone()
+    }
+
     fn prediction(&self) -> Prediction {
         self.signature.as_ref().map_or(Prediction::Score, Signature::prediction)
     }

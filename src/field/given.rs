@@ -41,6 +41,11 @@ pub trait HostField: Send + Sync {
     /// Dimension d of the points.
     fn dim(&self) -> usize;
 
+    /// The extents of a point, whose product is d: channels × height × width of a picture.
+    fn shape(&self) -> Vec<usize> {
+        vec![self.dim()]
+    }
+
     /// What [`HostField::predict`] gives: x̂₀ unless said otherwise.
     fn prediction(&self) -> Prediction {
         Prediction::Denoised

@@ -86,6 +86,17 @@ impl Field {
         }
     }
 
+    /// The extents of a point, whose product is d: channels × height × width of a picture where the model or the data say so.
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::DataSet(cloud) => cloud.shape(),
+            Self::Given(field) => field.shape(),
+            Self::Classes(classes) => classes.fields()[0].shape(),
+            Self::Guided(guided) => guided.parts()[0].1.shape(),
+            Self::Mixture(_) | Self::Transport { .. } | Self::Network(_) => vec![self.dim()],
+        }
+    }
+
     /// Whether the field at σ = 0 is known beyond x̂₀: for a law with a density and for a network whose prediction says it, not
     /// for points.
     pub fn is_regular_at_data(&self) -> bool {

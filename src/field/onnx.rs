@@ -23,8 +23,6 @@ use crate::random::{Philox, Stream};
 
 /// Coordinates, or numbers of conditions, in one call: more make a network no faster.
 const COORDINATES: usize = 1 << 18;
-/// Points of the larger of the two calls that tell what a point takes.
-const MEASURED: usize = 8;
 
 /// Which inputs of the file are which, where shapes do not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,23 +161,17 @@ impl Onnx {
         })
     }
 
-    /// The model in calls of as many points as take at most `bytes` of memory, and one at least: what a point takes is measured, as
-    /// the growth from a call of one to a call of eight. Where the file fixes the points of a call there is nothing to choose.
+    /// The model in calls of as many points as take at most `bytes` of memory, and one at least, by what a call of one point takes.
+    /// Where the file fixes the points of a call there is nothing to choose.
     ///
     /// # Errors
     /// [`FieldError::Given`] when the model fails.
     pub fn within(mut self, bytes: u64) -> Result<Self, FieldError> {
-        let most = self.rows.min(MEASURED);
-        if self.is_fixed || most == 1 {
-            return Ok(self);
-        }
-        let peak = |rows| -> Result<Option<u64>, FieldError> {
-            self.probe(rows)?;
-            Ok(arena::peak(&self.session.lock().unwrap_or_else(PoisonError::into_inner)))
-        };
-        if let (Some(of_one), Some(of_most)) = (peak(1)?, peak(most)?) {
-            let of_each = (of_most.saturating_sub(of_one) / (most as u64 - 1)).max(1);
-            self.rows = self.rows.min((bytes / of_each).max(1) as usize);
+        if !self.is_fixed && self.rows > 1 {
+            self.probe(1)?;
+            let of_one = arena::of_calls(&self.session.lock().unwrap_or_else(PoisonError::into_inner));
+            let fitting = of_one.map_or(self.rows, |of_one| (bytes / of_one.max(1)).max(1) as usize);
+            self.rows = self.rows.min(fitting);
         }
         Ok(self)
     }
@@ -187,11 +179,6 @@ impl Onnx {
     /// Points of a call: exactly, where the file fixes them, else at most.
     pub fn points_of_a_call(&self) -> usize {
         self.rows
-    }
-
-    /// The shape of one point, as the file has it: channels × height × width of a picture.
-    pub fn shape(&self) -> Vec<usize> {
-        self.ports.points.shape[1..].iter().map(|extent| *extent as usize).collect()
     }
 
     /// One sentence on what the model takes.
@@ -286,6 +273,10 @@ impl Conditional for Onnx {
 impl HostField for Onnx {
     fn dim(&self) -> usize {
         self.dim
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        self.ports.points.shape[1..].iter().map(|extent| *extent as usize).collect()
     }
 
     fn prediction(&self) -> Prediction {

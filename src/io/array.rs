@@ -69,10 +69,11 @@ impl Layout {
     /// [`Layout::decode`] as points, one a row: in f32 where that keeps every number of the type.
     pub fn cloud(&self, bytes: &[u8]) -> Result<Cloud, Fault> {
         let dim = dimension(&self.shape)?;
-        Ok(match self.numbers::<f32>(bytes)? {
+        let cloud = match self.numbers::<f32>(bytes)? {
             Numbers::Single(points) => Cloud::of_f32(points, dim)?,
             Numbers::Double(points) => Cloud::new(points, dim)?,
-        })
+        };
+        Ok(if self.shape.len() > 2 { cloud.with_shape(&self.shape[1..]) } else { cloud })
     }
 
     /// How many numbers there are, if `bytes` hold as many.

@@ -3,6 +3,7 @@
 use csv::{ByteRecord, ReaderBuilder, Trim};
 use thiserror::Error;
 
+use crate::io::columns::place;
 use crate::io::{Array, Fault};
 
 /// A table, and what whoever wrote it should know about how it was read.
@@ -31,40 +32,57 @@ pub(super) enum Remark {
     Numbered { last: usize },
 }
 
-/// The numbers of a whole `.csv` file.
+/// The numbers of a whole `.csv` file, all or those of `columns`, which its first line then names.
 ///
 /// The first line is a header when none of its fields is, or begins as, a number, and when it is a field without a name before the
 /// numbers 0, 1, …, as pandas heads an array. First columns that a header leaves without a name are an index where they hold whole
 /// numbers of which no two are equal, and are left out.
-pub(super) fn read(bytes: &[u8]) -> Result<Table, Fault> {
+pub(super) fn read(bytes: &[u8], columns: Option<&[String]>) -> Result<Table, Fault> {
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(bytes);
     let mut record = ByteRecord::new();
     let mut values = Vec::new();
-    let (mut columns, mut first_line, mut rows) = (0, 0, 0);
+    let (mut width, mut first_line, mut rows) = (0, 0, 0);
     let (mut header, mut unnamed) = (false, 0);
+    let (mut names, mut chosen): (Vec<String>, Vec<usize>) = (Vec::new(), Vec::new());
     while reader.read_byte_record(&mut record).map_err(|error| Fault::Damaged { why: error.to_string() })? {
         let line = record.position().map_or(0, |position| position.line());
         if first_line == 0 {
-            (columns, first_line) = (record.len(), line);
+            (width, first_line) = (record.len(), line);
+            names = record.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
+            if let Some(columns) = columns {
+                chosen = columns.iter().map(|name| place(name, &names)).collect::<Result<_, _>>()?;
+                header = true;
+                continue;
+            }
+            chosen = (0..width).collect();
             let nameless = record.iter().take_while(|field| has_no_name(field)).count();
-            header = record.iter().all(is_word) || nameless > 0 && nameless < columns && counts(record.iter().skip(nameless));
+            header = record.iter().all(is_word) || nameless > 0 && nameless < width && counts(record.iter().skip(nameless));
             if header {
-                unnamed = if nameless < columns { nameless } else { 0 };
+                unnamed = if nameless < width { nameless } else { 0 };
                 continue;
             }
         }
-        if record.len() != columns {
-            return Err(Fault::Ragged { line, found: record.len(), first_line, expected: columns });
+        if record.len() != width {
+            return Err(Fault::Ragged { line, found: record.len(), first_line, expected: width });
         }
-        for (column, field) in record.iter().enumerate() {
+        for &column in &chosen {
+            let field = &record[column];
             let Some(value) = number(field).filter(|value| value.is_finite()) else {
-                let text = String::from_utf8_lossy(field).chars().take(40).collect();
+                let text = readable(field);
+                // A column that begins with text is one of text; later a word may be a slip.
+                if header && rows == 0 && is_word(field) && !field.is_empty() {
+                    let is_numeric = |(name, field): &(&String, &[u8])| !has_no_name(name.as_bytes()) && number(field).is_some();
+                    let numeric = names.iter().zip(record.iter()).filter(is_numeric).map(|(name, _)| name.clone()).collect();
+                    let found = format!("\"{text}\" in line {line}");
+                    return Err(Fault::NotNumbers { column: names[column].clone(), found, numeric });
+                }
                 return Err(Fault::Cell { line, column, text });
             };
             values.push(value);
         }
         rows += 1;
     }
+    let columns = chosen.len();
     let mut table = Table { array: Array { shape: vec![rows, columns], values }, remarks: Vec::new() };
     for _ in 0..unnamed {
         if !table.begins_with_index() {
@@ -111,6 +129,11 @@ fn counts<'a>(fields: impl Iterator<Item = &'a [u8]>) -> bool {
     fields.enumerate().all(|(k, field)| number(field) == Some(k as f64))
 }
 
+/// The beginning of a field.
+fn readable(field: &[u8]) -> String {
+    String::from_utf8_lossy(field).chars().take(40).collect()
+}
+
 fn number(field: &[u8]) -> Option<f64> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
@@ -123,6 +146,26 @@ fn is_word(field: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Table, Fault> {
+        super::read(bytes, None)
+    }
+
+    #[test]
+    fn columns_are_chosen_by_name_and_one_of_text_is_named() {
+        let iris = b"length,width,species\n5.1,3.5,setosa\n7.0,3.2,versicolor\n";
+        let choose = |names: &[&str]| super::read(iris, Some(&names.iter().map(|name| (*name).into()).collect::<Vec<_>>()));
+        assert_eq!(choose(&["width", "length"]).unwrap().array, Array { shape: vec![2, 2], values: vec![3.5, 5.1, 3.2, 7.0] });
+        assert_eq!(choose(&["length"]).unwrap().array, Array { shape: vec![2, 1], values: vec![5.1, 7.0] });
+        assert_eq!(
+            choose(&["lenght"]).unwrap_err().to_string(),
+            "there is no column \"lenght\" in it; did you mean \"length\"? its columns are length, width, species"
+        );
+        let says = "column \"species\" holds \"setosa\" in line 2, where numbers are needed; --columns length,width says which columns are \
+                    the coordinates of points";
+        assert_eq!(read(iris).unwrap_err().to_string(), says);
+        assert_eq!(choose(&["species"]).unwrap_err().to_string(), says);
+    }
 
     #[test]
     fn a_header_is_seen_by_its_words() {

@@ -45,7 +45,9 @@ pub enum Fault {
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] io::Error),
     /// The ending is that of no format.
-    #[error("its ending \"{found}\" is none of .npy, .npz, .csv, .safetensors, .idx, .json (a mixture); rename or convert it")]
+    #[error(
+        "its ending \"{found}\" is none of .npy, .npz, .csv, .safetensors, .idx, .parquet, .json (a mixture); rename or convert it"
+    )]
     Extension {
         /// The ending, with its dot.
         found: String,
@@ -152,6 +154,51 @@ pub enum Fault {
         column: usize,
         /// The field.
         text: String,
+    },
+    /// A table without a column that is asked for.
+    #[error("there is no column \"{name}\" in it; did you mean \"{nearest}\"? its columns are {}", present.join(", "))]
+    NoColumn {
+        /// The name asked for.
+        name: String,
+        /// The nearest one there is.
+        nearest: String,
+        /// All of them.
+        present: Vec<String>,
+    },
+    /// A column that is no coordinate.
+    #[error(
+        "column \"{column}\" holds {found}, where numbers are needed; --columns {} says which columns are the coordinates of points",
+        if numeric.is_empty() { "a,b".into() } else { numeric.join(",") }
+    )]
+    NotNumbers {
+        /// Its name.
+        column: String,
+        /// What it holds.
+        found: String,
+        /// The columns of numbers.
+        numeric: Vec<String>,
+    },
+    /// A row without a number.
+    #[error("row {row} has no value in column \"{column}\"; every coordinate must be a finite number: remove or repair that row")]
+    NoValue {
+        /// The row.
+        row: usize,
+        /// Name of the column.
+        column: String,
+    },
+    /// Lists of different lengths.
+    #[error(
+        "row {row} has a list of {found} numbers in column \"{column}\", and those before it {expected}; points have one dimension"
+    )]
+    Lists {
+        /// Name of the column.
+        column: String,
+        /// The row.
+        row: usize,
+        /// Length of its list.
+        found: usize,
+        /// Length of the lists before it.
+        expected: usize,
     },
     /// Lines of different lengths.
     #[error("line {line} has {found} fields where line {first_line} has {expected}; fields are separated by commas")]

@@ -13,15 +13,17 @@ pub(super) enum Format {
     Safetensors,
     Json,
     Idx,
+    Parquet,
 }
 
-const FORMATS: [(Format, &str); 6] = [
+const FORMATS: [(Format, &str); 7] = [
     (Format::Npy, ".npy"),
     (Format::Npz, ".npz"),
     (Format::Csv, ".csv"),
     (Format::Safetensors, ".safetensors"),
     (Format::Json, ".json"),
     (Format::Idx, ".idx"),
+    (Format::Parquet, ".parquet"),
 ];
 
 /// How the names of MNIST's files end, which have no other ending: train-images-idx3-ubyte.
@@ -91,6 +93,7 @@ impl Format {
             Self::Safetensors => tensors,
             Self::Json => brace,
             Self::Idx => idx::is_idx(bytes),
+            Self::Parquet => signature == Some(SIGNATURES[6].1),
             Self::Csv => signature.is_none() && !bytes[..bytes.len().min(4096)].contains(&0),
         };
         if agrees {

@@ -5,14 +5,19 @@
 
 pub mod array;
 pub mod checkpoint;
+mod columns;
 mod csv;
 pub mod fault;
 mod format;
+#[cfg(feature = "image")]
+pub mod grid;
 mod idx;
 mod mixture;
 mod network;
 mod npy;
 mod npz;
+#[cfg(feature = "parquet")]
+mod parquet;
 #[cfg(feature = "image")]
 pub mod picture;
 #[cfg(feature = "image")]
@@ -25,8 +30,10 @@ pub use array::Array;
 pub use checkpoint::{CheckpointFile, checksum};
 pub use fault::{Fault, ReadError};
 #[cfg(feature = "image")]
+pub use grid::grid;
+#[cfg(feature = "image")]
 pub use picture::{PictureError, PictureFormat, encode_picture, on_canvas, read_picture};
-pub use read::{is_network, read_array, read_measure, read_network, read_text};
+pub use read::{Reading, is_network, read_array, read_measure, read_measure_as, read_network, read_text};
 pub use write::{
     Float, NamedArray, Numbers, WriteError, check_folder, check_path, holds_weights, write_array, write_arrays, write_cloud,
     write_npy, write_text, write_whole,

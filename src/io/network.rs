@@ -107,13 +107,12 @@ struct Metadata(HashMap<String, String>);
 impl Metadata {
     /// Every key must be known; `format` is what safetensors' own savers add.
     fn check_keys(&self) -> Result<(), Fault> {
+        if self.0.get(VERSION).is_some_and(|version| version != "1") {
+            return Err(self.wrong(VERSION, "1; a newer brenier may know that version"));
+        }
         match self.0.keys().find(|key| !KEYS.contains(&key.as_str()) && *key != "format") {
             Some(key) => Err(Fault::UnknownKey { key: key.clone(), nearest: nearest(key, KEYS) }),
             None => self.one_of("brenier", &[("mlp", ())]),
-        }?;
-        match self.0.get(VERSION).map(String::as_str) {
-            None | Some("1") => Ok(()),
-            Some(_) => Err(self.wrong(VERSION, "1; a newer brenier may know that version")),
         }
     }
 
@@ -122,26 +121,30 @@ impl Metadata {
         let kind = self.one_of("time", &["none", "append", "sinusoidal", "fourier"].map(|kind| (kind, kind)))?;
         let waves = matches!(kind, "sinusoidal" | "fourier");
         let by_formula = kind == "sinusoidal" && self.0.contains_key(FEATURES);
-        let formula = "left out, unless \"time\" is sinusoidal with \"time_features\"";
-        let meaning = [(FEATURES, by_formula), (PERIOD, by_formula), (SHIFT, by_formula), (ORDER, waves)];
-        if let Some((key, _)) = meaning.into_iter().find(|(key, means)| !means && self.0.contains_key(*key)) {
-            return Err(
-                self.wrong(key, if key == ORDER { "left out, unless \"time\" is sinusoidal or fourier" } else { formula })
-            );
+        let [of_formula, of_waves] = ["sinusoidal with \"time_features\"", "sinusoidal or fourier"];
+        let meaning = [
+            (FEATURES, by_formula, of_formula),
+            (PERIOD, by_formula, of_formula),
+            (SHIFT, by_formula, of_formula),
+            (ORDER, waves, of_waves),
+        ];
+        if let Some((key, _, of)) = meaning.into_iter().find(|(key, means, _)| !means && self.0.contains_key(*key)) {
+            return Err(self.wrong(key, &format!("left out, unless \"time\" is {of}")));
         }
         let order = if self.0.contains_key(ORDER) { self.one_of(ORDER, &ORDERS)? } else { Order::SinesFirst };
-        if by_formula {
-            return self.sinusoidal(order).map(Some);
-        }
-        if !waves {
-            return Ok((kind == "append").then_some(Features::Clock));
-        }
-        used.push(FREQUENCIES.into());
-        let frequencies = vector(FREQUENCIES, safetensors::array(tensors, FREQUENCIES)?, None)?;
-        Ok(Some(match kind {
-            "fourier" => Features::fourier(&frequencies, order),
-            _ => Features::Waves { omega: frequencies, order },
-        }))
+        Ok(match kind {
+            "none" => None,
+            "append" => Some(Features::Clock),
+            _ if by_formula => Some(self.sinusoidal(order)?),
+            _ => {
+                used.push(FREQUENCIES.into());
+                let frequencies = vector(FREQUENCIES, safetensors::array(tensors, FREQUENCIES)?, None)?;
+                Some(match kind {
+                    "fourier" => Features::fourier(&frequencies, order),
+                    _ => Features::Waves { omega: frequencies, order },
+                })
+            }
+        })
     }
 
     /// The features whose frequencies a formula gives.

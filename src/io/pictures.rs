@@ -11,7 +11,7 @@ pub(super) fn read(path: &Path) -> Result<Cloud, Fault> {
     let entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>, Fault>>()?;
     let mut files: Vec<PathBuf> = entries.into_iter().filter(|path| PictureFormat::of(path).is_some()).collect();
     files.sort();
-    let (mut bytes, mut first): (Vec<u8>, Option<[usize; 2]>) = (Vec::new(), None);
+    let (mut bytes, mut first): (Vec<u8>, Option<[usize; 2]>) = (Vec::new(), None); // of width and height
     for file in &files {
         let Picture { width, height, pixels } =
             read_picture(file).map_err(|cause| Fault::Picture { name: name(file), why: cause.to_string() })?;
@@ -21,12 +21,13 @@ pub(super) fn read(path: &Path) -> Result<Cloud, Fault> {
         }
         bytes.extend((0..3).flat_map(|channel| pixels.iter().map(move |pixel| pixel[channel])));
     }
-    let plane = first.ok_or(Fault::NoPictures)?.iter().product::<usize>();
+    let [width, height] = first.ok_or(Fault::NoPictures)?;
+    let plane = width * height;
     let is_grey =
         bytes.chunks_exact(3 * plane).all(|rgb| rgb[..plane] == rgb[plane..2 * plane] && rgb[..plane] == rgb[2 * plane..]);
     let channels = if is_grey { 1 } else { 3 };
     let points = bytes.chunks_exact(3 * plane).flat_map(|rgb| &rgb[..channels * plane]).map(|&c| f32::from(c) / 127.5 - 1.0);
-    Ok(Cloud::of_f32(points.collect::<Vec<f32>>(), channels * plane)?)
+    Ok(Cloud::of_f32(points.collect::<Vec<f32>>(), channels * plane)?.with_shape(&[channels, height, width]))
 }
 
 fn name(file: &Path) -> String {
@@ -54,6 +55,7 @@ mod tests {
         write("c.png", 2, vec![[255, 0, 0], [0, 0, 255]]);
         let coloured = read(folder.path()).unwrap();
         assert_eq!((coloured.len(), coloured.dim(), coloured.row(2)), (3, 6, &[1.0, -1.0, -1.0, -1.0, -1.0, 1.0][..]));
+        assert_eq!([grey.shape(), coloured.shape()], [[1, 1, 2], [3, 1, 2]]);
         write("d.png", 1, vec![[0; 3], [0; 3]]);
         let error = read(folder.path()).unwrap_err().to_string();
         assert!(error.starts_with("d.png is of [1, 2] pixels and a.png of [2, 1]; points have one dimension"), "{error}");

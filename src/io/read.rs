@@ -9,6 +9,8 @@ use memmap2::Mmap;
 use crate::field::Network;
 use crate::io::array::Layout;
 use crate::io::format::{self, Format};
+#[cfg(feature = "parquet")]
+use crate::io::parquet;
 #[cfg(feature = "image")]
 use crate::io::pictures;
 use crate::io::{Array, Fault, ReadError, csv, idx, mixture, network, npy, npz, safetensors};
@@ -17,17 +19,38 @@ use crate::measure::{Cloud, CloudError, Measure, NameError, named};
 /// The measure that `spec` stands for: a named source ([`named()`]), or the path of a file.
 ///
 /// Points are n × d, or n numbers for d = 1, or n × C × H × W, each point then being C·H·W numbers: a `.npy` array, a `.csv` table, an
-/// `.idx` file, the array `points` of a `.npz` or `.safetensors` file with optional `weights` beside it. A folder of `.png` and `.jpg`
-/// pictures of one size is a point each, with numbers from −1 to 1 (feature `image`). A `.json` file is a mixture. `weights` is a file of n weights that override the
-/// file's own. `dim` is the dimension of a plain `normal` (2 where none is given). A file named like a source is `./moons`.
+/// `.idx` file, the array `points` of a `.npz` or `.safetensors` file with optional `weights` beside it, or the columns of a `.parquet`
+/// file, with its columns `weights`, `labels`, `label` and `condition` apart (feature `parquet`). A folder of `.png` and `.jpg` pictures
+/// of one size is a point each, with numbers from −1 to 1 (feature `image`). A `.json` file is a mixture. `weights` is a file of n
+/// weights that override the file's own. `dim` is the dimension of a plain `normal` (2 where none is given). A file named like a source
+/// is `./moons`.
 ///
 /// # Errors
 /// [`ReadError`], which names file, place, value and remedy.
 pub fn read_measure(spec: &str, weights: Option<&Path>, dim: Option<usize>) -> Result<Measure, ReadError> {
+    read_measure_as(spec, Reading { weights, dim, columns: None })
+}
+
+/// What a file or a name leaves open.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading<'a> {
+    /// File of n weights that override the file's own.
+    pub weights: Option<&'a Path>,
+    /// The dimension of a plain `normal`.
+    pub dim: Option<usize>,
+    /// Names of the columns of a table, `.csv` or `.parquet`, that are the coordinates, in this order; else all are.
+    pub columns: Option<&'a [String]>,
+}
+
+/// [`read_measure`], with what the file leaves open.
+///
+/// # Errors
+/// [`ReadError`], which names file, place, value and remedy.
+pub fn read_measure_as(spec: &str, Reading { weights, dim, columns }: Reading<'_>) -> Result<Measure, ReadError> {
     let path = Path::new(spec);
     let means_file = path.extension().is_some() || path.components().count() > 1 || path.exists();
     let measure = match named(spec, dim) {
-        Err(NameError::Unknown { .. }) if means_file => in_file(path, measure)?,
+        Err(NameError::Unknown { .. }) if means_file => in_file(path, |path| measure(path, columns))?,
         other => other?,
     };
     match (measure, weights) {
@@ -87,7 +110,7 @@ fn in_file<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T, Fault>) -> Resu
 }
 
 /// The measure in the file at `path`.
-fn measure(path: &Path) -> Result<Measure, Fault> {
+fn measure(path: &Path, columns: Option<&[String]>) -> Result<Measure, Fault> {
     #[cfg(feature = "image")]
     if path.is_dir() {
         return Ok(Measure::Finite(pictures::read(path)?));
@@ -99,7 +122,7 @@ fn measure(path: &Path) -> Result<Measure, Fault> {
         if format == Format::Safetensors && network::is_network(bytes)? {
             return Err(Fault::Network);
         }
-        let cloud = points(path, format, bytes)?;
+        let cloud = points(path, format, bytes, columns)?;
         if !matches!(format, Format::Npz | Format::Safetensors) {
             return Ok(Measure::Finite(cloud));
         }
@@ -130,28 +153,37 @@ pub fn read_text(path: &Path) -> Result<String, ReadError> {
 fn array(path: &Path, format: Format, bytes: &[u8], name: &str) -> Result<Array, Fault> {
     match format {
         Format::Npy => npy::read(bytes, Layout::decode),
-        Format::Csv => table(path, bytes),
+        Format::Csv => table(path, bytes, None),
         Format::Npz => npz::read(bytes, name, Layout::decode),
         Format::Safetensors => safetensors::read(bytes, name, Layout::decode),
         Format::Idx => idx::read(bytes, Layout::decode),
+        #[cfg(feature = "parquet")]
+        Format::Parquet => parquet::Table::open(bytes)?.array(name),
+        #[cfg(not(feature = "parquet"))]
+        Format::Parquet => {
+            Err(Fault::NotRead { what: "a Parquet file".into(), remedy: "build brenier with the feature \"parquet\"" })
+        }
         Format::Json => Err(Fault::NotAnArray),
     }
 }
 
 /// The array of points in the file at `path`.
-fn points(path: &Path, format: Format, bytes: &[u8]) -> Result<Cloud, Fault> {
+fn points(path: &Path, format: Format, bytes: &[u8], columns: Option<&[String]>) -> Result<Cloud, Fault> {
     match format {
         Format::Npy => npy::read(bytes, Layout::cloud),
         Format::Npz => npz::read(bytes, "points", Layout::cloud),
         Format::Safetensors => safetensors::read(bytes, "points", Layout::cloud),
         Format::Idx => idx::read(bytes, Layout::cloud),
-        Format::Csv | Format::Json => array(path, format, bytes, "points")?.into_cloud(),
+        Format::Csv => table(path, bytes, columns)?.into_cloud(),
+        #[cfg(feature = "parquet")]
+        Format::Parquet => parquet::Table::open(bytes)?.cloud(columns),
+        _ => array(path, format, bytes, "points")?.into_cloud(),
     }
 }
 
 /// The table in the file at `path`; what is to be said of it is a warning.
-fn table(path: &Path, bytes: &[u8]) -> Result<Array, Fault> {
-    let table = csv::read(bytes)?;
+fn table(path: &Path, bytes: &[u8], columns: Option<&[String]>) -> Result<Array, Fault> {
+    let table = csv::read(bytes, columns)?;
     table.remarks.iter().for_each(|remark| tracing::warn!("{}: {remark}", path.display()));
     Ok(table.array)
 }
@@ -288,7 +320,10 @@ mod tests {
         not("x.json", b"1,2\n", ".json", "its first bytes are [31, 2c, 32, 0a]");
         not("x.npy", b"{\"weights\": []}", ".npy", "it begins as JSON does");
         assert_eq!(refusal("x.npy", b""), "the file is empty (0 bytes); write it again");
-        assert!(refusal("x.mat", b"1").starts_with("its ending \".mat\" is none of .npy, .npz, .csv, .safetensors, .idx, .json"));
+        assert!(
+            refusal("x.mat", b"1")
+                .starts_with("its ending \".mat\" is none of .npy, .npz, .csv, .safetensors, .idx, .parquet, .json")
+        );
     }
 
     #[test]
@@ -392,6 +427,8 @@ mod tests {
                 (Format::Npz, fs::read("tests/data/numpy.npz").unwrap()),
                 (Format::Safetensors, serialize([("points", view)], None).unwrap()),
                 (Format::Csv, b"x,y\n1,2\n3,4\n".to_vec()),
+                #[cfg(feature = "parquet")]
+                (Format::Parquet, fs::read("tests/data/pandas.parquet").unwrap()),
                 (Format::Idx, [&[0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 2][..], &[1; 4]].concat()),
             ] {
                 for (at, value) in &flips {

@@ -13,6 +13,8 @@ use thiserror::Error;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use crate::io::npy;
+#[cfg(feature = "parquet")]
+use crate::io::parquet;
 use crate::measure::Cloud;
 
 /// Why a file was not written.
@@ -28,13 +30,13 @@ pub enum WriteError {
         cause: io::Error,
     },
     /// A format of one array, and a cloud whose points weigh unlike.
-    #[error("{}: the points have weights, and such a file holds points alone; give it the ending .npz or .safetensors", path.display())]
+    #[error("{}: the points have weights, and such a file holds points alone; give it the ending .npz, .safetensors or .parquet", path.display())]
     Weights {
         /// The file.
         path: PathBuf,
     },
     /// The ending is that of no format.
-    #[error("{}: arrays are written as .npy, .npz, .csv or .safetensors; give the file one of these endings", path.display())]
+    #[error("{}: arrays are written as .npy, .npz, .csv, .safetensors or .parquet; give the file one of these endings", path.display())]
     Extension {
         /// The file.
         path: PathBuf,
@@ -155,7 +157,8 @@ pub fn write_npy(path: &Path, values: &[f64], shape: &[usize], float: Float) -> 
 }
 
 /// Writes Π `shape` numbers in C order to `path` in the format its ending says: `.npy`; `.npz` and `.safetensors` with the array
-/// `points`; `.csv` with a header `x0,x1,…` and the last axis along a line.
+/// `points`; `.csv` with a header `x0,x1,…` and the last axis along a line; `.parquet` with columns `x0`, `x1`, …, a row for each of the
+/// first axis (feature `parquet`).
 ///
 /// # Errors
 /// [`WriteError::Extension`] for another ending, [`WriteError::File`] when the system refuses.
@@ -164,12 +167,14 @@ pub fn write_array(path: &Path, values: &[f64], shape: &[usize], float: Float) -
         "npy" => write_npy(path, values, shape, float),
         "npz" | "safetensors" => write_arrays(path, &[points(values, shape, float)]),
         "csv" => write_whole(path, |out| csv_into(out, values, shape, float)),
+        #[cfg(feature = "parquet")]
+        "parquet" => write_whole(path, |out| parquet::write(out, (values, shape.iter().skip(1).product()), None, float)),
         _ => Err(WriteError::Extension { path: path.into() }),
     }
 }
 
-/// Writes the points of `cloud` to `path` as [`write_array`] does, and its weights, in double precision, as the array `weights` beside
-/// them.
+/// Writes the points of `cloud` to `path` as [`write_array`] does, and its weights, in double precision, as the array or column `weights`
+/// beside them.
 ///
 /// # Errors
 /// [`WriteError::Weights`] when the cloud has weights that are not all equal and the format holds one array, else as [`write_array`].
@@ -181,13 +186,22 @@ pub fn write_cloud(path: &Path, cloud: &Cloud, float: Float) -> Result<(), Write
     if !holds_weights(path) {
         return Err(WriteError::Weights { path: path.into() });
     }
+    #[cfg(feature = "parquet")]
+    if is_parquet(path) {
+        return write_whole(path, |out| parquet::write(out, (cloud.points(), cloud.dim()), Some(weights), float));
+    }
     let weights = NamedArray { name: "weights", numbers: Numbers::Reals(weights, Float::F64), shape: vec![weights.len()] };
     write_arrays(path, &[points(cloud.points(), &shape, float), weights])
 }
 
+/// Whether `path` ends as Parquet files do, and these are written.
+fn is_parquet(path: &Path) -> bool {
+    cfg!(feature = "parquet") && ending(path) == "parquet"
+}
+
 /// Whether a file of the name of `path` holds several arrays, so that weights can stand beside points.
 pub fn holds_weights(path: &Path) -> bool {
-    ["npz", "safetensors"].contains(&ending(path).as_str())
+    ["npz", "safetensors"].contains(&ending(path).as_str()) || is_parquet(path)
 }
 
 fn points<'a>(values: &'a [f64], shape: &[usize], float: Float) -> NamedArray<'a> {
@@ -209,10 +223,10 @@ pub fn write_arrays(path: &Path, arrays: &[NamedArray<'_>]) -> Result<(), WriteE
 /// Refuses a path that [`write_array`] would refuse: the check to make before hours of work. Its folder is made if missing.
 ///
 /// # Errors
-/// [`WriteError::Extension`] when the ending is none of `.npy`, `.npz`, `.csv` and `.safetensors`, [`WriteError::File`] when no file
+/// [`WriteError::Extension`] when the ending is none of `.npy`, `.npz`, `.csv`, `.safetensors` and `.parquet`, [`WriteError::File`] when no file
 /// can be written there.
 pub fn check_path(path: &Path) -> Result<(), WriteError> {
-    if !["npy", "npz", "safetensors", "csv"].contains(&ending(path).as_str()) {
+    if !["npy", "npz", "safetensors", "csv"].contains(&ending(path).as_str()) && !is_parquet(path) {
         return Err(WriteError::Extension { path: path.into() });
     }
     let free = if path.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { check_folder(folder_of(path)) };
@@ -302,6 +316,12 @@ mod tests {
         names
     }
 
+    const ENDINGS: &[&str] = if cfg!(feature = "parquet") {
+        &["npy", "npz", "safetensors", "csv", "parquet"]
+    } else {
+        &["npy", "npz", "safetensors", "csv"]
+    };
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
@@ -313,7 +333,7 @@ mod tests {
             let values = &values[..values.len() / columns * columns];
             let narrow: Vec<f64> = values.iter().map(|&x| f64::from((x as f32).clamp(f32::MIN, f32::MAX))).collect();
             for (float, values) in [(Float::F64, values), (Float::F32, &narrow)] {
-                for ending in ["npy", "npz", "safetensors", "csv"] {
+                for ending in ENDINGS {
                     let path = folder.path().join(format!("x.{ending}"));
                     write_array(&path, values, &[values.len() / columns, columns], float).unwrap();
                     let Measure::Finite(cloud) = read_measure(path.to_str().unwrap(), None, None).unwrap() else { panic!() };
@@ -333,7 +353,7 @@ mod tests {
         let cloud = Cloud::new(vec![0.0, 1.0, 5.0], 1).unwrap();
         let weighted = cloud.clone().with_weights(vec![3.0, 0.0, 1.0]).unwrap();
         let equal = cloud.clone().with_weights(vec![2.0; 3]).unwrap();
-        for ending in ["npy", "npz", "safetensors", "csv"] {
+        for ending in ENDINGS {
             let path = folder.path().join(format!("x.{ending}"));
             let read = || match read_measure(path.to_str().unwrap(), None, None).unwrap() {
                 Measure::Finite(cloud) => cloud,
@@ -403,9 +423,9 @@ mod tests {
         assert!(matches!(write_text(&file.join("x.json"), ""), Err(WriteError::File { .. })));
         assert!(matches!(write_text(folder.path(), ""), Err(WriteError::File { .. })));
         let error = write_array(&folder.path().join("x.txt"), &[1.0], &[1], Float::F32).unwrap_err().to_string();
-        assert!(
-            error.ends_with("x.txt: arrays are written as .npy, .npz, .csv or .safetensors; give the file one of these endings")
-        );
+        assert!(error.ends_with(
+            "x.txt: arrays are written as .npy, .npz, .csv, .safetensors or .parquet; give the file one of these endings"
+        ));
         assert_eq!(names(folder.path()), ["file"]);
     }
 
@@ -415,7 +435,7 @@ mod tests {
     fn a_file_size_limit_is_an_error_that_leaves_nothing_behind() {
         const FOLDER: &str = "BRENIER_TEST_FOLDER";
         if let Some(folder) = std::env::var_os(FOLDER) {
-            for ending in ["npy", "npz", "safetensors", "csv"] {
+            for ending in ENDINGS {
                 let path = Path::new(&folder).join(format!("x.{ending}"));
                 let error = write_array(&path, &vec![0.5; 1 << 18], &[1 << 17, 2], Float::F64).unwrap_err();
                 assert!(error.to_string().contains("File too large"), "{error}");

@@ -29,6 +29,8 @@ pub struct Cloud {
     n: usize,
     dim: usize,
     weights: Option<Arc<Vec<f64>>>,
+    /// Extents of a point that is an array of its own.
+    shape: Option<Arc<[usize]>>,
 }
 
 impl fmt::Debug for Cloud {
@@ -101,7 +103,7 @@ impl Cloud {
 
     /// A cloud with uniform weights of coordinates that fill whole rows.
     fn uniform(points: Coordinates, dim: usize) -> Self {
-        Self { n: points.given().len() / dim, points, dim, weights: None }
+        Self { n: points.given().len() / dim, points, dim, weights: None, shape: None }
     }
 
     /// A cloud with uniform weights from row-major `points` (n × `dim`).
@@ -173,6 +175,17 @@ impl Cloud {
         let total: f64 = weights.iter().map(|w| w / largest).sum();
         self.weights = Some(Arc::new(weights.iter().map(|w| w / largest / total).collect()));
         Ok(self)
+    }
+
+    /// The same points, each an array of extents `shape`, whose product is d.
+    pub(crate) fn with_shape(self, shape: &[usize]) -> Self {
+        debug_assert_eq!(shape.iter().product::<usize>(), self.dim);
+        Self { shape: Some(shape.into()), ..self }
+    }
+
+    /// The extents of a point: channels × height × width of a picture, where the file that it came from says so, else d alone.
+    pub fn shape(&self) -> Vec<usize> {
+        self.shape.as_ref().map_or(vec![self.dim], |shape| shape.to_vec())
     }
 
     /// Other points, row-major n × d, under the same weights.
@@ -324,6 +337,7 @@ impl Cloud {
     /// [`CloudError`] when no index is given or the selected weights are all zero.
     pub fn select(&self, indices: &[usize]) -> Result<Self, CloudError> {
         let cloud = Self::of(self.points.gather(indices.iter().copied(), self.dim), self.dim)?;
+        let cloud = Self { shape: self.shape.clone(), ..cloud };
         match &self.weights {
             None => Ok(cloud),
             Some(w) => cloud.with_weights(indices.iter().map(|&i| w[i]).collect()),

@@ -26,4 +26,5 @@ mod records;
 mod sample;
 mod schedule;
 mod session;
+mod tables;
 mod times;

@@ -149,6 +149,20 @@ fn an_exported_network_predicts_what_pytorch_says() {
     }
 }
 
+/// Samples of pictures keep their shape, in the file and as starts, and are drawn.
+#[test]
+fn samples_of_a_model_of_pictures_have_its_shape() {
+    let Some(models) = Models::new() else { return };
+    fs::copy(data("dit-dynamo.onnx"), models.path("dit.onnx")).unwrap();
+    let flags = ["sample", "dit.onnx", "--method", "fm-euler", "--steps", "2", "--n", "5"];
+    models.samples(&[&flags[..], &["--prediction", "velocity"]].concat());
+    let shape = || read_array(&models.path("samples/samples.npy"), "points").unwrap().shape;
+    assert_eq!(shape(), [5, 3, 32, 32]);
+    assert!(models.path("samples/samples.png").exists() || cfg!(not(feature = "image")));
+    models.samples(&[&flags[..], &["--start", "samples/samples.npy"]].concat());
+    assert_eq!(shape(), [5, 3, 32, 32]);
+}
+
 /// The bytes of a file with one text in place of another of the same length.
 fn put(models: &Models, from: &str, text: &str, other: &str, to: &str) {
     assert_eq!(text.len(), other.len());

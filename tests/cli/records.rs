@@ -170,8 +170,10 @@ fn the_lists_of_compare_have_the_keys_that_the_page_says() {
 fn sample_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("times.txt"), "0\n0.3\n1\n").unwrap();
+    write_npy(&folder.path().join("pictures.npy"), &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], &[2, 1, 2, 2], Float::F32).unwrap();
     let runs = [
         "sample moons --n 60 --steps 2 --trajectory",
+        "sample pictures.npy --n 3 --steps 2",
         "sample normal --n 60 --times times.txt",
         "sample normal --n 60 --method dopri5 --log-p",
     ];
@@ -741,7 +743,7 @@ fn a_converted_file_is_the_same_measure() {
         let mut command = Command::cargo_bin("brenier").unwrap();
         command.current_dir(folder.path()).args(args.split_whitespace()).assert().code(code).get_output().clone()
     };
-    for out in ["b.npz", "b.safetensors"] {
+    for out in ["b.npz", "b.safetensors", "b.parquet"] {
         let record: Value = serde_json::from_slice(&generate(out, "", 0).stdout).unwrap();
         assert_eq!(
             (&record["n"], &record["d"], &record["file"], &record["name"]),

@@ -15,7 +15,18 @@ use brenier::random::Stream;
 use brenier::sampler::{Ddim, Euler, Heun, Method, RunError};
 
 /// By `tests/data/networks/make.py`. Half precision keeps its rounded weights exactly, so f32 is right to 1e-5 for all.
-const FIXTURES: [&str; 10] = ["velocity", "eps", "edm", "v", "score", "x0", "fourier", "ddpm", "dit", "transformer"];
+const FIXTURES: [(&str, Prediction); 10] = [
+    ("velocity", Prediction::Velocity),
+    ("eps", Prediction::Noise),
+    ("edm", Prediction::Denoised),
+    ("v", Prediction::V),
+    ("score", Prediction::Score),
+    ("x0", Prediction::Denoised),
+    ("fourier", Prediction::V),
+    ("ddpm", Prediction::Noise),
+    ("dit", Prediction::Velocity),
+    ("transformer", Prediction::Denoised),
+];
 
 fn fixture(name: &str) -> Network {
     read_network(Path::new(&format!("tests/data/networks/{name}.safetensors"))).unwrap()
@@ -44,7 +55,7 @@ fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
 
 #[test]
 fn predictions_denoised_points_and_noise_are_those_of_pytorch() {
-    for name in FIXTURES {
+    for (name, prediction) in FIXTURES {
         let network = fixture(name);
         let (d, schedule) = (network.dim(), network.schedule().clone());
         let [x, t, y, x0, eps] = ["x", "t", "y", "x0", "eps"].map(|part| reference(&format!("{name}.{part}")));
@@ -53,7 +64,10 @@ fn predictions_denoised_points_and_noise_are_those_of_pytorch() {
             let (level, row) = (schedule.level(t), i * d..(i + 1) * d);
             let exact = network.predict(level, &x[row.clone()]).unwrap();
             assert!(largest_difference(&exact, &y[row.clone()]) < 1e-12 * size(&y), "{name} at t = {t}");
-            for precision in [Precision::F32, Precision::F64] {
+            for (precision, rounding) in [(Precision::F32, 1e-5), (Precision::F64, 1e-12)] {
+                let found = evaluate(&field, level, prediction.coefficients(level), &x[row.clone()], precision).unwrap();
+                let error = largest_difference(&found, &y[row.clone()]);
+                assert!(error < rounding * size(&y).max(1.0), "{name} in {precision:?} at t = {t}: {error:.1e}");
                 for ((p, q), expected) in [((1.0, 0.0), &x0), ((0.0, 1.0), &eps)] {
                     let found = evaluate(&field, level, (p, q), &x[row.clone()], precision).unwrap();
                     let error = largest_difference(&found, &expected[row.clone()]);
@@ -72,7 +86,7 @@ fn predictions_denoised_points_and_noise_are_those_of_pytorch() {
 /// Whatever tells the time, its features are constant along directions of x. There are more directions than pass at once.
 #[test]
 fn derivatives_along_directions_are_central_differences() {
-    for name in FIXTURES {
+    for (name, _) in FIXTURES {
         let network = fixture(name);
         let (d, level) = (network.dim(), network.schedule().level(0.6));
         let (x, of) = (&reference(&format!("{name}.x"))[..d], (0.7, -1.3));
@@ -224,8 +238,8 @@ fn a_noise_level_outside_of_the_training_is_refused() {
 
 #[test]
 fn a_particle_is_the_same_bit_for_bit_whatever_the_batch_and_the_threads() {
-    // Wide enough for more than one block of k (256) and of columns, and a width that fills no vector.
-    for (d, width) in [(2, 300), (5, 37), (64, 16)] {
+    // Wide enough that all rows of a task meet a panel of the processor's, and widths that fill no panel.
+    for (d, width) in [(2, 364), (5, 37), (64, 16)] {
         let draw = |n: usize, seed| Mixture::standard_normal(1).sample(n, seed, Stream::Source, 0).points().to_vec();
         let scaled = |n: usize, seed| draw(n, seed).iter().map(|x| x / (width as f64).sqrt()).collect::<Vec<f64>>();
         let features = Features::Waves { omega: vec![1.0, 3.0], order: Order::SinesFirst };

@@ -69,7 +69,7 @@ impl Barycenter {
         let seed = session.shared.seed;
         let mut measures = Vec::new();
         for spec in &self.clouds {
-            measures.push(input::measure(spec, None, measures.first().map(Measure::dim))?);
+            measures.push(input::measure(session, spec, None, measures.first().map(Measure::dim))?);
         }
         let clouds: Vec<_> =
             measures.into_iter().zip(0..).map(|(measure, k)| input::cloud(measure, self.n, seed, k)).collect::<Result<_, _>>()?;

@@ -98,7 +98,7 @@ impl Compare {
     fn compare(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let under = self.model(session)?;
         let name = self.data.as_deref().unwrap_or(self.name());
-        let (source, target) = input::ends((&self.source, None), (name, None))?;
+        let (source, target) = input::ends(session, (&self.source, None), (name, None))?;
         let d = target.dim();
         let conditions = self.condition.as_deref().map(|path| OfPoints::read(path, &target, session.shared.seed)).transpose()?;
         let of_start = conditions.as_ref().map(|conditions| &conditions.of_start);

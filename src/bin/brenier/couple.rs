@@ -92,7 +92,7 @@ impl Couple {
 
     fn draw(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
-        let (source, target) = self.ends.measures()?;
+        let (source, target) = self.ends.measures(session)?;
         let (mut source, mut target) =
             (End::new(source, self.batch, self.ends.n, 0), End::new(target, self.batch, self.ends.n, 1));
         let mut known = self.known.read(&source, &target)?;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
 use brenier::experiment::{self, EvaluateRecord, Features};
+use brenier::io::read_measure;
 use brenier::measure::{Cloud, Measure};
 use brenier::metric::Estimate;
 use brenier::watch::{Progress, Watch};
@@ -100,8 +101,8 @@ impl Evaluate {
         checkpoint: &mut Checkpoint,
     ) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
-        let (a, b) = input::ends((ends[0], None), (ends[1], None))?;
-        let train = self.train.as_deref().map(|train| training(train, b.dim())).transpose()?;
+        let (a, b) = input::ends(session, (ends[0], None), (ends[1], None))?;
+        let train = self.train.as_deref().map(|train| training(session, train, b.dim())).transpose()?;
         let of = self.features.iter().map(|spec| features(spec)).collect::<Result<Vec<_>, _>>()?;
         if of.len() == 3 && train.is_none() {
             return Err(flags::bad_usage("a third file of --features is for the training set; give that with --train"));
@@ -193,9 +194,9 @@ impl Evaluate {
     }
 }
 
-/// The features in the file `spec`.
+/// The features in the file `spec`: all of its columns, since --columns are those of the points.
 fn features(spec: &str) -> Result<Cloud, Failure> {
-    match input::measure(spec, None, None)? {
+    match read_measure(spec, None, None)? {
         Measure::Finite(cloud) => Ok(cloud),
         _ => {
             Err(format!("--features {spec} is a law, and features belong to points; give a file with a row for each point")
@@ -222,8 +223,8 @@ fn chances(estimate: &Estimate) -> String {
 }
 
 /// The points of `spec`, of dimension `dim`, that samples may have copied.
-fn training(spec: &str, dim: usize) -> Result<Cloud, Failure> {
-    match input::measure(spec, None, Some(dim))? {
+fn training(session: &Session, spec: &str, dim: usize) -> Result<Cloud, Failure> {
+    match input::measure(session, spec, None, Some(dim))? {
         Measure::Finite(cloud) if cloud.dim() == dim => Ok(cloud),
         Measure::Finite(cloud) => {
             Err(format!("--train {spec} has dimension {} and B has {dim}; give points of B's space", cloud.dim()).into())

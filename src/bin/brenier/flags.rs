@@ -49,6 +49,9 @@ pub struct Shared {
     /// Precision of the arithmetic over particles
     #[arg(long, global = true, value_enum, default_value = "f32", help_heading = COMPUTATION)]
     pub precision: Precision,
+    /// Columns that are the coordinates of points, by name, in .csv and .parquet files [default: all]
+    #[arg(long, global = true, value_name = "NAMES", value_delimiter = ',', help_heading = COMPUTATION)]
+    pub columns: Vec<String>,
     /// Continue an interrupted run: the same command line, with the checkpoint in its folder
     #[arg(long, global = true, help_heading = COMPUTATION)]
     pub resume: bool,

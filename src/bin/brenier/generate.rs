@@ -15,7 +15,7 @@ use crate::{Failure, flags, input, memory, signal};
 
 /// Draw points of a law and write them to a file
 ///
-/// Weights of data are written beside its points, as the array "weights" of a .npz or .safetensors file; with --n points are drawn by
+/// Weights of data are written beside its points, as the array "weights" of a .npz or .safetensors file, or the column of a .parquet file; with --n points are drawn by
 /// their weights.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
@@ -23,6 +23,7 @@ use crate::{Failure, flags, input, memory, signal};
     "brenier generate normal:3 --n 100000 --seed 1 --out normal.csv",
     "brenier generate mixture.json --n 4096 --precision f64 --out mixture.npz",
     "brenier generate digits --out digits.npy           all 1,797 of them, in their order",
+    "brenier generate table.csv --columns x,y --out points.parquet"
 ]))]
 pub struct Generate {
     /// normal, normal:D, 8gaussians, tilted-a, tilted-b, moons, checkerboard, swissroll, circles, pinwheel, scurve, digits, or a file
@@ -30,7 +31,7 @@ pub struct Generate {
     /// Points to draw [default: 4096; for data the points themselves, with --n drawn with replacement]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     n: Option<u32>,
-    /// File to write: .npy, .npz, .csv or .safetensors
+    /// File to write: .npy, .npz, .csv, .safetensors or .parquet
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     out: PathBuf,
 }
@@ -51,7 +52,7 @@ impl Generate {
     /// Draws and writes.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
         check_path(&self.out)?;
-        let measure = input::measure(&self.name, None, None)?;
+        let measure = input::measure(session, &self.name, None, None)?;
         let seed = session.shared.seed;
         let cloud = match (measure, self.n) {
             (Measure::Finite(cloud), None) => cloud,

@@ -113,9 +113,9 @@ impl Geodesic {
 
     fn draw(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
-        let (x, y) = self.ends.points(self.ends.measures()?, seed)?;
+        let (x, y) = self.ends.points(self.ends.measures(session)?, seed)?;
         let d = y.dim();
-        let new = self.points.as_deref().map(|path| read_points(path, d)).transpose()?;
+        let new = self.points.as_deref().map(|path| read_points(session, path, d)).transpose()?;
         let moved = new.as_ref().map_or(x.len(), Cloud::len);
         memory::require("a path of that many states", 2 * u64::from(self.steps + 1) * moved as u64 * d as u64)?;
         let folder = session.folder(Some(FOLDER))?;
@@ -259,8 +259,8 @@ impl Geodesic {
 }
 
 /// The points of a file, in dimension `d`.
-fn read_points(path: &Path, d: usize) -> Result<Cloud, Failure> {
-    match input::measure(&path.to_string_lossy(), None, Some(d))? {
+fn read_points(session: &Session, path: &Path, d: usize) -> Result<Cloud, Failure> {
+    match input::measure(session, &path.to_string_lossy(), None, Some(d))? {
         Measure::Finite(cloud) if cloud.dim() == d => Ok(cloud),
         other => Err(format!("{}: new points have dimension {d}, not {}, and are a file", path.display(), other.dim()).into()),
     }

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use brenier::io::{Reading, read_measure_as};
 use brenier::measure::{Cloud, Measure};
 use brenier::random::Stream;
 use clap::Args;
 
+use crate::session::Session;
 use crate::{Failure, memory};
 
 /// Name of the source whose dimension is that of the other end.
@@ -14,7 +16,8 @@ const NORMAL: &str = "normal";
 /// What is moved and where to.
 #[derive(Args)]
 pub struct Ends {
-    /// What is moved: a .npy, .npz, .csv or .safetensors file of points, a .json mixture, or a named source such as moons
+    /// What is moved: a file of points (.npy, .npz, .csv, .parquet, .safetensors, .idx), a folder of pictures, a .json mixture, or a
+    /// named source such as moons
     pub source: String,
     /// Where it is moved to
     pub target: String,
@@ -31,8 +34,8 @@ pub struct Ends {
 
 impl Ends {
     /// Both ends as they are.
-    pub fn measures(&self) -> Result<(Measure, Measure), Failure> {
-        ends((&self.source, self.source_weights.as_deref()), (&self.target, self.target_weights.as_deref()))
+    pub fn measures(&self, session: &Session) -> Result<(Measure, Measure), Failure> {
+        ends(session, (&self.source, self.source_weights.as_deref()), (&self.target, self.target_weights.as_deref()))
     }
 
     /// Points of both ends, which are drawn where they are laws.
@@ -42,14 +45,20 @@ impl Ends {
 }
 
 /// The measure `spec` with its `weights`; `dim` is the dimension of a plain `normal`.
-pub fn measure(spec: &str, weights: Option<&Path>, dim: Option<usize>) -> Result<Measure, Failure> {
-    let measure = brenier::io::read_measure(spec, weights, dim)?;
+pub fn measure(session: &Session, spec: &str, weights: Option<&Path>, dim: Option<usize>) -> Result<Measure, Failure> {
+    let columns = Some(&session.shared.columns[..]).filter(|columns| !columns.is_empty());
+    let measure = read_measure_as(spec, Reading { weights, dim, columns })?;
     tracing::info!(spec, dim = measure.dim(), "read");
     Ok(measure)
 }
 
 /// Two ends in the same space: a plain `normal` takes the dimension of the other end.
-pub fn ends(source: (&str, Option<&Path>), target: (&str, Option<&Path>)) -> Result<(Measure, Measure), Failure> {
+pub fn ends(
+    session: &Session,
+    source: (&str, Option<&Path>),
+    target: (&str, Option<&Path>),
+) -> Result<(Measure, Measure), Failure> {
+    let measure = |spec, weights, dim| measure(session, spec, weights, dim);
     let (x, y) = if target.0 == NORMAL {
         let x = measure(source.0, source.1, None)?;
         let y = measure(target.0, target.1, Some(x.dim()))?;

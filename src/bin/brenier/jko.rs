@@ -95,7 +95,7 @@ impl Jko {
     }
 
     fn descend(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
-        let (source, target) = input::ends((&self.source, None), (&self.target, None))?;
+        let (source, target) = input::ends(session, (&self.source, None), (&self.target, None))?;
         let fixed = if let Measure::Finite(cloud) = &source { cloud.len() as u64 } else { 0 };
         let most = fixed.max(self.n.map_or(4096, u64::from));
         memory::require("this many particles", 24 * most * (target.dim() as u64 + 1))?;

@@ -11,6 +11,8 @@ use brenier::backend::{Device, Noise};
 use brenier::checkpoint::Checkpoint;
 use brenier::field::{Classes, Field};
 use brenier::io::{Float, read_array, read_text};
+#[cfg(feature = "image")]
+use brenier::io::{PictureFormat, encode_picture, grid};
 use brenier::measure::Measure;
 use brenier::metric::Flag;
 use brenier::path::{Level, Schedule, Spacing, check_times};
@@ -27,7 +29,7 @@ use serde::Serialize;
 
 use crate::condition::{ConditionFlags, Under, by_class, without_conditions};
 use crate::model::{COMMAND, ModelFlags, is_model};
-use crate::output::{Summary, count, number, seconds};
+use crate::output::{Folder, Summary, count, number, seconds};
 use crate::session::Session;
 use crate::{Failure, flags, input, memory, progress, signal, values};
 use explain::Explained;
@@ -203,7 +205,7 @@ impl Sample {
             Pushforward { program, first, field: &field }.check()?;
         }
         advice.iter().for_each(|words| session.note(words));
-        let whole = self.start.as_deref().map(|path| self.read_start(path, d)).transpose()?;
+        let whole = self.start.as_deref().map(|path| self.read_start(session, path, d)).transpose()?;
         let rows = whole.as_ref().map(|rows| (rows.len() / d) as u32).or(self.n);
         let n = self.condition.particles(conditions.as_ref(), rows)?.unwrap_or(DEFAULT_N);
         let particles = self.particles.clone().unwrap_or(0..n);
@@ -275,8 +277,10 @@ impl Sample {
         bar.finish_and_clear();
 
         if let Some(folder) = &folder {
-            folder.clear(&["samples.npy", "trajectory.npy", "steps.npy", "log_p.npy", "log_p_error.npy"])?;
-            folder.array("samples.npy", &samples, &[particles.len(), d], session.float())?;
+            folder.clear(&["samples.npy", "samples.png", "trajectory.npy", "steps.npy", "log_p.npy", "log_p_error.npy"])?;
+            let shape = field.shape();
+            folder.array("samples.npy", &samples, &[&[particles.len()], &shape[..]].concat(), session.float())?;
+            show(&samples, &shape, field.schedule().is_some(), folder)?;
             if self.trajectory {
                 folder.array("trajectory.npy", &trajectory, &[states, particles.len(), d], session.float())?;
             }
@@ -419,7 +423,7 @@ impl Sample {
             return self.model.open(path, self.schedule.as_deref(), session);
         }
         self.model.refuse(path)?;
-        match input::measure(&name, None, None)? {
+        match input::measure(session, &name, None, None)? {
             Measure::Law(law) => {
                 refuse_labels()?;
                 Ok(by_class(Field::Mixture(law.clone()), name, move |given| Classes::of_mixture(&law, given)))
@@ -459,29 +463,43 @@ impl Sample {
     }
 
     /// The start points of the whole run, n × d.
-    fn read_start(&self, path: &Path, d: usize) -> Result<Vec<f64>, Failure> {
-        let array = read_array(path, "points")?;
-        let rows = match array.shape[..] {
-            [rows] if d == 1 => rows,
-            [rows, columns] if columns == d => rows,
-            _ => {
-                return Err(format!(
-                    "{}: the array has shape {:?}; start points are n x {d}, one row a particle",
-                    path.display(),
-                    array.shape
-                )
-                .into());
+    fn read_start(&self, session: &Session, path: &Path, d: usize) -> Result<Vec<f64>, Failure> {
+        let name = path.display();
+        let points = match input::measure(session, &path.to_string_lossy(), None, Some(d))? {
+            Measure::Finite(cloud) if cloud.dim() == d => cloud,
+            Measure::Finite(cloud) => {
+                let found = cloud.dim();
+                return Err(
+                    format!("{name}: its points have dimension {found}; start points are n x {d}, one row a particle").into()
+                );
             }
+            _ => return Err(format!("{name} is a law; give a file of start points, n x {d}, one row a particle").into()),
         };
+        let rows = points.len();
         match self.n {
             Some(n) if n as usize != rows => {
-                Err(format!("{}: {rows} start points for --n {n} particles; leave --n out, or give as many", path.display())
-                    .into())
+                Err(format!("{name}: {rows} start points for --n {n} particles; leave --n out, or give as many").into())
             }
-            _ if rows == 0 => Err(format!("{}: there are no start points in it", path.display()).into()),
-            _ => Ok(array.values),
+            _ => Ok(points.points().to_vec()),
         }
     }
+}
+
+/// Draws samples that are pictures side by side: from −1 to 1 those of a model, others from their least to their greatest number.
+#[cfg(feature = "image")]
+fn show(samples: &[f64], shape: &[usize], is_model: bool, folder: &Folder) -> Result<(), Failure> {
+    let range = |of: fn(f64, f64) -> f64| samples.iter().copied().reduce(of).unwrap_or_default();
+    let range = if is_model { (-1.0, 1.0) } else { (range(f64::min), range(f64::max)) };
+    match grid(samples, shape, range) {
+        Some(picture) => folder.bytes("samples.png", &encode_picture(&picture, PictureFormat::Png)?),
+        None => Ok(()),
+    }
+}
+
+/// This build has no pictures.
+#[cfg(not(feature = "image"))]
+fn show(_: &[f64], _: &[usize], _: bool, _: &Folder) -> Result<(), Failure> {
+    Ok(())
 }
 
 /// The help of --grid, with the methods whose levels are balanced.
@@ -520,7 +538,7 @@ fn read_times(path: &Path) -> Result<Vec<f64>, Failure> {
 fn read_noise(path: &Path, n: usize, d: usize) -> Result<Vec<f64>, Failure> {
     let array = read_array(path, "noise")?;
     match array.shape[..] {
-        [_, rows, columns] if rows == n && columns == d => Ok(array.values),
+        [_, rows, ref point @ ..] if rows == n && point.iter().product::<usize>() == d => Ok(array.values),
         _ => Err(format!("{}: the array has shape {:?}; noise is draws x {n} x {d}", path.display(), array.shape).into()),
     }
 }

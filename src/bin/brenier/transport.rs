@@ -94,7 +94,7 @@ impl Transport {
         if self.entropic.top_k.is_some() && session.shared.out.is_none() {
             return Err(flags::bad_usage("--top-k writes partners.npz; say into which folder with --out DIR"));
         }
-        let measures = self.ends.measures()?;
+        let measures = self.ends.measures(session)?;
         let device = match self.for_the_processor(&measures) {
             Some(what) => session.processor_for(what)?,
             None => session.device()?,

@@ -7,8 +7,9 @@ use ort::AsPointer;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 
-/// The most bytes that `session` has held at one time, weights and results included; none where the runtime does not count them.
-pub(super) fn peak(session: &Session) -> Option<u64> {
+/// The most bytes that the calls of `session` have held at one time, beyond what stays between them; none where the runtime does not
+/// count.
+pub(super) fn of_calls(session: &Session) -> Option<u64> {
     let on_processor = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default).ok()?;
     let arena = Allocator::new(session, on_processor).ok()?;
     let api = ort::api();
@@ -20,11 +21,13 @@ pub(super) fn peak(session: &Session) -> Option<u64> {
         unsafe { (api.ReleaseStatus)(status.0) };
         return None;
     }
-    // SAFETY: `counts` is a list that the runtime made, and what it holds is read before it is given back.
-    unsafe {
-        let value = (api.GetKeyValue)(counts, c"MaxInUse".as_ptr());
-        let peak = if value.is_null() { None } else { CStr::from_ptr(value).to_str().ok().and_then(|text| text.parse().ok()) };
-        (api.ReleaseKeyValuePairs)(counts);
-        peak
-    }
+    let count = |name: &CStr| -> Option<u64> {
+        // SAFETY: `counts` is a list that the runtime made and that is given back below; a value is a text that it holds.
+        let value = unsafe { (api.GetKeyValue)(counts, name.as_ptr()).as_ref().map(|text| CStr::from_ptr(text)) };
+        value?.to_str().ok()?.parse().ok()
+    };
+    let (most, now) = (count(c"MaxInUse"), count(c"InUse"));
+    // SAFETY: nothing refers to the list any more.
+    unsafe { (api.ReleaseKeyValuePairs)(counts) };
+    most?.checked_sub(now?)
 }

@@ -90,6 +90,9 @@ velocity = [
 numbers = {"thousand": np.float32(1000), "unit": np.float32(1), "mean": MEAN, "variance": VARIANCE}
 save("velocity", velocity, [("x", FLOAT, ["n", 2]), ("time", FLOAT, [])], numbers)
 
+# The same with its mean in a file beside it, which need not be there: mean.bin.
+save("beside", velocity, [("x", FLOAT, ["n", 2]), ("time", FLOAT, [])], numbers, outside="mean")
+
 # The same under a vector of three numbers, of which two are the mean; two samples a call.
 del numbers["mean"]
 numbers["basis"] = np.float32([[1, 0], [0, 1], [0, 0]])
@@ -105,6 +108,3 @@ save("open", picture, [("image", FLOAT, ["n", 1, "height", "width"]), ("timestep
 
 # Predictions of another shape than the points.
 save("wide", [node("Concat", "x x", "y", axis=1)], [("x", FLOAT, ["n", 2]), ("time", FLOAT, ["n"])], {}, ["n", 4])
-
-# The same velocity with its mean in a file beside it, which need not be there: mean.bin.
-save("beside", velocity, [("x", FLOAT, ["n", 2]), ("time", FLOAT, [])], numbers | {"mean": MEAN}, outside="mean")

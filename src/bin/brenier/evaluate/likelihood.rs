@@ -204,7 +204,7 @@ impl LikelihoodFlags {
             return self.model.open(path, self.schedule.as_deref(), session);
         }
         self.model.refuse(path)?;
-        match input::measure(name, None, None)? {
+        match input::measure(session, name, None, None)? {
             Measure::Law(law) => {
                 let all = Field::Mixture(law.clone());
                 Ok(by_class(all, name.into(), move |given| Classes::of_mixture(&law, given)))
@@ -218,7 +218,7 @@ impl LikelihoodFlags {
 
     /// The points of `data`, or `n` draws where it is a law, in dimension `d`.
     fn points(&self, data: &str, n: u32, d: usize, session: &Session) -> Result<Cloud, Failure> {
-        let points = input::cloud(input::measure(data, None, Some(d))?, n, session.shared.seed, 1)?;
+        let points = input::cloud(input::measure(session, data, None, Some(d))?, n, session.shared.seed, 1)?;
         if points.dim() == d {
             return Ok(points);
         }
