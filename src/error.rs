@@ -17,6 +17,7 @@ use crate::measure::{CloudError, MixtureError, NameError};
 use crate::metric::MetricError;
 use crate::path::{ConversionError, GridError, PredictionError, ScheduleError};
 use crate::sampler::{AdaptiveError, CourseError, RunError, UnknownCompat, UnknownMethod};
+use crate::train::TrainError;
 use crate::transport::TransportError;
 
 /// Anything that can go wrong, by the room it went wrong in.
@@ -26,6 +27,9 @@ pub enum Error {
     /// Numbers that do not make a cloud.
     #[error(transparent)]
     Cloud(#[from] CloudError),
+    /// A network that was not trained.
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// Numbers that do not make a mixture.
     #[error(transparent)]
     Mixture(#[from] MixtureError),

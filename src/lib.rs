@@ -37,6 +37,7 @@ pub mod program;
 pub mod random;
 pub mod report;
 pub mod sampler;
+pub mod train;
 pub mod transport;
 mod vector;
 pub mod watch;

@@ -20,6 +20,8 @@ pub enum Stream {
     Metric = 3,
     /// Bootstrap resamples.
     Bootstrap = 4,
+    /// Initial weights, pairs and times of training.
+    Training = 5,
 }
 
 /// A keyed generator: every number is a function of (seed, stream) and the counter.

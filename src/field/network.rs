@@ -128,6 +128,16 @@ impl Network {
         self.activation
     }
 
+    /// How it is told the time, if it is.
+    pub fn time(&self) -> Option<&Time> {
+        self.time.as_ref()
+    }
+
+    /// What its output means.
+    pub fn output(&self) -> Output {
+        self.output
+    }
+
     /// The schedule it was trained on.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule

@@ -102,6 +102,58 @@ pub(super) fn is_network(bytes: &[u8]) -> Result<bool, Fault> {
     Ok(weights || safetensors::metadata(bytes)?.contains_key(KEYS[0]))
 }
 
+/// The metadata of `network`, trained on the schedule that `schedule` names; from these and its tensors [`read`] makes it again.
+pub(super) fn metadata(network: &Network, schedule: &str) -> HashMap<String, String> {
+    let names: Vec<&str> = network.layers().iter().map(|layer| layer.name.as_str()).collect();
+    let (prediction, sigma_data) = match network.output() {
+        Output::Prediction(prediction) => (prediction, None),
+        Output::Preconditioned { sigma_data } => (Prediction::Denoised, Some(sigma_data)),
+    };
+    let mut pairs = vec![
+        (KEYS[0], "mlp".to_owned()),
+        (VERSION, "1".to_owned()),
+        ("layers", names.join(",")),
+        ("activation", name_of(&ACTIVATIONS, network.activation())),
+        ("prediction", name_of(&PREDICTIONS, prediction)),
+        ("schedule", schedule.to_owned()),
+    ];
+    pairs.extend(sigma_data.map(|sigma_data| ("sigma_data", sigma_data.to_string())));
+    match network.time() {
+        None => pairs.push(("time", "none".to_owned())),
+        Some(Time { clock, scale, offset, features }) => {
+            pairs.push(("clock", name_of(&CLOCKS, *clock)));
+            pairs.push(("clock_scale", scale.to_string()));
+            pairs.push(("clock_offset", offset.to_string()));
+            match features {
+                Features::Clock => pairs.push(("time", "append".to_owned())),
+                Features::Waves { order, .. } => {
+                    pairs.push(("time", "sinusoidal".to_owned()));
+                    pairs.push((ORDER, name_of(&ORDERS, *order)));
+                }
+            }
+        }
+    }
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// The tensors of `network` with their names and shapes.
+pub(super) fn tensors(network: &Network) -> Vec<(String, Vec<usize>, &[f64])> {
+    let layers = network.layers().iter().flat_map(|layer| {
+        let weight = (format!("{}.weight", layer.name), vec![layer.outputs(), layer.inputs()], &layer.weight[..]);
+        [weight, (format!("{}.bias", layer.name), vec![layer.outputs()], &layer.bias[..])]
+    });
+    let waves = network.time().and_then(|time| match &time.features {
+        Features::Waves { omega, .. } => Some((FREQUENCIES.to_owned(), vec![omega.len()], &omega[..])),
+        Features::Clock => None,
+    });
+    layers.chain(waves).collect()
+}
+
+/// What `value` is called.
+fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> String {
+    names.iter().find(|(_, known)| *known == value).map_or(String::new(), |(name, _)| (*name).to_owned())
+}
+
 struct Metadata(HashMap<String, String>);
 
 impl Metadata {

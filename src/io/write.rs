@@ -3,6 +3,7 @@
 //! Everything goes to a temporary file in the same folder, which is renamed over the target when it is complete. A failure
 //! (no space, a file-size limit, no permission) removes it and leaves the target as it was.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -12,9 +13,10 @@ use tempfile::Builder;
 use thiserror::Error;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-use crate::io::npy;
+use crate::field::Network;
 #[cfg(feature = "parquet")]
 use crate::io::parquet;
+use crate::io::{network, npy};
 use crate::measure::Cloud;
 
 /// Why a file was not written.
@@ -215,9 +217,22 @@ fn points<'a>(values: &'a [f64], shape: &[usize], float: Float) -> NamedArray<'a
 pub fn write_arrays(path: &Path, arrays: &[NamedArray<'_>]) -> Result<(), WriteError> {
     match ending(path).as_str() {
         "npz" => write_whole(path, |out| npz_into(out, arrays)),
-        "safetensors" => write_whole(path, |out| safetensors_into(out, arrays)),
+        "safetensors" => write_whole(path, |out| safetensors_into(out, arrays, None)),
         _ => Err(WriteError::Extension { path: path.into() }),
     }
+}
+
+/// A network in brenier's own format, `.safetensors` with metadata (docs/networks.md); `schedule` names the one that it was trained on.
+///
+/// # Errors
+/// [`WriteError::File`] when the system refuses.
+pub fn write_network(path: &Path, network: &Network, schedule: &str, float: Float) -> Result<(), WriteError> {
+    let tensors = network::tensors(network);
+    let arrays: Vec<NamedArray<'_>> = tensors
+        .iter()
+        .map(|(name, shape, values)| NamedArray { name, numbers: Numbers::Reals(values, float), shape: shape.clone() })
+        .collect();
+    write_whole(path, |out| safetensors_into(out, &arrays, Some(network::metadata(network, schedule))))
 }
 
 /// Refuses a path that [`write_array`] would refuse: the check to make before hours of work. Its folder is made if missing.
@@ -273,7 +288,11 @@ fn npz_into(out: &mut BufWriter<&File>, arrays: &[NamedArray<'_>]) -> io::Result
     Ok(())
 }
 
-fn safetensors_into(out: &mut impl Write, arrays: &[NamedArray<'_>]) -> io::Result<()> {
+fn safetensors_into(
+    out: &mut impl Write,
+    arrays: &[NamedArray<'_>],
+    metadata: Option<HashMap<String, String>>,
+) -> io::Result<()> {
     let mut bytes = vec![Vec::new(); arrays.len()];
     arrays.iter().zip(&mut bytes).try_for_each(|(array, bytes)| array.numbers.write(bytes))?;
     let view = |(array, bytes)| {
@@ -282,7 +301,29 @@ fn safetensors_into(out: &mut impl Write, arrays: &[NamedArray<'_>]) -> io::Resu
         TensorView::new(numbers.dtype(), shape.clone(), bytes).map(|view| (*name, view)).map_err(io::Error::other)
     };
     let views: Vec<_> = arrays.iter().zip(&bytes).map(view).collect::<Result<_, _>>()?;
-    out.write_all(&safetensors::serialize(views, None).map_err(io::Error::other)?)
+    let named = metadata.is_some();
+    let mut file = safetensors::serialize(views, metadata).map_err(io::Error::other)?;
+    if named {
+        sort_metadata(&mut file)?;
+    }
+    out.write_all(&file)
+}
+
+/// Puts the metadata of a `.safetensors` file, which come in the order of a hash, into that of their names: equal networks are equal
+/// files.
+fn sort_metadata(file: &mut [u8]) -> io::Result<()> {
+    let (length, rest) = file.split_at_mut(8);
+    let length = u64::from_le_bytes(length.try_into().map_err(io::Error::other)?) as usize;
+    let mut header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&rest[..length])?;
+    if let Some(metadata) = header.get_mut("__metadata__").and_then(serde_json::Value::as_object_mut) {
+        metadata.sort_keys();
+    }
+    let text = serde_json::to_vec(&header)?;
+    if text.len() <= length {
+        rest[..length].fill(b' ');
+        rest[..text.len()].copy_from_slice(&text);
+    }
+    Ok(())
 }
 
 fn csv_into(out: &mut impl Write, values: &[f64], shape: &[usize], float: Float) -> io::Result<()> {

@@ -194,7 +194,8 @@ impl Training {
         let within = |level: f64| {
             let near = quantile(&self.distances, &self.heldout, level);
             let share = |distances: &[f64], cloud: &Cloud| -> f64 {
-                (0..distances.len()).filter(|&i| distances[i] <= near).map(|i| cloud.weight(i)).sum()
+                // An empty sum is −0.
+                (0..distances.len()).filter(|&i| distances[i] <= near).map(|i| cloud.weight(i)).fold(0.0, |sum, a| sum + a)
             };
             let (found, expected) = (share(&own, cloud), share(&self.distances, &self.heldout));
             let (copies, others) = ((found * n).round() as usize, (expected * m).round() as usize);

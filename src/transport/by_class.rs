@@ -149,6 +149,15 @@ pub struct ClassPairing {
     step: u32,
 }
 
+/// Indices of the two ends of each pair, and its class.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClassPairs {
+    /// The pairs.
+    pub pairs: Pairs,
+    /// The class of each; none of a plan without classes.
+    pub classes: Vec<Option<u32>>,
+}
+
 /// The pairs of a class, drawn and not yet given.
 #[derive(Clone, Debug)]
 struct Stack {
@@ -196,18 +205,14 @@ impl ClassPairing {
     ///
     /// # Errors
     /// As [`Pairing::next_round`].
-    pub fn next_round(
-        &mut self,
-        device: &Device,
-        watch: &Watch<'_>,
-    ) -> Result<Option<(Pairs, Vec<Option<u32>>)>, TransportError> {
+    pub fn next_round(&mut self, device: &Device, watch: &Watch<'_>) -> Result<Option<ClassPairs>, TransportError> {
         let total = self.before.last().copied().unwrap_or(0);
         let end = total.min(self.done + ROUND);
         if self.done == end {
             return Ok(None);
         }
         let order = Philox::new(self.seed, Stream::Split);
-        let (mut pairs, mut classes) = (Pairs::default(), Vec::new());
+        let ClassPairs { mut pairs, mut classes } = ClassPairs::default();
         for slot in self.done..end {
             let place = order.shuffled(slot, total, self.step);
             let stack = &mut self.classes[self.before.partition_point(|first| *first <= place) - 1];
@@ -223,6 +228,6 @@ impl ClassPairing {
             classes.push(stack.class);
         }
         self.done = end;
-        Ok(Some((pairs, classes)))
+        Ok(Some(ClassPairs { pairs, classes }))
     }
 }

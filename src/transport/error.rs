@@ -137,6 +137,18 @@ pub enum TransportError {
     /// Second derivatives are those of balanced problems.
     #[error("Hessian-vector products are of balanced problems; this one has a free marginal")]
     Balanced,
+    /// A sharpness that no plan has.
+    #[error(
+        "no eps was found at which the plan has a renormalised entropy of {asked}: near eps = {eps:.2e} it is {found:.3}; give --eps"
+    )]
+    Entropy {
+        /// The renormalised entropy asked for.
+        asked: f64,
+        /// That of the last plan tried.
+        found: f64,
+        /// About the ε of that plan.
+        eps: f64,
+    },
     /// Classes for another number of points.
     #[error("{labels} classes for {points} points of the {end}; give each point its class")]
     ClassCount {

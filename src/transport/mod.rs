@@ -42,6 +42,7 @@ pub mod pairs;
 pub mod plan;
 pub mod problem;
 pub mod scale;
+mod sharpness;
 pub mod sinkhorn;
 pub mod sliced;
 pub mod soft_plan;
@@ -53,7 +54,7 @@ mod values;
 
 pub use assignment::{Assignment, assign};
 pub use barycenter::{Barycenter, Between, Coupling};
-pub use by_class::{ClassLabels, ClassPairing, ClassProblem};
+pub use by_class::{ClassLabels, ClassPairing, ClassPairs, ClassProblem};
 pub use conditional::{Conditional, Draws, Partners};
 pub use convention::Convention;
 pub use cost::{CostFunction, GroundCost};

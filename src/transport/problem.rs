@@ -137,6 +137,14 @@ impl Problem {
         Self { source, target, eps, rho: [None; 2], cost: cost.clone(), reach: 0.0, labels: None, storage }.under(cost)
     }
 
+    /// The same problem at another ε.
+    ///
+    /// # Errors
+    /// [`TransportError::Eps`] when it is not positive.
+    pub fn with_eps(self, eps: f64) -> Result<Self, TransportError> {
+        if eps > 0.0 && eps.is_finite() { Ok(Self { eps, ..self }) } else { Err(TransportError::Eps { eps }) }
+    }
+
     /// The problem with another cost of the points; ε, ρ, potentials and values are in its units.
     ///
     /// # Errors

@@ -194,6 +194,17 @@ fn pairs_batch_by_batch_are_resumed_to_the_bit() {
 }
 
 #[test]
+fn training_is_resumed_to_the_bit() {
+    check("train digits --coupling minibatch --steps 200 --batch 256 --layers 2 --width 128");
+}
+
+#[test]
+fn log_densities_are_resumed_to_the_bit() {
+    check("sample 8gaussians --method fm-heun --steps 100 --n 4000 --log-p");
+    check("sample 8gaussians --method dopri5 --tol 1e-6 --n 3000 --log-p");
+}
+
+#[test]
 fn a_plan_of_low_rank_is_resumed_to_the_bit() {
     check("transport normal:8 normal:8 --n 20000 --rank 20");
 }

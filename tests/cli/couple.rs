@@ -171,7 +171,7 @@ fn matched_conditions_leave_x0_free_of_them() {
     assert!(number(&record, "condition_weight") > 0.0 && number(&record, "gain_kept") < 1.0);
     let (blind, record) = correlation(&["--condition-weight", "0"]);
     assert!(blind > 0.8, "{blind}");
-    assert!((number(&record, "gain_kept") - 1.0).abs() < 1e-6);
+    assert!((number(&record, "gain_kept") - 1.0).abs() < 1e-3);
 }
 
 #[test]

@@ -28,3 +28,4 @@ mod schedule;
 mod session;
 mod tables;
 mod times;
+mod train;

@@ -95,6 +95,14 @@ fn couple_prints_and_writes_what_the_page_says() {
 }
 
 #[test]
+fn train_prints_and_writes_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let points: Vec<f64> = (0..60).map(f64::from).collect();
+    write_npy(&folder.path().join("y.npy"), &points, &[60, 1], Float::F64).unwrap();
+    agree("train", folder.path(), &["train y.npy --steps 2 --batch 16 --layers 1 --width 8"], &[]);
+}
+
+#[test]
 fn geodesic_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     agree("geodesic", folder.path(), &["geodesic moons circles --n 60", "geodesic normal:1 normal:1 --n 60"], &[]);

@@ -165,7 +165,6 @@ fn the_default_eps_is_a_twentieth_of_the_mean_cost_within_the_clouds() {
         ("transport normal:2 normal:2", 0.05),
         ("transport normal:2 normal:2 --closed-form", 0.05),
         ("geodesic normal:2 normal:2 --n 2000 --out g", 0.05),
-        ("couple normal:2 normal:2 --n 2000 --out c", 0.005),
     ] {
         let record = json(folder.path(), args);
         let eps = record["eps"].as_f64().unwrap();
@@ -174,6 +173,16 @@ fn the_default_eps_is_a_twentieth_of_the_mean_cost_within_the_clouds() {
         assert_eq!(record["eps_origin"], format!("{share} x the mean cost within the clouds"), "{args}");
         assert_eq!(record["flags"], serde_json::json!([]), "{args}");
     }
+    // Pairs are as sharp as is asked of them.
+    for (flag, entropy) in [("", 0.1), (" --entropy 0.3", 0.3)] {
+        let record = json(folder.path(), &format!("couple normal:2 normal:2 --n 600 --out c{flag}"));
+        assert!((number(&record["renormalised_entropy"]) / entropy - 1.0).abs() < 0.06, "{record}");
+        assert_eq!(record["eps_origin"], format!("renormalised entropy {entropy}"));
+    }
+    // Where no plan has it, as between two points in one place each, ε is a share as elsewhere.
+    fs::write(folder.path().join("one.csv"), "1,2\n1,2\n").unwrap();
+    let record = json(folder.path(), "couple normal:2 one.csv --n 50 --out c");
+    assert_eq!(record["eps_origin"], "0.005 x the mean cost within the clouds");
     assert_eq!(json(folder.path(), "transport moons circles --n 50 --eps 0.3")["eps_origin"], "given");
     assert_eq!(json(folder.path(), "transport moons circles --n 50 --blur 0.3")["eps_origin"], "blur 0.3 squared");
     assert!(json(folder.path(), "transport moons circles --n 50 --exact")["eps_origin"].is_null());

@@ -3,7 +3,7 @@
 use brenier::backend::{Device, Precision};
 use brenier::measure::{Cloud, named};
 use brenier::random::Stream;
-use brenier::transport::{ClassLabels, ClassPairing, ClassProblem, Outcome, PlanEntropy, Sinkhorn, TransportError};
+use brenier::transport::{ClassLabels, ClassPairing, ClassPairs, ClassProblem, Outcome, PlanEntropy, Sinkhorn, TransportError};
 use brenier::watch::Watch;
 
 fn cpu() -> Device {
@@ -81,7 +81,7 @@ fn classes_of_both_ends_are_coupled_each_with_its_own() {
     let found = PlanEntropy::of_classes(&entropies, false);
     assert!((found.joint - dense(&problems, &outcomes)).abs() < 1e-8 && (found.source - 30f64.ln()).abs() < 1e-12);
     let mut pairing = ClassPairing::new(&problems, &outcomes, 90, false, (0, 0)).unwrap();
-    let (pairs, classes) = pairing.next_round(&cpu(), &Watch::default()).unwrap().unwrap();
+    let ClassPairs { pairs, classes } = pairing.next_round(&cpu(), &Watch::default()).unwrap().unwrap();
     let of_source = labels.source.unwrap();
     for ((i, j), class) in pairs.source.iter().zip(&pairs.target).zip(classes) {
         assert!(of_source[*i as usize] == labels.target[*j as usize] && Some(labels.target[*j as usize]) == class);

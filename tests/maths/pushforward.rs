@@ -100,7 +100,7 @@ fn adaptive_methods_tell_the_density_of_the_law_on_the_way() {
 #[test]
 fn in_many_dimensions_adaptive_methods_give_an_estimate_and_its_error() {
     let d = 66;
-    let entry = |i: usize| if i % (d + 1) == 0 { 0.02 } else { 0.01 * f64::from(u8::from(i % (d + 1) == 1)) };
+    let entry = |i: usize| if i.is_multiple_of(d + 1) { 0.02 } else { 0.01 * f64::from(u8::from(i % (d + 1) == 1)) };
     let layer = Layer { name: "0".into(), weight: (0..d * d).map(entry).collect(), bias: vec![0.0; d] };
     let velocity = Output::Prediction(Prediction::Velocity);
     let field = Field::Network(Network::new(vec![layer], Activation::Silu, None, velocity, Schedule::CondOt).unwrap());

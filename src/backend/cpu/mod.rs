@@ -4,7 +4,7 @@
 //! depends on its neighbours or on the number of threads.
 
 mod assistant;
-mod gemm;
+pub mod gemm;
 mod lane;
 mod memory;
 mod pairs;

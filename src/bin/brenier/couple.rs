@@ -12,8 +12,9 @@ use std::time::Instant;
 
 use brenier::backend::Device;
 use brenier::checkpoint::{Checkpoint, Part};
+use brenier::measure::Cloud;
 use brenier::metric::Flag;
-use brenier::transport::{ClassPairing, ClassProblem, CostScale, Outcome, Problem};
+use brenier::transport::{ClassPairing, ClassPairs, ClassProblem, CostScale, Outcome, Problem, TransportError};
 use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
@@ -21,7 +22,7 @@ use indicatif::ProgressBar;
 use crate::output::number;
 use crate::session::Session;
 use crate::solver::{Chosen, HALF_SQUARED, Regularisation, Stopping, too_large};
-use crate::{Failure, flags, input, memory, progress, signal};
+use crate::{Failure, flags, input, memory, progress, signal, values};
 use batch::End;
 use condition::{Known, KnownFlags};
 use record::{Plans, Record};
@@ -29,6 +30,10 @@ use shards::Shards;
 use straightness::Gathered;
 use worth::{ClassSums, Worth};
 
+/// The renormalised entropy of pairs unless told otherwise, about the best for training (Zhang et al. 2025).
+const ENTROPY: f64 = 0.1;
+/// The part of a checkpoint with the ε that was found.
+const EPS: &str = "eps";
 /// The part of a checkpoint with the plan that knows nothing of the targets.
 const BLIND: &str = "blind";
 /// Where results go unless --out says.
@@ -39,7 +44,7 @@ const FOLDER: &str = "brenier-out/couple";
 /// The folder (brenier-out/couple unless --out is given) gets pairs-00000.npz, pairs-00001.npz, …, each with source_index,
 /// target_index, x0 and x1 (and label or condition), and run.json. Every source point is used its exact share of times; the order is random, and a function of
 /// the seed alone. An end that is a law gives --n fresh points for every plan; a file gives all its points, or the next --batch.
-/// The plan is sharp unless --eps says otherwise: the larger eps is, the less its pairs improve on independent ones.
+/// The plan is sharp unless --entropy or --eps says otherwise: the larger they are, the less its pairs improve on independent ones.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier couple normal digits --pairs 100000",
@@ -47,13 +52,17 @@ const FOLDER: &str = "brenier-out/couple";
     "brenier couple normal images.npy --labels classes.npy --pairs 100000",
     "brenier couple normal y.npy --pairs 1000000 --batch 256       as training on minibatches of 256 would pair them",
 ]))]
-#[command(mut_arg("eps", |eps| eps.help("Regularisation, in units of |x-y|²/2 [default: 0.005 x the mean cost within the clouds]")))]
+#[command(mut_arg("eps", |eps| eps.help("Regularisation, in units of |x-y|²/2 [default: where --entropy is 0.1]")))]
 pub struct Couple {
     /// Pairs to draw [default: one for each source point of one plan]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4_294_967_295))]
     pairs: Option<u64>,
     #[command(flatten)]
     regularisation: Regularisation,
+    /// Find the eps at which the first plan has this renormalised entropy, within a twentieth of it: 0 is a map, 1 independent pairs
+    /// [default: 0.1]
+    #[arg(long, value_name = "H", conflicts_with_all = ["eps", "blur"], allow_negative_numbers = true, value_parser = values::entropy)]
+    entropy: Option<f64>,
     /// Use each target point at most its share of times, rounded up
     #[arg(long)]
     without_replacement: bool,
@@ -121,7 +130,7 @@ impl Couple {
                 Some(plans) => plans,
                 none => {
                     let scale = HALF_SQUARED.scale(&x.cloud, &y.cloud, seed);
-                    let chosen = self.regularisation.or_share(CostScale::PAIRS, scale)?;
+                    let chosen = self.eps((&x.cloud, &y.cloud), scale, device, checkpoint)?;
                     too_large(chosen.eps, &scale, [None; 2]).iter().for_each(|words| session.note(words));
                     none.insert(Plans::at(chosen))
                 }
@@ -150,7 +159,7 @@ impl Couple {
             let step = batches.wrapping_mul(known.streams());
             let mut pairing = ClassPairing::new(&problems, &outcomes, here, self.without_replacement, (seed, step))?;
             let tell = |_: Progress<'_>| !signal::interrupted();
-            while let Some((drawn, classes)) = pairing.next_round(device, &Watch::telling(&tell))? {
+            while let Some(ClassPairs { pairs: drawn, classes }) = pairing.next_round(device, &Watch::telling(&tell))? {
                 signal::check()?;
                 for ((&i, &j), class) in drawn.source.iter().zip(&drawn.target).zip(classes) {
                     let (i, j) = (i as usize, j as usize);
@@ -217,6 +226,35 @@ impl Couple {
         let mut summary = record.own.summary();
         record.time(&mut summary);
         session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged.as_deref())
+    }
+
+    /// ε as it is given, or that of the entropy; where no ε has it and none was asked for, a share of `scale`.
+    fn eps(
+        &self,
+        (x, y): (&Cloud, &Cloud),
+        scale: CostScale,
+        device: &Device,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Chosen, Failure> {
+        let share = self.regularisation.or_share(CostScale::PAIRS, scale)?;
+        if self.regularisation.is_given() {
+            return Ok(share);
+        }
+        let entropy = self.entropy.unwrap_or(ENTROPY);
+        let tell = |_: Progress<'_>| !signal::interrupted();
+        let search = || -> Result<f64, TransportError> {
+            let problem = Problem::new(x, y, share.eps)?;
+            self.stopping.solver(false).eps_of_entropy(&problem, entropy, device, &Watch::telling(&tell))
+        };
+        match checkpoint.part(EPS).once(EPS, search) {
+            Ok(eps) => Ok(Chosen { eps, origin: format!("renormalised entropy {entropy}") }),
+            Err(TransportError::Entropy { .. } | TransportError::EpsTooSmall { .. } | TransportError::EpsTooLarge { .. })
+                if self.entropy.is_none() =>
+            {
+                Ok(share)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn solve(&self, problem: &Problem, device: &Device, bar: &ProgressBar, kept: Part<'_>) -> Result<Outcome, Failure> {

@@ -28,6 +28,7 @@ mod session;
 mod signal;
 mod solver;
 mod threads;
+mod train;
 mod transport;
 mod values;
 
@@ -93,7 +94,8 @@ enum Work {
     Evaluate(evaluate::Evaluate),
     Geodesic(geodesic::Geodesic),
     Jko(jko::Jko),
-    Sample(sample::Sample),
+    Sample(Box<sample::Sample>),
+    Train(train::Train),
     Schedule(schedule::ScheduleTable),
     Generate(generate::Generate),
     Devices(devices::Devices),
@@ -112,6 +114,7 @@ impl Work {
             Self::Geodesic(geodesic) => geodesic.run(session),
             Self::Jko(jko) => jko.run(session),
             Self::Sample(sample) => sample.run(session),
+            Self::Train(train) => train.run(session),
             Self::Schedule(schedule) => schedule.run(session),
             Self::Generate(generate) => generate.run(session),
             Self::Devices(devices) => devices.run(session),

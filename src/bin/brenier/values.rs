@@ -71,6 +71,22 @@ pub fn eta(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A renormalised entropy, between a map and independent pairs.
+pub fn entropy(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(entropy) if 0.0 < entropy && entropy < 1.0 => Ok(entropy),
+        _ => Err("a renormalised entropy is a number above 0, that of a map, and below 1, that of independent pairs".into()),
+    }
+}
+
+/// The decay of a running mean.
+pub fn decay(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(decay) if (0.0..1.0).contains(&decay) => Ok(decay),
+        _ => Err("the decay of a mean is a number of at least 0 and below 1".into()),
+    }
+}
+
 /// The signal-to-noise ratio of a corrector, from which on its steps do not settle.
 pub fn snr(text: &str) -> Result<f64, String> {
     match text.parse() {

@@ -58,7 +58,7 @@ pub enum Order {
 
 impl Time {
     /// φ(c) at `level`.
-    pub(super) fn features(&self, level: Level) -> Result<Vec<f64>, LevelError> {
+    pub(crate) fn features(&self, level: Level) -> Result<Vec<f64>, LevelError> {
         let now = match self.clock {
             Clock::Time => level.t,
             Clock::Remaining => 1.0 - level.t,
@@ -87,7 +87,7 @@ impl Features {
     }
 
     /// How many there are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         match self {
             Self::Clock => 1,
             Self::Waves { omega, .. } => 2 * omega.len(),

@@ -1,0 +1,113 @@
+//! The ε at which a plan is as sharp as asked: by its renormalised entropy, which is 0 for a map and 1 for independent pairs, whatever
+//! the number of points (Zhang et al. 2025).
+//!
+//! The entropy rises with ε, nearly linearly in log ε, since a point shares its mass among about (ε/c₀)^{d/2} n others. So the root is
+//! bracketed and then found by false position in log ε (Illinois: an end that stays has its value halved).
+
+use crate::backend::Device;
+use crate::transport::{Problem, Sinkhorn, TransportError};
+use crate::watch::Watch;
+
+/// Renormalised entropies that are asked for, within a part of themselves.
+const WITHIN: f64 = 0.05;
+/// Most plans solved.
+const TRIALS: usize = 16;
+/// Factors between the first ε, before the entropy is bracketed.
+const FACTOR: f64 = 8.0;
+/// Plans need to be known only as well as their entropy.
+const TOLERANCE: f64 = 1e-2;
+
+/// The plans tried: log ε and the entropy less the one asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Bracket {
+    low: Option<(f64, f64)>,
+    high: Option<(f64, f64)>,
+}
+
+impl Bracket {
+    /// Takes in a plan; the next log ε to try.
+    fn next(&mut self, at: f64, off: f64) -> f64 {
+        let (own, other) = if off < 0.0 { (&mut self.low, &mut self.high) } else { (&mut self.high, &mut self.low) };
+        // The other end stayed, and this one moves again: half of its value, so that it does not stay for ever.
+        if let (Some(_), Some((_, value))) = (&own, other) {
+            *value *= 0.5;
+        }
+        *own = Some((at, off));
+        match (self.low, self.high) {
+            (Some((low, below)), Some((high, above))) => low + (high - low) * below / (below - above),
+            (None, _) => at - FACTOR.ln(),
+            (_, None) => at + FACTOR.ln(),
+        }
+    }
+}
+
+impl Sinkhorn {
+    /// The ε, to three digits, at which the plan of `problem` has the renormalised `entropy`
+    /// ([`PlanEntropy::renormalised`](crate::transport::PlanEntropy::renormalised)) within 5 % of itself; the search begins at the
+    /// problem's own.
+    ///
+    /// # Errors
+    /// [`TransportError::Entropy`] where no ε has it, such as between points that all are one, and as [`Sinkhorn::solve_watched`].
+    pub fn eps_of_entropy(
+        &self,
+        problem: &Problem,
+        entropy: f64,
+        device: &Device,
+        watch: &Watch<'_>,
+    ) -> Result<f64, TransportError> {
+        let trial = Self { tol: self.tol.max(TOLERANCE), ..*self };
+        if problem.source().len().min(problem.target().len()) < 2 {
+            return Err(TransportError::Entropy { asked: entropy, found: 0.0, eps: problem.eps() });
+        }
+        let (mut bracket, mut log_eps, mut found) = (Bracket::default(), problem.eps().ln(), f64::NAN);
+        for _ in 0..TRIALS {
+            let eps = rounded(log_eps.exp());
+            let outcome = trial.solve_watched(&problem.clone().with_eps(eps)?, None, device, watch.not_keeping())?;
+            found = outcome.plan().entropy(device)?.renormalised();
+            if (found - entropy).abs() <= WITHIN * entropy {
+                return Ok(eps);
+            }
+            log_eps = bracket.next(log_eps, found - entropy);
+        }
+        Err(TransportError::Entropy { asked: entropy, found, eps: rounded(log_eps.exp()) })
+    }
+}
+
+/// A positive number to three digits.
+fn rounded(x: f64) -> f64 {
+    let unit = 10f64.powi(x.log10().floor() as i32 - 2);
+    (x / unit).round() * unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Precision;
+    use crate::measure::{Cloud, named};
+    use crate::random::Stream;
+
+    #[test]
+    fn plans_are_as_sharp_as_asked() {
+        let device = Device::cpu(Precision::F64);
+        let cloud = |name: &str, stream| named(name, None).unwrap().sample(400, 0, stream, 0);
+        for (source, target) in [("normal:2", "8gaussians"), ("normal:64", "digits"), ("moons", "moons")] {
+            let (x, y) = (cloud(source, Stream::Source), cloud(target, Stream::Metric));
+            for entropy in [0.02, 0.1, 0.4, 0.9] {
+                let start = Problem::new(&x, &y, 1.0).unwrap();
+                let eps = Sinkhorn::default().eps_of_entropy(&start, entropy, &device, &Watch::default()).unwrap();
+                let plan = Sinkhorn::default().solve(&start.with_eps(eps).unwrap(), &device).unwrap().plan();
+                let found = plan.entropy(&device).unwrap().renormalised();
+                assert!((found - entropy).abs() < 0.06 * entropy, "{source} to {target}: {found} for {entropy}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_no_eps_has_it_the_error_says_so() {
+        let device = Device::cpu(Precision::F64);
+        let one = Cloud::new(vec![1.0; 6], 2).unwrap();
+        let problem = Problem::new(&one, &one, 1.0).unwrap();
+        let error = Sinkhorn::default().eps_of_entropy(&problem, 0.1, &device, &Watch::default()).unwrap_err();
+        assert!(matches!(error, TransportError::Entropy { .. }), "{error}");
+    }
+}
