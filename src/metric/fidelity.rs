@@ -23,7 +23,7 @@ use crate::backend::Device;
 use crate::measure::Cloud;
 use crate::metric::MetricError;
 use crate::metric::neighbours::Neighbours;
-use crate::metric::resample::{Estimate, Extreme, Sample, Units, thinned};
+use crate::metric::resample::{Estimate, Extreme, Sample, Units, masses, thinned};
 use crate::random::{Philox, Stream};
 use crate::watch::Watch;
 
@@ -115,14 +115,11 @@ struct Pool {
 
 impl Pool {
     fn new(clouds: &[Cloud; 2], k: usize, device: &Device, watch: &Watch<'_>) -> Result<Self, MetricError> {
-        let weights = clouds.iter().flat_map(|cloud| {
-            (0..cloud.len()).map(|i| if cloud.weights().is_some() { cloud.len() as f64 * cloud.weight(i) } else { 1.0 })
-        });
         Ok(Self {
             neighbours: Neighbours::new([&clouds[0], &clouds[1]], k, device, watch)?,
             k,
             sizes: [clouds[0].len(), clouds[1].len()],
-            weights: weights.collect(),
+            weights: clouds.iter().flat_map(masses).collect(),
         })
     }
 

@@ -22,7 +22,7 @@ use crate::metric::MetricError;
 use crate::metric::nearest::nearest;
 use crate::metric::neighbours::{nearest_others, places};
 use crate::metric::null::LEVEL;
-use crate::metric::resample::{Estimate, Extreme, Sample, Units, thinned_rows};
+use crate::metric::resample::{Estimate, Extreme, Sample, Units, masses, thinned_rows};
 use crate::watch::Watch;
 
 /// More than the rounding errors of a sum of weights.
@@ -91,7 +91,7 @@ impl Found {
             let near = nearest(cloud, &distinct, device)?;
             found.authentic.extend(near.iter().map(|(t, distance)| *distance > apart[*t]));
             found.distances.extend(near.iter().map(|(_, distance)| distance));
-            found.weights.extend((0..cloud.len()).map(|i| cloud.weight(i)));
+            found.weights.extend(masses(cloud));
         }
         Ok(found.ordered())
     }

@@ -191,6 +191,12 @@ impl Estimate {
     }
 }
 
+/// n a_i of each point of `cloud`: exactly 1 without weights, so that sums of them are exact and tie.
+pub(crate) fn masses(cloud: &Cloud) -> impl Iterator<Item = f64> + '_ {
+    let n = cloud.len() as f64;
+    (0..cloud.len()).map(move |i| cloud.weights().map_or(1.0, |weights| n * weights[i]))
+}
+
 /// Points of equal weights of the law that `cloud` stands for: each is kept with the chance a_i/max a, so that none is drawn
 /// twice, as relabelling asks for. A cloud without weights is its own.
 pub(crate) fn thinned(cloud: &Cloud, seed: u32, side: u32) -> Cloud {

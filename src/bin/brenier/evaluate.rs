@@ -153,7 +153,9 @@ impl Evaluate {
         summary.line("points", format!("{} against {}", count(found.n), count(found.m)), format!("in dimension {}", found.d));
         let floor = |floor: f64| format!("noise floor {}", number(floor));
         let floors = found.noise_floor;
-        summary.line("divergence", number(found.divergence), format!("{}, in units of |x-y|²", floor(floors.divergence)));
+        let [low, high] = found.divergence_interval.map(number);
+        let about = format!("{low} to {high}, {}, in units of |x-y|²", floor(floors.divergence));
+        summary.line("divergence", number(found.divergence), about);
         let subsamples = format!("{}, on subsamples of {}", floor(floors.w2_squared_exact), count(found.w2_size));
         summary.line("W2² exact", number(found.w2_squared_exact), subsamples);
         summary.line("variance ratio", number(found.variance_ratio), "1 when A spreads as B does");
