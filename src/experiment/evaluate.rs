@@ -83,9 +83,9 @@ pub struct EvaluateRecord {
     /// Share of A's points in each component of B, where B is a mixture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode_weights: Option<Vec<f64>>,
-    /// Distances and shares with their intervals and p-values.
+    /// Distances and shares with their intervals and p-values; none where a cloud has a single point with mass.
     #[serde(flatten)]
-    pub judged: Judged,
+    pub judged: Option<Judged>,
     /// What to keep in mind.
     pub flags: Vec<Flag>,
     /// The same of the features, where they are given.
@@ -156,7 +156,11 @@ impl Evaluate<'_> {
             (None, None) => None,
         };
         let judging = Judging { k: self.k, permutations: self.permutations, seed: self.seed };
-        let judged = judging.run([&samples, &reference], copied, device, watch.part("judging"))?;
+        let has_pairs = |cloud: &Cloud| (0..cloud.len()).filter(|&i| cloud.weight(i) > 0.0).nth(1).is_some();
+        let judged = match has_pairs(&samples) && has_pairs(&reference) {
+            true => Some(judging.run([&samples, &reference], copied, device, watch.part("judging"))?),
+            false => None,
+        };
         let features = match features {
             Some([of_a, of_b]) => {
                 let evaluate = Self { train: self.features.and_then(|features| features.train), features: None, ..*self };

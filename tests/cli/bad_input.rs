@@ -458,7 +458,11 @@ fn what_cannot_be_judged_is_refused_in_words() {
     fs::write(folder.path().join("line.csv"), "0\n1\n2\n3\n4\n5\n").unwrap();
     fs::write(folder.path().join("same.csv"), "1,2\n1,2\n1,2\n").unwrap();
     let refused = |args: &str, code: i32, words: &[&str]| refused(folder.path(), args, code, words);
-    refused("evaluate one.npy six.npy", 1, &["a single point with mass", "give more samples"]);
+    // One point is at a distance from others, and has neither neighbours nor pairs.
+    let mut command = Command::cargo_bin("brenier").unwrap();
+    let output = command.current_dir(folder.path()).args(["evaluate", "one.npy", "six.npy", "--json"]).assert().success();
+    let record: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert!(record["divergence"].is_f64() && record.get("energy_distance").is_none(), "{record}");
     refused("evaluate six.npy six.npy --k 6", 1, &["6 points with mass", "neighbour 6 needs 7", "fewer neighbours"]);
     refused("evaluate six.npy six.npy --k 0", 2, &["--k"]);
     refused("evaluate six.npy six.npy --train same.csv", 1, &["training points lie in one place"]);

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
-use brenier::experiment::{self, EvaluateRecord, Features};
+use brenier::experiment::{self, EvaluateRecord, Features, Judged};
 use brenier::io::read_measure;
 use brenier::measure::{Cloud, Measure};
 use brenier::metric::Estimate;
@@ -168,22 +168,9 @@ impl Evaluate {
                 format!("median distance of A's points; of B's {}", number(heldout)),
             );
         }
-        for (name, estimate) in &found.judged.estimates.0 {
-            summary.line(in_full(name), number(estimate.value), chances(estimate));
+        if let Some(judged) = &found.judged {
+            self.judged(summary, judged, found.nn_train.is_some());
         }
-        if found.judged.estimates.get("memorised_share").is_some() {
-            let of = if found.nn_train.is_some() { "training point" } else { "point of one half of B" };
-            summary.line("", "", format!("memorised: as near to a {of} as the nearest 1 % of held-out points"));
-        }
-        if let Some(heldout) = found.judged.authenticity_heldout {
-            summary.line("", "", format!("authentic: of held-out points {}", number(heldout)));
-        }
-        let sliced = format!(
-            "± {} over {} directions, in units of |x-y|²",
-            number(found.judged.sliced_standard_error),
-            count(found.judged.sliced_directions)
-        );
-        summary.line("sliced W2²", number(found.judged.sliced_w2_squared), sliced);
         if let Some(weights) = &found.mode_weights {
             let shares: Vec<String> = weights.iter().map(|w| format!("{w:.3}")).collect();
             summary.line("mode weights", "", shares.join(" "));
@@ -191,6 +178,26 @@ impl Evaluate {
         if !found.flags.is_empty() {
             summary.line("flags", in_words(&found.flags), "");
         }
+    }
+
+    /// Distances and shares with their intervals.
+    fn judged(&self, summary: &mut Summary, judged: &Judged, has_training: bool) {
+        for (name, estimate) in &judged.estimates.0 {
+            summary.line(in_full(name), number(estimate.value), chances(estimate));
+        }
+        if judged.estimates.get("memorised_share").is_some() {
+            let of = if has_training { "training point" } else { "point of one half of B" };
+            summary.line("", "", format!("memorised: as near to a {of} as the nearest 1 % of held-out points"));
+        }
+        if let Some(heldout) = judged.authenticity_heldout {
+            summary.line("", "", format!("authentic: of held-out points {}", number(heldout)));
+        }
+        let sliced = format!(
+            "± {} over {} directions, in units of |x-y|²",
+            number(judged.sliced_standard_error),
+            count(judged.sliced_directions)
+        );
+        summary.line("sliced W2²", number(judged.sliced_w2_squared), sliced);
     }
 }
 
