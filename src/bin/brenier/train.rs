@@ -42,7 +42,7 @@ const JUDGED: &str = "judging";
 /// Train a network on data or a law, and judge what it makes
 ///
 /// Flow matching learns the velocity from source to target, score matching what undoes noise. A finite target is split: the network is
-/// trained on one half, and its samples are judged against the other: `nn_train` beside `nn_heldout` and the flag memorised tell what was
+/// trained on one half, and its samples are judged against the other: nn_train beside nn_heldout and the flag memorised tell what was
 /// learnt by heart. The folder (brenier-out/train unless --out is given) gets model.safetensors, which sample, compare and evaluate take,
 /// loss.csv and run.json.
 #[derive(Args)]
