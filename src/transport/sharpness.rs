@@ -14,8 +14,8 @@ const WITHIN: f64 = 0.05;
 const TRIALS: usize = 16;
 /// Factors between the first ε, before the entropy is bracketed.
 const FACTOR: f64 = 8.0;
-/// Plans need to be known only as well as their entropy.
-const TOLERANCE: f64 = 1e-2;
+/// The marginal error, over the entropy asked for, that leaves the entropy of a plan well within that.
+const TOLERANCE: f64 = 0.05;
 
 /// The plans tried: log ε and the entropy less the one asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,7 +55,7 @@ impl Sinkhorn {
         device: &Device,
         watch: &Watch<'_>,
     ) -> Result<f64, TransportError> {
-        let trial = Self { tol: self.tol.max(TOLERANCE), ..*self };
+        let trial = Self { tol: self.tol.max(TOLERANCE * entropy), ..*self };
         if problem.source().len().min(problem.target().len()) < 2 {
             return Err(TransportError::Entropy { asked: entropy, found: 0.0, eps: problem.eps() });
         }
