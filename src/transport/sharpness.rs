@@ -14,6 +14,9 @@ const WITHIN: f64 = 0.05;
 const TRIALS: usize = 16;
 /// Factors between the first ε, before the entropy is bracketed.
 const FACTOR: f64 = 8.0;
+/// A change, over the entropy asked for, below which the entropy has settled: between equal points, or clusters that lie much closer
+/// together than others, ε changes nothing.
+const SETTLED: f64 = 1e-3;
 /// The marginal error, over the entropy asked for, that leaves the entropy of a plan well within that.
 const TOLERANCE: f64 = 0.05;
 
@@ -25,6 +28,11 @@ struct Bracket {
 }
 
 impl Bracket {
+    /// Whether the root lies between two plans.
+    fn is_closed(&self) -> bool {
+        self.low.is_some() && self.high.is_some()
+    }
+
     /// Takes in a plan; the next log ε to try.
     fn next(&mut self, at: f64, off: f64) -> f64 {
         let (own, other) = if off < 0.0 { (&mut self.low, &mut self.high) } else { (&mut self.high, &mut self.low) };
@@ -47,7 +55,8 @@ impl Sinkhorn {
     /// problem's own.
     ///
     /// # Errors
-    /// [`TransportError::Entropy`] where no ε has it, such as between points that all are one, and as [`Sinkhorn::solve_watched`].
+    /// [`TransportError::Entropy`] where no ε that the precision holds has it, or the entropy has settled elsewhere, as between points
+    /// of which many are equal; and as [`Sinkhorn::solve_watched`].
     pub fn eps_of_entropy(
         &self,
         problem: &Problem,
@@ -59,17 +68,24 @@ impl Sinkhorn {
         if problem.source().len().min(problem.target().len()) < 2 {
             return Err(TransportError::Entropy { asked: entropy, found: 0.0, eps: problem.eps() });
         }
-        let (mut bracket, mut log_eps, mut found) = (Bracket::default(), problem.eps().ln(), f64::NAN);
+        let (mut bracket, mut eps, mut found) = (Bracket::default(), rounded(problem.eps()), f64::NAN);
         for _ in 0..TRIALS {
-            let eps = rounded(log_eps.exp());
-            let outcome = trial.solve_watched(&problem.clone().with_eps(eps)?, None, device, watch.not_keeping())?;
-            found = outcome.plan().entropy(device)?.renormalised();
+            let outcome = match trial.solve_watched(&problem.clone().with_eps(eps)?, None, device, watch.not_keeping()) {
+                // Beyond what the precision holds no plan is known.
+                Err(TransportError::EpsTooSmall { .. } | TransportError::EpsTooLarge { .. }) if !found.is_nan() => break,
+                solved => solved?,
+            };
+            let last = std::mem::replace(&mut found, outcome.plan().entropy(device)?.renormalised());
             if (found - entropy).abs() <= WITHIN * entropy {
                 return Ok(eps);
             }
-            log_eps = bracket.next(log_eps, found - entropy);
+            let next = bracket.next(eps.ln(), found - entropy);
+            if !bracket.is_closed() && (found - last).abs() < SETTLED * entropy {
+                break;
+            }
+            eps = rounded(next.exp());
         }
-        Err(TransportError::Entropy { asked: entropy, found, eps: rounded(log_eps.exp()) })
+        Err(TransportError::Entropy { asked: entropy, found, eps })
     }
 }
 
@@ -90,7 +106,7 @@ mod tests {
     fn plans_are_as_sharp_as_asked() {
         let device = Device::cpu(Precision::F64);
         let cloud = |name: &str, stream| named(name, None).unwrap().sample(400, 0, stream, 0);
-        for (source, target) in [("normal:2", "8gaussians"), ("normal:64", "digits"), ("moons", "moons")] {
+        for (source, target) in [("normal:2", "8gaussians"), ("normal:32", "normal:32"), ("moons", "moons")] {
             let (x, y) = (cloud(source, Stream::Source), cloud(target, Stream::Metric));
             for entropy in [0.02, 0.1, 0.4, 0.9] {
                 let start = Problem::new(&x, &y, 1.0).unwrap();
@@ -106,8 +122,12 @@ mod tests {
     fn where_no_eps_has_it_the_error_says_so() {
         let device = Device::cpu(Precision::F64);
         let one = Cloud::new(vec![1.0; 6], 2).unwrap();
-        let problem = Problem::new(&one, &one, 1.0).unwrap();
-        let error = Sinkhorn::default().eps_of_entropy(&problem, 0.1, &device, &Watch::default()).unwrap_err();
-        assert!(matches!(error, TransportError::Entropy { .. }), "{error}");
+        // Half of the points twice: such a pair shares its mass, log 2 of entropy for each.
+        let pairs = Cloud::new((0..40).map(|i| f64::from(i / 2)).collect(), 1).unwrap();
+        for (x, y) in [(&one, &one), (&pairs, &pairs)] {
+            let problem = Problem::new(x, y, 1.0).unwrap();
+            let error = Sinkhorn::default().eps_of_entropy(&problem, 0.1, &device, &Watch::default()).unwrap_err();
+            assert!(matches!(error, TransportError::Entropy { found, .. } if found > 0.1), "{error}");
+        }
     }
 }
