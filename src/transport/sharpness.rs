@@ -1,11 +1,12 @@
 //! The ε at which a plan is as sharp as asked: by its renormalised entropy, which is 0 for a map and 1 for independent pairs, whatever
 //! the number of points (Zhang et al. 2025).
 //!
-//! The entropy rises with ε, nearly linearly in log ε, since a point shares its mass among about (ε/c₀)^{d/2} n others. So the root is
-//! bracketed and then found by false position in log ε (Illinois: an end that stays has its value halved).
+//! The entropy rises with ε: linearly in log ε where a point shares its mass among about (ε/c₀)^{d/2} n others, exponentially where
+//! hardly any does. So the root of its logarithm is bracketed and then found by false position in log ε (Illinois: an end that stays
+//! has its value halved), each plan starting from the potentials of the one before.
 
 use crate::backend::Device;
-use crate::transport::{Problem, Sinkhorn, TransportError};
+use crate::transport::{Potentials, Problem, Sinkhorn, TransportError};
 use crate::watch::Watch;
 
 /// Renormalised entropies that are asked for, within a part of themselves.
@@ -20,7 +21,10 @@ const SETTLED: f64 = 1e-3;
 /// The marginal error, over the entropy asked for, that leaves the entropy of a plan well within that.
 const TOLERANCE: f64 = 0.05;
 
-/// The plans tried: log ε and the entropy less the one asked for.
+/// Below this share of the entropy asked for a plan is as good as a map.
+const NONE: f64 = 0.01;
+
+/// The plans tried: log ε, and the logarithm of the entropy over the one asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Bracket {
     low: Option<(f64, f64)>,
@@ -69,8 +73,10 @@ impl Sinkhorn {
             return Err(TransportError::Entropy { asked: entropy, found: 0.0, eps: problem.eps() });
         }
         let (mut bracket, mut eps, mut found) = (Bracket::default(), rounded(problem.eps()), f64::NAN);
+        let mut warm: Option<Potentials> = None;
         for _ in 0..TRIALS {
-            let outcome = match trial.solve_watched(&problem.clone().with_eps(eps)?, None, device, watch.not_keeping()) {
+            let at = problem.clone().with_eps(eps)?;
+            let outcome = match trial.solve_watched(&at, warm.as_ref(), device, watch.not_keeping()) {
                 // Beyond what the precision holds no plan is known.
                 Err(TransportError::EpsTooSmall { .. } | TransportError::EpsTooLarge { .. }) if !found.is_nan() => break,
                 solved => solved?,
@@ -79,7 +85,8 @@ impl Sinkhorn {
             if (found - entropy).abs() <= WITHIN * entropy {
                 return Ok(eps);
             }
-            let next = bracket.next(eps.ln(), found - entropy);
+            warm = Some(outcome.potentials);
+            let next = bracket.next(eps.ln(), (found / entropy).max(NONE).ln());
             if !bracket.is_closed() && (found - last).abs() < SETTLED * entropy {
                 break;
             }
@@ -91,8 +98,7 @@ impl Sinkhorn {
 
 /// A positive number to three digits.
 fn rounded(x: f64) -> f64 {
-    let unit = 10f64.powi(x.log10().floor() as i32 - 2);
-    (x / unit).round() * unit
+    format!("{x:.2e}").parse().unwrap_or(x)
 }
 
 #[cfg(test)]
