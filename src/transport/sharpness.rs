@@ -3,10 +3,10 @@
 //!
 //! The entropy rises with ε: linearly in log ε where a point shares its mass among about (ε/c₀)^{d/2} n others, exponentially where
 //! hardly any does. So the root of its logarithm is bracketed and then found by false position in log ε (Illinois: an end that stays
-//! has its value halved), each plan starting from the potentials of the one before.
+//! has its value halved). A plan that is tried is the very one that is solved at that ε later.
 
 use crate::backend::Device;
-use crate::transport::{Potentials, Problem, Sinkhorn, TransportError};
+use crate::transport::{Problem, Sinkhorn, TransportError};
 use crate::watch::Watch;
 
 /// Renormalised entropies that are asked for, within a part of themselves.
@@ -18,9 +18,6 @@ const FACTOR: f64 = 8.0;
 /// A change, over the entropy asked for, below which the entropy has settled: between equal points, or clusters that lie much closer
 /// together than others, ε changes nothing.
 const SETTLED: f64 = 1e-3;
-/// The marginal error, over the entropy asked for, that leaves the entropy of a plan well within that.
-const TOLERANCE: f64 = 0.05;
-
 /// Below this share of the entropy asked for a plan is as good as a map.
 const NONE: f64 = 0.01;
 
@@ -68,15 +65,12 @@ impl Sinkhorn {
         device: &Device,
         watch: &Watch<'_>,
     ) -> Result<f64, TransportError> {
-        let trial = Self { tol: self.tol.max(TOLERANCE * entropy), ..*self };
         if problem.source().len().min(problem.target().len()) < 2 {
             return Err(TransportError::Entropy { asked: entropy, found: 0.0, eps: problem.eps() });
         }
         let (mut bracket, mut eps, mut found) = (Bracket::default(), rounded(problem.eps()), f64::NAN);
-        let mut warm: Option<Potentials> = None;
         for _ in 0..TRIALS {
-            let at = problem.clone().with_eps(eps)?;
-            let outcome = match trial.solve_watched(&at, warm.as_ref(), device, watch.not_keeping()) {
+            let outcome = match self.solve_watched(&problem.clone().with_eps(eps)?, None, device, watch.not_keeping()) {
                 // Beyond what the precision holds no plan is known.
                 Err(TransportError::EpsTooSmall { .. } | TransportError::EpsTooLarge { .. }) if !found.is_nan() => break,
                 solved => solved?,
@@ -85,7 +79,6 @@ impl Sinkhorn {
             if (found - entropy).abs() <= WITHIN * entropy {
                 return Ok(eps);
             }
-            warm = Some(outcome.potentials);
             let next = bracket.next(eps.ln(), (found / entropy).max(NONE).ln());
             if !bracket.is_closed() && (found - last).abs() < SETTLED * entropy {
                 break;
