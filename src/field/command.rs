@@ -213,7 +213,7 @@ pub enum CommandFault {
     /// The file is no longer what was mapped.
     #[error("it changed the size of the shared file; have it open the file for reading and writing as it is")]
     Resized,
-    /// A prediction that is no number, or was not written.
+    /// A prediction that is not a number, or was not written.
     #[error("of call {call}{time} the prediction for point {point} is not finite, or was not written")]
     NotFinite {
         /// The call.

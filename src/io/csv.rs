@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(choose(&["length"]).unwrap().array, Array { shape: vec![2, 1], values: vec![5.1, 7.0] });
         assert_eq!(
             choose(&["lenght"]).unwrap_err().to_string(),
-            "there is no column \"lenght\" in it; did you mean \"length\"? its columns are length, width, species"
+            "the table has no column \"lenght\"; did you mean \"length\"? Its columns are length, width, species"
         );
         let says = "column \"species\" holds \"setosa\" in line 2, where numbers are needed; --columns length,width says which columns are \
                     the coordinates of points";

@@ -156,7 +156,7 @@ pub enum Fault {
         text: String,
     },
     /// A table without a column that is asked for.
-    #[error("there is no column \"{name}\" in it; did you mean \"{nearest}\"? its columns are {}", present.join(", "))]
+    #[error("the table has no column \"{name}\"; did you mean \"{nearest}\"? Its columns are {}", present.join(", "))]
     NoColumn {
         /// The name asked for.
         name: String,
@@ -165,7 +165,7 @@ pub enum Fault {
         /// All of them.
         present: Vec<String>,
     },
-    /// A column that is no coordinate.
+    /// A column that is not a coordinate.
     #[error(
         "column \"{column}\" holds {found}, where numbers are needed; --columns {} says which columns are the coordinates of points",
         if numeric.is_empty() { "a,b".into() } else { numeric.join(",") }

@@ -273,7 +273,7 @@ mod tests {
         table.cloud(Some(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>()))
     }
 
-    /// Two groups of rows, in single precision, integers and double precision; the index of pandas is no coordinate.
+    /// Two groups of rows, in single precision, integers and double precision; the index of pandas is not a coordinate.
     #[test]
     fn a_table_of_pandas_is_a_weighted_cloud() {
         let table = table("pandas");
@@ -289,7 +289,7 @@ mod tests {
         assert!(matches!(chosen(&table, &["x"]).unwrap().given(), Given::F32(_)), "single precision is kept");
         assert_eq!(
             chosen(&table, &["wheight"]).unwrap_err().to_string(),
-            "there is no column \"wheight\" in it; did you mean \"weights\"? its columns are x, y, z, weights, label, __index_level_0__"
+            "the table has no column \"wheight\"; did you mean \"weights\"? Its columns are x, y, z, weights, label, __index_level_0__"
         );
     }
 

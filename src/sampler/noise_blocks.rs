@@ -1,4 +1,4 @@
-//! Normals for methods whose steps are not known beforehand, and so are no programs.
+//! Normals for methods whose steps are not known beforehand, so that they are not programs.
 
 use rayon::prelude::*;
 

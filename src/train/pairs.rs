@@ -9,11 +9,22 @@ use crate::watch::Watch;
 
 /// How the source and the target of a batch are paired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Coupling {
-    /// By chance.
+    /// By chance
     Independent,
-    /// By an entropic plan between the points of the batch (Tong et al. 2024, section 3.2).
+    /// By an entropic plan between the points of the batch (Tong et al. 2024, section 3.2)
     Minibatch,
+}
+
+impl Coupling {
+    /// Its name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Independent => "independent",
+            Self::Minibatch => "minibatch",
+        }
+    }
 }
 
 /// Where pairs come from.

@@ -2,6 +2,7 @@
 
 use crate::backend::Real;
 use crate::backend::cpu::gemm::Gemm;
+use crate::checkpoint::Part;
 use crate::field::Network;
 use crate::field::network::{Output, Time};
 use crate::measure::Measure;
@@ -70,16 +71,16 @@ impl Trainer {
         let rate = Rate { rate: self.rate, steps: self.steps, clip: self.clip, decay: self.decay };
         let mut adam = watch.kept().and_then(Adam::kept).unwrap_or_else(|| Adam::new(perceptron.widths.initial::<T>(self.seed)));
         let mut losses = watch.array(LOSSES).unwrap_or_default().to_vec();
+        let keep = |adam: &Adam<T>, losses: &[f64], part: &mut Part<'_>| {
+            adam.keep(part);
+            part.keep_array(LOSSES, losses.to_vec());
+        };
         while adam.steps < self.steps {
             if adam.steps.is_multiple_of(LOOK) {
                 let told = losses.len().min(TOLD);
                 let mean = losses[losses.len() - told..].iter().sum::<f64>() / told.max(1) as f64;
                 let go_on = watch.tell(Progress { value: (told > 0).then_some(mean), ..Progress::of_steps(adam.steps) });
-                let keep = |part: &mut crate::checkpoint::Part<'_>| {
-                    adam.keep(part);
-                    part.keep_array(LOSSES, losses.clone());
-                };
-                if !watch.pass(go_on, keep) {
+                if !watch.pass(go_on, |part| keep(&adam, &losses, part)) {
                     return Err((TrainError::Stopped { steps: adam.steps }, None));
                 }
             }
@@ -91,6 +92,8 @@ impl Trainer {
             }
             losses.push(loss);
         }
+        // What follows may be interrupted, and the steps need not be made again.
+        watch.close(|part| keep(&adam, &losses, part));
         self.trained(&perceptron, &adam, losses).map_err(|error| (error, None))
     }
 

@@ -70,7 +70,7 @@ fn columns_are_chosen_by_name_in_every_command() {
         &[
             ("sample table.csv", "table.csv: column \"species\" holds \"species 0\" in line 2, where numbers are needed"),
             ("sample table.csv", "--columns width,length,class"),
-            ("transport normal table.csv --columns length,with", "no column \"with\" in it; did you mean \"width\"?"),
+            ("transport normal table.csv --columns length,with", "no column \"with\"; did you mean \"width\"?"),
             ("evaluate table.csv normal --columns species", "column \"species\" holds \"species 0\""),
         ],
     );
@@ -109,7 +109,7 @@ fn one_parquet_file_holds_points_weights_and_classes() {
             ("sample lists.parquet", "lists.parquet: column \"text\" holds text, where numbers are needed"),
             ("sample lists.parquet", "--columns embedding"),
             ("sample missing.parquet --columns x", "missing.parquet: row 2 has no value in column \"x\""),
-            ("sample pandas.parquet --columns u", "there is no column \"u\" in it; did you mean"),
+            ("sample pandas.parquet --columns u", "the table has no column \"u\"; did you mean"),
         ],
     );
 }

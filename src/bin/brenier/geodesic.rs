@@ -63,7 +63,7 @@ pub struct Geodesic {
     /// How --points are moved
     #[arg(long, value_enum, default_value = "heun", requires = "points")]
     method: Integrator,
-    /// Paths of the Schrödinger bridge: Brownian bridges, of variance eps a unit of time, to partners drawn from the plan; each state has
+    /// Paths of the Schrödinger bridge: Brownian bridges, of variance eps per unit time, to partners drawn from the plan; each state has
     /// the bridge's own law, in any number of steps
     #[arg(long, conflicts_with_all = ["pairs", "method"])]
     bridge: bool,

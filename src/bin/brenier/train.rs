@@ -63,7 +63,7 @@ pub struct Train {
     method: Method,
     /// How the source and the target of a batch are paired
     #[arg(long, value_enum, default_value = "independent")]
-    coupling: Pairing,
+    coupling: Coupling,
     /// Schedule of score matching, such as linear-vp, cosine or ve:0.002,80 [default: linear-vp]
     #[arg(long, value_name = "S")]
     schedule: Option<String>,
@@ -100,15 +100,6 @@ enum Method {
     FlowMatching,
     /// What undoes noise, on a schedule (Vincent 2011; Ho et al. 2020)
     Score,
-}
-
-/// How pairs are made.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Pairing {
-    /// By chance
-    Independent,
-    /// By an entropic plan within the batch (Tong et al. 2024)
-    Minibatch,
 }
 
 #[derive(Serialize)]
@@ -156,7 +147,7 @@ impl Train {
         match self.method {
             Method::FlowMatching if self.schedule.is_some() => refuse("--schedule", "score"),
             Method::FlowMatching if self.prediction.is_some() => refuse("--prediction", "score"),
-            Method::Score if self.coupling != Pairing::Independent => refuse("--coupling", "flow-matching"),
+            Method::Score if self.coupling != Coupling::Independent => refuse("--coupling", "flow-matching"),
             Method::Score if self.source != "normal" => refuse("--source", "flow-matching"),
             _ => Ok(()),
         }
@@ -184,11 +175,7 @@ impl Train {
             bar.set_message(now.value.map_or("train".into(), |loss| format!("loss {}", number(loss))));
             !signal::interrupted()
         };
-        let coupling = match self.coupling {
-            Pairing::Independent => Coupling::Independent,
-            Pairing::Minibatch => Coupling::Minibatch,
-        };
-        let pairs = PairSource { source: &source, target: &training, coupling, seed, device };
+        let pairs = PairSource { source: &source, target: &training, coupling: self.coupling, seed, device };
         let watch = Watch::telling(&tell).keeping(checkpoint.part(WEIGHTS));
         let outcome = match device.precision() {
             Precision::F32 => trainer.run::<f32>(&pairs, watch),
@@ -282,7 +269,7 @@ impl Train {
             source: &self.source,
             target: &self.target,
             method: if self.method == Method::FlowMatching { "flow-matching" } else { "score" },
-            coupling: if self.coupling == Pairing::Independent { "independent" } else { "minibatch" },
+            coupling: self.coupling.name(),
             steps: trained.losses.len(),
             batch: self.batch,
             weights: trained.network.layers().iter().map(|layer| layer.weight.len() + layer.bias.len()).sum(),

@@ -14,7 +14,7 @@ pub enum NetworkError {
     Empty,
     /// A layer without outputs, or a weight that is not outputs × inputs.
     #[error(
-        "tensor \"{layer}.weight\" holds {found} numbers, which are no {outputs} rows of equal length; save W as outputs × inputs"
+        "tensor \"{layer}.weight\" holds {found} numbers, which do not make {outputs} rows of equal length; save W as outputs × inputs"
     )]
     Ragged {
         /// Name of the layer.

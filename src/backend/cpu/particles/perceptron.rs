@@ -64,7 +64,7 @@ impl<T: Simd> Packed<T> {
         Self { inputs, outputs, panels }
     }
 
-    /// `next ← a(W state + b)` for tiles of rows, `stride` numbers each, with a the identity where there is no activation.
+    /// `next ← a(W state + b)` for tiles of rows, `stride` numbers each; without an activation `next ← W state + b`.
     #[inline(always)]
     fn apply<L: Lane<Elem = T>>(&self, activation: Option<Activation>, stride: usize, state: &[T], next: &mut [T]) {
         let width = R * L::N;

@@ -113,7 +113,7 @@ impl Known {
         if let Self::Conditions { weight, .. } = self { *weight } else { None }
     }
 
-    /// The condition of a target point, none where there is no such thing.
+    /// The condition of a target point; empty where the targets have none.
     pub fn condition(&self, target: u32) -> &[f64] {
         if let Self::Conditions { values, .. } = self { values.of(target as usize) } else { &[] }
     }
