@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::field::FieldError;
 use crate::field::network::{LevelError, NetworkError};
 use crate::measure::CloudError;
 use crate::transport::TransportError;
@@ -59,6 +60,12 @@ pub enum TrainError {
         /// Those needed.
         needed: Vec<usize>,
     },
+    /// The network could not be looked at while it was trained.
+    #[error("the network could not be judged while it was trained: {0}")]
+    Look(String),
+    /// The best field has no answer.
+    #[error(transparent)]
+    Field(#[from] FieldError),
     /// Draws that make no cloud.
     #[error(transparent)]
     Draws(CloudError),

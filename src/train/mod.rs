@@ -23,4 +23,4 @@ pub use adam::Adam;
 pub use error::TrainError;
 pub use pairs::{Coupling, Drawing, Drawn, PairSource, Pairs, Stored, Told};
 pub use perceptron::{Perceptron, Widths};
-pub use trainer::{Trained, Trainer};
+pub use trainer::{Looks, Trained, Trainer};

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use brenier::backend::cpu::{Cpu, Isa};
 use brenier::backend::{Backend, BackendError, Dense, Device, Noise, Precision, Rows, Task};
-use brenier::field::network::{Clock, Features, Layer, LevelError, Order, Output, Time};
-use brenier::field::{Field, FieldError, Network};
+use brenier::field::network::{Clock, Condition, Features, Layer, LevelError, Order, Output, Time};
+use brenier::field::{Conditions, Field, FieldError, Network};
 use brenier::io::{read_array, read_network};
 use brenier::measure::Mixture;
 use brenier::path::{Grid, Level, Prediction, Schedule};
 use brenier::program::Activation;
 use brenier::program::{Program, Step};
-use brenier::random::Stream;
+use brenier::random::{Philox, Stream};
 use brenier::sampler::{Ddim, Euler, Heun, Method, RunError};
 
 /// By `tests/data/networks/make.py`. Half precision keeps its rounded weights exactly, so f32 is right to 1e-5 for all.
@@ -309,4 +309,50 @@ fn activations_are_those_of_their_formulas_to_rounding_on_every_instruction_set(
     }
     assert!((Activation::Gelu.value(1.0) - 0.841_344_746_068_542_9).abs() < 1e-15); // Φ(1)
     assert!((Activation::GeluTanh.value(1.0) - 0.841_191_990_607_477_4).abs() < 1e-9); // PyTorch
+}
+
+/// Conditions of the particles, on the device and one by one: W₁ (x, φ, y) + b₁ with y the inputs of each, and zeros for none.
+#[test]
+fn a_network_under_conditions_is_that_of_each_particle() {
+    let philox = Philox::new(8, Stream::Metric);
+    let mut at = 0;
+    let mut numbers = |count: usize| -> Vec<f64> {
+        at += count as u32;
+        (at - count as u32..at).map(|k| 2.0 * philox.uniform(k, 0, 0) - 1.0).collect()
+    };
+    let first = Layer { name: "0".into(), weight: numbers(5 * 6), bias: numbers(5) };
+    let last = Layer { name: "2".into(), weight: numbers(2 * 5), bias: numbers(2) };
+    let time = Time { clock: Clock::Time, scale: 1.0, offset: 0.0, features: Features::Clock };
+    let network = |layers: Vec<Layer>, condition| {
+        let (time, velocity) = (Some(time.clone()), Output::Prediction(Prediction::Velocity));
+        Network::conditional(layers, Activation::Silu, time, velocity, Schedule::CondOt, condition).unwrap()
+    };
+    let conditional = network(vec![first.clone(), last.clone()], Some(Condition::Classes(vec![3, 1, 4])));
+    let conditions = Conditions::new(vec![1.0, 4.0, 3.0, 1.0], 1).unwrap();
+    let under = Field::Network(conditional.under(&conditions).unwrap());
+    let points = numbers(2 * 4);
+    let (level, of) = (Schedule::CondOt.level(0.4), (0.7, -0.3));
+    // The last three columns, given a class, are a bias.
+    let of_column = |column: Option<usize>| {
+        let mut folded = first.clone();
+        folded.weight = first.weight.chunks_exact(6).flat_map(|row| &row[..3]).copied().collect();
+        let told = |row: &[f64]| column.map_or(0.0, |column| row[3 + column]);
+        folded.bias.iter_mut().zip(first.weight.chunks_exact(6)).for_each(|(bias, row)| *bias += told(row));
+        network(vec![folded, last.clone()], None)
+    };
+    let prepared = under.prepare(&Device::cpu(Precision::F64)).unwrap();
+    let all = prepared.evaluate(level, of, &points).unwrap();
+    for (particle, column) in [1, 2, 0, 1].into_iter().enumerate() {
+        let x = &points[2 * particle..2 * particle + 2];
+        let expected = of_column(Some(column)).evaluate(level, of, x).unwrap();
+        let one = under.at(level, of, particle, x).unwrap();
+        for (k, expected) in expected.iter().enumerate() {
+            assert!((all[2 * particle + k] - expected).abs() < 1e-14 && (one[k] - expected).abs() < 1e-14);
+        }
+        let none = Field::Network(conditional.clone()).at(level, of, particle, x).unwrap();
+        assert_eq!(none, of_column(None).evaluate(level, of, x).unwrap());
+    }
+    let said = conditional.under(&Conditions::new(vec![2.0], 1).unwrap()).unwrap_err().to_string();
+    assert!(said.contains("the classes are 3, 1, 4"), "{said}");
+    assert!(conditional.under(&Conditions::new(vec![1.0, 2.0], 2).unwrap()).is_err());
 }

@@ -13,17 +13,18 @@ use brenier::checkpoint::Checkpoint;
 use brenier::field::Field;
 use brenier::field::network::{Clock, Features, Order, Time};
 use brenier::io::write_network;
+use brenier::measure::Measure;
 use brenier::path::{PREDICTIONS, Prediction, Schedule};
 use brenier::program::Activation;
 use brenier::sampler::{self, Course, Moves, Options};
-use brenier::train::{TrainError, Trainer, Widths};
+use brenier::train::{Looks, TrainError, Trainer, Widths};
 use brenier::watch::{Progress, Watch};
 use clap::{Args, ValueEnum};
 
 use crate::output::{self, number};
 use crate::session::Session;
 use crate::{Failure, flags, input, memory, progress, signal, values};
-use judge::Judged;
+use judge::{Finished, Judge};
 use pairs::{PairFlags, Pairing};
 
 /// Where results go unless --out says.
@@ -36,6 +37,8 @@ const SAMPLING_STEPS: usize = 20;
 /// Hidden layers and their units.
 const LAYERS: u32 = 4;
 const WIDTH: u32 = 256;
+/// Looks at the network on the way.
+const LOOKS: usize = 20;
 /// Steps that a line of loss.csv is the mean of.
 const LINE: usize = 10;
 /// The part of a checkpoint with the weights.
@@ -46,7 +49,7 @@ const WEIGHTS: &str = "training";
 /// Flow matching learns the velocity from source to target, score matching what undoes noise. A finite target is split: the network is
 /// trained on one half, and its samples are judged against the other: nn_train beside nn_heldout and the flag memorised tell what was
 /// learnt by heart. The folder (brenier-out/train unless --out is given) gets model.safetensors, which sample, compare and evaluate take,
-/// loss.csv and run.json.
+/// loss.csv, report.html with its figures, and run.json.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier train 8gaussians",
@@ -99,6 +102,10 @@ pub struct Train {
     /// Decay of the running mean of the weights, which is the network that is kept
     #[arg(long, value_name = "D", default_value_t = 0.999, allow_negative_numbers = true, value_parser = values::decay)]
     ema: f64,
+    /// Look at the network twenty times, at samples of it beside a part of the held-out points; end when the divergence has not fallen for
+    /// K looks, and keep the network at its least
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=20))]
+    patience: Option<u32>,
     #[command(flatten)]
     pairs: PairFlags,
 }
@@ -168,16 +175,22 @@ impl Train {
     fn train(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let (seed, folder) = (session.shared.seed, session.folder(Some(FOLDER))?);
         let (source, target) = input::ends(session, (&self.source, None), (&self.target, None))?;
-        let mut split = self.pairs.split(&target, seed)?;
+        let split = self.pairs.split(&target, seed)?;
         let mut trainer = self.trainer(seed)?;
-        let pairs = match &self.model {
-            Some(model) => reflow::pairs(self, (&mut trainer, model), (&source, &mut split), session, (device, checkpoint))?,
-            None => self.pairs.source((&source, &mut split), (self.batch, seed), device)?,
+        let (pairs, mut unseen) = match &self.model {
+            Some(model) => {
+                let pairs = reflow::pairs(self, (&mut trainer, model), (&source, &split), session, (device, checkpoint))?;
+                (pairs, split.unseen.clone())
+            }
+            None => self.pairs.source((&source, &split), (self.batch, seed), device)?,
         };
         let condition = pairs.told().map(|told| &told.condition);
         // What cannot be sampled is refused before it is trained.
         self.course(&Field::Network(trainer.initial(target.dim(), condition)?), device)?;
         self.require_memory(&trainer.widths(target.dim(), condition))?;
+        let judge = Judge { train: self, source: &source, device, seed };
+        let looked_at = self.patience.map(|_| unseen.part(seed)).transpose()?;
+        let look = looked_at.as_ref().map(|unseen| judge.look(unseen)).transpose()?;
         let bar = progress::bar(session, "train", self.steps as usize);
         let begun = Instant::now();
         let tell = |now: Progress<'_>| {
@@ -186,9 +199,14 @@ impl Train {
             !signal::interrupted()
         };
         let watch = Watch::telling(&tell).keeping(checkpoint.part(WEIGHTS));
+        let looks = look.as_ref().map(|value| Looks {
+            every: trainer.steps.div_ceil(LOOKS),
+            patience: self.patience.map_or(LOOKS, |patience| patience as usize),
+            value,
+        });
         let outcome = match device.precision() {
-            Precision::F32 => trainer.run::<f32>(&pairs, watch),
-            Precision::F64 => trainer.run::<f64>(&pairs, watch),
+            Precision::F32 => trainer.run::<f32>(&pairs, looks, watch),
+            Precision::F64 => trainer.run::<f64>(&pairs, looks, watch),
         };
         bar.finish_and_clear();
         let (trained, failed) = match outcome {
@@ -197,7 +215,7 @@ impl Train {
             Err((why, _)) => return Err(why.into()),
         };
         if let Some(folder) = &folder {
-            folder.clear(&["model.safetensors", "loss.csv"])?;
+            folder.clear(&["model.safetensors", "loss.csv", "looks.csv", "report.html"])?;
             write_network(&folder.path().join("model.safetensors"), &trained.network, self.schedule(), session.float())?;
             folder.text("loss.csv", &table(&trained.losses))?;
         }
@@ -205,8 +223,18 @@ impl Train {
             output::error(&why.to_string());
             return Ok(ExitCode::FAILURE);
         }
-        drop(pairs);
-        Judged { train: self, source: &source, split: &split, trained: &trained, device, begun }.finish(session, checkpoint)
+        let loss_floor = self.field(&split.training).map_or(Ok(None), |field| trainer.loss_floor(&field, &pairs))?;
+        let finished = Finished { trained: &trained, training: &split.training, unseen: &unseen, loss_floor, begun };
+        judge.finish(&finished, session, checkpoint)
+    }
+
+    /// The exact field of what is trained on, where its source is normal and it has one.
+    fn field(&self, training: &Measure) -> Option<Field> {
+        match training {
+            Measure::Law(law) if self.source == "normal" => Some(Field::Mixture(law.clone())),
+            Measure::Finite(cloud) if self.source == "normal" => Some(Field::DataSet(cloud.clone())),
+            _ => None,
+        }
     }
 
     /// How the network is trained.
