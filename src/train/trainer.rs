@@ -1,16 +1,18 @@
 //! The loop: pairs, levels, loss, step; and the network that it ends with.
 
 use crate::backend::Real;
-use crate::backend::cpu::gemm::Gemm;
+use crate::backend::cpu::Simd;
+use crate::backend::cpu::tape::Tape;
 use crate::checkpoint::Part;
 use crate::field::Network;
 use crate::field::network::{Output, Time};
 use crate::measure::Measure;
-use crate::path::{Prediction, Schedule};
+use crate::path::Schedule;
 use crate::program::Activation;
 use crate::train::adam::{Adam, Rate};
+use crate::train::energy::Pairs;
 use crate::train::pairs::{is_one_point, times};
-use crate::train::{PairSource, Perceptron, TrainError, Widths};
+use crate::train::{Objective, PairSource, Perceptron, TrainError, Widths};
 use crate::watch::{Progress, Watch};
 
 /// How a network is trained.
@@ -22,8 +24,8 @@ pub struct Trainer {
     pub activation: Activation,
     /// How it is told the time.
     pub time: Time,
-    /// What it learns to predict.
-    pub prediction: Prediction,
+    /// What it learns.
+    pub objective: Objective,
     /// On which schedule.
     pub schedule: Schedule,
     /// Steps.
@@ -61,7 +63,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`]; of a loss that is not finite, with the network of the last finite step.
-    pub fn run<T: Real + Gemm>(
+    pub fn run<T: Simd>(
         &self,
         pairs: &PairSource<'_>,
         mut watch: Watch<'_>,
@@ -70,6 +72,7 @@ impl Trainer {
         let perceptron = self.perceptron(d);
         let rate = Rate { rate: self.rate, steps: self.steps, clip: self.clip, decay: self.decay };
         let mut adam = watch.kept().and_then(Adam::kept).unwrap_or_else(|| Adam::new(perceptron.widths.initial::<T>(self.seed)));
+        let mut tape = Tape::new(&perceptron.widths.0, perceptron.activation);
         let mut losses = watch.array(LOSSES).unwrap_or_default().to_vec();
         let keep = |adam: &Adam<T>, losses: &[f64], part: &mut Part<'_>| {
             adam.keep(part);
@@ -84,9 +87,8 @@ impl Trainer {
                     return Err((TrainError::Stopped { steps: adam.steps }, None));
                 }
             }
-            let (inputs, wanted) = self.batch::<T>(pairs, d, adam.steps as u32).map_err(|error| (error, None))?;
-            let (loss, gradient) = perceptron.loss(&adam.weights, &inputs, &wanted);
-            if !(loss.is_finite() && adam.step(&gradient, &rate).is_finite()) {
+            let loss = self.loss(&mut tape, &adam, pairs, d).map_err(|error| (error, None))?;
+            if !(loss.is_finite() && adam.step(&tape.gradient, &rate).is_finite()) {
                 let why = TrainError::NotFinite { step: adam.steps + 1 };
                 return Err((why, self.trained(&perceptron, &adam, losses).ok().map(Box::new)));
             }
@@ -109,21 +111,40 @@ impl Trainer {
         }
     }
 
+    /// The loss of a step, with its gradient on `tape`.
+    fn loss<T: Simd>(&self, tape: &mut Tape<T>, adam: &Adam<T>, pairs: &PairSource<'_>, d: usize) -> Result<f64, TrainError> {
+        let step = adam.steps as u32;
+        let ends = pairs.pairs(self.batch, step)?;
+        let times = times(self.batch, self.seed, step);
+        if let Objective::Energy(energy) = self.objective {
+            let contrasted = adam.steps + energy.contrast_steps >= self.steps;
+            let ends = [&ends[0][..], &ends[1]];
+            return Ok(energy.loss(tape, &adam.weights, Pairs { ends, times: &times, at: (self.seed, step) }, contrasted));
+        }
+        let (inputs, wanted) = self.inputs(&ends, &times, d, step)?;
+        Ok(tape.regress(&adam.weights, &inputs, &wanted))
+    }
+
     fn perceptron(&self, d: usize) -> Perceptron {
-        let inputs = d + self.time.features.count();
-        let widths = Widths([&[inputs], &self.hidden[..], &[d]].concat());
+        let (features, outputs) =
+            if self.objective.output() == Output::Energy { (0, 1) } else { (self.time.features.count(), d) };
+        let widths = Widths([&[d + features], &self.hidden[..], &[outputs]].concat());
         Perceptron { widths, activation: self.activation }
     }
 
     /// What the network is given at a step, and what it is to predict.
-    fn batch<T: Real>(&self, pairs: &PairSource<'_>, d: usize, step: u32) -> Result<(Vec<T>, Vec<T>), TrainError> {
-        let [x0, x1] = pairs.pairs(self.batch, step)?;
+    fn inputs<T: Real>(
+        &self,
+        [x0, x1]: &[Vec<f64>; 2],
+        times: &[f64],
+        d: usize,
+        step: u32,
+    ) -> Result<(Vec<T>, Vec<T>), TrainError> {
         let (mut inputs, mut wanted) = (Vec::new(), Vec::with_capacity(self.batch * d));
-        let ends = x0.chunks_exact(d).zip(x1.chunks_exact(d));
-        for ((z, data), t) in ends.zip(times(self.batch, self.seed, step)) {
-            let level = self.schedule.level(t);
-            let (p, q) = self.prediction.coefficients(level);
-            inputs.extend(z.iter().zip(data).map(|(z, x)| T::from_f64(level.alpha * x + level.sigma * z)));
+        for (k, ((z, data), t)) in x0.chunks_exact(d).zip(x1.chunks_exact(d)).zip(times).enumerate() {
+            let level = self.objective.level(&self.schedule, *t, k as u32, (self.seed, step));
+            let (scale, (p, q)) = self.objective.output().regression(level);
+            inputs.extend(z.iter().zip(data).map(|(z, x)| T::from_f64(scale * (level.alpha * x + level.sigma * z))));
             let features = self.time.features(level).map_err(TrainError::Level)?;
             inputs.extend(features.into_iter().map(T::from_f64));
             wanted.extend(z.iter().zip(data).map(|(z, x)| T::from_f64(p * x + q * z)));
@@ -143,7 +164,8 @@ impl Trainer {
 
     fn trained<T: Real>(&self, perceptron: &Perceptron, adam: &Adam<T>, losses: Vec<f64>) -> Result<Trained, TrainError> {
         let layers = perceptron.widths.named(&adam.mean);
-        let (time, output) = (Some(self.time.clone()), Output::Prediction(self.prediction));
+        let output = self.objective.output();
+        let time = (output != Output::Energy).then(|| self.time.clone());
         let network = Network::new(layers, self.activation, time, output, self.schedule.clone())?;
         Ok(Trained { network, losses })
     }

@@ -14,7 +14,7 @@ use brenier::path::{PREDICTIONS, Prediction, Schedule};
 use brenier::program::Activation;
 use brenier::random::Stream;
 use brenier::sampler::{self, Course, Moves, Options};
-use brenier::train::{Coupling, PairSource, TrainError, Trained, Trainer};
+use brenier::train::{Coupling, Objective, PairSource, TrainError, Trained, Trainer};
 use brenier::watch::{Progress, Watch};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -214,7 +214,7 @@ impl Train {
             hidden: vec![self.width as usize; self.layers as usize],
             activation: Activation::Silu,
             time: Time { clock: Clock::Time, scale: PERIOD, offset: 0.0, features },
-            prediction,
+            objective: Objective::Prediction(prediction),
             schedule,
             steps: self.steps as usize,
             batch: self.batch as usize,
