@@ -32,9 +32,11 @@ pub struct EnergyMatching {
 
 /// The pairs of one step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pairs<'a> {
-    /// x₀ and x₁, n × d.
-    pub ends: [&'a [f64]; 2],
+pub(super) struct Batch<'a> {
+    /// n × d.
+    pub x0: &'a [f64],
+    /// n × d.
+    pub x1: &'a [f64],
     /// The time of each.
     pub times: &'a [f64],
     /// Seed and step of the noise.
@@ -49,8 +51,8 @@ const CHAIN: u32 = SMOOTHING + 1;
 
 impl EnergyMatching {
     /// The loss at `weights`, and its gradient on `tape`; of the second phase where `contrasted`.
-    pub(super) fn loss<T: Simd>(&self, tape: &mut Tape<T>, weights: &[T], pairs: Pairs<'_>, contrasted: bool) -> f64 {
-        let Pairs { ends: [x0, x1], times, at } = pairs;
+    pub(super) fn loss<T: Simd>(&self, tape: &mut Tape<T>, weights: &[T], batch: Batch<'_>, contrasted: bool) -> f64 {
+        let Batch { x0, x1, times, at } = batch;
         let (n, d) = (times.len(), x0.len() / times.len().max(1));
         let noise = normals(n, d, at, SMOOTHING);
         let between = |k: usize| {
@@ -73,7 +75,7 @@ impl EnergyMatching {
         if !contrasted || self.contrast == 0.0 {
             return flow;
         }
-        let ends = self.chains(tape, weights, pairs, d);
+        let ends = self.chains(tape, weights, batch, d);
         let chains = ends.len() / d;
         let all: Vec<T> = x1.iter().map(|x| T::from_f64(*x)).chain(ends).collect();
         let [data, model] = [n, chains].map(|count| self.contrast / count as f64);
@@ -89,9 +91,9 @@ impl EnergyMatching {
     }
 
     /// The ends of Langevin chains of V: those of even index from the data, the others from the source.
-    fn chains<T: Simd>(&self, tape: &mut Tape<T>, weights: &[T], pairs: Pairs<'_>, d: usize) -> Vec<T> {
-        let Pairs { ends: [x0, x1], at, .. } = pairs;
-        let count = CHAINS.min(pairs.times.len());
+    fn chains<T: Simd>(&self, tape: &mut Tape<T>, weights: &[T], batch: Batch<'_>, d: usize) -> Vec<T> {
+        let Batch { x0, x1, at, .. } = batch;
+        let count = CHAINS.min(batch.times.len());
         let start = |k: usize| T::from_f64(if (k / d).is_multiple_of(2) { x1[k] } else { x0[k] });
         let mut x: Vec<T> = (0..count * d).map(start).collect();
         let mut slope = x.clone();

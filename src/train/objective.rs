@@ -22,7 +22,7 @@ pub enum Objective {
 /// Mean and standard deviation of log(σ/α) (Karras et al. 2022, table 1).
 const LOG_RATIO: [f64; 2] = [-1.2, 1.2];
 /// The draw of the levels.
-const LEVELS: u32 = u32::MAX - 3;
+const LEVELS: u32 = u32::MAX - 4;
 
 impl Objective {
     /// What the network's output means.

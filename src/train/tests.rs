@@ -39,7 +39,7 @@ fn losses<T: Simd>(network: usize) -> [(f64, Vec<T>); 2] {
     let loss = tape.regress(&weights, &inputs, &numbers(network, 2, ROWS * outputs));
     let first = (loss, tape.gradient.clone());
     if outputs > 1 || activation == Activation::Relu {
-        return [first, (f64::NAN, Vec::new())];
+        return [first, (0.0, Vec::new())];
     }
     let velocity: Vec<T> = numbers(network, 2, ROWS * d);
     tape.clear();
@@ -63,7 +63,7 @@ fn agree<T: Simd>(tolerance: f64) {
         let names = ["gradient", "energy_gradient"].map(|name| format!("{name}_{network}"));
         let expected = [of_values[network], of_slopes[network]];
         for ((loss, gradient), (name, expected)) in losses::<T>(network).into_iter().zip(names.iter().zip(expected)) {
-            if expected.is_nan() {
+            if expected == 0.0 {
                 continue;
             }
             assert!((loss - expected).abs() < tolerance * expected, "{name}: {loss} {expected}");

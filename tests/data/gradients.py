@@ -5,7 +5,7 @@ python -m venv torch && torch/bin/pip install torch==2.15.0 numpy==2.4.6 && torc
 Network i has the widths and the activation of NETWORKS. Its weights (each layer's W, then b), the inputs of ROWS rows and what is wanted
 there are numbers(i, 0), numbers(i, 1) and numbers(i, 2) of src/train/tests.rs, exact in binary. The arrays are `loss` and `energy_loss`,
 one a network, and `gradient_i` and `energy_gradient_i`: of the mean of |F - y|^2, and of that of |dF/dx + y|^2 where the network has one
-output and an activation with a second derivative; NaN and empty where not.
+output and an activation with a second derivative; 0 and empty where not.
 """
 
 import pathlib
@@ -69,5 +69,5 @@ for i, (widths, activation) in enumerate(NETWORKS):
         energy_losses.append(loss.item())
     else:
         arrays[f"energy_gradient_{i}"] = np.zeros(0)
-        energy_losses.append(np.nan)
+        energy_losses.append(0.0)
 np.savez(pathlib.Path(__file__).parent / "gradients.npz", loss=losses, energy_loss=energy_losses, **arrays)
