@@ -69,6 +69,11 @@ pub enum TrainError {
     /// Draws that make no cloud.
     #[error(transparent)]
     Draws(CloudError),
+    /// A potential under conditions, or without a second derivative.
+    #[error(
+        "a potential is learnt of the points alone, and through its second derivative: leave conditions out, and take another activation than relu"
+    )]
+    Energy,
     /// A loss that is not a number.
     #[error("the loss is not finite at step {step}; the weights before it are kept: lower --rate, or scale the data")]
     NotFinite {

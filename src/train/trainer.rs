@@ -3,16 +3,18 @@
 use rayon::prelude::*;
 
 use crate::backend::Real;
-use crate::backend::cpu::gemm::Gemm;
+use crate::backend::cpu::Simd;
+use crate::backend::cpu::tape::Tape;
 use crate::checkpoint::Part;
 use crate::field::network::{Condition, Layer, Output, Time};
 use crate::field::{Field, Network};
-use crate::path::{Prediction, Schedule};
+use crate::path::Schedule;
 use crate::program::Activation;
 use crate::random::{Philox, Stream};
 use crate::train::adam::{Adam, Rate};
+use crate::train::energy::Batch;
 use crate::train::pairs::{DROPPED, times};
-use crate::train::{Coupling, Drawn, PairSource, Pairs, Perceptron, Told, TrainError, Widths};
+use crate::train::{Coupling, Drawn, Objective, PairSource, Pairs, Perceptron, Told, TrainError, Widths};
 use crate::watch::{Progress, Watch};
 
 /// How a network is trained.
@@ -24,8 +26,8 @@ pub struct Trainer {
     pub activation: Activation,
     /// How it is told the time.
     pub time: Time,
-    /// What it learns to predict.
-    pub prediction: Prediction,
+    /// What it learns.
+    pub objective: Objective,
     /// On which schedule.
     pub schedule: Schedule,
     /// Steps.
@@ -84,7 +86,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError`]; of a loss that is not finite, with the network of the last finite step.
-    pub fn run<T: Real + Gemm>(
+    pub fn run<T: Simd>(
         &self,
         pairs: &PairSource<'_>,
         looks: Option<Looks<'_>>,
@@ -94,10 +96,12 @@ impl Trainer {
         pairs.check(self.batch).map_err(plain)?;
         let [d, _] = pairs.dims();
         let condition = pairs.told().map(|told| &told.condition);
+        self.check(condition).map_err(plain)?;
         let perceptron = self.perceptron(d, condition);
         let initial = self.weights::<T>(&perceptron).map_err(plain)?;
         let rate = Rate { rate: self.rate, steps: self.steps, clip: self.clip, decay: self.decay };
         let mut adam = watch.kept().and_then(Adam::kept).unwrap_or_else(|| Adam::new(initial));
+        let mut tape = Tape::new(&perceptron.widths.0, perceptron.activation);
         let mut drawing = pairs.drawing();
         let mut losses = watch.array(LOSSES).unwrap_or_default().to_vec();
         let mut looked = Looked::kept(&watch);
@@ -117,9 +121,8 @@ impl Trainer {
             }
             let step = adam.steps as u32;
             let drawn = drawing.batch(self.batch, step).map_err(plain)?;
-            let (inputs, wanted) = self.inputs::<T>(&drawn, pairs.told(), d, step).map_err(plain)?;
-            let (loss, gradient) = perceptron.loss(&adam.weights, &inputs, &wanted);
-            if !(loss.is_finite() && adam.step(&gradient, &rate).is_finite()) {
+            let loss = self.loss(&mut tape, &adam, (&drawn, pairs.told())).map_err(plain)?;
+            if !(loss.is_finite() && adam.step(&tape.gradient, &rate).is_finite()) {
                 let why = TrainError::NotFinite { step: adam.steps + 1 };
                 let network = self.network(&perceptron, &adam.mean, condition).ok();
                 return Err((why, network.map(|network| Box::new(Trained { network, losses, looks: looked.values }))));
@@ -146,17 +149,19 @@ impl Trainer {
     /// ∫ E|y − E[y | x_t]|² dt
     /// ```
     ///
-    /// from 4,096 pairs. Of points it is the loss of a network that has learnt them by heart. None of other pairs, and under conditions.
+    /// from 4,096 pairs. Of points it is the loss of a network that has learnt them by heart. None of other pairs or objectives, and under
+    /// conditions.
     ///
     /// # Errors
     /// [`TrainError::Field`].
     pub fn loss_floor(&self, field: &Field, pairs: &PairSource<'_>) -> Result<Option<f64>, TrainError> {
         let PairSource::Drawn(Drawn { coupling: Coupling::Independent, told: None, .. }) = pairs else { return Ok(None) };
+        let Objective::Prediction(prediction) = self.objective else { return Ok(None) };
         let (drawn, d) = (pairs.drawing().batch(FLOOR_DRAWS, u32::MAX)?, field.dim());
         let ends: Vec<(&[f64], &[f64])> = drawn.x0.chunks_exact(d).zip(drawn.x1.chunks_exact(d)).collect();
         let square = |((z, data), t): (&(&[f64], &[f64]), f64)| -> Result<f64, TrainError> {
             let level = self.schedule.level(t);
-            let (p, q) = self.prediction.coefficients(level);
+            let (p, q) = prediction.coefficients(level);
             let of = |a: f64, b: f64| z.iter().zip(*data).map(|(z, x)| a * x + b * z).collect::<Vec<f64>>();
             let best = field.at(level, (p, q), 0, &of(level.alpha, level.sigma))?;
             Ok(best.iter().zip(of(p, q)).map(|(best, y)| (best - y).powi(2)).sum())
@@ -166,10 +171,38 @@ impl Trainer {
         Ok(Some(squares?.iter().sum::<f64>() / FLOOR_DRAWS as f64))
     }
 
+    /// Whether what is learnt can be under `condition`.
+    fn check(&self, condition: Option<&Condition>) -> Result<(), TrainError> {
+        let is_energy = matches!(self.objective, Objective::Energy(_));
+        let refused = is_energy && (condition.is_some() || self.activation == Activation::Relu);
+        if refused { Err(TrainError::Energy) } else { Ok(()) }
+    }
+
     /// The widths of the network for points of dimension `d` under `condition`.
     pub fn widths(&self, d: usize, condition: Option<&Condition>) -> Widths {
-        let inputs = d + self.time.features.count() + condition.map_or(0, Condition::width);
-        Widths([&[inputs], &self.hidden[..], &[d]].concat())
+        let told = condition.map_or(0, Condition::width);
+        let (features, outputs) = match self.objective {
+            Objective::Energy(_) => (0, 1),
+            Objective::Prediction(_) | Objective::Preconditioned { .. } => (self.time.features.count(), d),
+        };
+        Widths([&[d + features + told], &self.hidden[..], &[outputs]].concat())
+    }
+
+    /// The loss of a step, with its gradient on `tape`.
+    fn loss<T: Simd>(
+        &self,
+        tape: &mut Tape<T>,
+        adam: &Adam<T>,
+        (pairs, told): (&Pairs, Option<&Told>),
+    ) -> Result<f64, TrainError> {
+        let (weights, step, times) = (&adam.weights, adam.steps as u32, times(self.batch, self.seed, adam.steps as u32));
+        if let Objective::Energy(energy) = self.objective {
+            let contrasted = adam.steps + energy.contrast_steps >= self.steps;
+            let batch = Batch { x0: &pairs.x0, x1: &pairs.x1, times: &times, at: (self.seed, step) };
+            return Ok(energy.loss(tape, weights, batch, contrasted));
+        }
+        let (inputs, wanted) = self.inputs(pairs, told, &times, step)?;
+        Ok(tape.regress(weights, &inputs, &wanted))
     }
 
     fn perceptron(&self, d: usize, condition: Option<&Condition>) -> Perceptron {
@@ -188,13 +221,20 @@ impl Trainer {
     }
 
     /// What the network is given at a step, and what it is to predict.
-    fn inputs<T: Real>(&self, pairs: &Pairs, told: Option<&Told>, d: usize, step: u32) -> Result<(Vec<T>, Vec<T>), TrainError> {
+    fn inputs<T: Real>(
+        &self,
+        pairs: &Pairs,
+        told: Option<&Told>,
+        times: &[f64],
+        step: u32,
+    ) -> Result<(Vec<T>, Vec<T>), TrainError> {
+        let d = pairs.x0.len() / times.len().max(1);
         let (mut inputs, mut wanted) = (Vec::new(), Vec::with_capacity(self.batch * d));
         let (philox, ends) = (Philox::new(self.seed, Stream::Training), pairs.x0.chunks_exact(d).zip(pairs.x1.chunks_exact(d)));
-        for (k, ((z, data), t)) in ends.zip(times(self.batch, self.seed, step)).enumerate() {
-            let level = self.schedule.level(t);
-            let (p, q) = self.prediction.coefficients(level);
-            inputs.extend(z.iter().zip(data).map(|(z, x)| T::from_f64(level.alpha * x + level.sigma * z)));
+        for (k, ((z, data), t)) in ends.zip(times).enumerate() {
+            let level = self.objective.level(&self.schedule, *t, k as u32, (self.seed, step));
+            let (scale, (p, q)) = self.objective.output().regression(level);
+            inputs.extend(z.iter().zip(data).map(|(z, x)| T::from_f64(scale * (level.alpha * x + level.sigma * z))));
             let features = self.time.features(level).map_err(TrainError::Level)?;
             inputs.extend(features.into_iter().map(T::from_f64));
             if let Some(told) = told {
@@ -209,8 +249,9 @@ impl Trainer {
     /// The network that training begins with, for points of dimension `d` under `condition`.
     ///
     /// # Errors
-    /// [`TrainError::Network`] where a layer has no outputs.
+    /// [`TrainError::Network`] where a layer has no outputs, [`TrainError::Energy`] of a potential under conditions.
     pub fn initial(&self, d: usize, condition: Option<&Condition>) -> Result<Network, TrainError> {
+        self.check(condition)?;
         let perceptron = self.perceptron(d, condition);
         self.network(&perceptron, &self.weights::<f64>(&perceptron)?, condition)
     }
@@ -222,7 +263,8 @@ impl Trainer {
         condition: Option<&Condition>,
     ) -> Result<Network, TrainError> {
         let (layers, condition) = (perceptron.widths.named(weights), condition.cloned());
-        let (time, output) = (Some(self.time.clone()), Output::Prediction(self.prediction));
+        let output = self.objective.output();
+        let time = (output != Output::Energy).then(|| self.time.clone());
         Ok(Network::conditional(layers, self.activation, time, output, self.schedule.clone(), condition)?)
     }
 }

@@ -138,6 +138,62 @@ fn gaussian(sigma_data: f64, schedule: Schedule) -> Field {
     Field::Network(Network::new(layers, Activation::Gelu, None, output, schedule).unwrap())
 }
 
+/// Karras et al. 2022, eq. 8: what the inner network is regressed on gives the data back, c_skip x + c_out F = x₁, and has mean square
+/// 1 for data of variance s_d², so that its loss weighs all levels alike.
+#[test]
+fn the_target_of_a_preconditioned_network_gives_the_data_back_and_has_size_one() {
+    let (sigma_data, data, noise) = (0.7, [1.3, -0.4], [0.2, -1.9]);
+    let output = Output::Preconditioned { sigma_data };
+    for schedule in [Schedule::ve(0.002, 80.0).unwrap(), Schedule::Cosine, Schedule::CondOt] {
+        let layers = vec![layer("a", &[0.0; 4], &[0.0; 2])];
+        let network = Network::new(layers, Activation::Silu, None, output, schedule.clone()).unwrap();
+        for t in [0.0, 0.1, 0.5, 0.9, 0.999] {
+            let level = schedule.level(t);
+            let (scale, (p, q)) = output.regression(level);
+            let reading = network.read(level, 1.0, 0.0).unwrap();
+            assert_eq!(scale, reading.scale);
+            assert!(((p * sigma_data).powi(2) + q * q - 1.0).abs() < 1e-13);
+            for (data, noise) in data.iter().zip(noise) {
+                let x = level.alpha * data + level.sigma * noise;
+                let back = reading.of_x * x + reading.of_output * (p * data + q * noise);
+                assert!((back - data).abs() < 1e-12, "{schedule:?} at {t}: {back}");
+            }
+        }
+    }
+}
+
+/// V of a network and its slope: the score of the field is −∇V, that of central differences of log p = −V.
+#[test]
+fn a_network_of_an_energy_is_a_potential() {
+    let layers = || vec![layer("0", &[0.5, -1.0, 2.0, 0.3, 0.1, 0.7], &[0.1, 0.0, -0.3]), layer("2", &[1.0, -0.5, 0.8], &[0.2])];
+    let network = |time| Network::new(layers(), Activation::Silu, time, Output::Energy, Schedule::CondOt);
+    let energy = network(None).unwrap();
+    assert_eq!(energy.dim(), 2);
+    let (at_data, field) = (Schedule::CondOt.level(1.0), Field::from(energy.clone()));
+    assert!(field.has_score_of_data());
+    let points: Vec<f64> = (0..2600).map(|k| (f64::from(k) * 0.7).sin() * 2.0).collect();
+    let score = field.prepare(&Device::cpu(Precision::F64)).unwrap().score(at_data, &points).unwrap();
+    let h = 1e-5;
+    for (x, score) in points.chunks_exact(2).zip(score.chunks_exact(2)) {
+        for k in 0..2 {
+            let value = |moved: f64| {
+                let mut x = x.to_vec();
+                x[k] += moved;
+                let cloud = brenier::measure::Cloud::new(x, 2).unwrap();
+                field.log_density(at_data, &cloud, &Device::cpu(Precision::F64)).unwrap().unwrap()[0]
+            };
+            let difference = (value(h) - value(-h)) / (2.0 * h);
+            assert!((score[k] - difference).abs() < 1e-9, "{} {difference}", score[k]);
+        }
+        assert_eq!(energy.predict(at_data, x).unwrap(), score.iter().map(|s| -s).collect::<Vec<f64>>());
+    }
+    // Nothing is known of it at levels with noise, nor as a prediction.
+    let said = Field::Network(energy).at(Schedule::CondOt.level(0.5), (1.0, 0.0), 0, &[0.0, 0.0]).unwrap_err().to_string();
+    assert!(said.contains("energy") && said.contains("energy-matching"), "{said}");
+    let time = Time { clock: Clock::Time, scale: 1.0, offset: 0.0, features: Features::Clock };
+    assert!(network(Some(time)).unwrap_err().to_string().contains("[3, 2]"));
+}
+
 #[test]
 fn heun_has_order_two_and_euler_one_on_an_affine_velocity() {
     let (field, start) = (affine(), [0.7, -2.0]);

@@ -9,16 +9,16 @@ use brenier::experiment::Evaluate;
 use brenier::field::{Field, Network};
 use brenier::measure::{Cloud, Measure};
 use brenier::metric::{Ruler, nearest};
-use brenier::random::Stream;
+use brenier::random::{Philox, Stream};
 use brenier::report;
-use brenier::sampler::{self, Course, Moves};
+use brenier::sampler::{self, Course, Ensemble, Moves};
 use brenier::train::{TrainError, Trained};
 use brenier::watch::{Progress, Watch};
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::pairs::Unseen;
-use super::{FOLDER, SAMPLING_STEPS, Train};
+use super::{FOLDER, Train};
 use crate::output::{self, Folder, Summary, count, number};
 use crate::session::{Session, Stamped};
 use crate::{Failure, progress, signal};
@@ -68,7 +68,7 @@ struct Record<'a> {
     /// The step whose network is kept, where it was looked at on the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept_step: Option<usize>,
-    /// Of samples in 20 Heun steps to held-out points, and of independent clouds at these sizes.
+    /// Of samples to held-out points, and of independent clouds at these sizes.
     heldout_divergence: f64,
     noise_floor: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,18 +81,25 @@ impl Judge<'_> {
     /// As many samples of `network` as there are unseen points, under their conditions.
     fn samples(&self, network: &Network, unseen: &Unseen) -> Result<Cloud, Failure> {
         let n = if let Measure::Finite(cloud) = &unseen.points { cloud.len().clamp(2, SAMPLES as usize) as u32 } else { SAMPLES };
-        let field = Field::Network(match &unseen.conditions {
+        let field = Field::from(match &unseen.conditions {
             Some(conditions) => network.under(&conditions.of_particles(0..n as usize)?)?,
             None => network.clone(),
         });
         let (d, Course { moves, first, .. }) = (field.dim(), self.train.course(&field, self.device)?);
-        let Moves::Program(program) = moves else { return Err("the method of judging is a program".into()) };
         let start = if self.train.method.is_flow() {
             self.source.sample(n as usize, self.seed, Stream::Noise, 0).points().to_vec()
         } else {
             sampler::start(first, d, 0..n, self.seed)
         };
-        Ok(Cloud::new(program.run(&field, &start, Noise::NONE, self.device)?, d)?)
+        let noise = Noise::Counter { philox: Philox::new(self.seed, Stream::Noise), first: 0 };
+        let points = match moves {
+            Moves::Program(program) => program.run(&field, &start, noise, self.device)?,
+            Moves::Loop(looped) => {
+                let ensemble = Ensemble { field: &field, start: &start, noise, device: self.device };
+                looped.resume(ensemble, &mut Checkpoint::none(), &mut |_| !signal::interrupted())?.points
+            }
+        };
+        Ok(Cloud::new(points, d)?)
     }
 
     /// What a look at the network finds: the divergence of its samples to unseen points.
@@ -127,7 +134,7 @@ impl Judge<'_> {
             source: &train.source,
             target: &train.target,
             method: train.method.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()),
-            coupling: train.pairs.coupling(),
+            coupling: train.pairs.coupling(train.pairing()),
             steps: trained.losses.len(),
             batch: train.batch,
             weights: trained.network.layers().iter().map(|layer| layer.weight.len() + layer.bias.len()).sum(),
@@ -156,8 +163,7 @@ impl Judge<'_> {
         }
         let best = loss_floor.map_or(String::new(), |floor| format!("; that of the exact field is {}", number(floor)));
         summary.line("loss", number(own.loss), format!("mean of the last hundred steps{best}"));
-        let against =
-            format!("to held-out points, noise floor {}; {n} samples in {SAMPLING_STEPS} Heun steps", number(own.noise_floor));
+        let against = format!("to held-out points, noise floor {}; {n} samples in {}", number(own.noise_floor), train.sampling());
         summary.line("divergence", number(own.heldout_divergence), against);
         if let Some((near, heldout)) = own.nn_train.zip(own.nn_heldout) {
             let remark = format!("median distance to the points trained on; {} for held-out points", number(heldout));

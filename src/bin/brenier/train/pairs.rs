@@ -19,9 +19,9 @@ use crate::{Failure, flags, values};
 #[derive(Args)]
 #[command(next_help_heading = "Pairs and conditions")]
 pub struct PairFlags {
-    /// How the source and the target of a batch are paired
-    #[arg(long, value_enum, default_value = "independent")]
-    pub coupling: Pairing,
+    /// How the source and the target of a batch are paired [default: independent, minibatch for energy-matching]
+    #[arg(long, value_enum)]
+    pub coupling: Option<Pairing>,
     /// Draws of either end in a plan of --coupling sinkhorn, which as many pairs are drawn from [default: 8192]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     coupling_size: Option<u32>,
@@ -101,8 +101,8 @@ pub struct Split {
 
 impl PairFlags {
     /// The name of the coupling in the record.
-    pub fn coupling(&self) -> String {
-        match (&self.pairs, self.coupling.to_possible_value()) {
+    pub fn coupling(&self, pairing: Pairing) -> String {
+        match (&self.pairs, pairing.to_possible_value()) {
             (None, Some(value)) => value.get_name().to_owned(),
             _ => "stored".to_owned(),
         }
@@ -137,6 +137,7 @@ impl PairFlags {
     pub fn source<'a>(
         &self,
         (source, split): (&'a Measure, &'a Split),
+        pairing: Pairing,
         (batch, seed): (u32, u32),
         device: &'a Device,
     ) -> Result<(PairSource<'a>, Unseen), Failure> {
@@ -145,7 +146,7 @@ impl PairFlags {
             return Ok((PairSource::Stored(stored), unseen));
         }
         let (share, batch) = (self.coupling_eps, batch as usize);
-        let coupling = match self.coupling {
+        let coupling = match pairing {
             Pairing::Independent => Coupling::Independent,
             Pairing::Minibatch => Coupling::Plan { size: batch, share },
             Pairing::Sinkhorn => Coupling::Plan { size: self.coupling_size.map_or(SIZE.max(batch), |size| size as usize), share },
