@@ -270,7 +270,7 @@ impl Metadata {
             }
             "numbers" => match self.text(WIDTH)?.parse() {
                 Ok(width @ 1..=MOST_FEATURES) => Ok(Some(Condition::Numbers(width))),
-                _ => Err(self.wrong(WIDTH, "the number of inputs of the condition, at least 1")),
+                _ => Err(self.wrong(WIDTH, "how many numbers a condition has, at least 1")),
             },
             _ => Ok(None),
         }

@@ -99,7 +99,8 @@ fn train_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     let points: Vec<f64> = (0..60).map(f64::from).collect();
     write_npy(&folder.path().join("y.npy"), &points, &[60, 1], Float::F64).unwrap();
-    agree("train", folder.path(), &["train y.npy --steps 2 --batch 16 --layers 1 --width 8"], &[]);
+    let small = "train y.npy --steps 40 --batch 16 --layers 1 --width 8";
+    agree("train", folder.path(), &[small, &format!("{small} --patience 20")], &[]);
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn sample_prints_and_writes_what_the_page_says() {
     fs::write(folder.path().join("times.txt"), "0\n0.3\n1\n").unwrap();
     write_npy(&folder.path().join("pictures.npy"), &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], &[2, 1, 2, 2], Float::F32).unwrap();
     let runs = [
-        "sample moons --n 60 --steps 2 --trajectory",
+        "sample moons --n 60 --steps 2 --trajectory --pairs",
         "sample pictures.npy --n 3 --steps 2",
         "sample normal --n 60 --times times.txt",
         "sample normal --n 60 --method dopri5 --log-p",

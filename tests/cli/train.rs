@@ -110,7 +110,7 @@ fn energy_matching_gives_a_potential_that_samples() {
         assert_eq!(record["d"], 1, "{said}");
     }
     let (_, said) = brenier(folder.path(), &format!("sample {} --method fm-heun --n 50", model.display()), 1);
-    assert!(said.contains("a potential is known at the data alone"), "{said}");
+    assert!(said.contains("do not determine the step at alpha = 0"), "{said}");
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn a_network_learns_conditions_that_are_numbers() {
         brenier(place, "sample o/model.safetensors --condition c.npy --method fm-heun --steps 10 --out s", 0);
         let samples = read_array(&place.join("s/samples.npy"), "points").unwrap().values;
         let off: f64 = samples.iter().zip(&conditions).map(|(x, c)| (x - c).powi(2)).sum::<f64>() / 2000.0;
-        assert!(off < 0.06, "{pairs}: {off}");
+        assert!(off < 0.03, "{pairs}: {off}");
     }
 }
 

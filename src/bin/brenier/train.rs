@@ -69,7 +69,7 @@ const WEIGHTS: &str = "training";
     "brenier train digits --method score --schedule cosine --prediction v",
     "brenier train moons --method energy-matching --batch 256",
     "brenier train data.npy --labels classes.npy --coupling sinkhorn",
-    "brenier couple normal data.npy --pairs 1000000 && brenier train data.npy --pairs brenier-out/couple",
+    "brenier train data.npy --pairs brenier-out/couple",
     "brenier train data.npy --method reflow --model brenier-out/train/model.safetensors --out straight",
     "brenier compare brenier-out/train/model.safetensors --target data.npy",
 ]))]

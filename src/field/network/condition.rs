@@ -7,7 +7,7 @@ use crate::field::{ConditionError, Conditions, Network};
 pub enum Condition {
     /// A 1 in the place of the class among these, and zeros.
     Classes(Vec<u32>),
-    /// As many numbers as they are.
+    /// A 1, and as many numbers as they are.
     Numbers(usize),
 }
 
@@ -16,7 +16,7 @@ impl Condition {
     pub fn width(&self) -> usize {
         match self {
             Self::Classes(classes) => classes.len(),
-            Self::Numbers(width) => *width,
+            Self::Numbers(numbers) => 1 + numbers,
         }
     }
 
@@ -38,7 +38,7 @@ impl Condition {
                 (Self::Numbers(needed), _) if found != *needed => {
                     return Err(ConditionError::Width { found, needed: *needed });
                 }
-                (Self::Numbers(_), numbers) => inputs.extend_from_slice(numbers),
+                (Self::Numbers(_), numbers) => inputs.extend(std::iter::once(1.0).chain(numbers.iter().copied())),
             }
         }
         Ok(inputs)
