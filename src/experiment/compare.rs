@@ -9,7 +9,7 @@ use crate::experiment::families::family_of;
 use crate::experiment::ledger::Ends;
 use crate::experiment::record::{CompareRecord, Comparison};
 use crate::experiment::workbench::Workbench;
-use crate::field::Field;
+use crate::field::{Field, Network};
 use crate::measure::{Cloud, Component, Measure, Mixture};
 use crate::metric::{Judge, Law, Ruler};
 use crate::path::Spacing;
@@ -29,13 +29,15 @@ pub struct Compare {
     pub grid: Spacing,
     /// Of so many steps the best times are searched for too, for each method that draws no noise.
     pub find_steps: Option<usize>,
+    /// A network of straight paths that was trained on A, the half that this seed gives.
+    pub trained: Option<Network>,
     /// Seed.
     pub seed: u32,
 }
 
 impl Default for Compare {
     fn default() -> Self {
-        Self { n: 4096, steps: vec![1, 2, 5, 10, 20, 50, 100], grid: Spacing::Trailing, find_steps: None, seed: 0 }
+        Self { n: 4096, steps: vec![1, 2, 5, 10, 20, 50, 100], grid: Spacing::Trailing, find_steps: None, trained: None, seed: 0 }
     }
 }
 
@@ -69,7 +71,8 @@ impl Compare {
             _ => None,
         };
         let fields = match (noisy, &between) {
-            (true, _) => &[On::Diffusion, On::Independent, On::Optimal][..],
+            (true, _) if self.trained.is_some() => &[On::Diffusion, On::Independent, On::Trained, On::Optimal][..],
+            (true, _) => &[On::Diffusion, On::Independent, On::Optimal],
             (false, Some(_)) => &[On::Independent, On::Optimal],
             (false, None) => &[On::Optimal],
         };
@@ -96,6 +99,10 @@ impl Compare {
             let eps = EPS_TRANSPORT * scale.value;
             record.eps_transport = Some(eps);
             bench.optimal_transport(eps, &mut record.notes)?;
+            if let (true, Some(network)) = (noisy, &self.trained) {
+                bench.trained(&Field::Network(network.clone()))?;
+                record.notes.push("The network-* rows are of a network trained on A, which does not end on its points.".into());
+            }
             if !record.law {
                 record.notes.push(
                     "The exact field of a data set memorises by construction: its flow ends on points of A. A flagged row is never called best."

@@ -33,6 +33,8 @@ pub enum On {
     Independent,
     /// That of the entropic plan between the start points and A.
     Optimal,
+    /// That of a network trained on A.
+    Trained,
 }
 
 /// What is run.
@@ -73,6 +75,10 @@ const fn transport(name: &'static str, way: Way, mark: Mark) -> Entrant {
     Entrant { name, family: Family::Flow, on: On::Optimal, way, mark, on_networks: false }
 }
 
+const fn trained(name: &'static str, method: &'static str, mark: Mark) -> Entrant {
+    Entrant { on: On::Trained, way: Way::Method(method), on_networks: false, ..flow(name, mark) }
+}
+
 /// All entrants, in the order of their rows.
 pub const ENTRANTS: &[Entrant] = &[
     diffusion("ddpm", Mark::Disc),
@@ -85,6 +91,8 @@ pub const ENTRANTS: &[Entrant] = &[
     transport("ot-euler", Way::Method("fm-euler"), Mark::Down),
     transport("ot-heun", Way::Method("fm-heun"), Mark::Square),
     transport("displacement", Way::Map(&[EPS_TRANSPORT, EPS_COLLAPSED]), Mark::Disc),
+    trained("network-euler", "fm-euler", Mark::Disc),
+    trained("network-heun", "fm-heun", Mark::Square),
 ];
 
 impl Entrant {

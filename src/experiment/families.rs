@@ -72,6 +72,14 @@ impl Workbench<'_> {
         Ok(())
     }
 
+    /// A network trained on A, on straight paths.
+    pub fn trained(&mut self, field: &Field) -> Result<(), Error> {
+        let schedule = Schedule::CondOt;
+        let reference = self.reference("network-heun", &schedule, field)?;
+        let setting = Setting { field, schedule: &schedule, reference: &reference, eps: None };
+        self.enter(Entrant::on(On::Trained), &setting)
+    }
+
     /// A model by the methods of its schedule's family; returns what its own flow scores.
     pub fn model(&mut self, field: &Field) -> Result<NoiseFloor, Error> {
         let (family, schedule) = (family_of(field), field.schedule().unwrap_or(&Schedule::CondOt));

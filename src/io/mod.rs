@@ -35,7 +35,7 @@ pub use grid::grid;
 pub use pairs::{StoredPairs, read_pairs};
 #[cfg(feature = "image")]
 pub use picture::{PictureError, PictureFormat, encode_picture, on_canvas, read_picture};
-pub use read::{Reading, is_network, read_array, read_measure, read_measure_as, read_network, read_text};
+pub use read::{Reading, decode_network, is_network, read_array, read_measure, read_measure_as, read_network, read_text};
 pub use write::{
     Float, NamedArray, Numbers, WriteError, check_folder, check_path, holds_weights, write_array, write_arrays, write_cloud,
     write_network, write_npy, write_text, write_whole,

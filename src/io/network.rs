@@ -23,7 +23,7 @@ const ORDER: &str = "time_order";
 const CONDITION: &str = "condition";
 const CLASSES: &str = "classes";
 const WIDTH: &str = "condition_width";
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 20] = [
     "brenier",
     VERSION,
     "layers",
@@ -42,6 +42,9 @@ const KEYS: [&str; 18] = [
     CONDITION,
     CLASSES,
     WIDTH,
+    // In words, for readers of the file.
+    "made_by",
+    "made_of",
 ];
 const ACTIVATIONS: [(&str, Activation); 6] = [
     ("relu", Activation::Relu),

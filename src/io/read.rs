@@ -89,6 +89,14 @@ pub fn read_network(path: &Path) -> Result<Network, ReadError> {
     })
 }
 
+/// The network of a whole `.safetensors` file in memory.
+///
+/// # Errors
+/// [`Fault`] as for [`read_network`].
+pub fn decode_network(bytes: &[u8]) -> Result<Network, Fault> {
+    network::read(bytes)
+}
+
 /// The array in the file at `path`, of any shape; in `.npz` and `.safetensors` files the one called `name`.
 ///
 /// # Errors

@@ -129,7 +129,15 @@ impl Compare {
             !signal::interrupted()
         };
         let steps = self.steps.iter().map(|&steps| steps as usize).collect();
-        let compare = experiment::Compare { n: self.n as usize, steps, grid: self.grid, find_steps, seed: session.shared.seed };
+        let seed = session.shared.seed;
+        let is_example = model.is_none() && name == "digits";
+        let trained = if is_example && seed == 0 { Some(experiment::digits_network()?) } else { None };
+        if is_example && seed != 0 {
+            session.note(
+                "the rows of the network that comes with brenier are left out: it was trained on the half that --seed 0 gives",
+            );
+        }
+        let compare = experiment::Compare { n: self.n as usize, steps, grid: self.grid, find_steps, trained, seed };
         let (target, source) = (Named { name, measure: &target }, Named { name: &self.source, measure: &source });
         let watch = Watch::telling(&tell).keeping(checkpoint.whole());
         let mut comparison = match &model {
