@@ -80,13 +80,15 @@ impl PlanFlags {
         tau.or(tau_source).or(tau_target).is_some()
     }
 
-    /// Whether the start is that of an earlier run.
-    pub fn starts_from_files(&self) -> bool {
-        self.start_from.is_some()
+    /// Whether a marginal is free.
+    pub fn frees_marginals(&self) -> bool {
+        let Penalties { reach, reach_source, reach_target, tau, tau_source, tau_target, .. } = self.penalties;
+        let taus = [tau, tau_source, tau_target].into_iter().flatten();
+        reach.or(reach_source).or(reach_target).is_some() || taus.into_iter().any(|tau| tau < 1.0)
     }
 
     /// Where `eps` comes from when it is given, in words.
-    fn origin(&self, eps: f64) -> String {
+    pub fn origin(&self, eps: f64) -> String {
         let Penalties { regularisation, convention, .. } = &self.penalties;
         match (regularisation.eps, regularisation.blur) {
             (_, Some(blur)) if !self.is_half_squared() => format!("blur {blur}"),
@@ -97,7 +99,7 @@ impl PlanFlags {
     }
 
     /// ε as it is given, if it is.
-    fn given_eps(&self) -> Result<Option<f64>, Failure> {
+    pub fn given_eps(&self) -> Result<Option<f64>, Failure> {
         let Penalties { regularisation, convention, .. } = &self.penalties;
         // Libraries differ in the square alone.
         match (self.is_half_squared(), regularisation.given(Convention::Brenier)?) {

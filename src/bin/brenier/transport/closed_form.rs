@@ -61,7 +61,7 @@ pub fn solve(
     let rho = entropic.plan.rho(eps.unwrap_or(0.0))?;
     if rho[0] != rho[1] {
         return Err(
-            "there is a closed form only where both marginals are free alike; leave --closed-form out, or give --reach or --tau"
+            "there is a closed form only where both ends have the same reach; leave --closed-form out, or give --reach or --tau"
                 .into(),
         );
     }
