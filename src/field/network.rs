@@ -20,6 +20,7 @@
 //! schedule that has the same σ/α. So any method runs on any network, within the noise levels that it was trained on.
 
 mod condition;
+mod energy;
 mod error;
 mod forward;
 mod layer;
@@ -28,10 +29,12 @@ mod time;
 
 use std::sync::Arc;
 
+use crate::field::Potential;
 use crate::path::{Level, Prediction, Schedule, combination};
 use crate::program::Activation;
 
 pub use condition::Condition;
+pub use energy::Energy;
 pub use error::{LevelError, NetworkError};
 pub(super) use forward::Forward;
 pub use layer::Layer;
@@ -47,6 +50,24 @@ pub enum Output {
         /// s_d.
         sigma_data: f64,
     },
+    /// One number: the potential V of a law π ∝ e^{−V} at the data, whatever the level. Its field is that of [`Network::energy`].
+    Energy,
+}
+
+impl Output {
+    /// What a network is given and regressed on at `level`: the factor of x on its way in, and (p, q) such that F is p x₁ + q z of the
+    /// data x₁ and the noise z. That of the inner network of Karras et al. has mean square 1 at every level, for data of variance s_d²,
+    /// which with its loss weight 1/c_out² makes a plain mean of squares. An energy is not regressed on.
+    pub fn regression(self, level: Level) -> (f64, (f64, f64)) {
+        match self {
+            Self::Prediction(prediction) => (1.0, prediction.coefficients(level)),
+            Self::Preconditioned { sigma_data } => {
+                let total = level.sigma.hypot(level.alpha * sigma_data);
+                (1.0 / total, (level.sigma / (sigma_data * total), -level.alpha * sigma_data / total))
+            }
+            Self::Energy => (1.0, (0.0, 0.0)),
+        }
+    }
 }
 
 /// A multilayer perceptron as a field. Made by [`Network::new`].
@@ -104,7 +125,11 @@ impl Network {
         schedule: Schedule,
         condition: Option<Condition>,
     ) -> Result<Self, NetworkError> {
-        let dim = layers.last().ok_or(NetworkError::Empty)?.outputs();
+        let dim = match output {
+            Output::Energy => layers.first().map(Layer::inputs),
+            Output::Prediction(_) | Output::Preconditioned { .. } => layers.last().map(Layer::outputs),
+        };
+        let dim = dim.ok_or(NetworkError::Empty)?;
         let network = Self { layers, activation, time, output, schedule, condition, under: Arc::new([]) };
         if let Some(Time { features: Features::Waves { omega, .. }, .. }) = &network.time
             && let Some(index) = omega.iter().position(|omega| !omega.is_finite())
@@ -138,13 +163,17 @@ impl Network {
             Output::Preconditioned { sigma_data } if !(sigma_data > 0.0 && sigma_data.is_finite()) => {
                 Err(NetworkError::SigmaData(sigma_data))
             }
+            Output::Energy if expected != 1 => Err(NetworkError::Energy { outputs: expected }),
             _ => Ok(network),
         }
     }
 
     /// Dimension d of the points.
     pub fn dim(&self) -> usize {
-        self.layers.last().map_or(0, Layer::outputs)
+        match self.output {
+            Output::Energy => self.layers[0].inputs(),
+            Output::Prediction(_) | Output::Preconditioned { .. } => self.layers[self.layers.len() - 1].outputs(),
+        }
     }
 
     /// The layers in order.
@@ -203,20 +232,26 @@ impl Network {
                 let of_x = (p * signal * sigma_data + q * sigma) / (total * total);
                 (1.0 / total, of_x, (p * sigma * sigma_data - q * signal) / total)
             }
+            Output::Energy => return Err(LevelError::Energy),
         };
         Ok(Reading { scale: shift * scale, bias: self.first_bias(own)?, of_x: shift * of_x, of_output })
     }
 
     /// What the network predicts at one point `x`, layer by layer in f64: the reference of the backends. A preconditioned network
-    /// predicts x̂₀.
+    /// predicts x̂₀, that of an energy ∇V whatever the level.
     ///
     /// # Errors
     /// [`LevelError`] where the network does not determine it.
     pub fn predict(&self, level: Level, x: &[f64]) -> Result<Vec<f64>, LevelError> {
         let (p, q) = match self.output {
             Output::Prediction(prediction) => prediction.coefficients(level),
-            Output::Preconditioned { .. } => (1.0, 0.0),
+            Output::Preconditioned { .. } | Output::Energy => (1.0, 0.0),
         };
+        if let Some(energy) = self.energy() {
+            let mut slope = vec![0.0; x.len()];
+            energy.gradient(x, &mut slope);
+            return Ok(slope);
+        }
         self.evaluate(level, (p, q), x)
     }
 

@@ -17,6 +17,12 @@ pub trait Potential: Send + Sync {
 
     /// Writes ∇V(x) to `out`.
     fn gradient(&self, x: &[f64], out: &mut [f64]);
+
+    /// Writes ∇V at each of `points`, n × d, to `out`.
+    fn gradients(&self, points: &[f64], out: &mut [f64]) {
+        let d = self.dim();
+        points.chunks_exact(d).zip(out.chunks_exact_mut(d)).for_each(|(x, out)| self.gradient(x, out));
+    }
 }
 
 /// V = −log p of the law itself, the constant included.
@@ -60,11 +66,8 @@ impl<V: Potential> HostField for AtData<V> {
 
     fn predict(&self, batch: Batch<'_>, out: &mut [f64]) -> Result<(), Box<dyn Error + Send + Sync>> {
         only_at_data(batch.level)?;
-        let d = self.0.dim();
-        for (x, out) in batch.points.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
-            self.0.gradient(x, out);
-            out.iter_mut().for_each(|slope| *slope = -*slope);
-        }
+        self.0.gradients(batch.points, out);
+        out.iter_mut().for_each(|slope| *slope = -*slope);
         Ok(())
     }
 

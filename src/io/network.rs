@@ -12,6 +12,10 @@ use crate::path::{PREDICTIONS, Prediction, Schedule};
 use crate::program::Activation;
 
 const VERSION: &str = "version";
+/// The first of the format, and that with energies.
+const VERSIONS: [&str; 2] = ["1", "2"];
+const SCHEDULE: &str = "schedule";
+const SIGMA_DATA: &str = "sigma_data";
 const FEATURES: &str = "time_features";
 const PERIOD: &str = "time_period";
 const SHIFT: &str = "time_shift";
@@ -25,7 +29,7 @@ const KEYS: [&str; 18] = [
     "layers",
     "activation",
     "prediction",
-    "schedule",
+    SCHEDULE,
     "time",
     FEATURES,
     PERIOD,
@@ -34,7 +38,7 @@ const KEYS: [&str; 18] = [
     "clock",
     "clock_scale",
     "clock_offset",
-    "sigma_data",
+    SIGMA_DATA,
     CONDITION,
     CLASSES,
     WIDTH,
@@ -82,13 +86,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Network, Fault> {
             features,
         }),
     };
-    let prediction = metadata.one_of("prediction", &PREDICTIONS)?;
-    let output = match metadata.number("sigma_data")? {
-        None => Output::Prediction(prediction),
-        Some(sigma_data) if prediction == Prediction::Denoised => Output::Preconditioned { sigma_data },
-        Some(_) => return Err(metadata.wrong("prediction", "x0 where there is \"sigma_data\"")),
-    };
-    let schedule = Schedule::parse(metadata.text("schedule")?)?;
+    let output = metadata.output()?;
+    let schedule = if output == Output::Energy { Schedule::CondOt } else { Schedule::parse(metadata.text(SCHEDULE)?)? };
     let (activation, condition) = (metadata.one_of("activation", &ACTIVATIONS)?, metadata.condition()?);
     let network = Network::conditional(layers, activation, time, output, schedule, condition)?;
     if let Some(unused) = tensors.names().into_iter().find(|name| !used.iter().any(|u| u == name) && !name.starts_with("check."))
@@ -113,18 +112,20 @@ pub(super) fn is_network(bytes: &[u8]) -> Result<bool, Fault> {
 pub(super) fn metadata(network: &Network, schedule: &str) -> HashMap<String, String> {
     let names: Vec<&str> = network.layers().iter().map(|layer| layer.name.as_str()).collect();
     let (prediction, sigma_data) = match network.output() {
-        Output::Prediction(prediction) => (prediction, None),
-        Output::Preconditioned { sigma_data } => (Prediction::Denoised, Some(sigma_data)),
+        Output::Preconditioned { sigma_data } => (Output::Prediction(Prediction::Denoised), Some(sigma_data)),
+        output => (output, None),
     };
+    let [first, second] = VERSIONS;
+    let is_energy = prediction == Output::Energy;
     let mut pairs = vec![
         (KEYS[0], "mlp".to_owned()),
-        (VERSION, "1".to_owned()),
+        (VERSION, if is_energy { second } else { first }.to_owned()),
         ("layers", names.join(",")),
         ("activation", name_of(&ACTIVATIONS, network.activation())),
-        ("prediction", name_of(&PREDICTIONS, prediction)),
-        ("schedule", schedule.to_owned()),
+        ("prediction", name_of(&outputs(), prediction)),
     ];
-    pairs.extend(sigma_data.map(|sigma_data| ("sigma_data", sigma_data.to_string())));
+    pairs.extend((!is_energy).then(|| (SCHEDULE, schedule.to_owned())));
+    pairs.extend(sigma_data.map(|sigma_data| (SIGMA_DATA, sigma_data.to_string())));
     match network.time() {
         None => pairs.push(("time", "none".to_owned())),
         Some(Time { clock, scale, offset, features }) => {
@@ -164,6 +165,12 @@ pub(super) fn tensors(network: &Network) -> Vec<(String, Vec<usize>, &[f64])> {
     layers.chain(waves).collect()
 }
 
+/// What a network may give, by name.
+fn outputs() -> Vec<(&'static str, Output)> {
+    let predictions = PREDICTIONS.into_iter().map(|(name, prediction)| (name, Output::Prediction(prediction)));
+    predictions.chain([("energy", Output::Energy)]).collect()
+}
+
 /// What `value` is called.
 fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> String {
     names.iter().find(|(_, known)| *known == value).map_or(String::new(), |(name, _)| (*name).to_owned())
@@ -174,12 +181,25 @@ struct Metadata(HashMap<String, String>);
 impl Metadata {
     /// Every key must be known; `format` is what safetensors' own savers add.
     fn check_keys(&self) -> Result<(), Fault> {
-        if self.0.get(VERSION).is_some_and(|version| version != "1") {
-            return Err(self.wrong(VERSION, "1; a newer brenier may know that version"));
+        if self.0.get(VERSION).is_some_and(|version| !VERSIONS.contains(&version.as_str())) {
+            return Err(self.wrong(VERSION, "1 or 2; a newer brenier may know that version"));
         }
         match self.0.keys().find(|key| !KEYS.contains(&key.as_str()) && *key != "format") {
             Some(key) => Err(Fault::UnknownKey { key: key.clone(), nearest: nearest(key, KEYS) }),
             None => self.one_of("brenier", &[("mlp", ())]),
+        }
+    }
+
+    /// What the output means.
+    fn output(&self) -> Result<Output, Fault> {
+        match (self.one_of("prediction", &outputs())?, self.number(SIGMA_DATA)?) {
+            (Output::Energy, _) => match [SCHEDULE, SIGMA_DATA].into_iter().find(|key| self.0.contains_key(*key)) {
+                Some(key) => Err(self.wrong(key, "left out where \"prediction\" is energy, which is known at the data alone")),
+                None => Ok(Output::Energy),
+            },
+            (output, None) => Ok(output),
+            (Output::Prediction(Prediction::Denoised), Some(sigma_data)) => Ok(Output::Preconditioned { sigma_data }),
+            _ => Err(self.wrong("prediction", "x0 where there is \"sigma_data\"")),
         }
     }
 

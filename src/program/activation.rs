@@ -33,15 +33,6 @@ impl Activation {
         }
     }
 
-    /// Its value and derivative at `x`, from one exponential where that is quick.
-    pub(crate) fn with_slope(self, x: f64) -> (f64, f64) {
-        if self != Self::Silu {
-            return (self.value(x), self.slope(x));
-        }
-        let s = 1.0 / (1.0 + (-x).max(LEAST_LOG).exp());
-        (x * s, s + x * s * (1.0 - s))
-    }
-
     /// Its derivative at `x`; of [`Activation::Relu`] 0 at 0.
     pub fn slope(self, x: f64) -> f64 {
         let logistic = |x: f64| 1.0 / (1.0 + (-x).max(LEAST_LOG).exp());
@@ -63,6 +54,29 @@ impl Activation {
             Self::Softplus => logistic(x),
         }
     }
+
+    /// Its second derivative at `x`; of [`Activation::Relu`] 0.
+    pub fn curvature(self, x: f64) -> f64 {
+        // (x s(u(x)))″ with s the logistic function.
+        let gated = |u: f64, rise: f64, bend: f64| {
+            let s = 1.0 / (1.0 + (-u).max(LEAST_LOG).exp());
+            s * (1.0 - s) * (2.0 * rise + x * ((1.0 - 2.0 * s) * rise * rise + bend))
+        };
+        match self {
+            Self::Relu => 0.0,
+            Self::Silu => gated(x, 1.0, 0.0),
+            Self::Tanh => -2.0 * x.tanh() * self.slope(x),
+            Self::Gelu if x.abs() > 36.0 => 0.0,
+            Self::Gelu => (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt() * (2.0 - x * x),
+            // There both tails are below 1e-280.
+            Self::GeluTanh if x.abs() > 36.0 => 0.0,
+            Self::GeluTanh => {
+                let (rise, bend) = (1.0 + 3.0 * GELU_CUBE * x * x, 6.0 * GELU_CUBE * x);
+                gated(GELU_TANH * (x + GELU_CUBE * x * x * x), GELU_TANH * rise, GELU_TANH * bend)
+            }
+            Self::Softplus => self.slope(x) * self.slope(-x),
+        }
+    }
 }
 
 /// About the logarithm of the least number that is not denormal.
@@ -76,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slopes_are_central_differences_of_values() {
+    fn slopes_and_curvatures_are_central_differences() {
         for activation in
             [Activation::Relu, Activation::Silu, Activation::Tanh, Activation::Gelu, Activation::GeluTanh, Activation::Softplus]
         {
@@ -85,6 +99,8 @@ mod tests {
                 let difference = (activation.value(x + h) - activation.value(x - h)) / (2.0 * h);
                 // h² of truncation, 1e-16 |x|/h of rounding.
                 assert!((activation.slope(x) - difference).abs() < 1e-9, "{activation:?} at {x}: {}", activation.slope(x));
+                let difference = (activation.slope(x + h) - activation.slope(x - h)) / (2.0 * h);
+                assert!((activation.curvature(x) - difference).abs() < 1e-9, "{activation:?} at {x}: {difference}");
             }
         }
     }

@@ -21,16 +21,38 @@ const LEVELS: usize = 16;
 
 /// One panel a method, and one of held-out points to compare with.
 pub(super) fn figure(comparison: &Comparison, shape: (usize, usize)) -> Option<Figure> {
-    let train = &comparison.train;
+    let rows = &comparison.record.rows;
+    let methods = common_rows(&comparison.record, STEPS).into_iter().map(|i| {
+        let (method, steps) = (rows[i].label.as_str(), rows[i].steps);
+        Shown { title: row_title(method, steps), method, steps, cloud: &comparison.samples[i] }
+    });
+    let shown: Vec<Shown<'_>> = std::iter::once(Shown::heldout(&comparison.heldout)).chain(methods).collect();
+    let what = format!("each method at {STEPS} steps (or the nearest count there is)");
+    (shown.len() > 1).then(|| of_each(&shown, &what, &comparison.train, shape))
+}
+
+/// A cloud of which some points are shown.
+pub(super) struct Shown<'a> {
+    pub title: String,
+    pub method: &'a str,
+    pub steps: usize,
+    pub cloud: &'a Cloud,
+}
+
+impl<'a> Shown<'a> {
+    /// The points to compare with.
+    pub fn heldout(cloud: &'a Cloud) -> Self {
+        Self { title: "held-out points, for comparison".into(), method: "held-out", steps: 0, cloud }
+    }
+}
+
+/// A panel for each of `shown`, the samples of `what`.
+pub(super) fn of_each(shown: &[Shown<'_>], what: &str, train: &Cloud, shape: (usize, usize)) -> Figure {
     let bounds = |(low, high): (f64, f64), x: &f64| (x.min(low), x.max(high));
     let range = train.points().iter().fold((f64::MAX, f64::MIN), bounds);
     let grey = Grey { height: shape.0, width: shape.1, range };
-    let rows = &comparison.record.rows;
-    let methods = common_rows(&comparison.record, STEPS)
-        .into_iter()
-        .map(|i| (rows[i].label.as_str(), rows[i].steps, &comparison.samples[i]));
     let (mut panels, mut lines) = (Vec::new(), Vec::new());
-    for (method, steps, cloud) in [("held-out", 0, &comparison.heldout)].into_iter().chain(methods) {
+    for Shown { title, method, steps, cloud } in shown {
         let pairs: Vec<(&[f64], usize, f64)> = cloud
             .rows()
             .take(SHOWN)
@@ -39,19 +61,18 @@ pub(super) fn figure(comparison: &Comparison, shape: (usize, usize)) -> Option<F
                 (x, at, distance)
             })
             .collect();
-        let title = if steps == 0 { "held-out points, for comparison".into() } else { row_title(method, steps) };
-        panels.push(panel(&title, &pairs, train, grey));
+        panels.push(panel(title, &pairs, train, grey));
         let line = |(i, (_, at, distance)): (usize, &(&[f64], usize, f64))| {
-            vec![method.into(), steps.to_string(), i.to_string(), at.to_string(), exact(*distance)]
+            vec![(*method).into(), steps.to_string(), i.to_string(), at.to_string(), exact(*distance)]
         };
         lines.extend(pairs.iter().enumerate().map(line));
     }
     let reading = format!(
-        "The first {SHOWN} samples of each method at {STEPS} steps (or the nearest count there is), and under each the training point nearest to it. A \
-         good sample resembles its neighbour no more than a held-out point does; where both rows are the same, the method has memorised."
+        "The first {SHOWN} samples of {what}, and under each the training point nearest to it. A good sample resembles its neighbour no more than a \
+         held-out point does; where both rows are the same, the method has memorised."
     );
     let csv = csv("method,steps,sample,nearest_train,distance", lines);
-    (panels.len() > 1).then(|| Figure::new("samples", "Samples and their nearest training points", reading, &panels, 2, csv))
+    Figure::new("samples", "Samples and their nearest training points", reading, &panels, 2, csv)
 }
 
 /// Index of the point of `cloud` nearest to `x`, and its distance.

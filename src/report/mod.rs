@@ -1,4 +1,4 @@
-//! Pictures of a finished comparison or descent: one self-contained page, its figures as SVG and CSV, and the rows as CSV.
+//! Pictures of a finished comparison, descent or training: one self-contained page, its figures as SVG and CSV, and the rows as CSV.
 //!
 //! Everything is drawn in memory; nothing is written and nothing is fetched. A number that is missing or not finite is shown as "–".
 
@@ -16,11 +16,13 @@ mod plot;
 mod scatter;
 mod steps;
 mod table;
+mod training;
 
 use crate::error::Error;
 use crate::experiment::Comparison;
 pub use descent::draw_descent;
 use plot::{Panel, sheet};
+pub use training::{Training, draw_training};
 
 /// Why a report cannot be drawn.
 #[derive(Debug, thiserror::Error)]

@@ -83,6 +83,7 @@ pub use heun::Heun;
 pub use likelihood::{ChangeOfVariables, Likelihood, LogLikelihood};
 pub use lms::Lms;
 pub use loops::adaptive_flow::{AdaptiveDpm, AdaptiveFlow, LogP};
+pub use loops::energy::IN_THE_PLANE;
 pub use loops::energy::{ImageDescent, PlaneDescent, PlanePath};
 pub use loops::{Ensemble, Loop, Looped, Pauses};
 pub use optimal_steps::OptimalSteps;

@@ -9,6 +9,8 @@
 use rayon::prelude::*;
 
 use crate::backend::Real;
+use crate::backend::cpu::Isa;
+use crate::backend::cpu::lane::{Kernel, Lane, Simd, load_part, steps, store_part};
 use crate::checkpoint::Part;
 
 /// Decay of the mean gradient, of the mean square, and ε.
@@ -17,6 +19,9 @@ const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 /// Weights updated together: a sum has one order whatever the threads.
 const CHUNK: usize = 4096;
+/// A gradient below this times the root of the smallest normal number is zero: it moves nothing next to ε, and the share of its square
+/// that goes to v would be denormal.
+const LEAST: f64 = 64.0;
 
 /// The state of the optimiser.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +49,7 @@ pub struct Rate {
     pub decay: f64,
 }
 
-impl<T: Real> Adam<T> {
+impl<T: Simd> Adam<T> {
     /// An optimiser that begins at `weights`.
     pub fn new(weights: Vec<T>) -> Self {
         let zeros = vec![T::from_f64(0.0); weights.len()];
@@ -53,8 +58,12 @@ impl<T: Real> Adam<T> {
 
     /// One step against `gradient`; its norm before clipping. Where that is not finite no step is made.
     pub fn step(&mut self, gradient: &[T], rate: &Rate) -> f64 {
-        let square = |part: &[T]| part.iter().map(|g| g.to_f64().powi(2)).sum::<f64>();
-        let squares: Vec<f64> = gradient.par_chunks(CHUNK).map(square).collect();
+        let parts = gradient.par_chunks(CHUNK).map(|gradient| {
+            let mut sum = 0.0;
+            T::dispatch(Isa::detect(), Squares { gradient, sum: &mut sum });
+            sum
+        });
+        let squares: Vec<f64> = parts.collect();
         let norm = squares.iter().sum::<f64>().sqrt();
         if !norm.is_finite() {
             return norm;
@@ -62,22 +71,13 @@ impl<T: Real> Adam<T> {
         let k = self.steps as f64;
         let clip = if norm > rate.clip { rate.clip / norm } else { 1.0 };
         let eta = 0.5 * rate.rate * (1.0 + (std::f64::consts::PI * k / rate.steps as f64).cos());
-        let corrections = [BETA_1, BETA_2].map(|beta| 1.0 / (1.0 - beta.powf(k + 1.0)));
-        let decay = rate.decay.min((1.0 + k) / (10.0 + k));
+        let [first, second] = [BETA_1, BETA_2].map(|beta| 1.0 / (1.0 - beta.powf(k + 1.0)));
+        let pace = Pace { clip, first: eta * first, second, decay: rate.decay.min((1.0 + k) / (10.0 + k)) };
         self.steps += 1;
         let all = self.weights.par_chunks_mut(CHUNK).zip(self.mean.par_chunks_mut(CHUNK));
         let all = all.zip(self.first.par_chunks_mut(CHUNK)).zip(self.second.par_chunks_mut(CHUNK));
-        all.zip(gradient.par_chunks(CHUNK)).for_each(|((((weights, means), first), second), gradient)| {
-            let moments = first.iter_mut().zip(second).zip(gradient);
-            for ((weight, mean), ((m, v), g)) in weights.iter_mut().zip(means).zip(moments) {
-                let g = clip * g.to_f64();
-                let (first, second) = (toward(m.to_f64(), g, BETA_1), toward(v.to_f64(), g * g, BETA_2));
-                let moved = eta * corrections[0] * first / ((corrections[1] * second).sqrt() + EPSILON);
-                let now = weight.to_f64() - moved;
-                (*m, *v) = (T::from_f64(first), T::from_f64(second));
-                *weight = T::from_f64(now);
-                *mean = T::from_f64(toward(mean.to_f64(), now, decay));
-            }
+        all.zip(gradient.par_chunks(CHUNK)).for_each(|((((weights, mean), first), second), gradient)| {
+            T::dispatch(Isa::detect(), Update { weights, mean, first, second, gradient, pace });
         });
         norm
     }
@@ -108,9 +108,77 @@ const FIRST: &str = "mean gradient";
 const SECOND: &str = "mean square";
 const STEPS: &str = "steps";
 
+/// Σ g².
+struct Squares<'a, T> {
+    gradient: &'a [T],
+    sum: &'a mut f64,
+}
+
+impl<T: Simd> Kernel<T> for Squares<'_, T> {
+    #[inline(always)]
+    fn run<L: Lane<Elem = T>>(self) {
+        let (least, mut sum) = (constant::<L>(T::TINY), constant::<L>(0.0));
+        for at in steps(0..self.gradient.len(), L::N) {
+            let g = load_part::<L>(&self.gradient[at..]).flush(least);
+            sum = g.mul_add(g, sum);
+        }
+        let mut lanes = vec![T::zeroed(); L::N];
+        sum.store(&mut lanes);
+        *self.sum = lanes.iter().map(|x| x.to_f64()).sum();
+    }
+}
+
+/// The factors of one step.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// min(1, c/|g|).
+    clip: f64,
+    /// η_k/(1 − β₁ᵏ).
+    first: f64,
+    /// 1/(1 − β₂ᵏ).
+    second: f64,
+    /// d.
+    decay: f64,
+}
+
+/// The step of some weights.
+struct Update<'a, T> {
+    weights: &'a mut [T],
+    mean: &'a mut [T],
+    first: &'a mut [T],
+    second: &'a mut [T],
+    gradient: &'a [T],
+    pace: Pace,
+}
+
+impl<T: Simd> Kernel<T> for Update<'_, T> {
+    #[inline(always)]
+    fn run<L: Lane<Elem = T>>(self) {
+        let Self { weights, mean, first, second, gradient, pace } = self;
+        let (tiny, least) = (constant::<L>(T::TINY), constant::<L>(LEAST * T::TINY));
+        for at in steps(0..gradient.len(), L::N) {
+            let g = load_part::<L>(&gradient[at..]).flush(least).mul(constant(pace.clip)).flush(least);
+            let m = toward(load_part(&first[at..]), g, BETA_1).flush(tiny);
+            let v = toward(load_part(&second[at..]), g.mul(g), BETA_2).flush(tiny);
+            let root = v.mul(constant(pace.second)).sqrt().add(constant(EPSILON));
+            let weight = load_part::<L>(&weights[at..]).sub(m.mul(constant(pace.first)).div(root));
+            store_part(m, &mut first[at..]);
+            store_part(v, &mut second[at..]);
+            store_part(weight, &mut weights[at..]);
+            store_part(toward(load_part(&mean[at..]), weight, pace.decay), &mut mean[at..]);
+        }
+    }
+}
+
 /// decay · old + (1 − decay) · new.
-fn toward(old: f64, new: f64, decay: f64) -> f64 {
-    new + decay * (old - new)
+#[inline(always)]
+fn toward<L: Lane>(old: L, new: L, decay: f64) -> L {
+    new.sub(old).mul_add(constant(1.0 - decay), old)
+}
+
+#[inline(always)]
+fn constant<L: Lane>(x: f64) -> L {
+    L::splat(L::Elem::from_f64(x))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::field::FieldError;
 use crate::field::network::{LevelError, NetworkError};
 use crate::measure::CloudError;
 use crate::transport::TransportError;
@@ -59,9 +60,20 @@ pub enum TrainError {
         /// Those needed.
         needed: Vec<usize>,
     },
+    /// The network could not be looked at while it was trained.
+    #[error("the network could not be judged while it was trained: {0}")]
+    Look(String),
+    /// The best field has no answer.
+    #[error(transparent)]
+    Field(#[from] FieldError),
     /// Draws that make no cloud.
     #[error(transparent)]
     Draws(CloudError),
+    /// A potential under conditions, or without a second derivative.
+    #[error(
+        "a potential is learnt of the points alone, and through its second derivative: leave conditions out, and take another activation than relu"
+    )]
+    Energy,
     /// A loss that is not a number.
     #[error("the loss is not finite at step {step}; the weights before it are kept: lower --rate, or scale the data")]
     NotFinite {

@@ -160,7 +160,8 @@ fn files_that_are_no_network_are_refused_with_tensor_shape_and_remedy() {
             .tensor("check.y", Some((&[1, 2], &y)))
     };
     let waves = || good().with("time", Some("sinusoidal"));
-    let cases: [(Model, &[&str]); 33] = [
+    let energy = || good().with("prediction", Some("energy")).with("sigma_data", None);
+    let cases: [(Model, &[&str]); 36] = [
         (none, &["no \"brenier\"", "export_mlp.py"]),
         (good().with("layers", None), &["no \"layers\""]),
         (good().with("time", None), &["no \"time\""]),
@@ -173,7 +174,10 @@ fn files_that_are_no_network_are_refused_with_tensor_shape_and_remedy() {
         (good().with("schedule", Some("ve:1")), &["ve:1", "ve:0.01,50"]),
         (good().with("sigma_data", Some("0")), &["sigma_data is 0", "above zero"]),
         (good().with("clock_scale", Some("nan")), &["\"clock_scale\" = \"nan\"", "a finite number"]),
-        (good().with("version", Some("2")), &["\"version\" = \"2\"", "must be 1", "newer brenier"]),
+        (good().with("version", Some("3")), &["\"version\" = \"3\"", "must be 1 or 2", "newer brenier"]),
+        (energy(), &["\"schedule\" = \"condot\"", "left out", "at the data alone"]),
+        (energy().with("schedule", None), &["\"0.weight\"", "[3, 3]", "[3, 4]"]),
+        (energy().with("schedule", None).with("time", Some("none")), &["2 outputs", "an energy is one number"]),
         (waves(), &["no array \"frequencies\""]),
         (good().with("time", Some("fourier")), &["no array \"frequencies\""]),
         (waves().tensor("frequencies", Some((&[1], &[f64::INFINITY]))), &["number 0", "\"frequencies\"", "inf"]),

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use brenier::backend::cpu::{Cpu, Isa};
 use brenier::backend::{Backend, BackendError, Dense, Device, Noise, Precision, Rows, Task};
-use brenier::field::network::{Clock, Features, Layer, LevelError, Order, Output, Time};
-use brenier::field::{Field, FieldError, Network};
+use brenier::field::network::{Clock, Condition, Features, Layer, LevelError, Order, Output, Time};
+use brenier::field::{Conditions, Field, FieldError, Network};
 use brenier::io::{read_array, read_network};
 use brenier::measure::Mixture;
 use brenier::path::{Grid, Level, Prediction, Schedule};
 use brenier::program::Activation;
 use brenier::program::{Program, Step};
-use brenier::random::Stream;
+use brenier::random::{Philox, Stream};
 use brenier::sampler::{Ddim, Euler, Heun, Method, RunError};
 
 /// By `tests/data/networks/make.py`. Half precision keeps its rounded weights exactly, so f32 is right to 1e-5 for all.
@@ -136,6 +136,62 @@ fn gaussian(sigma_data: f64, schedule: Schedule) -> Field {
     let layers = vec![layer("a", &[0.5, -1.0, 2.0, 1.0, 0.0, 3.0], &[1.0, 0.0, -1.0]), layer("b", &[0.0; 6], &[0.0; 2])];
     let output = Output::Preconditioned { sigma_data };
     Field::Network(Network::new(layers, Activation::Gelu, None, output, schedule).unwrap())
+}
+
+/// Karras et al. 2022, eq. 8: what the inner network is regressed on gives the data back, c_skip x + c_out F = x₁, and has mean square
+/// 1 for data of variance s_d², so that its loss weighs all levels alike.
+#[test]
+fn the_target_of_a_preconditioned_network_gives_the_data_back_and_has_size_one() {
+    let (sigma_data, data, noise) = (0.7, [1.3, -0.4], [0.2, -1.9]);
+    let output = Output::Preconditioned { sigma_data };
+    for schedule in [Schedule::ve(0.002, 80.0).unwrap(), Schedule::Cosine, Schedule::CondOt] {
+        let layers = vec![layer("a", &[0.0; 4], &[0.0; 2])];
+        let network = Network::new(layers, Activation::Silu, None, output, schedule.clone()).unwrap();
+        for t in [0.0, 0.1, 0.5, 0.9, 0.999] {
+            let level = schedule.level(t);
+            let (scale, (p, q)) = output.regression(level);
+            let reading = network.read(level, 1.0, 0.0).unwrap();
+            assert_eq!(scale, reading.scale);
+            assert!(((p * sigma_data).powi(2) + q * q - 1.0).abs() < 1e-13);
+            for (data, noise) in data.iter().zip(noise) {
+                let x = level.alpha * data + level.sigma * noise;
+                let back = reading.of_x * x + reading.of_output * (p * data + q * noise);
+                assert!((back - data).abs() < 1e-12, "{schedule:?} at {t}: {back}");
+            }
+        }
+    }
+}
+
+/// V of a network and its slope: the score of the field is −∇V, that of central differences of log p = −V.
+#[test]
+fn a_network_of_an_energy_is_a_potential() {
+    let layers = || vec![layer("0", &[0.5, -1.0, 2.0, 0.3, 0.1, 0.7], &[0.1, 0.0, -0.3]), layer("2", &[1.0, -0.5, 0.8], &[0.2])];
+    let network = |time| Network::new(layers(), Activation::Silu, time, Output::Energy, Schedule::CondOt);
+    let energy = network(None).unwrap();
+    assert_eq!(energy.dim(), 2);
+    let (at_data, field) = (Schedule::CondOt.level(1.0), Field::from(energy.clone()));
+    assert!(field.has_score_of_data());
+    let points: Vec<f64> = (0..2600).map(|k| (f64::from(k) * 0.7).sin() * 2.0).collect();
+    let score = field.prepare(&Device::cpu(Precision::F64)).unwrap().score(at_data, &points).unwrap();
+    let h = 1e-5;
+    for (x, score) in points.chunks_exact(2).zip(score.chunks_exact(2)) {
+        for k in 0..2 {
+            let value = |moved: f64| {
+                let mut x = x.to_vec();
+                x[k] += moved;
+                let cloud = brenier::measure::Cloud::new(x, 2).unwrap();
+                field.log_density(at_data, &cloud, &Device::cpu(Precision::F64)).unwrap().unwrap()[0]
+            };
+            let difference = (value(h) - value(-h)) / (2.0 * h);
+            assert!((score[k] - difference).abs() < 1e-9, "{} {difference}", score[k]);
+        }
+        assert_eq!(energy.predict(at_data, x).unwrap(), score.iter().map(|s| -s).collect::<Vec<f64>>());
+    }
+    // Nothing is known of it at levels with noise, nor as a prediction.
+    let said = Field::Network(energy).at(Schedule::CondOt.level(0.5), (1.0, 0.0), 0, &[0.0, 0.0]).unwrap_err().to_string();
+    assert!(said.contains("energy") && said.contains("energy-matching"), "{said}");
+    let time = Time { clock: Clock::Time, scale: 1.0, offset: 0.0, features: Features::Clock };
+    assert!(network(Some(time)).unwrap_err().to_string().contains("[3, 2]"));
 }
 
 #[test]
@@ -309,4 +365,50 @@ fn activations_are_those_of_their_formulas_to_rounding_on_every_instruction_set(
     }
     assert!((Activation::Gelu.value(1.0) - 0.841_344_746_068_542_9).abs() < 1e-15); // Φ(1)
     assert!((Activation::GeluTanh.value(1.0) - 0.841_191_990_607_477_4).abs() < 1e-9); // PyTorch
+}
+
+/// Conditions of the particles, on the device and one by one: W₁ (x, φ, y) + b₁ with y the inputs of each, and zeros for none.
+#[test]
+fn a_network_under_conditions_is_that_of_each_particle() {
+    let philox = Philox::new(8, Stream::Metric);
+    let mut at = 0;
+    let mut numbers = |count: usize| -> Vec<f64> {
+        at += count as u32;
+        (at - count as u32..at).map(|k| 2.0 * philox.uniform(k, 0, 0) - 1.0).collect()
+    };
+    let first = Layer { name: "0".into(), weight: numbers(5 * 6), bias: numbers(5) };
+    let last = Layer { name: "2".into(), weight: numbers(2 * 5), bias: numbers(2) };
+    let time = Time { clock: Clock::Time, scale: 1.0, offset: 0.0, features: Features::Clock };
+    let network = |layers: Vec<Layer>, condition| {
+        let (time, velocity) = (Some(time.clone()), Output::Prediction(Prediction::Velocity));
+        Network::conditional(layers, Activation::Silu, time, velocity, Schedule::CondOt, condition).unwrap()
+    };
+    let conditional = network(vec![first.clone(), last.clone()], Some(Condition::Classes(vec![3, 1, 4])));
+    let conditions = Conditions::new(vec![1.0, 4.0, 3.0, 1.0], 1).unwrap();
+    let under = Field::Network(conditional.under(&conditions).unwrap());
+    let points = numbers(2 * 4);
+    let (level, of) = (Schedule::CondOt.level(0.4), (0.7, -0.3));
+    // The last three columns, given a class, are a bias.
+    let of_column = |column: Option<usize>| {
+        let mut folded = first.clone();
+        folded.weight = first.weight.chunks_exact(6).flat_map(|row| &row[..3]).copied().collect();
+        let told = |row: &[f64]| column.map_or(0.0, |column| row[3 + column]);
+        folded.bias.iter_mut().zip(first.weight.chunks_exact(6)).for_each(|(bias, row)| *bias += told(row));
+        network(vec![folded, last.clone()], None)
+    };
+    let prepared = under.prepare(&Device::cpu(Precision::F64)).unwrap();
+    let all = prepared.evaluate(level, of, &points).unwrap();
+    for (particle, column) in [1, 2, 0, 1].into_iter().enumerate() {
+        let x = &points[2 * particle..2 * particle + 2];
+        let expected = of_column(Some(column)).evaluate(level, of, x).unwrap();
+        let one = under.at(level, of, particle, x).unwrap();
+        for (k, expected) in expected.iter().enumerate() {
+            assert!((all[2 * particle + k] - expected).abs() < 1e-14 && (one[k] - expected).abs() < 1e-14);
+        }
+        let none = Field::Network(conditional.clone()).at(level, of, particle, x).unwrap();
+        assert_eq!(none, of_column(None).evaluate(level, of, x).unwrap());
+    }
+    let said = conditional.under(&Conditions::new(vec![2.0], 1).unwrap()).unwrap_err().to_string();
+    assert!(said.contains("the classes are 3, 1, 4"), "{said}");
+    assert!(conditional.under(&Conditions::new(vec![1.0, 2.0], 2).unwrap()).is_err());
 }

@@ -5,11 +5,12 @@
 
 mod assistant;
 pub mod gemm;
-mod lane;
+pub(crate) mod lane;
 mod memory;
 mod pairs;
 mod particles;
 mod potentials;
+pub mod tape;
 
 use std::sync::Arc;
 
@@ -17,9 +18,7 @@ use std::sync::Arc;
 pub(super) use assistant::Assistant;
 #[cfg(not(feature = "cuda"))]
 use assistant::Assistant;
-pub use lane::Isa;
-#[cfg(feature = "cuda")]
-pub(super) use lane::Simd;
+pub use lane::{Isa, Simd};
 #[cfg(feature = "cuda")]
 pub(super) use pairs::soft_min::{Mean, Pairs as Product};
 pub use pairs::sweep::Scores;

@@ -106,7 +106,7 @@ impl ModelFlags {
         self.refuse(path)?;
         let (network, name) = (read_network(path)?, path.display().to_string());
         Ok(Box::new(move |conditions| match conditions {
-            None => Ok(Field::Network(network.clone())),
+            None => Ok(Field::from(network.clone())),
             Some(given) => {
                 let under = network.under(given);
                 Ok(Field::Network(under.map_err(|error| format!("{name}: {error}"))?))

@@ -55,6 +55,12 @@ pub enum NetworkError {
     /// s_d not a positive number.
     #[error("sigma_data is {0}; it is the standard deviation of the data, above zero")]
     SigmaData(f64),
+    /// An energy of several numbers.
+    #[error("the last layer has {outputs} outputs; an energy is one number of the point alone, so give that layer one output")]
+    Energy {
+        /// Outputs of the last layer.
+        outputs: usize,
+    },
 }
 
 /// Why a network has no answer at a level.
@@ -85,6 +91,11 @@ pub enum LevelError {
         /// σ of the level.
         sigma: f64,
     },
+    /// A network that gives an energy.
+    #[error(
+        "the network gives an energy, which is known at the data alone: take a Langevin method, such as energy-matching, or train a network that predicts at all levels"
+    )]
+    Energy,
     /// A noise level that the network was not trained on.
     #[error("the network was not trained at that noise level: {0}; leave --schedule out for its own")]
     Schedule(#[from] ScheduleError),

@@ -186,6 +186,35 @@ pub fn transpose<T: Real>(x: &[T], d: usize, rows: Range<usize>, width: usize, o
     }
 }
 
+/// The first N numbers of `from`, and zeros beyond its end.
+#[inline(always)]
+pub fn load_part<L: Lane>(from: &[L::Elem]) -> L {
+    if from.len() >= L::N {
+        return L::load(from);
+    }
+    let mut padded = [L::Elem::from_f64(0.0); WIDEST];
+    for (i, from) in from.iter().enumerate() {
+        padded[i] = *from;
+    }
+    L::load(&padded)
+}
+
+/// Writes the lanes to the first N places of `to`, as far as it goes.
+#[inline(always)]
+pub fn store_part<L: Lane>(lanes: L, to: &mut [L::Elem]) {
+    if to.len() >= L::N {
+        return lanes.store(to);
+    }
+    let mut padded = [L::Elem::from_f64(0.0); WIDEST];
+    lanes.store(&mut padded);
+    for (i, to) in to.iter_mut().enumerate() {
+        *to = padded[i];
+    }
+}
+
+/// Lanes of the widest vector.
+const WIDEST: usize = 16;
+
 /// Two vectors as one: independent chains of operations that hide each other's latency.
 #[derive(Clone, Copy)]
 pub struct Twice<L>(L, L);

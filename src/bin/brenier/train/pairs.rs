@@ -19,9 +19,9 @@ use crate::{Failure, flags, values};
 #[derive(Args)]
 #[command(next_help_heading = "Pairs and conditions")]
 pub struct PairFlags {
-    /// How the source and the target of a batch are paired
-    #[arg(long, value_enum, default_value = "independent")]
-    pub coupling: Pairing,
+    /// How the source and the target of a batch are paired [default: independent, minibatch for energy-matching]
+    #[arg(long, value_enum)]
+    pub coupling: Option<Pairing>,
     /// Draws of either end in a plan of --coupling sinkhorn, which as many pairs are drawn from [default: 8192]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     coupling_size: Option<u32>,
@@ -63,12 +63,36 @@ pub struct Known {
     values: Conditions,
 }
 
+/// Points that the network has not seen, or their law, with their conditions.
+#[derive(Clone)]
+pub struct Unseen {
+    pub points: Measure,
+    pub conditions: Option<Conditions>,
+}
+
+impl Unseen {
+    /// Takes half of the points away to be looked at on the way; of a law it is the same law.
+    pub fn part(&mut self, seed: u32) -> Result<Self, Failure> {
+        let Measure::Finite(cloud) = &self.points else { return Ok(self.clone()) };
+        if cloud.len() < 4 {
+            return Err("--patience looks at half of the points held out, and there are fewer than four; leave it out".into());
+        }
+        let (looked_at, left) = cloud.rows_of_halves(seed);
+        let of = |rows: &[usize]| -> Result<Self, Failure> {
+            let values = |all: &Conditions| rows.iter().flat_map(|&row| all.of(row)).copied().collect();
+            let conditions = self.conditions.as_ref().map(|all| Conditions::new(values(all), all.width())).transpose()?;
+            Ok(Self { points: Measure::Finite(cloud.select(rows)?), conditions })
+        };
+        let (looked_at, left) = (of(&looked_at)?, of(&left)?);
+        *self = left;
+        Ok(looked_at)
+    }
+}
+
 /// The target in two: halves of points, the same law twice.
 pub struct Split {
     pub training: Measure,
-    pub heldout: Measure,
-    /// The conditions of the points held out.
-    pub held: Option<Conditions>,
+    pub unseen: Unseen,
     /// What is known of all points of the target.
     known: Option<Known>,
     /// The points of the target that are trained on.
@@ -77,8 +101,8 @@ pub struct Split {
 
 impl PairFlags {
     /// The name of the coupling in the record.
-    pub fn coupling(&self) -> String {
-        match (&self.pairs, self.coupling.to_possible_value()) {
+    pub fn coupling(&self, pairing: Pairing) -> String {
+        match (&self.pairs, pairing.to_possible_value()) {
             (None, Some(value)) => value.get_name().to_owned(),
             _ => "stored".to_owned(),
         }
@@ -89,7 +113,10 @@ impl PairFlags {
         let known = self.known()?;
         let Measure::Finite(cloud) = target else {
             return match known {
-                None => Ok(Split { training: target.clone(), heldout: target.clone(), held: None, known, rows: Vec::new() }),
+                None => {
+                    let unseen = Unseen { points: target.clone(), conditions: None };
+                    Ok(Split { training: target.clone(), unseen, known, rows: Vec::new() })
+                }
                 Some(_) => Err(flags::bad_usage(
                     "--labels and --conditions are of the points of a target file, and this one is a law; leave them out",
                 )),
@@ -101,28 +128,32 @@ impl PairFlags {
         }
         let (training, heldout) = cloud.halves(seed)?;
         let (rows, held) = cloud.rows_of_halves(seed);
-        let held = known.as_ref().map(|known| known.select(&held)).transpose()?.map(|known| known.values);
-        Ok(Split { training: Measure::Finite(training), heldout: Measure::Finite(heldout), held, known, rows })
+        let conditions = known.as_ref().map(|known| known.select(&held)).transpose()?.map(|known| known.values);
+        let unseen = Unseen { points: Measure::Finite(heldout), conditions };
+        Ok(Split { training: Measure::Finite(training), unseen, known, rows })
     }
 
-    /// Where the pairs of `source` and what is trained on come from, in batches of `batch`.
+    /// Where the pairs of `source` and what is trained on come from, in batches of `batch`; and what the network will not have seen.
     pub fn source<'a>(
         &self,
-        (source, split): (&'a Measure, &'a mut Split),
+        (source, split): (&'a Measure, &'a Split),
+        pairing: Pairing,
         (batch, seed): (u32, u32),
         device: &'a Device,
-    ) -> Result<PairSource<'a>, Failure> {
+    ) -> Result<(PairSource<'a>, Unseen), Failure> {
         if let Some(folder) = &self.pairs {
-            return Ok(PairSource::Stored(split.stored(read_pairs(folder)?, folder, seed)?));
+            let (stored, unseen) = split.stored(read_pairs(folder)?, folder, seed)?;
+            return Ok((PairSource::Stored(stored), unseen));
         }
         let (share, batch) = (self.coupling_eps, batch as usize);
-        let coupling = match self.coupling {
+        let coupling = match pairing {
             Pairing::Independent => Coupling::Independent,
             Pairing::Minibatch => Coupling::Plan { size: batch, share },
             Pairing::Sinkhorn => Coupling::Plan { size: self.coupling_size.map_or(SIZE.max(batch), |size| size as usize), share },
         };
         let told = split.known.as_ref().map(|known| known.select(&split.rows)?.told()).transpose()?;
-        Ok(PairSource::Drawn(Drawn { source, target: &split.training, told, coupling, seed, device }))
+        let drawn = Drawn { source, target: &split.training, told, coupling, seed, device };
+        Ok((PairSource::Drawn(drawn), split.unseen.clone()))
     }
 
     /// What is known of the points of the target.
@@ -148,7 +179,8 @@ impl Split {
     }
 
     /// Pairs of files, without those whose target is held out. Where the conditions are theirs, those of the held-out points are, too.
-    fn stored(&mut self, stored: StoredPairs, folder: &Path, seed: u32) -> Result<Stored, Failure> {
+    fn stored(&self, stored: StoredPairs, folder: &Path, seed: u32) -> Result<(Stored, Unseen), Failure> {
+        let mut unseen = self.unseen.clone();
         let StoredPairs { x0, x1, target_index, label, condition } = stored;
         let (own, name) = (label.map(Known::classes).or(condition.map(Known::numbers)), folder.display());
         let Some(index) = target_index.filter(|_| !self.rows.is_empty()) else {
@@ -159,8 +191,8 @@ impl Split {
                 .into());
             }
             let told = own.as_ref().map(Known::told).transpose()?;
-            self.held = own.map(|known| known.values);
-            return Ok(Stored { x0, x1, told, seed });
+            unseen.conditions = own.map(|known| known.values);
+            return Ok((Stored { x0, x1, told, seed }, unseen));
         };
         let mut is_trained = vec![false; 2 * self.rows.len()];
         self.rows.iter().for_each(|&row| is_trained[row] = true);
@@ -179,13 +211,12 @@ impl Split {
                 let mut seen = HashSet::new();
                 held.retain(|pair| seen.insert(index[*pair]));
                 if !held.is_empty() {
-                    self.heldout = Measure::Finite(x1.select(&held)?);
-                    self.held = Some(own.select(&held)?.values);
+                    unseen = Unseen { points: Measure::Finite(x1.select(&held)?), conditions: Some(own.select(&held)?.values) };
                 }
                 Some(own.select(&rows)?.told()?)
             }
         };
-        Ok(Stored { x0: x0.select(&rows)?, x1: x1.select(&rows)?, told, seed })
+        Ok((Stored { x0: x0.select(&rows)?, x1: x1.select(&rows)?, told, seed }, unseen))
     }
 }
 

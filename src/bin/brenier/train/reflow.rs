@@ -29,7 +29,7 @@ const PARTICLES: &str = "pairs";
 pub fn pairs<'a>(
     train: &Train,
     (trainer, model): (&mut Trainer, &Path),
-    (source, split): (&Measure, &mut Split),
+    (source, split): (&Measure, &Split),
     session: &Session,
     (device, checkpoint): (&Device, &mut Checkpoint),
 ) -> Result<PairSource<'a>, Failure> {
