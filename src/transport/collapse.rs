@@ -5,16 +5,38 @@
 //! ```
 
 use crate::transport::Outcome;
+use crate::transport::hold::moved;
+
+/// |x − y|², in order.
+fn square(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum()
+}
 
 impl Outcome {
-    /// E Var(y | x) under the plan, whose marginals are held: what of the target's variance the map leaves to the pairs.
+    /// E Var(y | x) under the plan, for a unit of the mass that it moves: what of the target's variance the map leaves to the pairs. NaN
+    /// where nothing can be told: a marginal is free and the cost another than ½|x−y|².
     pub fn conditional_variance(&self) -> f64 {
-        let (x, y) = (self.problem.source(), self.problem.target());
-        let mean = y.mean();
-        let square = |x: &[f64]| x.iter().zip(&mean).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
-        let mut explained = 0.0;
-        self.images.each(|i, image| explained += x.weight(i) * square(image));
-        (y.variance() - explained).max(0.0)
+        let problem = &self.problem;
+        let (x, y) = (problem.source(), problem.target());
+        if problem.rho() == [None; 2] {
+            let (mean, mut explained) = (y.mean(), 0.0);
+            self.images.each(|i, image| explained += x.weight(i) * square(image, &mean));
+            return (y.variance() - explained).max(0.0);
+        }
+        if !problem.cost().is_half_squared() || problem.labels().is_some() {
+            return f64::NAN;
+        }
+        let (mut moved, mut total, mut room) = (0.0, 0.0, vec![0.0; x.dim()]);
+        self.images.each(|i, t| match self.moved(i) {
+            p if p > 0.0 => (moved, total) = (moved + p * square(x.row_in(i, &mut room), t), total + p),
+            _ => {}
+        });
+        (2.0 * self.transport_cost - moved).max(0.0) / total
+    }
+
+    /// What the optimum moves of the mass of source point `i`.
+    fn moved(&self, i: usize) -> f64 {
+        moved(self.problem.source().weight(i), self.potentials.f[i], self.problem.rho()[0])
     }
 
     /// The share of the variance of x's partners that the barycentric map keeps: Var T / (Var T + E Var(y | x)) under the plan, which
@@ -25,30 +47,21 @@ impl Outcome {
     pub fn variance_kept(&self) -> f64 {
         let problem = &self.problem;
         let (x, y, d) = (problem.source(), problem.target(), problem.source().dim());
-        let [first, second] = problem.rho();
-        // What the optimum has of a marginal: a e^{−f/ρ}.
-        let mass = |i: usize| x.weight(i) * first.map_or(1.0, |rho| (-self.potentials.f[i] / rho).exp());
-        let square = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
-        let each = |to: &mut dyn FnMut(usize, f64, &[f64])| {
-            self.images.each(|i, t| match mass(i) {
-                p if p > 0.0 => to(i, p, t),
+        let each = |to: &mut dyn FnMut(f64, &[f64])| {
+            self.images.each(|i, t| match self.moved(i) {
+                p if p > 0.0 => to(p, t),
                 _ => {}
             });
         };
-        let total: f64 = (0..x.len()).map(mass).filter(|p| *p > 0.0).sum();
+        let total: f64 = (0..x.len()).map(|i| self.moved(i)).filter(|p| *p > 0.0).sum();
         let (mut mean, mut of_map) = (vec![0.0; d], 0.0);
-        each(&mut |_, p, t| mean.iter_mut().zip(t).for_each(|(mean, t)| *mean += p * t / total));
-        each(&mut |_, p, t| of_map += p * square(t, &mean));
+        each(&mut |p, t| mean.iter_mut().zip(t).for_each(|(mean, t)| *mean += p * t / total));
+        each(&mut |p, t| of_map += p * square(t, &mean));
         of_map /= total;
-        let whole = match (first, second) {
+        let whole = match problem.rho() {
             _ if x.variance() == 0.0 || y.variance() == 0.0 => f64::NAN,
-            (None, None) => y.variance(),
-            _ if !problem.cost().is_half_squared() || problem.labels().is_some() => f64::NAN,
-            _ => {
-                let (mut moved, mut room) = (0.0, vec![0.0; d]);
-                each(&mut |i, p, t| moved += p * square(x.row_in(i, &mut room), t));
-                of_map + (2.0 * self.transport_cost - moved).max(0.0) / total
-            }
+            [None, None] => y.variance(),
+            _ => of_map + self.conditional_variance(),
         };
         of_map / whole
     }

@@ -7,7 +7,7 @@
 //! At a point x_i of the source it is P_ij / Σ_k P_ik; a point that has no mass has a law too. Means of it are the entropic map and
 //! labels carried back, quantiles of it are pairs for training, its largest terms the likeliest partners.
 
-mod row_by_row;
+pub(in crate::transport) mod row_by_row;
 
 use std::borrow::Cow;
 use std::sync::Arc;

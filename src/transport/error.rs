@@ -149,6 +149,18 @@ pub enum TransportError {
         /// About the ε of that plan.
         eps: f64,
     },
+    /// Plans that do not follow one another.
+    #[error(
+        "plan {at} of a chain ends at {ends} points and the next begins at {begins}; give the plans in the order of the snapshots"
+    )]
+    Chain {
+        /// Number of the plan, from 1; 0 where there is none.
+        at: usize,
+        /// Points it ends at.
+        ends: usize,
+        /// Points the next begins at.
+        begins: usize,
+    },
     /// Classes for another number of points.
     #[error("{labels} classes for {points} points of the {end}; give each point its class")]
     ClassCount {

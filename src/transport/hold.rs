@@ -13,6 +13,11 @@ pub fn convex<B: Backend>(side: &Side<B>, potential: &[f64], gap: &[f64], sign: 
     convex
 }
 
+/// What the optimum moves of the mass of a point: a e^{−f/ρ}, all of it where the marginal is held.
+pub fn moved(weight: f64, potential: f64, rho: Option<f64>) -> f64 {
+    weight * rho.map_or(1.0, |rho| (-potential / rho).exp())
+}
+
 /// How strongly a marginal is held: the potential's update is ω times the balanced one.
 pub struct Hold {
     /// ρ; none holds the marginal exactly.

@@ -17,6 +17,7 @@
 //! # Ok::<(), brenier::Error>(())
 //! ```
 
+pub mod any_plan;
 pub mod assignment;
 pub mod barycenter;
 mod batch;
@@ -40,6 +41,7 @@ mod multiscale;
 pub mod outcome;
 pub mod pairs;
 pub mod plan;
+pub mod plan_chain;
 pub mod problem;
 pub mod scale;
 mod sharpness;
@@ -52,6 +54,7 @@ pub mod solver;
 pub mod start;
 mod values;
 
+pub use any_plan::AnyPlan;
 pub use assignment::{Assignment, assign};
 pub use barycenter::{Barycenter, Between, Coupling};
 pub use by_class::{ClassLabels, ClassPairing, ClassPairs, ClassProblem};
@@ -71,6 +74,7 @@ pub use map::EntropicMap;
 pub use outcome::{Outcome, Verdict};
 pub use pairs::{Pairing, Pairs};
 pub use plan::{Plan, PlanEntropy};
+pub use plan_chain::{PlanChain, Transferred, Transition};
 pub use problem::{ClassCosts, LabelCost, Problem};
 pub use scale::{CostScale, ScaleOf};
 pub use sliced::{SlicedDistance, sliced_w2};

@@ -1,7 +1,8 @@
 //! Pairs for flow-matching training, drawn from a plan and streamed.
 //!
 //! The N pairs are N slots. Source i has slots ⌈N A_{i−1} − U⌉ to ⌈N A_i − U⌉ with A the cumulative weights and one uniform U
-//! (systematic sampling): N a_i of them up to less than one, so the source marginal is exact. A slot's partner is the quantile of
+//! (systematic sampling): N a_i of them up to less than one, so the source marginal is exact. Where a marginal is free its points have
+//! the shares a e^{−f/ρ}/Σ and b e^{−g/ρ}/Σ of the mass that is moved, for a and b. A slot's partner is the quantile of
 //! P_ij / Σ_k P_ik at a uniform number of (seed, i, number of the slot within i) alone, and the slots come in a random order.
 //!
 //! Without replacement, target j is used at most ⌈k b_j⌉ times among the first k pairs, for the k at which a round ends. All open
@@ -10,7 +11,9 @@
 //! n = m and as many pairs the first round places 63 % of the slots, so the extra rounds cost about 16 % of the pair work.
 
 use crate::backend::Device;
+use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
+use crate::transport::hold::moved;
 use crate::transport::{ClassCosts, Draws, LabelCost, Plan, Potentials, Problem, Sinkhorn, TransportError};
 use crate::watch::Watch;
 
@@ -30,7 +33,9 @@ pub struct Pairing {
     done: u64,
     /// The first slot of each source, and N.
     first_slot: Vec<u64>,
-    /// How often each target was used; only without replacement.
+    /// The share of the plan that each target has; only without replacement, as what follows.
+    of_target: Vec<f64>,
+    /// How often each target was used.
     used: Option<Vec<u32>>,
 }
 
@@ -56,21 +61,29 @@ impl Pairing {
         (seed, step): (u32, u32),
     ) -> Result<Self, TransportError> {
         let plan = Plan::new(problem, potentials)?;
-        let (source, n) = (plan.source(), plan.source().len());
+        let (source, n, [rho, rho_target]) = (plan.source(), plan.source().len(), problem.rho());
+        let shares = |cloud: &Cloud, potential: &[f64], rho: Option<f64>| {
+            let moved: Vec<f64> = (0..cloud.len()).map(|i| moved(cloud.weight(i), potential[i], rho)).collect();
+            let total = if rho.is_some() { moved.iter().sum() } else { 1.0 };
+            moved.into_iter().map(|moved| moved / total).collect::<Vec<f64>>()
+        };
+        let of_source = shares(source, &potentials.f, rho);
         let offset = Philox::new(seed, Stream::Split).uniform(0, step, u32::MAX);
         let mut cumulative = 0.0;
         let mut first_slot = vec![0; n + 1];
         for (i, slot) in first_slot.iter_mut().enumerate().skip(1) {
-            cumulative += source.weight(i - 1);
+            cumulative += of_source[i - 1];
             // Of equal weights the multiples are exact, sums of 1/n are not.
-            let share = if source.weights().is_some() { cumulative } else { i as f64 / n as f64 };
+            let uneven = source.weights().is_some() || rho.is_some();
+            let share = if uneven { cumulative } else { i as f64 / n as f64 };
             *slot = ((total as f64 * share - offset).ceil().max(0.0) as u64).min(total);
         }
         // Sources without mass at the end have no slot either, whatever the rounding of the sum.
-        let last = (0..n).rfind(|&i| source.weight(i) > 0.0).map_or(n, |i| i + 1);
+        let last = (0..n).rfind(|&i| of_source[i] > 0.0).map_or(n, |i| i + 1);
         first_slot[last..].fill(total);
         let used = without_replacement.then(|| vec![0; plan.target().len()]);
-        Ok(Self { plan, potentials: potentials.clone(), seed, step, total, done: 0, first_slot, used })
+        let of_target = if without_replacement { shares(plan.target(), &potentials.g, rho_target) } else { Vec::new() };
+        Ok(Self { of_target, plan, potentials: potentials.clone(), seed, step, total, done: 0, first_slot, used })
     }
 
     /// The next round of pairs, in their random order; none when all are drawn.
@@ -140,7 +153,7 @@ impl Pairing {
     ) -> Result<Vec<u32>, TransportError> {
         let (x, y, eps) = (self.plan.source(), self.plan.target(), self.plan.eps());
         // A share that is whole up to rounding is whole.
-        let limit = |j: usize| (end as f64 * y.weight(j) * (1.0 - 1e-12)).ceil() as u32;
+        let limit = |j: usize| (end as f64 * self.of_target[j] * (1.0 - 1e-12)).ceil() as u32;
         let mut free: Vec<u32> = used.iter().enumerate().map(|(j, used)| limit(j).saturating_sub(*used)).collect();
         let mut open: Vec<usize> = (0..slots.len()).collect();
         for round in 1.. {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::backend::{Precision, Storage};
-use crate::transport::{ClosedForm, ExactPlan, Images, LinePlan, LowRankPlan, Outcome, PlanEntry, Potentials, Verdict};
+use crate::transport::{AnyPlan, ClosedForm, ExactPlan, Images, LinePlan, LowRankPlan, Outcome, Potentials, Verdict};
 use crate::watch::Residual;
 
 /// What a W₂² was computed from.
@@ -107,7 +107,7 @@ impl Entropic {
 /// assert_eq!((solved.kind, solved.w2_squared, solved.dual), (Kind::Exact, 4.0, Some(2.0)));
 /// # Ok::<(), brenier::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Solved {
     /// What `w2_squared` was computed from.
     pub kind: Kind,
@@ -141,8 +141,8 @@ pub struct Solved {
     pub potentials: Option<Potentials>,
     /// The barycentric map; none in closed form.
     pub map: Option<Images>,
-    /// The entries of an exact plan.
-    pub plan: Vec<PlanEntry>,
+    /// The plan; none in closed form.
+    pub plan: Option<AnyPlan>,
 }
 
 impl Solved {
@@ -165,7 +165,7 @@ impl Solved {
             entropic: None,
             potentials: None,
             map: None,
-            plan: Vec::new(),
+            plan: None,
         }
     }
 
@@ -183,6 +183,7 @@ impl Solved {
         };
         let [rho_source, rho_target] = problem.rho();
         Self {
+            plan: Some(AnyPlan::Entropic(outcome.plan())),
             eps: problem.eps(),
             precision: outcome.precision,
             iterations: outcome.iterations,
@@ -231,15 +232,16 @@ impl Solved {
 impl From<ExactPlan> for Solved {
     fn from(plan: ExactPlan) -> Self {
         let (proved, cost) = (plan.is_proved(), 0.5 * plan.w2_squared);
+        let (n, m) = (plan.potentials.f.len(), plan.potentials.g.len());
         Self {
             converged: proved,
             ending: if proved { Ending::Solver(Verdict::Converged) } else { Ending::Unproved { w2_squared: 2.0 * plan.dual } },
             w2_squared: plan.w2_squared,
             dual: Some(plan.dual),
             regularised_cost: Some(cost),
-            map: Some(Images::new(plan.map, plan.potentials.f.len())),
+            map: Some(Images::new(plan.map, n)),
             potentials: Some(plan.potentials),
-            plan: plan.entries,
+            plan: Some(AnyPlan::Sparse { entries: plan.entries, n, m }),
             ..Self::unregularised(if proved { Kind::Exact } else { Kind::UpperBound }, cost)
         }
     }
@@ -249,13 +251,14 @@ impl From<ExactPlan> for Solved {
 impl From<LinePlan> for Solved {
     fn from(plan: LinePlan) -> Self {
         let cost = 0.5 * plan.w2_squared;
+        let (n, m) = (plan.potentials.f.len(), plan.potentials.g.len());
         Self {
             w2_squared: plan.w2_squared,
             dual: Some(cost),
             regularised_cost: Some(cost),
-            map: Some(Images::new(plan.map, plan.potentials.f.len())),
+            map: Some(Images::new(plan.map, n)),
             potentials: Some(plan.potentials),
-            plan: plan.pairs,
+            plan: Some(AnyPlan::Sparse { entries: plan.pairs, n, m }),
             ..Self::unregularised(Kind::Exact, cost)
         }
     }
@@ -269,6 +272,7 @@ impl From<LowRankPlan> for Solved {
             ending: if plan.converged { Ending::Solver(Verdict::Converged) } else { Ending::Falling },
             marginal_error: plan.marginal_error,
             map: Some(Images::new(plan.map, plan.q.len() / plan.g.len())),
+            plan: Some(AnyPlan::LowRank { q: plan.q, r: plan.r, g: plan.g }),
             ..Self::unregularised(Kind::LowRank, plan.transport_cost)
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! One binary, because each links the whole library: a file is a module.
 
+mod applied;
 mod bad_input;
 mod barycenter;
 #[cfg(unix)]

@@ -68,6 +68,12 @@ fn agree(section: &str, folder: &Path, all: &[&str], lacks: &[&str]) {
 #[test]
 fn transport_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
+    let points: Vec<f64> = (0..40).map(f64::from).collect();
+    for (name, points, shape) in
+        [("x.npy", &points, &[20, 2][..]), ("y.npy", &points, &[20, 2]), ("c.npy", &[1.0; 20].to_vec(), &[20])]
+    {
+        write_npy(&folder.path().join(name), points, shape, Float::F64).unwrap();
+    }
     let runs = [
         "transport moons circles --n 60 --debias --sliced 5 --top-k 3",
         "transport moons circles --n 60 --reach-source 1 --reach-target 2 --storage f16",
@@ -75,6 +81,8 @@ fn transport_prints_and_writes_what_the_page_says() {
         "transport moons circles --n 60 --rank 3",
         "transport normal normal --n 60",
         "transport normal normal --closed-form",
+        "transport x.npy y.npy --push c.npy --pull c.npy --transition --source-labels c.npy --target-labels c.npy",
+        "transport x.npy y.npy --source-labels c.npy",
     ];
     agree("transport", folder.path(), &runs, &[]);
 }
@@ -90,6 +98,7 @@ fn couple_prints_and_writes_what_the_page_says() {
         "couple moons circles --n 60 --batch 30 --format safetensors",
         "couple normal:1 y.npy --n 60 --labels c.npy",
         "couple normal:1 y.npy --n 60 --conditions c.npy",
+        "couple normal:1 y.npy --n 60 --reach 100",
     ];
     agree("couple", folder.path(), &runs, &[]);
 }
@@ -106,7 +115,7 @@ fn train_prints_and_writes_what_the_page_says() {
 #[test]
 fn geodesic_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
-    agree("geodesic", folder.path(), &["geodesic moons circles --n 60", "geodesic normal:1 normal:1 --n 60"], &[]);
+    agree("geodesic", folder.path(), &["geodesic moons circles --n 60 --reach 1", "geodesic normal:1 normal:1 --n 60"], &[]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod applied;
 mod arc_length;
 mod bridge;
 mod by_class;

@@ -45,7 +45,7 @@ fn remedy(failure: &(dyn StdError + 'static), command: &Command, matches: &ArgMa
                 if has(command, "eps") { format!("use --eps {largest:.1e} or less") } else { "move the clouds apart".into() };
             Some(format!("{smaller}{}", if *precision == "f32" { ", or use --precision f64 (cpu)" } else { "" }))
         }
-        Cause::Transport(TransportError::RhoTooSmall { smallest, .. }) if has(command, "tau") => {
+        Cause::Transport(TransportError::RhoTooSmall { smallest, .. }) if name == "jko" => {
             Some(format!("rho is tau here: use --tau {smallest:.1e} or more"))
         }
         Cause::Transport(TransportError::Storage) => Some("leave out --storage".into()),

@@ -12,19 +12,19 @@ use std::time::Instant;
 
 use brenier::backend::Device;
 use brenier::checkpoint::{Checkpoint, Part};
-use brenier::measure::Cloud;
 use brenier::metric::Flag;
-use brenier::transport::{ClassPairing, ClassPairs, ClassProblem, CostScale, Outcome, Problem, TransportError};
+use brenier::transport::{ClassPairing, ClassPairs, ClassProblem, CostScale, LabelCost, Outcome, Problem, TransportError};
 use brenier::watch::{Progress, Residual, Watch};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
+use crate::entropic::PlanFlags;
 use crate::output::number;
 use crate::session::Session;
-use crate::solver::{Chosen, HALF_SQUARED, Regularisation, Stopping, too_large};
+use crate::solver::{Chosen, too_large};
 use crate::{Failure, flags, input, memory, progress, signal, values};
 use batch::End;
-use condition::{Known, KnownFlags};
+use condition::KnownFlags;
 use record::{Plans, Record};
 use shards::Shards;
 use straightness::Gathered;
@@ -50,6 +50,7 @@ const FOLDER: &str = "brenier-out/couple";
     "brenier couple normal digits --pairs 100000",
     "brenier couple x.npy y.npy --pairs 1000000 --without-replacement --format safetensors --out pairs",
     "brenier couple normal images.npy --labels classes.npy --pairs 100000",
+    "brenier couple x.npy y.npy --tau-source 0.9 --eps 0.05 --pairs 100000",
     "brenier couple normal y.npy --pairs 1000000 --batch 256       as training on minibatches of 256 would pair them",
 ]))]
 #[command(mut_arg("eps", |eps| eps.help("Regularisation, in units of |x-y|²/2 [default: where --entropy is 0.1]")))]
@@ -58,7 +59,7 @@ pub struct Couple {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4_294_967_295))]
     pairs: Option<u64>,
     #[command(flatten)]
-    regularisation: Regularisation,
+    plan: PlanFlags,
     /// Find the eps at which the first plan has this renormalised entropy, within a twentieth of it: 0 is a map, 1 independent pairs
     /// [default: 0.1]
     #[arg(long, value_name = "H", conflicts_with_all = ["eps", "blur"], allow_negative_numbers = true, value_parser = values::entropy)]
@@ -78,8 +79,6 @@ pub struct Couple {
     #[command(flatten)]
     known: KnownFlags,
     #[command(flatten)]
-    stopping: Stopping,
-    #[command(flatten)]
     ends: input::Ends,
 }
 
@@ -95,6 +94,11 @@ pub enum Format {
 impl Couple {
     /// Draws the pairs.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+        if self.plan.has_tau() && !self.plan.has_eps() {
+            return Err(flags::bad_usage(
+                "--tau is a share of eps, which --entropy is still to find; give --eps or --blur, or --reach",
+            ));
+        }
         let device = session.device()?;
         session.resumable("couple", Some(FOLDER), &device, |checkpoint| self.draw(session, &device, checkpoint))
     }
@@ -105,6 +109,11 @@ impl Couple {
         let (mut source, mut target) =
             (End::new(source, self.batch, self.ends.n, 0), End::new(target, self.batch, self.ends.n, 1));
         let mut known = self.known.read(&source, &target)?;
+        let is_plain = self.plan.is_half_squared() && !self.plan.frees_marginals();
+        if known.width() > 0 && !is_plain {
+            let why = "--conditions are matched by a plan of the cost |x-y|²/2 with both marginals held; leave --cost, --reach and --tau out";
+            return Err(flags::bad_usage(why));
+        }
         let (d, whole) = (source.dim(), source.is_whole() && target.is_whole());
         let pairs = self.pairs.unwrap_or(source.len() as u64);
         let shard = self.shard.map_or_else(|| 65_536.min((1usize << 25).div_ceil(d)), |rows| rows as usize);
@@ -129,29 +138,36 @@ impl Couple {
             let plans = match &mut plans {
                 Some(plans) => plans,
                 none => {
-                    let scale = HALF_SQUARED.scale(&x.cloud, &y.cloud, seed);
-                    let chosen = self.eps((&x.cloud, &y.cloud), scale, device, checkpoint)?;
-                    too_large(chosen.eps, &scale, [None; 2]).iter().for_each(|words| session.note(words));
+                    let classes = known.costs((&x, &y));
+                    let scale = self.plan.scale(&x.cloud, &y.cloud, classes.as_ref(), seed);
+                    let problem = |eps| self.posed(Problem::new(&x.cloud, &y.cloud, eps)?, classes.clone());
+                    let chosen = self.eps(&problem, scale, device, checkpoint)?;
+                    too_large(chosen.eps, &scale, self.plan.rho(chosen.eps)?).iter().for_each(|words| session.note(words));
                     none.insert(Plans::at(chosen))
                 }
             };
             let eps = plans.eps.eps;
             known.settle((&x, &y), (seed, batches), |[x, y]| {
-                self.solve(&Problem::new(&x, &y, eps)?, device, &bar, Checkpoint::none().part(BLIND))
+                self.solve(&self.posed(Problem::new(&x, &y, eps)?, None)?, (device, seed), &bar, Checkpoint::none().part(BLIND))
             })?;
-            let problems = known.problems((&x, &y), eps, (seed, batches))?;
+            let mut problems = known.problems((&x, &y), eps, (seed, batches))?;
+            for of_class in &mut problems {
+                of_class.problem = self.posed(of_class.problem.clone(), known.costs((&x, &y)))?;
+            }
             let number = batches;
             let part = |class: Option<u32>| match class {
                 Some(class) => format!("plan {number} class {class}"),
                 None => format!("plan {number}"),
             };
-            let solve =
-                |of_class: &ClassProblem| self.solve(&of_class.problem, device, &bar, checkpoint.part(&part(of_class.class)));
+            let solve = |of_class: &ClassProblem| {
+                self.solve(&of_class.problem, (device, seed), &bar, checkpoint.part(&part(of_class.class)))
+            };
             let outcomes = problems.iter().map(solve).collect::<Result<Vec<Outcome>, Failure>>()?;
             outcomes.iter().for_each(|outcome| plans.add(outcome));
             gathered.plan(d, &problems, &outcomes, device)?;
-            if worth.is_none() && !matches!(known, Known::Nothing) {
-                let blind = self.solve(&Problem::new(&x.cloud, &y.cloud, eps)?, device, &bar, checkpoint.part(BLIND))?;
+            if worth.is_none() && known.asks_for_another_plan() && !self.plan.frees_marginals() {
+                let blind = self.posed(Problem::new(&x.cloud, &y.cloud, eps)?, None)?;
+                let blind = self.solve(&blind, (device, seed), &bar, checkpoint.part(BLIND))?;
                 worth = Some(Worth::of(&problems, &outcomes, &blind));
             }
             let left = pairs - shards.written();
@@ -169,8 +185,8 @@ impl Couple {
                     }
                     gathered.pair(x.cloud.row(i), y.cloud.row(j), target);
                     sums.add(class, x.cloud.row(i));
-                    let condition = known.condition(target);
-                    shards.push((x.index(i), x.cloud.row(i)), (target, y.cloud.row(j)), class, condition)?;
+                    let (label, condition) = (class.or(known.label(target)), known.condition(target));
+                    shards.push((x.index(i), x.cloud.row(i)), (target, y.cloud.row(j)), label, condition)?;
                     bar.inc(1);
                 }
             }
@@ -202,6 +218,7 @@ impl Couple {
             iterations: plans.iterations,
             converged: plans.converged,
             marginal_error: plans.marginal_error,
+            mass: self.plan.frees_marginals().then_some(plans.mass).flatten(),
             pair_cost,
             cost_ratio: pair_cost / straightness.independent_cost,
             straightness,
@@ -228,24 +245,30 @@ impl Couple {
         session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged.as_deref())
     }
 
-    /// ε as it is given, or that of the entropy; where no ε has it and none was asked for, a share of `scale`.
+    /// A problem with the penalties that are asked for, and with the costs of classes where they have any.
+    fn posed(&self, problem: Problem, classes: Option<LabelCost>) -> Result<Problem, Failure> {
+        let problem = self.plan.imposed_on(problem)?;
+        Ok(match classes {
+            Some(classes) => problem.with_labels(classes)?,
+            None => problem,
+        })
+    }
+
+    /// ε as it is given, or that of the entropy of the `problem`; where no ε has it and none was asked for, a share of `scale`.
     fn eps(
         &self,
-        (x, y): (&Cloud, &Cloud),
+        problem: &dyn Fn(f64) -> Result<Problem, Failure>,
         scale: CostScale,
         device: &Device,
         checkpoint: &mut Checkpoint,
     ) -> Result<Chosen, Failure> {
-        let share = self.regularisation.or_share(CostScale::PAIRS, scale)?;
-        if self.regularisation.is_given() {
+        let share = self.plan.choose(CostScale::PAIRS, || scale)?;
+        if self.plan.has_eps() {
             return Ok(share);
         }
-        let entropy = self.entropy.unwrap_or(ENTROPY);
+        let (entropy, problem) = (self.entropy.unwrap_or(ENTROPY), problem(share.eps)?);
         let tell = |_: Progress<'_>| !signal::interrupted();
-        let search = || -> Result<f64, TransportError> {
-            let problem = Problem::new(x, y, share.eps)?;
-            self.stopping.solver(false).eps_of_entropy(&problem, entropy, device, &Watch::telling(&tell))
-        };
+        let search = || self.plan.solver().eps_of_entropy(&problem, entropy, device, &Watch::telling(&tell));
         match checkpoint.part(EPS).once(EPS, search) {
             Ok(eps) => Ok(Chosen { eps, origin: format!("renormalised entropy {entropy}") }),
             Err(TransportError::Entropy { .. } | TransportError::EpsTooSmall { .. } | TransportError::EpsTooLarge { .. })
@@ -257,14 +280,21 @@ impl Couple {
         }
     }
 
-    fn solve(&self, problem: &Problem, device: &Device, bar: &ProgressBar, kept: Part<'_>) -> Result<Outcome, Failure> {
-        let solver = self.stopping.solver(false);
+    fn solve(
+        &self,
+        problem: &Problem,
+        (device, seed): (&Device, u32),
+        bar: &ProgressBar,
+        kept: Part<'_>,
+    ) -> Result<Outcome, Failure> {
         let tell = |now: Progress<'_>| {
             let Some(Residual { iteration, eps, error }) = now.residual else { return !signal::interrupted() };
             bar.set_message(format!("eps {} it {iteration} error {error:.0e}", number(eps)));
             !signal::interrupted()
         };
-        let outcome = solver.solve_watched(problem, None, device, Watch::telling(&tell).keeping(kept))?;
+        let start = self.plan.start(problem, seed, device, Watch::telling(&tell))?;
+        let watch = Watch::telling(&tell).keeping(kept);
+        let outcome = self.plan.solver().solve_watched(problem, start.as_ref(), device, watch)?;
         bar.set_message("pairs");
         Ok(outcome)
     }

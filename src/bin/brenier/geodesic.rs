@@ -12,6 +12,7 @@ use brenier::backend::{Device, Noise};
 use brenier::checkpoint::Checkpoint;
 use brenier::field::Field;
 use brenier::geodesic::{Bridge, Displacement, Pieces};
+use brenier::io::Float;
 use brenier::measure::{Cloud, Measure};
 use brenier::metric::{Flag, paired_cost, variance_ratio};
 use brenier::path::{Grid, Schedule};
@@ -20,11 +21,15 @@ use brenier::sampler::{Euler, Heun, Method};
 use brenier::transport::solved::Kind;
 use brenier::transport::{CostScale, LinePlan, Problem, Sinkhorn};
 use brenier::watch::{Progress, Residual, Watch};
+#[cfg(feature = "image")]
+use clap::Id;
 use clap::{Args, ValueEnum};
 
+use crate::entropic::PlanFlags;
+use crate::flags::Asked;
 use crate::output::{count, number};
 use crate::session::Session;
-use crate::solver::{HALF_SQUARED, Regularisation, collapse, too_large};
+use crate::solver::{HALF_SQUARED, collapse, too_large};
 use crate::{Failure, flags, input, memory, progress, signal};
 use record::Record;
 
@@ -38,7 +43,7 @@ const UNCONVERGED: &str = "the plan has not converged; use a larger eps";
 ///
 /// Row k of path.npy is (1-t)x + tT(x) at t = k/K, with T the barycentric map of the entropic plan (on a line the exact map). T
 /// shrinks at large eps: the endpoint divergence shows it. The folder (brenier-out/geodesic unless --out is given) gets path.npy
-/// and run.json; between two pictures (--as) frame-00000.jpg, …, and geodesic.html, which plays them.
+/// and run.json; with free marginals weights.npy has the share of each point in the mass that moves; between two pictures (--as) frame-00000.jpg, …, and geodesic.html, which plays them.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier geodesic moons 8gaussians --steps 10",
@@ -46,6 +51,7 @@ const UNCONVERGED: &str = "the plan has not converged; use a larger eps";
     "brenier geodesic moons 8gaussians --pairs",
     "brenier geodesic moons 8gaussians --points new.npy --method heun --steps 50",
     "brenier geodesic moons 8gaussians --bridge --eps 0.1 --steps 100",
+    "brenier geodesic x.npy y.npy --reach 0.5",
     "brenier geodesic A.jpg B.jpg --as colour --steps 24     geodesic.html plays the frames",
 ]))]
 pub struct Geodesic {
@@ -53,7 +59,9 @@ pub struct Geodesic {
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
     #[command(flatten)]
-    regularisation: Regularisation,
+    asked: Asked<PlanFlags>,
+    #[command(flatten)]
+    plan: PlanFlags,
     /// End at partners drawn from the plan instead of at their mean
     #[arg(long)]
     pairs: bool,
@@ -69,7 +77,7 @@ pub struct Geodesic {
     bridge: bool,
     /// Source and target are pictures, .png or .jpg, whose colours or ink are moved
     #[cfg(feature = "image")]
-    #[arg(long = "as", id = "as", value_name = "WHAT", value_enum, conflicts_with_all = ["pairs", "points", "bridge", "n", "source_weights", "target_weights"])]
+    #[arg(long = "as", id = "as", value_name = "WHAT", value_enum, conflicts_with_all = ["pairs", "points", "bridge", "n", "source_weights", "target_weights"], conflicts_with_all = of_points())]
     kind: Option<pictures::PictureKind>,
     /// Pixels of the square that pictures are drawn on with --as density [default: 96]
     #[cfg(feature = "image")]
@@ -77,6 +85,13 @@ pub struct Geodesic {
     canvas: Option<u32>,
     #[command(flatten)]
     ends: input::Ends,
+}
+
+/// The flags of a plan of points that a film of pictures does not take.
+#[cfg(feature = "image")]
+fn of_points() -> Vec<Id> {
+    let taken = ["eps", "blur", "convention", "tol", "max_iter", "plain"];
+    flags::of::<PlanFlags>().into_iter().filter(|id| !taken.contains(&id.as_str())).collect()
 }
 
 /// An integrator by its name.
@@ -100,6 +115,10 @@ struct Paths {
 impl Geodesic {
     /// Draws the paths.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
+        if !self.plan.is_half_squared() {
+            let why = "a geodesic is that of |x-y|²/2, along whose straight lines mass moves at constant speed; leave --cost out";
+            return Err(flags::bad_usage(format!("{why}, or draw pairs under {} with brenier couple", self.plan.cost)));
+        }
         let device = session.device()?;
         session.resumable("geodesic", Some(FOLDER), &device, |checkpoint| {
             #[cfg(feature = "image")]
@@ -113,7 +132,8 @@ impl Geodesic {
 
     fn draw(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
-        let (x, y) = self.ends.points(self.ends.measures(session)?, seed)?;
+        let (mut x, mut y) = self.ends.points(self.ends.measures(session)?, seed)?;
+        let mut moved_mass = None;
         let d = y.dim();
         let new = self.points.as_deref().map(|path| read_points(session, path, d)).transpose()?;
         let moved = new.as_ref().map_or(x.len(), Cloud::len);
@@ -127,7 +147,7 @@ impl Geodesic {
             !signal::interrupted()
         };
         let begun = Instant::now();
-        let on_a_line = d == 1 && !self.regularisation.is_given() && !(self.pairs || self.bridge) && new.is_none();
+        let on_a_line = d == 1 && !self.asked.is_one() && !(self.pairs || self.bridge) && new.is_none();
         let (coupling, paths) = if on_a_line {
             let plan = LinePlan::new(&x, &y)?;
             let paths = self.straight(&x, plan.map, Kind::Map)?;
@@ -135,18 +155,21 @@ impl Geodesic {
             let splits = plan.w2_squared - paths.w2_squared > WHOLE * plan.w2_squared;
             (None, Paths { kind: if splits { Kind::Map } else { Kind::Exact }, ..paths })
         } else {
-            let scale = HALF_SQUARED.scale(&x, &y, seed);
-            let chosen = self.regularisation.or_share(CostScale::PLAN, scale)?;
+            let scale = self.plan.scale(&x, &y, None, seed);
+            let chosen = self.plan.choose(CostScale::PLAN, || scale)?;
             let eps = chosen.eps;
-            too_large(eps, &scale, [None; 2]).iter().for_each(|words| session.note(words));
-            let problem = Problem::new(&x, &y, eps)?;
-            let coupling = Sinkhorn::default().solve_watched(
-                &problem,
-                None,
-                device,
-                Watch::telling(&tell).keeping(checkpoint.part("plan")),
-            )?;
+            too_large(eps, &scale, self.plan.rho(eps)?).iter().for_each(|words| session.note(words));
+            let problem = self.plan.imposed_on(Problem::new(&x, &y, eps)?)?;
+            let start = self.plan.start(&problem, seed, device, Watch::telling(&tell))?;
+            let watch = Watch::telling(&tell).keeping(checkpoint.part("plan"));
+            let coupling = self.plan.solver().solve_watched(&problem, start.as_ref(), device, watch)?;
             let plan = coupling.plan();
+            if self.plan.frees_marginals() {
+                // What is destroyed and created does not move: the path is that of the rest.
+                let of_target = plan.transposed().row_mass(device)?;
+                (x, y) = (x.with_weights(plan.row_mass(device)?)?, y.with_weights(of_target)?);
+                moved_mass = Some(coupling.mass);
+            }
             spinner.set_message("paths");
             let paths = match &new {
                 points if self.bridge => {
@@ -206,6 +229,7 @@ impl Geodesic {
             converged: coupling.as_ref().is_none_or(|(coupling, ..)| coupling.converged),
             eps_origin: coupling.as_ref().map(|(_, origin, _)| origin.clone()),
             steps: self.steps,
+            mass: moved_mass,
             w2_squared: paths.w2_squared,
             w2_squared_kind: paths.kind,
             action: paths.action,
@@ -224,7 +248,10 @@ impl Geodesic {
         }
         let record = session.stamped("geodesic", record, device, taken).flagged(flags);
         if let Some(folder) = &folder {
-            folder.clear(&["path.npy"])?;
+            folder.clear(&["path.npy", "weights.npy"])?;
+            if let (Some(_), Some(weights)) = (moved_mass.filter(|_| new.is_none()), x.weights()) {
+                folder.array("weights.npy", weights, &[moved], Float::F64)?;
+            }
             folder.array("path.npy", &paths.states, &[self.steps as usize + 1, moved, d], session.float())?;
         }
         let unconverged = (!record.own.converged).then_some(UNCONVERGED);

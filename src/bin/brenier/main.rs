@@ -8,6 +8,7 @@ mod completions;
 mod condition;
 mod couple;
 mod devices;
+mod entropic;
 mod evaluate;
 mod flags;
 mod formula;

@@ -85,6 +85,11 @@ impl Folder {
         Ok(self)
     }
 
+    /// The folder `name` in it.
+    pub fn inner(&self, name: &str) -> Result<Self, Failure> {
+        Self::open(&self.path.join(name), self.not_finite.clone())
+    }
+
     /// Removes `run.json` and the command's `own` files of an earlier run, so that none is taken for one of this run.
     pub fn clear(&self, own: &[&str]) -> Result<(), Failure> {
         signal::check()?;

@@ -40,14 +40,6 @@ impl Regularisation {
         }
     }
 
-    /// ε, by default `share` of `scale`.
-    pub fn or_share(&self, share: f64, scale: CostScale) -> Result<Chosen, Failure> {
-        Ok(match self.given(Convention::Brenier)? {
-            Some(eps) => Chosen { eps, origin: self.origin() },
-            None => Chosen::share_of(share, scale),
-        })
-    }
-
     /// Where an ε that is given comes from, in words.
     pub fn origin(&self) -> String {
         self.blur.map_or("given".into(), |blur| format!("blur {blur} squared"))

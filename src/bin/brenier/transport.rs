@@ -1,5 +1,7 @@
 //! `brenier transport`: the distance, the potentials and the map between two measures.
 
+mod applied;
+mod chain;
 mod closed_form;
 mod entropic;
 mod estimate;
@@ -11,18 +13,21 @@ mod record;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use brenier::backend::{Cost, Device};
-use brenier::checkpoint::Checkpoint;
-use brenier::measure::Measure;
+use brenier::backend::Device;
+use brenier::checkpoint::{Checkpoint, Part};
+use brenier::measure::{Cloud, Measure};
 use brenier::metric::Flag;
-use brenier::transport::{ClosedForm, ExactPlan, LinePlan, LowRank, Plan, Problem, SlicedDistance, Solved, sliced_w2};
+use brenier::transport::{ClosedForm, ExactPlan, LinePlan, LowRank, SlicedDistance, Solved, sliced_w2};
 use clap::{Args, Id};
 
+use crate::entropic::Penalties;
 use crate::output::{Folder, counted, number};
 use crate::session::{Arithmetic, Session};
 use crate::solver::collapse;
 use crate::{Failure, flags, input, signal};
-use entropic::{Entropic, Penalties};
+use applied::{Applied, Carried};
+use entropic::Entropic;
+use labels::Labels;
 use record::{Record, Sliced};
 
 /// Distance, potentials and map between two measures
@@ -30,8 +35,8 @@ use record::{Record, Sliced};
 /// Solves the entropic problem min <P, c> + eps KL(P | a x b) with c = |x-y|²/2 or another --cost, or the exact one: with --exact, and on a line
 /// unless a flag asks for the entropic one. With --out the folder gets f.npy and g.npy (potentials), map.npy (where each source
 /// point goes) and run.json; an exact plan adds plan.npz (row, column, mass of each entry), and one of low rank has no potentials.
+/// More than two files are snapshots: each is coupled with the next, and values and labels are carried from the first to the last.
 #[derive(Args)]
-#[command(mut_arg("tol", |tol| tol.help("L1 error of the marginal at which to stop, or largest change of f/eps with free marginals; 0 makes exactly --max-iter iterations without annealing [default: 1e-3]")))]
 #[command(after_help = flags::examples(&[
     "brenier transport moons 8gaussians",
     "brenier transport x.npy y.csv --blur 0.1 --debias --out result",
@@ -41,13 +46,16 @@ use record::{Record, Sliced};
     "brenier transport normal digits --n 1797 --exact",
     "brenier transport x.npy y.npy --target-weights b.npy --exact --out result",
     "brenier transport x.npy y.npy --rank 20 --sliced 500",
+    "brenier transport x.npy y.npy --tau-source 0.95 --source-labels types.npy --out result       label transfer",
+    "brenier transport x.npy y.npy --push expression.npy --out result",
+    "brenier transport day0.npy day2.npy day5.npy --transition --source-labels type0.npy --target-labels type2.npy --target-labels type5.npy",
     "brenier transport normal:8 gaussian.json --eps 0.5 --reach 2 --closed-form",
 ]))]
 pub struct Transport {
     #[command(flatten)]
     entropic: Entropic,
     /// The exact plan: on a line, or of at most 5,000 points a side, with any weights
-    #[arg(long, conflicts_with_all = flags::of::<Entropic>(), conflicts_with = "closed_form")]
+    #[arg(long, conflicts_with_all = flags::of::<Entropic>(), conflicts_with_all = ["closed_form", "class_costs"])]
     exact: bool,
     /// A plan through R intermediate points instead: an upper bound of the exact cost, for many points
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = of_another_plan())]
@@ -59,19 +67,30 @@ pub struct Transport {
     /// The sliced distance over K random directions as well
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "closed_form")]
     sliced: Option<u32>,
+    /// The K likeliest partners of each source point as well: partners.npz with index and probability, n x K
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    top_k: Option<u32>,
+    #[command(flatten)]
+    labels: Labels,
+    #[command(flatten)]
+    applied: Applied,
     #[command(flatten)]
     ends: input::Ends,
+    /// Further snapshots, in order: each is coupled with the one before
+    #[arg(value_name = "SNAPSHOT", conflicts_with = "closed_form")]
+    further: Vec<String>,
 }
 
 /// The flags that do not go with a plan of low rank, which has iterations of its own.
 fn of_another_plan() -> Vec<Id> {
-    flags::of::<Entropic>().into_iter().filter(|id| id != "max_iter").collect()
+    flags::of::<Entropic>().into_iter().filter(|id| id != "max_iter").chain([Id::from("class_costs")]).collect()
 }
 
 /// The flags of what is computed from points, which a closed form has none of.
 fn of_points() -> Vec<Id> {
     let known = flags::of::<Penalties>();
-    flags::of::<Entropic>().into_iter().filter(|id| !known.contains(id)).collect()
+    let carried = flags::of::<Labels>().into_iter().chain(flags::of::<Applied>());
+    flags::of::<Entropic>().into_iter().filter(|id| !known.contains(id)).chain(carried).chain([Id::from("top_k")]).collect()
 }
 
 /// What a solver found, and what the command says beside it.
@@ -91,15 +110,24 @@ struct Answer {
 impl Transport {
     /// Solves the problem.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
-        if self.entropic.top_k.is_some() && session.shared.out.is_none() {
-            return Err(flags::bad_usage("--top-k writes partners.npz; say into which folder with --out DIR"));
+        if self.asks_for_files() && session.shared.out.is_none() {
+            let why = "--top-k, --push, --pull and labels of one end write files; say into which folder with --out DIR";
+            return Err(flags::bad_usage(why));
         }
         let measures = self.ends.measures(session)?;
         let device = match self.for_the_processor(&measures) {
             Some(what) => session.processor_for(what)?,
             None => session.device()?,
         };
-        session.resumable("transport", None, &device, |checkpoint| self.solve(session, measures, &device, checkpoint))
+        session.resumable("transport", None, &device, |checkpoint| match self.further.is_empty() {
+            true => self.solve(session, measures, &device, checkpoint),
+            false => chain::solve(self, session, measures, &device, checkpoint),
+        })
+    }
+
+    /// Whether there is what goes into a folder alone.
+    fn asks_for_files(&self) -> bool {
+        self.top_k.is_some() || self.applied.asks_for_files(&self.labels)
     }
 
     /// What is asked for, where that runs on the processor in f64 whatever the device.
@@ -117,7 +145,7 @@ impl Transport {
 
     /// Whether quantiles give the plan.
     fn is_on_a_line(&self, source: usize, target: usize) -> bool {
-        source == 1 && target == 1 && !self.entropic.is_asked_for()
+        source == 1 && target == 1 && !self.entropic.is_asked_for() && !self.labels.have_costs()
     }
 
     fn solve(
@@ -129,56 +157,91 @@ impl Transport {
     ) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
         let folder = session.folder(None)?;
-        let quadratic = self.entropic.cost == Cost::HalfSquaredEuclidean;
+        let quadratic = self.entropic.plan.is_half_squared();
         let laws = if quadratic { closed_form::laws(&measures, self.closed_form)? } else { None };
         if let (Some(laws), true) = (&laws, self.closed_form) {
             let answer = closed_form::solve(laws, &measures, &self.entropic, seed)?;
             if let Some(folder) = &folder {
-                folder.clear(&files::FILES)?;
+                folder.clear(&files::all())?;
             }
-            return self.finish(session, device, answer, folder.as_ref());
+            return self.finish(session, device, (answer, Carried::default()), folder.as_ref());
         }
         let (x, y) = self.ends.points(measures, seed)?;
-        let on_a_line = self.is_on_a_line(x.dim(), y.dim());
+        let clouds = [x, y];
+        let cargo = self.applied.read(&self.labels, &clouds)?;
+        let mut answer = self.between([&clouds[0], &clouds[1]], session, device, checkpoint.whole())?;
+        if let Some(folder) = &folder {
+            folder.clear(&files::all())?;
+            self.write([&clouds[0], &clouds[1]], &answer.solved, folder, device)?;
+        }
+        let eps = answer.solved.eps;
+        answer.closed_form = laws.map(|laws| closed_form::values(&laws, eps, &self.entropic)).transpose()?;
+        let carried = match answer.solved.plan.take() {
+            Some(plan) => cargo.carry(&[plan], &clouds, folder.as_ref(), device)?,
+            None => Carried::default(),
+        };
+        self.finish(session, device, (answer, carried), folder.as_ref())
+    }
+
+    /// The plan between two clouds.
+    fn between(&self, [x, y]: [&Cloud; 2], session: &Session, device: &Device, kept: Part<'_>) -> Result<Answer, Failure> {
+        let seed = session.shared.seed;
         // Reading and choosing ε are not part of a solver's time, so each solver stops its own clock.
         let begun = Instant::now();
         let ((solved, seconds), eps_origin) = match self.rank {
-            Some(rank) => (
-                low_rank::solve(
-                    &x,
-                    &y,
-                    LowRank { max_iter: self.entropic.stopping.max_iter(), seed, ..LowRank::new(rank as usize) },
-                    checkpoint,
-                    session,
-                )?,
-                None,
-            ),
-            None if on_a_line => (timed(begun, LinePlan::new(&x, &y)?), None),
-            None if self.exact => (timed(begun, ExactPlan::new(&x, &y)?), None),
-            None => self.entropic.solve(&x, &y, device, checkpoint, session)?,
+            Some(rank) => {
+                let solver = LowRank { max_iter: self.entropic.plan.stopping.max_iter(), seed, ..LowRank::new(rank as usize) };
+                (low_rank::solve(x, y, solver, kept, session)?, None)
+            }
+            None if self.is_on_a_line(x.dim(), y.dim()) => (timed(begun, LinePlan::new(x, y)?), None),
+            None if self.exact => (timed(begun, ExactPlan::new(x, y)?), None),
+            None => self.entropic.solve((x, y), self.labels.costs()?, device, kept, session)?,
         };
         signal::check()?;
-        let sliced = self.sliced.map(|directions| sliced_w2(&x, &y, directions as usize, seed)).transpose()?;
-        if let Some(folder) = &folder {
-            files::write(folder, &x, &y, &solved)?;
-            if let (Some(k), Some(potentials)) = (self.entropic.top_k, &solved.potentials) {
-                let problem = Problem::new(&x, &y, solved.eps)?.with_cost(self.entropic.cost)?;
-                let plan = Plan::new(&problem, potentials)?;
-                files::write_partners(folder, &plan.partners().top(&x, k as usize, device)?)?;
-            }
-        }
-        let closed_form = laws.map(|laws| closed_form::values(&laws, solved.eps, &self.entropic)).transpose()?;
+        let sliced = self.sliced.map(|directions| sliced_w2(x, y, directions as usize, seed)).transpose()?;
         let (points, d) = (Some([x.len(), y.len()]), x.dim());
-        let answer = Answer { solved, points, d, eps_origin, sliced, closed_form, seconds };
-        self.finish(session, device, answer, folder.as_ref())
+        Ok(Answer { solved, points, d, eps_origin, sliced, closed_form: None, seconds })
     }
 
-    fn finish(&self, session: &Session, device: &Device, answer: Answer, folder: Option<&Folder>) -> Result<ExitCode, Failure> {
-        let Answer { solved, points, d, eps_origin, sliced, closed_form, seconds } = answer;
+    /// What is written of the plan between two clouds.
+    fn write(&self, [x, y]: [&Cloud; 2], solved: &Solved, folder: &Folder, device: &Device) -> Result<(), Failure> {
+        files::write(folder, x, y, solved)?;
+        match (self.top_k, &solved.plan) {
+            (Some(k), Some(plan)) => files::write_partners(folder, &plan.top(k as usize, device)?),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(
+        &self,
+        session: &Session,
+        device: &Device,
+        (answer, carried): (Answer, Carried),
+        folder: Option<&Folder>,
+    ) -> Result<ExitCode, Failure> {
+        let (seconds, precision) = (answer.seconds, answer.solved.precision);
+        let (record, flags, unconverged) = self.judged(session, answer, [&self.ends.source, &self.ends.target], carried);
+        let mut record = session.stamped("transport", record, device, seconds).flagged(flags);
+        record.precision = Arithmetic::Precision(precision.name());
+        let mut summary = record.own.summary();
+        record.time(&mut summary);
+        session.finish_solve(&record, folder, &summary.text(), unconverged.as_deref())
+    }
+
+    /// What is printed of an answer, its flags, and why it is not final.
+    fn judged<'a>(
+        &self,
+        session: &Session,
+        answer: Answer,
+        [source, target]: [&'a str; 2],
+        carried: Carried,
+    ) -> (Record<'a>, Vec<Flag>, Option<String>) {
+        let Answer { solved, points, d, eps_origin, sliced, closed_form, .. } = answer;
         let ending = solved.ending;
+        let is_w2 = self.entropic.plan.is_half_squared() && !self.labels.have_costs();
         let record = Record {
-            source: &self.ends.source,
-            target: &self.ends.target,
+            source,
+            target,
             n: points.map(|[n, _]| n),
             m: points.map(|[_, m]| m),
             d,
@@ -188,9 +251,8 @@ impl Transport {
             converged: solved.converged,
             marginal_error: solved.marginal_error,
             transport_cost: solved.transport_cost,
-            cost: self.entropic.cost.to_string(),
-            w2_squared: (self.entropic.cost == Cost::HalfSquaredEuclidean && !self.entropic.has_class_costs())
-                .then_some(solved.w2_squared),
+            cost: self.entropic.plan.cost.to_string(),
+            w2_squared: is_w2.then_some(solved.w2_squared),
             w2_squared_kind: solved.kind,
             dual: solved.dual,
             regularised_cost: solved.regularised_cost,
@@ -199,6 +261,7 @@ impl Transport {
             rank: self.rank,
             sliced: sliced.map(Sliced::from),
             closed_form,
+            carried,
         };
         let mut flags = Vec::new();
         if let Some(words) = solved.variance_kept.and_then(collapse) {
@@ -218,11 +281,7 @@ impl Transport {
                 None => format!("not converged: marginal error {error} after {iterations} ({})", ending),
             }
         });
-        let mut record = session.stamped("transport", record, device, seconds).flagged(flags);
-        record.precision = Arithmetic::Precision(solved.precision.name());
-        let mut summary = record.own.summary();
-        record.time(&mut summary);
-        session.finish_solve(&record, folder, &summary.text(), unconverged.as_deref())
+        (record, flags, unconverged)
     }
 }
 

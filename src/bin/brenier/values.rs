@@ -71,6 +71,14 @@ pub fn eta(text: &str) -> Result<f64, String> {
     }
 }
 
+/// τ = ρ/(ρ+ε) of a free marginal, or of one that is held.
+pub fn tau(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(tau) if 0.0 < tau && tau <= 1.0 => Ok(tau),
+        _ => Err("tau = rho/(rho+eps) is a number above 0 and at most 1, which holds the marginal exactly".into()),
+    }
+}
+
 /// A renormalised entropy, between a map and independent pairs.
 pub fn entropy(text: &str) -> Result<f64, String> {
     match text.parse() {

@@ -66,21 +66,30 @@ impl Conditional {
 
     /// [`Conditional::top`] of k ≤ m.
     pub(super) fn row_top(&self, points: &Cloud, k: usize) -> Partners {
-        let rows = self.each_row(points, |_, _, law| {
-            let mut order: Vec<u32> = (0..law.len() as u32).collect();
-            let likelier = |a: &u32, b: &u32| law[*b as usize].total_cmp(&law[*a as usize]).then(a.cmp(b));
-            order.select_nth_unstable_by(k - 1, likelier);
-            order.truncate(k);
-            order.sort_unstable_by(likelier);
-            let probability = order.iter().map(|&j| law[j as usize]).collect::<Vec<f64>>();
-            (order, probability)
-        });
-        let (index, probability): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-        Partners { k, index: index.concat(), probability: probability.concat() }
+        Partners::of_rows(k, self.each_row(points, |_, _, law| likeliest(law, k)))
     }
 
     /// [`Conditional::entropy`].
     pub(super) fn row_entropy(&self, points: &Cloud) -> Vec<f64> {
         self.each_row(points, |_, _, law| law.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum())
+    }
+}
+
+/// The `k` likeliest of the points of a law, likeliest first, and their probabilities.
+pub(in crate::transport) fn likeliest(law: &[f64], k: usize) -> (Vec<u32>, Vec<f64>) {
+    let mut order: Vec<u32> = (0..law.len() as u32).collect();
+    let likelier = |a: &u32, b: &u32| law[*b as usize].total_cmp(&law[*a as usize]).then(a.cmp(b));
+    order.select_nth_unstable_by(k - 1, likelier);
+    order.truncate(k);
+    order.sort_unstable_by(likelier);
+    let probability = order.iter().map(|&j| law[j as usize]).collect();
+    (order, probability)
+}
+
+impl Partners {
+    /// Those of the rows.
+    pub(in crate::transport) fn of_rows(k: usize, rows: Vec<(Vec<u32>, Vec<f64>)>) -> Self {
+        let (index, probability): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        Self { k, index: index.concat(), probability: probability.concat() }
     }
 }

@@ -6,13 +6,13 @@ use std::str::FromStr;
 use brenier::field::Conditions;
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
-use brenier::transport::{ClassLabels, ClassProblem, Outcome, Problem};
+use brenier::transport::{ClassLabels, ClassProblem, LabelCost, Outcome, Problem, TransportError};
 use clap::Args;
 
 use super::batch::{Batch, End};
 use super::straightness::plan_cost;
 use crate::condition;
-use crate::transport::labels::labels;
+use crate::transport::labels::{class_costs, labels};
 use crate::{Failure, flags};
 
 /// The mean squared distance between the conditions of a pair, over that of independent ones, that --condition-weight auto asks for.
@@ -34,6 +34,10 @@ pub struct KnownFlags {
     /// File of the class of each source point: each class of the target is coupled with its own
     #[arg(long, value_name = "FILE", requires = "labels")]
     source_labels: Option<PathBuf>,
+    /// File of a table W that adds what classes cost each other to the cost of the points, instead of coupling each class by itself: a row
+    /// for each class of the source, a column for each of the target, in units of |x-y|²/2
+    #[arg(long, value_name = "FILE", requires = "source_labels")]
+    class_costs: Option<PathBuf>,
     /// File of c numbers for each target point, m x c, that a model is conditioned on: source points take conditions at random, and a
     /// pair costs W |c0-c1|²/2 more
     #[arg(long, value_name = "FILE")]
@@ -66,7 +70,12 @@ impl FromStr for Weight {
 pub enum Known {
     Nothing,
     Classes(ClassLabels),
-    Conditions { values: Conditions, weight: Option<f64> },
+    /// Classes that cost each other something.
+    Costs(LabelCost),
+    Conditions {
+        values: Conditions,
+        weight: Option<f64>,
+    },
 }
 
 impl KnownFlags {
@@ -81,7 +90,16 @@ impl KnownFlags {
         }
         if let Some(path) = classes {
             let of_source = self.source_labels.as_deref().map(labels).transpose()?;
-            let known = ClassLabels { source: of_source, target: labels(path)? };
+            let of_target = labels(path)?;
+            if let (Some(table), Some(of_source)) = (&self.class_costs, &of_source) {
+                let costs = class_costs(table, of_source.clone(), of_target)?;
+                let (n, m, columns) = (source.points(), target.points(), costs.columns);
+                if (costs.source.len(), costs.target.len()) != (n, m) {
+                    return Err(TransportError::Labels { n, m, rows: costs.table.len() / columns.max(1), columns }.into());
+                }
+                return Ok(Known::Costs(costs));
+            }
+            let known = ClassLabels { source: of_source, target: of_target };
             known.check(source.points(), target.points())?;
             return Ok(Known::Classes(known));
         }
@@ -118,10 +136,27 @@ impl Known {
         if let Self::Conditions { values, .. } = self { values.of(target as usize) } else { &[] }
     }
 
+    /// The label of a target point, where the plan itself does not tell the classes apart.
+    pub fn label(&self, target: u32) -> Option<u32> {
+        if let Self::Costs(costs) = self { Some(costs.target[target as usize]) } else { None }
+    }
+
+    /// Whether other plans are solved than the one of all points.
+    pub fn asks_for_another_plan(&self) -> bool {
+        matches!(self, Self::Classes(_) | Self::Conditions { .. })
+    }
+
+    /// What classes cost each other between the points of one plan.
+    pub fn costs(&self, (x, y): (&Batch, &Batch)) -> Option<LabelCost> {
+        let Self::Costs(costs) = self else { return None };
+        let of = |batch: &Batch, labels: &[u32]| (0..batch.cloud.len()).map(|i| labels[batch.index(i) as usize]).collect();
+        Some(LabelCost { source: of(x, &costs.source), target: of(y, &costs.target), ..costs.clone() })
+    }
+
     /// The problems that the points of one plan make at `eps`.
     pub fn problems(&self, (x, y): (&Batch, &Batch), eps: f64, seed: (u32, u32)) -> Result<Vec<ClassProblem>, Failure> {
         Ok(match self {
-            Self::Nothing => vec![Problem::new(&x.cloud, &y.cloud, eps)?.into()],
+            Self::Nothing | Self::Costs(_) => vec![Problem::new(&x.cloud, &y.cloud, eps)?.into()],
             Self::Classes(known) => {
                 let row = |batch: &Batch, i: usize| batch.index(i) as usize;
                 let here = known.at((0..x.cloud.len()).map(|i| row(x, i)), (0..y.cloud.len()).map(|j| row(y, j)));

@@ -31,6 +31,9 @@ pub struct Record<'a> {
     pub converged: bool,
     /// The worst of all plans.
     pub marginal_error: f64,
+    /// |P| of the first plan, where a marginal is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mass: Option<f64>,
     /// Mean |x1 − x0|² of the pairs.
     pub pair_cost: f64,
     /// `pair_cost` over `independent_cost`.
@@ -71,12 +74,14 @@ pub struct Plans {
     pub converged: bool,
     /// The worst of all.
     pub marginal_error: f64,
+    /// |P| of the first.
+    pub mass: Option<f64>,
 }
 
 impl Plans {
     /// No plan yet.
     pub fn at(eps: Chosen) -> Self {
-        Self { eps, iterations: 0, converged: true, marginal_error: 0.0 }
+        Self { eps, iterations: 0, converged: true, marginal_error: 0.0, mass: None }
     }
 
     /// Counts in one more plan.
@@ -84,6 +89,7 @@ impl Plans {
         self.iterations += outcome.iterations;
         self.converged &= outcome.converged;
         self.marginal_error = self.marginal_error.max(outcome.marginal_error);
+        self.mass.get_or_insert(outcome.mass);
     }
 }
 
@@ -107,6 +113,13 @@ impl Record<'_> {
             format!("{:.1e}", self.marginal_error),
             if self.converged { "converged" } else { "not converged" },
         );
+        if let Some(mass) = self.mass {
+            summary.line(
+                "mass moved",
+                number(mass),
+                "of 1; the rest is destroyed and created, and pairs are drawn of what is moved",
+            );
+        }
         let straight = &self.straightness;
         summary.line("renormalised entropy", number(straight.renormalised_entropy), "0 for a map, 1 for independent pairs");
         let than = |other: f64| format!("against {} for independent pairs", number(other));

@@ -130,8 +130,8 @@ impl Gathered {
         let pairs = self.targets.len();
         let all: Vec<usize> = (0..pairs).collect();
         let (floor, of_independent) = match known {
-            Known::Nothing if pairs < 2 => (f64::NAN, f64::NAN),
-            Known::Nothing => {
+            Known::Nothing | Known::Costs(_) if pairs < 2 => (f64::NAN, f64::NAN),
+            Known::Nothing | Known::Costs(_) => {
                 let of = |x1: &[f64]| cfm_loss_floor(&self.x0, x1, target.dim(), device);
                 (of(&self.x1)?, of(&target.independent(pairs, seed))?)
             }

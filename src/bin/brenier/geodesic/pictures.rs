@@ -13,7 +13,7 @@ use brenier::io::{PictureFormat, encode_picture, on_canvas, read_picture};
 use brenier::measure::{Cloud, Picture};
 use brenier::report::film::Film;
 use brenier::transport::solved::Kind;
-use brenier::transport::{Convention, Outcome, Plan, Problem, Sinkhorn};
+use brenier::transport::{Outcome, Plan, Problem};
 use brenier::watch::{Progress, Residual, Watch};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -108,7 +108,7 @@ pub fn run(
             ((x?, Vec::new()), y?, DENSITY_BLUR / side as f64)
         }
     };
-    let given = geodesic.regularisation.given(Convention::Brenier)?;
+    let given = geodesic.plan.given_eps()?;
     let eps = given.unwrap_or(default * default);
     let problem = Problem::new(&x, &y, eps)?;
     let spinner = progress::spinner(session, "transport");
@@ -118,7 +118,7 @@ pub fn run(
         !signal::interrupted()
     };
     let outcome =
-        Sinkhorn::default().solve_watched(&problem, None, device, Watch::telling(&tell).keeping(checkpoint.part("plan")))?;
+        geodesic.plan.solver().solve_watched(&problem, None, device, Watch::telling(&tell).keeping(checkpoint.part("plan")))?;
     spinner.set_message("frames");
     let frames = match kind {
         PictureKind::Colour => recolour(geodesic, (&a, &places), &x, &outcome)?,
@@ -135,8 +135,7 @@ pub fn run(
         m: y.len(),
         d: x.dim(),
         eps: outcome.eps,
-        eps_origin: given
-            .map_or(format!("blur {default:.2e} squared, what is hardly seen"), |_| geodesic.regularisation.origin()),
+        eps_origin: given.map_or(format!("blur {default:.2e} squared, what is hardly seen"), |eps| geodesic.plan.origin(eps)),
         iterations: outcome.iterations,
         converged: outcome.converged,
         marginal_error: outcome.marginal_error,

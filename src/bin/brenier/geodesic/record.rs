@@ -19,6 +19,9 @@ pub struct Record<'a> {
     pub eps_origin: Option<String>,
     pub converged: bool,
     pub steps: u32,
+    /// |P|, where a marginal is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mass: Option<f64>,
     pub w2_squared: f64,
     pub w2_squared_kind: Kind,
     /// ∫E|v|² dt; null along the random paths of the bridge, like what follows.
@@ -51,6 +54,9 @@ impl Record<'_> {
         summary.line("W2²", number(self.w2_squared), kind);
         if let Some(eps) = self.eps {
             summary.line("eps", number(eps), self.eps_origin.as_deref().unwrap_or_default());
+        }
+        if let Some(mass) = self.mass {
+            summary.line("mass moved", number(mass), "of 1; the rest is destroyed and created, and no part of the path");
         }
         if let (Some(action), Some(length), Some(deviation)) = (self.action, self.length, self.speed_deviation) {
             summary.line("action", number(action), "of Benamou and Brenier: the mean of the integral of |v|²");

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use brenier::measure::Measure;
 use brenier::random::Stream;
-use brenier::transport::{ClosedForm, Gaussian, Solved};
+use brenier::transport::{ClosedForm, CostScale, Gaussian, Solved};
 
 use super::Answer;
 use super::entropic::Entropic;
@@ -39,7 +39,7 @@ fn refuse(asked: bool) -> Result<Option<[Gaussian; 2]>, Failure> {
 
 /// The values to compare with a solve at `eps`, which is 0 for an exact plan and one of low rank.
 pub fn values([x, y]: &[Gaussian; 2], eps: f64, entropic: &Entropic) -> Result<ClosedForm, Failure> {
-    Ok(ClosedForm::new(x, y, (eps > 0.0).then_some(eps), entropic.rho()?)?)
+    Ok(ClosedForm::new(x, y, (eps > 0.0).then_some(eps), entropic.plan.rho(eps)?)?)
 }
 
 /// The values of the problem that draws would be solved for: on a line the exact one unless a flag asks for the entropic one.
@@ -50,19 +50,21 @@ pub fn solve(
     seed: u32,
 ) -> Result<Answer, Failure> {
     let begun = Instant::now();
-    let (exact, rho) = (laws[0].dim() == 1 && !entropic.is_asked_for(), entropic.rho()?);
-    if rho[0] != rho[1] {
-        return Err(
-            "there is a closed form only where both ends have the same reach; leave --closed-form out, or give --reach".into()
-        );
-    }
     // By draws of both laws, as ε of draws is.
     let scale = || {
         let [x, y] = [(source, 0), (target, 1)].map(|(law, step)| law.sample(DRAWS, seed, Stream::Source, step));
         HALF_SQUARED.scale(&x, &y, seed)
     };
-    let chosen = if exact { None } else { Some(entropic.choose(scale)?) };
+    let exact = laws[0].dim() == 1 && !entropic.is_asked_for();
+    let chosen = if exact { None } else { Some(entropic.plan.choose(CostScale::PLAN, scale)?) };
     let eps = chosen.as_ref().map(|chosen| chosen.eps);
+    let rho = entropic.plan.rho(eps.unwrap_or(0.0))?;
+    if rho[0] != rho[1] {
+        return Err(
+            "there is a closed form only where both ends have the same reach; leave --closed-form out, or give --reach or --tau"
+                .into(),
+        );
+    }
     let closed = ClosedForm::new(&laws[0], &laws[1], eps, rho)?;
     Ok(Answer {
         solved: Solved::closed_form(&closed, eps),

@@ -2,25 +2,30 @@
 
 use brenier::io::{Float, NamedArray, Numbers};
 use brenier::measure::Cloud;
-use brenier::transport::{Images, Partners, PlanEntry, Potentials, Solved};
+use brenier::transport::{AnyPlan, Images, Partners, PlanEntry, Potentials, Solved};
 
+use super::applied;
 use crate::Failure;
 use crate::output::Folder;
 
-/// Every file that the command may write.
+/// Every file that is written of a plan.
 pub const FILES: [&str; 5] = ["f.npy", "g.npy", "map.npy", "plan.npz", "partners.npz"];
 
-/// Potentials, the entries of an exact plan, and the map, after those of an earlier run are removed.
+/// Every file that the command may write.
+pub fn all() -> Vec<&'static str> {
+    [FILES, applied::FILES].concat()
+}
+
+/// Potentials, the entries of an exact plan, and the map.
 pub fn write(folder: &Folder, x: &Cloud, y: &Cloud, solved: &Solved) -> Result<(), Failure> {
-    folder.clear(&FILES)?;
     if let Some(Potentials { f, g }) = &solved.potentials {
         folder.array("f.npy", f, &[x.len()], Float::F64)?;
         folder.array("g.npy", g, &[y.len()], Float::F64)?;
     }
-    if !solved.plan.is_empty() {
-        let index = |of: fn(&PlanEntry) -> usize| solved.plan.iter().map(|entry| of(entry) as u32).collect::<Vec<u32>>();
+    if let Some(AnyPlan::Sparse { entries, .. }) = &solved.plan {
+        let index = |of: fn(&PlanEntry) -> usize| entries.iter().map(|entry| of(entry) as u32).collect::<Vec<u32>>();
         let (rows, columns) = (index(|entry| entry.source), index(|entry| entry.target));
-        let mass: Vec<f64> = solved.plan.iter().map(|entry| entry.mass).collect();
+        let mass: Vec<f64> = entries.iter().map(|entry| entry.mass).collect();
         let array = |name, numbers| NamedArray { name, numbers, shape: vec![mass.len()] };
         let (row, column) = (array("row", Numbers::Indices(&rows)), array("column", Numbers::Indices(&columns)));
         folder.arrays("plan.npz", &[row, column, array("mass", Numbers::Reals(&mass, Float::F64))])?;

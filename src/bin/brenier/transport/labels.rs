@@ -6,38 +6,47 @@ use brenier::io::read_array;
 use brenier::transport::LabelCost;
 use clap::Args;
 
-use crate::Failure;
+use crate::{Failure, flags};
 
-/// The flags, all or none of them.
+/// The labels of the ends of a plan, and the costs of them.
 #[derive(Args)]
 pub struct Labels {
-    /// File of n classes 0, 1, … for the source, whose costs --class-costs adds to those of the points
-    #[arg(long, value_name = "FILE", requires_all = ["target_labels", "class_costs"])]
-    source_labels: Option<PathBuf>,
-    /// File of m classes for the target
-    #[arg(long, value_name = "FILE", requires = "source_labels")]
-    target_labels: Option<PathBuf>,
-    /// File of the table W: a row for each class of the source, a column for each of the target, in units of |x-y|²/2
-    #[arg(long, value_name = "FILE", requires = "source_labels")]
+    /// File of the label 0, 1, … of each source point, for --class-costs and --transition; without labels of the target, each target
+    /// point is given its likeliest: transferred.npz
+    #[arg(long, value_name = "FILE")]
+    pub source_labels: Option<PathBuf>,
+    /// File of the label of each target point, the same way; with further snapshots once for each of them
+    #[arg(long, value_name = "FILE", visible_alias = "labels")]
+    pub target_labels: Vec<PathBuf>,
+    /// File of a table W that adds what classes cost each other to the cost of the points: a row for each label of the source, a column
+    /// for each of the target, in units of |x-y|²/2
+    #[arg(long, value_name = "FILE", requires = "source_labels", requires = "target_labels")]
     class_costs: Option<PathBuf>,
 }
 
 impl Labels {
-    /// Whether the points have classes.
-    pub fn are_given(&self) -> bool {
+    /// Whether labels have a cost.
+    pub fn have_costs(&self) -> bool {
         self.class_costs.is_some()
     }
 
-    /// The cost that the classes add, where they are given.
-    pub fn read(&self) -> Result<Option<LabelCost>, Failure> {
-        let (Some(source), Some(target), Some(table)) = (&self.source_labels, &self.target_labels, &self.class_costs) else {
-            return Ok(None);
+    /// The cost that the classes add, where there is one.
+    pub fn costs(&self) -> Result<Option<LabelCost>, Failure> {
+        let (Some(source), [target], Some(table)) = (&self.source_labels, &self.target_labels[..], &self.class_costs) else {
+            return match self.have_costs() {
+                true => Err(flags::bad_usage("--class-costs are of two ends, each with one file of labels")),
+                false => Ok(None),
+            };
         };
-        let costs = read_array(table, "costs")?;
-        let columns = costs.shape.last().copied().unwrap_or(0);
-        let (source, target) = (labels(source)?.into(), labels(target)?.into());
-        Ok(Some(LabelCost { source, target, table: costs.values.into(), columns }))
+        Ok(Some(class_costs(table, labels(source)?, labels(target)?)?))
     }
+}
+
+/// The cost of classes by the table in the file at `path`.
+pub fn class_costs(path: &Path, source: Vec<u32>, target: Vec<u32>) -> Result<LabelCost, Failure> {
+    let costs = read_array(path, "costs")?;
+    let columns = costs.shape.last().copied().unwrap_or(0);
+    Ok(LabelCost { source: source.into(), target: target.into(), table: costs.values.into(), columns })
 }
 
 /// The classes in the file at `path`.

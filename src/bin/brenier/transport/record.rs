@@ -4,6 +4,7 @@ use brenier::transport::solved::{Entropic, Kind};
 use brenier::transport::{ClosedForm, SlicedDistance};
 use serde::Serialize;
 
+use super::applied::Carried;
 use crate::output::{Summary, count, maybe, number};
 
 /// The sliced distance, in units of |x-y|²; no error from one direction.
@@ -53,6 +54,8 @@ pub struct Record<'a> {
     pub sliced: Option<Sliced>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_form: Option<ClosedForm>,
+    #[serde(flatten)]
+    pub carried: Carried,
 }
 
 impl Record<'_> {
@@ -102,6 +105,7 @@ impl Record<'_> {
             more("closed form S_eps", closed.divergence, "in units of |x-y|²/2");
             more("closed form mass", closed.mass, "of 1 is moved");
         }
+        self.carried.tell(&mut summary);
         summary
     }
 
