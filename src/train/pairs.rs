@@ -136,6 +136,13 @@ impl<'a> PairSource<'a> {
         }
     }
 
+    /// The mean of |x₁ − x₀|² of pairs made before: no less than W₂² of their ends.
+    pub fn cost(&self) -> Option<f64> {
+        let Self::Stored(Stored { x0, x1, .. }) = self else { return None };
+        let squares = |(x, y): (&[f64], &[f64])| x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>();
+        Some(x0.rows().zip(x1.rows()).map(squares).sum::<f64>() / x0.len() as f64)
+    }
+
     /// Refuses pairs that cannot be learnt from, in batches of `batch`.
     pub(super) fn check(&self, batch: usize) -> Result<(), TrainError> {
         let [source_dim, target_dim] = self.dims();

@@ -260,7 +260,8 @@ impl Train {
             return Ok(ExitCode::FAILURE);
         }
         let loss_floor = self.field(&split.training).map_or(Ok(None), |field| trainer.loss_floor(&field, &pairs))?;
-        let finished = Finished { trained: &trained, training: &split.training, unseen: &unseen, loss_floor, begun };
+        let (training, pair_cost) = (&split.training, pairs.cost());
+        let finished = Finished { trained: &trained, training, unseen: &unseen, loss_floor, pair_cost, begun };
         judge.finish(&finished, session, checkpoint)
     }
 

@@ -47,6 +47,8 @@ pub struct Finished<'a> {
     pub unseen: &'a Unseen,
     /// The least loss that there can be, where it is known.
     pub loss_floor: Option<f64>,
+    /// The mean of |x1 - x0|² of pairs made before.
+    pub pair_cost: Option<f64>,
     pub begun: Instant,
 }
 
@@ -65,6 +67,9 @@ struct Record<'a> {
     /// That of the exact field of what was trained on.
     #[serde(skip_serializing_if = "Option::is_none")]
     loss_floor: Option<f64>,
+    /// Of pairs made before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pair_cost: Option<f64>,
     /// The step whose network is kept, where it was looked at on the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept_step: Option<usize>,
@@ -141,6 +146,7 @@ impl Judge<'_> {
             d,
             loss: trained.losses[trained.losses.len() - told..].iter().sum::<f64>() / told as f64,
             loss_floor,
+            pair_cost: finished.pair_cost,
             kept_step: least.map(|(step, _)| *step),
             heldout_divergence: found.divergence,
             noise_floor: found.noise_floor.divergence,
