@@ -28,7 +28,7 @@ impl Field {
                 let logit = |j: usize, y: &[f64]| target.weight(j).ln() + g[j] / eps - distance(y) / (2.0 * eps * sigma);
                 of_points(target, level, of, x, logit)
             }
-            Self::Network(network) => Ok(network.evaluate(level, of, x)?),
+            Self::Network(network) => Ok(network.pass(level, of, (particle, x), &[])?.0),
             Self::Given(field) => given::evaluate(&**field, Batch { level, points: x, first: particle }, of),
             Self::Classes(classes) => classes.of(particle).at(level, of, particle, x),
             Self::Guided(guided) => {

@@ -59,7 +59,7 @@ impl Field {
     ) -> Result<(Vec<f64>, Vec<f64>), FieldError> {
         match self {
             Self::Mixture(law) => Ok(law.with_derivatives(level, of, x, directions)),
-            Self::Network(network) => Ok(network.pass(level, of, x, directions)?),
+            Self::Network(network) => Ok(network.pass(level, of, (particle, x), directions)?),
             Self::Classes(classes) => classes.of(particle).with_derivatives(level, of, particle, x, directions),
             Self::Guided(guided) => {
                 let mut sum = (vec![0.0; x.len()], vec![0.0; directions.len()]);

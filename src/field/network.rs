@@ -1,8 +1,10 @@
 //! A network trained elsewhere as a field: a multilayer perceptron, and what its output means.
 //!
 //! ```text
-//! F(x, c) = W_L a(… a(W_1 (s x, φ(c)) + b_1) …) + b_L        φ(c) = nothing, c, or sin ω_i c and cos ω_i c
+//! F(x, c) = W_L a(… a(W_1 (s x, φ(c), y) + b_1) …) + b_L        φ(c) = nothing, c, or sin ω_i c and cos ω_i c
 //! ```
+//!
+//! with y the particle's [`Condition`], if it takes one, and zeros for none.
 //!
 //! F is a [`Prediction`] on the schedule it was trained on: at each level one combination of x̂₀ and ε̂, so with x = α x̂₀ + σ ε̂
 //! it gives both. Or F is the inner network of Karras et al. 2022, eq. 7, for data of standard deviation s_d; with their
@@ -17,15 +19,19 @@
 //! The field depends on a level only through σ/α: on levels of another schedule, x is scaled to the level of the network's own
 //! schedule that has the same σ/α. So any method runs on any network, within the noise levels that it was trained on.
 
+mod condition;
 mod error;
 mod forward;
 mod layer;
 mod pass;
 mod time;
 
+use std::sync::Arc;
+
 use crate::path::{Level, Prediction, Schedule, combination};
 use crate::program::Activation;
 
+pub use condition::Condition;
 pub use error::{LevelError, NetworkError};
 pub(super) use forward::Forward;
 pub use layer::Layer;
@@ -51,6 +57,9 @@ pub struct Network {
     time: Option<Time>,
     output: Output,
     schedule: Schedule,
+    condition: Option<Condition>,
+    /// The inputs for the conditions of the particles, empty where it is asked under none.
+    under: Arc<[f64]>,
 }
 
 /// A network at a level: p x̂₀ + q ε̂ = `of_x` x + `of_output` F, where F is that of `scale` x and `bias`.
@@ -79,15 +88,35 @@ impl Network {
         output: Output,
         schedule: Schedule,
     ) -> Result<Self, NetworkError> {
+        Self::conditional(layers, activation, time, output, schedule, None)
+    }
+
+    /// As [`Network::new`], with the inputs of `condition` behind the features of time. As it is, it is the network under no condition;
+    /// [`Network::under`] gives it those of the particles.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn conditional(
+        layers: Vec<Layer>,
+        activation: Activation,
+        time: Option<Time>,
+        output: Output,
+        schedule: Schedule,
+        condition: Option<Condition>,
+    ) -> Result<Self, NetworkError> {
         let dim = layers.last().ok_or(NetworkError::Empty)?.outputs();
-        let network = Self { layers, activation, time, output, schedule };
+        let network = Self { layers, activation, time, output, schedule, condition, under: Arc::new([]) };
         if let Some(Time { features: Features::Waves { omega, .. }, .. }) = &network.time
             && let Some(index) = omega.iter().position(|omega| !omega.is_finite())
         {
             return Err(NetworkError::NotFinite { tensor: "frequencies".into(), index, value: omega[index] });
         }
-        let mut expected = dim + network.features();
-        let mut why = format!("{dim} outputs of the last layer and {} features of time", network.features());
+        let (features, told) = (network.features(), network.condition.as_ref().map_or(0, Condition::width));
+        let mut expected = dim + features + told;
+        let mut why = format!("{dim} outputs of the last layer and {features} features of time");
+        if network.condition.is_some() {
+            why.push_str(&format!(", and {told} inputs of the condition"));
+        }
         for layer in &network.layers {
             let (name, outputs, found) = (layer.name.clone(), layer.outputs(), layer.weight.len());
             if outputs == 0 || found == 0 || !found.is_multiple_of(outputs) {
@@ -143,10 +172,16 @@ impl Network {
         &self.schedule
     }
 
-    /// The columns of the first layer that multiply x, outputs × d.
-    pub fn weight_of_x(&self) -> Vec<f64> {
-        let first = &self.layers[0];
-        first.weight.chunks_exact(first.inputs()).flat_map(|row| &row[..self.dim()]).copied().collect()
+    /// What it is told beside the point and the time, if it is.
+    pub fn condition(&self) -> Option<&Condition> {
+        self.condition.as_ref()
+    }
+
+    /// The columns of the first layer that multiply x and, where it is asked under conditions, theirs: outputs × (d + width).
+    fn weight_of_particle(&self) -> Vec<f64> {
+        let (first, told) = (&self.layers[0], self.told(0).len());
+        let rows = first.weight.chunks_exact(first.inputs());
+        rows.flat_map(|row| row[..self.dim()].iter().chain(&row[row.len() - told..])).copied().collect()
     }
 
     /// How p x̂₀ + q ε̂ at `level` comes out of the network.
@@ -185,12 +220,12 @@ impl Network {
         self.evaluate(level, (p, q), x)
     }
 
-    /// p x̂₀ + q ε̂ at one point `x`, with `of` = (p, q), layer by layer in f64.
+    /// p x̂₀ + q ε̂ at one point `x`, with `of` = (p, q), layer by layer in f64; under the first of its conditions, if it has any.
     ///
     /// # Errors
     /// [`LevelError`] where the network does not determine it.
     pub fn evaluate(&self, level: Level, of: (f64, f64), x: &[f64]) -> Result<Vec<f64>, LevelError> {
-        Ok(self.pass(level, of, x, &[])?.0)
+        Ok(self.pass(level, of, (0, x), &[])?.0)
     }
 
     /// Whether noise is known at the end of the network's own schedule.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::field::ConditionError;
 use crate::field::network::{LevelError, NetworkError};
 use crate::measure::{CloudError, MixtureError, NameError};
 use crate::path::ScheduleError;
@@ -55,6 +56,30 @@ pub enum Fault {
     /// A folder.
     #[error("it is a folder, not a file; name a file in it")]
     Folder,
+    /// A folder without pairs.
+    #[error("it is a folder with no pairs-00000.npz or .safetensors in it; name one that couple or sample --pairs wrote")]
+    NoPairs,
+    /// Arrays of pairs of unequal lengths.
+    #[error("array \"{array}\" has {found} rows for {needed} pairs; write the pairs again")]
+    Rows {
+        /// The array.
+        array: &'static str,
+        /// Its rows.
+        found: usize,
+        /// The pairs.
+        needed: usize,
+    },
+    /// Pairs of different dimensions.
+    #[error("its pairs have dimension {found}, and those of the files before it {needed}; write the pairs again")]
+    PairDims {
+        /// Their dimension.
+        found: usize,
+        /// That of the files before.
+        needed: usize,
+    },
+    /// Conditions that cannot be used.
+    #[error(transparent)]
+    Conditions(ConditionError),
     /// A folder without pictures.
     #[error("it is a folder with no .png or .jpg file in it; name a file, or a folder of pictures")]
     NoPictures,

@@ -16,6 +16,7 @@ mod mixture;
 mod network;
 mod npy;
 mod npz;
+mod pairs;
 #[cfg(feature = "parquet")]
 mod parquet;
 #[cfg(feature = "image")]
@@ -31,6 +32,7 @@ pub use checkpoint::{CheckpointFile, checksum};
 pub use fault::{Fault, ReadError};
 #[cfg(feature = "image")]
 pub use grid::grid;
+pub use pairs::{StoredPairs, read_pairs};
 #[cfg(feature = "image")]
 pub use picture::{PictureError, PictureFormat, encode_picture, on_canvas, read_picture};
 pub use read::{Reading, is_network, read_array, read_measure, read_measure_as, read_network, read_text};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ::safetensors::SafeTensors;
 
 use crate::field::Network;
-use crate::field::network::{Clock, Features, Layer, Order, Output, Time};
+use crate::field::network::{Clock, Condition, Features, Layer, Order, Output, Time};
 use crate::io::{Array, Fault, safetensors};
 use crate::names::nearest;
 use crate::path::{PREDICTIONS, Prediction, Schedule};
@@ -16,7 +16,10 @@ const FEATURES: &str = "time_features";
 const PERIOD: &str = "time_period";
 const SHIFT: &str = "time_shift";
 const ORDER: &str = "time_order";
-const KEYS: [&str; 15] = [
+const CONDITION: &str = "condition";
+const CLASSES: &str = "classes";
+const WIDTH: &str = "condition_width";
+const KEYS: [&str; 18] = [
     "brenier",
     VERSION,
     "layers",
@@ -32,6 +35,9 @@ const KEYS: [&str; 15] = [
     "clock_scale",
     "clock_offset",
     "sigma_data",
+    CONDITION,
+    CLASSES,
+    WIDTH,
 ];
 const ACTIVATIONS: [(&str, Activation); 6] = [
     ("relu", Activation::Relu),
@@ -83,7 +89,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Network, Fault> {
         Some(_) => return Err(metadata.wrong("prediction", "x0 where there is \"sigma_data\"")),
     };
     let schedule = Schedule::parse(metadata.text("schedule")?)?;
-    let network = Network::new(layers, metadata.one_of("activation", &ACTIVATIONS)?, time, output, schedule)?;
+    let (activation, condition) = (metadata.one_of("activation", &ACTIVATIONS)?, metadata.condition()?);
+    let network = Network::conditional(layers, activation, time, output, schedule, condition)?;
     if let Some(unused) = tensors.names().into_iter().find(|name| !used.iter().any(|u| u == name) && !name.starts_with("check."))
     {
         return Err(Fault::Unused { tensor: unused.to_owned() });
@@ -132,6 +139,14 @@ pub(super) fn metadata(network: &Network, schedule: &str) -> HashMap<String, Str
                 }
             }
         }
+    }
+    match network.condition() {
+        None => {}
+        Some(Condition::Classes(classes)) => {
+            let classes: Vec<String> = classes.iter().map(u32::to_string).collect();
+            pairs.extend([(CONDITION, "class".to_owned()), (CLASSES, classes.join(","))]);
+        }
+        Some(Condition::Numbers(width)) => pairs.extend([(CONDITION, "numbers".to_owned()), (WIDTH, width.to_string())]),
     }
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
@@ -212,6 +227,33 @@ impl Metadata {
             return Err(self.wrong(SHIFT, "below half of \"time_features\""));
         }
         Ok(Features::sinusoidal(pairs, period, shift, order))
+    }
+
+    /// What the network is told beside the point and the time.
+    fn condition(&self) -> Result<Option<Condition>, Fault> {
+        let kind = match self.0.contains_key(CONDITION) {
+            true => self.one_of(CONDITION, &["class", "numbers"].map(|kind| (kind, kind)))?,
+            false => "none",
+        };
+        let meaning = [(CLASSES, "class"), (WIDTH, "numbers")];
+        if let Some((key, of)) = meaning.into_iter().find(|(key, of)| *of != kind && self.0.contains_key(*key)) {
+            return Err(self.wrong(key, &format!("left out, unless \"condition\" is {of}")));
+        }
+        match kind {
+            "class" => {
+                let classes: Option<Vec<u32>> = self.text(CLASSES)?.split(',').map(|class| class.trim().parse().ok()).collect();
+                let is_new = |(at, class): (usize, &u32), all: &[u32]| !all[..at].contains(class);
+                match classes {
+                    Some(all) if all.iter().enumerate().all(|class| is_new(class, &all)) => Ok(Some(Condition::Classes(all))),
+                    _ => Err(self.wrong(CLASSES, "whole numbers with commas between them, each once")),
+                }
+            }
+            "numbers" => match self.text(WIDTH)?.parse() {
+                Ok(width @ 1..=MOST_FEATURES) => Ok(Some(Condition::Numbers(width))),
+                _ => Err(self.wrong(WIDTH, "the number of inputs of the condition, at least 1")),
+            },
+            _ => Ok(None),
+        }
     }
 
     fn text(&self, key: &'static str) -> Result<&str, Fault> {

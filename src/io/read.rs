@@ -105,7 +105,7 @@ pub fn read_array(path: &Path, name: &str) -> Result<Array, ReadError> {
 }
 
 /// Adds the path to what goes wrong in `work`.
-fn in_file<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T, Fault>) -> Result<T, ReadError> {
+pub(super) fn in_file<T>(path: &Path, work: impl FnOnce(&Path) -> Result<T, Fault>) -> Result<T, ReadError> {
     work(path).map_err(|fault| ReadError::File { path: path.into(), fault })
 }
 
@@ -205,7 +205,7 @@ pub(super) fn open(path: &Path) -> Result<File, Fault> {
 }
 
 /// What `decode` makes of the file at `path`, mapped into memory so that only the decoded numbers take space of their own.
-fn load<T>(path: &Path, decode: impl FnOnce(Format, &[u8]) -> Result<T, Fault>) -> Result<T, Fault> {
+pub(super) fn load<T>(path: &Path, decode: impl FnOnce(Format, &[u8]) -> Result<T, Fault>) -> Result<T, Fault> {
     let file = open(path)?;
     let format = Format::of(path)?;
     // SAFETY: the map is only read, and dropped before this returns. A file that someone truncates meanwhile ends the process

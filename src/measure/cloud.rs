@@ -371,9 +371,13 @@ impl Cloud {
 
     /// `n` independent draws from Σ_i a_i δ_{x_i}, with replacement, a function of (seed, stream, step, row) alone.
     pub fn resample(&self, n: usize, seed: u32, stream: Stream, step: u32) -> Self {
+        Self::uniform(self.points.gather(self.draws(n, seed, stream, step).into_iter(), self.dim), self.dim)
+    }
+
+    /// Which points [`resample`](Self::resample) draws.
+    pub fn draws(&self, n: usize, seed: u32, stream: Stream, step: u32) -> Vec<usize> {
         let (philox, inverse) = (Philox::new(seed, stream), self.inverse_cdf());
-        let chosen = (0..n).map(|i| inverse.index(philox.uniform(i as u32, step, 1)));
-        Self::uniform(self.points.gather(chosen, self.dim), self.dim)
+        (0..n).map(|i| inverse.index(philox.uniform(i as u32, step, 1))).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::field::network::{LevelError, NetworkError};
+use crate::measure::CloudError;
 use crate::transport::TransportError;
 
 /// Why a network was not trained.
@@ -20,6 +21,47 @@ pub enum TrainError {
     /// Data that one point determines.
     #[error("the target is a single point, which leaves nothing to learn; give at least two")]
     OnePoint,
+    /// Pairs made before of which one end is longer.
+    #[error("{sources} points x0 and {targets} points x1 do not make pairs; give as many of each")]
+    Unpaired {
+        /// Points x₀.
+        sources: usize,
+        /// Points x₁.
+        targets: usize,
+    },
+    /// Conditions that are not one for each point of the target.
+    #[error("{conditions} conditions for {}; give each point of the target its own",
+        .points.map_or("a law, which has no points".into(), |points| format!("{points} points")))]
+    Conditions {
+        /// Conditions given.
+        conditions: usize,
+        /// Points of the target, of which a law has none.
+        points: Option<usize>,
+    },
+    /// A plan that serves less than a batch.
+    #[error("a plan between {size} draws does not make a batch of {batch} pairs; give --coupling-size {batch} or more")]
+    CouplingSize {
+        /// Draws of either end.
+        size: usize,
+        /// Pairs of a batch.
+        batch: usize,
+    },
+    /// Conditions that are numbers, under a plan between draws.
+    #[error(
+        "a plan within the batch pairs by the points alone, which biases a model of conditions; write pairs with couple --conditions, and give them with --pairs"
+    )]
+    BlindPlan,
+    /// Initial weights of a network of other widths.
+    #[error("the network to start from has widths {found:?}, and training needs {needed:?}")]
+    Start {
+        /// Inputs and the outputs of each layer.
+        found: Vec<usize>,
+        /// Those needed.
+        needed: Vec<usize>,
+    },
+    /// Draws that make no cloud.
+    #[error(transparent)]
+    Draws(CloudError),
     /// A loss that is not a number.
     #[error("the loss is not finite at step {step}; the weights before it are kept: lower --rate, or scale the data")]
     NotFinite {

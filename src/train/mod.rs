@@ -21,6 +21,6 @@ pub mod trainer;
 
 pub use adam::Adam;
 pub use error::TrainError;
-pub use pairs::{Coupling, PairSource};
+pub use pairs::{Coupling, Drawing, Drawn, PairSource, Pairs, Stored, Told};
 pub use perceptron::{Perceptron, Widths};
 pub use trainer::{Trained, Trainer};

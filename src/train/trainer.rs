@@ -4,13 +4,13 @@ use crate::backend::Real;
 use crate::backend::cpu::gemm::Gemm;
 use crate::checkpoint::Part;
 use crate::field::Network;
-use crate::field::network::{Output, Time};
-use crate::measure::Measure;
+use crate::field::network::{Condition, Layer, Output, Time};
 use crate::path::{Prediction, Schedule};
 use crate::program::Activation;
+use crate::random::{Philox, Stream};
 use crate::train::adam::{Adam, Rate};
-use crate::train::pairs::{is_one_point, times};
-use crate::train::{PairSource, Perceptron, TrainError, Widths};
+use crate::train::pairs::{DROPPED, Pairs, times};
+use crate::train::{PairSource, Perceptron, Told, TrainError, Widths};
 use crate::watch::{Progress, Watch};
 
 /// How a network is trained.
@@ -36,7 +36,11 @@ pub struct Trainer {
     pub clip: f64,
     /// Largest decay of the running mean of the weights.
     pub decay: f64,
-    /// Of the initial weights and the times.
+    /// Share of the pairs whose condition is withheld, so that the network also learns the field of all of them (Ho, Salimans 2022).
+    pub withheld: f64,
+    /// A network of these widths whose weights are the initial ones.
+    pub start: Option<Network>,
+    /// Of the initial weights, the times, and the conditions withheld.
     pub seed: u32,
 }
 
@@ -66,10 +70,15 @@ impl Trainer {
         pairs: &PairSource<'_>,
         mut watch: Watch<'_>,
     ) -> Result<Trained, (TrainError, Option<Box<Trained>>)> {
-        let d = self.check(pairs).map_err(|error| (error, None))?;
-        let perceptron = self.perceptron(d);
+        let plain = |error| (error, None);
+        pairs.check(self.batch).map_err(plain)?;
+        let [d, _] = pairs.dims();
+        let condition = pairs.told().map(|told| &told.condition);
+        let perceptron = self.perceptron(d, condition);
+        let initial = self.weights::<T>(&perceptron).map_err(plain)?;
         let rate = Rate { rate: self.rate, steps: self.steps, clip: self.clip, decay: self.decay };
-        let mut adam = watch.kept().and_then(Adam::kept).unwrap_or_else(|| Adam::new(perceptron.widths.initial::<T>(self.seed)));
+        let mut adam = watch.kept().and_then(Adam::kept).unwrap_or_else(|| Adam::new(initial));
+        let mut drawing = pairs.drawing();
         let mut losses = watch.array(LOSSES).unwrap_or_default().to_vec();
         let keep = |adam: &Adam<T>, losses: &[f64], part: &mut Part<'_>| {
             adam.keep(part);
@@ -84,67 +93,82 @@ impl Trainer {
                     return Err((TrainError::Stopped { steps: adam.steps }, None));
                 }
             }
-            let (inputs, wanted) = self.batch::<T>(pairs, d, adam.steps as u32).map_err(|error| (error, None))?;
+            let step = adam.steps as u32;
+            let drawn = drawing.batch(self.batch, step).map_err(plain)?;
+            let (inputs, wanted) = self.inputs::<T>(&drawn, pairs.told(), d, step).map_err(plain)?;
             let (loss, gradient) = perceptron.loss(&adam.weights, &inputs, &wanted);
             if !(loss.is_finite() && adam.step(&gradient, &rate).is_finite()) {
                 let why = TrainError::NotFinite { step: adam.steps + 1 };
-                return Err((why, self.trained(&perceptron, &adam, losses).ok().map(Box::new)));
+                return Err((why, self.trained(&perceptron, &adam, condition, losses).ok().map(Box::new)));
             }
             losses.push(loss);
         }
         // What follows may be interrupted, and the steps need not be made again.
         watch.close(|part| keep(&adam, &losses, part));
-        self.trained(&perceptron, &adam, losses).map_err(|error| (error, None))
+        self.trained(&perceptron, &adam, condition, losses).map_err(plain)
     }
 
-    /// The dimension, if the pairs can be learnt from.
-    fn check(&self, pairs: &PairSource<'_>) -> Result<usize, TrainError> {
-        let (source_dim, target_dim) = (pairs.source.dim(), pairs.target.dim());
-        if source_dim != target_dim {
-            return Err(TrainError::Dimensions { source_dim, target_dim });
-        }
-        match pairs.target {
-            Measure::Finite(cloud) if is_one_point(cloud) => Err(TrainError::OnePoint),
-            _ => Ok(target_dim),
-        }
+    /// The widths of the network for points of dimension `d` under `condition`.
+    pub fn widths(&self, d: usize, condition: Option<&Condition>) -> Widths {
+        let inputs = d + self.time.features.count() + condition.map_or(0, Condition::width);
+        Widths([&[inputs], &self.hidden[..], &[d]].concat())
     }
 
-    fn perceptron(&self, d: usize) -> Perceptron {
-        let inputs = d + self.time.features.count();
-        let widths = Widths([&[inputs], &self.hidden[..], &[d]].concat());
-        Perceptron { widths, activation: self.activation }
+    fn perceptron(&self, d: usize, condition: Option<&Condition>) -> Perceptron {
+        Perceptron { widths: self.widths(d, condition), activation: self.activation }
+    }
+
+    /// The initial weights.
+    fn weights<T: Real>(&self, perceptron: &Perceptron) -> Result<Vec<T>, TrainError> {
+        let Some(start) = &self.start else { return Ok(perceptron.widths.initial(self.seed)) };
+        let found: Vec<usize> =
+            start.layers().first().map(Layer::inputs).into_iter().chain(start.layers().iter().map(Layer::outputs)).collect();
+        if found != perceptron.widths.0 {
+            return Err(TrainError::Start { found, needed: perceptron.widths.0.clone() });
+        }
+        Ok(start.layers().iter().flat_map(|layer| layer.weight.iter().chain(&layer.bias)).map(|w| T::from_f64(*w)).collect())
     }
 
     /// What the network is given at a step, and what it is to predict.
-    fn batch<T: Real>(&self, pairs: &PairSource<'_>, d: usize, step: u32) -> Result<(Vec<T>, Vec<T>), TrainError> {
-        let [x0, x1] = pairs.pairs(self.batch, step)?;
+    fn inputs<T: Real>(&self, pairs: &Pairs, told: Option<&Told>, d: usize, step: u32) -> Result<(Vec<T>, Vec<T>), TrainError> {
         let (mut inputs, mut wanted) = (Vec::new(), Vec::with_capacity(self.batch * d));
-        let ends = x0.chunks_exact(d).zip(x1.chunks_exact(d));
-        for ((z, data), t) in ends.zip(times(self.batch, self.seed, step)) {
+        let (philox, ends) = (Philox::new(self.seed, Stream::Training), pairs.x0.chunks_exact(d).zip(pairs.x1.chunks_exact(d)));
+        for (k, ((z, data), t)) in ends.zip(times(self.batch, self.seed, step)).enumerate() {
             let level = self.schedule.level(t);
             let (p, q) = self.prediction.coefficients(level);
             inputs.extend(z.iter().zip(data).map(|(z, x)| T::from_f64(level.alpha * x + level.sigma * z)));
             let features = self.time.features(level).map_err(TrainError::Level)?;
             inputs.extend(features.into_iter().map(T::from_f64));
+            if let Some(told) = told {
+                let kept = if philox.uniform(k as u32, step, DROPPED) < self.withheld { 0.0 } else { 1.0 };
+                inputs.extend(told.of(pairs.told[k]).iter().map(|input| T::from_f64(kept * input)));
+            }
             wanted.extend(z.iter().zip(data).map(|(z, x)| T::from_f64(p * x + q * z)));
         }
         Ok((inputs, wanted))
     }
 
-    /// The network that training begins with, for points of dimension `d`.
+    /// The network that training begins with, for points of dimension `d` under `condition`.
     ///
     /// # Errors
     /// [`TrainError::Network`] where a layer has no outputs.
-    pub fn initial(&self, d: usize) -> Result<Network, TrainError> {
-        let perceptron = self.perceptron(d);
-        let adam = Adam::new(perceptron.widths.initial::<f64>(self.seed));
-        Ok(self.trained(&perceptron, &adam, Vec::new())?.network)
+    pub fn initial(&self, d: usize, condition: Option<&Condition>) -> Result<Network, TrainError> {
+        let perceptron = self.perceptron(d, condition);
+        let adam = Adam::new(self.weights::<f64>(&perceptron)?);
+        Ok(self.trained(&perceptron, &adam, condition, Vec::new())?.network)
     }
 
-    fn trained<T: Real>(&self, perceptron: &Perceptron, adam: &Adam<T>, losses: Vec<f64>) -> Result<Trained, TrainError> {
+    fn trained<T: Real>(
+        &self,
+        perceptron: &Perceptron,
+        adam: &Adam<T>,
+        condition: Option<&Condition>,
+        losses: Vec<f64>,
+    ) -> Result<Trained, TrainError> {
         let layers = perceptron.widths.named(&adam.mean);
         let (time, output) = (Some(self.time.clone()), Output::Prediction(self.prediction));
-        let network = Network::new(layers, self.activation, time, output, self.schedule.clone())?;
+        let (activation, schedule) = (self.activation, self.schedule.clone());
+        let network = Network::conditional(layers, activation, time, output, schedule, condition.cloned())?;
         Ok(Trained { network, losses })
     }
 }

@@ -11,7 +11,7 @@ use brenier::path::{Prediction, Schedule};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::condition::{Under, without_conditions};
+use crate::condition::Under;
 use crate::flags::bad_usage;
 #[cfg(feature = "onnx")]
 use crate::memory;
@@ -104,8 +104,14 @@ impl ModelFlags {
             return self.open_onnx(path, schedule, session);
         }
         self.refuse(path)?;
-        let (network, name) = (Field::Network(read_network(path)?), path.display().to_string());
-        Ok(without_conditions(network, name, "is a network without conditions; leave --condition out"))
+        let (network, name) = (read_network(path)?, path.display().to_string());
+        Ok(Box::new(move |conditions| match conditions {
+            None => Ok(Field::Network(network.clone())),
+            Some(given) => {
+                let under = network.under(given);
+                Ok(Field::Network(under.map_err(|error| format!("{name}: {error}"))?))
+            }
+        }))
     }
 
     /// Refuses the flags where the field is not a model in an ONNX file.

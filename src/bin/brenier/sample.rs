@@ -1,6 +1,7 @@
 //! `brenier sample`: particles moved from noise to data by a named method over an exact field.
 
 mod explain;
+mod pairs;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -129,6 +130,9 @@ pub struct Sample {
     /// Keep every state: trajectory.npy, steps + 1 x n x d
     #[arg(long)]
     trajectory: bool,
+    /// Also pairs-00000.npz, …: where each particle starts and where it ends, which train --pairs learns straight paths from
+    #[arg(long)]
+    pairs: bool,
     /// Also print what each call of the model weighs in the samples, exactly, for each output that the model may have: the denoised
     /// point x0, the noise eps, v, or the velocity
     #[arg(long)]
@@ -221,7 +225,7 @@ impl Sample {
             Moves::Loop(_) => (None, 2),
         };
         let states = if self.trajectory { steps + 1 } else { 0 };
-        let held = states + registers + if self.condition.is_guided() { 7 } else { 3 };
+        let held = states + registers + usize::from(self.pairs) + if self.condition.is_guided() { 7 } else { 3 };
         memory::require("this many particles", held as u64 * particles.len() as u64 * d as u64)?;
         let short = entry.reverses && whole.is_none() && self.is_short_of_noise(&field, first, session);
         // The levels are those of the whole run; of its conditions, a part of it has its own.
@@ -232,6 +236,7 @@ impl Sample {
             }
             _ => field,
         };
+        let within = particles.start as usize..particles.end as usize;
         let rows = |whole: &[f64]| whole[particles.start as usize * d..particles.end as usize * d].to_vec();
         let start = match &whole {
             Some(whole) => rows(whole),
@@ -242,6 +247,7 @@ impl Sample {
         if given.is_some() && program.map_or(entry.takes(Choice::Tolerance), Program::is_deterministic) {
             session.note(&format!("{} draws no noise, so the file given is not used", self.method));
         }
+        let starts = if self.pairs { start.clone() } else { Vec::new() };
         let noise = match &given {
             Some(given) => Noise::Given(given),
             None => Noise::Counter { philox: Philox::new(session.shared.seed, Stream::Noise), first: particles.start },
@@ -280,6 +286,10 @@ impl Sample {
             folder.clear(&["samples.npy", "samples.png", "trajectory.npy", "steps.npy", "log_p.npy", "log_p_error.npy"])?;
             let shape = field.shape();
             folder.array("samples.npy", &samples, &[&[particles.len()], &shape[..]].concat(), session.float())?;
+            let own = self.pairs.then(|| conditions.as_ref().map(|all| all.of_particles(within.clone())).transpose());
+            if let Some(own) = own.transpose()? {
+                pairs::write((&starts, &samples), d, own.as_ref(), folder, session.float())?;
+            }
             show(&samples, &shape, field.schedule().is_some(), folder)?;
             if self.trajectory {
                 folder.array("trajectory.npy", &trajectory, &[states, particles.len(), d], session.float())?;

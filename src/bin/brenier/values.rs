@@ -87,6 +87,14 @@ pub fn decay(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A share that leaves some.
+pub fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..1.0).contains(&share) => Ok(share),
+        _ => Err("a share withheld is a number of at least 0 and below 1".into()),
+    }
+}
+
 /// The signal-to-noise ratio of a corrector, from which on its steps do not settle.
 pub fn snr(text: &str) -> Result<f64, String> {
     match text.parse() {

@@ -8,7 +8,7 @@ use crate::path::Level;
 type Columns<const C: usize> = Vec<[f64; C]>;
 
 impl Network {
-    /// F = p x̂₀ + q ε̂ at the point `x` with `of` = (p, q), and J v for each v of `directions`, k × d, with J the Jacobian of F.
+    /// F = p x̂₀ + q ε̂ at the point `x` of `particle` with `of` = (p, q), and J v for each v of `directions`, k × d, with J the Jacobian of F.
     ///
     /// # Errors
     /// [`LevelError`] where the network does not determine it.
@@ -16,10 +16,14 @@ impl Network {
         &self,
         level: Level,
         of: (f64, f64),
-        x: &[f64],
+        (particle, x): (usize, &[f64]),
         directions: &[f64],
     ) -> Result<(Vec<f64>, Vec<f64>), LevelError> {
-        let reading = self.read(level, of.0, of.1)?;
+        let mut reading = self.read(level, of.0, of.1)?;
+        let (first, told) = (&self.layers[0], self.told(particle));
+        for (bias, row) in reading.bias.iter_mut().zip(first.weight.chunks_exact(first.inputs())) {
+            *bias += row[row.len() - told.len()..].iter().zip(told).map(|(w, y)| w * y).sum::<f64>();
+        }
         let columns: Vec<&[f64]> = std::iter::once(x).chain(directions.chunks_exact(x.len())).collect();
         let out = match columns.len() {
             1 => self.through::<1, 8>(&reading, &columns),

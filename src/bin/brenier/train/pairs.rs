@@ -1,0 +1,212 @@
+//! What is trained on and what is held out.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use brenier::backend::Device;
+use brenier::field::Conditions;
+use brenier::field::network::Condition;
+use brenier::io::{StoredPairs, read_pairs};
+use brenier::measure::Measure;
+use brenier::train::{Coupling, Drawn, PairSource, Stored, Told};
+use clap::{Args, ValueEnum};
+
+use crate::condition;
+use crate::transport::labels::labels;
+use crate::{Failure, flags, values};
+
+/// How pairs are made, or where they are.
+#[derive(Args)]
+#[command(next_help_heading = "Pairs and conditions")]
+pub struct PairFlags {
+    /// How the source and the target of a batch are paired
+    #[arg(long, value_enum, default_value = "independent")]
+    pub coupling: Pairing,
+    /// Draws of either end in a plan of --coupling sinkhorn, which as many pairs are drawn from [default: 8192]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    coupling_size: Option<u32>,
+    /// Regularisation of the plans, as a share of the mean cost within the clouds
+    #[arg(long, value_name = "F", default_value_t = 0.005, allow_negative_numbers = true, value_parser = values::positive)]
+    coupling_eps: f64,
+    /// Folder of pairs that couple or sample --pairs wrote, to train on; those with a target that is held out are left aside
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["coupling", "coupling_size"])]
+    pub pairs: Option<PathBuf>,
+    /// File of the class 0, 1, … of each target point: the network is trained for each class, and plans are made within them
+    #[arg(long, value_name = "FILE", conflicts_with = "conditions")]
+    labels: Option<PathBuf>,
+    /// File of c numbers for each target point, m x c, that the network is conditioned on
+    #[arg(long, value_name = "FILE")]
+    conditions: Option<PathBuf>,
+    /// Share of the pairs whose condition is withheld, which teaches the network the field without one for --guidance
+    #[arg(long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true, value_parser = values::share)]
+    pub withhold: f64,
+}
+
+/// How the source and the target of a batch are paired.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pairing {
+    /// By chance
+    Independent,
+    /// By an entropic plan between the points of the batch (Tong et al. 2024)
+    Minibatch,
+    /// By an entropic plan between --coupling-size draws, which serves several steps (Zhang et al. 2025)
+    Sinkhorn,
+}
+
+/// Draws of either end in a large plan.
+const SIZE: usize = 8192;
+
+/// Conditions of points, and how a network is told them.
+#[derive(Clone)]
+pub struct Known {
+    condition: Condition,
+    values: Conditions,
+}
+
+/// The target in two: halves of points, the same law twice.
+pub struct Split {
+    pub training: Measure,
+    pub heldout: Measure,
+    /// The conditions of the points held out.
+    pub held: Option<Conditions>,
+    /// What is known of all points of the target.
+    known: Option<Known>,
+    /// The points of the target that are trained on.
+    rows: Vec<usize>,
+}
+
+impl PairFlags {
+    /// The name of the coupling in the record.
+    pub fn coupling(&self) -> String {
+        match (&self.pairs, self.coupling.to_possible_value()) {
+            (None, Some(value)) => value.get_name().to_owned(),
+            _ => "stored".to_owned(),
+        }
+    }
+
+    /// The target in two, by `seed`.
+    pub fn split(&self, target: &Measure, seed: u32) -> Result<Split, Failure> {
+        let known = self.known()?;
+        let Measure::Finite(cloud) = target else {
+            return match known {
+                None => Ok(Split { training: target.clone(), heldout: target.clone(), held: None, known, rows: Vec::new() }),
+                Some(_) => Err(flags::bad_usage(
+                    "--labels and --conditions are of the points of a target file, and this one is a law; leave them out",
+                )),
+            };
+        };
+        if let Some(found) = known.as_ref().map(|known| known.values.len()).filter(|found| *found != cloud.len()) {
+            let points = cloud.len();
+            return Err(format!("{found} labels or conditions for {points} target points; give each point its own").into());
+        }
+        let (training, heldout) = cloud.halves(seed)?;
+        let (rows, held) = cloud.rows_of_halves(seed);
+        let held = known.as_ref().map(|known| known.select(&held)).transpose()?.map(|known| known.values);
+        Ok(Split { training: Measure::Finite(training), heldout: Measure::Finite(heldout), held, known, rows })
+    }
+
+    /// Where the pairs of `source` and what is trained on come from, in batches of `batch`.
+    pub fn source<'a>(
+        &self,
+        (source, split): (&'a Measure, &'a mut Split),
+        (batch, seed): (u32, u32),
+        device: &'a Device,
+    ) -> Result<PairSource<'a>, Failure> {
+        if let Some(folder) = &self.pairs {
+            return Ok(PairSource::Stored(split.stored(read_pairs(folder)?, folder, seed)?));
+        }
+        let (share, batch) = (self.coupling_eps, batch as usize);
+        let coupling = match self.coupling {
+            Pairing::Independent => Coupling::Independent,
+            Pairing::Minibatch => Coupling::Plan { size: batch, share },
+            Pairing::Sinkhorn => Coupling::Plan { size: self.coupling_size.map_or(SIZE.max(batch), |size| size as usize), share },
+        };
+        let told = split.known.as_ref().map(|known| known.select(&split.rows)?.told()).transpose()?;
+        Ok(PairSource::Drawn(Drawn { source, target: &split.training, told, coupling, seed, device }))
+    }
+
+    /// What is known of the points of the target.
+    fn known(&self) -> Result<Option<Known>, Failure> {
+        Ok(match (&self.labels, &self.conditions) {
+            (Some(path), _) => {
+                let values = labels(path)?.into_iter().map(f64::from).collect();
+                Some(Known::classes(Conditions::new(values, 1)?))
+            }
+            (None, Some(path)) => Some(Known::numbers(condition::read(path)?)),
+            (None, None) => None,
+        })
+    }
+}
+
+impl Split {
+    /// Conditions of points trained on, in turn, for `n` particles.
+    pub fn conditions_of(&self, n: usize) -> Result<Option<(Told, Conditions)>, Failure> {
+        let Some(known) = &self.known else { return Ok(None) };
+        let rows: Vec<usize> = self.rows.iter().cycle().take(n).copied().collect();
+        let of_rows = known.select(&rows)?;
+        Ok(Some((of_rows.told()?, of_rows.values)))
+    }
+
+    /// Pairs of files, without those whose target is held out. Where the conditions are theirs, those of the held-out points are, too.
+    fn stored(&mut self, stored: StoredPairs, folder: &Path, seed: u32) -> Result<Stored, Failure> {
+        let StoredPairs { x0, x1, target_index, label, condition } = stored;
+        let (own, name) = (label.map(Known::classes).or(condition.map(Known::numbers)), folder.display());
+        let Some(index) = target_index.filter(|_| !self.rows.is_empty()) else {
+            if own.is_none() && self.known.is_some() {
+                return Err(format!(
+                    "{name}: its pairs do not say which target point is whose; leave --labels and --conditions out"
+                )
+                .into());
+            }
+            let told = own.as_ref().map(Known::told).transpose()?;
+            self.held = own.map(|known| known.values);
+            return Ok(Stored { x0, x1, told, seed });
+        };
+        let mut is_trained = vec![false; 2 * self.rows.len()];
+        self.rows.iter().for_each(|&row| is_trained[row] = true);
+        let (rows, mut held): (Vec<usize>, Vec<usize>) =
+            (0..index.len()).partition(|pair| is_trained.get(index[*pair]) == Some(&true));
+        if rows.is_empty() {
+            return Err(format!("{name}: none of its pairs has a target that is trained on; write more of them").into());
+        }
+        let told = match (&self.known, own) {
+            (Some(known), _) => {
+                let points: Vec<usize> = rows.iter().map(|pair| index[*pair]).collect();
+                Some(known.select(&points)?.told()?)
+            }
+            (None, None) => None,
+            (None, Some(own)) => {
+                let mut seen = HashSet::new();
+                held.retain(|pair| seen.insert(index[*pair]));
+                if !held.is_empty() {
+                    self.heldout = Measure::Finite(x1.select(&held)?);
+                    self.held = Some(own.select(&held)?.values);
+                }
+                Some(own.select(&rows)?.told()?)
+            }
+        };
+        Ok(Stored { x0: x0.select(&rows)?, x1: x1.select(&rows)?, told, seed })
+    }
+}
+
+impl Known {
+    fn classes(values: Conditions) -> Self {
+        let mut classes: Vec<u32> = (0..values.len()).map(|point| values.of(point)[0] as u32).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        Self { condition: Condition::Classes(classes), values }
+    }
+
+    fn numbers(values: Conditions) -> Self {
+        Self { condition: Condition::Numbers(values.width()), values }
+    }
+
+    fn select(&self, rows: &[usize]) -> Result<Self, Failure> {
+        let values = rows.iter().flat_map(|&row| self.values.of(row)).copied().collect();
+        Ok(Self { condition: self.condition.clone(), values: Conditions::new(values, self.values.width())? })
+    }
+
+    fn told(&self) -> Result<Told, Failure> {
+        Ok(Told::new(self.condition.clone(), &self.values)?)
+    }
+}
