@@ -25,6 +25,7 @@ mod pictures;
 mod records;
 mod sample;
 mod schedule;
+mod semidiscrete;
 mod session;
 mod tables;
 mod times;

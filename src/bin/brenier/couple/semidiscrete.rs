@@ -1,5 +1,6 @@
 //! `couple --semidiscrete` and `--from`: one potential, fitted or read, pairs fresh draws of the source.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use brenier::backend::Device;
 use brenier::checkpoint::Checkpoint;
 use brenier::io::{Float, checksum, read_measure};
-use brenier::measure::{Cloud, Measure};
+use brenier::measure::{Cloud, Given, Measure};
 use brenier::random::Stream;
 use brenier::transport::{Ascent, Fit, Projection, Semidiscrete};
 use brenier::watch::{Progress, Watch};
@@ -94,8 +95,8 @@ struct Saved {
     batch: u32,
     seed: u32,
     /// Checksums of some draws of the source, and of the target's points and weights.
-    source_digest: u32,
-    target_digest: u32,
+    source_digest: String,
+    target_digest: String,
 }
 
 /// What is read of the record of another run.
@@ -128,7 +129,7 @@ impl Couple {
         let pairs = self.pairs.unwrap_or(m as u64);
         let shard = self.shard.map_or_else(|| 65_536.min((1usize << 25).div_ceil(d)), |rows| rows as usize);
         let here = DRAWS.min((NUMBERS / d).max(1)).min(pairs as usize);
-        let wide = self.project.map_or(d, |project| project.components(d));
+        let wide = self.project.map_or(d, |project| project.dim().min(d));
         let batch = self.batch.unwrap_or(BATCH);
         // The points and the columns of the scores in the precision of the run, the scores of the start; draws; a file.
         let held = m * (2 * wide + 10 + 512) + (here + batch as usize) * (d + wide) + shard * (2 * d + 1);
@@ -158,7 +159,7 @@ impl Couple {
             let left = (pairs - shards.written()).min(x.cloud.len() as u64) as usize;
             for (i, &j) in coupling.pair(&x.cloud, device)?.iter().enumerate().take(left) {
                 signal::check()?;
-                let y = cloud.coordinates(j as usize, &mut room);
+                let y = cloud.row_in(j as usize, &mut room);
                 uses[j as usize] += 1;
                 gathered.pair(x.cloud.row(i), y, j);
                 shards.push((x.index(i), x.cloud.row(i)), (j, y), None, &[])?;
@@ -167,7 +168,7 @@ impl Couple {
         }
         let (files, pair_cost) = shards.finish()?;
         bar.set_message("straightness");
-        let floor = gathered.floors((&ends[0], &ends[1]), &Known::Nothing, device, seed)?;
+        let floor = gathered.floors(&ends[1], &Known::Nothing, device, seed)?;
         bar.finish_and_clear();
         let independent_cost = ends[0].moments().independent_cost(ends[1].moments());
         let record = Record {
@@ -204,7 +205,7 @@ impl Couple {
         &self,
         session: &Session,
         (source, cloud): (&Measure, &Cloud),
-        (source_digest, target_digest): (u32, u32),
+        (source_digest, target_digest): (String, String),
         device: &Device,
         checkpoint: &mut Checkpoint,
     ) -> Result<(Semidiscrete, Saved, Option<Projected>), Failure> {
@@ -235,15 +236,16 @@ impl Couple {
         &self,
         folder: &Path,
         cloud: &Cloud,
-        (source, target): (u32, u32),
+        (source, target): (String, String),
     ) -> Result<(Semidiscrete, Saved, Option<Projected>), Failure> {
         let record = folder.join("run.json");
         let shown = folder.display();
         let text = std::fs::read_to_string(&record).map_err(|cause| {
             format!("{}: {cause}; --from takes a folder that couple --semidiscrete has written", record.display())
         })?;
-        let earlier: Earlier = serde_json::from_str(&text)
-            .map_err(|_| format!("{shown} has no potential of couple --semidiscrete; fit one with --semidiscrete --out {shown}"))?;
+        let earlier: Earlier = serde_json::from_str(&text).map_err(|_| {
+            format!("{shown} has no potential of couple --semidiscrete; fit one with --semidiscrete --out {shown}")
+        })?;
         let Earlier { semidiscrete: saved, projection: told } = earlier;
         let refit = "fit a potential to these with --semidiscrete";
         if saved.target_digest != target {
@@ -253,20 +255,22 @@ impl Couple {
             return Err(format!("the potential in {shown} is of another source than {}; {refit}", self.ends.source).into());
         }
         let path = folder.join(POTENTIAL);
-        let Measure::Finite(g) = read_measure(&path.to_string_lossy())? else { return Err(format!("{} is no array", path.display()).into()) };
+        let Measure::Finite(g) = read_measure(&path.to_string_lossy(), None, None)? else {
+            return Err(format!("{} is no array", path.display()).into());
+        };
         let projection = told.map(|told| Projection::principal(cloud, told.k, saved.seed)).transpose()?;
         Ok((Semidiscrete::new(cloud, g.points(), projection)?, saved, told))
     }
 }
 
 /// A checksum of a cloud's points and weights.
-fn digest(cloud: &Cloud) -> Result<u32, Failure> {
-    let mut room = vec![0.0; cloud.dim()];
-    let numbers = (0..cloud.len()).flat_map(|j| {
-        let weight = cloud.weight(j);
-        cloud.coordinates(j, &mut room).iter().copied().chain([weight]).collect::<Vec<f64>>()
-    });
-    todo!()
+fn digest(cloud: &Cloud) -> Result<String, Failure> {
+    let points: &[u8] = match cloud.given() {
+        Given::F32(x) => bytemuck::cast_slice(x),
+        Given::F64(x) => bytemuck::cast_slice(x),
+        _ => &[],
+    };
+    Ok(checksum(points.chain(bytemuck::cast_slice(cloud.weights().unwrap_or_default())))?)
 }
 
 impl Record<'_> {
@@ -289,7 +293,11 @@ impl Record<'_> {
         let than = format!("against {} for independent pairs", number(self.independent_cost));
         summary.line("mean |x1-x0|²", number(self.pair_cost), than);
         self.floor.line(&mut summary);
-        summary.line("targets used", count(self.targets_used), format!("of {}, the most used one {} times", count(self.m), self.most_uses));
+        summary.line(
+            "targets used",
+            count(self.targets_used),
+            format!("of {}, the most used one {} times", count(self.m), self.most_uses),
+        );
         summary
     }
 }
