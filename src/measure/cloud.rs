@@ -244,7 +244,7 @@ impl Cloud {
     }
 
     /// Point `i` in f64, with `room`, of length d, as scratch where the cloud holds f32.
-    pub(crate) fn row_in<'a>(&'a self, i: usize, room: &'a mut [f64]) -> &'a [f64] {
+    pub fn row_in<'a>(&'a self, i: usize, room: &'a mut [f64]) -> &'a [f64] {
         self.given().row(i, room)
     }
 

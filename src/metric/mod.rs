@@ -47,5 +47,5 @@ pub use nearest::{median_distance, nearest};
 pub use pair_blocks::{PairDistances, pair_distances};
 pub use resample::Estimate;
 pub use ruler::{Reading, Ruler};
-pub use straightness::cfm_loss_floor;
+pub use straightness::{LossFloor, cfm_loss_floor};
 pub use wasserstein::{PairedCost, paired_cost, w2_size, w2_squared_exact};

@@ -271,6 +271,27 @@ pub enum TransportError {
         /// How many a point has.
         p: usize,
     },
+    /// A source of a semidiscrete coupling that is itself points.
+    #[error(
+        "a semidiscrete coupling draws fresh points of its source, which is {n} points; give it a law, or couple the points by a plan"
+    )]
+    Atoms {
+        /// Points of the source.
+        n: usize,
+    },
+    /// Points that do not differ.
+    #[error(
+        "all points of the target that have mass lie at one place, and every pair is the same; give it points at two places or more"
+    )]
+    OnePlace,
+    /// More components than there are dimensions, or none.
+    #[error("{k} principal components of points in dimension {d}; ask for 1 to {d}")]
+    Components {
+        /// Components asked for.
+        k: usize,
+        /// Dimension of the points.
+        d: usize,
+    },
     /// Masses that make no measure.
     #[error(transparent)]
     Cloud(#[from] CloudError),

@@ -26,6 +26,7 @@ mod pictures;
 mod records;
 mod sample;
 mod schedule;
+mod semidiscrete;
 mod session;
 mod tables;
 mod times;

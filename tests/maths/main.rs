@@ -39,4 +39,5 @@ mod properties;
 mod pushforward;
 mod sampler_closed_forms;
 mod schemes;
+mod semidiscrete;
 mod transport;

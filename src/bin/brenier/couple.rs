@@ -2,7 +2,9 @@
 
 mod batch;
 mod condition;
+mod project;
 mod record;
+mod semidiscrete;
 mod shards;
 mod straightness;
 mod worth;
@@ -23,9 +25,11 @@ use crate::output::number;
 use crate::session::Session;
 use crate::solver::{Chosen, too_large};
 use crate::{Failure, flags, input, memory, progress, signal, values};
-use batch::End;
+use batch::{Batch, End};
 use condition::KnownFlags;
+use project::{Project, Projected};
 use record::{Plans, Record};
+use semidiscrete::SemidiscreteFlags;
 use shards::Shards;
 use straightness::Gathered;
 use worth::{ClassSums, Worth};
@@ -51,6 +55,8 @@ const FOLDER: &str = "brenier-out/couple";
     "brenier couple x.npy y.npy --pairs 1000000 --without-replacement --format safetensors --out pairs",
     "brenier couple normal images.npy --labels classes.npy --pairs 100000",
     "brenier couple x.npy y.npy --tau-source 0.9 --eps 0.05 --pairs 100000",
+    "brenier couple normal images.npy --semidiscrete --project pca:64 --out potential",
+    "brenier couple normal images.npy --from potential --pairs 1000000 --out pairs",
     "brenier couple normal y.npy --pairs 1000000 --batch 256       as training on minibatches of 256 would pair them",
 ]))]
 #[command(mut_arg("eps", |eps| eps.help("Regularisation, in units of |x-y|²/2 [default: where --entropy is 0.1]")))]
@@ -76,6 +82,11 @@ pub struct Couple {
     /// Format of the files
     #[arg(long, value_enum, default_value = "npz")]
     format: Format,
+    /// Compute the cost on K principal components of the target, as pca:K; pairs keep all dimensions
+    #[arg(long, value_name = "pca:K")]
+    project: Option<Project>,
+    #[command(flatten)]
+    semidiscrete: SemidiscreteFlags,
     #[command(flatten)]
     known: KnownFlags,
     #[command(flatten)]
@@ -106,6 +117,9 @@ impl Couple {
     fn draw(&self, session: &Session, device: &Device, checkpoint: &mut Checkpoint) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
         let (source, target) = self.ends.measures(session)?;
+        if self.semidiscrete.is_asked() {
+            return self.draw_semidiscrete(session, (source, target), device, checkpoint);
+        }
         let (mut source, mut target) =
             (End::new(source, self.batch, self.ends.n, 0), End::new(target, self.batch, self.ends.n, 1));
         let mut known = self.known.read(&source, &target)?;
@@ -125,6 +139,9 @@ impl Couple {
         let folder = session.folder(Some(FOLDER))?;
         let mut shards = Shards::new(folder.as_ref(), self.format, shard, d, session.float())?;
 
+        let projection = self.project.map(|project| target.components(project, seed)).transpose()?;
+        let on_components = |batch: &Batch| projection.as_ref().map(|projection| batch.projected(projection)).transpose();
+
         let bar = progress::bar(session, "pairs", pairs as usize);
         let begun = Instant::now();
         let mut plans: Option<Plans> = None;
@@ -132,9 +149,13 @@ impl Couple {
         let mut sums = ClassSums::default();
         let mut worth = None;
         let mut uses = vec![0u32; target.points()];
+        let mut rooms = (vec![0.0; d], vec![0.0; d]);
         let mut batches = 0;
         while shards.written() < pairs {
-            let (x, y) = (source.batch(batches, seed)?, target.batch(batches, seed)?);
+            let (whole_x, whole_y) = (source.batch(batches, seed)?, target.batch(batches, seed)?);
+            let (few_x, few_y) = (on_components(&whole_x)?, on_components(&whole_y)?);
+            // What plans are made of.
+            let (x, y) = (few_x.as_ref().unwrap_or(&whole_x), few_y.as_ref().unwrap_or(&whole_y));
             let plans = match &mut plans {
                 Some(plans) => plans,
                 none => {
@@ -147,12 +168,12 @@ impl Couple {
                 }
             };
             let eps = plans.eps.eps;
-            known.settle((&x, &y), (seed, batches), |[x, y]| {
+            known.settle((x, y), (seed, batches), |[x, y]| {
                 self.solve(&self.posed(Problem::new(&x, &y, eps)?, None)?, (device, seed), &bar, Checkpoint::none().part(BLIND))
             })?;
-            let mut problems = known.problems((&x, &y), eps, (seed, batches))?;
+            let mut problems = known.problems((x, y), eps, (seed, batches))?;
             for of_class in &mut problems {
-                of_class.problem = self.posed(of_class.problem.clone(), known.costs((&x, &y)))?;
+                of_class.problem = self.posed(of_class.problem.clone(), known.costs((x, y)))?;
             }
             let number = batches;
             let part = |class: Option<u32>| match class {
@@ -164,7 +185,7 @@ impl Couple {
             };
             let outcomes = problems.iter().map(solve).collect::<Result<Vec<Outcome>, Failure>>()?;
             outcomes.iter().for_each(|outcome| plans.add(outcome));
-            gathered.plan(d, &problems, &outcomes, device)?;
+            gathered.plan(x.cloud.dim(), &problems, &outcomes, device)?;
             if worth.is_none() && known.asks_for_another_plan() && !self.plan.frees_marginals() {
                 let blind = self.posed(Problem::new(&x.cloud, &y.cloud, eps)?, None)?;
                 let blind = self.solve(&blind, (device, seed), &bar, checkpoint.part(BLIND))?;
@@ -179,14 +200,15 @@ impl Couple {
                 signal::check()?;
                 for ((&i, &j), class) in drawn.source.iter().zip(&drawn.target).zip(classes) {
                     let (i, j) = (i as usize, j as usize);
+                    let (x0, x1) = (whole_x.cloud.row_in(i, &mut rooms.0), whole_y.cloud.row_in(j, &mut rooms.1));
                     let target = y.index(j);
                     if let Some(uses) = uses.get_mut(target as usize) {
                         *uses += 1;
                     }
-                    gathered.pair(x.cloud.row(i), y.cloud.row(j), target);
-                    sums.add(class, x.cloud.row(i));
+                    gathered.pair(x0, x1, target);
+                    sums.add(class, x0);
                     let (label, condition) = (class.or(known.label(target)), known.condition(target));
-                    shards.push((x.index(i), x.cloud.row(i)), (target, y.cloud.row(j)), label, condition)?;
+                    shards.push((x.index(i), x0), (target, x1), label, condition)?;
                     bar.inc(1);
                 }
             }
@@ -198,7 +220,12 @@ impl Couple {
         let seconds = begun.elapsed().as_secs_f64();
         let (files, pair_cost) = shards.finish()?;
         bar.set_message("straightness");
-        let straightness = gathered.finish((&source, &target), &known, device, seed)?;
+        let straightness = gathered.finish(
+            (&source, &target),
+            &known,
+            projection.as_ref().map_or(1.0, |on| on.variance_kept),
+            (device, seed),
+        )?;
         bar.finish_and_clear();
         let plans = plans.unwrap_or_else(|| Plans::at(Chosen { eps: f64::NAN, origin: String::new() }));
         let record = Record {
@@ -222,6 +249,7 @@ impl Couple {
             pair_cost,
             cost_ratio: pair_cost / straightness.independent_cost,
             straightness,
+            projection: projection.as_ref().map(Projected::of),
             gain_kept: worth.as_ref().map(|worth| worth.gain_kept),
             classes: sums.record(&known, &source),
             condition_weight: known.weight(),

@@ -99,6 +99,11 @@ pub struct Stopping {
 }
 
 impl Stopping {
+    /// The tolerance, where it is given.
+    pub fn tol(&self) -> Option<f64> {
+        self.tol
+    }
+
     /// Most iterations.
     pub fn max_iter(&self) -> usize {
         self.max_iter.unwrap_or(Sinkhorn::default().max_iter)

@@ -2,7 +2,9 @@
 
 use brenier::measure::{Cloud, Measure, Moments};
 use brenier::random::{Philox, Stream};
+use brenier::transport::Projection;
 
+use super::project::Project;
 use crate::{Failure, memory};
 
 /// One end of the pairs.
@@ -22,6 +24,7 @@ pub struct Batch {
     rows: Rows,
 }
 
+#[derive(Clone)]
 enum Rows {
     /// Point i is number first + i.
     From(u32),
@@ -30,6 +33,11 @@ enum Rows {
 }
 
 impl Batch {
+    /// The same points as `projection` takes them to.
+    pub fn projected(&self, projection: &Projection) -> Result<Self, Failure> {
+        Ok(Self { cloud: projection.apply(&self.cloud)?, rows: self.rows.clone() })
+    }
+
     /// The number of point `i` in the file or among all draws of the law.
     pub fn index(&self, i: usize) -> u32 {
         match &self.rows {
@@ -61,6 +69,19 @@ impl End {
     /// The file, where it is one.
     pub fn file(&self) -> Option<&Cloud> {
         if let Measure::Finite(cloud) = &self.measure { Some(cloud) } else { None }
+    }
+
+    /// The principal components of the whole file, or of draws of the law.
+    pub fn components(&self, project: Project, seed: u32) -> Result<Projection, Failure> {
+        let drawn;
+        let cloud = match &self.measure {
+            Measure::Finite(cloud) => cloud,
+            law => {
+                drawn = law.sample(self.len, seed, Stream::Metric, 2);
+                &drawn
+            }
+        };
+        Ok(project.of(cloud, seed)?)
     }
 
     /// `count` independent draws, by weight from a file and fresh from a law, n × d.

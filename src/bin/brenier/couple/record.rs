@@ -3,6 +3,7 @@
 use brenier::transport::Outcome;
 use serde::Serialize;
 
+use super::project::Projected;
 use super::straightness::Straightness;
 use crate::output::{Summary, count, counted, number};
 use crate::solver::Chosen;
@@ -40,6 +41,8 @@ pub struct Record<'a> {
     pub cost_ratio: f64,
     #[serde(flatten)]
     pub straightness: Straightness,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projection: Option<Projected>,
     /// With classes or conditions: how much the first plan saves of E|x1 − x0|², over what a plan that ignores them saves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gain_kept: Option<f64>,
@@ -96,8 +99,7 @@ impl Plans {
 impl Record<'_> {
     /// Whether JSON can hold all values: not the floor of one pair, nor the ratio where nothing has to move.
     pub fn is_finite(&self) -> bool {
-        let floors = [self.straightness.cfm_loss_floor, self.straightness.cfm_loss_floor_independent];
-        floors.into_iter().chain([self.pair_cost, self.cost_ratio]).all(f64::is_finite)
+        self.straightness.floor.is_told() && [self.pair_cost, self.cost_ratio].into_iter().all(f64::is_finite)
     }
 
     /// What a person reads.
@@ -119,6 +121,9 @@ impl Record<'_> {
                 number(mass),
                 "of 1; the rest is destroyed and created, and pairs are drawn of what is moved",
             );
+        }
+        if let Some(projection) = &self.projection {
+            projection.line(&mut summary);
         }
         let straight = &self.straightness;
         summary.line("renormalised entropy", number(straight.renormalised_entropy), "0 for a map, 1 for independent pairs");
@@ -142,12 +147,7 @@ impl Record<'_> {
             let remark = format!("pairs differ in them by {} of what independent ones do, in mean square", number(mismatch));
             summary.line("weight of conditions", number(weight), remark);
         }
-        let floor = straight.cfm_loss_floor;
-        let (floor, remark) = match floor.is_finite() {
-            true => (number(floor), than(straight.cfm_loss_floor_independent)),
-            false => ("–".into(), "one pair has none".into()),
-        };
-        summary.line("floor of the CFM loss", floor, remark);
+        straight.floor.line(&mut summary);
         if let (Some(used), Some(most)) = (self.targets_used, self.most_uses) {
             summary.line("targets used", count(used), format!("the most used one {}", counted(most as usize, "time")));
         }

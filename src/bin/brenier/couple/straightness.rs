@@ -5,17 +5,21 @@ use std::ops::Range;
 
 use brenier::backend::Device;
 use brenier::measure::Cloud;
-use brenier::metric::cfm_loss_floor;
 use brenier::metric::flag::{INDEPENDENT, MAP_COLLAPSED};
+use brenier::metric::{LossFloor, cfm_loss_floor};
 use brenier::transport::{ClassProblem, Outcome, PlanEntropy};
 use serde::Serialize;
 
 use super::batch::End;
 use super::condition::{Known, variance as condition_variance};
 use crate::Failure;
+use crate::output::{Summary, counted, number};
 
-/// Pairs that the floor of the loss is estimated on.
+/// Pairs that the floor of the loss is estimated on, and numbers of an end at most.
 const FLOOR_PAIRS: usize = 8192;
+const FLOOR_NUMBERS: usize = 1 << 23;
+/// Above this share of the squared distance by chance, neighbours are not near.
+const NEAR: f64 = 0.5;
 
 /// What the plans are worth for training, compared with independent pairs.
 #[derive(Serialize)]
@@ -30,12 +34,44 @@ pub struct Straightness {
     pub conditional_variance: f64,
     /// Var(x1).
     pub conditional_variance_independent: f64,
-    /// ∫E|u − E[u | x_t]|² dt.
-    pub cfm_loss_floor: f64,
-    pub cfm_loss_floor_independent: f64,
+    #[serde(flatten)]
+    pub floor: Floor,
     /// The share of the target's variance that the map of the plan keeps.
     #[serde(skip)]
     pub variance_kept: f64,
+}
+
+/// ∫E|u − E[u | x_t]|² dt of the pairs and of independent ones; null where the pairs do not tell it.
+#[derive(Serialize)]
+pub struct Floor {
+    pub cfm_loss_floor: Option<f64>,
+    pub cfm_loss_floor_se: Option<f64>,
+    pub cfm_loss_floor_independent: Option<f64>,
+    /// The squared distance of nearest neighbours at x_t, as a share of what it is by chance: above a half the floors are upper bounds.
+    pub neighbour_distance: Option<f64>,
+    /// Pairs that it is estimated on.
+    #[serde(skip)]
+    pairs: usize,
+}
+
+impl Floor {
+    /// Whether both are told.
+    pub fn is_told(&self) -> bool {
+        self.cfm_loss_floor.is_some() && self.cfm_loss_floor_independent.is_some()
+    }
+
+    /// The line of a summary.
+    pub fn line(&self, summary: &mut Summary) {
+        let (floor, remark) = match (self.cfm_loss_floor, self.cfm_loss_floor_independent) {
+            (Some(floor), Some(other)) => {
+                let bound = if self.neighbour_distance > Some(NEAR) { ", both at most: no pair has a near one" } else { "" };
+                (number(floor), format!("against {} for independent pairs{bound}", number(other)))
+            }
+            _ if self.pairs < 2 => ("–".into(), "one pair has none".into()),
+            _ => ("–".into(), format!("{} are too few to tell it in this dimension", counted(self.pairs, "pair"))),
+        };
+        summary.line("floor of the CFM loss", floor, remark);
+    }
 }
 
 impl Straightness {
@@ -44,6 +80,9 @@ impl Straightness {
         self.variance_kept < MAP_COLLAPSED || self.renormalised_entropy > INDEPENDENT
     }
 }
+
+/// The floor of one pair.
+const UNTOLD: LossFloor = LossFloor { value: None, standard_error: f64::NAN, distance: f64::NAN };
 
 /// What is gathered of the plans and pairs as they come.
 #[derive(Default)]
@@ -112,25 +151,40 @@ impl Gathered {
 
     /// Takes in a pair, whose target is a point of that number.
     pub fn pair(&mut self, x0: &[f64], x1: &[f64], target: u32) {
-        if self.x0.len() < FLOOR_PAIRS * x0.len() {
+        if self.x0.len() < (FLOOR_PAIRS * x0.len()).min(FLOOR_NUMBERS) {
             self.x0.extend_from_slice(x0);
             self.x1.extend_from_slice(x1);
             self.targets.push(target);
         }
     }
 
-    /// What all of them are worth.
+    /// What all of them are worth; the cost keeps the share `kept` of the target's variance.
     pub fn finish(
         &self,
-        (source, target): (&End, &End),
+        ends: (&End, &End),
         known: &Known,
-        device: &Device,
-        seed: u32,
+        kept: f64,
+        (device, seed): (&Device, u32),
     ) -> Result<Straightness, Failure> {
+        let (source, target) = ends;
+        let (entropy, renormalised_entropy) = self.entropy.unwrap_or((f64::NAN, f64::NAN));
+        Ok(Straightness {
+            entropy,
+            renormalised_entropy,
+            independent_cost: source.moments().independent_cost(target.moments()),
+            conditional_variance: self.conditional_variance,
+            variance_kept: self.variance_kept,
+            conditional_variance_independent: kept * target.moments().variance(),
+            floor: self.floors(target, known, device, seed)?,
+        })
+    }
+
+    /// The floors of the loss.
+    pub fn floors(&self, target: &End, known: &Known, device: &Device, seed: u32) -> Result<Floor, Failure> {
         let pairs = self.targets.len();
         let all: Vec<usize> = (0..pairs).collect();
         let (floor, of_independent) = match known {
-            Known::Nothing | Known::Costs(_) if pairs < 2 => (f64::NAN, f64::NAN),
+            Known::Nothing | Known::Costs(_) if pairs < 2 => (UNTOLD, UNTOLD),
             Known::Nothing | Known::Costs(_) => {
                 let of = |x1: &[f64]| cfm_loss_floor(&self.x0, x1, target.dim(), device);
                 (of(&self.x1)?, of(&target.independent(pairs, seed))?)
@@ -141,31 +195,33 @@ impl Gathered {
                 all.iter().for_each(|&k| of_class.entry(classes.target[self.targets[k] as usize]).or_default().push(k));
                 let told: Vec<&Vec<usize>> = of_class.values().filter(|pairs| pairs.len() > 1).collect();
                 let count: usize = told.iter().map(|pairs| pairs.len()).sum();
-                let mean = |shift| -> Result<f64, Failure> {
-                    let of = |pairs: &&Vec<usize>| Ok(pairs.len() as f64 * self.floor(pairs, known, shift, device)?);
-                    Ok(told.iter().map(of).sum::<Result<f64, Failure>>()? / count as f64)
+                let mean = |shift| -> Result<LossFloor, Failure> {
+                    let mut mean = LossFloor { value: (count > 0).then_some(0.0), standard_error: 0.0, distance: 0.0 };
+                    for pairs in &told {
+                        let (of, share) = (self.floor(pairs, known, shift, device)?, pairs.len() as f64 / count as f64);
+                        mean.value = mean.value.zip(of.value).map(|(sum, value)| sum + share * value);
+                        mean.standard_error = mean.standard_error.hypot(share * of.standard_error);
+                        mean.distance += share * of.distance;
+                    }
+                    Ok(mean)
                 };
                 (mean(0)?, mean(1)?)
             }
         };
-        let (entropy, renormalised_entropy) = self.entropy.unwrap_or((f64::NAN, f64::NAN));
-        Ok(Straightness {
-            entropy,
-            renormalised_entropy,
-            independent_cost: source.moments().independent_cost(target.moments()),
-            conditional_variance: self.conditional_variance,
-            variance_kept: self.variance_kept,
-            conditional_variance_independent: target.moments().variance(),
-            cfm_loss_floor: floor,
-            cfm_loss_floor_independent: of_independent,
+        Ok(Floor {
+            cfm_loss_floor: floor.value,
+            cfm_loss_floor_se: floor.value.map(|_| floor.standard_error),
+            cfm_loss_floor_independent: of_independent.value,
+            neighbour_distance: Some(floor.distance).filter(|distance| distance.is_finite()),
+            pairs,
         })
     }
 
     /// The floor of the loss of a conditional model on some of the pairs, neighbours being near in the condition as well; with a
     /// `shift` each x0 has the target of another of them, for which it was not chosen.
-    fn floor(&self, pairs: &[usize], known: &Known, shift: usize, device: &Device) -> Result<f64, Failure> {
+    fn floor(&self, pairs: &[usize], known: &Known, shift: usize, device: &Device) -> Result<LossFloor, Failure> {
         if pairs.len() < 2 {
-            return Ok(f64::NAN);
+            return Ok(UNTOLD);
         }
         let d = self.x0.len() / self.targets.len();
         let partner = |k: usize| pairs[(k + shift) % pairs.len()];
