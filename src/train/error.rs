@@ -47,11 +47,14 @@ pub enum TrainError {
         /// Pairs of a batch.
         batch: usize,
     },
-    /// Conditions that are numbers, under a plan between draws.
+    /// Conditions that the coupling does not know.
     #[error(
-        "a plan within the batch pairs by the points alone, which biases a model of conditions; write pairs with couple --conditions, and give them with --pairs"
+        "pairs by the points alone bias a model of conditions; write pairs with couple --conditions or --labels, and give them with --pairs"
     )]
     BlindPlan,
+    /// Cells of what has no points.
+    #[error("a semidiscrete coupling is one with points, and the target is a law; give a file of points")]
+    CellsOfLaw,
     /// Initial weights of a network of other widths.
     #[error("the network to start from has widths {found:?}, and training needs {needed:?}")]
     Start {

@@ -6,7 +6,7 @@ use crate::field::{ConditionError, Conditions};
 use crate::measure::{Cloud, Measure};
 use crate::random::{Philox, Stream};
 use crate::train::TrainError;
-use crate::transport::{GroundCost, Pairing, Problem, Sinkhorn};
+use crate::transport::{GroundCost, Pairing, Problem, Semidiscrete, Sinkhorn};
 use crate::watch::Watch;
 
 /// Where pairs come from.
@@ -28,7 +28,7 @@ pub struct Drawn<'a> {
     /// The conditions of the points of a finite target.
     pub told: Option<Told>,
     /// How they are paired.
-    pub coupling: Coupling,
+    pub coupling: Coupling<'a>,
     /// Of the draws.
     pub seed: u32,
     /// Where plans are solved.
@@ -36,8 +36,8 @@ pub struct Drawn<'a> {
 }
 
 /// How draws of source and target are paired.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Coupling {
+#[derive(Clone, Copy, Debug)]
+pub enum Coupling<'a> {
     /// By chance.
     Independent,
     /// By an entropic plan between `size` draws of either end (Tong et al. 2024, section 3.2; Zhang et al. 2025 for large ones), which
@@ -48,6 +48,9 @@ pub enum Coupling {
         /// ε as a share of c₀.
         share: f64,
     },
+    /// By a potential that was fitted to the source and the points of the target: each draw with the point of its cell (arXiv
+    /// 2509.25519).
+    Semidiscrete(&'a Semidiscrete),
 }
 
 /// Pairs made before, each drawn with the same chance.
@@ -174,6 +177,7 @@ impl<'a> PairSource<'a> {
             {
                 Err(TrainError::BlindPlan)
             }
+            Self::Drawn(Drawn { coupling: Coupling::Semidiscrete(_), told: Some(_), .. }) => Err(TrainError::BlindPlan),
             _ => Ok(()),
         }
     }
@@ -201,7 +205,11 @@ impl Drawing<'_> {
             PairSource::Stored(stored) => return Ok(stored.batch(count, step)),
             PairSource::Drawn(drawn) => drawn,
         };
-        let Coupling::Plan { size, share } = drawn.coupling else { return Ok(drawn.ends(count, step)) };
+        let (size, share) = match drawn.coupling {
+            Coupling::Independent => return Ok(drawn.ends(count, step)),
+            Coupling::Semidiscrete(coupling) => return drawn.in_cells(coupling, count, step),
+            Coupling::Plan { size, share } => (size, share),
+        };
         let steps = (size / count).max(1) as u32;
         let number = step / steps;
         if self.round.as_ref().is_none_or(|(kept, _)| *kept != number) {
@@ -241,6 +249,15 @@ impl Drawn<'_> {
                 Pairs { x0, x1, told: Vec::new() }
             }
         }
+    }
+
+    /// Draws of the source, each with the point of its cell.
+    fn in_cells(&self, coupling: &Semidiscrete, count: usize, step: u32) -> Result<Pairs, TrainError> {
+        let Measure::Finite(points) = self.target else { return Err(TrainError::CellsOfLaw) };
+        let x = self.source.sample(count, self.seed, Stream::Training, step.wrapping_mul(ENDS));
+        let rows = coupling.pair(&x, self.device)?;
+        let x1 = rows.iter().flat_map(|&row| points.row(row as usize)).copied().collect();
+        Ok(Pairs { x0: x.points().to_vec(), x1, told: Vec::new() })
     }
 
     /// `size` pairs of a plan between as many draws, in random order.

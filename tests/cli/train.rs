@@ -141,6 +141,11 @@ fn the_weights_do_not_depend_on_the_threads_and_pairs_of_a_plan_lower_the_loss()
     assert!(one != train("--seed 1").0);
     let (_, coupled) = train("--coupling minibatch");
     assert!(coupled < 0.6 * independent, "{coupled} {independent}");
+    let points: Vec<f64> = named("moons", None).unwrap().sample(600, 5, Stream::Metric, 0).points().to_vec();
+    write_npy(&folder.path().join("moons.npy"), &points, &[600, 2], Float::F64).unwrap();
+    let args = "train moons.npy --steps 60 --batch 128 --layers 2 --width 64 --coupling semidiscrete --out o";
+    let cells = brenier(folder.path(), args, 0).0["loss"].as_f64().unwrap();
+    assert!(cells < 0.6 * independent, "{cells} {independent}");
 }
 
 #[test]
@@ -175,6 +180,9 @@ fn data_are_split_and_what_cannot_be_learnt_is_refused_in_words() {
         ("train y.npy --pairs o --coupling minibatch", 2, "cannot be used with"),
         ("train y.npy --coupling sinkhorn --coupling-size 8 --batch 32 --steps 5", 1, "give --coupling-size 32 or more"),
         ("train y.npy --conditions y.npy --coupling minibatch --steps 5", 1, "write pairs with couple --conditions"),
+        ("train moons --coupling semidiscrete --steps 5", 2, "the target is a law"),
+        ("train y.npy --source y.npy --coupling semidiscrete --steps 5", 2, "the source is a file of points"),
+        ("train y.npy --labels classes.csv --coupling semidiscrete --steps 5", 1, "write pairs with couple --conditions"),
         ("train y.npy --method reflow --steps 5", 2, "name it with --model FILE"),
         ("train y.npy --method reflow --model o/model.safetensors --layers 2 --steps 5", 2, "leave --layers and --width out"),
         ("train y.npy --model o/model.safetensors --steps 5", 2, "--model is of --method reflow"),

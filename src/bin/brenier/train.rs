@@ -53,8 +53,9 @@ const WIDTH: u32 = 256;
 const LOOKS: usize = 20;
 /// Steps that a line of loss.csv is the mean of.
 const LINE: usize = 10;
-/// The part of a checkpoint with the weights.
+/// Parts of a checkpoint: the weights, and the potential of a semidiscrete coupling.
 const WEIGHTS: &str = "training";
+const POTENTIAL: &str = "potential";
 
 /// Train a network on data or a law, and judge what it makes
 ///
@@ -213,12 +214,16 @@ impl Train {
         let (source, target) = input::ends(session, (&self.source, None), (&self.target, None))?;
         let split = self.pairs.split(&target, seed)?;
         let mut trainer = self.trainer(&split.training, seed)?;
+        let is_fitted = self.pairing() == Pairing::Semidiscrete && self.pairs.pairs.is_none();
+        let fit = |checkpoint: &mut Checkpoint| self.pairs.fit((&source, &split), session, device, checkpoint.part(POTENTIAL));
+        let fitted = is_fitted.then(|| fit(checkpoint)).transpose()?;
+        let coupling = self.pairs.made(self.pairing(), self.batch, fitted.as_ref());
         let (pairs, mut unseen) = match &self.model {
             Some(model) => {
                 let pairs = reflow::pairs(self, (&mut trainer, model), (&source, &split), session, (device, checkpoint))?;
                 (pairs, split.unseen.clone())
             }
-            None => self.pairs.source((&source, &split), self.pairing(), (self.batch, seed), device)?,
+            None => self.pairs.source((&source, &split), coupling, seed, device)?,
         };
         let condition = pairs.told().map(|told| &told.condition);
         // What cannot be sampled is refused before it is trained.

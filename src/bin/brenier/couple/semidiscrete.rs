@@ -117,6 +117,11 @@ impl Couple {
         checkpoint: &mut Checkpoint,
     ) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
+        if !self.plan.is_half_squared() || self.plan.frees_marginals() {
+            return Err(flags::bad_usage(
+                "--semidiscrete pairs by the cost |x-y|²/2 with both marginals held; leave --cost, --class-costs, --reach and --tau out",
+            ));
+        }
         let Measure::Finite(cloud) = &target else {
             return Err(flags::bad_usage("--semidiscrete pairs draws with the points of a target file, and this one is a law"));
         };

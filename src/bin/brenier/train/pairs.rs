@@ -4,16 +4,21 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use brenier::backend::Device;
+use brenier::checkpoint::Part;
 use brenier::field::Conditions;
 use brenier::field::network::Condition;
 use brenier::io::{StoredPairs, read_pairs};
 use brenier::measure::Measure;
 use brenier::train::{Coupling, Drawn, PairSource, Stored, Told};
+use brenier::transport::{Ascent, Semidiscrete};
+use brenier::watch::{Progress, Watch};
 use clap::{Args, ValueEnum};
 
 use crate::condition;
+use crate::output::number;
+use crate::session::Session;
 use crate::transport::labels::labels;
-use crate::{Failure, flags, values};
+use crate::{Failure, flags, progress, signal, values};
 
 /// How pairs are made, or where they are.
 #[derive(Args)]
@@ -51,6 +56,8 @@ pub enum Pairing {
     Minibatch,
     /// By an entropic plan between --coupling-size draws, which serves several steps (Zhang et al. 2025)
     Sinkhorn,
+    /// By a potential that is fitted once to the source and the points trained on (arXiv 2509.25519)
+    Semidiscrete,
 }
 
 /// Draws of either end in a large plan.
@@ -133,27 +140,71 @@ impl PairFlags {
         Ok(Split { training: Measure::Finite(training), unseen, known, rows })
     }
 
-    /// Where the pairs of `source` and what is trained on come from, in batches of `batch`; and what the network will not have seen.
+    /// How draws are paired in batches of `batch`, where `fitted` is the potential of a semidiscrete coupling.
+    pub fn made<'a>(&self, pairing: Pairing, batch: u32, fitted: Option<&'a Semidiscrete>) -> Coupling<'a> {
+        let (share, batch) = (self.coupling_eps, batch as usize);
+        match (pairing, fitted) {
+            (Pairing::Semidiscrete, Some(fitted)) => Coupling::Semidiscrete(fitted),
+            (Pairing::Independent | Pairing::Semidiscrete, _) => Coupling::Independent,
+            (Pairing::Minibatch, _) => Coupling::Plan { size: batch, share },
+            (Pairing::Sinkhorn, _) => {
+                Coupling::Plan { size: self.coupling_size.map_or(SIZE.max(batch), |size| size as usize), share }
+            }
+        }
+    }
+
+    /// Where the pairs of `source` and what is trained on come from, if draws are paired by `coupling`; and what the network will not
+    /// have seen.
     pub fn source<'a>(
         &self,
         (source, split): (&'a Measure, &'a Split),
-        pairing: Pairing,
-        (batch, seed): (u32, u32),
+        coupling: Coupling<'a>,
+        seed: u32,
         device: &'a Device,
     ) -> Result<(PairSource<'a>, Unseen), Failure> {
         if let Some(folder) = &self.pairs {
             let (stored, unseen) = split.stored(read_pairs(folder)?, folder, seed)?;
             return Ok((PairSource::Stored(stored), unseen));
         }
-        let (share, batch) = (self.coupling_eps, batch as usize);
-        let coupling = match pairing {
-            Pairing::Independent => Coupling::Independent,
-            Pairing::Minibatch => Coupling::Plan { size: batch, share },
-            Pairing::Sinkhorn => Coupling::Plan { size: self.coupling_size.map_or(SIZE.max(batch), |size| size as usize), share },
-        };
         let told = split.known.as_ref().map(|known| known.select(&split.rows)?.told()).transpose()?;
         let drawn = Drawn { source, target: &split.training, told, coupling, seed, device };
         Ok((PairSource::Drawn(drawn), split.unseen.clone()))
+    }
+
+    /// The potential that pairs `source` with the points trained on.
+    pub fn fit(
+        &self,
+        (source, split): (&Measure, &Split),
+        session: &Session,
+        device: &Device,
+        kept: Part<'_>,
+    ) -> Result<Semidiscrete, Failure> {
+        let Measure::Finite(points) = &split.training else {
+            return Err(flags::bad_usage(
+                "--coupling semidiscrete pairs draws with points, and the target is a law; give a file of points",
+            ));
+        };
+        if matches!(source, Measure::Finite(_)) {
+            return Err(flags::bad_usage(
+                "--coupling semidiscrete pairs draws of a law, and the source is a file of points; use sinkhorn",
+            ));
+        }
+        let ascent = Ascent { seed: session.shared.seed, ..Ascent::default() };
+        let bar = progress::bar(session, "ascent", ascent.max_steps);
+        let tell = |now: Progress<'_>| {
+            bar.set_position(now.done as u64);
+            bar.set_message(now.value.map_or("ascent".into(), |error| format!("ascent, marginal error {}", number(error))));
+            !signal::interrupted()
+        };
+        let (coupling, fit) = ascent.fit(source, points, device, Watch::telling(&tell).keeping(kept))?;
+        bar.finish_and_clear();
+        if !fit.converged {
+            let error = number(fit.marginal_error);
+            session.note(&format!(
+                "the masses of the cells are off by as much as {error} (L1); couple --semidiscrete fits longer, for --pairs"
+            ));
+        }
+        Ok(coupling)
     }
 
     /// What is known of the points of the target.
