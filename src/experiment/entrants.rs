@@ -61,6 +61,10 @@ pub enum Mark {
     Up,
     /// A triangle that points down.
     Down,
+    /// A triangle that points left.
+    Left,
+    /// A triangle that points right.
+    Right,
 }
 
 const fn diffusion(name: &'static str, mark: Mark) -> Entrant {
@@ -91,8 +95,8 @@ pub const ENTRANTS: &[Entrant] = &[
     transport("ot-euler", Way::Method("fm-euler"), Mark::Down),
     transport("ot-heun", Way::Method("fm-heun"), Mark::Square),
     transport("displacement", Way::Map(&[EPS_TRANSPORT, EPS_COLLAPSED]), Mark::Disc),
-    trained("network-euler", "fm-euler", Mark::Disc),
-    trained("network-heun", "fm-heun", Mark::Square),
+    trained("network-euler", "fm-euler", Mark::Left),
+    trained("network-heun", "fm-heun", Mark::Right),
 ];
 
 impl Entrant {

@@ -19,6 +19,8 @@ impl Mark {
             Self::Diamond => format!("M{x:.1} {:.1}l5 5l-5 5l-5-5z", y - 5.0),
             Self::Up => format!("M{x:.1} {:.1}l4.6 8h-9.2z", y - 5.0),
             Self::Down => format!("M{x:.1} {:.1}l4.6-8h-9.2z", y + 5.0),
+            Self::Left => format!("M{:.1} {y:.1}l8 4.6v-9.2z", x - 5.0),
+            Self::Right => format!("M{:.1} {y:.1}l-8 4.6v-9.2z", x + 5.0),
         }
     }
 }

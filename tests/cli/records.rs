@@ -110,7 +110,8 @@ fn train_prints_and_writes_what_the_page_says() {
     let points: Vec<f64> = (0..60).map(f64::from).collect();
     write_npy(&folder.path().join("y.npy"), &points, &[60, 1], Float::F64).unwrap();
     let small = "train y.npy --steps 40 --batch 16 --layers 1 --width 8";
-    run(folder.path(), "couple normal:1 y.npy --n 60 --out pairs");
+    let mut couple = Command::cargo_bin("brenier").unwrap();
+    couple.current_dir(folder.path()).args("couple normal:1 y.npy --n 60 --out pairs".split(' ')).assert().success();
     agree("train", folder.path(), &[small, &format!("{small} --patience 20"), &format!("{small} --pairs pairs")], &[]);
 }
 

@@ -159,7 +159,7 @@ impl Couple {
             let plans = match &mut plans {
                 Some(plans) => plans,
                 none => {
-                    let classes = known.costs((&x, &y));
+                    let classes = known.costs((x, y));
                     let scale = self.plan.scale(&x.cloud, &y.cloud, classes.as_ref(), seed);
                     let problem = |eps| self.posed(Problem::new(&x.cloud, &y.cloud, eps)?, classes.clone());
                     let chosen = self.eps(&problem, scale, device, checkpoint)?;
