@@ -14,7 +14,7 @@
 //! ∂L/∂W_l = Σ (δ_l ḣ_{l−1}ᵀ + z̄_l h_{l−1}ᵀ)     ∂L/∂b_l = Σ z̄_l
 //! ```
 //!
-//! Six products of B × n × m a layer where a loss of F has three. [`ROWS`] rows go through the layers together; the sums over the
+//! Six products of B × n × m a layer where a loss of F has three. Some rows go through the layers together; the sums over the
 //! batch are taken block of weights by block of weights, rows in order, so that their bits do not depend on the threads.
 
 mod derivatives;
