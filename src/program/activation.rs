@@ -59,8 +59,9 @@ impl Activation {
     pub fn curvature(self, x: f64) -> f64 {
         // (x s(u(x)))″ with s the logistic function.
         let gated = |u: f64, rise: f64, bend: f64| {
-            let s = 1.0 / (1.0 + (-u).max(LEAST_LOG).exp());
-            s * (1.0 - s) * (2.0 * rise + x * ((1.0 - 2.0 * s) * rise * rise + bend))
+            // 1 − s would lose the digits of s(−u).
+            let [s, other] = [u, -u].map(logistic);
+            s * other * (2.0 * rise + x * ((other - s) * rise * rise + bend))
         };
         match self {
             Self::Relu => 0.0,

@@ -243,6 +243,9 @@ fn a_network_learns_each_class_and_all_of_them_from_any_pairs() {
     }
     let (_, said) = brenier(place, "sample o/model.safetensors --condition one-class.npy --guidance 2 --method ddim --out g", 0);
     assert!(!said.contains("error"), "{said}");
+    write_npy(&place.join("other.npy"), &normals(2000), &[2000, 1], Float::F64).unwrap();
+    let (_, said) = brenier(place, "train other.npy --pairs pairs --steps 5", 1);
+    assert!(said.contains("is not point") && said.contains("give the target that the pairs were made of"), "{said}");
     write_npy(&place.join("seven.npy"), &[7.0], &[1], Float::F64).unwrap();
     let (_, said) = brenier(place, "sample o/model.safetensors --condition seven.npy --out g", 1);
     assert!(said.contains("is the class 7; the classes are 0, 1"), "{said}");

@@ -1,6 +1,6 @@
 //! What is trained on and what is held out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use brenier::backend::Device;
@@ -245,10 +245,18 @@ impl Split {
             unseen.conditions = own.map(|known| known.values);
             return Ok((Stored { x0, x1, told, seed }, unseen));
         };
-        let mut is_trained = vec![false; 2 * self.rows.len()];
-        self.rows.iter().for_each(|&row| is_trained[row] = true);
-        let (rows, mut held): (Vec<usize>, Vec<usize>) =
-            (0..index.len()).partition(|pair| is_trained.get(index[*pair]) == Some(&true));
+        let trained: HashMap<usize, usize> = self.rows.iter().enumerate().map(|(place, row)| (*row, place)).collect();
+        let (rows, mut held): (Vec<usize>, Vec<usize>) = (0..index.len()).partition(|pair| trained.contains_key(&index[*pair]));
+        if let Measure::Finite(training) = &self.training {
+            let is_other = |pair: &&usize| !is_near(x1.row(**pair), training.row(trained[&index[**pair]]));
+            if let Some(pair) = rows.iter().find(is_other) {
+                return Err(format!(
+                    "{name}: x1 of pair {pair} is not point {} of the target; give the target that the pairs were made of",
+                    index[*pair]
+                )
+                .into());
+            }
+        }
         if rows.is_empty() {
             return Err(format!("{name}: none of its pairs has a target that is trained on; write more of them").into());
         }
@@ -291,4 +299,9 @@ impl Known {
     fn told(&self) -> Result<Told, Failure> {
         Ok(Told::new(self.condition.clone(), &self.values)?)
     }
+}
+
+/// Whether a point is `other` after it was written in single precision.
+fn is_near(point: &[f64], other: &[f64]) -> bool {
+    point.len() == other.len() && point.iter().zip(other).all(|(x, y)| (x - y).abs() <= 1e-6 * (1.0 + y.abs()))
 }
