@@ -35,7 +35,6 @@ impl Activation {
 
     /// Its derivative at `x`; of [`Activation::Relu`] 0 at 0.
     pub fn slope(self, x: f64) -> f64 {
-        let logistic = |x: f64| 1.0 / (1.0 + (-x).max(LEAST_LOG).exp());
         // (x s(u(x)))′ with s the logistic function.
         let gated = |u: f64, rise: f64| {
             let s = logistic(u);
@@ -82,6 +81,11 @@ impl Activation {
 
 /// About the logarithm of the least number that is not denormal.
 const LEAST_LOG: f64 = -700.0;
+
+/// 1/(1 + e^{−x}).
+fn logistic(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).max(LEAST_LOG).exp())
+}
 /// 2 √(2/π): ½ (1 + tanh u) = 1/(1 + e^{−2u}).
 pub(crate) const GELU_TANH: f64 = 1.595_769_121_605_730_8;
 pub(crate) const GELU_CUBE: f64 = 0.044_715;
