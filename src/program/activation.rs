@@ -86,6 +86,7 @@ const LEAST_LOG: f64 = -700.0;
 fn logistic(x: f64) -> f64 {
     1.0 / (1.0 + (-x).max(LEAST_LOG).exp())
 }
+
 /// 2 √(2/π): ½ (1 + tanh u) = 1/(1 + e^{−2u}).
 pub(crate) const GELU_TANH: f64 = 1.595_769_121_605_730_8;
 pub(crate) const GELU_CUBE: f64 = 0.044_715;
