@@ -34,7 +34,7 @@ def brenier(program, loss):
     def seconds(steps):
         command = [program, "train", "8gaussians", "--method", loss, "--steps", str(steps), "--batch", str(args.batch)]
         command += ["--threads", str(args.threads), "--out", folder.name, "--json", "--quiet"]
-        command += ["--coupling", "independent", "--contrast", "0"] if loss == "energy-matching" else []
+        command += ["--coupling", "independent", "--contrast-steps", "0"] if loss == "energy-matching" else []
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
         return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
