@@ -2,7 +2,9 @@
 
 Both are stopped by their steps, as many as --steps says, of --batch draws; OTT runs Adam on the hard assignment with its moving mean of the
 potential. The ruler is the same for both: the L1 error of the masses of the cells by 2^20 fresh draws, of which chance alone, with the
-right masses, would leave what the last line says. Times are of the processor, for OTT without its compilation.
+right masses, would leave what the last line says. Times are of the processor, for OTT without its compilation. They are not
+yet a margin: OTT's rate (--rate) is not tuned, its time includes its own last judgement, and the draws of brenier, not those of OTT, include
+the ones that judge.
 """
 
 import argparse, json, os, platform, resource, subprocess, tempfile, time
