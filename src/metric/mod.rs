@@ -43,7 +43,7 @@ pub use kernel::{Estimator, energy_distance, median_of_pairs, mmd_squared};
 pub use memorisation::{Memorisation, memorisation};
 pub use modes::{Modes, mode_weights};
 pub use moments::{mean_distance, variance_ratio};
-pub use nearest::{median_distance, nearest};
+pub use nearest::{distances, median_distance, nearest};
 pub use pair_blocks::{PairDistances, pair_distances};
 pub use resample::Estimate;
 pub use ruler::{Reading, Ruler};

@@ -43,7 +43,7 @@ pub struct LossFloor {
     pub value: Option<f64>,
     /// Its standard error, of groups of pairs.
     pub standard_error: f64,
-    /// ρ, the mean of all times: of more than about a half no pair has a neighbour near, and the value is no more than an upper bound.
+    /// ρ, averaged over the times. Above about a half, no pair has a near neighbour and the value is only an upper bound.
     pub distance: f64,
 }
 

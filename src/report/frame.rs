@@ -12,6 +12,7 @@ const PAGE_STYLE: &str = include_str!("page.css");
 pub(super) fn render(page: &str, figures: &[Figure], values: Value) -> Result<String, ReportError> {
     let mut environment = Environment::new();
     environment.add_template("base.html", include_str!("base.html"))?;
+    environment.add_template("facts.html", include_str!("facts.html"))?;
     environment.add_template("panels.html", include_str!("panels.html"))?;
     environment.add_template("page.html", page)?;
     let figures: Vec<Value> = figures

@@ -96,7 +96,8 @@ fn loss(training: &Training<'_>) -> Option<Figure> {
 
 /// The held-out divergence while the network was trained.
 fn looks(training: &Training<'_>, steps: Axis) -> Option<Panel> {
-    let points: Vec<(f64, f64)> = training.looks.iter().map(|(step, value)| (*step as f64, *value)).collect();
+    let seen = training.looks.iter().filter(|(_, value)| value.is_finite());
+    let points: Vec<(f64, f64)> = seen.map(|(step, value)| (*step as f64, *value)).collect();
     let scale = if points.iter().all(|p| p.1 > 0.0) { Scale::Log } else { Scale::Linear };
     let y = Axis::around("divergence to held-out points", scale, points.iter().map(|p| p.1))?;
     let mut chart = Chart::new(FRAME, "Held-out divergence", steps, y);

@@ -8,9 +8,8 @@
 
 use rayon::prelude::*;
 
-use crate::backend::Real;
 use crate::backend::cpu::Isa;
-use crate::backend::cpu::lane::{Kernel, Lane, Simd, load_part, steps, store_part};
+use crate::backend::cpu::lane::{Kernel, Lane, Simd, constant, load_part, steps, store_part};
 use crate::checkpoint::Part;
 
 /// Decay of the mean gradient, of the mean square, and ε.
@@ -174,11 +173,6 @@ impl<T: Simd> Kernel<T> for Update<'_, T> {
 #[inline(always)]
 fn toward<L: Lane>(old: L, new: L, decay: f64) -> L {
     new.sub(old).mul_add(constant(1.0 - decay), old)
-}
-
-#[inline(always)]
-fn constant<L: Lane>(x: f64) -> L {
-    L::splat(L::Elem::from_f64(x))
 }
 
 #[cfg(test)]

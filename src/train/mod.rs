@@ -10,24 +10,24 @@
 //! A potential is learnt by [`EnergyMatching`].
 //!
 //! Gradients are by reverse mode over the layers ([`Tape`](crate::backend::cpu::tape::Tape)), steps by Adam with clipped gradients and a
-//! falling rate ([`Adam`]), and the network kept is the running mean of the weights. All of it runs on the processor, in the precision of the device. Rows of a
-//! batch are independent and the sums over them have one order, so the weights are the same to the bit on any number of threads, and
-//! a run that was interrupted goes on as if it had not been.
+//! falling rate ([`Adam`]), and the network kept is the running mean of the weights. All of it runs on the processor, in the precision of
+//! the device. Rows of a batch are independent and the sums over them have one order, so the weights are the same to the bit on any
+//! number of threads, and a run that was interrupted goes on as if it had not been.
 
 pub mod adam;
 pub mod energy;
 pub mod error;
 pub mod objective;
 pub mod pairs;
-pub mod perceptron;
 #[cfg(test)]
 mod tests;
 pub mod trainer;
+pub mod widths;
 
 pub use adam::Adam;
 pub use energy::EnergyMatching;
 pub use error::TrainError;
 pub use objective::Objective;
 pub use pairs::{Coupling, Drawing, Drawn, PairSource, Pairs, Stored, Told};
-pub use perceptron::{Perceptron, Widths};
 pub use trainer::{Looks, Trained, Trainer};
+pub use widths::Widths;

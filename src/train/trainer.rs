@@ -14,7 +14,7 @@ use crate::random::{Philox, Stream};
 use crate::train::adam::{Adam, Rate};
 use crate::train::energy::Batch;
 use crate::train::pairs::{DROPPED, times};
-use crate::train::{Coupling, Drawn, Objective, PairSource, Pairs, Perceptron, Told, TrainError, Widths};
+use crate::train::{Coupling, Drawn, Objective, PairSource, Pairs, Told, TrainError, Widths};
 use crate::watch::{Progress, Watch};
 
 /// How a network is trained.
@@ -97,11 +97,11 @@ impl Trainer {
         let [d, _] = pairs.dims();
         let condition = pairs.told().map(|told| &told.condition);
         self.check(condition).map_err(plain)?;
-        let perceptron = self.perceptron(d, condition);
-        let initial = self.weights::<T>(&perceptron).map_err(plain)?;
+        let widths = self.widths(d, condition);
+        let initial = self.weights::<T>(&widths).map_err(plain)?;
         let rate = Rate { rate: self.rate, steps: self.steps, clip: self.clip, decay: self.decay };
         let mut adam = watch.kept().and_then(Adam::kept).unwrap_or_else(|| Adam::new(initial));
-        let mut tape = Tape::new(&perceptron.widths.0, perceptron.activation);
+        let mut tape = Tape::new(&widths.0, self.activation);
         let mut drawing = pairs.drawing();
         let mut losses = watch.array(LOSSES).unwrap_or_default().to_vec();
         let mut looked = Looked::kept(&watch);
@@ -124,20 +124,20 @@ impl Trainer {
             let loss = self.loss(&mut tape, &adam, (&drawn, pairs.told())).map_err(plain)?;
             if !(loss.is_finite() && adam.step(&tape.gradient, &rate).is_finite()) {
                 let why = TrainError::NotFinite { step: adam.steps + 1 };
-                let network = self.network(&perceptron, &adam.mean, condition).ok();
+                let network = self.network(&widths, &adam.mean, condition).ok();
                 return Err((why, network.map(|network| Box::new(Trained { network, losses, looks: looked.values }))));
             }
             losses.push(loss);
             if let Some(looks) = looks.filter(|looks| adam.steps.is_multiple_of(looks.every)) {
-                let network = self.network(&perceptron, &adam.mean, condition).map_err(plain)?;
+                let network = self.network(&widths, &adam.mean, condition).map_err(plain)?;
                 looked.add(adam.steps, (looks.value)(&network).map_err(plain)?, &adam.mean);
             }
         }
         // What follows may be interrupted, and the steps need not be made again.
         watch.close(|part| keep(&adam, &losses, &looked, part));
         let network = match looked.best.is_empty() {
-            true => self.network(&perceptron, &adam.mean, condition),
-            false => self.network(&perceptron, &looked.best, condition),
+            true => self.network(&widths, &adam.mean, condition),
+            false => self.network(&widths, &looked.best, condition),
         };
         Ok(Trained { network: network.map_err(plain)?, losses, looks: looked.values })
     }
@@ -205,17 +205,13 @@ impl Trainer {
         Ok(tape.regress(weights, &inputs, &wanted))
     }
 
-    fn perceptron(&self, d: usize, condition: Option<&Condition>) -> Perceptron {
-        Perceptron { widths: self.widths(d, condition), activation: self.activation }
-    }
-
     /// The initial weights.
-    fn weights<T: Real>(&self, perceptron: &Perceptron) -> Result<Vec<T>, TrainError> {
-        let Some(start) = &self.start else { return Ok(perceptron.widths.initial(self.seed)) };
+    fn weights<T: Real>(&self, widths: &Widths) -> Result<Vec<T>, TrainError> {
+        let Some(start) = &self.start else { return Ok(widths.initial(self.seed)) };
         let found: Vec<usize> =
             start.layers().first().map(Layer::inputs).into_iter().chain(start.layers().iter().map(Layer::outputs)).collect();
-        if found != perceptron.widths.0 {
-            return Err(TrainError::Start { found, needed: perceptron.widths.0.clone() });
+        if found != widths.0 {
+            return Err(TrainError::Start { found, needed: widths.0.clone() });
         }
         Ok(start.layers().iter().flat_map(|layer| layer.weight.iter().chain(&layer.bias)).map(|w| T::from_f64(*w)).collect())
     }
@@ -252,17 +248,12 @@ impl Trainer {
     /// [`TrainError::Network`] where a layer has no outputs, [`TrainError::Energy`] of a potential under conditions.
     pub fn initial(&self, d: usize, condition: Option<&Condition>) -> Result<Network, TrainError> {
         self.check(condition)?;
-        let perceptron = self.perceptron(d, condition);
-        self.network(&perceptron, &self.weights::<f64>(&perceptron)?, condition)
+        let widths = self.widths(d, condition);
+        self.network(&widths, &self.weights::<f64>(&widths)?, condition)
     }
 
-    fn network<T: Real>(
-        &self,
-        perceptron: &Perceptron,
-        weights: &[T],
-        condition: Option<&Condition>,
-    ) -> Result<Network, TrainError> {
-        let (layers, condition) = (perceptron.widths.named(weights), condition.cloned());
+    fn network<T: Real>(&self, widths: &Widths, weights: &[T], condition: Option<&Condition>) -> Result<Network, TrainError> {
+        let (layers, condition) = (widths.named(weights), condition.cloned());
         let output = self.objective.output();
         let time = (output != Output::Energy).then(|| self.time.clone());
         Ok(Network::conditional(layers, self.activation, time, output, self.schedule.clone(), condition)?)

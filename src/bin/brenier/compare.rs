@@ -156,12 +156,8 @@ impl Compare {
             folder.clear(&["rows.csv", "report.html"])?;
             folder.clear_in("samples", |name| name.ends_with(".npy"))?;
             folder.clear_in(".", |name| name.starts_with("times-") && name.ends_with(".npy"))?;
-            folder.text("report.html", &report.html)?;
+            folder.report(&report)?;
             folder.text("rows.csv", &report.rows_csv)?;
-            for figure in &report.figures {
-                folder.text(&format!("figures/{}.svg", figure.name), &figure.svg)?;
-                folder.text(&format!("figures/{}.csv", figure.name), &figure.csv)?;
-            }
             for (row, samples) in comparison.record.rows.iter().zip(&comparison.samples) {
                 let shape = [samples.len(), samples.dim()];
                 folder.array(&format!("samples/{}-{}.npy", row.label, row.steps), samples.points(), &shape, session.float())?;

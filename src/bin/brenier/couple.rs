@@ -5,7 +5,6 @@ mod condition;
 mod project;
 mod record;
 mod semidiscrete;
-mod shards;
 mod straightness;
 mod worth;
 
@@ -17,12 +16,13 @@ use brenier::checkpoint::{Checkpoint, Part};
 use brenier::metric::Flag;
 use brenier::transport::{ClassPairing, ClassPairs, ClassProblem, CostScale, LabelCost, Outcome, Problem, TransportError};
 use brenier::watch::{Progress, Residual, Watch};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::ProgressBar;
 
 use crate::entropic::PlanFlags;
 use crate::output::number;
 use crate::session::Session;
+use crate::shards::{self, Format, Shards};
 use crate::solver::{Chosen, too_large};
 use crate::{Failure, flags, input, memory, progress, signal, values};
 use batch::{Batch, End};
@@ -30,7 +30,6 @@ use condition::KnownFlags;
 use project::{Project, Projected};
 use record::{Plans, Record};
 use semidiscrete::SemidiscreteFlags;
-use shards::Shards;
 use straightness::Gathered;
 use worth::{ClassSums, Worth};
 
@@ -93,15 +92,6 @@ pub struct Couple {
     ends: input::Ends,
 }
 
-/// A format of several arrays a file.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Format {
-    /// numpy's archive
-    Npz,
-    /// As PyTorch users like it
-    Safetensors,
-}
-
 impl Couple {
     /// Draws the pairs.
     pub fn run(&self, session: &Session) -> Result<ExitCode, Failure> {
@@ -130,7 +120,7 @@ impl Couple {
         }
         let (d, whole) = (source.dim(), source.is_whole() && target.is_whole());
         let pairs = self.pairs.unwrap_or(source.len() as u64);
-        let shard = self.shard.map_or_else(|| 65_536.min((1usize << 25).div_ceil(d)), |rows| rows as usize);
+        let shard = shards::rows(self.shard, d);
         // Both ends in f64 and in the precision of the run, with the columns of the soft-min; a round of draws; a file.
         let held = (source.len() + target.len()) * (4 * (d + known.width()) + 8)
             + 6 * (source.len().max(1 << 20))
@@ -208,7 +198,7 @@ impl Couple {
                     gathered.pair(x0, x1, target);
                     sums.add(class, x0);
                     let (label, condition) = (class.or(known.label(target)), known.condition(target));
-                    shards.push((x.index(i), x0), (target, x1), label, condition)?;
+                    shards.push([x0, x1], Some([x.index(i), target]), label, condition)?;
                     bar.inc(1);
                 }
             }

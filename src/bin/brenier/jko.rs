@@ -123,12 +123,8 @@ impl Jko {
         if let Some(folder) = &folder {
             folder.clear(&["particles.npy", "weights.npy", "steps.csv", "report.html"])?;
             let report = report::draw_descent(&found, [&self.source, &self.target])?;
-            folder.text("report.html", &report.html)?;
+            folder.report(&report)?;
             folder.text("steps.csv", &report.rows_csv)?;
-            for figure in &report.figures {
-                folder.text(&format!("figures/{}.svg", figure.name), &figure.svg)?;
-                folder.text(&format!("figures/{}.csv", figure.name), &figure.csv)?;
-            }
             folder.array("particles.npy", state.points(), &[state.len(), state.dim()], session.float())?;
             if let Some(weights) = state.weights() {
                 folder.array("weights.npy", weights, &[weights.len()], Float::F64)?;

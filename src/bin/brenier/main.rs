@@ -26,6 +26,7 @@ mod sample;
 mod schedule;
 mod selftest;
 mod session;
+mod shards;
 mod signal;
 mod solver;
 mod threads;

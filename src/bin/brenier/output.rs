@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use brenier::io::{Float, NamedArray, Numbers, check_folder, write_arrays, write_npy, write_text};
 use brenier::metric::Flag;
+use brenier::report::Report;
 use clap::builder::styling::AnsiColor;
 
 use crate::{Failure, signal};
@@ -122,6 +123,16 @@ impl Folder {
             if entry.file_name().to_str().is_some_and(&is_own) {
                 fs::remove_file(entry.path()).map_err(refused)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Writes a page, and its figures into the folder of that name.
+    pub fn report(&self, report: &Report) -> Result<(), Failure> {
+        self.text("report.html", &report.html)?;
+        for figure in &report.figures {
+            self.text(&format!("figures/{}.svg", figure.name), &figure.svg)?;
+            self.text(&format!("figures/{}.csv", figure.name), &figure.csv)?;
         }
         Ok(())
     }

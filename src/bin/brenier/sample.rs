@@ -1,22 +1,21 @@
 //! `brenier sample`: particles moved from noise to data by a named method over an exact field.
 
 mod explain;
-mod pairs;
+mod inputs;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use brenier::backend::{Device, Noise};
 use brenier::checkpoint::Checkpoint;
-use brenier::field::{Classes, Field};
-use brenier::io::{Float, read_array, read_text};
+use brenier::field::{Conditions, Field};
+use brenier::io::Float;
 #[cfg(feature = "image")]
 use brenier::io::{PictureFormat, encode_picture, grid};
-use brenier::measure::Measure;
 use brenier::metric::Flag;
-use brenier::path::{Level, Schedule, Spacing, check_times};
+use brenier::path::{Level, Schedule, Spacing};
 use brenier::program::Program;
 use brenier::random::{Philox, Stream};
 use brenier::sampler::likelihood::usual_probes;
@@ -28,17 +27,17 @@ use brenier::watch::{Progress, Watch};
 use clap::Args;
 use serde::Serialize;
 
-use crate::condition::{ConditionFlags, Under, by_class, without_conditions};
-use crate::model::{COMMAND, ModelFlags, is_model};
+use crate::condition::ConditionFlags;
+use crate::model::{COMMAND, ModelFlags};
 use crate::output::{Folder, Summary, count, number, seconds};
 use crate::session::Session;
-use crate::{Failure, flags, input, memory, progress, signal, values};
+use crate::shards::{self, Format, Shards};
+use crate::{Failure, flags, memory, progress, signal, values};
 use explain::Explained;
+use inputs::{read_noise, read_times};
 
 /// Particles of the whole run when neither --n nor --start says how many.
 const DEFAULT_N: u32 = 4096;
-/// Draws that stand for a law where points are needed.
-const LAW_DRAWS: u32 = 4096;
 /// The error of the prior, in units of the first level's sigma, above which the samples are said to keep it.
 const SHORT_OF_NOISE: f64 = 0.1;
 /// Where results go unless --out says, and the part of a checkpoint with the particles under way.
@@ -236,7 +235,6 @@ impl Sample {
             }
             _ => field,
         };
-        let within = particles.start as usize..particles.end as usize;
         let rows = |whole: &[f64]| whole[particles.start as usize * d..particles.end as usize * d].to_vec();
         let start = match &whole {
             Some(whole) => rows(whole),
@@ -286,9 +284,9 @@ impl Sample {
             folder.clear(&["samples.npy", "samples.png", "trajectory.npy", "steps.npy", "log_p.npy", "log_p_error.npy"])?;
             let shape = field.shape();
             folder.array("samples.npy", &samples, &[&[particles.len()], &shape[..]].concat(), session.float())?;
-            let own = self.pairs.then(|| conditions.as_ref().map(|all| all.of_particles(within.clone())).transpose());
-            if let Some(own) = own.transpose()? {
-                pairs::write((&starts, &samples), d, own.as_ref(), folder, session.float())?;
+            if self.pairs {
+                let shards = Shards::new(Some(folder), Format::Npz, shards::rows(None, d), d, session.float())?;
+                write_pairs(shards, (&starts, &samples), (conditions.as_ref(), particles.start as usize))?;
             }
             show(&samples, &shape, field.schedule().is_some(), folder)?;
             if self.trajectory {
@@ -412,51 +410,6 @@ impl Sample {
         self.field.as_deref().or(self.model.command()).unwrap_or_default()
     }
 
-    /// The field of the law or of the data, or the model, under conditions or none.
-    fn read_field(&self, session: &Session) -> Result<Under, Failure> {
-        let (path, name) = (Path::new(self.name()), self.name().to_owned());
-        let labels = self.condition.labels()?;
-        let refuse_labels = || match labels {
-            Some(_) => Err(flags::bad_usage(format!(
-                "--labels are the classes of the points in a file of data, and {name} is not one; leave --labels out"
-            ))),
-            None => Ok(()),
-        };
-        if self.model.command().is_some() {
-            refuse_labels()?;
-        }
-        if let Some(under) = self.model.serve(self.schedule.as_deref(), session)? {
-            return Ok(under);
-        }
-        if is_model(path)? {
-            refuse_labels()?;
-            return self.model.open(path, self.schedule.as_deref(), session);
-        }
-        self.model.refuse(path)?;
-        match input::measure(session, &name, None, None)? {
-            Measure::Law(law) => {
-                refuse_labels()?;
-                Ok(by_class(Field::Mixture(law.clone()), name, move |given| Classes::of_mixture(&law, given)))
-            }
-            Measure::Finite(cloud) => match labels {
-                Some(labels) => {
-                    Ok(by_class(Field::DataSet(cloud.clone()), name, move |given| Classes::of_data(&cloud, &labels, given)))
-                }
-                None => {
-                    let why = "has no classes to condition on; give those of its points with --labels FILE";
-                    Ok(without_conditions(Field::DataSet(cloud), name, why))
-                }
-            },
-            shape @ Measure::Shape(_) => {
-                refuse_labels()?;
-                let drawn = input::cloud(shape, LAW_DRAWS, session.shared.seed, 1)?;
-                let draws = count(drawn.len());
-                session.note(&format!("{name} has no field in closed form: this is the field of {draws} draws of it"));
-                Ok(without_conditions(Field::DataSet(drawn), name, "has no classes to condition on; leave --condition out"))
-            }
-        }
-    }
-
     /// Whether the first level is so clean that N(0, sigma² I) is not where the particles of the data are there, and says so.
     fn is_short_of_noise(&self, field: &Field, first: Level, session: &Session) -> bool {
         let error = prior_error(field, first);
@@ -471,28 +424,24 @@ impl Sample {
         }
         is_short
     }
+}
 
-    /// The start points of the whole run, n × d.
-    fn read_start(&self, session: &Session, path: &Path, d: usize) -> Result<Vec<f64>, Failure> {
-        let name = path.display();
-        let points = match input::measure(session, &path.to_string_lossy(), None, Some(d))? {
-            Measure::Finite(cloud) if cloud.dim() == d => cloud,
-            Measure::Finite(cloud) => {
-                let found = cloud.dim();
-                return Err(
-                    format!("{name}: its points have dimension {found}; start points are n x {d}, one row a particle").into()
-                );
-            }
-            _ => return Err(format!("{name} is a law; give a file of start points, n x {d}, one row a particle").into()),
-        };
-        let rows = points.len();
-        match self.n {
-            Some(n) if n as usize != rows => {
-                Err(format!("{name}: {rows} start points for --n {n} particles; leave --n out, or give as many").into())
-            }
-            _ => Ok(points.points().to_vec()),
-        }
+/// Writes where the particles from `first` on start and end, n × d, with the class or the condition of each.
+fn write_pairs(
+    mut shards: Shards<'_>,
+    (starts, ends): (&[f64], &[f64]),
+    (conditions, first): (Option<&Conditions>, usize),
+) -> Result<(), Failure> {
+    let d = shards.dim();
+    let is_class = |value: &f64| (0.0..4e9).contains(value) && value.fract() == 0.0;
+    let of = |particle| conditions.map_or(&[][..], |all| all.of(particle));
+    let are_classes = conditions.is_some_and(|all| all.width() == 1 && (0..all.len()).all(|i| is_class(&all.of(i)[0])));
+    for (i, (x0, x1)) in starts.chunks_exact(d).zip(ends.chunks_exact(d)).enumerate() {
+        let condition = of(first + i);
+        let (class, condition) = if are_classes { (Some(condition[0] as u32), &[][..]) } else { (None, condition) };
+        shards.push([x0, x1], None, class, condition)?;
     }
+    shards.finish().map(drop)
 }
 
 /// Draws samples that are pictures side by side: from −1 to 1 those of a model, others from their least to their greatest number.
@@ -522,33 +471,4 @@ fn balanced() -> String {
 /// An option that the method does not take is bad usage.
 fn of_options(error: CourseError) -> Failure {
     if error.is_of_options() { flags::bad_usage(error) } else { error.into() }
-}
-
-/// The times of a grid: an array, or a text of one number a line.
-fn read_times(path: &Path) -> Result<Vec<f64>, Failure> {
-    let name = path.display();
-    let times = if path.extension().is_some_and(|ending| ending == "npy") {
-        read_array(path, "times")?.values
-    } else {
-        let number = |(line, text): (usize, &str)| {
-            let why = || {
-                format!("{name}: line {line} holds {text:?}, which is not a number; a file of times has one a line, from 0 to 1")
-            };
-            text.parse::<f64>().map_err(|_| Failure::from(why()))
-        };
-        let text = read_text(path)?;
-        let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
-        lines.filter(|(_, line)| !line.is_empty()).map(number).collect::<Result<_, _>>()?
-    };
-    check_times(&times).map_err(|error| format!("{name}: {error}"))?;
-    Ok(times)
-}
-
-/// The noise of the whole run, draws × n × d.
-fn read_noise(path: &Path, n: usize, d: usize) -> Result<Vec<f64>, Failure> {
-    let array = read_array(path, "noise")?;
-    match array.shape[..] {
-        [_, rows, ref point @ ..] if rows == n && point.iter().product::<usize>() == d => Ok(array.values),
-        _ => Err(format!("{}: the array has shape {:?}; noise is draws x {n} x {d}", path.display(), array.shape).into()),
-    }
 }

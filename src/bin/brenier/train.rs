@@ -175,6 +175,7 @@ impl Train {
 
     /// Refuses flags that the method does not look at.
     fn check(&self) -> Result<(), Failure> {
+        self.pairs.check(self.pairing())?;
         let refuse = |flag: &str, why: &str| Err(flags::bad_usage(format!("{flag} is of --method {why}; leave it out")));
         let of_score = [("--schedule", self.schedule.is_some()), ("--prediction", self.prediction.is_some())];
         if let (true, Some((flag, _))) = (self.method.is_flow(), of_score.into_iter().find(|(_, given)| *given)) {

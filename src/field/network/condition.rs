@@ -2,7 +2,7 @@
 
 use crate::field::{ConditionError, Conditions, Network};
 
-/// What the last inputs of the first layer mean. All of them zero is no condition.
+/// What the last inputs of the first layer mean; zeros stand for no condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// A 1 in the place of the class among these, and zeros.

@@ -186,6 +186,12 @@ pub fn transpose<T: Real>(x: &[T], d: usize, rows: Range<usize>, width: usize, o
     }
 }
 
+/// x in every lane.
+#[inline(always)]
+pub fn constant<L: Lane>(x: f64) -> L {
+    L::splat(L::Elem::from_f64(x))
+}
+
 /// The first N numbers of `from`, and zeros beyond its end.
 #[inline(always)]
 pub fn load_part<L: Lane>(from: &[L::Elem]) -> L {

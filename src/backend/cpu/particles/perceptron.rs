@@ -10,7 +10,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, LOG2_E};
 use rayon::prelude::*;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::cpu::lane::{Aligned, Isa, Kernel, Lane, Simd, both, steps, transpose};
+use crate::backend::cpu::lane::{Aligned, Isa, Kernel, Lane, Simd, both, constant, steps, transpose};
 use crate::backend::{Dense, Real, Rows};
 use crate::program::{Activation, GELU_CUBE, GELU_TANH};
 
@@ -222,9 +222,4 @@ fn activate<L: Lane, const A: u8>(x: L) -> L {
 #[inline(always)]
 fn one_and_exp<L: Lane>(u: L) -> L {
     u.mul(constant(-LOG2_E)).min(constant(126.0)).exp2().add(constant(1.0))
-}
-
-#[inline(always)]
-fn constant<L: Lane>(x: f64) -> L {
-    L::splat(L::Elem::from_f64(x))
 }

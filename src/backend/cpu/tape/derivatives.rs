@@ -11,7 +11,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E};
 
 use crate::backend::Real;
 use crate::backend::cpu::Isa;
-use crate::backend::cpu::lane::{Kernel, Lane, Simd, load_part, log2, steps, store_part};
+use crate::backend::cpu::lane::{Kernel, Lane, Simd, constant, load_part, log2, steps, store_part};
 use crate::program::{Activation, GELU_CUBE, GELU_TANH};
 
 /// `z ← a(z)`, with a′(z) in `slopes` and a″(z) in `curves`, where that is not empty.
@@ -145,11 +145,6 @@ fn logistic<L: Lane>(u: L) -> [L; 2] {
     let exp = constant::<L>(126.0).min(u.mul(constant(-LOG2_E))).exp2();
     let s = constant::<L>(1.0).div(exp.add(constant(1.0)));
     [s, exp.mul(s)]
-}
-
-#[inline(always)]
-fn constant<L: Lane>(x: f64) -> L {
-    L::splat(L::Elem::from_f64(x))
 }
 
 #[cfg(test)]

@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use super::batch::End;
 use super::condition::Known;
 use super::project::Projected;
-use super::shards::Shards;
 use super::straightness::{Floor, Gathered};
 use super::{Couple, FOLDER};
 use crate::output::{Summary, count, number};
 use crate::session::Session;
+use crate::shards::{self, Shards};
 use crate::{Failure, flags, memory, progress, signal};
 
 /// The file of the potential.
@@ -38,6 +38,29 @@ const NUMBERS: usize = 1 << 23;
 /// Draws that tell one law from another.
 const TOLD: usize = 16;
 
+/// Flags of a plan, which a potential does without.
+const OF_PLANS: [&str; 19] = [
+    "eps",
+    "blur",
+    "entropy",
+    "without_replacement",
+    "labels",
+    "conditions",
+    "cost",
+    "convention",
+    "plain",
+    "storage",
+    "start_subsample",
+    "start_from",
+    "class_costs",
+    "reach",
+    "reach_source",
+    "reach_target",
+    "tau",
+    "tau_source",
+    "tau_target",
+];
+
 /// A potential that pairs any draw.
 #[derive(Args)]
 #[command(next_help_heading = "Semidiscrete")]
@@ -45,11 +68,10 @@ pub struct SemidiscreteFlags {
     /// Fit one potential g to the source, a law, and the points of the target by stochastic ascent on fresh draws, --batch a step
     /// [default: 1024], in --max-iter steps at most; then every pair is a fresh draw of the source and the point that g gives it. --tol
     /// is the L1 error of the target's masses, as it is bounded by chi-squared [default: 0.1]. The folder also gets g.npy
-    #[arg(long, conflicts_with_all = ["eps", "blur", "entropy", "without_replacement", "labels", "conditions"])]
+    #[arg(long, conflicts_with_all = OF_PLANS)]
     pub semidiscrete: bool,
     /// Draw pairs by the potential that --semidiscrete left in a folder, for the same source and target
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["semidiscrete", "eps", "blur", "entropy", "without_replacement", "labels",
-        "conditions", "batch", "project", "tol", "max_iter"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = OF_PLANS.iter().copied().chain(["semidiscrete", "batch", "project", "tol", "max_iter"]))]
     pub from: Option<PathBuf>,
 }
 
@@ -117,11 +139,6 @@ impl Couple {
         checkpoint: &mut Checkpoint,
     ) -> Result<ExitCode, Failure> {
         let seed = session.shared.seed;
-        if !self.plan.is_half_squared() || self.plan.frees_marginals() {
-            return Err(flags::bad_usage(
-                "--semidiscrete pairs by the cost |x-y|²/2 with both marginals held; leave --cost, --class-costs, --reach and --tau out",
-            ));
-        }
         let Measure::Finite(cloud) = &target else {
             return Err(flags::bad_usage("--semidiscrete pairs draws with the points of a target file, and this one is a law"));
         };
@@ -133,7 +150,7 @@ impl Couple {
         }
         let (m, d) = (cloud.len(), cloud.dim());
         let pairs = self.pairs.unwrap_or(m as u64);
-        let shard = self.shard.map_or_else(|| 65_536.min((1usize << 25).div_ceil(d)), |rows| rows as usize);
+        let shard = shards::rows(self.shard, d);
         let here = DRAWS.min((NUMBERS / d).max(1)).min(pairs as usize);
         let wide = self.project.map_or(d, |project| project.dim().min(d));
         let batch = self.batch.unwrap_or(BATCH);
@@ -168,7 +185,7 @@ impl Couple {
                 let y = cloud.row_in(j as usize, &mut room);
                 uses[j as usize] += 1;
                 gathered.pair(x.cloud.row(i), y, j);
-                shards.push((x.index(i), x.cloud.row(i)), (j, y), None, &[])?;
+                shards.push([x.cloud.row(i), y], Some([x.index(i), j]), None, &[])?;
             }
             bar.set_position(shards.written());
         }
@@ -262,7 +279,7 @@ impl Couple {
         }
         let path = folder.join(POTENTIAL);
         let Measure::Finite(g) = read_measure(&path.to_string_lossy(), None, None)? else {
-            return Err(format!("{} is no array", path.display()).into());
+            return Err(format!("{} is not an array", path.display()).into());
         };
         let projection = told.map(|told| Projection::principal(cloud, told.k, saved.seed)).transpose()?;
         Ok((Semidiscrete::new(cloud, g.points(), projection)?, saved, told))

@@ -8,11 +8,12 @@ use brenier::checkpoint::Checkpoint;
 use brenier::experiment::Evaluate;
 use brenier::field::{Field, Network};
 use brenier::measure::{Cloud, Measure};
-use brenier::metric::{Ruler, nearest};
+use brenier::metric::{MetricError, Ruler, distances};
 use brenier::random::{Philox, Stream};
 use brenier::report;
 use brenier::sampler::{self, Course, Ensemble, Moves};
 use brenier::train::{TrainError, Trained};
+use brenier::transport::TransportError;
 use brenier::watch::{Progress, Watch};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -115,8 +116,12 @@ impl Judge<'_> {
         };
         let ruler = Ruler::new(&reference, self.seed, self.device)?;
         Ok(move |network: &Network| {
-            let found = self.samples(network, unseen).and_then(|samples| Ok(ruler.divergence(&samples, self.device)?));
-            found.map_err(|error| TrainError::Look(error.to_string()))
+            let samples = self.samples(network, unseen).map_err(|error| TrainError::Look(error.to_string()))?;
+            match ruler.divergence(&samples, self.device) {
+                // So far out that the precision does not reach.
+                Err(MetricError::Transport(TransportError::EpsTooSmall { .. })) => Ok(f64::INFINITY),
+                found => found.map_err(|error| TrainError::Look(error.to_string())),
+            }
         })
     }
 
@@ -201,10 +206,7 @@ impl Judge<'_> {
         };
         let near = match finished.training {
             Measure::Finite(cloud) => {
-                let of = |points: &Cloud| -> Result<Vec<f64>, Failure> {
-                    Ok(nearest(points, cloud, self.device)?.into_iter().map(|(_, distance)| distance).collect())
-                };
-                Some((cloud, of(samples)?, of(&heldout)?))
+                Some((cloud, distances(samples, cloud, self.device)?, distances(&heldout, cloud, self.device)?))
             }
             _ => None,
         };
@@ -239,13 +241,9 @@ impl Judge<'_> {
             image,
             flags: record.flags.as_deref().unwrap_or_default(),
         })?;
-        folder.text("report.html", &report.html)?;
+        folder.report(&report)?;
         if !trained.looks.is_empty() {
             folder.text("looks.csv", &report.rows_csv)?;
-        }
-        for figure in &report.figures {
-            folder.text(&format!("figures/{}.svg", figure.name), &figure.svg)?;
-            folder.text(&format!("figures/{}.csv", figure.name), &figure.csv)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use brenier::field::network::Condition;
 use brenier::io::{StoredPairs, read_pairs};
 use brenier::measure::Measure;
 use brenier::train::{Coupling, Drawn, PairSource, Stored, Told};
-use brenier::transport::{Ascent, Semidiscrete};
+use brenier::transport::{Ascent, CostScale, Semidiscrete};
 use brenier::watch::{Progress, Watch};
 use clap::{Args, ValueEnum};
 
@@ -30,11 +30,11 @@ pub struct PairFlags {
     /// Draws of either end in a plan of --coupling sinkhorn, which as many pairs are drawn from [default: 8192]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     coupling_size: Option<u32>,
-    /// Regularisation of the plans, as a share of the mean cost within the clouds
-    #[arg(long, value_name = "F", default_value_t = 0.005, allow_negative_numbers = true, value_parser = values::positive)]
-    coupling_eps: f64,
+    /// Regularisation of the plans, as a share of the mean cost within the clouds [default: 0.005]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, value_parser = values::positive)]
+    coupling_eps: Option<f64>,
     /// Folder of pairs that couple or sample --pairs wrote, to train on; those with a target that is held out are left aside
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["coupling", "coupling_size"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["coupling", "coupling_size", "coupling_eps"])]
     pub pairs: Option<PathBuf>,
     /// File of the class 0, 1, … of each target point: the network is trained for each class, and plans are made within them
     #[arg(long, value_name = "FILE", conflicts_with = "conditions")]
@@ -140,9 +140,20 @@ impl PairFlags {
         Ok(Split { training: Measure::Finite(training), unseen, known, rows })
     }
 
+    /// Refuses what the coupling does not look at.
+    pub fn check(&self, pairing: Pairing) -> Result<(), Failure> {
+        let of = |flag: &str, which: &str| Err(flags::bad_usage(format!("{flag} is of --coupling {which}; leave it out")));
+        let is_plan = matches!(pairing, Pairing::Minibatch | Pairing::Sinkhorn);
+        match (self.coupling_size, self.coupling_eps) {
+            (Some(_), _) if pairing != Pairing::Sinkhorn => of("--coupling-size", "sinkhorn"),
+            (_, Some(_)) if !is_plan => of("--coupling-eps", "minibatch or sinkhorn"),
+            _ => Ok(()),
+        }
+    }
+
     /// How draws are paired in batches of `batch`, where `fitted` is the potential of a semidiscrete coupling.
     pub fn made<'a>(&self, pairing: Pairing, batch: u32, fitted: Option<&'a Semidiscrete>) -> Coupling<'a> {
-        let (share, batch) = (self.coupling_eps, batch as usize);
+        let (share, batch) = (self.coupling_eps.unwrap_or(CostScale::PAIRS), batch as usize);
         match (pairing, fitted) {
             (Pairing::Semidiscrete, Some(fitted)) => Coupling::Semidiscrete(fitted),
             (Pairing::Independent | Pairing::Semidiscrete, _) => Coupling::Independent,

@@ -73,12 +73,11 @@ pub fn solve(
         plans.extend(answer.solved.plan.take());
         seconds += answer.seconds;
         let (record, flags, unconverged) = command.judged(session, answer, [names[step], names[step + 1]], Carried::default());
-        flags
-            .into_iter()
-            .filter(|flag| !all_flags.contains(flag))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .for_each(|f| all_flags.push(f));
+        for flag in flags {
+            if !all_flags.contains(&flag) {
+                all_flags.push(flag);
+            }
+        }
         unfinished = unfinished.or(unconverged.map(|why| format!("from {} to {}: {why}", names[step], names[step + 1])));
         steps.push(record);
     }

@@ -2,7 +2,6 @@
 
 use crate::backend::Real;
 use crate::field::network::Layer;
-use crate::program::Activation;
 use crate::random::{Philox, Stream};
 
 /// The numbers of inputs and of the outputs of each layer.
@@ -11,7 +10,7 @@ pub struct Widths(pub Vec<usize>);
 
 impl Widths {
     /// Inputs and outputs of each layer.
-    pub(super) fn layers(&self) -> impl DoubleEndedIterator<Item = [usize; 2]> + ExactSizeIterator + Clone + '_ {
+    fn layers(&self) -> impl Iterator<Item = [usize; 2]> + '_ {
         self.0.windows(2).map(|pair| [pair[0], pair[1]])
     }
 
@@ -47,12 +46,3 @@ impl Widths {
 
 /// The draw of the initial weights.
 const INITIAL: u32 = u32::MAX;
-
-/// A perceptron to be trained.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Perceptron {
-    /// Its widths.
-    pub widths: Widths,
-    /// Between the layers.
-    pub activation: Activation,
-}
