@@ -16,7 +16,7 @@ Place = Callable[[np.ndarray], Array]
 
 def place_of(*arrays: Array) -> Place:
     """Where the first of `arrays` lies that is not None."""
-    first = next((array for array in arrays if array is not None), None)
+    first: Any = next((array for array in arrays if array is not None), None)
     library = type(first).__module__.partition(".")[0]
     if library == "torch":
         torch, device = sys.modules["torch"], first.device

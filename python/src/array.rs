@@ -218,6 +218,14 @@ impl Array {
         matches!(self.numbers, Numbers::Single(_))
     }
 
+    /// Where its numbers lie.
+    pub fn address(&self) -> usize {
+        match &self.numbers {
+            Numbers::Single(owner) => owner.as_ref().as_ptr() as usize,
+            Numbers::Double(owner) => owner.as_ref().as_ptr() as usize,
+        }
+    }
+
     /// Its numbers in double precision.
     pub fn to_vec(&self) -> Vec<f64> {
         match &self.numbers {

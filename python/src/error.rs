@@ -23,7 +23,7 @@ pub fn exception(error: impl Into<Error>) -> PyErr {
 }
 
 /// `sentence` with each flag, as `--max-iter`, in the form of a keyword, `max_iter`.
-fn in_keywords(sentence: &str) -> String {
+pub fn in_keywords(sentence: &str) -> String {
     let mut words = sentence.split("--");
     let mut said = words.next().unwrap_or_default().to_owned();
     for word in words {

@@ -9,7 +9,7 @@ use brenier::gradient_flow::{self, Langevin, Options, descend};
 use brenier::measure::{Cloud, Measure};
 use brenier::path::Schedule;
 use brenier::transport::{Barycenter, Coupling, Sinkhorn};
-use brenier::watch::Watch;
+use brenier::watch::{Progress, Watch};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -70,7 +70,7 @@ pub fn jko<'py>(
     let precision = asked.precision.as_deref().unwrap_or(usual);
     let (device, steps, n, seed) = (work::device(&asked.device, precision)?, asked.steps, asked.n, asked.seed);
     let (found, state) = work::run(py, asked.progress.as_ref(), move |told| {
-        let tell = |now: brenier::watch::Progress<'_>| told.tell(brenier::watch::Progress { of: Some(steps), ..now });
+        let tell = |now: Progress<'_>| told.tell_step(now, steps);
         Descend { scheme, options, steps, n, seed }.run(&source, &target, &device, Watch::telling(&tell))
     })?;
     let weights = state.weights().map(|weights| given_back(py, weights.to_vec(), &[weights.len()], false)).transpose()?;
@@ -149,8 +149,7 @@ pub fn descend_potential<'py>(
     let failed = caught.clone();
     let descended = work::run(py, asked.progress.as_ref(), move |told| {
         let has_failed = || failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let tell =
-            |now: brenier::watch::Progress<'_>| told.tell(brenier::watch::Progress { of: Some(steps), ..now }) && !has_failed();
+        let tell = |now: Progress<'_>| told.tell_step(now, steps) && !has_failed();
         let mut scheme = Langevin::new(start, Field::potential(potential), tau, seed, &device)?;
         Ok::<_, Error>(descend(&mut scheme, steps, Watch::telling(&tell))?)
     });
@@ -193,7 +192,7 @@ pub fn barycenter<'py>(
     let entropic = |eps| Coupling::Entropic { eps, debias: true, solver: Sinkhorn::default() };
     let solver = Barycenter { coupling: eps.map_or(Coupling::Exact, entropic), max_iter, seed, ..Barycenter::new(n) };
     let found = work::run(py, progress.as_ref(), move |told| {
-        let tell = |now: brenier::watch::Progress<'_>| told.tell(brenier::watch::Progress { of: Some(max_iter), ..now });
+        let tell = |now: Progress<'_>| told.tell_step(now, max_iter);
         Ok::<_, Error>(solver.solve_watched(&clouds, &weights, &device, Watch::telling(&tell))?)
     })?;
     let points = given_back(py, found.cloud.points().to_vec(), &[found.cloud.len(), found.cloud.dim()], single)?;
@@ -223,7 +222,7 @@ pub fn evaluate<'py>(
     let (n, k, permutations, seed) = sizes;
     let device = work::device(device, precision)?;
     let record = work::run(py, progress.as_ref(), move |told| {
-        let tell = |now: brenier::watch::Progress<'_>| told.tell(now);
+        let tell = |now: Progress<'_>| told.tell(now);
         let features = match &features[..] {
             [a, b, rest @ ..] => Some(Features { a, b, train: rest.first() }),
             _ => None,

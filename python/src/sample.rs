@@ -17,9 +17,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::array::{Array, given_back};
-use crate::error::exception;
+use crate::error::{exception, in_keywords};
 use crate::measure;
-use crate::work::{self, Told};
+use crate::work;
 
 /// The keywords of `sample`.
 #[derive(FromPyObject)]
@@ -245,7 +245,7 @@ pub fn sample<'py>(
                     let tell = |_: Progress<'_>| !told.is_stopped();
                     moved.log_p = Pushforward { program, first, field: &field }.log_p(&start, Watch::telling(&tell))?;
                 }
-                let tell = |now: Progress<'_>| told.tell(Progress { of: Some(steps), ..now });
+                let tell = |now: Progress<'_>| told.tell_step(now, steps);
                 (moved.samples, moved.trajectory) =
                     program.resume(&field, start, noise, &device, wants_states, Watch::telling(&tell))?;
                 moved.nfe = program.evaluations(&field);
@@ -256,7 +256,7 @@ pub fn sample<'py>(
             }
             Moves::Loop(looped) => {
                 let ensemble = Ensemble { field: &field, start: &start, noise, device: &device };
-                let tell = &mut |made| tell_of(told, made, steps);
+                let tell = &mut |made| told.tell_step(Progress::of_steps(made), steps);
                 let done = looped.resume(ensemble, &mut Checkpoint::none(), tell)?;
                 (moved.samples, moved.nfe) = (done.points, done.nfe);
                 moved.log_p = done.log_p.iter().map(|of_one| of_one[0]).collect();
@@ -277,15 +277,11 @@ pub fn sample<'py>(
         moved.nfe,
         moved.steps,
         moved.grid,
-        moved.advice,
+        moved.advice.as_deref().map(in_keywords),
         moved.prior_error,
         if wants_states { Some(back(moved.trajectory, &[states, n, d])?) } else { None },
         if wants_log_p { Some(moved.log_p.into_pyarray(py).reshape([n])?.into_any()) } else { None },
     ))
-}
-
-fn tell_of(told: &Told, made: usize, of: usize) -> bool {
-    told.tell(Progress { done: made, of: Some(of), ..Progress::default() })
 }
 
 /// The methods: (name, line) each.

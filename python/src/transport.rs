@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use brenier::Error;
 use brenier::backend::{Cost, Device};
+use brenier::geodesic::{Bridge, Displacement};
 use brenier::measure::Cloud;
 use brenier::transport::{
-    AnyPlan, Convention, CostScale, Divergence, ExactPlan, GroundCost, LinePlan, LowRank, Potentials, Problem, Sinkhorn, Solved,
+    AnyPlan, ClassLabels, ClassPairing, ClassPairs, ClassProblem, Convention, CostScale, Divergence, ExactPlan, GroundCost,
+    LinePlan, LowRank, Potentials, Problem, Sinkhorn, Solved, TransportError,
 };
-use brenier::watch::Watch;
+use brenier::watch::{Progress, Watch};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::array::{Array, given_back, indices};
-use crate::error::exception;
+use crate::error::{exception, in_keywords};
 use crate::work::{self, Told};
 
 /// The keywords of the entropic solver.
@@ -77,6 +79,10 @@ impl Ends {
             }
         };
         let costs = costs.to_vec();
+        if let Some(at) = costs.iter().position(|cost| !cost.is_finite()) {
+            let why = format!("cost: row {}, column {} is {}; every cost must be a finite number", at / m, at % m, costs[at]);
+            return Err(PyValueError::new_err(why));
+        }
         let cost = GroundCost::given(move |x, y| costs[x[0] as usize * m + y[0] as usize]);
         Ok(Self { x: rows(n, a.as_ref())?, y: rows(m, b.as_ref())?, cost, single })
     }
@@ -145,7 +151,6 @@ impl Asked<'_> {
             (None, Some(blur)) => self.of_length(blur, "blur", ends)?,
             (None, None) => CostScale::PLAN * ends.cost.scale(&ends.x, &ends.y, self.seed).value,
         };
-        let mut problem = Problem::new(&ends.x, &ends.y, eps).map_err(exception)?;
         let rho = |reach: Option<f64>, tau: Option<f64>, name| match (reach.or(self.reach), tau) {
             (Some(reach), _) => self.of_length(reach, name, ends).map(Some),
             (None, Some(tau)) if tau > 0.0 && tau < 1.0 => Ok(Some(eps * tau / (1.0 - tau))),
@@ -158,15 +163,8 @@ impl Asked<'_> {
         if self.debias && rho[0] != rho[1] {
             return Err(PyValueError::new_err("a divergence compares problems alike on both sides; free both marginals alike"));
         }
-        problem = problem.with_rho(rho[0], rho[1]).map_err(exception)?;
-        problem = match &ends.cost {
-            GroundCost::Known(Cost::HalfSquaredEuclidean) => problem,
-            GroundCost::Known(cost) => problem.with_cost(*cost).map_err(exception)?,
-            GroundCost::Given(cost) | GroundCost::Reversed(cost) => {
-                let cost = Arc::clone(cost);
-                problem.with_cost_function(move |x, y| cost(x, y)).map_err(exception)?
-            }
-        };
+        let problem = Problem::new(&ends.x, &ends.y, eps).and_then(|problem| imposed(problem, &ends.cost, rho));
+        let problem = problem.map_err(exception)?;
         let start = match &self.start {
             Some((f, g)) => Some(Potentials { f: Array::of(f, "start")?.to_vec(), g: Array::of(g, "start")?.to_vec() }),
             None => None,
@@ -177,11 +175,24 @@ impl Asked<'_> {
     }
 }
 
+/// The problem under another cost and with free marginals.
+fn imposed(problem: Problem, cost: &GroundCost, [source, target]: [Option<f64>; 2]) -> Result<Problem, TransportError> {
+    let problem = problem.with_rho(source, target)?;
+    match cost {
+        GroundCost::Known(Cost::HalfSquaredEuclidean) => Ok(problem),
+        GroundCost::Known(cost) => problem.with_cost(*cost),
+        GroundCost::Given(cost) | GroundCost::Reversed(cost) => {
+            let cost = Arc::clone(cost);
+            problem.with_cost_function(move |x, y| cost(x, y))
+        }
+    }
+}
+
 impl Posed {
     /// The problem at the ε that its entropy asks for.
     fn settled(&mut self, told: &Told) -> Result<(), Error> {
         if let Some(entropy) = self.entropy {
-            let tell = |now: brenier::watch::Progress<'_>| told.tell(now);
+            let tell = |now: Progress<'_>| told.tell(now);
             let eps = self.solver.eps_of_entropy(&self.problem, entropy, &self.device, &Watch::telling(&tell))?;
             self.problem = self.problem.clone().with_eps(eps)?;
         }
@@ -191,7 +202,7 @@ impl Posed {
     fn solve(mut self, told: &Told) -> Result<Solved, Error> {
         self.settled(told)?;
         let Self { problem, solver, start, debias, device, .. } = self;
-        let tell = |now: brenier::watch::Progress<'_>| told.tell(now);
+        let tell = |now: Progress<'_>| told.tell(now);
         let outcome = solver.solve_watched(&problem, start.as_ref(), &device, Watch::telling(&tell))?;
         let own = |cloud: &Cloud| {
             Ok::<_, Error>(solver.solve_watched(&problem.between(cloud, cloud)?, None, &device, Watch::telling(&tell))?)
@@ -239,7 +250,7 @@ pub fn divergence<'py>(
         posed.settled(told)?;
         let Posed { problem, solver, device, .. } = posed;
         let eps = problem.eps();
-        let tell = |now: brenier::watch::Progress<'_>| told.tell(now);
+        let tell = |now: Progress<'_>| told.tell(now);
         let both = Divergence::gradients_watched(&problem, solver, &device, Watch::telling(&tell))?;
         Ok::<_, Error>((both.value, eps, both.source, both.target))
     })?;
@@ -247,6 +258,90 @@ pub fn divergence<'py>(
     let gradients =
         [back(at_x.points, &[n, d])?, back(at_x.weights, &[n])?, back(at_y.points, &[m, d])?, back(at_y.weights, &[m])?];
     Ok((value, eps, gradients))
+}
+
+/// The keywords of `couple` that the solver does not have.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Paired<'py> {
+    n: Option<u64>,
+    labels: Option<Bound<'py, PyAny>>,
+    source_labels: Option<Bound<'py, PyAny>>,
+    without_replacement: bool,
+    usual_entropy: f64,
+}
+
+/// Pairs drawn from the plan, or from those of the classes: (source, target, label or none, eps, converged).
+#[pyfunction]
+#[allow(clippy::type_complexity, clippy::too_many_arguments)] // keywords of Python
+pub fn couple<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    y: &Bound<'py, PyAny>,
+    a: &Bound<'py, PyAny>,
+    b: &Bound<'py, PyAny>,
+    asked: Asked<'py>,
+    paired: Paired<'py>,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, f64, bool)> {
+    let ends = Ends::of([x, y, a, b], &asked.cost)?;
+    let mut posed = asked.posed(&ends)?;
+    let is_usual = asked.eps.is_none() && asked.blur.is_none() && asked.entropy.is_none();
+    let labels =
+        |given: &Option<Bound<'_, PyAny>>, name, n| given.as_ref().map(|given| Array::of(given, name)?.labels(n)).transpose();
+    let of_target = labels(&paired.labels, "labels", ends.y.len())?;
+    let of_source = labels(&paired.source_labels, "source_labels", ends.x.len())?;
+    let classes = match (of_source, of_target) {
+        (source, Some(target)) => Some(ClassLabels { source, target }),
+        (Some(_), None) => {
+            return Err(PyValueError::new_err("source_labels are matched to labels of the target; give those too"));
+        }
+        (None, None) => None,
+    };
+    if let Some(classes) = &classes {
+        classes.check(ends.x.len(), ends.y.len()).map_err(exception)?;
+    }
+    let total = paired.n.unwrap_or(ends.x.len() as u64);
+    let (without_replacement, seed, usual_entropy) = (paired.without_replacement, asked.seed, paired.usual_entropy);
+    let (pairs, eps, converged) = work::run(py, asked.progress.as_ref(), move |told| {
+        if is_usual {
+            posed.entropy = Some(usual_entropy);
+            // Between points of which many are equal no eps has it.
+            if let Err(Error::Transport(TransportError::Entropy { .. })) = posed.settled(told) {
+                let eps = posed.problem.eps() * CostScale::PAIRS / CostScale::PLAN;
+                posed.problem = posed.problem.with_eps(eps)?;
+            }
+        } else {
+            posed.settled(told)?;
+        }
+        let Posed { problem, solver, device, .. } = posed;
+        let (x, y, eps, rho) = (problem.source(), problem.target(), problem.eps(), problem.rho());
+        let whole = ClassLabels { source: None, target: vec![0; y.len()] };
+        let mut problems = classes.as_ref().unwrap_or(&whole).problems(x, y, eps)?;
+        for of_class in &mut problems {
+            of_class.problem = imposed(of_class.problem.clone(), problem.cost(), rho)?;
+        }
+        let tell = |now: Progress<'_>| told.tell(now);
+        let solve = |of_class: &ClassProblem| solver.solve_watched(&of_class.problem, None, &device, Watch::telling(&tell));
+        let outcomes = problems.iter().map(solve).collect::<Result<Vec<_>, _>>()?;
+        let converged = outcomes.iter().all(|outcome| outcome.converged);
+        let mut pairing = ClassPairing::new(&problems, &outcomes, total, without_replacement, (seed, 0))?;
+        let mut all = ClassPairs::default();
+        while let Some(ClassPairs { pairs, classes }) = pairing.next_round(&device, &Watch::telling(&tell))? {
+            all.pairs.source.extend(pairs.source);
+            all.pairs.target.extend(pairs.target);
+            all.classes.extend(classes);
+        }
+        Ok::<_, Error>((all, eps, converged))
+    })?;
+    let count = [pairs.pairs.source.len()];
+    let labels = paired.labels.is_some().then(|| pairs.classes.iter().map(|class| class.unwrap_or(0)).collect());
+    Ok((
+        indices(py, pairs.pairs.source, &count)?,
+        indices(py, pairs.pairs.target, &count)?,
+        labels.map(|labels| indices(py, labels, &count)).transpose()?,
+        eps,
+        converged,
+    ))
 }
 
 /// The exact plan.
@@ -293,7 +388,7 @@ pub fn low_rank<'py>(
     let (tol, max_iter) = stopping;
     let solver = LowRank { rank, tol, max_iter, seed };
     let solved = work::run(py, progress.as_ref(), move |told| {
-        let tell = |now: brenier::watch::Progress<'_>| told.tell(now);
+        let tell = |now: Progress<'_>| told.tell(now);
         Ok::<_, Error>(Solved::from(solver.solve_watched(&x, &y, Watch::telling(&tell))?))
     })?;
     Ok(Found::new(solved, ends, work::device("cpu", "f64")?))
@@ -378,7 +473,7 @@ impl Found {
         );
         let then = (
             solved.converged,
-            solved.ending.to_string(),
+            in_keywords(&solved.ending.to_string()),
             solved.marginal_error,
             entropic.map(|entropic| entropic.mass),
             entropic.map(|entropic| entropic.entropy),
@@ -413,6 +508,23 @@ impl Found {
         })?;
         let images = images.ok_or_else(|| PyValueError::new_err("only an entropic plan has a map beyond its own points"))?;
         self.back(py, images, &[n, d])
+    }
+
+    /// The points (1−t)x + tT(x), n × d.
+    fn displaced<'py>(&self, py: Python<'py>, t: f64) -> PyResult<Bound<'py, PyAny>> {
+        let images = self.solved.map.as_ref().ok_or_else(|| PyValueError::new_err("this plan has no map"))?;
+        let path = Displacement::new(&self.ends.x, images.to_vec()).map_err(exception)?;
+        self.back(py, path.at(t), &[self.ends.x.len(), self.ends.x.dim()])
+    }
+
+    /// A sample of the Schrödinger bridge at `t` for each point of the source, n × d.
+    fn bridged<'py>(&self, py: Python<'py>, t: f64, seed: u32) -> PyResult<Bound<'py, PyAny>> {
+        let points = self.on_plan(py, move |plan, _, device| match plan {
+            AnyPlan::Entropic(plan) => Ok(Some(Bridge::new(plan.clone()).paths(seed, device)?.at(t, 0))),
+            _ => Ok(None),
+        })?;
+        let points = points.ok_or_else(|| PyValueError::new_err("a bridge is that of an entropic plan"))?;
+        self.back(py, points, &[self.ends.x.len(), self.ends.x.dim()])
     }
 
     /// Points of the source and of the target.

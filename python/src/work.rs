@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{exception, raised};
+use crate::log;
 
 /// How often signals and the progress are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -106,7 +107,6 @@ pub fn device(name: &str, precision: &str) -> PyResult<Device> {
 pub struct Told {
     stop: AtomicBool,
     now: Mutex<Option<Now>>,
-    raised: Mutex<Option<PyErr>>,
 }
 
 /// How far the work is.
@@ -130,15 +130,17 @@ impl Told {
         !self.is_stopped()
     }
 
+    /// Takes note of a step of so many; iterations within it are not told of.
+    pub fn tell_step(&self, now: Progress<'_>, of: usize) -> bool {
+        match now.residual {
+            Some(_) if now.value.is_none() => !self.is_stopped(),
+            _ => self.tell(Progress { of: Some(of), ..now }),
+        }
+    }
+
     /// Whether the work should stop.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
-    }
-
-    /// Keeps the exception of a function of the caller's, which ends the work and is what he then sees.
-    pub fn raise(&self, why: PyErr) {
-        locked(&self.raised).get_or_insert(why);
-        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -158,6 +160,7 @@ where
     T: Send + 'static,
     E: Into<Error>,
 {
+    log::forward();
     let told = Arc::new(Told::default());
     let slot = Arc::new(Slot { found: Mutex::new(None), is_there: Condvar::new() });
     let progress = progress.map(|progress| progress.clone().unbind());
@@ -168,11 +171,7 @@ where
         *locked(&leaver.found) = Some(found);
         leaver.is_there.notify_one();
     });
-    let found = py.detach(|| waited_for(&slot, &told, progress.as_ref()));
-    if let Some(why) = locked(&told.raised).take() {
-        return Err(why);
-    }
-    found?
+    py.detach(|| waited_for(&slot, &told, progress.as_ref()))?
 }
 
 /// What is found once it is there, or why to wait no longer.
