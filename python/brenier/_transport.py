@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Tuple, TypedDict, Union
@@ -266,6 +265,8 @@ def _asked(function: str, asked: Any) -> dict[str, Any]:
     """The keywords of the solver, each there."""
     unknown = next((name for name in asked if name not in _USUAL), None)
     if unknown is not None:
+        import difflib
+
         alike = [name for name in _USUAL if name in unknown or unknown in name]
         nearest = alike or difflib.get_close_matches(unknown, _USUAL, 1)
         also = f"; did you mean {nearest[0]}?" if nearest else ""
