@@ -51,6 +51,8 @@ pub struct Ends {
     pub x: Cloud,
     pub y: Cloud,
     cost: GroundCost,
+    /// All costs, where these are what is given.
+    matrix: Option<Arc<[f64]>>,
     /// Whether results are wanted in single precision: no input is in double.
     pub single: bool,
 }
@@ -69,7 +71,13 @@ impl Ends {
             let cost: Cost = name.parse().map_err(|why| PyValueError::new_err(format!("cost: {why}")))?;
             let (x, y) = (Array::of(x, "x")?, Array::of(y, "y")?);
             let single = x.is_single() && y.is_single();
-            return Ok(Self { x: x.cloud(a.as_ref())?, y: y.cloud(b.as_ref())?, cost: GroundCost::Known(cost), single });
+            return Ok(Self {
+                x: x.cloud(a.as_ref())?,
+                y: y.cloud(b.as_ref())?,
+                cost: GroundCost::Known(cost),
+                matrix: None,
+                single,
+            });
         }
         let costs = Array::of(cost, "cost")?;
         let ([n, m], single) = (costs.matrix()?, costs.is_single());
@@ -80,13 +88,14 @@ impl Ends {
                 None => Ok(cloud),
             }
         };
-        let costs = costs.to_vec();
+        let costs: Arc<[f64]> = costs.to_vec().into();
         if let Some(at) = costs.iter().position(|cost| !cost.is_finite()) {
             let why = format!("cost: row {}, column {} is {}; every cost must be a finite number", at / m, at % m, costs[at]);
             return Err(PyValueError::new_err(why));
         }
-        let cost = GroundCost::given(move |x, y| costs[x[0] as usize * m + y[0] as usize]);
-        Ok(Self { x: rows(n, a.as_ref())?, y: rows(m, b.as_ref())?, cost, single })
+        let of_pairs = costs.clone();
+        let cost = GroundCost::given(move |x, y| of_pairs[x[0] as usize * m + y[0] as usize]);
+        Ok(Self { x: rows(n, a.as_ref())?, y: rows(m, b.as_ref())?, cost, matrix: Some(costs), single })
     }
 
     /// The precision of the arithmetic: as asked, or that of the input.
@@ -359,14 +368,14 @@ pub fn exact<'py>(
     cost: &Bound<'py, PyAny>,
 ) -> PyResult<Found> {
     let ends = Ends::of([x, y, a, b], cost)?;
-    if !ends.is_half_squared() {
-        return Err(PyValueError::new_err("an exact plan is of the cost half-sq-euclidean"));
-    }
-    let (x, y) = (ends.x.clone(), ends.y.clone());
+    let (x, y, cost, matrix) = (ends.x.clone(), ends.y.clone(), ends.cost.clone(), ends.matrix.clone());
+    let on_a_line = ends.is_half_squared() && x.dim() == 1 && y.dim() == 1;
     let solved = work::run(py, None, move |_| {
-        Ok::<_, Error>(match x.dim() == 1 && y.dim() == 1 {
-            true => Solved::from(LinePlan::new(&x, &y)?),
-            false => Solved::from(ExactPlan::new(&x, &y)?),
+        let weights = |cloud: &Cloud| (0..cloud.len()).map(|i| cloud.weight(i)).collect::<Vec<f64>>();
+        Ok::<_, Error>(match matrix {
+            Some(costs) => Solved::from(ExactPlan::of_costs(&weights(&x), &weights(&y), &costs)?),
+            None if on_a_line => Solved::from(LinePlan::new(&x, &y)?),
+            None => Solved::from(ExactPlan::under(&x, &y, &cost, None)?),
         })
     })?;
     Ok(Found::new(solved, ends, work::device("cpu", "f64")?))
