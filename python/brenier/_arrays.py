@@ -14,6 +14,15 @@ Place = Callable[[np.ndarray], Array]
 """Takes a NumPy array to the library and the device of another array."""
 
 
+def host(values: Array) -> np.ndarray:
+    """As NumPy has it."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    elif type(values).__module__.partition(".")[0] == "cupy":
+        values = values.get()
+    return np.asarray(values)
+
+
 def place_of(*arrays: Array) -> Place:
     """Where the first of `arrays` lies that is not None."""
     first: Any = next((array for array in arrays if array is not None), None)

@@ -12,6 +12,7 @@ import numpy as np
 
 from brenier import _brenier
 from brenier._arrays import Array, Place, place_of
+from brenier._checkpoint import Path, kept
 from brenier._flow import Law
 from brenier._progress import Progress, telling
 from brenier._transport import _lines
@@ -100,6 +101,7 @@ def sample(
     precision: Optional[str] = None,
     device: str = "auto",
     progress: Progress = None,
+    checkpoint: Path = None,
 ) -> Samples:
     """Moves particles from noise to data with any method over any field; the numbers are those of the `brenier sample` command.
 
@@ -178,6 +180,7 @@ def sample(
         "precision": precision,
         "device": device,
     }
+    asked["checkpoint"] = kept(checkpoint, "sample", {"field": field, **asked})
     with telling(progress, method) as asked["progress"]:
         points, nfe, taken, levels, advice, prior_error, states, densities = _brenier.sample(
             field._law if isinstance(field, Law) else field, asked

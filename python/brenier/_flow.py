@@ -10,6 +10,7 @@ import numpy as np
 
 from brenier import _brenier
 from brenier._arrays import Array, place_of
+from brenier._checkpoint import Path, kept
 from brenier._progress import Progress, telling
 from brenier._transport import _lines
 from brenier._warnings import BrenierWarning, ConvergenceWarning, say
@@ -129,6 +130,7 @@ def jko(
     precision: Optional[str] = None,
     device: str = "auto",
     progress: Progress = None,
+    checkpoint: Path = None,
 ) -> Descent:
     """The Wasserstein gradient flow from `source` to `target` in JKO steps, each with its free energy, W₂² and residual.
 
@@ -157,6 +159,7 @@ def jko(
         "device": device,
     }
     place = place_of(*(end for end in (source, target) if not (isinstance(end, (str, Law)) or callable(end))))
+    asked["checkpoint"] = kept(checkpoint, "jko", {"source": source, "target": target, **asked})
     with telling(progress, "jko") as asked["progress"]:
         if callable(target) and not isinstance(target, Law):
             if scheme not in (None, "langevin"):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Mapping, Optional, Tuple, TypedDict, Unio
 import numpy as np
 
 from brenier import _brenier
-from brenier._arrays import Array, Place, place_of
+from brenier._arrays import Array, Place, host, place_of
+from brenier._checkpoint import Path, kept
 from brenier._progress import Progress, telling
 from brenier._warnings import CollapseWarning, ConvergenceWarning, say
 
@@ -84,7 +85,7 @@ class Plan:
         """Where `mass` on the source goes: Σ_i mass_i P_ij / Σ_k P_ik, of length m. No mass is lost."""
         source = np.ones(self.shape[1])
         rows = np.asarray(self._found.apply(source, self._back), dtype=np.float64)
-        shares = np.divide(_host(mass), rows, out=np.zeros_like(rows), where=rows > 0)
+        shares = np.divide(host(mass), rows, out=np.zeros_like(rows), where=rows > 0)
         return self._place(self._found.apply(shares, not self._back))
 
     def matrix(self) -> Array:
@@ -116,15 +117,6 @@ class Plan:
     def _only_forth(self, name: str) -> None:
         if self._back:
             raise ValueError(f"{name} is of the plan forth; solve with x and y exchanged")
-
-
-def _host(values: Array) -> np.ndarray:
-    """As NumPy has it, in f64."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-    elif hasattr(values, "get") and type(values).__module__.startswith("cupy"):
-        values = values.get()
-    return np.asarray(values, dtype=np.float64)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -278,7 +270,7 @@ def _asked(function: str, asked: Any) -> dict[str, Any]:
         nearest = alike or difflib.get_close_matches(unknown, _USUAL, 1)
         also = f"; did you mean {nearest[0]}?" if nearest else ""
         raise TypeError(f"{function}() has no keyword {unknown}{also}")
-    return {**_USUAL, **asked}
+    return {**_USUAL, **asked, "checkpoint": None}
 
 
 def sinkhorn(
@@ -288,6 +280,7 @@ def sinkhorn(
     b: Optional[Array] = None,
     *,
     progress: Progress = None,
+    checkpoint: Path = None,
     **asked: Unpack[Solver],
 ) -> Transport:
     """The entropic plan between Σ a_i δ_{x_i} and Σ b_j δ_{y_j}: OT_ε(a, b) = min ⟨P, c⟩ + ε KL(P ‖ a⊗b), by Sinkhorn's iteration in
@@ -328,6 +321,8 @@ def sinkhorn(
         ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
     progress : bool or callable, optional
         True for a bar; a function is called with (stage, iteration, of, error).
+    checkpoint : path, optional
+        A file that keeps the state when Ctrl-C, or an exception of `progress`, stops the work; the same call goes on from there.
 
     Returns
     -------
@@ -356,6 +351,7 @@ def sinkhorn(
     True
     """
     every = _asked("sinkhorn", asked)
+    every["checkpoint"] = kept(checkpoint, "sinkhorn", {"x": x, "y": y, "a": a, "b": b, **every})
     place = place_of(x, y, None if isinstance(every["cost"], str) else every["cost"])
     with telling(progress, "sinkhorn") as every["progress"]:
         found = _brenier.sinkhorn(x, y, a, b, every)

@@ -33,6 +33,7 @@ pub struct Asked<'py> {
     precision: Option<String>,
     device: String,
     progress: Option<Bound<'py, PyAny>>,
+    checkpoint: work::Kept,
 }
 
 fn json(record: &impl serde::Serialize) -> PyResult<String> {
@@ -69,9 +70,10 @@ pub fn jko<'py>(
     let ([source, target], usual) = ends(source, target)?;
     let precision = asked.precision.as_deref().unwrap_or(usual);
     let (device, steps, n, seed) = (work::device(&asked.device, precision)?, asked.steps, asked.n, asked.seed);
-    let (found, state) = work::run(py, asked.progress.as_ref(), move |told| {
+    let (found, state) = work::run_kept(py, asked.progress.as_ref(), asked.checkpoint, move |told, checkpoint| {
         let tell = |now: Progress<'_>| told.tell_step(now, steps);
-        Descend { scheme, options, steps, n, seed }.run(&source, &target, &device, Watch::telling(&tell))
+        let watch = Watch::telling(&tell).keeping(checkpoint.whole());
+        Descend { scheme, options, steps, n, seed }.run(&source, &target, &device, watch)
     })?;
     let weights = state.weights().map(|weights| given_back(py, weights.to_vec(), &[weights.len()], false)).transpose()?;
     let particles = given_back(py, state.points().to_vec(), &[state.len(), state.dim()], precision == "f32")?;

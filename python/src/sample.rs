@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use brenier::Error;
 use brenier::backend::{Noise, Precision};
-use brenier::checkpoint::Checkpoint;
 use brenier::field::signature::Clock;
 use brenier::field::{Batch, Field, HostField, Signature};
 use brenier::path::{Prediction, Schedule, Spacing};
@@ -53,6 +52,7 @@ pub struct Asked<'py> {
     precision: Option<String>,
     device: String,
     progress: Option<Bound<'py, PyAny>>,
+    checkpoint: work::Kept,
 }
 
 /// The schedule that a function is taken to know where it is not said.
@@ -227,7 +227,7 @@ pub fn sample<'py>(
         return Err(PyValueError::new_err(why));
     }
     let (n, seed, wants_log_p, wants_states) = (asked.n.unwrap_or(4096), asked.seed, asked.log_p, asked.trajectory);
-    let moved = work::run(py, asked.progress.as_ref(), move |told| {
+    let moved = work::run_kept(py, asked.progress.as_ref(), asked.checkpoint, move |told, checkpoint| {
         let d = field.dim();
         let Course { moves, first, steps, grid, advice } = entry.course(&field, &options, &device)?;
         let is_given = start.is_some();
@@ -246,8 +246,14 @@ pub fn sample<'py>(
                     moved.log_p = Pushforward { program, first, field: &field }.log_p(&start, Watch::telling(&tell))?;
                 }
                 let tell = |now: Progress<'_>| told.tell_step(now, steps);
-                (moved.samples, moved.trajectory) =
-                    program.resume(&field, start, noise, &device, wants_states, Watch::telling(&tell))?;
+                (moved.samples, moved.trajectory) = program.resume(
+                    &field,
+                    start,
+                    noise,
+                    &device,
+                    wants_states,
+                    Watch::telling(&tell).keeping(checkpoint.part("particles")),
+                )?;
                 moved.nfe = program.evaluations(&field);
             }
             Moves::Loop(_) if wants_states => {
@@ -257,7 +263,7 @@ pub fn sample<'py>(
             Moves::Loop(looped) => {
                 let ensemble = Ensemble { field: &field, start: &start, noise, device: &device };
                 let tell = &mut |made| told.tell_step(Progress::of_steps(made), steps);
-                let done = looped.resume(ensemble, &mut Checkpoint::none(), tell)?;
+                let done = looped.resume(ensemble, checkpoint, tell)?;
                 (moved.samples, moved.nfe) = (done.points, done.nfe);
                 moved.log_p = done.log_p.iter().map(|of_one| of_one[0]).collect();
             }

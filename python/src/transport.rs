@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use brenier::Error;
 use brenier::backend::{Cost, Device};
+use brenier::checkpoint::Checkpoint;
 use brenier::geodesic::{Bridge, Displacement};
 use brenier::measure::Cloud;
 use brenier::transport::{
@@ -42,6 +43,7 @@ pub struct Asked<'py> {
     device: String,
     seed: u32,
     progress: Option<Bound<'py, PyAny>>,
+    checkpoint: work::Kept,
 }
 
 /// Two clouds and the cost between their points.
@@ -199,15 +201,16 @@ impl Posed {
         Ok(())
     }
 
-    fn solve(mut self, told: &Told) -> Result<Solved, Error> {
+    fn solve(mut self, told: &Told, checkpoint: &mut Checkpoint) -> Result<Solved, Error> {
         self.settled(told)?;
         let Self { problem, solver, start, debias, device, .. } = self;
         let tell = |now: Progress<'_>| told.tell(now);
-        let outcome = solver.solve_watched(&problem, start.as_ref(), &device, Watch::telling(&tell))?;
-        let own = |cloud: &Cloud| {
-            Ok::<_, Error>(solver.solve_watched(&problem.between(cloud, cloud)?, None, &device, Watch::telling(&tell))?)
+        let mut watched = |problem: &Problem, start: Option<&Potentials>, part| {
+            solver.solve_watched(problem, start, &device, Watch::telling(&tell).keeping(checkpoint.part(part)))
         };
-        let own = if debias { Some([own(problem.source())?, own(problem.target())?]) } else { None };
+        let outcome = watched(&problem, start.as_ref(), "plan")?;
+        let mut own = |cloud: &Cloud, part| watched(&problem.between(cloud, cloud)?, None, part);
+        let own = if debias { Some([own(problem.source(), "source")?, own(problem.target(), "target")?]) } else { None };
         Ok(Solved::entropic(outcome, own))
     }
 }
@@ -225,7 +228,8 @@ pub fn sinkhorn<'py>(
     let ends = Ends::of([x, y, a, b], &asked.cost)?;
     let posed = asked.posed(&ends)?;
     let device = posed.device.clone();
-    let solved = work::run(py, asked.progress.as_ref(), move |told| posed.solve(told))?;
+    let kept = asked.checkpoint;
+    let solved = work::run_kept(py, asked.progress.as_ref(), kept, move |told, checkpoint| posed.solve(told, checkpoint))?;
     Ok(Found::new(solved, ends, device))
 }
 

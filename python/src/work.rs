@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 use brenier::Error;
 use brenier::backend::{Device, Precision};
+use brenier::checkpoint::Checkpoint;
+use brenier::io::CheckpointFile;
 use brenier::watch::Progress;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -150,10 +153,53 @@ struct Slot<T> {
     is_there: Condvar,
 }
 
+/// Where work keeps its state when it is stopped: a file, and what tells the run from all others, in JSON.
+pub type Kept = Option<(PathBuf, String)>;
+
+/// [`run`], with a checkpoint: work that is stopped is waited for until it is kept, and one that was kept goes on.
+pub fn run_kept<T, E>(
+    py: Python<'_>,
+    progress: Option<&Bound<'_, PyAny>>,
+    kept: Kept,
+    work: impl FnOnce(&Told, &mut Checkpoint) -> Result<T, E> + Send + 'static,
+) -> PyResult<T>
+where
+    T: Send + 'static,
+    E: Into<Error>,
+{
+    let Some((path, run)) = kept else { return run_until(py, progress, false, move |told| work(told, &mut Checkpoint::none())) };
+    let run = serde_json::from_str(&run).map_err(|why| raised(&why.to_string()))?;
+    run_until(py, progress, true, move |told| {
+        let there = path.exists();
+        let file = CheckpointFile::new(path, run);
+        let mut checkpoint = if there { file.resume()? } else { file.begin() };
+        let done = work(told, &mut checkpoint).map_err(Into::into);
+        match &done {
+            Ok(_) => checkpoint.remove(),
+            Err(_) if told.is_stopped() => checkpoint.write().map_err(Error::Report)?,
+            Err(_) => {}
+        }
+        done
+    })
+}
+
 /// Does `work` on the threads of this process and waits for it, without the lock; `progress` is called with (stage, done, of, value).
 pub fn run<T, E>(
     py: Python<'_>,
     progress: Option<&Bound<'_, PyAny>>,
+    work: impl FnOnce(&Told) -> Result<T, E> + Send + 'static,
+) -> PyResult<T>
+where
+    T: Send + 'static,
+    E: Into<Error>,
+{
+    run_until(py, progress, false, work)
+}
+
+fn run_until<T, E>(
+    py: Python<'_>,
+    progress: Option<&Bound<'_, PyAny>>,
+    waits: bool,
     work: impl FnOnce(&Told) -> Result<T, E> + Send + 'static,
 ) -> PyResult<T>
 where
@@ -171,11 +217,11 @@ where
         *locked(&leaver.found) = Some(found);
         leaver.is_there.notify_one();
     });
-    py.detach(|| waited_for(&slot, &told, progress.as_ref()))?
+    py.detach(|| waited_for(&slot, &told, progress.as_ref(), waits))?
 }
 
-/// What is found once it is there, or why to wait no longer.
-fn waited_for<T>(slot: &Slot<T>, told: &Told, progress: Option<&Py<PyAny>>) -> PyResult<T> {
+/// What is found once it is there, or why to wait no longer; `waits` also after that, until the work has ended.
+fn waited_for<T>(slot: &Slot<T>, told: &Told, progress: Option<&Py<PyAny>>, waits: bool) -> PyResult<T> {
     let mut shown = None;
     loop {
         let mut found = locked(&slot.found);
@@ -199,6 +245,10 @@ fn waited_for<T>(slot: &Slot<T>, told: &Told, progress: Option<&Py<PyAny>>) -> P
         });
         if looked.is_err() {
             told.stop.store(true, Ordering::Relaxed);
+            let mut found = locked(&slot.found);
+            while waits && found.is_none() {
+                found = slot.is_there.wait(found).unwrap_or_else(PoisonError::into_inner);
+            }
         }
         looked?;
     }

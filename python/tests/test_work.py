@@ -115,6 +115,29 @@ def test_progress_is_told_and_its_exception_comes_through():
         brenier.sinkhorn(x, y, eps=1e-4, tol=1e-12, max_iter=10**9, progress=stop)
 
 
+def test_what_is_stopped_goes_on_to_the_same_bits(tmp_path):
+    x, y = hard(1500)
+    keywords = {"eps": 1e-3, "tol": 1e-7, "max_iter": 400}
+    file = tmp_path / "checkpoint.safetensors"
+
+    def stop(_, done, *__):
+        if done > 20:
+            raise RuntimeError("enough")
+
+    with pytest.warns(brenier.ConvergenceWarning):
+        wanted = brenier.sinkhorn(x, y, **keywords)
+    with pytest.raises(RuntimeError, match="enough"):
+        brenier.sinkhorn(x, y, progress=stop, checkpoint=file, **keywords)
+    assert file.exists()
+    with pytest.raises(ValueError, match="another run|differs|not given|seed"):
+        brenier.sinkhorn(x, y, checkpoint=file, **{**keywords, "seed": 1})
+    begun = []
+    with pytest.warns(brenier.ConvergenceWarning):
+        found = brenier.sinkhorn(x, y, checkpoint=file, progress=lambda _, done, *__: begun.append(done), **keywords)
+    assert begun[0] > 15, "not from the start"
+    assert found.cost == wanted.cost and (found.f == wanted.f).all() and not file.exists()
+
+
 def test_the_log_goes_to_logging(caplog):
     x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     x[0] = 1e6
