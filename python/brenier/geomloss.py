@@ -7,18 +7,20 @@ near one, at a `blur` far below the clouds' size several per cent more than with
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, Callable, Optional, Union
 
 import torch
 
 from brenier import _transport
+from brenier._warnings import CollapseWarning
 from brenier.torch import Valued
 
 _TOL = 1e-5
 """The L1 error of the marginals: gradients are as exact, relative to the clouds' size."""
 
 
-class SamplesLoss(torch.nn.Module):
+class SamplesLoss(torch.nn.Module):  # type: ignore[misc,unused-ignore]
     """The Sinkhorn divergence between weighted clouds (Feydy et al. 2019), differentiable once in points and weights.
 
     Parameters
@@ -122,12 +124,17 @@ class SamplesLoss(torch.nn.Module):
     def _asked(self) -> dict[str, Any]:
         return {"eps": self.blur**self.p, "reach": self.reach, "tol": _TOL}
 
+    def _plan(self, *ends: torch.Tensor) -> _transport.Transport:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CollapseWarning)  # of its map, which nobody asked for
+            return _transport.sinkhorn(*ends, **self._asked())
+
     def _divergence(self, *ends: torch.Tensor) -> tuple[float, list[torch.Tensor]]:
         found = _transport.divergence(*ends, **self._asked())
         return found.value, [found.gradient_x, found.gradient_y, found.gradient_a, found.gradient_b]
 
     def _biased(self, x: torch.Tensor, y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> tuple[float, list[torch.Tensor]]:
-        found = _transport.sinkhorn(x, y, a, b, **self._asked())
+        found = self._plan(x, y, a, b)
         plan = found.plan
         rows, columns = plan.apply(torch.ones_like(b)), plan.T.apply(torch.ones_like(a))
         at_x, at_y = rows[:, None] * x - plan.apply(y), columns[:, None] * y - plan.T.apply(x)  # Σ_j P_ij (x_i − y_j)
@@ -150,9 +157,10 @@ class SamplesLoss(torch.nn.Module):
     def _potentials(self, a: torch.Tensor, x: torch.Tensor, b: torch.Tensor, y: torch.Tensor, mass: torch.Tensor) -> Any:
         def of(*ends: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             a, x, b, y = ends
-            by_points = self._is_half_squared
-            cost = "half-sq-euclidean" if by_points else self._costs(x, y)
-            found = _transport.sinkhorn(*((x, y) if by_points else (None, None)), a, b, cost=cost, **self._asked())
+            if self._is_half_squared:
+                found = self._plan(x, y, a, b)
+            else:
+                found = _transport.sinkhorn(None, None, a, b, cost=self._costs(x, y), **self._asked())
             return found.f, found.g
 
         f, g = of(a, x, b, y)

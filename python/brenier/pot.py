@@ -12,11 +12,17 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 
 from brenier import _transport
-from brenier._arrays import Array, place_of
-from brenier._transport import _host
+from brenier._arrays import Array, host, place_of
+from brenier._warnings import CollapseWarning, ConvergenceWarning
 
 _METHODS = ("sinkhorn", "sinkhorn_log", "sinkhorn_stabilized")
 _METHODS_OF_PLANS = (*_METHODS, "greenkhorn", "sinkhorn_epsilon_scaling")
+_BY_POTENTIALS = ("sinkhorn_stabilized", "sinkhorn_epsilon_scaling")
+"""Those whose warm start is reg times (log u, log v)."""
+
+
+def _double(array: Array) -> np.ndarray:
+    return host(array).astype(np.float64)
 
 
 class MismatchError(ValueError, AssertionError):
@@ -31,11 +37,11 @@ class _Histograms:
         first = next(array for array in (a, b, M) if not isinstance(array, (list, tuple)) and len(array) or array is M)
         self._place = place_of(first)
         self._type = np.float32 if str(getattr(first, "dtype", "")).endswith("float32") else np.float64
-        self.M = np.ascontiguousarray(_host(M))
+        self.M = np.ascontiguousarray(_double(M))
         if self.M.ndim != 2:
             raise MismatchError(f"costs have shape {self.M.shape}; give n x m")
         n, m = self.M.shape
-        self.a, self.b = (_host(w) if len(w) else np.full(count, 1 / count) for w, count in ((a, n), (b, m)))
+        self.a, self.b = (_double(w) if len(w) else np.full(count, 1 / count) for w, count in ((a, n), (b, m)))
         if self.a.shape != (n,) or self.b.shape[0] != m or self.b.ndim > 2:
             raise MismatchError(f"weights have shapes {self.a.shape} and {self.b.shape} for costs of shape {self.M.shape}")
         for b_k in self.targets():
@@ -211,20 +217,21 @@ def _entropic(
     ends: _Histograms, reg: float, method: str, most: int, tol: float, warn: bool, warmstart: Any
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
     """The plan of each target, and what POT tells of them."""
-    unit = reg if method in ("sinkhorn_stabilized", "sinkhorn_epsilon_scaling") else 1.0
+    unit = reg if method in _BY_POTENTIALS else 1.0
     with np.errstate(divide="ignore"):
         log_a, log_b = np.log(ends.a / ends.mass), [np.log(b / ends.mass) for b in ends.targets()]
     plans, logs, errors, iterations = [], [], [], 0
     for k, b in enumerate(ends.targets()):
         start = None
         if warmstart is not None:
-            given = [_host(values) / unit for values in (warmstart[k] if ends.b.ndim == 2 else warmstart)]
-            start = tuple(reg * np.where(np.isfinite(lw), w - lw, 0.0) for w, lw in zip(given, (log_a, log_b[k]), strict=True))
+            given = [_double(values) / unit for values in (warmstart[k] if ends.b.ndim == 2 else warmstart)]
+            f, g = (reg * np.where(np.isfinite(share), log - share, 0.0) for log, share in zip(given, (log_a, log_b[k]), strict=True))
+            start = f, g
         with warnings.catch_warnings():
             if not warn:
-                warnings.simplefilter("ignore", _transport.ConvergenceWarning)
-            warnings.simplefilter("ignore", _transport.CollapseWarning)
-            found = _transport.sinkhorn(None, None, ends.a, b, cost=ends.M, eps=reg, start=start, tol=tol, max_iter=most)
+                warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.simplefilter("ignore", CollapseWarning)
+            found = _transport.sinkhorn(None, None, ends.a, b, cost=ends.M, eps=reg, start=start, tol=max(tol, np.finfo(float).tiny), max_iter=most)
         logs.append((log_a + np.asarray(found.f) / reg, log_b[k] + np.asarray(found.g) / reg + np.log(ends.mass)))
         plans.append(found.plan.matrix() * ends.mass)
         errors.append(found.marginal_error)
@@ -233,7 +240,7 @@ def _entropic(
     told: dict[str, Any] = {"err": errors, "niter": iterations, "n_iter": iterations}
     with np.errstate(over="ignore"):
         told |= {"log_u": log_u, "log_v": log_v, "u": np.exp(log_u), "v": np.exp(log_v)}
-    if unit != 1.0 or method == "sinkhorn_stabilized":
+    if method in _BY_POTENTIALS:
         told |= {"logu": log_u, "logv": log_v, "alpha": reg * log_u, "beta": reg * log_v}
     told = {name: value if name in ("err", "niter", "n_iter") else ends.back(value) for name, value in told.items()}
     if "alpha" in told:

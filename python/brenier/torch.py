@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from brenier._transport import Solver
 
 
-class _Once(Function):
+class _Once(Function):  # type: ignore[misc,unused-ignore]
     """upstream · gradient, which depends on `_input` by a derivative that there is not: better refused than taken for zero."""
 
     @staticmethod
@@ -31,7 +31,7 @@ class _Once(Function):
         raise NotImplementedError("brenier has first derivatives of its losses and no second; leave out create_graph=True")
 
 
-class Valued(Function):
+class Valued(Function):  # type: ignore[misc,unused-ignore]
     """A number whose value and gradients come from a solver: `solve` takes the inputs, and gives the value and a gradient of each."""
 
     @staticmethod

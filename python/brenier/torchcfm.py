@@ -17,9 +17,14 @@ import numpy as np
 import torch
 
 from brenier import _transport
+from brenier._arrays import host
 
 _TOL = 1e-6
 """The L1 error of the marginals of an entropic plan: below what single precision tells of a batch."""
+
+
+def _double(array: torch.Tensor) -> np.ndarray:
+    return host(array).astype(np.float64)
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
@@ -76,7 +81,7 @@ class OTPlanSampler:
 
     def get_map(self, x0: torch.Tensor, x1: torch.Tensor) -> np.ndarray:
         """The plan between two batches, (n, *dim) and (m, *dim): n × m in NumPy, of mass one unless marginals are free."""
-        plan = self._plan(x0, x1).matrix().cpu().numpy().astype(np.float64)
+        plan = _double(self._plan(x0, x1).matrix())
         if abs(plan.sum()) < 1e-8:
             self._empty()
             plan = np.full_like(plan, 1 / plan.size)
@@ -95,11 +100,10 @@ class OTPlanSampler:
         """As many pairs as x0 has points, as :meth:`sample_map` draws them, by what is least of the plan: its entries, or its rows."""
         n, plan = len(x0), self._plan(x0, x1)
         if self.method == "exact":
-            i, j, mass = (np.asarray(array.cpu()) for array in plan.entries())
-            order = np.lexsort((j, i))
-            pairs = _choose(i[order], j[order], mass[order].astype(np.float64), n, replace)
+            i, j, mass = map(host, plan.entries())  # in the order of the map's rows, so that the generator draws the same
+            pairs = _choose(i, j, mass.astype(np.float64), n, replace)
         elif replace:
-            rows = plan.apply(torch.ones(len(x1), dtype=torch.float64)).cpu().numpy().astype(np.float64)
+            rows = _double(plan.apply(np.ones(len(x1))))
             if rows.sum() < 1e-8:
                 self._empty()
                 pairs = np.random.randint(n, size=n), np.random.randint(len(x1), size=n)
@@ -143,7 +147,7 @@ class OTPlanSampler:
             plan = self._plan(X[:, t], X[:, t + 1])
             at = _given_rows(plan, at)[1]
             path.append(X[:, t + 1][torch.as_tensor(at, device=X.device)])
-        return torch.stack(path, dim=1).detach().cpu().numpy()
+        return host(torch.stack(path, dim=1))
 
 
 def _choose(i: np.ndarray, j: np.ndarray, mass: np.ndarray, count: int, replace: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +162,7 @@ def _given_rows(plan: _transport.Plan, i: np.ndarray) -> tuple[np.ndarray, np.nd
     ranks = np.arange(len(i)) - np.searchsorted(i[order], i[order])
     for rank in range(ranks.max() + 1):
         at = order[ranks == rank]
-        j[at] = plan.sample(seed=int(np.random.randint(2**32, dtype=np.uint64))).cpu().numpy()[i[at]]
+        j[at] = host(plan.sample(seed=int(np.random.randint(2**32, dtype=np.uint64))))[i[at]]
     return i, j
 
 

@@ -359,14 +359,12 @@ pub fn exact<'py>(
     cost: &Bound<'py, PyAny>,
 ) -> PyResult<Found> {
     let ends = Ends::of([x, y, a, b], cost)?;
-    if !ends.is_half_squared() {
-        return Err(PyValueError::new_err("an exact plan is of the cost half-sq-euclidean"));
-    }
-    let (x, y) = (ends.x.clone(), ends.y.clone());
+    let on_a_line = ends.is_half_squared() && ends.x.dim() == 1 && ends.y.dim() == 1;
+    let (x, y, cost) = (ends.x.clone(), ends.y.clone(), ends.cost.clone());
     let solved = work::run(py, None, move |_| {
-        Ok::<_, Error>(match x.dim() == 1 && y.dim() == 1 {
+        Ok::<_, Error>(match on_a_line {
             true => Solved::from(LinePlan::new(&x, &y)?),
-            false => Solved::from(ExactPlan::new(&x, &y)?),
+            false => Solved::from(ExactPlan::under(&x, &y, &cost, None)?),
         })
     })?;
     Ok(Found::new(solved, ends, work::device("cpu", "f64")?))
