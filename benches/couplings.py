@@ -1,23 +1,25 @@
-"""What large couplings save: Euler steps of a flow that is trained, or known exactly, on independent pairs and on those of plans of N points.
+"""What large couplings save: Euler steps of a flow, trained or known exactly, on pairs of plans of N points and on independent
+ones.
 
     python benches/couplings.py target/release/brenier plane  [STEPS]
     python benches/couplings.py target/release/brenier affine [POOL]
 
-plane: 8gaussians to the two moons and to the checkerboard. The same network is trained on every kind of pairs; a row is the divergence of
-its samples by K Euler steps, as a multiple of the noise floor (in the mean over three sets of 2,048 samples, each beside as many points),
-and the fewest steps from which on it stays within 1.5. The loss floor of independent pairs is that of `couple`.
+plane: 8gaussians to the two moons and to the checkerboard. The same network is trained on every kind of pairs; a row is the
+divergence of its samples by K Euler steps, as a multiple of the noise floor (in the mean over three sets of 2,048 samples, each
+beside as many points), and the fewest steps from which on it stays within 1.5. The loss floor of independent pairs is that of
+`couple`.
 
-affine: N(0, I) in 32 dimensions to its image by the gradient of max_k (x A_k x / 2 + m_k x), eight pieces with eigenvalues of A_k from 0.5
-to 1.5 and |m_k| = 4, all of one seed: a piecewise-affine optimal map. The pool of POOL points of the target is cut into batches of N, each
-coupled with as many draws of the source at EPS. The exact field of such pairs needs no network: with pi_b(j | x0), proportional to
-exp((g_j - |x0 - y_j|^2 / 2) / EPS) over the batch b of point j, the plan of that batch for any x0,
+affine: N(0, I) in 32 dimensions to its image by the gradient of max_k (x A_k x / 2 + m_k x), eight pieces with eigenvalues of A_k
+from 0.5 to 1.5 and |m_k| = 4, all of one seed: a piecewise-affine optimal map. The pool of POOL points of the target is cut into
+batches of N, each coupled with as many draws of the source at EPS. The exact field of such pairs needs no network: with pi_b(j |
+x0), proportional to exp((g_j - |x0 - y_j|^2 / 2) / EPS) over the batch b of point j, the plan of that batch for any x0,
 
     v(x, t) = sum_j w_j (y_j - x) / (1 - t),    w_j ~ exp(-|x_j|^2 / 2) pi_b(j | x_j),    x_j = (x - t y_j) / (1 - t).
 
-A row is how blurred the ends of K Euler steps of it are: the root mean square distance of the points y_j from their mean under the weights
-of the last step, over that of the whole target; and the fewest steps from which on it is at most a tenth (once it is below 0.001 more steps
-are not tried). The last rows are of networks, trained on independent pairs and on those of the largest coupling: the distance of the ends
-of K steps from those of 64, in the same units. Needs NumPy.
+A row is how blurred the ends of K Euler steps of it are: the root mean square distance of the points y_j from their mean under
+the weights of the last step, over that of the whole target; and the fewest steps from which on it is at most a tenth (once it is
+below 0.001 more steps are not tried). The last rows are of networks, trained on independent pairs and on those of the largest
+coupling: the distance of the ends of K steps from those of 64, in the same units. Needs NumPy.
 """
 
 import json
@@ -32,7 +34,8 @@ BINARY = str(Path(sys.argv[1]).resolve())
 
 
 def run(folder, args):
-    done = subprocess.run([BINARY, *args.split(), "--json", "--quiet", "--threads", "1"], cwd=folder, capture_output=True, text=True)
+    command = [BINARY, *args.split(), "--json", "--quiet", "--threads", "1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{args}: {done.stderr}")
     return json.loads(done.stdout)

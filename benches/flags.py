@@ -1,10 +1,11 @@
-"""How often `evaluate` raises each flag where nothing is wrong: fresh draws of a law beside others of it, in a space of features too.
+"""How often `evaluate` raises each flag where nothing is wrong: draws of a law beside others of it, and their features.
 
     python benches/flags.py target/release/brenier [SEEDS]
 
-Of each seed, three independent clouds of 512 points: samples, points held out and a training set. Their features are 8 numbers, tanh of a
-fixed linear map with noise of their own. The samples of the last law are made by its exact model (dopri5 along the flow of flow matching),
-not drawn. Prints shares in per cent; each flag is meant to be raised in 1 %. Needs NumPy; 200 seeds take six minutes of one core.
+Of each seed, three independent clouds of 512 points: samples, points held out and a training set. Their features are 8 numbers,
+tanh of a fixed linear map with noise of their own. The samples of the last law are made by its exact model (dopri5 along the flow
+of flow matching), not drawn. Prints shares in per cent; each flag is meant to be raised in 1 %. Needs NumPy; 200 seeds take six
+minutes of one core.
 """
 
 import json
@@ -55,7 +56,8 @@ LAWS = {
 
 
 def run(folder, args):
-    done = subprocess.run([BINARY, *args.split(), "--json", "--quiet", "--threads", "1"], cwd=folder, capture_output=True, text=True)
+    command = [BINARY, *args.split(), "--json", "--quiet", "--threads", "1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{args}: {done.stderr}")
     return json.loads(done.stdout)
@@ -83,7 +85,8 @@ def main():
             for of, flags in [("points", record["flags"]), ("features", record["features"]["flags"])]:
                 raised[of].update([*flags, "any"] if flags else [])
         for of in raised:
-            print(f"| {name} | {of} | " + " | ".join(f"{100 * raised[of][flag] / SEEDS:.1f}" for flag in [*FLAGS, "any"]) + " |", flush=True)
+            shares = [f"{100 * raised[of][flag] / SEEDS:.1f}" for flag in [*FLAGS, "any"]]
+            print(f"| {name} | {of} | " + " | ".join(shares) + " |", flush=True)
 
 
 main()

@@ -1,10 +1,11 @@
 """Pairs for flow matching at 50,000 x 3,072, beside POT's minibatch coupling of as many.
 
-The target is of Gaussians whose spectrum falls as 1/k, as that of pictures does, the source N(0, I). brenier couples all of it by one plan, the
-cost on 64 principal components; its time and memory are those of the whole process, which reads the points, draws the source, finds the
-components and eps, and writes the pairs. POT solves the exact plan (ot.emd) of each batch of --batch, from arrays in memory to arrays in memory:
-neither reading, drawing nor writing is on its clock. Times are of the processor. The gain is 1 - E|x1 - x0|^2 / E|x1 - x0'|^2 with x0'
-independent, over the largest there is, that of two Gaussians of these covariances, whose best map is linear.
+The target is of Gaussians whose spectrum falls as 1/k, as that of pictures does, the source N(0, I). brenier couples all of it by
+one plan, the cost on 64 principal components; its time and memory are those of the whole process, which reads the points, draws
+the source, finds the components and eps, and writes the pairs. POT solves the exact plan (ot.emd) of each batch of --batch, from
+arrays in memory to arrays in memory: neither reading, drawing nor writing is on its clock. Times are of the processor. The gain
+is E x0.x1, which is all that a coupling changes of E|x1 - x0|^2, over the largest there is: that of the linear map between the
+two Gaussians.
 """
 
 import argparse, json, os, subprocess, tempfile, time
@@ -61,7 +62,8 @@ def main():
     with open("/proc/cpuinfo") as lines:
         about = dict(line.split(":", 1) for line in lines if ":" in line)
     about = {key.strip(): value.strip() for key, value in about.items()}
-    print(f"{about['model name']}, family {about['cpu family']}, load {os.getloadavg()[0]:.1f}; {args.n:,} pairs, d = {args.d}", flush=True)
+    chip = f"{about['model name']}, family {about['cpu family']}, load {os.getloadavg()[0]:.1f}"
+    print(f"{chip}; {args.n:,} pairs, d = {args.d}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         path = args.data or f"{folder}/y.npy"
         if not os.path.exists(path):
@@ -72,8 +74,8 @@ def main():
             print(f"POT, batches of {batch}: {taken:.1f} s, gain {gain(products):.3f}", flush=True)
         record, taken, peak = brenier(path, folder)
         products = (record["independent_cost"] - record["pair_cost"]) / 2
-        kept = record["projection"]["variance_kept"]
-        print(f"brenier: {taken:.1f} s, {peak:.2f} GiB, gain {gain(products):.3f}; variance kept {kept:.3f}, eps {record['eps']:.3g}")
+        told = f"variance kept {record['projection']['variance_kept']:.3f}, eps {record['eps']:.3g}"
+        print(f"brenier: {taken:.1f} s, {peak:.2f} GiB, gain {gain(products):.3f}; {told}")
 
 
 main()

@@ -1,12 +1,14 @@
 """Semidiscrete couplings: brenier's ascent beside OTT's, from N(0, I) to the same points, by the time to a marginal error.
 
-The error is the root of chi^2 = sum_j (p_j - 1/m)^2 m of the masses p of the cells, by the unbiased estimate from 2^19 draws that neither has
-seen, the same for both. It is taken between the stretches of a run, off the clock. Times are of one processor core that both are pinned to.
+The error is the root of chi^2 = sum_j (p_j - 1/m)^2 m of the masses p of the cells, by the unbiased estimate from 2^19 draws that
+neither has seen, the same for both. It is taken between the stretches of a run, off the clock. Times are of one processor core
+that both are pinned to.
 
-OTT runs its own solver's step, compiled before the clock starts, with its own error never computed. Its optimiser is Adam, and the best is
-taken, for each error by itself, over every rate of --rates: constant, with a running mean of the potential in which the newest has the weight
-0.99 (OTT's default, next to none), 0.01 or 0.003; and falling to 0 as a cosine over each length of the ladder. brenier has nothing to tune; its time is that of the whole process, with the
-draws by which it judges itself, and so are its draws. It is run again for each length, and has no credit for a stop between two of them.
+OTT runs its own solver's step, compiled before the clock starts, with its own error never computed. Its optimiser is Adam, and
+the best is taken, for each error by itself, over every rate of --rates: constant, with a running mean of the potential in which
+the newest has the weight 0.99 (OTT's default, next to none), 0.01 or 0.003; and falling to 0 as a cosine over each length of the
+ladder. brenier has nothing to tune; its time is that of the whole process, with the draws by which it judges itself, and so are
+its draws. It is run again for each length, and has no credit for a stop between two of them.
 """
 
 import argparse, json, os, resource, subprocess, tempfile, time
@@ -62,7 +64,11 @@ def ott(rate, ema, lengths):
     cloud = semidiscrete_pointcloud.SemidiscretePointCloud(jax.random.normal, jnp.asarray(points), epsilon=0.0)
     problem = semidiscrete_linear_problem.SemidiscreteLinearProblem(cloud)
     solver = semidiscrete.SemidiscreteSolver(
-        num_iterations=lengths[-1], batch_size=args.batch, optimizer=optax.adam(rate), error_eval_every=lengths[-1], potential_ema=ema
+        num_iterations=lengths[-1],
+        batch_size=args.batch,
+        optimizer=optax.adam(rate),
+        error_eval_every=lengths[-1],
+        potential_ema=ema,
     )
     g, blank = jnp.zeros(args.m), jnp.full(lengths[-1], jnp.inf)
     state = semidiscrete.SemidiscreteState(
@@ -98,7 +104,8 @@ def main():
     with open("/proc/cpuinfo") as lines:
         about = dict(line.split(":", 1) for line in lines if ":" in line)
     about = {key.strip(): value.strip() for key, value in about.items()}
-    print(f"{about['model name']}, family {about['cpu family']}, load {os.getloadavg()[0]:.1f}; m = {args.m}, d = {args.d}, batch {args.batch}")
+    chip = f"{about['model name']}, family {about['cpu family']}, load {os.getloadavg()[0]:.1f}"
+    print(f"{chip}; m = {args.m}, d = {args.d}, batch {args.batch}")
     ours = [brenier(steps) for steps in args.ladder]
     theirs = {}
     for name, rate, ema, lengths in settings():
