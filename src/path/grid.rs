@@ -91,6 +91,27 @@ pub enum Spacing {
 }
 
 impl Spacing {
+    /// Those that a user may name.
+    pub const NAMED: [Self; 8] = [
+        Self::Trailing,
+        Self::Leading,
+        Self::Linspace,
+        Self::Karras,
+        Self::Geometric,
+        Self::Balanced,
+        Self::Iddpm,
+        Self::ArcLength,
+    ];
+
+    /// The spacing called `name`.
+    ///
+    /// # Errors
+    /// [`GridError::UnknownSpacing`] with the known names.
+    pub fn named(name: &str) -> Result<Self, GridError> {
+        let known = Self::NAMED.into_iter().find(|spacing| spacing.name() == name);
+        known.ok_or_else(|| GridError::UnknownSpacing { name: name.into(), known: Self::NAMED.map(Self::name).join(", ") })
+    }
+
     /// Its name on the command line and in records.
     pub fn name(self) -> &'static str {
         match self {
@@ -111,6 +132,14 @@ impl Spacing {
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum GridError {
+    /// A name that no spacing has.
+    #[error("there is no grid \"{name}\"; the grids are {known}")]
+    UnknownSpacing {
+        /// The name asked for.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
     /// A run of no steps.
     #[error("a run needs at least one step")]
     NoSteps,

@@ -7,6 +7,8 @@
 //! The denominators are the marginals of the plan itself, a and b up to the solver's tolerance where these are held, so that a constant
 //! is carried to itself by every plan, also by one that creates and destroys mass.
 
+mod draws;
+
 use rayon::prelude::*;
 
 use crate::backend::Device;
@@ -73,6 +75,32 @@ impl AnyPlan {
         }
     }
 
+    /// P v, n × p, of `values` v of the target, m × p; with `back` Pᵀ u, m × p, of values u of the source, n × p.
+    ///
+    /// # Errors
+    /// As [`AnyPlan::given_source`].
+    pub fn apply(&self, values: &[f64], p: usize, back: bool, device: &Device) -> Result<Vec<f64>, TransportError> {
+        match self {
+            Self::Entropic(plan) if back => plan.transposed().apply(values, p, device),
+            Self::Entropic(plan) => plan.apply(values, p, device),
+            _ => Ok(self.means(values, p, back)?.sums),
+        }
+    }
+
+    /// All P_ij, n × m row-major: for small clouds.
+    pub fn dense(&self) -> Vec<f64> {
+        let [_, m] = self.lengths();
+        match self {
+            Self::Entropic(plan) => plan.dense(),
+            Self::Sparse { entries, n, .. } => {
+                let mut dense = vec![0.0; n * m];
+                entries.iter().for_each(|entry| dense[entry.source * m + entry.target] += entry.mass);
+                dense
+            }
+            Self::LowRank { q, r, g } => q.chunks_exact(g.len()).flat_map(|q| through_stations(q, r, g)).collect(),
+        }
+    }
+
     /// The first marginal Σ_j P_ij, of length n.
     ///
     /// # Errors
@@ -117,10 +145,8 @@ impl AnyPlan {
             Self::LowRank { q, r, g } => {
                 let rank = g.len();
                 let row = |law: &mut Vec<f64>, i: usize| {
-                    let share = |k: usize| if g[k] > 0.0 { q[i * rank + k] / g[k] } else { 0.0 };
-                    let shares: Vec<f64> = (0..rank).map(share).collect();
                     law.clear();
-                    law.extend(r.chunks_exact(rank).map(|r| dot(&shares, r)));
+                    law.extend(through_stations(&q[i * rank..][..rank], r, g));
                     normalised(law)
                 };
                 (0..n).into_par_iter().map_init(Vec::new, row).collect()
@@ -159,6 +185,13 @@ impl AnyPlan {
         }
         Ok(means)
     }
+}
+
+/// A row of Q diag(1/g) Rᵀ, whose row of Q is `q`.
+fn through_stations<'a>(q: &[f64], r: &'a [f64], g: &[f64]) -> impl Iterator<Item = f64> + use<'a> {
+    let share = |(q, g): (&f64, &f64)| if *g > 0.0 { q / g } else { 0.0 };
+    let shares: Vec<f64> = q.iter().zip(g).map(share).collect();
+    r.chunks_exact(g.len()).map(move |r| dot(&shares, r))
 }
 
 /// Weighted sums of p values a row.

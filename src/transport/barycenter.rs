@@ -176,7 +176,7 @@ impl Barycenter {
     fn map(&self, x: &Cloud, y: &Cloud, device: &Device, watch: &Watch<'_>) -> Result<(f64, Vec<f64>), TransportError> {
         match self.coupling {
             Coupling::Exact if !watch.tell(Progress::default()) => Err(TransportError::Stopped { iterations: 0 }),
-            Coupling::Exact => ExactPlan::new(x, y).map(|plan| (plan.w2_squared, plan.map)),
+            Coupling::Exact => ExactPlan::new(x, y).map(|plan| (2.0 * plan.transport_cost, plan.map.unwrap_or_default())),
             Coupling::Entropic { eps, solver, .. } => {
                 let outcome = solver.solve_watched(&Problem::new(x, y, eps)?, None, device, watch.not_keeping())?;
                 Ok((2.0 * outcome.transport_cost, outcome.map()))

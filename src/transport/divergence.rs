@@ -124,9 +124,43 @@ impl Divergence {
             (self.problem.between(cloud, self.problem.target())?, self.problem.between(cloud, cloud)?);
         let cross = self.solver.solve(&cross_problem, device)?;
         let own = self.solver.solve(&own_problem, device)?;
-        let (mut gradient, own_gradient) = (cross.gradient()?, own.gradient_of_half()?);
-        gradient.points.iter_mut().zip(&own_gradient.points).for_each(|(g, own)| *g -= own);
-        gradient.weights.iter_mut().zip(&own_gradient.weights).for_each(|(g, own)| *g -= own);
+        let gradient = cross.gradient()?.less(&own.gradient_of_half()?);
         Ok((cross.dual - 0.5 * (own.dual + self.self_term), gradient))
     }
+
+    /// S_ε between the ends of `problem`, under its cost, ε and ρ, and its gradients with respect to both: three problems solved, and one
+    /// pass over all pairs.
+    ///
+    /// # Errors
+    /// As [`Divergence::like_watched`].
+    pub fn gradients_watched(
+        problem: &Problem,
+        solver: Sinkhorn,
+        device: &Device,
+        watch: Watch<'_>,
+    ) -> Result<Gradients, TransportError> {
+        let [first, second] = problem.rho();
+        if first != second {
+            return Err(TransportError::OneSided);
+        }
+        let (x, y) = (problem.source(), problem.target());
+        let solve = |problem: &Problem| solver.solve_watched(problem, None, device, watch.not_keeping());
+        let (cross, own_x, own_y) = (solve(problem)?, solve(&problem.between(x, x)?)?, solve(&problem.between(y, y)?)?);
+        Ok(Gradients {
+            value: cross.dual - 0.5 * (own_x.dual + own_y.dual),
+            source: cross.gradient()?.less(&own_x.gradient_of_half()?),
+            target: cross.gradient_of_target(device)?.less(&own_y.gradient_of_half()?),
+        })
+    }
+}
+
+/// A divergence and its derivatives.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    /// S_ε in units of c.
+    pub value: f64,
+    /// With respect to the source.
+    pub source: Gradient,
+    /// With respect to the target.
+    pub target: Gradient,
 }

@@ -1,8 +1,8 @@
 //! Exact optimal transport between two weighted clouds: the linear programme itself, by network simplex.
 //!
 //! ```text
-//! ½W₂² = min Σ P_ij c_ij    over P ≥ 0, P1 = a, Pᵀ1 = b
-//!      = max Σ a_i f_i + Σ b_j g_j    over f_i + g_j ≤ c_ij            c = ½|x−y|²
+//! min Σ P_ij c_ij    over P ≥ 0, P1 = a, Pᵀ1 = b
+//!     = max Σ a_i f_i + Σ b_j g_j    over f_i + g_j ≤ c_ij            ½W₂² where c = ½|x−y|²
 //! ```
 //!
 //! A basis is a spanning tree of the bipartite graph; a pivot brings in a pair with c_ij < f_i + g_j and takes out one of the
@@ -16,7 +16,8 @@
 //! What then remains open is summed up: with u_i lowered until no pair is worth more than it costs, the dual value is the plan's
 //! less a gap, which is printed. A plan is proved when that gap is at most 10⁻⁹ of its cost.
 //!
-//! O((n + m) d) memory up to dimension 8, and nm numbers above.
+//! ½|x−y|² and |x−y| are computed from the points: O((n + m) d) memory up to dimension 8, and nm numbers above. Any other costs are a
+//! matrix of f64, which is solved as it stands.
 
 mod costs;
 mod simplex;
@@ -24,9 +25,11 @@ mod start;
 mod tree;
 mod twice;
 
+use rayon::prelude::*;
+
+use crate::backend::Cost;
 use crate::measure::Cloud;
-use crate::transport::{Potentials, TransportError};
-use crate::vector::squared_distance;
+use crate::transport::{GroundCost, LabelCost, Potentials, TransportError};
 use costs::Costs;
 pub(crate) use costs::Ground;
 
@@ -61,8 +64,11 @@ pub struct PlanEntry {
 ///
 /// let (x, y) = (Cloud::new(vec![0.0, 0.0, 1.0, 0.0], 2)?, Cloud::new(vec![1.0, 1.0, 0.0, 1.0], 2)?);
 /// let plan = ExactPlan::new(&x, &y)?;
-/// assert!(plan.is_proved() && plan.w2_squared == 1.0);
-/// assert_eq!(plan.map, [0.0, 1.0, 1.0, 1.0]);
+/// assert!(plan.is_proved() && plan.w2_squared == Some(1.0));
+/// assert_eq!(plan.map, Some(vec![0.0, 1.0, 1.0, 1.0]));
+///
+/// let plan = ExactPlan::of_costs(&[0.5, 0.5], &[0.25, 0.75], &[1.0, 2.0, -1.0, 0.5])?; // the costs of each pair, row by row
+/// assert!(plan.is_proved() && plan.transport_cost == 0.875);
 /// # Ok::<(), brenier::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -71,36 +77,112 @@ pub struct ExactPlan {
     pub entries: Vec<PlanEntry>,
     /// f and g with f_i + g_j ≤ c_ij, and equality on the entries of the plan, up to rounding; Σ_j b_j g_j = 0.
     pub potentials: Potentials,
-    /// W₂² = Σ P_ij |x_i − y_j|².
-    pub w2_squared: f64,
-    /// A lower bound of ½W₂², in units of c: Σ a_i f_i + Σ b_j g_j of potentials that are feasible beyond rounding.
+    /// ⟨P, c⟩ = Σ P_ij c_ij.
+    pub transport_cost: f64,
+    /// W₂² = Σ P_ij |x_i − y_j|², where c = ½|x−y|².
+    pub w2_squared: Option<f64>,
+    /// A lower bound of the least ⟨P, c⟩: Σ a_i f_i + Σ b_j g_j of potentials that are feasible beyond rounding.
     pub dual: f64,
-    /// The barycentric map Σ_j P_ij y_j / a_i, n × d row-major; a point without mass goes to the j of least c_ij − g_j.
-    pub map: Vec<f64>,
+    /// The barycentric map Σ_j P_ij y_j / a_i, n × d row-major; a point without mass goes to the j of least c_ij − g_j. None of a
+    /// matrix of costs, which knows no points.
+    pub map: Option<Vec<f64>>,
+    proved: bool,
 }
 
 impl ExactPlan {
-    /// The optimal plan from `source` to `target`, of at most [`LARGEST`] points each, or of any number against one.
+    /// The optimal plan from `source` to `target` under ½|x−y|², of at most [`LARGEST`] points each, or of any number against one.
     ///
     /// # Errors
     /// [`TransportError`] when the dimensions differ, a cloud has too many points, or a squared distance overflows.
     pub fn new(source: &Cloud, target: &Cloud) -> Result<Self, TransportError> {
-        let optimum = solve(source, target, Ground::HalfSquare)?;
-        let squared = |entry: &PlanEntry| squared_distance(source.row(entry.source), target.row(entry.target));
-        let w2_squared: f64 = optimum.entries.iter().map(|entry| entry.mass * squared(entry)).sum();
-        // No cost is negative. Where mass moves f + g = c, so the dual is the plan's cost less what f has to give way.
-        let dual = (0.5 * w2_squared - optimum.gap).max(0.0);
-        let map = barycentric(source, target, &optimum);
-        Ok(Self { entries: optimum.entries, potentials: optimum.potentials, w2_squared, dual, map })
+        Self::under(source, target, &GroundCost::Known(Cost::HalfSquaredEuclidean), None)
+    }
+
+    /// The optimal plan under another cost of the points, which may be negative, and with costs of `classes` added to it.
+    ///
+    /// ½|x−y|² and |x−y| are known to twice the digits of f64. Other costs, and these with classes, are stored as n × m numbers of f64, and
+    /// what is proved optimal is the plan of the stored numbers, as in [`ExactPlan::of_costs`].
+    ///
+    /// # Errors
+    /// As [`ExactPlan::new`]; [`TransportError::Power`], [`TransportError::Cost`] of a cost that is not finite, and
+    /// [`TransportError::Labels`] of classes that do not fit.
+    pub fn under(source: &Cloud, target: &Cloud, cost: &GroundCost, classes: Option<&LabelCost>) -> Result<Self, TransportError> {
+        check_sizes(source, target)?;
+        if let Some(classes) = classes {
+            classes.check(source.len(), target.len())?;
+        }
+        let of_classes = |i: usize, j: usize| classes.map_or(0.0, |classes| classes.between(i, j));
+        let between = |i: usize, j: usize| cost.between(source.row(i), target.row(j)) + of_classes(i, j);
+        let costs = match (cost, classes) {
+            (GroundCost::Known(Cost::HalfSquaredEuclidean), None) => of_points(source, target, Ground::HalfSquare),
+            (GroundCost::Known(Cost::Euclidean), None) => of_points(source, target, Ground::Distance),
+            (GroundCost::Known(Cost::Lp(p)), _) if !(*p >= 1.0 && p.is_finite()) => return Err(TransportError::Power { p: *p }),
+            _ => {
+                let m = target.len();
+                let mut stored = vec![0.0; source.len() * m];
+                stored
+                    .par_chunks_exact_mut(m)
+                    .enumerate()
+                    .for_each(|(i, row)| row.iter_mut().enumerate().for_each(|(j, cost)| *cost = between(i, j)));
+                finite(&stored, m)?;
+                Costs::given(stored.into(), m)
+            }
+        };
+        let optimum = optimum([source, target], &costs)?;
+        let map = Some(barycentric([source, target], &costs, &optimum));
+        let plan = Self::of([source, target], &costs, optimum, between);
+        let w2_squared = (cost.is_half_squared() && classes.is_none()).then_some(2.0 * plan.transport_cost);
+        Ok(Self { w2_squared, map, ..plan })
+    }
+
+    /// The optimal plan between masses `a` and `b`, which are divided by their sums, for `costs` c_ij, n × m row-major, of either sign.
+    ///
+    /// The numbers are taken as they are: a proof is one for the matrix of f64, up to [`PROVED`] of Σ P_ij |c_ij| or of what any plan has
+    /// to pay beyond each source's least cost. Costs that were rounded to f64 before, by 10⁻¹⁶ of the largest of their terms, have an
+    /// optimum that may be off by as much.
+    ///
+    /// # Errors
+    /// [`TransportError`] when there are not n m costs or one is not finite, a side has more than [`LARGEST`] points and the other more
+    /// than one, or masses make no measure.
+    pub fn of_costs(a: &[f64], b: &[f64], costs: &[f64]) -> Result<Self, TransportError> {
+        let (n, m) = (a.len(), b.len());
+        // Points that stand for the masses alone.
+        let masses = |weights: &[f64]| Cloud::new(vec![0.0; weights.len()], 1)?.with_weights(weights.to_vec());
+        let ends = [&masses(a)?, &masses(b)?];
+        check_sizes(ends[0], ends[1])?;
+        if costs.len() != n * m {
+            return Err(TransportError::Values { what: "costs", len: costs.len(), rows: n, p: m });
+        }
+        finite(costs, m)?;
+        let given = Costs::given(costs.into(), m);
+        Ok(Self::of(ends, &given, optimum(ends, &given)?, |i, j| costs[i * m + j]))
+    }
+
+    /// What an optimum is worth.
+    fn of([source, target]: [&Cloud; 2], costs: &Costs<'_>, optimum: Optimum, between: impl Fn(usize, usize) -> f64) -> Self {
+        let Optimum { entries, potentials, gap } = optimum;
+        let sum = |of: fn(f64) -> f64| entries.iter().map(|e| e.mass * of(between(e.source, e.target))).sum::<f64>();
+        let (transport_cost, size) = (sum(|cost| cost), sum(f64::abs));
+        // Where mass moves f + g = c, so the dual is the plan's cost less what f has to give way.
+        let mut dual = transport_cost - gap;
+        let mut proved = gap <= PROVED * size;
+        if !proved {
+            // No plan costs less than each source's cheapest partners.
+            let least = costs.row_transform(&vec![0.0; target.len()]);
+            let least = dot(source, &least).min(transport_cost);
+            dual = dual.max(least);
+            proved = transport_cost - dual <= PROVED * size.max(transport_cost - least);
+        }
+        Self { entries, potentials, transport_cost, w2_squared: None, dual, map: None, proved }
     }
 
     /// Whether the dual proves that no plan costs less by more than [`PROVED`] of this one.
     pub fn is_proved(&self) -> bool {
-        0.5 * self.w2_squared - self.dual <= PROVED * self.dual
+        self.proved
     }
 }
 
-/// An optimal plan for any ground cost, with Σ_j b_j g_j = 0.
+/// An optimal plan, with Σ_j b_j g_j = 0.
 pub(crate) struct Optimum {
     pub entries: Vec<PlanEntry>,
     pub potentials: Potentials,
@@ -110,23 +192,45 @@ pub(crate) struct Optimum {
 
 /// Solves the linear programme of `ground`.
 pub(crate) fn solve(source: &Cloud, target: &Cloud, ground: Ground) -> Result<Optimum, TransportError> {
+    check_sizes(source, target)?;
+    optimum([source, target], &of_points(source, target, ground))
+}
+
+fn of_points(source: &Cloud, target: &Cloud, ground: Ground) -> Costs<'static> {
+    Costs::new(source.points().to_vec(), target.points().to_vec(), source.dim(), ground)
+}
+
+fn check_sizes(source: &Cloud, target: &Cloud) -> Result<(), TransportError> {
+    let (n, m) = (source.len(), target.len());
     if source.dim() != target.dim() {
         return Err(TransportError::Dimensions { source_dim: source.dim(), target_dim: target.dim() });
     }
-    let (n, m, d) = (source.len(), target.len(), source.dim());
-    if n.max(m) > LARGEST && n.min(m) > 1 {
-        return Err(TransportError::TooMany { n: n.max(m), limit: LARGEST });
+    match n.max(m) > LARGEST && n.min(m) > 1 {
+        true => Err(TransportError::TooMany { n: n.max(m), limit: LARGEST }),
+        false => Ok(()),
+    }
+}
+
+/// Refuses costs, m a row, that are not all finite.
+fn finite(costs: &[f64], m: usize) -> Result<(), TransportError> {
+    match costs.iter().position(|cost| !cost.is_finite()) {
+        Some(at) => Err(TransportError::Cost { i: at / m, j: at % m, value: costs[at] }),
+        None => Ok(()),
+    }
+}
+
+/// Solves the linear programme of `costs` between the masses of two clouds.
+fn optimum([source, target]: [&Cloud; 2], costs: &Costs<'_>) -> Result<Optimum, TransportError> {
+    if costs.bound().is_nan() || costs.bound() > LARGEST_COST {
+        return Err(TransportError::Overflow);
     }
     let (a, b) = units(source, target);
     let support = |mass: &[i64]| (0..mass.len()).filter(|&i| mass[i] > 0).collect::<Vec<usize>>();
     let (rows, columns) = (support(&a), support(&b));
-    let gather = |cloud: &Cloud, chosen: &[usize]| chosen.iter().flat_map(|&i| cloud.row(i)).copied().collect();
-    let costs = Costs::new(gather(source, &rows), gather(target, &columns), d, ground);
-    if costs.bound().is_nan() || costs.bound() > LARGEST_COST {
-        return Err(TransportError::Overflow);
-    }
+    let (all_rows, all_columns) = (rows.len() == a.len(), columns.len() == b.len());
+    let few = (!all_rows || !all_columns).then(|| costs.of(&rows, &columns));
     let pick = |mass: &[i64], chosen: &[usize]| chosen.iter().map(|&i| mass[i]).collect::<Vec<i64>>();
-    let basis = simplex::solve(&costs, &pick(&a, &rows), &pick(&b, &columns));
+    let basis = simplex::solve(few.as_ref().unwrap_or(costs), &pick(&a, &rows), &pick(&b, &columns));
 
     let total = a.iter().map(|&units| units as f64).sum::<f64>();
     let flows = basis.flows.iter().map(|&(i, j, flow)| (rows[i], columns[j], flow));
@@ -139,9 +243,8 @@ pub(crate) fn solve(source: &Cloud, target: &Cloud, ground: Ground) -> Result<Op
 
     // Points without mass get the largest potentials that the others allow: the c-transform.
     let [u, v] = [&basis.u, &basis.v].map(|potential| potential.iter().map(|p| p.high).collect::<Vec<f64>>());
-    let x = source.points().to_vec();
-    let f = if rows.len() == n { u } else { Costs::new(x.clone(), gather(target, &columns), d, ground).row_transform(&v) };
-    let g = if columns.len() == m { v } else { Costs::new(x, target.points().to_vec(), d, ground).column_transform(&f) };
+    let f = if all_rows { u } else { costs.of(&(0..a.len()).collect::<Vec<_>>(), &columns).row_transform(&v) };
+    let g = if all_columns { v } else { costs.column_transform(&f) };
     Ok(Optimum { entries, potentials: gauged(Potentials { f, g }, target), gap })
 }
 
@@ -176,7 +279,7 @@ fn dot(cloud: &Cloud, potential: &[f64]) -> f64 {
 }
 
 /// Σ_j P_ij y_j / Σ_j P_ij.
-fn barycentric(source: &Cloud, target: &Cloud, optimum: &Optimum) -> Vec<f64> {
+fn barycentric([source, target]: [&Cloud; 2], costs: &Costs<'_>, optimum: &Optimum) -> Vec<f64> {
     let d = source.dim();
     let (mut map, mut mass) = (vec![0.0; source.len() * d], vec![0.0; source.len()]);
     for entry in &optimum.entries {
@@ -188,7 +291,7 @@ fn barycentric(source: &Cloud, target: &Cloud, optimum: &Optimum) -> Vec<f64> {
         if mass[i] > 0.0 {
             image.iter_mut().for_each(|t| *t /= mass[i]);
         } else {
-            let slack = |j: usize| 0.5 * squared_distance(source.row(i), target.row(j)) - optimum.potentials.g[j];
+            let slack = |j: usize| costs.at(i, j) - optimum.potentials.g[j];
             let partner = (0..target.len()).min_by(|&j, &k| slack(j).total_cmp(&slack(k))).unwrap_or(0);
             image.copy_from_slice(target.row(partner));
         }

@@ -63,7 +63,7 @@ pub use by_class::{ClassLabels, ClassPairing, ClassPairs, ClassProblem};
 pub use conditional::{Conditional, Draws, Partners};
 pub use convention::Convention;
 pub use cost::{CostFunction, GroundCost};
-pub use divergence::Divergence;
+pub use divergence::{Divergence, Gradients};
 pub use error::TransportError;
 pub use exact::{ExactPlan, PlanEntry};
 pub use gaussian::{AffineMap, ClosedForm, EntropicPlan, Gaussian, UnbalancedPlan};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::backend::Device;
 use crate::measure::Cloud;
 use crate::random::{Philox, Stream};
@@ -153,6 +155,21 @@ impl Plan {
             row.iter_mut().for_each(|v| *v *= mass);
         }
         Ok(mean)
+    }
+
+    /// All P_ij in f64, n × m row-major: for small clouds.
+    pub fn dense(&self) -> Vec<f64> {
+        let (d, m) = (self.source.dim(), self.target.len());
+        let (x, y) = (self.source.points(), self.target.points());
+        let entry = |i: usize, j: usize| {
+            let points = self.cost.between(&x[i * d..][..d], &y[j * d..][..d]);
+            let cost = points + self.classes.as_ref().map_or(0.0, |classes| classes.between(i, j));
+            self.source.weight(i) * self.target.weight(j) * ((self.f[i] + self.g[j] - cost) / self.eps).exp()
+        };
+        let mut dense = vec![0.0; self.source.len() * m];
+        let rows = dense.par_chunks_exact_mut(m).enumerate();
+        rows.for_each(|(i, row)| row.iter_mut().enumerate().for_each(|(j, p)| *p = entry(i, j)));
+        dense
     }
 
     /// The first marginal Σ_j P_ij, of length n.

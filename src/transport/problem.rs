@@ -48,6 +48,23 @@ pub struct LabelCost {
 }
 
 impl LabelCost {
+    /// Refuses labels of other numbers of points than `n` and `m`, or beyond the table, and a table that is not finite.
+    pub(super) fn check(&self, n: usize, m: usize) -> Result<(), TransportError> {
+        let within = |labels: &[u32], classes: usize| labels.iter().all(|&label| (label as usize) < classes);
+        let (rows, columns) = (self.table.len() / self.columns.max(1), self.columns);
+        let fits = (self.source.len(), self.target.len()) == (n, m)
+            && rows * columns == self.table.len()
+            && within(&self.source, rows)
+            && within(&self.target, columns)
+            && self.table.iter().all(|w| w.is_finite());
+        if fits { Ok(()) } else { Err(TransportError::Labels { n, m, rows, columns }) }
+    }
+
+    /// W of source point i and target point j, whose labels are within the table.
+    pub(super) fn between(&self, i: usize, j: usize) -> f64 {
+        self.table[self.source[i] as usize * self.columns + self.target[j] as usize]
+    }
+
     /// Its mean Σ_ij a_i b_j W over independent pairs, in units of c; a label beyond the table costs nothing.
     pub fn mean(&self, source: &Cloud, target: &Cloud) -> f64 {
         let [rows, to] = self.masses(source, target);
@@ -104,8 +121,7 @@ impl ClassCosts {
     /// W of row i and column j.
     pub(super) fn between(&self, i: usize, j: usize) -> f64 {
         let (source, target) = if self.back { (j, i) } else { (i, j) };
-        let LabelCost { source: of_source, target: of_target, table, columns } = &self.labels;
-        table[of_source[source] as usize * columns + of_target[target] as usize]
+        self.labels.between(source, target)
     }
 }
 
@@ -225,19 +241,8 @@ impl Problem {
     /// # Errors
     /// [`TransportError::Labels`] unless each point has a label within the table and the table is finite.
     pub fn with_labels(self, labels: LabelCost) -> Result<Self, TransportError> {
-        let LabelCost { source, target, table, columns } = &labels;
-        let columns = *columns;
-        let within = |labels: &[u32], classes: usize| labels.iter().all(|&label| (label as usize) < classes);
-        let rows = table.len() / columns.max(1);
-        let fits = (source.len(), target.len()) == (self.source.len(), self.target.len())
-            && rows * columns == table.len()
-            && within(source, rows)
-            && within(target, columns)
-            && table.iter().all(|w| w.is_finite());
-        match fits {
-            true => Self { labels: Some(labels), ..self }.storable(),
-            false => Err(TransportError::Labels { n: self.source.len(), m: self.target.len(), rows, columns }),
-        }
+        labels.check(self.source.len(), self.target.len())?;
+        Self { labels: Some(labels), ..self }.storable()
     }
 
     /// The problem between the clouds as `storage` holds their points: relative to their mean and scaled to (−1, 1), each
@@ -302,9 +307,7 @@ impl Problem {
         let points = move |i: usize, j: usize| self.cost.between(&x[i * d..][..d], &y[j * d..][..d]);
         match &self.labels {
             None => Streamed::given(points),
-            Some(LabelCost { source, target, table, columns }) => {
-                Streamed::given(move |i, j| points(i, j) + table[source[i] as usize * columns + target[j] as usize])
-            }
+            Some(classes) => Streamed::given(move |i, j| points(i, j) + classes.between(i, j)),
         }
     }
 

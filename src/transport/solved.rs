@@ -42,8 +42,8 @@ pub enum Ending {
     },
     /// The plan is not proved optimal.
     Unproved {
-        /// The W₂² that the dual proves.
-        w2_squared: f64,
+        /// The least ⟨P, c⟩ that the dual proves.
+        transport_cost: f64,
     },
     /// The cost of a plan of low rank still fell.
     Falling,
@@ -54,8 +54,8 @@ impl fmt::Display for Ending {
         match self {
             Self::Solver(verdict) => verdict.fmt(f),
             Self::OwnTerm { end, verdict } => write!(f, "between the {end} and itself: {verdict}"),
-            Self::Unproved { w2_squared } => {
-                write!(f, "the dual proves a W2² of {w2_squared:.4e} and no more: too many scales at once for f64")
+            Self::Unproved { transport_cost } => {
+                write!(f, "the dual proves a cost of {transport_cost:.4e} and no more: too many scales at once for f64")
             }
             Self::Falling => write!(f, "the cost still falls: raise --max-iter"),
         }
@@ -139,7 +139,7 @@ pub struct Solved {
     pub entropic: Option<Entropic>,
     /// f and g, where there are any.
     pub potentials: Option<Potentials>,
-    /// The barycentric map; none in closed form.
+    /// The barycentric map; none in closed form, and of costs without points.
     pub map: Option<Images>,
     /// The plan; none in closed form.
     pub plan: Option<AnyPlan>,
@@ -231,15 +231,14 @@ impl Solved {
 
 impl From<ExactPlan> for Solved {
     fn from(plan: ExactPlan) -> Self {
-        let (proved, cost) = (plan.is_proved(), 0.5 * plan.w2_squared);
+        let (proved, cost) = (plan.is_proved(), plan.transport_cost);
         let (n, m) = (plan.potentials.f.len(), plan.potentials.g.len());
         Self {
             converged: proved,
-            ending: if proved { Ending::Solver(Verdict::Converged) } else { Ending::Unproved { w2_squared: 2.0 * plan.dual } },
-            w2_squared: plan.w2_squared,
+            ending: if proved { Ending::Solver(Verdict::Converged) } else { Ending::Unproved { transport_cost: plan.dual } },
             dual: Some(plan.dual),
             regularised_cost: Some(cost),
-            map: Some(Images::new(plan.map, n)),
+            map: plan.map.map(|map| Images::new(map, n)),
             potentials: Some(plan.potentials),
             plan: Some(AnyPlan::Sparse { entries: plan.entries, n, m }),
             ..Self::unregularised(if proved { Kind::Exact } else { Kind::UpperBound }, cost)

@@ -559,7 +559,7 @@ fn the_record_of_an_evaluation_is_that_of_its_clouds() {
         run.is(key, value);
     }
     run.is("w2_size", json!(w2_size(&x, &y)));
-    run.near("w2_squared_exact", ExactPlan::new(&x, &y).unwrap().w2_squared, 1e-9);
+    run.near("w2_squared_exact", ExactPlan::new(&x, &y).unwrap().w2_squared.unwrap(), 1e-9);
     run.near("variance_ratio", x.variance() / y.variance(), 1e-9);
     run.near("mean_distance", square(&x.mean(), &y.mean()).sqrt(), 1e-9);
     run.near("divergence", 2.0 * divergence(&x, &y, run.number("eps")), 1e-3);
@@ -622,7 +622,7 @@ fn the_record_of_a_barycenter_is_that_of_its_points() {
     let (folder, x, y) = clouds(30, 30);
     let mut run = Run::of(folder.path(), "barycenter x.npy y.npy --n 30 --steps 40 --precision f64");
     let points = run.cloud("points.npy");
-    let w2 = |cloud: &Cloud| ExactPlan::new(&points, cloud).unwrap().w2_squared;
+    let w2 = |cloud: &Cloud| ExactPlan::new(&points, cloud).unwrap().w2_squared.unwrap();
     let objective: Vec<f64> = run.record["objective"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
     assert!(objective.windows(2).all(|pair| pair[1] <= pair[0] * (1.0 + 1e-12)), "{objective:?}");
     assert!((0.5 * (w2(&x) + w2(&y)) / objective.last().unwrap() - 1.0).abs() < 1e-6, "it has arrived");
@@ -732,7 +732,7 @@ fn the_rows_of_a_comparison_are_those_of_its_samples() {
         };
         assert_eq!(samples.len(), 40);
         near("variance_ratio", samples.variance() / heldout.variance());
-        near("w2_squared_exact", ExactPlan::new(&samples, &heldout).unwrap().w2_squared);
+        near("w2_squared_exact", ExactPlan::new(&samples, &heldout).unwrap().w2_squared.unwrap());
         near("divergence", ruler.divergence(&samples, &device).unwrap());
         near("nn_train", median_distance(&samples, &train, &device).unwrap());
         near("nn_heldout", median_distance(&heldout, &train, &device).unwrap());

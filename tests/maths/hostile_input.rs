@@ -176,7 +176,7 @@ fn identical_clouds_are_at_distance_zero() {
             }
         }
     }
-    assert!(ExactPlan::new(&x, &backwards).unwrap().w2_squared.abs() < 1e-14);
+    assert!(ExactPlan::new(&x, &backwards).unwrap().w2_squared.unwrap().abs() < 1e-14);
 }
 
 /// One point to one: P = 1, and every value is c.

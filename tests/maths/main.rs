@@ -16,6 +16,7 @@ mod costs;
 mod derivatives;
 mod diffusion_meets_flow;
 mod exact;
+mod exact_costs;
 mod exact_field;
 mod fields;
 mod floors;

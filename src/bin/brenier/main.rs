@@ -59,7 +59,7 @@ const STYLES: Styles = Styles::styled()
 /// Moves particles along the two natural curves of Wasserstein space, the gradient flow (diffusion) and the geodesic (optimal
 /// transport), and measures both with the same ruler.
 #[derive(Parser)]
-#[command(version, styles = STYLES, max_term_width = 110, propagate_version = true, after_help = flags::examples(&[
+#[command(name = "brenier", version, styles = STYLES, max_term_width = 110, propagate_version = true, after_help = flags::examples(&[
     "brenier compare 8gaussians                     both principles from the same ends",
     "brenier transport moons 8gaussians             distance between two laws, by 4,096 draws of each",
     "brenier sample 8gaussians --method fm-heun     particles along the flow of flow matching",
@@ -130,10 +130,15 @@ impl Work {
     }
 }
 
-fn main() -> ExitCode {
-    let started = Instant::now();
-    let argv: Vec<OsString> = std::env::args_os().collect();
-    match start(&argv, started) {
+/// The program: what its own command line says.
+pub fn main() -> ExitCode {
+    run(&std::env::args_os().collect::<Vec<OsString>>(), &[])
+}
+
+/// Does what `argv` says, the name of the program first. `itself` is the command that starts the program once more, where it is not the
+/// file of this process: as from Python.
+pub fn run(argv: &[OsString], itself: &[OsString]) -> ExitCode {
+    match start(argv, itself, Instant::now()) {
         Ok(code) => code,
         Err(_) if signal::interrupted() => {
             output::error("interrupted; files that were complete are kept, and nothing is left half written");
@@ -151,12 +156,12 @@ fn main() -> ExitCode {
 
 /// Parses `argv` and does what it says; `run FILE.toml` is replaced by the command line that the file stands for, unless it is an
 /// experiment.
-fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
+fn start(argv: &[OsString], itself: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
     let matches = Cli::command().try_get_matches_from(argv)?;
     let cli = Cli::from_arg_matches(&matches)?;
     let task = match cli.command {
         Command::Run(run) => match run.read(&Cli::command(), &matches)? {
-            Described::Command(argv) => return start(&argv, started),
+            Described::Command(argv) => return start(&argv, itself, started),
             Described::Experiment(experiment) => Task::Experiment(experiment),
         },
         Command::Completions(completions) => return completions.print(&mut Cli::command()),
@@ -170,7 +175,7 @@ fn start(argv: &[OsString], started: Instant) -> Result<ExitCode, Failure> {
     flags::log(cli.shared.verbose);
     threads::make(cli.shared.threads)?;
     let inputs = flags::inputs(&Cli::command(), &matches);
-    let session = Session { shared: cli.shared, inputs, started, not_finite: NotFinite::default() };
+    let session = Session { shared: cli.shared, inputs, started, itself: itself.to_vec(), not_finite: NotFinite::default() };
     match task {
         Task::Experiment(experiment) => experiment.run(&session),
         Task::Work(work) => work.run(&session).map_err(|failure| advice::with_remedy(failure, &Cli::command(), &matches)),

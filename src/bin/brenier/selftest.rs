@@ -1,7 +1,6 @@
 //! `brenier selftest`: does this device compute right?
 
-use std::env;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use brenier::backend::Device;
 use brenier::experiment::selftest::{Check, Checked, operations, selftest};
@@ -59,7 +58,7 @@ impl Selftest {
             for operation in operations().skip_while(|name| *name != last).skip(1) {
                 signal::check()?;
                 spinner.set_message(format!("{operation}, in a process of its own"));
-                checks.extend(apart(operation, &device));
+                checks.extend(apart(operation, &device, session));
             }
         }
         spinner.finish_and_clear();
@@ -87,7 +86,7 @@ impl Selftest {
 }
 
 /// The checks of one operation by another process; one that says why where there are none.
-fn apart(operation: &'static str, device: &Device) -> Vec<Check> {
+fn apart(operation: &'static str, device: &Device, session: &Session) -> Vec<Check> {
     /// Of its record.
     #[derive(Deserialize)]
     struct Printed {
@@ -96,7 +95,7 @@ fn apart(operation: &'static str, device: &Device) -> Vec<Check> {
     let precision = device.precision().name();
     let checked = || -> Result<Vec<Check>, String> {
         let said = |why: std::io::Error| why.to_string();
-        let mut command = Command::new(env::current_exe().map_err(said)?);
+        let mut command = session.another().map_err(said)?;
         command.args(["selftest", "--json", "--only", operation, "--device", device.name(), "--precision", precision]);
         let ended = command.stdin(Stdio::null()).output().map_err(said)?;
         match serde_json::from_slice::<Printed>(&ended.stdout) {

@@ -1,10 +1,12 @@
 //! One run of one command: its shared flags, and how it ends.
 
+use std::env;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use brenier::backend::{Device, DeviceError, Precision};
@@ -31,6 +33,8 @@ pub struct Session {
     pub inputs: Map<String, Value>,
     /// When the process started.
     pub started: Instant,
+    /// The command that starts the program once more; empty where that is the file of this process.
+    pub itself: Vec<OsString>,
     /// What the command wrote that is not finite.
     pub not_finite: NotFinite,
 }
@@ -108,6 +112,14 @@ impl Session {
             seed: self.shared.seed,
             flags: None,
         }
+    }
+
+    /// The program in a process of its own, still without arguments.
+    pub fn another(&self) -> io::Result<Command> {
+        let Some((program, arguments)) = self.itself.split_first() else { return Ok(Command::new(env::current_exe()?)) };
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Ok(command)
     }
 
     /// The device asked for.

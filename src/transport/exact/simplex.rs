@@ -25,7 +25,7 @@ pub(super) struct Basis {
 }
 
 /// Moves the supplies `a` to the demands `b`, all positive and of the same total, at least cost.
-pub(super) fn solve(costs: &Costs, a: &[i64], b: &[i64]) -> Basis {
+pub(super) fn solve(costs: &Costs<'_>, a: &[i64], b: &[i64]) -> Basis {
     let Start { mut tree, mut arcs } = start::start(costs, a, b);
     loop {
         optimise(&mut tree, &arcs, costs.n);
@@ -44,7 +44,7 @@ pub(super) fn solve(costs: &Costs, a: &[i64], b: &[i64]) -> Basis {
 
 /// c − u − v, and the size of its terms.
 fn reduced(cost: Twice, u: Twice, v: Twice) -> (Twice, f64) {
-    ((cost - u) - v, cost.high + u.high.abs() + v.high.abs())
+    ((cost - u) - v, cost.high.abs() + u.high.abs() + v.high.abs())
 }
 
 /// Pivots until no arc has a reduced cost below zero; enters the least of the next block that has one (block search).
@@ -58,7 +58,7 @@ fn optimise(tree: &mut Tree, arcs: &[Arc], n: usize) {
         for arc in &arcs[at..end] {
             let (u, v) = (u[arc.i as usize], v[arc.j as usize]);
             // In f64 first, which settles nearly all.
-            let (about, size) = (arc.cost.high - u.high - v.high, arc.cost.high + u.high.abs() + v.high.abs());
+            let (about, size) = (arc.cost.high - u.high - v.high, arc.cost.high.abs() + u.high.abs() + v.high.abs());
             if about - SUBTRACTED * size < least.high {
                 let (value, size) = reduced(arc.cost, u, v);
                 if value.high < least.high && value.high < -PIVOT_TOLERANCE * size {
@@ -85,7 +85,7 @@ struct Pass {
 
 /// Looks at all pairs: in f64, with each potential raised by its own rounding and that of a cost of its size, and where that leaves
 /// a doubt in twice the digits.
-fn pass(costs: &Costs, potentials: &[Twice]) -> Pass {
+fn pass(costs: &Costs<'_>, potentials: &[Twice]) -> Pass {
     let share = costs.rounding();
     // The same in twice the digits.
     let certain = share * f64::EPSILON;
@@ -93,7 +93,7 @@ fn pass(costs: &Costs, potentials: &[Twice]) -> Pass {
     let ((u, v), (raised_u, raised_v)) = (potentials.split_at(costs.n), raised.split_at(costs.n));
     let start = (Best::below(0.0), 0.0);
     let rows = costs.over_rows(start, |(best, excess), i, j, cost| {
-        if cost - share * cost - raised_u[i] - raised_v[j] < 0.0 {
+        if cost - share * cost.abs() - raised_u[i] - raised_v[j] < 0.0 {
             let (value, size) = reduced(costs.exact(i, j), u[i], v[j]);
             *excess = f64::max(*excess, certain * size - value.high);
             if value.high < -PASS_TOLERANCE * size {

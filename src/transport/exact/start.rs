@@ -72,11 +72,12 @@ fn guess(costs: &Costs, a: &[i64], b: &[i64]) -> Vec<f64> {
     if costs.n.min(costs.m) == 1 || costs.n.max(costs.m) <= COARSE {
         return costs.column_transform(&vec![0.0; costs.n]);
     }
-    let (x, a) = thinned(costs, &costs.x, a);
-    let (y, b) = thinned(costs, &costs.y, b);
-    let coarse = simplex::solve(&Costs::new(x, y.clone(), costs.d, costs.ground), &a, &b);
+    let (rows, a) = thinned(a, |chosen| costs.nearest_row(chosen));
+    let (columns, b) = thinned(b, |chosen| costs.nearest_column(chosen));
+    let coarse = simplex::solve(&costs.of(&rows, &columns), &a, &b);
     let v: Vec<f64> = coarse.v.iter().map(|v| v.high).collect();
-    let u = Costs::new(costs.x.clone(), y, costs.d, costs.ground).row_transform(&v);
+    let all: Vec<usize> = (0..costs.n).collect();
+    let u = costs.of(&all, &columns).row_transform(&v);
     costs.column_transform(&u)
 }
 
@@ -88,23 +89,14 @@ pub(super) fn middle(values: &[f64]) -> usize {
 }
 
 /// A seeded choice of the points, each with the mass of all points that it is nearest to; those without mass are left out.
-fn thinned(costs: &Costs, points: &[f64], mass: &[i64]) -> (Vec<f64>, Vec<i64>) {
-    let d = costs.d;
+fn thinned(mass: &[i64], nearest: impl Fn(&[usize]) -> Vec<usize>) -> (Vec<usize>, Vec<i64>) {
     if mass.len() <= COARSE {
-        return (points.to_vec(), mass.to_vec());
+        return ((0..mass.len()).collect(), mass.to_vec());
     }
     let chosen = Philox::new(0, Stream::Split).permutation(mass.len(), mass.len().div_ceil(THINNING), 0);
-    let few: Vec<f64> = chosen.iter().flat_map(|&i| &points[i * d..][..d]).copied().collect();
-    let to_few = Costs::new(points.to_vec(), few.clone(), d, costs.ground);
-    let nearest = to_few.over_rows((f64::INFINITY, 0), |least, _, j, cost| {
-        if cost < least.0 {
-            *least = (cost, j);
-        }
-    });
     let mut gathered = vec![0; chosen.len()];
-    nearest.iter().zip(mass).for_each(|(&(_, j), mass)| gathered[j] += mass);
-    let kept = || (0..gathered.len()).filter(|&j| gathered[j] > 0);
-    (kept().flat_map(|j| &few[j * d..][..d]).copied().collect(), kept().map(|j| gathered[j]).collect())
+    nearest(&chosen).iter().zip(mass).for_each(|(&j, mass)| gathered[j] += mass);
+    (0..gathered.len()).filter(|&j| gathered[j] > 0).map(|j| (chosen[j], gathered[j])).unzip()
 }
 
 /// The pairs (c_ij − u_i − v_j, i, j) of the least reduced costs of each row and of each column, in increasing order.

@@ -64,6 +64,12 @@ impl Twice {
     }
 }
 
+impl From<f64> for Twice {
+    fn from(high: f64) -> Self {
+        Self { high, low: 0.0 }
+    }
+}
+
 impl Add for Twice {
     type Output = Self;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use brenier::io::{Array, read_array};
 use brenier::nearest;
@@ -239,7 +239,7 @@ impl Experiment {
 
     /// The record of one run, which is a process of its own, as it would be on a command line of its own.
     fn make(&self, name: &str, argv: &[OsString], session: &Session) -> Result<Json, Failure> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = session.another()?;
         command.args(&argv[1..2]).arg("--json").arg("--out").arg(self.folder.join(name));
         if session.shared.verbose == 0 {
             command.arg("--quiet");
