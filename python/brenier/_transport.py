@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Tuple, TypedDict, Union
@@ -265,8 +266,6 @@ def _asked(function: str, asked: Any) -> dict[str, Any]:
     """The keywords of the solver, each there."""
     unknown = next((name for name in asked if name not in _USUAL), None)
     if unknown is not None:
-        import difflib
-
         alike = [name for name in _USUAL if name in unknown or unknown in name]
         nearest = alike or difflib.get_close_matches(unknown, _USUAL, 1)
         also = f"; did you mean {nearest[0]}?" if nearest else ""
@@ -542,8 +541,8 @@ def bridge(
 def exact(
     x: Optional[Array], y: Optional[Array], a: Optional[Array] = None, b: Optional[Array] = None, *, cost: Cost = "half-sq-euclidean"
 ) -> Transport:
-    """The optimal plan itself, by network simplex, with a proof by the dual: at most 5,000 points a side, or any number on a line under
-    ½|x − y|². `cost` is a name, or all costs, n × m, and then x and y are None.
+    """The optimal plan itself, by network simplex, with a proof by the dual: at most 5,000 points a side, or under ½|x − y|² any number
+    on a line. `cost` is a name or an array, as for :func:`sinkhorn`, whose numbers may be negative.
 
     >>> import numpy as np, brenier
     >>> brenier.exact(np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[1.0, 1.0], [0.0, 1.0]])).w2_squared

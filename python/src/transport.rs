@@ -51,8 +51,6 @@ pub struct Ends {
     pub x: Cloud,
     pub y: Cloud,
     cost: GroundCost,
-    /// All costs, where these are what is given.
-    matrix: Option<Arc<[f64]>>,
     /// Whether results are wanted in single precision: no input is in double.
     pub single: bool,
 }
@@ -71,13 +69,7 @@ impl Ends {
             let cost: Cost = name.parse().map_err(|why| PyValueError::new_err(format!("cost: {why}")))?;
             let (x, y) = (Array::of(x, "x")?, Array::of(y, "y")?);
             let single = x.is_single() && y.is_single();
-            return Ok(Self {
-                x: x.cloud(a.as_ref())?,
-                y: y.cloud(b.as_ref())?,
-                cost: GroundCost::Known(cost),
-                matrix: None,
-                single,
-            });
+            return Ok(Self { x: x.cloud(a.as_ref())?, y: y.cloud(b.as_ref())?, cost: GroundCost::Known(cost), single });
         }
         let costs = Array::of(cost, "cost")?;
         let ([n, m], single) = (costs.matrix()?, costs.is_single());
@@ -88,14 +80,13 @@ impl Ends {
                 None => Ok(cloud),
             }
         };
-        let costs: Arc<[f64]> = costs.to_vec().into();
+        let costs = costs.to_vec();
         if let Some(at) = costs.iter().position(|cost| !cost.is_finite()) {
             let why = format!("cost: row {}, column {} is {}; every cost must be a finite number", at / m, at % m, costs[at]);
             return Err(PyValueError::new_err(why));
         }
-        let of_pairs = costs.clone();
-        let cost = GroundCost::given(move |x, y| of_pairs[x[0] as usize * m + y[0] as usize]);
-        Ok(Self { x: rows(n, a.as_ref())?, y: rows(m, b.as_ref())?, cost, matrix: Some(costs), single })
+        let cost = GroundCost::given(move |x, y| costs[x[0] as usize * m + y[0] as usize]);
+        Ok(Self { x: rows(n, a.as_ref())?, y: rows(m, b.as_ref())?, cost, single })
     }
 
     /// The precision of the arithmetic: as asked, or that of the input.
@@ -368,14 +359,12 @@ pub fn exact<'py>(
     cost: &Bound<'py, PyAny>,
 ) -> PyResult<Found> {
     let ends = Ends::of([x, y, a, b], cost)?;
-    let (x, y, cost, matrix) = (ends.x.clone(), ends.y.clone(), ends.cost.clone(), ends.matrix.clone());
-    let on_a_line = ends.is_half_squared() && x.dim() == 1 && y.dim() == 1;
+    let on_a_line = ends.is_half_squared() && ends.x.dim() == 1 && ends.y.dim() == 1;
+    let (x, y, cost) = (ends.x.clone(), ends.y.clone(), ends.cost.clone());
     let solved = work::run(py, None, move |_| {
-        let weights = |cloud: &Cloud| (0..cloud.len()).map(|i| cloud.weight(i)).collect::<Vec<f64>>();
-        Ok::<_, Error>(match matrix {
-            Some(costs) => Solved::from(ExactPlan::of_costs(&weights(&x), &weights(&y), &costs)?),
-            None if on_a_line => Solved::from(LinePlan::new(&x, &y)?),
-            None => Solved::from(ExactPlan::under(&x, &y, &cost, None)?),
+        Ok::<_, Error>(match on_a_line {
+            true => Solved::from(LinePlan::new(&x, &y)?),
+            false => Solved::from(ExactPlan::under(&x, &y, &cost, None)?),
         })
     })?;
     Ok(Found::new(solved, ends, work::device("cpu", "f64")?))
@@ -439,6 +428,23 @@ impl Found {
             })
         })?;
         done.ok_or_else(|| PyValueError::new_err("this result has no plan"))
+    }
+
+    /// Refuses what is about points, where there are none.
+    fn check_points(&self) -> PyResult<()> {
+        match self.ends.cost {
+            GroundCost::Given(_) => {
+                Err(PyValueError::new_err("costs in an array say nothing of where points lie; there is no map"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Images of the source points.
+    fn images(&self) -> PyResult<Vec<f64>> {
+        self.check_points()?;
+        let images = self.solved.map.as_ref().ok_or_else(|| PyValueError::new_err("this plan has no map"))?;
+        Ok(images.to_vec())
     }
 
     fn back<'py>(&self, py: Python<'py>, values: Vec<f64>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
@@ -507,12 +513,9 @@ impl Found {
     fn map<'py>(&self, py: Python<'py>, points: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         let d = self.ends.y.dim();
         let Some(points) = points else {
-            let images = self.solved.map.as_ref().ok_or_else(|| PyValueError::new_err("this plan has no map"))?;
-            return self.back(py, images.to_vec(), &[self.ends.x.len(), d]);
+            return self.back(py, self.images()?, &[self.ends.x.len(), d]);
         };
-        if matches!(self.ends.cost, GroundCost::Given(_)) {
-            return Err(PyValueError::new_err("costs in an array say nothing of new points"));
-        }
+        self.check_points()?;
         let points = Array::of(points, "points")?.cloud(None)?;
         let n = points.len();
         let images = self.on_plan(py, move |plan, _, device| match plan {
@@ -525,13 +528,13 @@ impl Found {
 
     /// The points (1−t)x + tT(x), n × d.
     fn displaced<'py>(&self, py: Python<'py>, t: f64) -> PyResult<Bound<'py, PyAny>> {
-        let images = self.solved.map.as_ref().ok_or_else(|| PyValueError::new_err("this plan has no map"))?;
-        let path = Displacement::new(&self.ends.x, images.to_vec()).map_err(exception)?;
+        let path = Displacement::new(&self.ends.x, self.images()?).map_err(exception)?;
         self.back(py, path.at(t), &[self.ends.x.len(), self.ends.x.dim()])
     }
 
     /// A sample of the Schrödinger bridge at `t` for each point of the source, n × d.
     fn bridged<'py>(&self, py: Python<'py>, t: f64, seed: u32) -> PyResult<Bound<'py, PyAny>> {
+        self.check_points()?;
         let points = self.on_plan(py, move |plan, _, device| match plan {
             AnyPlan::Entropic(plan) => Ok(Some(Bridge::new(plan.clone()).paths(seed, device)?.at(t, 0))),
             _ => Ok(None),

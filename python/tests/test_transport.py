@@ -93,6 +93,8 @@ def test_a_matrix_of_costs_is_the_cost_of_the_points(clouds):
     named, given = brenier.sinkhorn(x, y, cost="lp:1", eps=0.2, tol=1e-9), brenier.sinkhorn(None, None, cost=cost, eps=0.2, tol=1e-9)
     assert np.isclose(named.cost, given.cost, rtol=1e-8) and given.w2_squared is None
     assert np.allclose(named.plan.matrix(), given.plan.matrix(), atol=1e-9)
+    with pytest.raises(ValueError, match="there is no map"):
+        given.map()
 
 
 def test_exact_plans_of_other_costs_are_below_all_permutations(clouds):
