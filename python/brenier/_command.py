@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -83,6 +81,10 @@ def command(name: str, *ends: Named, out: Union[None, str, Path] = None, **optio
 
     The folder `out` stays; without it all is kept as long as the result. Ctrl-C stops the work, and ``resume=True`` continues it.
     """
+    # Not with the package, of which most uses need neither.
+    import subprocess
+    import tempfile
+
     kept = tempfile.TemporaryDirectory(prefix="brenier-")
     inputs = Path(kept.name) / "inputs"
     inputs.mkdir()

@@ -541,7 +541,8 @@ def bridge(
 def exact(
     x: Optional[Array], y: Optional[Array], a: Optional[Array] = None, b: Optional[Array] = None, *, cost: Cost = "half-sq-euclidean"
 ) -> Transport:
-    """The optimal plan itself, by network simplex, with a proof by the dual: at most 5,000 points a side, or any number on a line.
+    """The optimal plan itself, by network simplex, with a proof by the dual: at most 5,000 points a side, or under ½|x − y|² any number
+    on a line. `cost` is a name or an array, as for :func:`sinkhorn`, whose numbers may be negative.
 
     >>> import numpy as np, brenier
     >>> brenier.exact(np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[1.0, 1.0], [0.0, 1.0]])).w2_squared
