@@ -162,11 +162,11 @@ class Transport:
     _place: Place = field(compare=False)
 
     @classmethod
-    def _of(cls, found: _brenier.Found, place: Place) -> Transport:
+    def _of(cls, found: _brenier.Found, place: Place, counted: bool = False) -> Transport:
         first, then = found.numbers()
         of_all: tuple[Any, ...] = (*first, *then, Plan(found, place), found, place)
         result = cls(*of_all)
-        if not result.converged:
+        if not (result.converged or counted):
             words = f"not converged after {result.iterations} iterations, marginal error {result.marginal_error:.2e}: {result.verdict}"
             say(ConvergenceWarning, words)
         if result.variance_kept is not None and result.variance_kept < _brenier.MAP_COLLAPSED and result.w2_squared is not None:
@@ -354,7 +354,8 @@ def sinkhorn(
     place = place_of(x, y, None if isinstance(every["cost"], str) else every["cost"])
     with telling(progress, "sinkhorn") as every["progress"]:
         found = _brenier.sinkhorn(x, y, a, b, every)
-    return Transport._of(found, place)
+    # A tolerance of 0 asks for a number of iterations, and for nothing else.
+    return Transport._of(found, place, every["tol"] == 0)
 
 
 def divergence(
