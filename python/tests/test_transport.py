@@ -93,6 +93,25 @@ def test_a_matrix_of_costs_is_the_cost_of_the_points(clouds):
     named, given = brenier.sinkhorn(x, y, cost="lp:1", eps=0.2, tol=1e-9), brenier.sinkhorn(None, None, cost=cost, eps=0.2, tol=1e-9)
     assert np.isclose(named.cost, given.cost, rtol=1e-8) and given.w2_squared is None
     assert np.allclose(named.plan.matrix(), given.plan.matrix(), atol=1e-9)
+    with pytest.raises(ValueError, match="there is no map"):
+        given.map()
+
+
+def test_exact_plans_of_other_costs_are_below_all_permutations(clouds):
+    import itertools
+
+    x, y = clouds[0][:6], clouds[1][:6]
+    for name, cost in (
+        ("euclidean", np.sqrt(((x[:, None] - y) ** 2).sum(axis=2))),
+        ("lp:1", np.abs(x[:, None] - y).sum(axis=2)),
+        (None, np.random.default_rng(0).normal(size=(6, 6))),
+    ):
+        least = min(cost[range(6), list(order)].mean() for order in itertools.permutations(range(6)))
+        found = brenier.exact(None, None, cost=cost)
+        assert found.kind == "exact" and np.isclose(found.cost, least) and np.isclose(found.dual, least)
+        assert np.isclose((found.plan.matrix() * cost).sum(), least) and (found.f[:, None] + found.g <= cost + 1e-12).all()
+        if name is not None:
+            assert np.isclose(brenier.exact(x, y, cost=name).cost, least)
 
 
 def test_conventions_of_other_libraries(clouds):

@@ -55,11 +55,6 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Whether both are told.
-    pub fn is_told(&self) -> bool {
-        self.cfm_loss_floor.is_some() && self.cfm_loss_floor_independent.is_some()
-    }
-
     /// The line of a summary.
     pub fn line(&self, summary: &mut Summary) {
         let (floor, remark) = match (self.cfm_loss_floor, self.cfm_loss_floor_independent) {
