@@ -64,7 +64,7 @@ def divergence(
     >>> x = torch.zeros(1, 2, requires_grad=True)
     >>> loss = brenier.torch.divergence(x, torch.tensor([[3.0, 4.0]]), eps=0.1)
     >>> loss.backward()
-    >>> float(loss), x.grad
+    >>> loss.item(), x.grad
     (12.5, tensor([[-3., -4.]]))
     """
     a, b = (torch.full_like(p[:, 0], 1 / len(p)) if w is None else w / w.sum() for p, w in ((x, a), (y, b)))

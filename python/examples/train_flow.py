@@ -18,8 +18,8 @@ torch.manual_seed(0)
 flow, couplings = Flow(), brenier.torchcfm.OTPlanSampler(method="exact")
 adam = torch.optim.Adam(flow.parameters(), lr=2e-3)
 data = torch.from_numpy(brenier.points("8gaussians", 20_000, seed=1)).float()
-for step in range(500):
-    x1 = data[torch.randint(len(data), (512,))]
+for step in range(2000):
+    x1 = data[torch.randint(len(data), (256,))]
     x0, x1 = couplings.sample_plan(torch.randn_like(x1), x1)
     t = torch.rand(len(x0))
     loss = (flow((1 - t[:, None]) * x0 + t[:, None] * x1, t) - (x1 - x0)).square().mean()
