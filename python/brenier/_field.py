@@ -68,6 +68,18 @@ def _function(field: Callable[..., Array], start: Optional[Array]) -> Tuple[Call
     return (lambda x, t: field(place(x), place(t))), place
 
 
+def _find_runtime() -> None:
+    """Has the library look for the ONNX Runtime in this environment, active or not, unless it is told where that is."""
+    import importlib.util
+    import os
+    from pathlib import Path
+
+    found = importlib.util.find_spec("onnxruntime")
+    for folder in (found.submodule_search_locations or []) if found else []:
+        for path in sorted(Path(folder).glob("capi/*onnxruntime.*so*")):
+            os.environ.setdefault("ORT_DYLIB_PATH", str(path))
+
+
 def sample(
     field: Field,
     *,
@@ -146,6 +158,8 @@ def sample(
     >>> brenier.sample(flow, method="fm-euler", steps=8, n=100, dim=2).points.shape
     (100, 2)
     """
+    if isinstance(field, str) and field.lower().endswith(".onnx"):
+        _find_runtime()
     place = place_of(start, None if isinstance(field, (str, Law)) or callable(field) else field)
     if callable(field) and not isinstance(field, Law):
         field, place = _function(field, start)

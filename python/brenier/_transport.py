@@ -93,6 +93,14 @@ class Plan:
         dense = self._found.matrix()
         return self._place(dense.T.copy() if self._back else dense)
 
+    def entropy(self) -> Optional[float]:
+        """−Σ P log P, in nats; None of a plan of low rank, which is not written out."""
+        _, (*_, entropy, _, _) = self._found.numbers()
+        if entropy is None and self._found.is_sparse():
+            mass = np.asarray(self._found.entries()[2], dtype=np.float64)
+            entropy = float(-(mass * np.log(mass)).sum())
+        return entropy
+
     def entries(self) -> Tuple[Array, Array, Array]:
         """The entries P_ij > 0 of an exact plan, at most n + m − 1: (i, j, mass)."""
         i, j, mass = map(self._place, self._found.entries())
