@@ -1,4 +1,5 @@
-"""Functions of POT 0.9 by brenier: ``import brenier.pot as ot`` where ``ot.emd``, ``ot.emd2``, ``ot.sinkhorn`` or ``ot.sinkhorn2`` is called.
+"""Functions of POT 0.9 by brenier: ``import brenier.pot as ot`` where ``ot.emd``, ``ot.emd2``, ``ot.sinkhorn`` or
+``ot.sinkhorn2`` is called.
 
 Arrays of NumPy, PyTorch, JAX and CuPy go in, and what comes back is of the same library. All is solved in double precision.
 """
@@ -61,12 +62,20 @@ class _Histograms:
         if type(first := self.back(value)).__module__.partition(".")[0] != "torch":
             return first[()]
         torch = sys.modules["torch"]
-        inputs = [array for array in self.given if isinstance(array, torch.Tensor) and array.requires_grad and array.dtype.is_floating_point]
+        inputs = [
+            array
+            for array in self.given
+            if isinstance(array, torch.Tensor) and array.requires_grad and array.dtype.is_floating_point
+        ]
         if not (inputs and torch.is_grad_enabled()):
             return first
         from brenier.torch import Valued
 
-        found = [self._place(gradient) for gradient, array in zip(gradients(), self.given, strict=True) if any(array is i for i in inputs)]
+        found = [
+            self._place(gradient)
+            for gradient, array in zip(gradients(), self.given, strict=True)
+            if any(array is i for i in inputs)
+        ]
         return Valued.apply(lambda *_: (value, found), *inputs)
 
 
@@ -80,9 +89,9 @@ def emd(
     numThreads: Union[int, str] = 1,
     check_marginals: bool = True,
 ) -> Any:
-    """The optimal plan of weights a (n), b (m; both uniform if empty) under costs M, n × m, by network simplex, at most 5,000 a side.
+    """The optimal plan of weights a (n), b (m; both uniform if empty) under costs M, n × m, by network simplex.
 
-    With `log`, also {cost, u, v, warning, result_code}: u_i + v_j ≤ M_ij, and as much where the plan has mass. `numItermax` and
+    At most 5,000 a side. With `log`, also {cost, u, v, warning, result_code}: u_i + v_j ≤ M_ij, and as much where the plan has mass. `numItermax` and
     `numThreads` are taken and not used, since the simplex always ends with a proof.
 
     >>> emd([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]])
@@ -155,13 +164,13 @@ def sinkhorn(
     warmstart: Optional[tuple[Array, Array]] = None,
     **kwargs: Any,
 ) -> Any:
-    """The entropic plan diag(u) exp(−M/reg) diag(v) of weights a (n), b (m; both uniform if empty) under costs M, n × m; for targets b,
-    m × k, the costs ⟨P, M⟩ of each.
+    """The entropic plan diag(u) exp(−M/reg) diag(v) of weights a (n), b (m; both uniform if empty) under costs M, n × m; for
+    targets b, m × k, the costs ⟨P, M⟩ of each.
 
-    `method` takes POT's names, which are all served by brenier's solver in the log domain; `stopThr` is compared with the L1 error of
-    the marginals. With `log`, also {err, niter, u, v, log_u, log_v}, and for the stabilised methods {alpha, beta, warmstart}. A
-    `warmstart` is (log u, log v), for ``sinkhorn_stabilized`` and ``sinkhorn_epsilon_scaling`` reg times as much. The plan is not
-    differentiable; :func:`sinkhorn2` is.
+    `method` takes POT's names, which are all served by brenier's solver in the log domain; `stopThr` is compared with the L1
+    error of the marginals. With `log`, also {err, niter, u, v, log_u, log_v}, and for the stabilised methods {alpha, beta,
+    warmstart}. A `warmstart` is (log u, log v), for ``sinkhorn_stabilized`` and ``sinkhorn_epsilon_scaling`` reg times as much.
+    The plan is not differentiable; :func:`sinkhorn2` is.
 
     >>> sinkhorn([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 1.0).round(6)
     array([[0.365529, 0.134471],
@@ -189,8 +198,8 @@ def sinkhorn2(
     warmstart: Optional[tuple[Array, Array]] = None,
     **kwargs: Any,
 ) -> Any:
-    """The cost ⟨P, M⟩ of the plan of :func:`sinkhorn`, without its entropy, in PyTorch differentiable in a, b and M; an array of costs
-    for targets b, m × k.
+    """The cost ⟨P, M⟩ of the plan of :func:`sinkhorn`, without its entropy, in PyTorch differentiable in a, b and M; an array of
+    costs for targets b, m × k.
 
     >>> round(float(sinkhorn2([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 1.0)), 6)
     0.268941
@@ -225,13 +234,17 @@ def _entropic(
         start = None
         if warmstart is not None:
             given = [_double(values) / unit for values in (warmstart[k] if ends.b.ndim == 2 else warmstart)]
-            f, g = (reg * np.where(np.isfinite(share), log - share, 0.0) for log, share in zip(given, (log_a, log_b[k]), strict=True))
+            f, g = (
+                reg * np.where(np.isfinite(share), log - share, 0.0) for log, share in zip(given, (log_a, log_b[k]), strict=True)
+            )
             start = f, g
         with warnings.catch_warnings():
             if not warn:
                 warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.simplefilter("ignore", CollapseWarning)
-            found = _transport.sinkhorn(None, None, ends.a, b, cost=ends.M, eps=reg, start=start, tol=max(tol, np.finfo(float).tiny), max_iter=most)
+            found = _transport.sinkhorn(
+                None, None, ends.a, b, cost=ends.M, eps=reg, start=start, tol=max(tol, np.finfo(float).tiny), max_iter=most
+            )
         logs.append((log_a + np.asarray(found.f) / reg, log_b[k] + np.asarray(found.g) / reg + np.log(ends.mass)))
         plans.append(found.plan.matrix() * ends.mass)
         errors.append(found.marginal_error)
@@ -249,7 +262,7 @@ def _entropic(
 
 
 def _gradients(plan: np.ndarray, M: np.ndarray, reg: float) -> list[np.ndarray]:
-    """The gradients of ⟨P, M⟩ in a, b and M, by the implicit function theorem on the marginals of P = diag(u) exp(−M/reg) diag(v).
+    """The gradients of ⟨P, M⟩ in a, b and M for P = diag(u) exp(−M/reg) diag(v), by the implicit function theorem on its marginals.
 
     With λ, μ that solve diag(P1) λ + P μ = (P∘M)1 and Pᵀλ + diag(Pᵀ1) μ = (P∘M)ᵀ1 they are λ, μ and P ∘ (1 + (λ ⊕ μ − M)/reg).
     """

@@ -127,7 +127,9 @@ def test_entropic_plans_are_scalings_of_the_kernel(problem, method):
 def test_empty_weights_are_uniform(loop, method):
     u, costs = loop
     assert_marginals(pot.sinkhorn([], [], costs, method=method, **ENTROPIC), u, u, 1e-10)
-    assert np.array_equal(pot.sinkhorn([], [], costs, method=method, **ENTROPIC), pot.sinkhorn(u, u, costs, method=method, **ENTROPIC))
+    assert np.array_equal(
+        pot.sinkhorn([], [], costs, method=method, **ENTROPIC), pot.sinkhorn(u, u, costs, method=method, **ENTROPIC)
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
