@@ -33,7 +33,7 @@ class MismatchError(ValueError, AssertionError):
 class _Histograms:
     """Weights and costs in NumPy, and the way back to where they came from: that of a, else of b, else of M, as POT has it."""
 
-    def __init__(self, a: Array, b: Array, M: Array) -> None:
+    def __init__(self, a: Array, b: Array, M: Array, check_masses: bool = True) -> None:
         self.given = a, b, M
         first = next(array for array in (a, b, M) if not isinstance(array, (list, tuple)) and len(array) or array is M)
         self._place = place_of(first)
@@ -45,10 +45,11 @@ class _Histograms:
         self.a, self.b = (_double(w) if len(w) else np.full(count, 1 / count) for w, count in ((a, n), (b, m)))
         if self.a.shape != (n,) or self.b.shape[0] != m or self.b.ndim > 2:
             raise MismatchError(f"weights have shapes {self.a.shape} and {self.b.shape} for costs of shape {self.M.shape}")
-        for b_k in self.targets():
-            if not np.isclose(self.a.sum(), b_k.sum(), rtol=0, atol=1.5e-6):
-                raise MismatchError(f"the weights add up to {self.a.sum():.7g} and {b_k.sum():.7g}; scale one")
         self.mass = self.a.sum()
+        for of_b in self.b.sum(axis=0, keepdims=True).flat:
+            if check_masses and not np.isclose(self.mass, of_b, rtol=0, atol=1.5e-6):
+                raise MismatchError(f"the weights add up to {self.mass:.7g} and {of_b:.7g}; scale one")
+        self.b = self.b * (self.mass / self.b.sum(axis=0))
 
     def targets(self) -> list[np.ndarray]:
         """The target, or each of several."""
@@ -91,14 +92,14 @@ def emd(
 ) -> Any:
     """The optimal plan of weights a (n), b (m; both uniform if empty) under costs M, n × m, by network simplex.
 
-    At most 5,000 a side. With `log`, also {cost, u, v, warning, result_code}: u_i + v_j ≤ M_ij, and as much where the plan has mass. `numItermax` and
-    `numThreads` are taken and not used, since the simplex always ends with a proof.
+    At most 5,000 a side. With `log`, also {cost, u, v, warning, result_code}: u_i + v_j ≤ M_ij, with equality where the plan has
+    mass. `numItermax` and `numThreads` are taken and not used, since the simplex always ends.
 
     >>> emd([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]])
     array([[0.5, 0. ],
            [0. , 0.5]])
     """
-    ends = _Histograms(a, b, M) if check_marginals else _Histograms(*_scaled(a, b, M))
+    ends = _Histograms(a, b, M, check_marginals)
     plan, cost, u, v = _exact(ends, ends.b, center_dual)
     told = {"cost": cost, "u": ends.back(u), "v": ends.back(v), "warning": None, "result_code": 1}
     return (ends.back(plan), told) if log else ends.back(plan)
@@ -121,7 +122,7 @@ def emd2(
     >>> float(emd2([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]]))
     0.0
     """
-    ends = _Histograms(a, b, M) if check_marginals else _Histograms(*_scaled(a, b, M))
+    ends = _Histograms(a, b, M, check_marginals)
     results: list[Any] = []
     for target in ends.targets():
         plan, cost, u, v = _exact(ends, target, center_dual)
@@ -131,11 +132,6 @@ def emd2(
             told["G"] = ends.back(plan)
         results.append([value, told] if log or return_matrix else value)
     return results if ends.b.ndim == 2 else results[0]
-
-
-def _scaled(a: Array, b: Array, M: Array) -> tuple[Array, Array, Array]:
-    """With b of the mass of a."""
-    return (a, b * (a.sum() / b.sum(0)), M) if len(a) and len(b) else (a, b, M)
 
 
 def _exact(ends: _Histograms, b: np.ndarray, center: bool) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
@@ -262,7 +258,7 @@ def _entropic(
 
 
 def _gradients(plan: np.ndarray, M: np.ndarray, reg: float) -> list[np.ndarray]:
-    """The gradients of ⟨P, M⟩ in a, b and M for P = diag(u) exp(−M/reg) diag(v), by the implicit function theorem on its marginals.
+    """The gradients of ⟨P, M⟩ in a, b and M for P = diag(u) exp(−M/reg) diag(v), by the implicit function theorem.
 
     With λ, μ that solve diag(P1) λ + P μ = (P∘M)1 and Pᵀλ + diag(Pᵀ1) μ = (P∘M)ᵀ1 they are λ, μ and P ∘ (1 + (λ ⊕ μ − M)/reg).
     """

@@ -100,8 +100,9 @@ class OTPlanSampler:
         """As many pairs as x0 has points, with the law of :meth:`sample_map`, from the plan's entries or row by row."""
         n, plan = len(x0), self._plan(x0, x1)
         if self.method == "exact":
-            i, j, mass = map(host, plan.entries())  # in the order of the map's rows, so that the generator draws the same
-            pairs = _choose(i, j, mass.astype(np.float64), n, replace)
+            i, j, mass = map(host, plan.entries())
+            order = np.lexsort((j, i))  # that of the map's rows, so that the generator draws the same
+            pairs = _choose(i[order], j[order], mass[order].astype(np.float64), n, replace)
         elif replace:
             rows = _double(plan.apply(np.ones(len(x1))))
             if rows.sum() < 1e-8:

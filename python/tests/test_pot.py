@@ -111,7 +111,7 @@ def test_mass_is_that_of_the_weights(problem):
     a, b, costs = problem
     assert np.allclose(pot.emd(3 * a, 3 * b, costs), 3 * pot.emd(a, b, costs))
     assert np.allclose(pot.sinkhorn(3 * a, 3 * b, costs, **ENTROPIC), 3 * pot.sinkhorn(a, b, costs, **ENTROPIC), atol=1e-10)
-    assert np.allclose(pot.emd(a, 2 * b, costs, check_marginals=False), pot.emd(a, b, costs))
+    assert np.allclose(pot.emd(a.tolist(), 2 * b, costs, check_marginals=False), pot.emd(a, b, costs))
 
 
 @pytest.mark.parametrize("method", METHODS_OF_PLANS)
