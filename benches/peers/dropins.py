@@ -1,7 +1,7 @@
 """The drop-ins of the Python package beside torchcfm, GeomLoss and POT: how far results are apart, on the same seeded inputs.
 
-`pip install brenier torchcfm geomloss pot torch`, then `python benches/peers/dropins.py`. GeomLoss stops at the end of its annealing, so
-it is shown at several of its `scaling`s.
+`pip install brenier torchcfm geomloss pot torch`, then `python benches/peers/dropins.py`. GeomLoss stops at the end of its
+annealing, so it is shown at several of its `scaling`s.
 """
 
 import sys, warnings
@@ -24,9 +24,15 @@ def row(name, theirs, ours):
 print(f"{'':<44} {'largest':>12} {'apart':>10}")
 x0, x1 = torch.randn(128, 8), torch.randn(128, 8)
 for method in ("exact", "sinkhorn", "unbalanced"):
-    row(f"torchcfm {method}: map", *(of.OTPlanSampler(method, reg=0.5, reg_m=20.0).get_map(x0, x1) for of in (torchcfm, brenier.torchcfm)))
+    row(
+        f"torchcfm {method}: map",
+        *(of.OTPlanSampler(method, reg=0.5, reg_m=20.0).get_map(x0, x1) for of in (torchcfm, brenier.torchcfm)),
+    )
 for method, power in (("exact", 2), ("exact", 1), ("sinkhorn", 2), ("sinkhorn", 1)):
-    row(f"torchcfm {method}: W{power}", *(of.wasserstein(x0, x1, method, reg=0.5, power=power) for of in (torchcfm, brenier.torchcfm)))
+    row(
+        f"torchcfm {method}: W{power}",
+        *(of.wasserstein(x0, x1, method, reg=0.5, power=power) for of in (torchcfm, brenier.torchcfm)),
+    )
 
 a, b = torch.rand(60, dtype=torch.float64), torch.rand(50, dtype=torch.float64)
 inputs = [a / a.sum(), b / b.sum(), torch.cdist(x0[:60], x1[:50]).double() ** 2]

@@ -1,10 +1,10 @@
 """An epoch of flow matching on minibatch couplings: brenier.torchcfm.OTPlanSampler against torchcfm's, in the same loop.
 
-`pip install brenier torchcfm torch`, then `python benches/peers/torchcfm.py`. The loop is that of python/examples/train_flow.py: a
-network of 2 x 128 with SiLU, Adam, normals to 8gaussians in f32. Epochs of both samplers alternate, on one thread each; the ratio is
-the median over the rounds, of the clock and of the processor's time, which others at work on the machine disturb less. An epoch
-without couplings tells how much of the time is the network's. The cost of the pairs that both drew is printed beside: it is the same
-where both plans are optimal, up to the draw.
+`pip install brenier torchcfm torch`, then `python benches/peers/torchcfm.py`. The loop is that of python/examples/train_flow.py:
+a network of 2 x 128 with SiLU, Adam, normals to 8gaussians in f32. Epochs of both samplers alternate, on one thread each; the
+ratio is the median over the rounds, of the clock and of the processor's time, which others at work on the machine disturb less.
+An epoch without couplings tells how much of the time is the network's. The cost of the pairs that both drew is printed beside: it
+is the same where both plans are optimal, up to the draw.
 """
 
 import argparse, os, sys, time, warnings
@@ -28,7 +28,9 @@ brenier.set_threads(1)
 torch.manual_seed(0)
 np.random.seed(0)
 data = torch.from_numpy(brenier.points("8gaussians", args.points, seed=1)).float()
-network = torch.nn.Sequential(torch.nn.Linear(3, 128), torch.nn.SiLU(), torch.nn.Linear(128, 128), torch.nn.SiLU(), torch.nn.Linear(128, 2))
+network = torch.nn.Sequential(
+    torch.nn.Linear(3, 128), torch.nn.SiLU(), torch.nn.Linear(128, 128), torch.nn.SiLU(), torch.nn.Linear(128, 2)
+)
 adam = torch.optim.Adam(network.parameters(), lr=2e-3)
 
 
@@ -49,7 +51,9 @@ def epoch(sampler, batch):
 
 
 model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
-print(f"processor: {model}; load {os.getloadavg()[0]:.1f}; torch {torch.__version__}, brenier {brenier.__version__}; {args.method}")
+print(
+    f"processor: {model}; load {os.getloadavg()[0]:.1f}; torch {torch.__version__}, brenier {brenier.__version__}; {args.method}"
+)
 print(f"{'batch':>6} {'sampler':<10} {'s/epoch':>9} {'cpu s':>9} {'mean |x1-x0|^2':>15}")
 warnings.filterwarnings("ignore", message="numItermax")  # POT's simplex gives up at 4,096, and the time that it took counts
 for batch in args.batch or [256, 4096]:

@@ -2,6 +2,8 @@
 
     loss = brenier.torch.divergence(x, y, eps=0.1)
     loss.backward()
+
+It has first derivatives, and refuses second ones.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class _Once(Function):  # type: ignore[misc,unused-ignore]
 
 
 class Valued(Function):  # type: ignore[misc,unused-ignore]
-    """A number whose value and gradients come from a solver: `solve` takes the inputs, and gives the value and a gradient of each."""
+    """A number whose value and gradients come from a solver: `solve` takes the inputs, and gives the value and each gradient."""
 
     @staticmethod
     def forward(ctx: Any, solve: Callable[..., tuple[float, list[torch.Tensor]]], *inputs: torch.Tensor) -> torch.Tensor:
@@ -54,11 +56,11 @@ def divergence(
     b: Optional[torch.Tensor] = None,
     **asked: Unpack[Solver],
 ) -> torch.Tensor:
-    """The Sinkhorn divergence S_ε(a, b) of :func:`brenier.divergence` under c = ½|x − y|², a tensor without dimensions that can be
-    differentiated once in x, y, a and b.
+    """The Sinkhorn divergence S_ε(a, b) of :func:`brenier.divergence` under c = ½|x − y|², a tensor without dimensions that can
+    be differentiated once in x, y, a and b.
 
-    x is n × d, y is m × d; a and b are scaled to add up to one, and gradients are those of the scaled weights. The keywords are those
-    of :func:`brenier.divergence`; gradients are as exact as `tol` makes the marginals.
+    x is n × d, y is m × d; a and b are scaled to add up to one, and gradients are those of the scaled weights. The keywords are
+    those of :func:`brenier.divergence`; gradients are as exact as `tol` makes the marginals.
 
     >>> import torch, brenier.torch
     >>> x = torch.zeros(1, 2, requires_grad=True)

@@ -97,11 +97,12 @@ class OTPlanSampler:
         return _choose(rows, columns, pi[rows, columns], batch_size, replace)
 
     def _draw(self, x0: torch.Tensor, x1: torch.Tensor, replace: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """As many pairs as x0 has points, as :meth:`sample_map` draws them, by what is least of the plan: its entries, or its rows."""
+        """As many pairs as x0 has points, with the law of :meth:`sample_map`, from the plan's entries or row by row."""
         n, plan = len(x0), self._plan(x0, x1)
         if self.method == "exact":
-            i, j, mass = map(host, plan.entries())  # in the order of the map's rows, so that the generator draws the same
-            pairs = _choose(i, j, mass.astype(np.float64), n, replace)
+            i, j, mass = map(host, plan.entries())
+            order = np.lexsort((j, i))  # that of the map's rows, so that the generator draws the same
+            pairs = _choose(i[order], j[order], mass[order].astype(np.float64), n, replace)
         elif replace:
             rows = _double(plan.apply(np.ones(len(x1))))
             if rows.sum() < 1e-8:
@@ -127,20 +128,22 @@ class OTPlanSampler:
         y1: Optional[torch.Tensor] = None,
         replace: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor, Optional[torch.Tensor], Optional[torch.Tensor]]:
-        """Pairs with what belongs to their ends: x0[i], x1[j], y0[i], y1[j]. The plan sees no label; :func:`brenier.couple` does."""
+        """Pairs with their labels: x0[i], x1[j], y0[i], y1[j]. The plan sees no label; that of :func:`brenier.couple` does."""
         i, j = self._draw(x0, x1, replace)
         return x0[i], x1[j], None if y0 is None else y0[i], None if y1 is None else y1[j]
 
     def sample_plan_with_scipy(self, x0: torch.Tensor, x1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The optimal assignment of two batches of one size, every point used once: x0 in its order, and the partners of its points."""
+        """The optimal assignment of two batches of one size: x0 in its order, and the partners of its points."""
         if len(x0) != len(x1):
             raise ValueError(f"an assignment is between batches of one size, not {len(x0)} and {len(x1)}")
         i, j, _ = _transport.exact(_rows(x0), _rows(x1)).plan.entries()
         return x0, x1[j[i.argsort()].to(x1.device)]
 
     def sample_trajectory(self, X: torch.Tensor) -> np.ndarray:
-        """Paths through populations (n, times, *dim): from each point of the first, a partner is drawn at each next time. An array of
-        NumPy of the same shape, as torchcfm has it."""
+        """Paths through populations (n, times, *dim): from each point of the first, a partner is drawn at each next time.
+
+        An array of NumPy of the same shape, as torchcfm has it.
+        """
         at = np.arange(len(X))
         path = [X[:, 0]]
         for t in range(X.shape[1] - 1):
@@ -156,7 +159,7 @@ def _choose(i: np.ndarray, j: np.ndarray, mass: np.ndarray, count: int, replace:
 
 
 def _given_rows(plan: _transport.Plan, i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An independent partner for each of the rows `i`, which may repeat: a draw of all rows for every time that one comes again."""
+    """An independent partner for each of the rows `i`, which may repeat: all rows are drawn for every repetition."""
     j = np.empty_like(i)
     order = np.argsort(i, kind="stable")
     ranks = np.arange(len(i)) - np.searchsorted(i[order], i[order])
@@ -174,7 +177,7 @@ def wasserstein(
     power: int = 2,
     **kwargs: Any,
 ) -> float:
-    """W₁ (`power` 1) or W₂ (2) between two batches; with `method` ``sinkhorn`` of the entropic plan, ε = `reg` in units of |x − y|^power.
+    """W₁ (`power` 1) or W₂ (2) between two batches; with `method` ``sinkhorn`` that of the entropic plan at ε = `reg`.
 
     >>> import torch
     >>> wasserstein(torch.zeros(2, 2), torch.tensor([[3.0, 4.0], [3.0, 4.0]]))

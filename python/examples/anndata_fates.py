@@ -1,7 +1,7 @@
-"""Where cells go: a table of transitions between labels, and fates, from an AnnData with time points. `pip install brenier anndata`.
+"""Where cells go: a table of transitions between labels, and fates, from an AnnData with time points.
 
-Cells in `adata.obsm["X_pca"]`, their day in `adata.obs["day"]` and type in `adata.obs["cell_type"]`. A cell's fate is E[type | cell]
-under the entropic plan between two days; `reach=` lets cells die and divide instead of travelling farther than about that.
+Cells in `adata.obsm["X_pca"]`, their day in `adata.obs["day"]` and type in `adata.obs["cell_type"]`. A cell's fate is E[type |
+cell] under the entropic plan between two days; `reach=` lets cells die and divide instead of travelling farther than about that.
 """
 
 import anndata

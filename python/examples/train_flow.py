@@ -1,14 +1,14 @@
-"""Flow matching from normals to 8gaussians in PyTorch, on pairs of large optimal plans."""
+"""Flow matching from normals to 8gaussians in PyTorch, on pairs of optimal plans."""
 
 import torch
+from torch.nn import Linear, SiLU
 import brenier, brenier.torchcfm
 
 
 class Flow(torch.nn.Module):
     def __init__(self, width=128):
         super().__init__()
-        layers = [torch.nn.Linear(3, width), torch.nn.SiLU(), torch.nn.Linear(width, width), torch.nn.SiLU(), torch.nn.Linear(width, 2)]
-        self.network = torch.nn.Sequential(*layers)
+        self.network = torch.nn.Sequential(Linear(3, width), SiLU(), Linear(width, width), SiLU(), Linear(width, 2))
 
     def forward(self, x, t):
         return self.network(torch.cat([x, t[:, None]], dim=1))
