@@ -52,7 +52,7 @@ class Samples:
 
 def _function(field: Callable[..., Array], start: Optional[Array]) -> Tuple[Callable[..., Array], Place]:
     """A function of NumPy's arrays, and where its results go: to torch for a module, else where the start points lie."""
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     place = place_of(start)
     if torch is not None and isinstance(field, torch.nn.Module):
         parameter = next(iter(field.parameters()), None)

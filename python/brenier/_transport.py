@@ -188,13 +188,13 @@ class Transport:
         return None if potentials is None else (self._place(potentials[0]), self._place(potentials[1]))
 
     @property
-    def f(self) -> Optional[Array]:
-        """The potential of the source, of length n: P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε)."""
+    def f(self) -> Array:
+        """The potential of the source, of length n: P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε); None of a plan of low rank."""
         return self._potentials[0] if self._potentials else None
 
     @property
-    def g(self) -> Optional[Array]:
-        """The potential of the target, of length m."""
+    def g(self) -> Array:
+        """The potential of the target, of length m; None of a plan of low rank."""
         return self._potentials[1] if self._potentials else None
 
     def map(self, points: Optional[Array] = None) -> Array:
