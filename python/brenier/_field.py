@@ -55,12 +55,13 @@ def _function(field: Callable[..., Array], start: Optional[Array]) -> Tuple[Call
     torch: Any = sys.modules.get("torch")
     place = place_of(start)
     if torch is not None and isinstance(field, torch.nn.Module):
-        parameter = next(iter(field.parameters()), None)
+        network: Any = field
+        parameter = next(iter(network.parameters()), None)
         device = "cpu" if parameter is None else parameter.device
 
         def module(x: np.ndarray, t: np.ndarray) -> Array:
             with torch.no_grad():
-                return field(torch.from_numpy(x).to(device), torch.from_numpy(t).to(device))
+                return network(torch.from_numpy(x).to(device), torch.from_numpy(t).to(device))
 
         return module, lambda array: torch.from_numpy(array).to(device)
     if start is None or isinstance(start, np.ndarray):

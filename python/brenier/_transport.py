@@ -95,7 +95,8 @@ class Plan:
 
     def entropy(self) -> Optional[float]:
         """−Σ P log P, in nats; None of a plan of low rank, which is not written out."""
-        _, (*_, entropy, _, _) = self._found.numbers()
+        _, (*_, told, _, _) = self._found.numbers()
+        entropy: Optional[float] = told
         if entropy is None and self._found.is_sparse():
             mass = np.asarray(self._found.entries()[2], dtype=np.float64)
             entropy = float(-(mass * np.log(mass)).sum())
