@@ -17,6 +17,16 @@ Named = Union[str, Path, Array]
 """A name, a file, or an array, which is written to a file first."""
 
 
+class Figure(str):
+    """A figure in SVG: a notebook shows it."""
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"<Figure of {len(self)} bytes>"
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Report:
     """What a command found: its record, and the folder with all that it wrote. A notebook shows the report."""
@@ -34,6 +44,14 @@ class Report:
         """An array of the folder: ``samples`` for ``samples.npy``."""
         array: np.ndarray = np.load(self.folder / f"{name}.npy")
         return array
+
+    def figure(self, name: str) -> Figure:
+        """A figure of the report, such as ``trajectories``."""
+        path = self.folder / "figures" / f"{name}.svg"
+        if not path.exists():
+            names = ", ".join(sorted(other.stem for other in path.parent.glob("*.svg")))
+            raise ValueError(f"there is no figure {name}; the figures are {names or 'none'}")
+        return Figure(path.read_text(encoding="utf-8"))
 
     def _repr_html_(self) -> Optional[str]:
         page = self.folder / "report.html"

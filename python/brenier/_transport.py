@@ -202,9 +202,8 @@ class Transport:
         return self._place(self._found.map(points))
 
     def __repr__(self) -> str:
-        values = {name: getattr(self, name) for name in ("kind", "eps", "cost", "w2_squared", "value", "divergence", "iterations")}
-        values["converged"] = self.verdict if self.converged else f"NOT: {self.verdict}"
-        values["marginal_error"] = self.marginal_error
+        names = ("kind", "eps", "cost", "w2_squared", "value", "divergence", "iterations", "marginal_error", "verdict")
+        values = {name: getattr(self, name) for name in names}
         return _lines(f"Transport between {self.plan.shape[0]} and {self.plan.shape[1]} points", values)
 
 
