@@ -29,7 +29,7 @@ class _Once(Function):  # type: ignore[misc,unused-ignore]
         return upstream * gradient
 
     @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
         raise NotImplementedError("brenier has first derivatives of its losses and no second; leave out create_graph=True")
 
 
@@ -43,7 +43,8 @@ class Valued(Function):  # type: ignore[misc,unused-ignore]
         return inputs[0].new_tensor(value)
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> Any:
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> Any:
+        (upstream,) = grad_outputs
         inputs, gradients = ctx.saved_tensors[: (half := len(ctx.saved_tensors) // 2)], ctx.saved_tensors[half:]
         wanted = zip(gradients, inputs, ctx.needs_input_grad[1:], strict=True)
         return (None, *(_Once.apply(upstream, gradient, of) if needed else None for gradient, of, needed in wanted))
