@@ -1,7 +1,7 @@
 """The Sinkhorn losses of GeomLoss 0.3 by brenier: ``from brenier.geomloss import SamplesLoss`` and nothing else changes.
 
-Solved until the marginals hold, where GeomLoss stops at the end of its annealing: values are those that GeomLoss has with a `scaling`
-near one, at a `blur` far below the clouds' size several per cent more than with its usual 0.5.
+Solved until the marginals hold, where GeomLoss stops at the end of its annealing: values are those that GeomLoss has with a
+`scaling` near one, at a `blur` far below the clouds' size several per cent more than with its usual 0.5.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ class SamplesLoss(torch.nn.Module):  # type: ignore[misc,unused-ignore]
             raise ValueError(f"{len(args)} arguments; give (x, y) or (a, x, b, y)")
         x, y = args if len(args) == 2 else (args[1], args[3])
         if x.dim() not in (2, 3) or x.dim() != y.dim() or x.shape[-1] != y.shape[-1] or x.shape[:-2] != y.shape[:-2]:
-            raise ValueError(f"points have shapes {tuple(x.shape)} and {tuple(y.shape)}; give (N, D) and (M, D), or (B, N, D), (B, M, D)")
+            raise ValueError(
+                f"points have shapes {tuple(x.shape)} and {tuple(y.shape)}; give (N, D) and (M, D), or (B, N, D), (B, M, D)"
+            )
         if len(args) == 2:
             a, b = (torch.full_like(points[..., 0], 1 / points.shape[-2]) for points in (x, y))
         else:
@@ -103,7 +105,9 @@ class SamplesLoss(torch.nn.Module):  # type: ignore[misc,unused-ignore]
         mass, other = a.sum(), b.sum()
         if self.reach is not None:
             if not torch.allclose(torch.stack([mass, other]), torch.ones_like(mass), rtol=1e-4):
-                raise NotImplementedError(f"weights add up to {mass:.6g} and {other:.6g}; with a reach, clouds of mass one are served")
+                raise NotImplementedError(
+                    f"weights add up to {mass:.6g} and {other:.6g}; with a reach, clouds of mass one are served"
+                )
             return Valued.apply(self._divergence, x, y, a, b)
         if not torch.isclose(mass, other, rtol=1e-4):
             raise ValueError(f"weights add up to {mass:.6g} and {other:.6g}, and without a reach no mass is created; scale one")

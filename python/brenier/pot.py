@@ -1,4 +1,5 @@
-"""Functions of POT 0.9 by brenier: ``import brenier.pot as ot`` where ``ot.emd``, ``ot.emd2``, ``ot.sinkhorn`` or ``ot.sinkhorn2`` is called.
+"""Functions of POT 0.9 by brenier: ``import brenier.pot as ot`` where ``ot.emd``, ``ot.emd2``, ``ot.sinkhorn`` or
+``ot.sinkhorn2`` is called.
 
 Arrays of NumPy, PyTorch, JAX and CuPy go in, and what comes back is of the same library. All is solved in double precision.
 """
@@ -32,7 +33,7 @@ class MismatchError(ValueError, AssertionError):
 class _Histograms:
     """Weights and costs in NumPy, and the way back to where they came from: that of a, else of b, else of M, as POT has it."""
 
-    def __init__(self, a: Array, b: Array, M: Array) -> None:
+    def __init__(self, a: Array, b: Array, M: Array, check_masses: bool = True) -> None:
         self.given = a, b, M
         first = next(array for array in (a, b, M) if not isinstance(array, (list, tuple)) and len(array) or array is M)
         self._place = place_of(first)
@@ -44,10 +45,11 @@ class _Histograms:
         self.a, self.b = (_double(w) if len(w) else np.full(count, 1 / count) for w, count in ((a, n), (b, m)))
         if self.a.shape != (n,) or self.b.shape[0] != m or self.b.ndim > 2:
             raise MismatchError(f"weights have shapes {self.a.shape} and {self.b.shape} for costs of shape {self.M.shape}")
-        for b_k in self.targets():
-            if not np.isclose(self.a.sum(), b_k.sum(), rtol=0, atol=1.5e-6):
-                raise MismatchError(f"the weights add up to {self.a.sum():.7g} and {b_k.sum():.7g}; scale one")
         self.mass = self.a.sum()
+        for of_b in self.b.sum(axis=0, keepdims=True).flat:
+            if check_masses and not np.isclose(self.mass, of_b, rtol=0, atol=1.5e-6):
+                raise MismatchError(f"the weights add up to {self.mass:.7g} and {of_b:.7g}; scale one")
+        self.b = self.b * (self.mass / self.b.sum(axis=0))
 
     def targets(self) -> list[np.ndarray]:
         """The target, or each of several."""
@@ -61,12 +63,20 @@ class _Histograms:
         if type(first := self.back(value)).__module__.partition(".")[0] != "torch":
             return first[()]
         torch = sys.modules["torch"]
-        inputs = [array for array in self.given if isinstance(array, torch.Tensor) and array.requires_grad and array.dtype.is_floating_point]
+        inputs = [
+            array
+            for array in self.given
+            if isinstance(array, torch.Tensor) and array.requires_grad and array.dtype.is_floating_point
+        ]
         if not (inputs and torch.is_grad_enabled()):
             return first
         from brenier.torch import Valued
 
-        found = [self._place(gradient) for gradient, array in zip(gradients(), self.given, strict=True) if any(array is i for i in inputs)]
+        found = [
+            self._place(gradient)
+            for gradient, array in zip(gradients(), self.given, strict=True)
+            if any(array is i for i in inputs)
+        ]
         return Valued.apply(lambda *_: (value, found), *inputs)
 
 
@@ -80,16 +90,16 @@ def emd(
     numThreads: Union[int, str] = 1,
     check_marginals: bool = True,
 ) -> Any:
-    """The optimal plan of weights a (n), b (m; both uniform if empty) under costs M, n × m, by network simplex, at most 5,000 a side.
+    """The optimal plan of weights a (n), b (m; both uniform if empty) under costs M, n × m, by network simplex.
 
-    With `log`, also {cost, u, v, warning, result_code}: u_i + v_j ≤ M_ij, and as much where the plan has mass. `numItermax` and
-    `numThreads` are taken and not used, since the simplex always ends with a proof.
+    At most 5,000 a side. With `log`, also {cost, u, v, warning, result_code}: u_i + v_j ≤ M_ij, with equality where the plan has
+    mass. `numItermax` and `numThreads` are taken and not used, since the simplex always ends.
 
     >>> emd([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]])
     array([[0.5, 0. ],
            [0. , 0.5]])
     """
-    ends = _Histograms(a, b, M) if check_marginals else _Histograms(*_scaled(a, b, M))
+    ends = _Histograms(a, b, M, check_marginals)
     plan, cost, u, v = _exact(ends, ends.b, center_dual)
     told = {"cost": cost, "u": ends.back(u), "v": ends.back(v), "warning": None, "result_code": 1}
     return (ends.back(plan), told) if log else ends.back(plan)
@@ -112,7 +122,7 @@ def emd2(
     >>> float(emd2([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]]))
     0.0
     """
-    ends = _Histograms(a, b, M) if check_marginals else _Histograms(*_scaled(a, b, M))
+    ends = _Histograms(a, b, M, check_marginals)
     results: list[Any] = []
     for target in ends.targets():
         plan, cost, u, v = _exact(ends, target, center_dual)
@@ -122,11 +132,6 @@ def emd2(
             told["G"] = ends.back(plan)
         results.append([value, told] if log or return_matrix else value)
     return results if ends.b.ndim == 2 else results[0]
-
-
-def _scaled(a: Array, b: Array, M: Array) -> tuple[Array, Array, Array]:
-    """With b of the mass of a."""
-    return (a, b * (a.sum() / b.sum(0)), M) if len(a) and len(b) else (a, b, M)
 
 
 def _exact(ends: _Histograms, b: np.ndarray, center: bool) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
@@ -155,13 +160,13 @@ def sinkhorn(
     warmstart: Optional[tuple[Array, Array]] = None,
     **kwargs: Any,
 ) -> Any:
-    """The entropic plan diag(u) exp(−M/reg) diag(v) of weights a (n), b (m; both uniform if empty) under costs M, n × m; for targets b,
-    m × k, the costs ⟨P, M⟩ of each.
+    """The entropic plan diag(u) exp(−M/reg) diag(v) of weights a (n), b (m; both uniform if empty) under costs M, n × m; for
+    targets b, m × k, the costs ⟨P, M⟩ of each.
 
-    `method` takes POT's names, which are all served by brenier's solver in the log domain; `stopThr` is compared with the L1 error of
-    the marginals. With `log`, also {err, niter, u, v, log_u, log_v}, and for the stabilised methods {alpha, beta, warmstart}. A
-    `warmstart` is (log u, log v), for ``sinkhorn_stabilized`` and ``sinkhorn_epsilon_scaling`` reg times as much. The plan is not
-    differentiable; :func:`sinkhorn2` is.
+    `method` takes POT's names, which are all served by brenier's solver in the log domain; `stopThr` is compared with the L1
+    error of the marginals. With `log`, also {err, niter, u, v, log_u, log_v}, and for the stabilised methods {alpha, beta,
+    warmstart}. A `warmstart` is (log u, log v), for ``sinkhorn_stabilized`` and ``sinkhorn_epsilon_scaling`` reg times as much.
+    The plan is not differentiable; :func:`sinkhorn2` is.
 
     >>> sinkhorn([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 1.0).round(6)
     array([[0.365529, 0.134471],
@@ -189,8 +194,8 @@ def sinkhorn2(
     warmstart: Optional[tuple[Array, Array]] = None,
     **kwargs: Any,
 ) -> Any:
-    """The cost ⟨P, M⟩ of the plan of :func:`sinkhorn`, without its entropy, in PyTorch differentiable in a, b and M; an array of costs
-    for targets b, m × k.
+    """The cost ⟨P, M⟩ of the plan of :func:`sinkhorn`, without its entropy, in PyTorch differentiable in a, b and M; an array of
+    costs for targets b, m × k.
 
     >>> round(float(sinkhorn2([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 1.0)), 6)
     0.268941
@@ -225,13 +230,17 @@ def _entropic(
         start = None
         if warmstart is not None:
             given = [_double(values) / unit for values in (warmstart[k] if ends.b.ndim == 2 else warmstart)]
-            f, g = (reg * np.where(np.isfinite(share), log - share, 0.0) for log, share in zip(given, (log_a, log_b[k]), strict=True))
+            f, g = (
+                reg * np.where(np.isfinite(share), log - share, 0.0) for log, share in zip(given, (log_a, log_b[k]), strict=True)
+            )
             start = f, g
         with warnings.catch_warnings():
             if not warn:
                 warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.simplefilter("ignore", CollapseWarning)
-            found = _transport.sinkhorn(None, None, ends.a, b, cost=ends.M, eps=reg, start=start, tol=max(tol, np.finfo(float).tiny), max_iter=most)
+            found = _transport.sinkhorn(
+                None, None, ends.a, b, cost=ends.M, eps=reg, start=start, tol=max(tol, np.finfo(float).tiny), max_iter=most
+            )
         logs.append((log_a + np.asarray(found.f) / reg, log_b[k] + np.asarray(found.g) / reg + np.log(ends.mass)))
         plans.append(found.plan.matrix() * ends.mass)
         errors.append(found.marginal_error)
@@ -249,7 +258,7 @@ def _entropic(
 
 
 def _gradients(plan: np.ndarray, M: np.ndarray, reg: float) -> list[np.ndarray]:
-    """The gradients of ⟨P, M⟩ in a, b and M, by the implicit function theorem on the marginals of P = diag(u) exp(−M/reg) diag(v).
+    """The gradients of ⟨P, M⟩ in a, b and M for P = diag(u) exp(−M/reg) diag(v), by the implicit function theorem.
 
     With λ, μ that solve diag(P1) λ + P μ = (P∘M)1 and Pᵀλ + diag(Pᵀ1) μ = (P∘M)ᵀ1 they are λ, μ and P ∘ (1 + (λ ⊕ μ − M)/reg).
     """

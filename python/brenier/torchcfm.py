@@ -27,9 +27,17 @@ def _double(array: torch.Tensor) -> np.ndarray:
     return host(array).astype(np.float64)
 
 
-def _rows(x: torch.Tensor) -> torch.Tensor:
-    """A batch of any shape as points, n × d."""
-    return x.detach().reshape(len(x), -1)
+_COMPUTED = 8
+"""Up to this dimension costs are computed as they are needed; above it PyTorch's product of matrices is quicker."""
+
+
+def _ends(x0: torch.Tensor, x1: torch.Tensor, power: int = 2) -> dict[str, Any]:
+    """Batches of any shape as points, or as a matrix of costs ½|x − y|², or |x − y| for a `power` of 1."""
+    x0, x1 = (x.detach().reshape(len(x), -1) for x in (x0, x1))
+    if x0.shape[1] <= _COMPUTED:
+        return {"x": x0, "y": x1, "cost": "half-sq-euclidean" if power == 2 else "euclidean"}
+    distances = torch.cdist(x0, x1)
+    return {"x": None, "y": None, "cost": 0.5 * distances**2 if power == 2 else distances}
 
 
 class OTPlanSampler:
@@ -68,16 +76,18 @@ class OTPlanSampler:
         self.normalize_cost, self.warn = normalize_cost, warn
 
     def _plan(self, x0: torch.Tensor, x1: torch.Tensor) -> _transport.Plan:
-        x0, x1 = _rows(x0), _rows(x1)
+        ends = _ends(x0, x1)
         if self.method == "exact":
-            return _transport.exact(x0, x1).plan
-        unit = float(torch.cdist(x0, x1).max()) ** 2 if self.normalize_cost else 1.0
-        eps = 0.5 * self.reg * unit  # in units of ½|x − y|²
-        reach = math.sqrt(0.5 * self.reg_m * unit) if self.method == "unbalanced" else None
+            return _transport.exact(**ends).plan
+        unit = float(torch.cdist(x0.detach().flatten(1), x1.detach().flatten(1)).max()) ** 2 if self.normalize_cost else 1.0
+        eps, rho = 0.5 * self.reg * unit, 0.5 * self.reg_m * unit  # in units of ½|x − y|²
+        reach = None
+        if self.method == "unbalanced":
+            reach = rho if ends["x"] is None else math.sqrt(rho)  # a matrix of costs knows no lengths
         with warnings.catch_warnings():
             if not self.warn:
                 warnings.simplefilter("ignore")
-            return _transport.sinkhorn(x0, x1, eps=eps, reach=reach, tol=_TOL).plan
+            return _transport.sinkhorn(**ends, eps=eps, reach=reach, tol=_TOL).plan
 
     def get_map(self, x0: torch.Tensor, x1: torch.Tensor) -> np.ndarray:
         """The plan between two batches, (n, *dim) and (m, *dim): n × m in NumPy, of mass one unless marginals are free."""
@@ -97,11 +107,12 @@ class OTPlanSampler:
         return _choose(rows, columns, pi[rows, columns], batch_size, replace)
 
     def _draw(self, x0: torch.Tensor, x1: torch.Tensor, replace: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """As many pairs as x0 has points, as :meth:`sample_map` draws them, by what is least of the plan: its entries, or its rows."""
+        """As many pairs as x0 has points, with the law of :meth:`sample_map`, from the plan's entries or row by row."""
         n, plan = len(x0), self._plan(x0, x1)
         if self.method == "exact":
-            i, j, mass = map(host, plan.entries())  # in the order of the map's rows, so that the generator draws the same
-            pairs = _choose(i, j, mass.astype(np.float64), n, replace)
+            i, j, mass = map(host, plan.entries())
+            order = np.lexsort((j, i))  # that of the map's rows, so that the generator draws the same
+            pairs = _choose(i[order], j[order], mass[order].astype(np.float64), n, replace)
         elif replace:
             rows = _double(plan.apply(np.ones(len(x1))))
             if rows.sum() < 1e-8:
@@ -127,20 +138,22 @@ class OTPlanSampler:
         y1: Optional[torch.Tensor] = None,
         replace: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor, Optional[torch.Tensor], Optional[torch.Tensor]]:
-        """Pairs with what belongs to their ends: x0[i], x1[j], y0[i], y1[j]. The plan sees no label; :func:`brenier.couple` does."""
+        """Pairs with their labels: x0[i], x1[j], y0[i], y1[j]. The plan sees no label; that of :func:`brenier.couple` does."""
         i, j = self._draw(x0, x1, replace)
         return x0[i], x1[j], None if y0 is None else y0[i], None if y1 is None else y1[j]
 
     def sample_plan_with_scipy(self, x0: torch.Tensor, x1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The optimal assignment of two batches of one size, every point used once: x0 in its order, and the partners of its points."""
+        """The optimal assignment of two batches of one size: x0 in its order, and the partners of its points."""
         if len(x0) != len(x1):
             raise ValueError(f"an assignment is between batches of one size, not {len(x0)} and {len(x1)}")
-        i, j, _ = _transport.exact(_rows(x0), _rows(x1)).plan.entries()
+        i, j, _ = _transport.exact(**_ends(x0, x1)).plan.entries()
         return x0, x1[j[i.argsort()].to(x1.device)]
 
     def sample_trajectory(self, X: torch.Tensor) -> np.ndarray:
-        """Paths through populations (n, times, *dim): from each point of the first, a partner is drawn at each next time. An array of
-        NumPy of the same shape, as torchcfm has it."""
+        """Paths through populations (n, times, *dim): from each point of the first, a partner is drawn at each next time.
+
+        An array of NumPy of the same shape, as torchcfm has it.
+        """
         at = np.arange(len(X))
         path = [X[:, 0]]
         for t in range(X.shape[1] - 1):
@@ -156,7 +169,7 @@ def _choose(i: np.ndarray, j: np.ndarray, mass: np.ndarray, count: int, replace:
 
 
 def _given_rows(plan: _transport.Plan, i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An independent partner for each of the rows `i`, which may repeat: a draw of all rows for every time that one comes again."""
+    """An independent partner for each of the rows `i`, which may repeat: all rows are drawn for every repetition."""
     j = np.empty_like(i)
     order = np.argsort(i, kind="stable")
     ranks = np.arange(len(i)) - np.searchsorted(i[order], i[order])
@@ -174,7 +187,7 @@ def wasserstein(
     power: int = 2,
     **kwargs: Any,
 ) -> float:
-    """W₁ (`power` 1) or W₂ (2) between two batches; with `method` ``sinkhorn`` of the entropic plan, ε = `reg` in units of |x − y|^power.
+    """W₁ (`power` 1) or W₂ (2) between two batches; with `method` ``sinkhorn`` that of the entropic plan at ε = `reg`.
 
     >>> import torch
     >>> wasserstein(torch.zeros(2, 2), torch.tensor([[3.0, 4.0], [3.0, 4.0]]))
@@ -184,11 +197,10 @@ def wasserstein(
         raise ValueError(f"power = {power}; take 1 or 2")
     if method not in (None, "exact", "sinkhorn"):
         raise ValueError(f'there is no method "{method}"; take "exact" or "sinkhorn"')
-    x0, x1 = _rows(x0), _rows(x1)
-    cost = "euclidean" if power == 1 else "half-sq-euclidean"
+    ends = _ends(x0, x1, power)
     if method == "sinkhorn":
-        asked: dict[str, Any] = {"eps": reg, "convention": "pot", "tol": 1e-9, "max_iter": 10_000_000, "precision": "f64"}
-        found = _transport.sinkhorn(x0, x1, cost=cost, **asked)
+        eps = reg if power == 1 else 0.5 * reg
+        found = _transport.sinkhorn(**ends, eps=eps, tol=1e-9, max_iter=10_000_000, precision="f64")
     else:
-        found = _transport.exact(x0, x1, cost=cost)
+        found = _transport.exact(**ends)
     return found.cost if power == 1 else math.sqrt(2 * found.cost)

@@ -575,6 +575,11 @@ impl Found {
         self.back(py, dense, &shape)
     }
 
+    /// Whether the plan has its entries written out.
+    fn is_sparse(&self) -> PyResult<bool> {
+        Ok(matches!(self.plan()?, AnyPlan::Sparse { .. }))
+    }
+
     /// The entries of a sparse plan: (i, j, mass).
     fn entries<'py>(&self, py: Python<'py>) -> PyResult<[Bound<'py, PyAny>; 3]> {
         let AnyPlan::Sparse { entries, .. } = self.plan()? else {

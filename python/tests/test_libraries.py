@@ -1,5 +1,7 @@
 """Arrays of other libraries, where these are installed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,20 @@ def test_arrays_of_jax_come_back_as_arrays(clouds):
     found = brenier.sinkhorn(x, y, eps=0.2)
     assert found.cost == wanted.cost and isinstance(found.f, jax.Array) and found.f.dtype == "float32"
     assert (found.plan.pull(y[:, 0]) == jax.numpy.asarray(wanted.plan.pull(np.asarray(y[:, 0])))).all()
+
+
+MODELS = Path(__file__).parents[2] / "tests" / "data" / "models"
+
+
+@pytest.mark.skipif(not MODELS.exists(), reason="not in a checkout")
+def test_a_function_moves_particles_as_its_exported_model_does():
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(str(MODELS / "eps.onnx"), providers=["CPUExecutionProvider"])
+    points, time = (given.name for given in session.get_inputs())
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(double)": np.float64}
+    kind = kinds[session.get_inputs()[1].type]
+    function = lambda x, t: session.run(None, {points: x, time: t.astype(kind)})[0]
+    start = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
+    keywords = {"method": "ddim", "steps": 10, "prediction": "eps", "schedule": "ddpm", "start": start}
+    exported = brenier.sample(str(MODELS / "eps.onnx"), **keywords)
+    assert np.abs(brenier.sample(function, **keywords).points - exported.points).max() < 1e-5

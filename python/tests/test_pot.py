@@ -111,7 +111,7 @@ def test_mass_is_that_of_the_weights(problem):
     a, b, costs = problem
     assert np.allclose(pot.emd(3 * a, 3 * b, costs), 3 * pot.emd(a, b, costs))
     assert np.allclose(pot.sinkhorn(3 * a, 3 * b, costs, **ENTROPIC), 3 * pot.sinkhorn(a, b, costs, **ENTROPIC), atol=1e-10)
-    assert np.allclose(pot.emd(a, 2 * b, costs, check_marginals=False), pot.emd(a, b, costs))
+    assert np.allclose(pot.emd(a.tolist(), 2 * b, costs, check_marginals=False), pot.emd(a, b, costs))
 
 
 @pytest.mark.parametrize("method", METHODS_OF_PLANS)
@@ -127,7 +127,9 @@ def test_entropic_plans_are_scalings_of_the_kernel(problem, method):
 def test_empty_weights_are_uniform(loop, method):
     u, costs = loop
     assert_marginals(pot.sinkhorn([], [], costs, method=method, **ENTROPIC), u, u, 1e-10)
-    assert np.array_equal(pot.sinkhorn([], [], costs, method=method, **ENTROPIC), pot.sinkhorn(u, u, costs, method=method, **ENTROPIC))
+    assert np.array_equal(
+        pot.sinkhorn([], [], costs, method=method, **ENTROPIC), pot.sinkhorn(u, u, costs, method=method, **ENTROPIC)
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)

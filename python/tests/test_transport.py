@@ -16,7 +16,8 @@ def test_the_plan_is_the_one_its_potentials_define(clouds):
     assert np.abs(plan.sum(axis=0) - 1 / 300).sum() < 1e-10 and np.abs(plan.sum(axis=1) - 1 / 300).sum() < 1e-10
     assert np.allclose(result.plan.matrix(), plan, rtol=1e-9, atol=0)
     assert np.isclose(result.cost, (plan * cost).sum(), rtol=1e-9)
-    assert np.isclose(result.entropy, -(plan * np.log(plan)).sum(), rtol=1e-9)
+    assert np.isclose(result.plan.entropy(), -(plan * np.log(plan)).sum(), rtol=1e-9)
+    assert np.isclose(brenier.exact(x, y).plan.entropy(), np.log(300)) and brenier.low_rank(x, y, rank=2).plan.entropy() is None
     assert np.isclose(result.value, result.cost + result.eps * (plan * np.log(plan * 300 * 300)).sum(), rtol=1e-9)
     assert np.allclose(result.map(), 300 * plan @ y, atol=1e-9)
     assert result.converged and result.precision == "f64" and "entropic" in repr(result)
