@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -17,6 +15,16 @@ from brenier._transport import _lines
 
 Named = Union[str, Path, Array]
 """A name, a file, or an array, which is written to a file first."""
+
+
+class Figure(str):
+    """A figure in SVG: a notebook shows it."""
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"<Figure of {len(self)} bytes>"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -36,6 +44,14 @@ class Report:
         """An array of the folder: ``samples`` for ``samples.npy``."""
         array: np.ndarray = np.load(self.folder / f"{name}.npy")
         return array
+
+    def figure(self, name: str) -> Figure:
+        """A figure of the report, such as ``trajectories``."""
+        path = self.folder / "figures" / f"{name}.svg"
+        if not path.exists():
+            names = ", ".join(sorted(other.stem for other in path.parent.glob("*.svg")))
+            raise ValueError(f"there is no figure {name}; the figures are {names or 'none'}")
+        return Figure(path.read_text(encoding="utf-8"))
 
     def _repr_html_(self) -> Optional[str]:
         page = self.folder / "report.html"
@@ -83,6 +99,10 @@ def command(name: str, *ends: Named, out: Union[None, str, Path] = None, **optio
 
     The folder `out` stays; without it all is kept as long as the result. Ctrl-C stops the work, and ``resume=True`` continues it.
     """
+    # Not with the package, of which most uses need neither.
+    import subprocess
+    import tempfile
+
     kept = tempfile.TemporaryDirectory(prefix="brenier-")
     inputs = Path(kept.name) / "inputs"
     inputs.mkdir()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
-import warnings
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Sequence, Tuple, Union
 
@@ -54,7 +52,7 @@ class Samples:
 
 def _function(field: Callable[..., Array], start: Optional[Array]) -> Tuple[Callable[..., Array], Place]:
     """A function of NumPy's arrays, and where its results go: to torch for a module, else where the start points lie."""
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     place = place_of(start)
     if torch is not None and isinstance(field, torch.nn.Module):
         parameter = next(iter(field.parameters()), None)
@@ -68,6 +66,18 @@ def _function(field: Callable[..., Array], start: Optional[Array]) -> Tuple[Call
     if start is None or isinstance(start, np.ndarray):
         return field, place
     return (lambda x, t: field(place(x), place(t))), place
+
+
+def _find_runtime() -> None:
+    """Has the library look for the ONNX Runtime in this environment, active or not, unless it is told where that is."""
+    import importlib.util
+    import os
+    from pathlib import Path
+
+    found = importlib.util.find_spec("onnxruntime")
+    for folder in (found.submodule_search_locations or []) if found else []:
+        for path in sorted(Path(folder).glob("capi/*onnxruntime.*so*")):
+            os.environ.setdefault("ORT_DYLIB_PATH", str(path))
 
 
 def sample(
@@ -148,6 +158,8 @@ def sample(
     >>> brenier.sample(flow, method="fm-euler", steps=8, n=100, dim=2).points.shape
     (100, 2)
     """
+    if isinstance(field, str) and field.lower().endswith(".onnx"):
+        _find_runtime()
     place = place_of(start, None if isinstance(field, (str, Law)) or callable(field) else field)
     if callable(field) and not isinstance(field, Law):
         field, place = _function(field, start)

@@ -93,6 +93,14 @@ class Plan:
         dense = self._found.matrix()
         return self._place(dense.T.copy() if self._back else dense)
 
+    def entropy(self) -> Optional[float]:
+        """−Σ P log P, in nats; None of a plan of low rank, which is not written out."""
+        _, (*_, entropy, _, _) = self._found.numbers()
+        if entropy is None and self._found.is_sparse():
+            mass = np.asarray(self._found.entries()[2], dtype=np.float64)
+            entropy = float(-(mass * np.log(mass)).sum())
+        return entropy
+
     def entries(self) -> Tuple[Array, Array, Array]:
         """The entries P_ij > 0 of an exact plan, at most n + m − 1: (i, j, mass)."""
         i, j, mass = map(self._place, self._found.entries())
@@ -162,11 +170,11 @@ class Transport:
     _place: Place = field(compare=False)
 
     @classmethod
-    def _of(cls, found: _brenier.Found, place: Place) -> Transport:
+    def _of(cls, found: _brenier.Found, place: Place, counted: bool = False) -> Transport:
         first, then = found.numbers()
         of_all: tuple[Any, ...] = (*first, *then, Plan(found, place), found, place)
         result = cls(*of_all)
-        if not result.converged:
+        if not (result.converged or counted):
             words = f"not converged after {result.iterations} iterations, marginal error {result.marginal_error:.2e}: {result.verdict}"
             say(ConvergenceWarning, words)
         if result.variance_kept is not None and result.variance_kept < _brenier.MAP_COLLAPSED and result.w2_squared is not None:
@@ -180,13 +188,13 @@ class Transport:
         return None if potentials is None else (self._place(potentials[0]), self._place(potentials[1]))
 
     @property
-    def f(self) -> Optional[Array]:
-        """The potential of the source, of length n: P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε)."""
+    def f(self) -> Array:
+        """The potential of the source, of length n: P_ij = a_i b_j exp((f_i + g_j − c_ij)/ε); None of a plan of low rank."""
         return self._potentials[0] if self._potentials else None
 
     @property
-    def g(self) -> Optional[Array]:
-        """The potential of the target, of length m."""
+    def g(self) -> Array:
+        """The potential of the target, of length m; None of a plan of low rank."""
         return self._potentials[1] if self._potentials else None
 
     def map(self, points: Optional[Array] = None) -> Array:
@@ -202,9 +210,8 @@ class Transport:
         return self._place(self._found.map(points))
 
     def __repr__(self) -> str:
-        values = {name: getattr(self, name) for name in ("kind", "eps", "cost", "w2_squared", "value", "divergence", "iterations")}
-        values["converged"] = self.verdict if self.converged else f"NOT: {self.verdict}"
-        values["marginal_error"] = self.marginal_error
+        names = ("kind", "eps", "cost", "w2_squared", "value", "divergence", "iterations", "marginal_error", "verdict")
+        values = {name: getattr(self, name) for name in names}
         return _lines(f"Transport between {self.plan.shape[0]} and {self.plan.shape[1]} points", values)
 
 
@@ -355,7 +362,8 @@ def sinkhorn(
     place = place_of(x, y, None if isinstance(every["cost"], str) else every["cost"])
     with telling(progress, "sinkhorn") as every["progress"]:
         found = _brenier.sinkhorn(x, y, a, b, every)
-    return Transport._of(found, place)
+    # A tolerance of 0 asks for a number of iterations, and for nothing else.
+    return Transport._of(found, place, every["tol"] == 0)
 
 
 def divergence(
@@ -541,7 +549,8 @@ def bridge(
 def exact(
     x: Optional[Array], y: Optional[Array], a: Optional[Array] = None, b: Optional[Array] = None, *, cost: Cost = "half-sq-euclidean"
 ) -> Transport:
-    """The optimal plan itself, by network simplex, with a proof by the dual: at most 5,000 points a side, or any number on a line.
+    """The optimal plan itself, by network simplex, with a proof by the dual: at most 5,000 points a side, or under ½|x − y|² any number
+    on a line. `cost` is a name or an array, as for :func:`sinkhorn`, whose numbers may be negative.
 
     >>> import numpy as np, brenier
     >>> brenier.exact(np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[1.0, 1.0], [0.0, 1.0]])).w2_squared

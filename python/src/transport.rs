@@ -359,14 +359,12 @@ pub fn exact<'py>(
     cost: &Bound<'py, PyAny>,
 ) -> PyResult<Found> {
     let ends = Ends::of([x, y, a, b], cost)?;
-    if !ends.is_half_squared() {
-        return Err(PyValueError::new_err("an exact plan is of the cost half-sq-euclidean"));
-    }
-    let (x, y) = (ends.x.clone(), ends.y.clone());
+    let on_a_line = ends.is_half_squared() && ends.x.dim() == 1 && ends.y.dim() == 1;
+    let (x, y, cost) = (ends.x.clone(), ends.y.clone(), ends.cost.clone());
     let solved = work::run(py, None, move |_| {
-        Ok::<_, Error>(match x.dim() == 1 && y.dim() == 1 {
+        Ok::<_, Error>(match on_a_line {
             true => Solved::from(LinePlan::new(&x, &y)?),
-            false => Solved::from(ExactPlan::new(&x, &y)?),
+            false => Solved::from(ExactPlan::under(&x, &y, &cost, None)?),
         })
     })?;
     Ok(Found::new(solved, ends, work::device("cpu", "f64")?))
@@ -430,6 +428,23 @@ impl Found {
             })
         })?;
         done.ok_or_else(|| PyValueError::new_err("this result has no plan"))
+    }
+
+    /// Refuses what is about points, where there are none.
+    fn check_points(&self) -> PyResult<()> {
+        match self.ends.cost {
+            GroundCost::Given(_) => {
+                Err(PyValueError::new_err("costs in an array say nothing of where points lie; there is no map"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Images of the source points.
+    fn images(&self) -> PyResult<Vec<f64>> {
+        self.check_points()?;
+        let images = self.solved.map.as_ref().ok_or_else(|| PyValueError::new_err("this plan has no map"))?;
+        Ok(images.to_vec())
     }
 
     fn back<'py>(&self, py: Python<'py>, values: Vec<f64>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
@@ -498,12 +513,9 @@ impl Found {
     fn map<'py>(&self, py: Python<'py>, points: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         let d = self.ends.y.dim();
         let Some(points) = points else {
-            let images = self.solved.map.as_ref().ok_or_else(|| PyValueError::new_err("this plan has no map"))?;
-            return self.back(py, images.to_vec(), &[self.ends.x.len(), d]);
+            return self.back(py, self.images()?, &[self.ends.x.len(), d]);
         };
-        if matches!(self.ends.cost, GroundCost::Given(_)) {
-            return Err(PyValueError::new_err("costs in an array say nothing of new points"));
-        }
+        self.check_points()?;
         let points = Array::of(points, "points")?.cloud(None)?;
         let n = points.len();
         let images = self.on_plan(py, move |plan, _, device| match plan {
@@ -516,13 +528,13 @@ impl Found {
 
     /// The points (1−t)x + tT(x), n × d.
     fn displaced<'py>(&self, py: Python<'py>, t: f64) -> PyResult<Bound<'py, PyAny>> {
-        let images = self.solved.map.as_ref().ok_or_else(|| PyValueError::new_err("this plan has no map"))?;
-        let path = Displacement::new(&self.ends.x, images.to_vec()).map_err(exception)?;
+        let path = Displacement::new(&self.ends.x, self.images()?).map_err(exception)?;
         self.back(py, path.at(t), &[self.ends.x.len(), self.ends.x.dim()])
     }
 
     /// A sample of the Schrödinger bridge at `t` for each point of the source, n × d.
     fn bridged<'py>(&self, py: Python<'py>, t: f64, seed: u32) -> PyResult<Bound<'py, PyAny>> {
+        self.check_points()?;
         let points = self.on_plan(py, move |plan, _, device| match plan {
             AnyPlan::Entropic(plan) => Ok(Some(Bridge::new(plan.clone()).paths(seed, device)?.at(t, 0))),
             _ => Ok(None),
@@ -561,6 +573,11 @@ impl Found {
         let shape = self.lengths()?;
         let dense = self.on_plan(py, |plan, _, _| Ok(plan.dense()))?;
         self.back(py, dense, &shape)
+    }
+
+    /// Whether the plan has its entries written out.
+    fn is_sparse(&self) -> PyResult<bool> {
+        Ok(matches!(self.plan()?, AnyPlan::Sparse { .. }))
     }
 
     /// The entries of a sparse plan: (i, j, mass).

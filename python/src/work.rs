@@ -4,6 +4,7 @@
 //! which then ends at its own next look. After a fork the threads are made again: those of the parent do not exist in the child.
 
 use std::collections::HashMap;
+use std::hint;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process;
@@ -25,6 +26,9 @@ use crate::log;
 
 /// How often signals and the progress are looked at.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Looks at the result before the thread goes to sleep: some 50 µs.
+const SPINS: usize = 1500;
 
 /// What a process has made for its work.
 #[derive(Default)]
@@ -150,6 +154,8 @@ impl Told {
 /// Where the work leaves what it found.
 struct Slot<T> {
     found: Mutex<Option<T>>,
+    /// Whether it is there, for whoever will not sleep yet.
+    done: AtomicBool,
     is_there: Condvar,
 }
 
@@ -208,13 +214,14 @@ where
 {
     log::forward();
     let told = Arc::new(Told::default());
-    let slot = Arc::new(Slot { found: Mutex::new(None), is_there: Condvar::new() });
+    let slot = Arc::new(Slot { found: Mutex::new(None), done: AtomicBool::new(false), is_there: Condvar::new() });
     let progress = progress.map(|progress| progress.clone().unbind());
     let (teller, leaver) = (told.clone(), slot.clone());
     pool()?.spawn(move || {
         let found = catch_unwind(AssertUnwindSafe(|| work(&teller).map_err(exception)));
         let found = found.unwrap_or_else(|_| Err(raised("a fault in brenier itself; please report it, with what you called")));
         *locked(&leaver.found) = Some(found);
+        leaver.done.store(true, Ordering::Release);
         leaver.is_there.notify_one();
     });
     py.detach(|| waited_for(&slot, &told, progress.as_ref(), waits))?
@@ -223,6 +230,13 @@ where
 /// What is found once it is there, or why to wait no longer; `waits` also after that, until the work has ended.
 fn waited_for<T>(slot: &Slot<T>, told: &Told, progress: Option<&Py<PyAny>>, waits: bool) -> PyResult<T> {
     let mut shown = None;
+    // Small work is done before a thread could fall asleep and wake.
+    for _ in 0..SPINS {
+        if slot.done.load(Ordering::Acquire) {
+            break;
+        }
+        hint::spin_loop();
+    }
     loop {
         let mut found = locked(&slot.found);
         if found.is_none() {

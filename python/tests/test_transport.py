@@ -16,7 +16,8 @@ def test_the_plan_is_the_one_its_potentials_define(clouds):
     assert np.abs(plan.sum(axis=0) - 1 / 300).sum() < 1e-10 and np.abs(plan.sum(axis=1) - 1 / 300).sum() < 1e-10
     assert np.allclose(result.plan.matrix(), plan, rtol=1e-9, atol=0)
     assert np.isclose(result.cost, (plan * cost).sum(), rtol=1e-9)
-    assert np.isclose(result.entropy, -(plan * np.log(plan)).sum(), rtol=1e-9)
+    assert np.isclose(result.plan.entropy(), -(plan * np.log(plan)).sum(), rtol=1e-9)
+    assert np.isclose(brenier.exact(x, y).plan.entropy(), np.log(300)) and brenier.low_rank(x, y, rank=2).plan.entropy() is None
     assert np.isclose(result.value, result.cost + result.eps * (plan * np.log(plan * 300 * 300)).sum(), rtol=1e-9)
     assert np.allclose(result.map(), 300 * plan @ y, atol=1e-9)
     assert result.converged and result.precision == "f64" and "entropic" in repr(result)
@@ -93,6 +94,25 @@ def test_a_matrix_of_costs_is_the_cost_of_the_points(clouds):
     named, given = brenier.sinkhorn(x, y, cost="lp:1", eps=0.2, tol=1e-9), brenier.sinkhorn(None, None, cost=cost, eps=0.2, tol=1e-9)
     assert np.isclose(named.cost, given.cost, rtol=1e-8) and given.w2_squared is None
     assert np.allclose(named.plan.matrix(), given.plan.matrix(), atol=1e-9)
+    with pytest.raises(ValueError, match="there is no map"):
+        given.map()
+
+
+def test_exact_plans_of_other_costs_are_below_all_permutations(clouds):
+    import itertools
+
+    x, y = clouds[0][:6], clouds[1][:6]
+    for name, cost in (
+        ("euclidean", np.sqrt(((x[:, None] - y) ** 2).sum(axis=2))),
+        ("lp:1", np.abs(x[:, None] - y).sum(axis=2)),
+        (None, np.random.default_rng(0).normal(size=(6, 6))),
+    ):
+        least = min(cost[range(6), list(order)].mean() for order in itertools.permutations(range(6)))
+        found = brenier.exact(None, None, cost=cost)
+        assert found.kind == "exact" and np.isclose(found.cost, least) and np.isclose(found.dual, least)
+        assert np.isclose((found.plan.matrix() * cost).sum(), least) and (found.f[:, None] + found.g <= cost + 1e-12).all()
+        if name is not None:
+            assert np.isclose(brenier.exact(x, y, cost=name).cost, least)
 
 
 def test_conventions_of_other_libraries(clouds):

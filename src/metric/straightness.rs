@@ -16,7 +16,8 @@
 //! ```
 //!
 //! In few dimensions ρ is next to 0 and the fit does nothing; in many, where no neighbour is near, the fit does it all. A Gaussian field
-//! of isotropic rest is exact in any dimension. What else there is errs upwards, as γ is concave.
+//! of isotropic rest is exact in any dimension. Among pairs whose rest is not, and none of which are near, the line may meet 0 too high
+//! (γ is concave) or too low (γ and the distance are of different coordinates); below 0 it is not told.
 
 use nalgebra::{Cholesky, DMatrix};
 
@@ -39,11 +40,11 @@ const TOLD: f64 = 0.05;
 /// The floor of the loss, in units of |x−y|².
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossFloor {
-    /// ∫E|u − E[u | x_t]|² dt; none where the pairs are too few to tell it.
+    /// ∫E|u − E[u | x_t]|² dt; none where the pairs do not tell it.
     pub value: Option<f64>,
     /// Its standard error, of groups of pairs.
     pub standard_error: f64,
-    /// ρ, averaged over the times. Above about a half, no pair has a near neighbour and the value is only an upper bound.
+    /// ρ, averaged over the times. Above about a half, no pair has a near neighbour, and the value is the linear fit's.
     pub distance: f64,
 }
 
@@ -84,8 +85,15 @@ pub fn cfm_loss_floor(x0: &[f64], x1: &[f64], d: usize, device: &Device) -> Resu
         spread = rest.spread;
     }
     let (value, standard_error) = mean_with_error(&floors);
-    let is_told = value.is_finite() && distance < 1.0 && standard_error <= TOLD * spread;
-    Ok(LossFloor { value: is_told.then_some(value.max(0.0)), standard_error, distance })
+    let is_near = distance < 1.0;
+    Ok(LossFloor { value: told(value, standard_error, spread).filter(|_| is_near), standard_error, distance })
+}
+
+/// The floor that is told of an estimate, in units of the spread of u: none where its error is large, and where it is below 0 by more
+/// than that, since no law has such a floor: the straight line through neighbours and chance then does not meet it.
+fn told(value: f64, standard_error: f64, spread: f64) -> Option<f64> {
+    let is_possible = value >= -f64::max(4.0 * standard_error, 1e-3 * spread);
+    (is_possible && standard_error <= TOLD * spread).then_some(value.max(0.0))
 }
 
 /// What a linear fit leaves of u.
@@ -212,6 +220,7 @@ mod tests {
 
     #[test]
     fn what_few_pairs_cannot_tell_is_not_told() {
+        assert_eq!((told(-0.5, 0.2, 100.0), told(-5.0, 1.0, 100.0), told(1.0, 6.0, 100.0)), (Some(0.0), None, None));
         let [x0, x1] = normals(6, 784);
         assert_eq!(floor(&x0, &x1, 784).value, None);
         assert!(cfm_loss_floor(&[0.0], &[1.0], 1, &Device::cpu(Precision::F64)).is_err());

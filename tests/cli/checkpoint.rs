@@ -189,6 +189,11 @@ fn pairs_from_a_plan_are_resumed_to_the_bit() {
 }
 
 #[test]
+fn a_semidiscrete_potential_is_resumed_to_the_bit() {
+    check("couple normal digits --semidiscrete --tol 0.01 --max-iter 250 --pairs 5000");
+}
+
+#[test]
 fn pairs_batch_by_batch_are_resumed_to_the_bit() {
     check("couple normal digits --n 1800 --batch 256 --pairs 40000");
 }

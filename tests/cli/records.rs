@@ -99,6 +99,7 @@ fn couple_prints_and_writes_what_the_page_says() {
         "couple normal:1 y.npy --n 60 --labels c.npy",
         "couple normal:1 y.npy --n 60 --conditions c.npy",
         "couple normal:1 y.npy --n 60 --reach 100",
+        "couple normal:1 y.npy --n 60 --rank 3",
         "couple normal y.npy --semidiscrete --project pca:1 --tol 0.5",
     ];
     agree("couple", folder.path(), &runs, &[]);
@@ -118,7 +119,12 @@ fn train_prints_and_writes_what_the_page_says() {
 #[test]
 fn geodesic_prints_and_writes_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
-    agree("geodesic", folder.path(), &["geodesic moons circles --n 60 --reach 1", "geodesic normal:1 normal:1 --n 60"], &[]);
+    agree(
+        "geodesic",
+        folder.path(),
+        &["geodesic moons circles --n 60 --reach 1", "geodesic moons circles --n 60 --rank 3 --top-k 2"],
+        &[],
+    );
 }
 
 #[test]

@@ -64,6 +64,28 @@ fn a_saved_potential_pairs_any_draw_as_the_one_that_was_fitted() {
     }
 }
 
+/// The same points as doubles are the points that the potential is of; others are not.
+#[test]
+fn a_saved_potential_knows_its_points_in_another_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let cloud = named("8gaussians", None).unwrap().sample(40, 5, Stream::Split, 0);
+    for (name, float) in [("y32.npy", Float::F32), ("y64.npy", Float::F64)] {
+        write_npy(&at.join(name), cloud.points(), &[40, 2], float).unwrap();
+    }
+    let moved: Vec<f64> = cloud.points().iter().map(|y| y + 1e-3).collect();
+    write_npy(&at.join("moved.npy"), &moved, &[40, 2], Float::F64).unwrap();
+    for (fitted, other) in [("y32.npy", "y64.npy"), ("y64.npy", "y32.npy")] {
+        record(at, &format!("couple normal {fitted} --semidiscrete --tol 0.5 --out fitted"));
+        let pairs = |target: &str| {
+            record(at, &format!("couple normal {target} --from fitted --pairs 100 --precision f64 --out served"));
+            read_array(&at.join("served/pairs-00000.npz"), "target_index").unwrap().values
+        };
+        assert_eq!(pairs(fitted), pairs(other));
+        assert!(refusal(at, "couple normal moved.npy --from fitted --out served", 1).contains("of other points than moved.npy"));
+    }
+}
+
 /// Data in a plane of six dimensions: two components keep all variance, and the pairs all dimensions.
 #[test]
 fn a_cost_on_principal_components_keeps_the_dimensions_of_the_pairs() {

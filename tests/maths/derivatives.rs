@@ -3,7 +3,8 @@
 use brenier::backend::{Device, Precision};
 use brenier::measure::Cloud;
 use brenier::random::{Philox, Stream};
-use brenier::transport::{Divergence, Problem, Sinkhorn};
+use brenier::transport::{Divergence, Gradient, Problem, Sinkhorn};
+use brenier::watch::Watch;
 
 const TIGHT: Sinkhorn = Sinkhorn { tol: 1e-13, max_iter: 20_000, plain: false };
 /// Step of the differences: their error is of order h² ≈ 1e-8, that of the values 1e-13/h.
@@ -80,6 +81,23 @@ fn the_gradient_of_the_divergence_is_its_central_difference_and_vanishes_at_the_
         assert!((derivative - difference).abs() < 1e-7, "{rho:?}: {derivative} for {difference}");
         let (_, at_reference) = divergence.gradient(&y.clone(), &device).unwrap();
         assert!(at_reference.points.iter().all(|g| g.abs() < 1e-11), "{at_reference:?}");
+    }
+}
+
+#[test]
+fn the_gradients_in_both_arguments_are_those_of_the_problem_and_of_its_reverse() {
+    let (device, x, y) = (Device::cpu(Precision::F64), cloud(N, 0), cloud(M, 1));
+    for rho in [None, Some(0.8)] {
+        let problem = |x: &Cloud, y: &Cloud| Problem::new(x, y, EPS).unwrap().with_rho(rho, rho).unwrap();
+        let both = |problem| Divergence::gradients_watched(&problem, TIGHT, &device, Watch::default()).unwrap();
+        let (forth, back) = (both(problem(&x, &y)), both(problem(&y, &x)));
+        let alone = Divergence::unbalanced(&y, EPS, rho, TIGHT, &device).unwrap().gradient(&x, &device).unwrap();
+        assert_eq!((forth.value, &forth.source), (alone.0, &alone.1));
+        assert!((forth.value - back.value).abs() < 1e-12);
+        let (v, w) = directions(M);
+        let along = |gradient: &Gradient| dot(&gradient.points, &v) + dot(&gradient.weights, &w);
+        let off = along(&forth.target) - along(&back.source);
+        assert!(off.abs() < 1e-10, "{rho:?}: off by {off}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `brenier couple`: pairs for flow-matching training, drawn from entropic plans and streamed into files.
+//! `brenier couple`: pairs for flow-matching training, drawn from plans and streamed into files.
 
 mod batch;
 mod condition;
@@ -6,6 +6,7 @@ mod project;
 mod record;
 mod semidiscrete;
 mod straightness;
+mod unregularised;
 mod worth;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ use crate::output::number;
 use crate::session::Session;
 use crate::shards::{self, Format, Shards};
 use crate::solver::{Chosen, too_large};
+use crate::unregularised::Unregularised;
 use crate::{Failure, flags, input, memory, progress, signal, values};
 use batch::{Batch, End};
 use condition::KnownFlags;
@@ -41,6 +43,8 @@ const EPS: &str = "eps";
 const BLIND: &str = "blind";
 /// Where results go unless --out says.
 const FOLDER: &str = "brenier-out/couple";
+/// Flags that only pairs from entropic plans know.
+const OF_ENTROPIC: [&str; 7] = ["entropy", "without_replacement", "labels", "class_costs", "conditions", "semidiscrete", "from"];
 
 /// Pairs (x0, x1) for flow-matching training, drawn from the entropic plan
 ///
@@ -48,16 +52,19 @@ const FOLDER: &str = "brenier-out/couple";
 /// target_index, x0 and x1 (and label or condition), and run.json. Every source point is used its exact share of times; the order is random, and a function of
 /// the seed alone. An end that is a law gives --n fresh points for every plan; a file gives all its points, or the next --batch.
 /// The plan is sharp unless --entropy or --eps says otherwise: the larger they are, the less its pairs improve on independent ones.
+/// With --exact or --rank the plans are those without eps.
 #[derive(Args)]
 #[command(after_help = flags::examples(&[
     "brenier couple normal digits --pairs 100000",
     "brenier couple x.npy y.npy --pairs 1000000 --without-replacement --format safetensors --out pairs",
     "brenier couple normal images.npy --labels classes.npy --pairs 100000",
     "brenier couple x.npy y.npy --tau-source 0.9 --eps 0.05 --pairs 100000",
+    "brenier couple x.npy y.npy --rank 100 --pairs 1000000",
     "brenier couple normal images.npy --semidiscrete --project pca:64 --out potential",
     "brenier couple normal images.npy --from potential --pairs 1000000 --out pairs",
     "brenier couple normal y.npy --pairs 1000000 --batch 256       as training on minibatches of 256 would pair them",
 ]))]
+#[command(mut_arg("exact", |exact| exact.conflicts_with_all(OF_ENTROPIC)), mut_arg("rank", |rank| rank.conflicts_with_all(OF_ENTROPIC)))]
 #[command(mut_arg("eps", |eps| eps.help("Regularisation, in units of |x-y|²/2 [default: where --entropy is 0.1]")))]
 pub struct Couple {
     /// Pairs to draw [default: one for each source point of one plan]
@@ -85,6 +92,8 @@ pub struct Couple {
     #[arg(long, value_name = "pca:K")]
     project: Option<Project>,
     #[command(flatten)]
+    unregularised: Unregularised,
+    #[command(flatten)]
     semidiscrete: SemidiscreteFlags,
     #[command(flatten)]
     known: KnownFlags,
@@ -110,6 +119,9 @@ impl Couple {
         if self.semidiscrete.is_asked() {
             return self.draw_semidiscrete(session, (source, target), device, checkpoint);
         }
+        if self.unregularised.what().is_some() {
+            return self.draw_unregularised(session, (source, target), device, checkpoint);
+        }
         let (mut source, mut target) =
             (End::new(source, self.batch, self.ends.n, 0), End::new(target, self.batch, self.ends.n, 1));
         let mut known = self.known.read(&source, &target)?;
@@ -124,7 +136,7 @@ impl Couple {
         // Both ends in f64 and in the precision of the run, with the columns of the soft-min; a round of draws; a file.
         let held = (source.len() + target.len()) * (4 * (d + known.width()) + 8)
             + 6 * (source.len().max(1 << 20))
-            + shard * (2 * d + 1 + known.width());
+            + shard.min(pairs as usize) * (2 * d + 1 + known.width());
         memory::require("coupling that many points", held as u64)?;
         let folder = session.folder(Some(FOLDER))?;
         let mut shards = Shards::new(folder.as_ref(), self.format, shard, d, session.float())?;

@@ -19,7 +19,7 @@ use brenier::path::{Grid, Schedule};
 use brenier::program::Program;
 use brenier::sampler::{Euler, Heun, Method};
 use brenier::transport::solved::Kind;
-use brenier::transport::{CostScale, LinePlan, Problem, Sinkhorn};
+use brenier::transport::{AnyPlan, CostScale, Images, Problem, Sinkhorn, Solved};
 use brenier::watch::{Progress, Residual, Watch};
 #[cfg(feature = "image")]
 use clap::Id;
@@ -30,6 +30,9 @@ use crate::flags::Asked;
 use crate::output::{count, number};
 use crate::session::Session;
 use crate::solver::{HALF_SQUARED, collapse, too_large};
+use crate::transport::files::{PARTNERS, write_partners};
+use crate::transport::labels::Labels;
+use crate::unregularised::Unregularised;
 use crate::{Failure, flags, input, memory, progress, signal};
 use record::Record;
 
@@ -42,11 +45,14 @@ const UNCONVERGED: &str = "the plan has not converged; use a larger eps";
 /// Straight paths of optimal transport between two measures
 ///
 /// Row k of path.npy is (1-t)x + tT(x) at t = k/K, with T the barycentric map of the entropic plan (on a line the exact map). T
-/// shrinks at large eps: the endpoint divergence shows it. The folder (brenier-out/geodesic unless --out is given) gets path.npy
-/// and run.json; with free marginals weights.npy has the share of each point in the mass that moves; between two pictures (--as) frame-00000.jpg, …, and geodesic.html, which plays them.
+/// shrinks at large eps: the endpoint divergence shows it. With --exact or --rank it is the map of that plan. The folder
+/// (brenier-out/geodesic unless --out is given) gets path.npy and run.json; with free marginals weights.npy has the share of each point in the mass that moves; between two pictures (--as) frame-00000.jpg, …, and geodesic.html, which plays them.
 #[derive(Args)]
+#[command(mut_arg("source_labels", |labels| labels.requires("class_costs").help("File of the label 0, 1, … of each source point, for --class-costs")))]
+#[command(mut_arg("target_labels", |labels| labels.requires("class_costs").help("File of the label of each target point, the same way")))]
 #[command(after_help = flags::examples(&[
     "brenier geodesic moons 8gaussians --steps 10",
+    "brenier geodesic moons 8gaussians --exact --top-k 1",
     "brenier geodesic normal digits --eps 5 --steps 20 --out path",
     "brenier geodesic moons 8gaussians --pairs",
     "brenier geodesic moons 8gaussians --points new.npy --method heun --steps 50",
@@ -65,15 +71,22 @@ pub struct Geodesic {
     /// End at partners drawn from the plan instead of at their mean
     #[arg(long)]
     pairs: bool,
+    #[command(flatten)]
+    unregularised: Unregularised,
+    /// The K likeliest partners of each source point as well: partners.npz with index and probability, n x K
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    top_k: Option<u32>,
+    #[command(flatten)]
+    labels: Labels,
     /// File of new points, n x d, to move along the velocity of the plan
-    #[arg(long, value_name = "FILE", conflicts_with = "pairs")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pairs", "exact", "rank", "class_costs"])]
     points: Option<PathBuf>,
     /// How --points are moved
     #[arg(long, value_enum, default_value = "heun", requires = "points")]
     method: Integrator,
     /// Paths of the Schrödinger bridge: Brownian bridges, of variance eps per unit time, to partners drawn from the plan; each state has
     /// the bridge's own law, in any number of steps
-    #[arg(long, conflicts_with_all = ["pairs", "method"])]
+    #[arg(long, conflicts_with_all = ["pairs", "method", "exact", "rank"])]
     bridge: bool,
     /// Source and target are pictures, .png or .jpg, whose colours or ink are moved
     #[cfg(feature = "image")]
@@ -91,7 +104,8 @@ pub struct Geodesic {
 #[cfg(feature = "image")]
 fn of_points() -> Vec<Id> {
     let taken = ["eps", "blur", "convention", "tol", "max_iter", "plain"];
-    flags::of::<PlanFlags>().into_iter().filter(|id| !taken.contains(&id.as_str())).collect()
+    let others = flags::of::<Unregularised>().into_iter().chain(flags::of::<Labels>()).chain([Id::from("top_k")]);
+    flags::of::<PlanFlags>().into_iter().filter(|id| !taken.contains(&id.as_str())).chain(others).collect()
 }
 
 /// An integrator by its name.
@@ -110,6 +124,17 @@ struct Paths {
     w2_squared: f64,
     kind: Kind,
     action: Option<f64>,
+}
+
+/// The plan that they follow.
+struct Found {
+    plan: Option<AnyPlan>,
+    /// ε and where it comes from; none without one.
+    eps: Option<(f64, String)>,
+    /// Why it is not final.
+    unfinished: Option<String>,
+    /// That its map has collapsed.
+    collapsed: Option<String>,
 }
 
 impl Geodesic {
@@ -147,19 +172,23 @@ impl Geodesic {
             !signal::interrupted()
         };
         let begun = Instant::now();
-        let on_a_line = d == 1 && !self.asked.is_one() && !(self.pairs || self.bridge) && new.is_none();
-        let (coupling, paths) = if on_a_line {
-            let plan = LinePlan::new(&x, &y)?;
-            let paths = self.straight(&x, plan.map, Kind::Map)?;
-            // The map of a plan that splits points moves them less far than the plan does.
-            let splits = plan.w2_squared - paths.w2_squared > WHOLE * plan.w2_squared;
-            (None, Paths { kind: if splits { Kind::Map } else { Kind::Exact }, ..paths })
+        let classes = self.labels.costs()?;
+        let on_a_line = d == 1 && !self.asked.is_one() && !(self.pairs || self.bridge) && new.is_none() && classes.is_none();
+        let (found, paths) = if on_a_line || self.unregularised.what().is_some() {
+            let part = checkpoint.part("plan");
+            let (solved, _) = self.unregularised.solve((&x, &y), &self.plan, classes.as_ref(), part, session)?;
+            let paths = self.along((&x, &y), &solved, classes.is_none(), (device, seed))?;
+            let unfinished = (!solved.converged).then(|| format!("the plan is not the best there is: {}", solved.ending));
+            (Found { plan: solved.plan, eps: None, unfinished, collapsed: None }, paths)
         } else {
-            let scale = self.plan.scale(&x, &y, None, seed);
+            let scale = self.plan.scale(&x, &y, classes.as_ref(), seed);
             let chosen = self.plan.choose(CostScale::PLAN, || scale)?;
             let eps = chosen.eps;
             too_large(eps, &scale, self.plan.rho(eps)?).iter().for_each(|words| session.note(words));
-            let problem = self.plan.imposed_on(Problem::new(&x, &y, eps)?)?;
+            let mut problem = self.plan.imposed_on(Problem::new(&x, &y, eps)?)?;
+            if let Some(classes) = classes {
+                problem = problem.with_labels(classes)?;
+            }
             let start = self.plan.start(&problem, seed, device, Watch::telling(&tell))?;
             let watch = Watch::telling(&tell).keeping(checkpoint.part("plan"));
             let coupling = self.plan.solver().solve_watched(&problem, start.as_ref(), device, watch)?;
@@ -202,8 +231,13 @@ impl Geodesic {
                 }
                 None => self.straight(&x, coupling.map(), Kind::Map)?,
             };
-            let collapsed = collapse(coupling.variance_kept());
-            (Some((coupling, chosen.origin, collapsed)), paths)
+            let found = Found {
+                eps: Some((coupling.eps, chosen.origin)),
+                unfinished: (!coupling.converged).then(|| UNCONVERGED.into()),
+                collapsed: collapse(coupling.variance_kept()),
+                plan: Some(AnyPlan::Entropic(plan)),
+            };
+            (found, paths)
         };
         let taken = begun.elapsed().as_secs_f64();
         let eps = CostScale::PLAN * HALF_SQUARED.scale(&y, &y, seed).value;
@@ -225,9 +259,10 @@ impl Geodesic {
             n: moved,
             m: y.len(),
             d,
-            eps: coupling.as_ref().map(|(coupling, ..)| coupling.eps),
-            converged: coupling.as_ref().is_none_or(|(coupling, ..)| coupling.converged),
-            eps_origin: coupling.as_ref().map(|(_, origin, _)| origin.clone()),
+            eps: found.eps.as_ref().map(|(eps, _)| *eps),
+            converged: found.unfinished.is_none(),
+            eps_origin: found.eps.map(|(_, origin)| origin),
+            rank: self.unregularised.rank,
             steps: self.steps,
             mass: moved_mass,
             w2_squared: paths.w2_squared,
@@ -239,7 +274,7 @@ impl Geodesic {
             variance_ratio: variance_ratio(&paths.end, &y)?,
         };
         let mut flags = Vec::new();
-        if let Some((_, _, Some(words))) = &coupling {
+        if let Some(words) = &found.collapsed {
             flags.push(Flag::Collapsed);
             session.note(words);
         }
@@ -248,16 +283,39 @@ impl Geodesic {
         }
         let record = session.stamped("geodesic", record, device, taken).flagged(flags);
         if let Some(folder) = &folder {
-            folder.clear(&["path.npy", "weights.npy"])?;
+            folder.clear(&["path.npy", "weights.npy", PARTNERS])?;
+            if let (Some(k), Some(plan)) = (self.top_k, &found.plan) {
+                write_partners(folder, &plan.top(k as usize, device)?)?;
+            }
             if let (Some(_), Some(weights)) = (moved_mass.filter(|_| new.is_none()), x.weights()) {
                 folder.array("weights.npy", weights, &[moved], Float::F64)?;
             }
             folder.array("path.npy", &paths.states, &[self.steps as usize + 1, moved, d], session.float())?;
         }
-        let unconverged = (!record.own.converged).then_some(UNCONVERGED);
         let mut summary = record.own.summary();
         record.time(&mut summary);
-        session.finish_solve(&record, folder.as_ref(), &summary.text(), unconverged)
+        session.finish_solve(&record, folder.as_ref(), &summary.text(), found.unfinished.as_deref())
+    }
+
+    /// Straight paths along a plan without ε, to its map or to partners drawn from it; where costs are those of the points alone
+    /// (`quadratic`) an optimal plan that splits no point moves them by W₂.
+    fn along(
+        &self,
+        (x, y): (&Cloud, &Cloud),
+        solved: &Solved,
+        quadratic: bool,
+        (device, seed): (&Device, u32),
+    ) -> Result<Paths, Failure> {
+        let ends = match &solved.plan {
+            Some(plan) if self.pairs => {
+                plan.draw_partners(seed, device)?.iter().flat_map(|&j| y.row(j as usize)).copied().collect()
+            }
+            _ => solved.map.as_ref().map_or(Vec::new(), Images::to_vec),
+        };
+        let paths = self.straight(x, ends, Kind::Map)?;
+        let whole = (solved.w2_squared - paths.w2_squared).abs() <= WHOLE * solved.w2_squared;
+        let kind = if quadratic && solved.kind == Kind::Exact && whole { Kind::Exact } else { Kind::Map };
+        Ok(Paths { kind, ..paths })
     }
 
     /// Straight paths from the points of `x` to `ends`.

@@ -32,6 +32,7 @@ mod solver;
 mod threads;
 mod train;
 mod transport;
+mod unregularised;
 mod values;
 
 use std::ffi::OsString;

@@ -5,9 +5,8 @@ mod chain;
 mod closed_form;
 mod entropic;
 mod estimate;
-mod files;
+pub mod files;
 pub mod labels;
-mod low_rank;
 mod record;
 
 use std::process::ExitCode;
@@ -17,13 +16,14 @@ use brenier::backend::Device;
 use brenier::checkpoint::{Checkpoint, Part};
 use brenier::measure::{Cloud, Measure};
 use brenier::metric::Flag;
-use brenier::transport::{ClosedForm, ExactPlan, LinePlan, LowRank, SlicedDistance, Solved, sliced_w2};
+use brenier::transport::{ClosedForm, LinePlan, SlicedDistance, Solved, sliced_w2};
 use clap::{Args, Id};
 
 use crate::entropic::Penalties;
 use crate::output::{Folder, counted, number};
 use crate::session::{Arithmetic, Session};
 use crate::solver::collapse;
+use crate::unregularised::Unregularised;
 use crate::{Failure, flags, input, signal};
 use applied::{Applied, Carried};
 use entropic::Entropic;
@@ -45,6 +45,7 @@ use record::{Record, Sliced};
     "brenier transport x.npy y.npy --source-weights a.npy --eps 0.01 --precision f64 --json",
     "brenier transport normal digits --n 1797 --exact",
     "brenier transport x.npy y.npy --target-weights b.npy --exact --out result",
+    "brenier transport x.npy y.npy --exact --cost euclidean",
     "brenier transport x.npy y.npy --rank 20 --sliced 500",
     "brenier transport x.npy y.npy --tau-source 0.95 --source-labels types.npy --out result       label transfer",
     "brenier transport x.npy y.npy --push expression.npy --out result",
@@ -54,15 +55,10 @@ use record::{Record, Sliced};
 pub struct Transport {
     #[command(flatten)]
     entropic: Entropic,
-    /// The exact plan: on a line, or of at most 5,000 points a side, with any weights
-    #[arg(long, conflicts_with_all = flags::of::<Entropic>(), conflicts_with_all = ["closed_form", "class_costs"])]
-    exact: bool,
-    /// A plan through R intermediate points instead: an upper bound of the exact cost, for many points
-    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = of_another_plan())]
-    #[arg(conflicts_with_all = ["exact", "closed_form"])]
-    rank: Option<u32>,
+    #[command(flatten)]
+    unregularised: Unregularised,
     /// What is known in closed form between Gaussian laws, and no draws of them; with draws it is printed next to their values
-    #[arg(long, conflicts_with_all = of_points(), conflicts_with = "n")]
+    #[arg(long, conflicts_with_all = of_points(), conflicts_with_all = ["n", "exact", "rank"])]
     closed_form: bool,
     /// The sliced distance over K random directions as well
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "closed_form")]
@@ -79,11 +75,6 @@ pub struct Transport {
     /// Further snapshots, in order: each is coupled with the one before
     #[arg(value_name = "SNAPSHOT", conflicts_with = "closed_form")]
     further: Vec<String>,
-}
-
-/// The flags that do not go with a plan of low rank, which has iterations of its own.
-fn of_another_plan() -> Vec<Id> {
-    flags::of::<Entropic>().into_iter().filter(|id| id != "max_iter").chain([Id::from("class_costs")]).collect()
 }
 
 /// The flags of what is computed from points, which a closed form has none of.
@@ -132,9 +123,8 @@ impl Transport {
 
     /// What is asked for, where that runs on the processor in f64 whatever the device.
     fn for_the_processor(&self, (source, target): &(Measure, Measure)) -> Option<&'static str> {
-        match self.rank {
-            Some(_) => Some("the plan of low rank"),
-            None if self.exact => Some("the exact plan"),
+        match self.unregularised.what() {
+            Some(what) => Some(what),
             None if self.closed_form => Some("the closed form"),
             None if self.is_on_a_line(source.dim(), target.dim()) => {
                 Some("the exact plan on a line, which --eps would replace by the entropic one,")
@@ -186,16 +176,18 @@ impl Transport {
     /// The plan between two clouds.
     fn between(&self, [x, y]: [&Cloud; 2], session: &Session, device: &Device, kept: Part<'_>) -> Result<Answer, Failure> {
         let seed = session.shared.seed;
-        // Reading and choosing ε are not part of a solver's time, so each solver stops its own clock.
-        let begun = Instant::now();
-        let ((solved, seconds), eps_origin) = match self.rank {
-            Some(rank) => {
-                let solver = LowRank { max_iter: self.entropic.plan.stopping.max_iter(), seed, ..LowRank::new(rank as usize) };
-                (low_rank::solve(x, y, solver, kept, session)?, None)
+        // Reading and choosing ε are not part of a solver's time, so each solver has its own clock.
+        let classes = self.labels.costs()?;
+        let ((solved, seconds), eps_origin) = match self.unregularised.what() {
+            Some(_) => {
+                let solved = self.unregularised.solve((x, y), &self.entropic.plan, classes.as_ref(), kept, session)?;
+                (solved, None)
             }
-            None if self.is_on_a_line(x.dim(), y.dim()) => (timed(begun, LinePlan::new(x, y)?), None),
-            None if self.exact => (timed(begun, ExactPlan::new(x, y)?), None),
-            None => self.entropic.solve((x, y), self.labels.costs()?, device, kept, session)?,
+            None if self.is_on_a_line(x.dim(), y.dim()) => {
+                let begun = Instant::now();
+                ((LinePlan::new(x, y)?.into(), begun.elapsed().as_secs_f64()), None)
+            }
+            None => self.entropic.solve((x, y), classes, device, kept, session)?,
         };
         signal::check()?;
         let sliced = self.sliced.map(|directions| sliced_w2(x, y, directions as usize, seed)).transpose()?;
@@ -258,7 +250,7 @@ impl Transport {
             regularised_cost: solved.regularised_cost,
             entropic: solved.entropic,
             divergence: solved.divergence,
-            rank: self.rank,
+            rank: self.unregularised.rank,
             sliced: sliced.map(Sliced::from),
             closed_form,
             carried,
@@ -275,17 +267,12 @@ impl Transport {
         }
         let unconverged = (!record.converged).then(|| {
             let (error, iterations) = (number(record.marginal_error), counted(record.iterations, "iteration"));
-            match self.rank {
+            match self.unregularised.rank {
                 Some(_) => format!("not converged after {iterations}: {}", ending),
-                None if self.exact => format!("the plan is not proved optimal: {}", ending),
+                None if self.unregularised.exact => format!("the plan is not proved optimal: {}", ending),
                 None => format!("not converged: marginal error {error} after {iterations} ({})", ending),
             }
         });
         (record, flags, unconverged)
     }
-}
-
-/// A plan, and the seconds since its solver began.
-fn timed(begun: Instant, plan: impl Into<Solved>) -> (Solved, f64) {
-    (plan.into(), begun.elapsed().as_secs_f64())
 }

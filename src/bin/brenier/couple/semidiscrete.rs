@@ -1,14 +1,13 @@
 //! `couple --semidiscrete` and `--from`: one potential, fitted or read, pairs fresh draws of the source.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use brenier::backend::Device;
+use brenier::backend::{Device, Precision};
 use brenier::checkpoint::Checkpoint;
 use brenier::io::{Float, checksum, read_measure};
-use brenier::measure::{Cloud, Given, Measure};
+use brenier::measure::{Cloud, Measure};
 use brenier::random::Stream;
 use brenier::transport::{Ascent, Fit, Projection, Semidiscrete};
 use brenier::watch::{Progress, Watch};
@@ -154,8 +153,10 @@ impl Couple {
         let here = DRAWS.min((NUMBERS / d).max(1)).min(pairs as usize);
         let wide = self.project.map_or(d, |project| project.dim().min(d));
         let batch = self.batch.unwrap_or(BATCH);
-        // The points and the columns of the scores in the precision of the run, the scores of the start; draws; a file.
-        let held = m * (2 * wide + 10 + 512) + (here + batch as usize) * (d + wide) + shard * (2 * d + 1);
+        // In the precision of the run the points, the columns of the scores and the scores of the start; draws; a file.
+        let width = if session.precision() == Precision::F32 { 1 } else { 2 };
+        let file = shard.min(pairs as usize) * (2 * d + 1);
+        let held = width * m * (wide + 5 + 512) + (here + batch as usize) * (d + wide) + file;
         memory::require("a semidiscrete coupling of that many points", held as u64)?;
         let folder = session.folder(Some(FOLDER))?;
         let begun = Instant::now();
@@ -286,14 +287,22 @@ impl Couple {
     }
 }
 
-/// A checksum of a cloud's points and weights.
+/// A checksum of a cloud's points and weights in single precision, which is the same whatever precision they come in.
 fn digest(cloud: &Cloud) -> Result<String, Failure> {
-    let points: &[u8] = match cloud.given() {
-        Given::F32(x) => bytemuck::cast_slice(x),
-        Given::F64(x) => bytemuck::cast_slice(x),
-        _ => &[],
+    let (mut sums, mut room) = (String::new(), vec![0.0; cloud.dim()]);
+    let mut add = |numbers: Vec<f32>| -> Result<(), Failure> {
+        sums += &checksum(bytemuck::cast_slice::<f32, u8>(&numbers))?;
+        Ok(())
     };
-    Ok(checksum(points.chain(bytemuck::cast_slice(cloud.weights().unwrap_or_default())))?)
+    for first in (0..cloud.len()).step_by(DRAWS) {
+        let mut block = Vec::new();
+        for i in first..cloud.len().min(first + DRAWS) {
+            block.extend(cloud.row_in(i, &mut room).iter().map(|x| *x as f32));
+        }
+        add(block)?;
+    }
+    add(cloud.weights().unwrap_or_default().iter().map(|w| *w as f32).collect())?;
+    Ok(checksum(sums.as_bytes())?)
 }
 
 impl Record<'_> {

@@ -47,7 +47,7 @@ pub struct Floor {
     pub cfm_loss_floor: Option<f64>,
     pub cfm_loss_floor_se: Option<f64>,
     pub cfm_loss_floor_independent: Option<f64>,
-    /// The squared distance of nearest neighbours at x_t, as a share of what it is by chance: above a half the floors are upper bounds.
+    /// The squared distance of nearest neighbours at x_t, as a share of what it is by chance: above a half the floors are a linear fit's.
     pub neighbour_distance: Option<f64>,
     /// Pairs that it is estimated on.
     #[serde(skip)]
@@ -55,16 +55,11 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Whether both are told.
-    pub fn is_told(&self) -> bool {
-        self.cfm_loss_floor.is_some() && self.cfm_loss_floor_independent.is_some()
-    }
-
     /// The line of a summary.
     pub fn line(&self, summary: &mut Summary) {
         let (floor, remark) = match (self.cfm_loss_floor, self.cfm_loss_floor_independent) {
             (Some(floor), Some(other)) => {
-                let bound = if self.neighbour_distance > Some(NEAR) { ", both at most: no pair has a near one" } else { "" };
+                let bound = if self.neighbour_distance > Some(NEAR) { ", by a linear fit: no pair has a near one" } else { "" };
                 (number(floor), format!("against {} for independent pairs{bound}", number(other)))
             }
             _ if self.pairs < 2 => ("–".into(), "one pair has none".into()),

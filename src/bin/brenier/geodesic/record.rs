@@ -13,11 +13,14 @@ pub struct Record<'a> {
     pub n: usize,
     pub m: usize,
     pub d: usize,
-    /// None where the map is exact.
+    /// None of plans without one.
     pub eps: Option<f64>,
     /// Where ε comes from, in words; none where there is none.
     pub eps_origin: Option<String>,
     pub converged: bool,
+    /// Of a plan of low rank.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
     pub steps: u32,
     /// |P|, where a marginal is free.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +57,9 @@ impl Record<'_> {
         summary.line("W2²", number(self.w2_squared), kind);
         if let Some(eps) = self.eps {
             summary.line("eps", number(eps), self.eps_origin.as_deref().unwrap_or_default());
+        }
+        if let Some(rank) = self.rank {
+            summary.line("rank", count(rank as usize), "intermediate points that all mass passes through");
         }
         if let Some(mass) = self.mass {
             summary.line("mass moved", number(mass), "of 1; the rest is destroyed and created, and no part of the path");

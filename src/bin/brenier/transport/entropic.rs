@@ -26,7 +26,7 @@ pub struct Entropic {
     #[command(flatten)]
     pub plan: PlanFlags,
     /// The Sinkhorn divergence as well, which is 0 between equal measures
-    #[arg(long, conflicts_with = "class_costs")]
+    #[arg(long, conflicts_with_all = ["class_costs", "exact", "rank"])]
     debias: bool,
 }
 

@@ -8,8 +8,10 @@ use super::applied;
 use crate::Failure;
 use crate::output::Folder;
 
+/// The file of likeliest partners.
+pub const PARTNERS: &str = "partners.npz";
 /// Every file that is written of a plan.
-pub const FILES: [&str; 5] = ["f.npy", "g.npy", "map.npy", "plan.npz", "partners.npz"];
+pub const FILES: [&str; 5] = ["f.npy", "g.npy", "map.npy", "plan.npz", PARTNERS];
 
 /// Every file that the command may write.
 pub fn all() -> Vec<&'static str> {
@@ -39,5 +41,5 @@ pub fn write_partners(folder: &Folder, top: &Partners) -> Result<(), Failure> {
     let array = |name, numbers| NamedArray { name, numbers, shape: vec![top.index.len() / top.k, top.k] };
     let index = array("index", Numbers::Indices(&top.index));
     let probability = array("probability", Numbers::Reals(&top.probability, Float::F64));
-    folder.arrays("partners.npz", &[index, probability])
+    folder.arrays(PARTNERS, &[index, probability])
 }

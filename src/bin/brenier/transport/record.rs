@@ -77,10 +77,8 @@ impl Record<'_> {
         }
         match self.w2_squared_kind {
             Kind::ClosedForm => summary.line("eps", number(self.eps), origin),
-            Kind::Exact | Kind::Map => summary.line("W2²", maybe(self.w2_squared), "exact"),
-            Kind::UpperBound => {
-                summary.line("W2²", maybe(self.w2_squared), "of a plan that is not proved optimal: an upper bound");
-            }
+            Kind::Exact | Kind::Map => self.unregularised(&mut summary, "exact"),
+            Kind::UpperBound => self.unregularised(&mut summary, "of a plan that is not proved optimal: an upper bound"),
             Kind::LowRank => {
                 let rank = self.rank.unwrap_or_default();
                 summary.line("W2²", maybe(self.w2_squared), format!("of a plan of rank {rank}: an upper bound"));
@@ -111,6 +109,16 @@ impl Record<'_> {
 
     fn converged(&self) -> &'static str {
         if self.converged { "converged" } else { "not converged" }
+    }
+
+    /// W₂², or the cost where that is another.
+    fn unregularised(&self, summary: &mut Summary, how: &str) {
+        match self.w2_squared {
+            Some(w2_squared) => summary.line("W2²", number(w2_squared), how),
+            None => {
+                summary.line("transport cost", maybe(self.transport_cost), format!("<P, c> with c = {}, {how}", self.cost));
+            }
+        }
     }
 
     /// What only an entropic plan has to say.
