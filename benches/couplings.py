@@ -1,13 +1,13 @@
 """What large couplings save: Euler steps of a flow, trained or known exactly, on pairs of plans of N points and on independent
 ones.
 
-    python benches/couplings.py target/release/brenier plane  [STEPS]
+    python benches/couplings.py target/release/brenier plane [STEPS] [TARGETS] [SIZES]
     python benches/couplings.py target/release/brenier affine [POOL]
 
 plane: 8gaussians to the two moons and to the checkerboard. The same network is trained on every kind of pairs; a row is the
 divergence of its samples by K Euler steps, as a multiple of the noise floor (in the mean over three sets of 2,048 samples, each
-beside as many points), and the fewest steps from which on it stays within 1.5. The loss floor of independent pairs is that of
-`couple`.
+beside as many points), and the fewest steps from which on it stays within 1.5. The loss floor of independent pairs, size 0, is
+that of `couple`.
 
 affine: N(0, I) in 32 dimensions to its image by the gradient of max_k (x A_k x / 2 + m_k x), eight pieces with eigenvalues of A_k
 from 0.5 to 1.5 and |m_k| = 4, all of one seed: a piecewise-affine optimal map. The pool of POOL points of the target is cut into
@@ -59,11 +59,11 @@ def head(*cells):
 PLANE = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 
 
-def plane(steps="10000"):
+def plane(steps="10000", targets="moons,checkerboard", sizes="0,256,1024,4096,8192"):
     head("target", "pairs", "cost ratio", "loss floor", "steps", *PLANE)
     network = f"--source 8gaussians --steps {steps} --batch 512 --rate 2e-3 --out model"
-    for target in ("moons", "checkerboard"):
-        for size in (0, 256, 1024, 4096, 8192):
+    for target in targets.split(","):
+        for size in map(int, sizes.split(",")):
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 pairs = run(folder, f"couple 8gaussians {target} --n {size or 256} --eps 0.1 --pairs 400000 --out pairs")

@@ -27,9 +27,17 @@ def _double(array: torch.Tensor) -> np.ndarray:
     return host(array).astype(np.float64)
 
 
-def _rows(x: torch.Tensor) -> torch.Tensor:
-    """A batch of any shape as points, n × d."""
-    return x.detach().reshape(len(x), -1)
+_COMPUTED = 8
+"""Up to this dimension costs are computed as they are needed; above it PyTorch's product of matrices is quicker."""
+
+
+def _ends(x0: torch.Tensor, x1: torch.Tensor, power: int = 2) -> dict[str, Any]:
+    """Batches of any shape as points, or as a matrix of costs ½|x − y|², or |x − y| for a `power` of 1."""
+    x0, x1 = (x.detach().reshape(len(x), -1) for x in (x0, x1))
+    if x0.shape[1] <= _COMPUTED:
+        return {"x": x0, "y": x1, "cost": "half-sq-euclidean" if power == 2 else "euclidean"}
+    distances = torch.cdist(x0, x1)
+    return {"x": None, "y": None, "cost": 0.5 * distances**2 if power == 2 else distances}
 
 
 class OTPlanSampler:
@@ -68,16 +76,18 @@ class OTPlanSampler:
         self.normalize_cost, self.warn = normalize_cost, warn
 
     def _plan(self, x0: torch.Tensor, x1: torch.Tensor) -> _transport.Plan:
-        x0, x1 = _rows(x0), _rows(x1)
+        ends = _ends(x0, x1)
         if self.method == "exact":
-            return _transport.exact(x0, x1).plan
-        unit = float(torch.cdist(x0, x1).max()) ** 2 if self.normalize_cost else 1.0
-        eps = 0.5 * self.reg * unit  # in units of ½|x − y|²
-        reach = math.sqrt(0.5 * self.reg_m * unit) if self.method == "unbalanced" else None
+            return _transport.exact(**ends).plan
+        unit = float(torch.cdist(x0.detach().flatten(1), x1.detach().flatten(1)).max()) ** 2 if self.normalize_cost else 1.0
+        eps, rho = 0.5 * self.reg * unit, 0.5 * self.reg_m * unit  # in units of ½|x − y|²
+        reach = None
+        if self.method == "unbalanced":
+            reach = rho if ends["x"] is None else math.sqrt(rho)  # a matrix of costs knows no lengths
         with warnings.catch_warnings():
             if not self.warn:
                 warnings.simplefilter("ignore")
-            return _transport.sinkhorn(x0, x1, eps=eps, reach=reach, tol=_TOL).plan
+            return _transport.sinkhorn(**ends, eps=eps, reach=reach, tol=_TOL).plan
 
     def get_map(self, x0: torch.Tensor, x1: torch.Tensor) -> np.ndarray:
         """The plan between two batches, (n, *dim) and (m, *dim): n × m in NumPy, of mass one unless marginals are free."""
@@ -136,7 +146,7 @@ class OTPlanSampler:
         """The optimal assignment of two batches of one size: x0 in its order, and the partners of its points."""
         if len(x0) != len(x1):
             raise ValueError(f"an assignment is between batches of one size, not {len(x0)} and {len(x1)}")
-        i, j, _ = _transport.exact(_rows(x0), _rows(x1)).plan.entries()
+        i, j, _ = _transport.exact(**_ends(x0, x1)).plan.entries()
         return x0, x1[j[i.argsort()].to(x1.device)]
 
     def sample_trajectory(self, X: torch.Tensor) -> np.ndarray:
@@ -187,11 +197,10 @@ def wasserstein(
         raise ValueError(f"power = {power}; take 1 or 2")
     if method not in (None, "exact", "sinkhorn"):
         raise ValueError(f'there is no method "{method}"; take "exact" or "sinkhorn"')
-    x0, x1 = _rows(x0), _rows(x1)
-    cost = "euclidean" if power == 1 else "half-sq-euclidean"
+    ends = _ends(x0, x1, power)
     if method == "sinkhorn":
-        asked: dict[str, Any] = {"eps": reg, "convention": "pot", "tol": 1e-9, "max_iter": 10_000_000, "precision": "f64"}
-        found = _transport.sinkhorn(x0, x1, cost=cost, **asked)
+        eps = reg if power == 1 else 0.5 * reg
+        found = _transport.sinkhorn(**ends, eps=eps, tol=1e-9, max_iter=10_000_000, precision="f64")
     else:
-        found = _transport.exact(x0, x1, cost=cost)
+        found = _transport.exact(**ends)
     return found.cost if power == 1 else math.sqrt(2 * found.cost)

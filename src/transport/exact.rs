@@ -14,7 +14,8 @@
 //! One point at 10⁷ brings terms of 10¹⁴ into potentials that differ by 1 where it matters. So costs and potentials have twice the
 //! digits of f64, a reduced cost counts as zero by the rounding of its own three terms, and f64 is left what it can decide alone.
 //! What then remains open is summed up: with u_i lowered until no pair is worth more than it costs, the dual value is the plan's
-//! less a gap, which is printed. A plan is proved when that gap is at most 10⁻⁹ of its cost.
+//! less a gap, which is printed. A plan is proved when that gap is at most 10⁻⁹ of its cost, or, where
+//! costs of both signs cancel, of what it pays beyond the least cost of each source.
 //!
 //! ½|x−y|² and |x−y| are computed from the points: O((n + m) d) memory up to dimension 8, and nm numbers above. Any other costs are a
 //! matrix of f64, which is solved as it stands.
@@ -176,7 +177,8 @@ impl ExactPlan {
         Self { entries, potentials, transport_cost, w2_squared: None, dual, map: None, proved }
     }
 
-    /// Whether the dual proves that no plan costs less by more than [`PROVED`] of this one.
+    /// Whether the dual proves that no plan costs less by more than [`PROVED`] of Σ P_ij |c_ij|, or of what this plan pays beyond each
+    /// source's least cost.
     pub fn is_proved(&self) -> bool {
         self.proved
     }

@@ -16,7 +16,7 @@ use crate::{Failure, flags, memory, progress, signal};
 /// Which of them.
 #[derive(Args)]
 pub struct Unregularised {
-    /// The exact plan, of at most 5,000 points a side or on a line, with any weights
+    /// The exact plan, with any weights: of at most 5,000 points a side, or of any number on a line where the cost is |x-y|²/2
     #[arg(long, conflicts_with_all = but("cost"))]
     pub exact: bool,
     /// A plan through R intermediate points instead: an upper bound of the exact cost, for many points
