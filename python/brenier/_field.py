@@ -155,9 +155,10 @@ def sample(
     >>> samples = brenier.sample("8gaussians", method="fm-heun", steps=10, n=500)
     >>> samples.points.shape, samples.nfe
     ((500, 2), 20)
-    >>> flow = lambda x, t: np.array([3.0, 0.0]) - x / (1.0 + 0.0 * t[:, None])  # any function of x and t
-    >>> brenier.sample(flow, method="fm-euler", steps=8, n=100, dim=2).points.shape
-    (100, 2)
+    >>> to_a_point = lambda x, t: (np.array([3.0, 0.0]) - x) / (1.0 - t[:, None])
+    >>> moved = brenier.sample(to_a_point, method="fm-euler", steps=8, n=100, dim=2).points
+    >>> bool(np.allclose(moved, [3.0, 0.0], atol=1e-5))
+    True
     """
     if isinstance(field, str) and field.lower().endswith(".onnx"):
         _find_runtime()

@@ -20,6 +20,9 @@ use crate::array::{Array, given_back, indices};
 use crate::error::{exception, in_keywords};
 use crate::work::{self, Told};
 
+/// Points up to which a problem is posed where it is asked for.
+const SHORT: usize = 10_000;
+
 /// The keywords of the entropic solver.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -142,7 +145,7 @@ impl Asked<'_> {
         }
     }
 
-    fn posed(&self, ends: &Ends) -> PyResult<Posed> {
+    fn posed(&self, py: Python<'_>, ends: &Ends) -> PyResult<Posed> {
         let convention = self.convention(ends)?;
         let given = [self.eps.is_some(), self.blur.is_some(), self.entropy.is_some()].into_iter().filter(|given| *given).count();
         if given > 1 {
@@ -151,7 +154,10 @@ impl Asked<'_> {
         let eps = match (self.eps, self.blur) {
             (Some(eps), _) => convention.strength(eps),
             (None, Some(blur)) => self.of_length(blur, "blur", ends)?,
-            (None, None) => CostScale::PLAN * ends.cost.scale(&ends.x, &ends.y, self.seed).value,
+            (None, None) => {
+                let seed = self.seed;
+                CostScale::PLAN * work::aside(py, || ends.cost.scale(&ends.x, &ends.y, seed).value)?
+            }
         };
         let rho = |reach: Option<f64>, tau: Option<f64>, name| match (reach.or(self.reach), tau) {
             (Some(reach), _) => self.of_length(reach, name, ends).map(Some),
@@ -165,7 +171,10 @@ impl Asked<'_> {
         if self.debias && rho[0] != rho[1] {
             return Err(PyValueError::new_err("a divergence compares problems alike on both sides; free both marginals alike"));
         }
-        let problem = Problem::new(&ends.x, &ends.y, eps).and_then(|problem| imposed(problem, &ends.cost, rho));
+        let pose = || Problem::new(&ends.x, &ends.y, eps).and_then(|problem| imposed(problem, &ends.cost, rho));
+        // Known costs are one pass over the points, which is shorter than the way to another thread.
+        let is_short = !matches!(ends.cost, GroundCost::Given(_)) && ends.x.len() + ends.y.len() < SHORT;
+        let problem = if is_short { pose() } else { work::aside(py, pose)? };
         let problem = problem.map_err(exception)?;
         let start = match &self.start {
             Some((f, g)) => Some(Potentials { f: Array::of(f, "start")?.to_vec(), g: Array::of(g, "start")?.to_vec() }),
@@ -226,7 +235,7 @@ pub fn sinkhorn<'py>(
     asked: Asked<'py>,
 ) -> PyResult<Found> {
     let ends = Ends::of([x, y, a, b], &asked.cost)?;
-    let posed = asked.posed(&ends)?;
+    let posed = asked.posed(py, &ends)?;
     let device = posed.device.clone();
     let kept = asked.checkpoint;
     let solved = work::run_kept(py, asked.progress.as_ref(), kept, move |told, checkpoint| posed.solve(told, checkpoint))?;
@@ -244,7 +253,7 @@ pub fn divergence<'py>(
     asked: Asked<'py>,
 ) -> PyResult<(f64, f64, [Bound<'py, PyAny>; 4])> {
     let ends = Ends::of([x, y, a, b], &asked.cost)?;
-    let mut posed = asked.posed(&ends)?;
+    let mut posed = asked.posed(py, &ends)?;
     if !ends.is_half_squared() {
         let why = "derivatives are of the cost half-sq-euclidean; for the value under another take sinkhorn(..., debias=True)";
         return Err(PyValueError::new_err(why));
@@ -288,7 +297,7 @@ pub fn couple<'py>(
     paired: Paired<'py>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, f64, bool)> {
     let ends = Ends::of([x, y, a, b], &asked.cost)?;
-    let mut posed = asked.posed(&ends)?;
+    let mut posed = asked.posed(py, &ends)?;
     let is_usual = asked.eps.is_none() && asked.blur.is_none() && asked.entropy.is_none();
     let labels =
         |given: &Option<Bound<'_, PyAny>>, name, n| given.as_ref().map(|given| Array::of(given, name)?.labels(n)).transpose();

@@ -72,6 +72,13 @@ fn pool() -> PyResult<Arc<ThreadPool>> {
     })
 }
 
+/// What `work` gives, done on the threads of this process without the lock: short work that nobody need be told of. All of the library's
+/// loops run there, since threads that it made by itself would be missing in a forked child.
+pub fn aside<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    let pool = pool()?;
+    Ok(py.detach(|| pool.install(work)))
+}
+
 /// Works with `n` threads from now on; 0 is one for each processor.
 pub fn set_threads(n: usize) {
     made(|made| {
