@@ -362,7 +362,7 @@ def sinkhorn(
     every["checkpoint"] = kept(checkpoint, "sinkhorn", {"x": x, "y": y, "a": a, "b": b, **every})
     place = place_of(x, y, None if isinstance(every["cost"], str) else every["cost"])
     with telling(progress, "sinkhorn") as every["progress"]:
-        found = _brenier.sinkhorn(x, y, a, b, every)
+        found = _brenier.sinkhorn((x, y, a, b), every)
     # A tolerance of 0 asks for a number of iterations, and for nothing else.
     return Transport._of(found, place, every["tol"] == 0)
 
@@ -390,7 +390,7 @@ def divergence(
     """
     every = _asked("divergence", asked)
     with telling(progress, "divergence") as every["progress"]:
-        value, eps, gradients = _brenier.divergence(x, y, a, b, every)
+        value, eps, gradients = _brenier.divergence((x, y, a, b), every)
     return Divergence(value, eps, *map(place_of(x), gradients))
 
 
@@ -476,7 +476,7 @@ def couple(
         "usual_entropy": _ENTROPY,
     }
     with telling(progress, "couple") as every["progress"]:
-        source, target, label, eps, converged = _brenier.couple(x, y, a, b, every, paired)
+        source, target, label, eps, converged = _brenier.couple((x, y, a, b), every, paired)
     if not converged:
         say(ConvergenceWarning, "the plan that pairs are drawn from is not converged; raise max_iter, or take a larger eps")
     return Pairs(place(source), place(target), None if label is None else place(label), eps, converged, (x, y))
@@ -558,7 +558,7 @@ def exact(
     1.0
     """
     place = place_of(x, y, None if isinstance(cost, str) else cost)
-    return Transport._of(_brenier.exact(x, y, a, b, cost), place)
+    return Transport._of(_brenier.exact((x, y, a, b), cost), place)
 
 
 def low_rank(
@@ -581,5 +581,5 @@ def low_rank(
     True
     """
     with telling(progress, "low rank") as tell:
-        found = _brenier.low_rank(x, y, a, b, rank, (tol, max_iter), seed, tell)
+        found = _brenier.low_rank((x, y, a, b), rank, (tol, max_iter), seed, tell)
     return Transport._of(found, place_of(x))

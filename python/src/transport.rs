@@ -49,6 +49,9 @@ pub struct Asked<'py> {
     checkpoint: work::Kept,
 }
 
+/// x, y, and their weights a and b or None.
+type Clouds<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
+
 /// Two clouds and the cost between their points.
 pub struct Ends {
     pub x: Cloud,
@@ -60,7 +63,7 @@ pub struct Ends {
 
 impl Ends {
     /// The ends of `x`, `y` and their weights; of a matrix of costs, whose points are its rows and columns.
-    pub fn of([x, y, a, b]: [&Bound<'_, PyAny>; 4], cost: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub fn of((x, y, a, b): &Clouds<'_>, cost: &Bound<'_, PyAny>) -> PyResult<Self> {
         let weights = |given: &Bound<'_, PyAny>, name| if given.is_none() { Ok(None) } else { Array::of(given, name).map(Some) };
         let (a, b) = (weights(a, "a")?, weights(b, "b")?);
         if let Ok(name) = cost.extract::<Cow<'_, str>>() {
@@ -226,15 +229,8 @@ impl Posed {
 
 /// The entropic plan.
 #[pyfunction]
-pub fn sinkhorn<'py>(
-    py: Python<'py>,
-    x: &Bound<'py, PyAny>,
-    y: &Bound<'py, PyAny>,
-    a: &Bound<'py, PyAny>,
-    b: &Bound<'py, PyAny>,
-    asked: Asked<'py>,
-) -> PyResult<Found> {
-    let ends = Ends::of([x, y, a, b], &asked.cost)?;
+pub fn sinkhorn<'py>(py: Python<'py>, clouds: Clouds<'py>, asked: Asked<'py>) -> PyResult<Found> {
+    let ends = Ends::of(&clouds, &asked.cost)?;
     let posed = asked.posed(py, &ends)?;
     let device = posed.device.clone();
     let kept = asked.checkpoint;
@@ -244,15 +240,8 @@ pub fn sinkhorn<'py>(
 
 /// S_ε and its derivatives: (value, gradients of x, a, y and b).
 #[pyfunction]
-pub fn divergence<'py>(
-    py: Python<'py>,
-    x: &Bound<'py, PyAny>,
-    y: &Bound<'py, PyAny>,
-    a: &Bound<'py, PyAny>,
-    b: &Bound<'py, PyAny>,
-    asked: Asked<'py>,
-) -> PyResult<(f64, f64, [Bound<'py, PyAny>; 4])> {
-    let ends = Ends::of([x, y, a, b], &asked.cost)?;
+pub fn divergence<'py>(py: Python<'py>, clouds: Clouds<'py>, asked: Asked<'py>) -> PyResult<(f64, f64, [Bound<'py, PyAny>; 4])> {
+    let ends = Ends::of(&clouds, &asked.cost)?;
     let mut posed = asked.posed(py, &ends)?;
     if !ends.is_half_squared() {
         let why = "derivatives are of the cost half-sq-euclidean; for the value under another take sinkhorn(..., debias=True)";
@@ -286,17 +275,14 @@ pub struct Paired<'py> {
 
 /// Pairs drawn from the plan, or from those of the classes: (source, target, label or none, eps, converged).
 #[pyfunction]
-#[allow(clippy::type_complexity, clippy::too_many_arguments)] // keywords of Python
+#[allow(clippy::type_complexity)]
 pub fn couple<'py>(
     py: Python<'py>,
-    x: &Bound<'py, PyAny>,
-    y: &Bound<'py, PyAny>,
-    a: &Bound<'py, PyAny>,
-    b: &Bound<'py, PyAny>,
+    clouds: Clouds<'py>,
     asked: Asked<'py>,
     paired: Paired<'py>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, f64, bool)> {
-    let ends = Ends::of([x, y, a, b], &asked.cost)?;
+    let ends = Ends::of(&clouds, &asked.cost)?;
     let mut posed = asked.posed(py, &ends)?;
     let is_usual = asked.eps.is_none() && asked.blur.is_none() && asked.entropy.is_none();
     let labels =
@@ -359,15 +345,8 @@ pub fn couple<'py>(
 
 /// The exact plan.
 #[pyfunction]
-pub fn exact<'py>(
-    py: Python<'py>,
-    x: &Bound<'py, PyAny>,
-    y: &Bound<'py, PyAny>,
-    a: &Bound<'py, PyAny>,
-    b: &Bound<'py, PyAny>,
-    cost: &Bound<'py, PyAny>,
-) -> PyResult<Found> {
-    let ends = Ends::of([x, y, a, b], cost)?;
+pub fn exact<'py>(py: Python<'py>, clouds: Clouds<'py>, cost: &Bound<'py, PyAny>) -> PyResult<Found> {
+    let ends = Ends::of(&clouds, cost)?;
     let on_a_line = ends.is_half_squared() && ends.x.dim() == 1 && ends.y.dim() == 1;
     let (x, y, cost) = (ends.x.clone(), ends.y.clone(), ends.cost.clone());
     let solved = work::run(py, None, move |_| {
@@ -381,20 +360,16 @@ pub fn exact<'py>(
 
 /// A plan of low rank.
 #[pyfunction]
-#[allow(clippy::too_many_arguments)] // keywords of Python
 pub fn low_rank<'py>(
     py: Python<'py>,
-    x: &Bound<'py, PyAny>,
-    y: &Bound<'py, PyAny>,
-    a: &Bound<'py, PyAny>,
-    b: &Bound<'py, PyAny>,
+    clouds: Clouds<'py>,
     rank: usize,
     stopping: (f64, usize),
     seed: u32,
     progress: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Found> {
     let cost = pyo3::types::PyString::new(py, "half-sq-euclidean").into_any();
-    let ends = Ends::of([x, y, a, b], &cost)?;
+    let ends = Ends::of(&clouds, &cost)?;
     let (x, y) = (ends.x.clone(), ends.y.clone());
     let (tol, max_iter) = stopping;
     let solver = LowRank { rank, tol, max_iter, seed };

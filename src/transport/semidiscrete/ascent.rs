@@ -248,6 +248,11 @@ impl State {
         };
     }
 
+    /// Whether the last judgement is of this step.
+    fn is_judged(&self) -> bool {
+        self.now.fit.draws > 0 && self.now.fit.steps == self.now.step
+    }
+
     /// How many steps there will be, as far as the last judgement tells.
     fn expected(&self, ascent: &Ascent) -> usize {
         let ratio = (self.now.fit.marginal_error / ascent.tol).powi(2);
@@ -283,7 +288,11 @@ impl Task for Climb<'_, '_> {
         };
         loop {
             tell(&state)?;
-            if state.now.step >= state.now.next || state.now.step >= most {
+            // Also where a run goes on that was stopped after its last judgement: another one would be by other draws.
+            if state.is_judged() && (state.now.fit.converged || state.now.step >= most) {
+                return Ok(state);
+            }
+            if !state.is_judged() && (state.now.step >= state.now.next || state.now.step >= most) {
                 let batches = ((state.now.step as f64 * JUDGED).ceil() as usize).max(1);
                 let mut counts = vec![0; cells.len()];
                 scores.under(&state.mean)?;
@@ -292,9 +301,7 @@ impl Task for Climb<'_, '_> {
                     tell(&state)?;
                 }
                 state.judge(&counts, batches * batch, cells, ascent);
-                if state.now.fit.converged || state.now.step >= most {
-                    return Ok(state);
-                }
+                continue;
             }
             let mut counts = vec![0; cells.len()];
             scores.under(&state.potential)?;
