@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brenier::Error;
 use brenier::backend::{Device, Precision};
@@ -27,8 +27,8 @@ use crate::log;
 /// How often signals and the progress are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Looks at the result before the thread goes to sleep: some 50 µs.
-const SPINS: usize = 1500;
+/// How long the caller's thread waits awake: a thread that sleeps takes as long to wake as small work does.
+const AWAKE: Duration = Duration::from_micros(200);
 
 /// What a process has made for its work.
 #[derive(Default)]
@@ -237,11 +237,8 @@ where
 /// What is found once it is there, or why to wait no longer; `waits` also after that, until the work has ended.
 fn waited_for<T>(slot: &Slot<T>, told: &Told, progress: Option<&Py<PyAny>>, waits: bool) -> PyResult<T> {
     let mut shown = None;
-    // Small work is done before a thread could fall asleep and wake.
-    for _ in 0..SPINS {
-        if slot.done.load(Ordering::Acquire) {
-            break;
-        }
+    let begun = Instant::now();
+    while !slot.done.load(Ordering::Acquire) && begun.elapsed() < AWAKE {
         hint::spin_loop();
     }
     loop {
